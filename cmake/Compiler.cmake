@@ -1,0 +1,30 @@
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo)
+endif()
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  # Relative paths in the hash let every checkout and preset share one cache.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE_PROGRAM})
+endif()
+
+# Every pregate target links this: the warnings we keep and the sanitizer of the preset.
+add_library(pregate_flags INTERFACE)
+target_compile_options(pregate_flags INTERFACE -Wall -Wextra -Wno-unused-parameter
+                       -Wno-missing-field-initializers)
+if(PREGATE_WERROR)
+  target_compile_options(pregate_flags INTERFACE -Werror)
+endif()
+if(PREGATE_SANITIZE)
+  add_compile_options(-fsanitize=${PREGATE_SANITIZE} -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=${PREGATE_SANITIZE})
+endif()
+target_include_directories(pregate_flags INTERFACE ${CMAKE_SOURCE_DIR})

@@ -1,0 +1,40 @@
+include(GoogleTest)
+
+# pregate_library(NAME SOURCES a.cc ... DEPS pregate::x ...): one static library a folder.
+# NAME mirrors the folder: common/base -> pregate_common_base, alias pregate::common_base.
+function(pregate_library NAME)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  if(ARG_SOURCES)
+    add_library(pregate_${NAME} STATIC ${ARG_SOURCES})
+    target_link_libraries(pregate_${NAME} PUBLIC ${ARG_DEPS} PRIVATE pregate_flags)
+    target_include_directories(pregate_${NAME} PUBLIC ${CMAKE_SOURCE_DIR})
+  else()
+    add_library(pregate_${NAME} INTERFACE)
+    target_link_libraries(pregate_${NAME} INTERFACE ${ARG_DEPS})
+    target_include_directories(pregate_${NAME} INTERFACE ${CMAKE_SOURCE_DIR})
+  endif()
+  add_library(pregate::${NAME} ALIAS pregate_${NAME})
+endfunction()
+
+# pregate_executable(NAME SOURCES ... DEPS ...): lands in build/PRESET/bin/NAME.
+function(pregate_executable NAME)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${NAME} ${ARG_SOURCES})
+  target_link_libraries(${NAME} PRIVATE ${ARG_DEPS} pregate_flags)
+endfunction()
+
+# pregate_test(NAME LABEL unit|contract|integration|sim SOURCES ... DEPS ...): a GoogleTest program.
+function(pregate_test NAME)
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  if(NOT PREGATE_TESTS)
+    return()
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${NAME} ${ARG_SOURCES})
+  set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${NAME} PRIVATE ${ARG_DEPS} pregate_flags GTest::gmock GTest::gtest_main)
+  add_test(NAME ${NAME} COMMAND ${NAME} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${NAME} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+endfunction()

@@ -1,0 +1,73 @@
+// The worker stream's messages beside Plan and Result. DESIGN section 5, "Links".
+// Every message carries an epoch (0 before the first formation); a receiver refuses stale ones.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/step/plan.h"
+#include "common/step/result.h"
+
+namespace pregate {
+
+inline constexpr int kWorkerProtocol = 1;
+
+// Expert e lives on the ranks placement.ranks[e] (indexes into the members).
+struct Placement {
+  std::vector<std::vector<int32_t>> ranks;  // [num_experts]
+};
+
+// --- scheduler to worker ---
+
+// Starts a new epoch: aborts what runs, empties every slot and block table.
+struct Form {
+  Epoch epoch = 0;
+  std::string scheduler_id;
+  std::vector<int32_t> members;  // ranks of --workers, ascending
+  Placement placement;
+  std::string rendezvous;  // opaque; empty with one member
+};
+struct Drain {
+  Epoch epoch = 0;
+};
+using ToWorker = std::variant<Form, StepPlan, Drain>;
+
+// --- worker to scheduler ---
+
+struct Hello {
+  uint64_t incarnation = 0;  // random per process
+  int32_t protocol = kWorkerProtocol;
+  std::string model_digest;
+  std::string config_digest;  // over cluster-wide options
+  std::string numerics_id;    // instruction set path, kernel set, dtype
+  std::string device;
+  int32_t kv_blocks = 0;
+  int32_t seq_slots = 0;       // sequences that may be open at once
+  int32_t step_tokens = 0;     // most tokens in one step
+  int32_t context_tokens = 0;  // longest sequence
+  int32_t vocab_size = 0;
+  int32_t num_experts = 0;
+  int64_t residency_bytes = 0;
+  std::vector<UnitId> resident_units;
+  Epoch highest_epoch = 0;
+  std::string rendezvous;
+};
+struct Formed {
+  Epoch epoch = 0;
+  absl::Status status;
+  std::string rendezvous;
+};
+struct Progress {  // a step was begun
+  Epoch epoch = 0;
+  StepId step_id = 0;
+};
+struct UnitEvents {  // outside of a result
+  Epoch epoch = 0;
+  std::vector<UnitEvent> events;
+};
+using FromWorker = std::variant<Hello, Formed, Progress, StepResult, UnitEvents>;
+
+}  // namespace pregate

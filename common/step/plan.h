@@ -1,0 +1,76 @@
+// What the scheduler tells every worker for one step. Plain structs; the gRPC codec is in each edge,
+// and the in-process link carries them as they are. DESIGN section 5, "Plan".
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/step/sampling.h"
+
+namespace pregate {
+
+// What a row's last token is for.
+enum class Emit : uint8_t {
+  kNone,    // prefill that goes on
+  kSample,  // one sample at position + count
+  kScore,   // log-probability of targets[i] after each of the row's tokens
+  kLogits,  // raw logits of each of the row's tokens; in-process links only
+};
+
+// Opens a slot. The worker keeps sampling state from add to drop.
+struct SequenceAdd {
+  int32_t seq_slot = 0;
+  SeqId seq_id = 0;
+  int32_t home_rank = 0;
+  SamplingParams sampling;
+  uint64_t seed = 0;
+  int32_t prompt_len = 0;
+  std::vector<TokenId> history;  // every token below the sequence's first row
+};
+
+// Sets entries [first_index, first_index + ids.size()) of a sequence's block table.
+struct BlockTableUpdate {
+  int32_t seq_slot = 0;
+  int32_t first_index = 0;
+  std::vector<BlockId> ids;
+};
+
+// Consecutive tokens of one sequence. A late row has count 1 and no tokens: it means "the sample of
+// the previous step, on the route that the worker's replica gave it".
+struct Row {
+  int32_t seq_slot = 0;
+  int32_t position = 0;  // of the first token
+  int32_t count = 0;
+  bool late = false;
+  Emit emit = Emit::kNone;
+  std::vector<TokenId> tokens;    // [count]; empty when late
+  std::vector<ExpertId> routes;   // [count]; empty when late or dense
+  std::vector<TokenId> targets;   // [count] for kScore
+  int32_t logprobs_k = 0;
+};
+
+struct UnitId {
+  int32_t layer = 0;
+  ExpertId expert = 0;
+  bool operator==(const UnitId&) const = default;
+};
+
+// What should be resident on one rank, most urgent first. Replaces the list before.
+struct Wanted {
+  int32_t rank = 0;
+  std::vector<UnitId> units;
+  int32_t load_first = 0;  // load the first n, in order
+};
+
+struct StepPlan {
+  Epoch epoch = 0;
+  StepId step_id = 0;
+  std::vector<int32_t> drop;  // slots; applied before add
+  std::vector<SequenceAdd> add;
+  std::vector<BlockTableUpdate> blocks;
+  std::vector<Row> rows;
+  std::vector<Wanted> wanted;
+};
+
+}  // namespace pregate

@@ -1,0 +1,42 @@
+// The router stream's messages. DESIGN section 5, "Router protocol".
+// base < have: truncate and recompute; base > have: GAP; an unknown session has 0 tokens. Idempotent.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/base/ids.h"
+
+namespace pregate {
+
+inline constexpr int kRouteTokensMax = 8192;  // tokens in one RouteRequest
+
+struct RouteRequest {
+  SessionId session = 0;
+  int32_t base = 0;  // position of tokens[0]
+  std::vector<TokenId> tokens;
+};
+struct CloseSession {
+  SessionId session = 0;
+};
+using ToRouter = std::variant<RouteRequest, CloseSession>;
+
+struct RouterHello {
+  uint64_t boot_id = 0;
+  std::string router_digest;
+  int32_t num_experts = 0;
+  int32_t vocab_size = 0;
+};
+struct RouteResponse {
+  SessionId session = 0;
+  int32_t base = 0;
+  std::vector<ExpertId> routes;  // [tokens]; empty on a gap or an error
+  bool gap = false;
+  int32_t have = 0;   // tokens that the session has, on a gap
+  std::string error;  // the request was malformed (token id out of range, too many tokens)
+};
+using FromRouter = std::variant<RouterHello, RouteResponse>;
+
+}  // namespace pregate

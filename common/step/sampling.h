@@ -1,0 +1,48 @@
+// How a next token is drawn: Gumbel-max over filtered logits, with Philox as the source (DESIGN 5).
+#pragma once
+
+#include <cstdint>
+
+namespace pregate {
+
+// Order of the filters: repetition penalty, temperature, top-k, top-p, min-p; then Gumbel-max.
+// temperature 0 is greedy: the lowest id among the largest logits after the repetition penalty.
+struct SamplingParams {
+  float temperature = 0;
+  int32_t top_k = 0;  // 0 = off
+  float top_p = 1;    // 1 = off
+  float min_p = 0;    // 0 = off
+  float repetition_penalty = 1;  // over prompt and generated tokens; 1 = off
+  bool operator==(const SamplingParams&) const = default;
+};
+
+struct PhiloxBlock {
+  uint32_t lane[4];
+};
+
+// Philox4x32-10 (Salmon et al., SC 2011). Counter = (absolute position, vocabulary id / 4), key = seed.
+inline PhiloxBlock Philox(uint64_t seed, uint64_t position, uint64_t vocab_block) {
+  uint32_t c[4] = {static_cast<uint32_t>(vocab_block), static_cast<uint32_t>(vocab_block >> 32),
+                   static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32)};
+  uint32_t k[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53} * c[0];
+    const uint64_t p1 = uint64_t{0xCD9E8D57} * c[2];
+    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0];
+    const uint32_t n2 = static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1];
+    c[0] = n0;
+    c[1] = static_cast<uint32_t>(p1);
+    c[2] = n2;
+    c[3] = static_cast<uint32_t>(p0);
+    k[0] += 0x9E3779B9;
+    k[1] += 0xBB67AE85;
+  }
+  return {{c[0], c[1], c[2], c[3]}};
+}
+
+// Uniform in (0, 1), never 0 or 1: 24 bits, centred.
+inline float UniformOpen(uint32_t bits) {
+  return (static_cast<float>(bits >> 8) + 0.5f) * (1.0f / 16777216.0f);
+}
+
+}  // namespace pregate

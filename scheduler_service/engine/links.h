@@ -1,0 +1,64 @@
+// What stands between the scheduler's loop and the world. Links never block: they take a message and
+// return; answers, losses and client requests come back as events through the inbox.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/step/control.h"
+#include "common/step/route.h"
+#include "scheduler_service/engine/request.h"
+
+namespace pregate {
+
+// To the worker of one rank. Messages sent while the link is down are lost; the loop learns of it by WorkerDown.
+class WorkerLink {
+ public:
+  virtual ~WorkerLink() = default;
+  virtual void Send(ToWorker message) = 0;
+};
+
+class RouterLink {
+ public:
+  virtual ~RouterLink() = default;
+  virtual void Send(ToRouter message) = 0;
+};
+
+struct SubmitEvent {
+  uint64_t client_key = 0;  // chosen by the edge, unique while open; names the request in CancelEvent
+  GenerateRequest request;
+  std::shared_ptr<ResponseSink> sink;
+};
+struct CancelEvent {
+  uint64_t client_key = 0;
+};
+// A worker is up when its Hello arrives; a new Hello after WorkerDown is a new connection.
+struct WorkerEvent {
+  int32_t rank = 0;
+  FromWorker message;
+};
+struct WorkerDown {
+  int32_t rank = 0;
+  std::string reason;
+};
+struct RouterEvent {
+  FromRouter message;  // RouterHello first on every connection
+};
+struct RouterDown {
+  std::string reason;
+};
+struct DrainEvent {};  // finish what is admitted, refuse the rest, then return from Run
+using EngineEvent = std::variant<SubmitEvent, CancelEvent, WorkerEvent, WorkerDown, RouterEvent, RouterDown, DrainEvent>;
+
+// The one place where the loop blocks. The production inbox is a Mailbox; the simulator's moves virtual time.
+class Inbox {
+ public:
+  virtual ~Inbox() = default;
+  // Returns all queued events in order of arrival; waits for one until `deadline` (InfinitePast: do not wait).
+  virtual std::vector<EngineEvent> Wait(absl::Time deadline) = 0;
+};
+
+}  // namespace pregate

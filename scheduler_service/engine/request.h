@@ -1,0 +1,73 @@
+// A generation request after the edge has validated and tokenised it, and where its answer goes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/base/ids.h"
+#include "common/step/sampling.h"
+
+namespace pregate {
+
+struct GenerateRequest {
+  std::string request_id;
+  std::string tenant;
+  std::vector<TokenId> prompt;  // not empty
+  // Resume: tokens (and routes) received before; they count as generated.
+  std::vector<TokenId> resume_tokens;
+  std::vector<ExpertId> resume_routes;
+  SamplingParams sampling;
+  std::optional<uint64_t> seed;       // drawn at admission if missing
+  std::optional<int32_t> max_tokens;  // default: what remains of the context
+  std::vector<std::string> stop_strings;
+  std::vector<TokenId> stop_tokens;  // beside the model's own
+  bool ignore_eos = false;
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+enum class FinishReason { kLength, kStopToken, kStopString, kCancelled, kDeadline, kError };
+const char* FinishReasonName(FinishReason reason);  // "length", "stop_token", ...
+
+struct StartInfo {
+  uint64_t seed = 0;
+  std::string model_digest;
+  std::string numerics_id;
+  int32_t prompt_tokens = 0;
+  std::vector<ExpertId> prompt_routes;
+};
+
+// Newly committed tokens with the text that has become complete with them.
+struct TokensOut {
+  std::vector<TokenId> tokens;
+  std::vector<ExpertId> routes;  // [tokens]: each token's own
+  std::string text;
+};
+
+struct DoneInfo {
+  absl::Status status;  // OK for a finished generation; else why not
+  FinishReason reason = FinishReason::kLength;
+  std::string stop_string;  // the one that matched
+  int32_t prompt_tokens = 0;
+  int32_t generated_tokens = 0;
+  int32_t cached_tokens = 0;
+  int32_t preemptions = 0;
+  absl::Duration queue_time, route_time, ttft, total;
+  absl::Duration retry_after;  // with RESOURCE_EXHAUSTED
+};
+
+// Called from the engine's thread only; must not block. OnStart once, OnTokens any number of times, OnDone once
+// and last (OnDone alone when the request is refused).
+class ResponseSink {
+ public:
+  virtual ~ResponseSink() = default;
+  virtual void OnStart(const StartInfo& info) = 0;
+  virtual void OnTokens(const TokensOut& out) = 0;
+  virtual void OnDone(const DoneInfo& info) = 0;
+};
+
+}  // namespace pregate
