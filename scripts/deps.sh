@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs what pregate needs on Debian 12. usage: scripts/deps.sh [build] [test] [refactor]   (default: build)
+#   build     compiler, CMake, gRPC and the other libraries of the services
+#   test      build, plus what the test suites use
+#   refactor  build, plus LibTorch for `pregate refactor` (1.5 GB installed)
+set -euo pipefail
+
+build=(g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobuf-compiler
+  protobuf-compiler-grpc libprotobuf-dev libabsl-dev libre2-dev libc-ares-dev libssl-dev
+  prometheus-cpp-dev libcpp-httplib-dev nlohmann-json3-dev libspdlog-dev libcli11-dev
+  libhwy-dev libpcre2-dev python3 ca-certificates)
+test=(libgtest-dev libgmock-dev libbenchmark-dev)
+refactor=(libtorch-dev)
+
+packages=("${build[@]}")
+for group in "$@"; do
+  case "$group" in
+    build) ;;
+    test) packages+=("${test[@]}") ;;
+    refactor) packages+=("${refactor[@]}") ;;
+    *) echo "deps.sh: unknown group '$group' (build, test, refactor)" >&2; exit 2 ;;
+  esac
+done
+
+missing=()
+for p in "${packages[@]}"; do
+  dpkg-query -W -f='${db:Status-Status}\n' "$p" 2>/dev/null | grep -q '^installed$' || missing+=("$p")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+sudo=""
+[ "$(id -u)" -eq 0 ] || sudo=sudo
+echo "deps: installing ${#missing[@]} Debian packages: ${missing[*]}"
+$sudo apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
