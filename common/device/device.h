@@ -114,6 +114,7 @@ struct SampleArgs {
   uint32_t* seen = nullptr;                 // [seq slots, ceil(vocab / 32)] bitmask for the repetition penalty
   const int32_t* seq_slots = nullptr;       // [max]
   const int32_t* positions = nullptr;       // [max] of the token to be drawn
+  uint8_t* not_finite = nullptr;            // out [max]: 1 where a raw logit is NaN or infinite (token 0), else 0
 };
 
 // Not thread-safe: one thread enqueues. Several devices may coexist in one process.
