@@ -1,0 +1,86 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "common/device/reference/reference_ops.h"
+#include "common/device/rounding.h"
+
+namespace pregate::reference {
+namespace {
+
+// Half-split RoPE: dimension i turns with dimension i + half. The angle is a float32 product, as in
+// Hugging Face's implementation.
+void Rotate(const float* in, int head_dim, const float* inv_freq, int position, float* out) {
+  const int half = head_dim / 2;
+  for (int i = 0; i < half; ++i) {
+    const float angle = static_cast<float>(position) * inv_freq[i];
+    const float c = std::cos(angle), s = std::sin(angle);
+    const float a = in[i], b = in[i + half];
+    out[i] = a * c - b * s;
+    out[i + half] = b * c + a * s;
+  }
+}
+
+}  // namespace
+
+float* KvRow(const KvLayer& kv, bool value, const TokenBatch& batch, int row, int position,
+             int kv_head) {
+  const int32_t* table = batch.block_tables + int64_t{batch.seq_slots[row]} * batch.blocks_per_seq;
+  const int64_t block = table[position / kKvBlockTokens];
+  PREGATE_CHECK(block >= 0 && block < kv.num_blocks, "block ", block, " of ", kv.num_blocks);
+  const int64_t token = block * kKvBlockTokens + position % kKvBlockTokens +
+                        (value ? int64_t{kv.num_blocks} * kKvBlockTokens : 0);
+  return static_cast<float*>(kv.data) + (token * kv.num_kv_heads + kv_head) * kv.head_dim;
+}
+
+void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+                    const KvLayer& kv, float* q_out) {
+  const int d = args.head_dim;
+  std::vector<float> rotated(d);
+  for (int r = 0; r < *batch.rows.num; ++r) {
+    const float* in = qkv + int64_t{r} * (args.num_heads + 2 * args.num_kv_heads) * d;
+    const int position = batch.positions[r];
+    for (int h = 0; h < args.num_heads; ++h, in += d) {
+      Rotate(in, d, args.inv_freq, position, q_out + (int64_t{r} * args.num_heads + h) * d);
+    }
+    for (int h = 0; h < args.num_kv_heads; ++h, in += d) {
+      Rotate(in, d, args.inv_freq, position, rotated.data());
+      float* key = KvRow(kv, false, batch, r, position, h);
+      for (int i = 0; i < d; ++i) key[i] = RoundTo(kv.dtype, rotated[i]);
+    }
+    for (int h = 0; h < args.num_kv_heads; ++h, in += d) {
+      float* value = KvRow(kv, true, batch, r, position, h);
+      for (int i = 0; i < d; ++i) value[i] = RoundTo(kv.dtype, in[i]);
+    }
+  }
+}
+
+void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
+               float scale, DType dtype, float* act_out) {
+  const int d = args.head_dim;
+  const int queries_per_kv = args.num_heads / args.num_kv_heads;
+  for (int r = 0; r < *batch.rows.num; ++r) {
+    for (int h = 0; h < args.num_heads; ++h) {
+      const float* query = q + (int64_t{r} * args.num_heads + h) * d;
+      const int num_keys = batch.positions[r] + 1;
+      std::vector<double> p(num_keys);
+      for (int j = 0; j < num_keys; ++j) {
+        const float* key = KvRow(kv, false, batch, r, j, h / queries_per_kv);
+        for (int i = 0; i < d; ++i) p[j] += double{query[i]} * key[i];
+        p[j] *= scale;
+      }
+      const double top = *std::max_element(p.begin(), p.end());
+      double sum = 0;
+      for (double& x : p) sum += x = std::exp(x - top);
+      std::vector<double> out(d);
+      for (int j = 0; j < num_keys; ++j) {
+        const float* value = KvRow(kv, true, batch, r, j, h / queries_per_kv);
+        for (int i = 0; i < d; ++i) out[i] += p[j] / sum * value[i];
+      }
+      float* dst = act_out + (int64_t{r} * args.num_heads + h) * d;
+      for (int i = 0; i < d; ++i) dst[i] = RoundTo(dtype, static_cast<float>(out[i]));
+    }
+  }
+}
+
+}  // namespace pregate::reference

@@ -1,0 +1,229 @@
+#include "common/device/reference/reference_device.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "common/device/reference/reference_ops.h"
+#include "common/device/rounding.h"
+
+namespace pregate {
+namespace {
+
+constexpr std::align_val_t kAlignment{256};
+
+double Silu(double x) { return x / (1 + std::exp(-x)); }
+
+double Dot(const float* a, const float* b, int n) {
+  double sum = 0;
+  for (int i = 0; i < n; ++i) sum += double{a[i]} * b[i];
+  return sum;
+}
+
+// Matrices and units are kept as rounded floats, row-major; a unit is gate, up, down.
+class ReferenceDevice final : public Device {
+ public:
+  std::string name() const override { return "reference"; }
+  std::string numerics_id(DType dtype) const override {
+    return dtype == DType::kBF16 ? "reference/bf16" : "reference/f32";
+  }
+  size_t act_bytes() const override { return sizeof(float); }
+
+  absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
+    void* data = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
+    if (data == nullptr) {
+      return absl::ResourceExhaustedError(absl::StrCat("reference device: ", bytes, " bytes"));
+    }
+    std::memset(data, 0, bytes);
+    return DeviceBuffer(data, bytes, [](void* p) { ::operator delete(p, kAlignment); });
+  }
+  void Upload(void* dst, const void* host_src, size_t bytes) override {
+    if (bytes > 0) std::memcpy(dst, host_src, bytes);
+  }
+  void Download(void* host_dst, const void* src, size_t bytes) override {
+    if (bytes > 0) std::memcpy(host_dst, src, bytes);
+  }
+  absl::Status Synchronize() override { return absl::OkStatus(); }
+
+  size_t MatrixBytes(int outputs, int inputs, DType) const override {
+    return size_t{4} * outputs * inputs;
+  }
+  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
+                  void* host_dst) const override {
+    PREGATE_CHECK(rows.size() == static_cast<size_t>(outputs) * inputs);
+    std::transform(rows.begin(), rows.end(), static_cast<float*>(host_dst),
+                   [&](float x) { return RoundTo(dtype, x); });
+  }
+  size_t UnitBytes(const UnitShape& shape) const override {
+    return size_t{12} * shape.width * shape.hidden;
+  }
+  void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
+                absl::Span<const float> down, const UnitShape& shape,
+                void* host_dst) const override {
+    const size_t part = size_t{4} * shape.width * shape.hidden;
+    char* dst = static_cast<char*>(host_dst);
+    PackMatrix(gate, shape.width, shape.hidden, shape.dtype, dst);
+    PackMatrix(up, shape.width, shape.hidden, shape.dtype, dst + part);
+    PackMatrix(down, shape.hidden, shape.width, shape.dtype, dst + 2 * part);
+  }
+  size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, DType) const override {
+    return size_t{8} * num_blocks * kKvBlockTokens * num_kv_heads * head_dim;
+  }
+
+  void Embed(const TokenBatch& batch, const Matrix& table, float* out) override {
+    for (int r = 0; r < *batch.rows.num; ++r) {
+      const int64_t id = batch.token_ids[r];
+      PREGATE_CHECK(id >= 0 && id < table.outputs, "token id ", id, " of ", table.outputs);
+      std::memcpy(out + int64_t{r} * table.inputs,
+                  static_cast<const float*>(table.data) + id * table.inputs,
+                  size_t{4} * table.inputs);
+    }
+  }
+  void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
+               DType dtype, void* act_out) override {
+    float* out = static_cast<float*>(act_out);
+    for (int r = 0; r < *rows.num; ++r, x += width, out += width) {
+      const double inv = 1 / std::sqrt(Dot(x, x, width) / width + eps);
+      for (int i = 0; i < width; ++i) {
+        out[i] = RoundTo(dtype, static_cast<float>(x[i] * inv * weight[i]));
+      }
+    }
+  }
+  void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
+              float* out) override {
+    const float* x = static_cast<const float*>(act_in);
+    const float* weight = static_cast<const float*>(w.data);
+    for (int r = 0; r < *rows.num; ++r, x += w.inputs) {
+      for (int o = 0; o < w.outputs; ++o) {
+        const double sum = Dot(x, weight + int64_t{o} * w.inputs, w.inputs);
+        *out++ = static_cast<float>(sum + (bias != nullptr ? bias[o] : 0));
+      }
+    }
+  }
+  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+                      const KvLayer& kv, float* q_out) override {
+    reference::RotateAndStore(batch, args, qkv, kv, q_out);
+  }
+  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
+                 float scale, DType dtype, void* act_out) override {
+    reference::Attention(batch, args, q, kv, scale, dtype, static_cast<float*>(act_out));
+  }
+  void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups, const void* const* units,
+           const UnitShape& shape, float* out) override {
+    const float* x = static_cast<const float*>(act_in);
+    for (int e = 0; e < groups.num_experts; ++e) {
+      for (int i = groups.offsets[e]; i < groups.offsets[e + 1]; ++i) {
+        const int64_t t = groups.order[i];
+        FfnRow(x + t * shape.hidden, static_cast<const float*>(units[e]), shape,
+               out + t * shape.hidden);
+      }
+    }
+  }
+  void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype,
+              float* h) override {
+    for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
+      const float s = own == nullptr ? shared[i] : shared[i] + RoundTo(dtype, own[i]);
+      h[i] += s;
+    }
+  }
+  void AddResidual(RowCount rows, int width, const float* y, float* h) override {
+    for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) h[i] += y[i];
+  }
+  void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) override {
+    int32_t n = 0;
+    for (int e = 0; e < groups.num_experts; ++e) {
+      groups.offsets[e] = n;
+      for (int r = 0; r < *rows.num; ++r) {
+        if (routes[r] == e) groups.order[n++] = r;
+      }
+    }
+    groups.offsets[groups.num_experts] = n;
+  }
+  void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
+                  float* out) override {
+    for (int r = 0; r < *rows.num; ++r) {
+      std::memcpy(out + int64_t{r} * width, x + int64_t{index[r]} * width, size_t{4} * width);
+    }
+  }
+  void Activate(RowCount rows, int width, RouterActivation activation, const float* x, DType dtype,
+                void* act_out) override {
+    float* out = static_cast<float*>(act_out);
+    for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
+      const double y = activation == RouterActivation::kSilu ? Silu(x[i]) : std::max(x[i], 0.0f);
+      out[i] = RoundTo(dtype, static_cast<float>(y));
+    }
+  }
+  void ArgMax(RowCount rows, int width, const float* x, int32_t* out) override {
+    for (int r = 0; r < *rows.num; ++r, x += width) {
+      out[r] = static_cast<int32_t>(std::max_element(x, x + width) - x);
+    }
+  }
+  void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
+    const int64_t words = (args.vocab_size + 31) / 32;
+    for (int r = 0; r < *args.rows.num; ++r) {
+      const int slot = args.seq_slots[r];
+      const float* logits = args.logits + int64_t{r} * args.vocab_size;
+      const bool finite =
+          std::all_of(logits, logits + args.vocab_size, [](float x) { return std::isfinite(x); });
+      args.not_finite[r] = !finite;
+      out_tokens[r] = 0;
+      if (!finite) continue;
+      out_tokens[r] = reference::SampleToken(
+          args.logits + int64_t{r} * args.vocab_size, args.vocab_size, args.params[slot],
+          args.seen + slot * words, args.seeds[slot], args.positions[r]);
+    }
+  }
+  void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
+                uint32_t* seen) override {
+    const int64_t words = (vocab_size + 31) / 32;
+    for (int r = 0; r < *rows.num; ++r) {
+      seen[seq_slots[r] * words + token_ids[r] / 32] |= 1u << (token_ids[r] % 32);
+    }
+  }
+  void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
+                   float* out_logprobs, uint8_t* out_greedy) override {
+    for (int r = 0; r < *rows.num; ++r, logits += vocab_size) {
+      const float* top = std::max_element(logits, logits + vocab_size);
+      double sum = 0;
+      for (int i = 0; i < vocab_size; ++i) sum += std::exp(double{logits[i]} - *top);
+      out_logprobs[r] = static_cast<float>(double{logits[targets[r]]} - *top - std::log(sum));
+      out_greedy[r] = top - logits == targets[r];
+    }
+  }
+  void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
+                   const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,
+                   int32_t* routes) override {
+    for (int r = 0; r < *rows.num; ++r) {
+      if (late[r] == 0) continue;
+      token_ids[r] = last_token[seq_slots[r]];
+      routes[r] = last_route[seq_slots[r]];
+    }
+  }
+  void ScatterToSlots(RowCount rows, const int32_t* values, const int32_t* seq_slots,
+                      int32_t* last) override {
+    for (int r = 0; r < *rows.num; ++r) last[seq_slots[r]] = values[r];
+  }
+
+ private:
+  static void FfnRow(const float* x, const float* unit, const UnitShape& shape, float* out) {
+    const int64_t part = int64_t{shape.width} * shape.hidden;
+    std::vector<float> mid(shape.width);
+    for (int w = 0; w < shape.width; ++w) {
+      const double gate = Dot(x, unit + int64_t{w} * shape.hidden, shape.hidden);
+      const double up = Dot(x, unit + part + int64_t{w} * shape.hidden, shape.hidden);
+      mid[w] = RoundTo(shape.dtype, static_cast<float>(Silu(gate) * up));
+    }
+    for (int o = 0; o < shape.hidden; ++o) {
+      out[o] = static_cast<float>(
+          Dot(mid.data(), unit + 2 * part + int64_t{o} * shape.width, shape.width));
+    }
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Device> MakeReferenceDevice() { return std::make_unique<ReferenceDevice>(); }
+
+}  // namespace pregate

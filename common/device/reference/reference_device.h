@@ -1,0 +1,13 @@
+// The device that contract tests compare others with: plain loops, double accumulators, one thread.
+// It defines what each operation means; nothing in it is fast.
+#pragma once
+
+#include <memory>
+
+#include "common/device/device.h"
+
+namespace pregate {
+
+std::unique_ptr<Device> MakeReferenceDevice();
+
+}  // namespace pregate

@@ -1,0 +1,21 @@
+// The operations of the reference device that deserve a file of their own.
+#pragma once
+
+#include "common/device/device.h"
+
+namespace pregate::reference {
+
+// Keys, then values: [2][num_blocks * 16][num_kv_heads][head_dim] floats, rounded to the dtype.
+float* KvRow(const KvLayer& kv, bool value, const TokenBatch& batch, int row, int position,
+             int kv_head);
+
+void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+                    const KvLayer& kv, float* q_out);
+void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
+               float scale, DType dtype, float* act_out);
+
+// The token that common/step/sampling.h prescribes for one row of logits.
+int32_t SampleToken(const float* logits, int vocab_size, const SamplingParams& params,
+                    const uint32_t* seen, uint64_t seed, uint64_t position);
+
+}  // namespace pregate::reference

@@ -1,0 +1,67 @@
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "common/device/reference/reference_ops.h"
+
+namespace pregate::reference {
+namespace {
+
+float Penalized(float logit, float penalty) {
+  return logit > 0 ? logit / penalty : logit * penalty;
+}
+
+float Gumbel(uint64_t seed, uint64_t position, int32_t id) {
+  const PhiloxBlock block = Philox(seed, position, static_cast<uint64_t>(id) / 4);
+  return -std::log(-std::log(UniformOpen(block.lane[id % 4])));
+}
+
+// How many of the descending `sorted` survive top-k, top-p and min-p, in that order.
+size_t CountKept(const std::vector<float>& sorted, const SamplingParams& params) {
+  size_t kept = sorted.size();
+  if (params.top_k > 0) kept = std::min<size_t>(kept, params.top_k);
+  std::vector<double> weight(kept);
+  for (size_t i = 0; i < kept; ++i) weight[i] = std::exp(double{sorted[i]} - sorted[0]);
+  if (params.top_p < 1) {
+    const double goal = params.top_p * std::accumulate(weight.begin(), weight.end(), 0.0);
+    double before = 0;
+    size_t n = 0;
+    while (n < kept && (n == 0 || before < goal)) before += weight[n++];
+    kept = n;
+  }
+  while (kept > 1 && weight[kept - 1] < params.min_p) --kept;
+  return kept;
+}
+
+}  // namespace
+
+int32_t SampleToken(const float* logits, int vocab_size, const SamplingParams& params,
+                    const uint32_t* seen, uint64_t seed, uint64_t position) {
+  std::vector<float> x(logits, logits + vocab_size);
+  for (int id = 0; id < vocab_size; ++id) {
+    if (params.repetition_penalty != 1 && (seen[id / 32] >> (id % 32) & 1) != 0) {
+      x[id] = Penalized(x[id], params.repetition_penalty);
+    }
+    if (params.temperature > 0) x[id] /= params.temperature;
+  }
+  if (params.temperature == 0) {
+    return static_cast<int32_t>(std::max_element(x.begin(), x.end()) - x.begin());
+  }
+  std::vector<int32_t> ids(vocab_size);
+  std::iota(ids.begin(), ids.end(), 0);
+  std::stable_sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) { return x[a] > x[b]; });
+  std::vector<float> sorted(vocab_size);
+  std::transform(ids.begin(), ids.end(), sorted.begin(), [&](int32_t id) { return x[id]; });
+  ids.resize(CountKept(sorted, params));
+  std::sort(ids.begin(), ids.end());
+  int32_t best = ids[0];
+  float best_key = -INFINITY;
+  for (const int32_t id : ids) {
+    const float key = x[id] + Gumbel(seed, position, id);
+    if (key > best_key) best = id, best_key = key;
+  }
+  return best;
+}
+
+}  // namespace pregate::reference
