@@ -1,0 +1,85 @@
+#include "common/config/values.h"
+
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace pregate {
+namespace {
+
+struct ByteUnit {
+  absl::string_view name;
+  int64_t factor;
+};
+constexpr int64_t kKi = 1024;
+constexpr ByteUnit kByteUnits[] = {{"TiB", kKi* kKi* kKi* kKi},
+                                   {"GiB", kKi* kKi* kKi},
+                                   {"MiB", kKi* kKi},
+                                   {"KiB", kKi},
+                                   {"TB", 1'000'000'000'000},
+                                   {"GB", 1'000'000'000},
+                                   {"MB", 1'000'000},
+                                   {"kB", 1000},
+                                   {"B", 1}};
+
+absl::Status NotA(absl::string_view text, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("'", text, "' is not ", what));
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
+  absl::string_view number = absl::StripAsciiWhitespace(text);
+  int64_t factor = 1;
+  for (const ByteUnit& unit : kByteUnits) {
+    if (absl::EndsWithIgnoreCase(number, unit.name)) {
+      factor = unit.factor;
+      number = absl::StripAsciiWhitespace(number.substr(0, number.size() - unit.name.size()));
+      break;
+    }
+  }
+  int64_t count = 0;
+  if (!absl::SimpleAtoi(number, &count) || count < 0) {
+    return NotA(text, "a size (a whole number with B, KiB, MiB, GiB, TiB, kB, MB, GB or TB)");
+  }
+  if (count > std::numeric_limits<int64_t>::max() / factor) {
+    return NotA(text, "a size below 2^63 bytes");
+  }
+  return count * factor;
+}
+
+std::string FormatBytes(int64_t bytes) {
+  for (const ByteUnit& unit : kByteUnits) {
+    if (unit.factor % kKi == 0 && bytes != 0 && bytes % unit.factor == 0) {
+      return absl::StrCat(bytes / unit.factor, unit.name);
+    }
+  }
+  return absl::StrCat(bytes, "B");
+}
+
+absl::StatusOr<int64_t> ParseInt(absl::string_view text) {
+  int64_t value = 0;
+  if (!absl::SimpleAtoi(text, &value)) return NotA(text, "a whole number");
+  return value;
+}
+
+absl::StatusOr<double> ParseDouble(absl::string_view text) {
+  double value = 0;
+  if (!absl::SimpleAtod(text, &value) || !std::isfinite(value))
+    return NotA(text, "a finite number");
+  return value;
+}
+
+absl::StatusOr<bool> ParseBool(absl::string_view text) {
+  const std::string lower = absl::AsciiStrToLower(absl::StripAsciiWhitespace(text));
+  if (lower == "true" || lower == "on" || lower == "yes" || lower == "1") return true;
+  if (lower == "false" || lower == "off" || lower == "no" || lower == "0") return false;
+  return NotA(text, "true or false");
+}
+
+}  // namespace pregate

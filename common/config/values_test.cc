@@ -1,0 +1,39 @@
+#include "common/config/values.h"
+
+#include "gtest/gtest.h"
+
+namespace pregate {
+namespace {
+
+TEST(ParseBytesTest, TakesBinaryAndDecimalUnitsInAnyCase) {
+  EXPECT_EQ(*ParseBytes("0"), 0);
+  EXPECT_EQ(*ParseBytes("1048576"), 1 << 20);
+  EXPECT_EQ(*ParseBytes("512MiB"), 512 << 20);
+  EXPECT_EQ(*ParseBytes(" 2 gib "), int64_t{2} << 30);
+  EXPECT_EQ(*ParseBytes("3kB"), 3000);
+  EXPECT_EQ(*ParseBytes("7b"), 7);
+}
+
+TEST(ParseBytesTest, RefusesWhatIsNoSize) {
+  for (const char* text :
+       {"", "MiB", "-1MiB", "1.5GiB", "1 parsec", "0x10", "9000000TiB", "1MiBB"}) {
+    EXPECT_FALSE(ParseBytes(text).ok()) << text;
+  }
+}
+
+TEST(FormatBytesTest, ParsesBackEqual) {
+  for (const int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{1023}, int64_t{1024}, int64_t{1536},
+                              int64_t{5} << 40, int64_t{123456789}}) {
+    EXPECT_EQ(*ParseBytes(FormatBytes(bytes)), bytes) << FormatBytes(bytes);
+  }
+  EXPECT_EQ(FormatBytes(512 << 20), "512MiB");
+}
+
+TEST(ParseBoolTest, TakesUsualWordsOnly) {
+  EXPECT_TRUE(*ParseBool("On"));
+  EXPECT_FALSE(*ParseBool("0"));
+  EXPECT_FALSE(ParseBool("maybe").ok());
+}
+
+}  // namespace
+}  // namespace pregate
