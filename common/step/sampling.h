@@ -40,9 +40,9 @@ inline PhiloxBlock Philox(uint64_t seed, uint64_t position, uint64_t vocab_block
   return {{c[0], c[1], c[2], c[3]}};
 }
 
-// Uniform in (0, 1), never 0 or 1: 24 bits, centred.
+// Uniform in (0, 1), never 0 or 1: 23 bits, centred. (With 24 the addition of a half would round.)
 inline float UniformOpen(uint32_t bits) {
-  return (static_cast<float>(bits >> 8) + 0.5f) * (1.0f / 16777216.0f);
+  return (static_cast<float>(bits >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 
 }  // namespace pregate
