@@ -1,12 +1,16 @@
-// The operations of a forward pass, behind which the CPU and CUDA stand (DESIGN section 5, "Device interface").
+// The operations of a forward pass, behind which the CPU and CUDA stand (DESIGN section 5, "Device
+// interface").
 //
 // - Operations enqueue in stream order and return at once (the CPU runs them on the spot).
-// - Row counts, group offsets, block tables and unit pointers are DEVICE arrays; the host passes only
-//   capacities (`*_max`), which are the same for two steps of one bucket. Nothing is allocated in a step.
-// - Every operation is batch-invariant: the bits of one row's output depend on that row's inputs (and, for
-//   attention, on its own sequence) alone, never on the other rows, the chunking or the thread count.
-// - Types: residual stream, norms' weights, logits and biases are f32. `Act` buffers hold the inputs of matrix
-//   products; their values are rounded to the device's dtype, stored in act_bytes() each (the CPU stores f32).
+// - Row counts, group offsets, block tables and unit pointers are DEVICE arrays; the host passes
+//   only capacities (`max`), which are the same for two steps of one bucket. Workspace is sized by
+//   capacities at their first use, so a later step of the same bucket allocates nothing.
+// - Every operation is batch-invariant: the bits of one row's output depend on that row's inputs
+//   (and, for attention, on its own sequence) alone, never on the other rows, the chunking or the
+//   thread count.
+// - Types: residual stream, norms' weights, logits and biases are f32. `Act` buffers hold what goes
+//   into matrix products; their values are rounded to the operation's dtype, stored in act_bytes()
+//   each (the CPU stores f32).
 // - All pointers in the argument structs are device pointers unless named host_*.
 #pragma once
 
@@ -41,7 +45,9 @@ class DeviceBuffer {
     if (data_ != nullptr) release_(data_);
   }
   template <typename T>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
   size_t bytes() const { return bytes_; }
 
  private:
@@ -58,7 +64,8 @@ struct Matrix {
   DType dtype = DType::kF32;
 };
 
-// One FFN part (an expert unit, or the resident part): gate, up [width, hidden] and down [hidden, width].
+// One FFN part (an expert unit, or the resident part): gate, up [width, hidden], down
+// [hidden, width]. Width 0 is legal: its output is 0.
 struct UnitShape {
   int width = 0;
   int hidden = 0;
@@ -107,14 +114,16 @@ struct QkvArgs {
 
 struct SampleArgs {
   RowCount rows;
-  const float* logits = nullptr;            // [max, vocab]
+  const float* logits = nullptr;  // [max, vocab]
   int vocab_size = 0;
-  const SamplingParams* params = nullptr;   // [seq slots]
-  const uint64_t* seeds = nullptr;          // [seq slots]
-  uint32_t* seen = nullptr;                 // [seq slots, ceil(vocab / 32)] bitmask for the repetition penalty
-  const int32_t* seq_slots = nullptr;       // [max]
-  const int32_t* positions = nullptr;       // [max] of the token to be drawn
-  uint8_t* not_finite = nullptr;            // out [max]: 1 where a raw logit is NaN or infinite (token 0), else 0
+  const SamplingParams* params = nullptr;  // [seq slots]
+  const uint64_t* seeds = nullptr;         // [seq slots]
+  // [seq slots, ceil(vocab / 32)] bitmask of the tokens that the repetition penalty touches.
+  const uint32_t* seen = nullptr;
+  const int32_t* seq_slots = nullptr;  // [max]
+  const int32_t* positions = nullptr;  // [max] of the token to be drawn
+  // out [max]: 1 where a raw logit is NaN or infinite (the token is then 0), else 0.
+  uint8_t* not_finite = nullptr;
 };
 
 // Not thread-safe: one thread enqueues. Several devices may coexist in one process.
@@ -128,7 +137,8 @@ class Device {
   virtual size_t act_bytes() const = 0;
 
   // --- memory ---
-  virtual absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) = 0;  // RESOURCE_EXHAUSTED with the sizes
+  // RESOURCE_EXHAUSTED with the sizes when there is not enough.
+  virtual absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) = 0;
   virtual void Upload(void* dst, const void* host_src, size_t bytes) = 0;
   virtual void Download(void* host_dst, const void* src, size_t bytes) = 0;
   virtual absl::Status Synchronize() = 0;  // also reports errors of earlier operations
@@ -139,55 +149,65 @@ class Device {
                           void* host_dst) const = 0;
   virtual size_t UnitBytes(const UnitShape& shape) const = 0;
   virtual void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
-                        absl::Span<const float> down, const UnitShape& shape, void* host_dst) const = 0;
-  virtual size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, DType dtype) const = 0;
+                        absl::Span<const float> down, const UnitShape& shape,
+                        void* host_dst) const = 0;
+  virtual size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim,
+                              DType dtype) const = 0;
 
   // --- the step ---
   // out[t, :] = table row token_ids[t], as f32. [max, table.inputs]
   virtual void Embed(const TokenBatch& batch, const Matrix& table, float* out) = 0;
   // out = act(x / sqrt(mean(x^2) + eps) * weight)
-  virtual void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps, DType dtype,
-                       void* act_out) = 0;
+  virtual void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
+                       DType dtype, void* act_out) = 0;
   // out[r, :] = act_in[r, :] . w^T (+ bias); f32 accumulation in one fixed order over inputs.
-  virtual void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias, float* out) = 0;
-  // Rotates q and k of qkv [max, (heads + 2 kv_heads) * head_dim] (half-split RoPE at each token's position),
-  // stores k and v into the layer's blocks in the layer's dtype, and writes q [max, heads * head_dim].
-  virtual void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv, const KvLayer& kv,
-                              float* q_out) = 0;
-  // Causal attention of each token over its sequence's positions 0..position (all stored before this call).
-  // Logits are multiplied by `scale`. act_out [max, heads * head_dim], rounded to `dtype`.
-  virtual void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                         float scale, DType dtype, void* act_out) = 0;
-  // out[t, :] = down(silu(gate(x_t)) * up(x_t)) with the unit of t's group; rows in no group are left alone.
-  // units: device array [num_experts] of unit images, null where the group is empty.
-  virtual void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups, const void* const* units,
-                   const UnitShape& shape, float* out) = 0;
+  virtual void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
+                      float* out) = 0;
+  // Rotates q and k of qkv [max, (heads + 2 kv_heads) * head_dim] (half-split RoPE at each token's
+  // position), stores k and v into the layer's blocks in the layer's dtype, and writes q
+  // [max, heads * head_dim].
+  virtual void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+                              const KvLayer& kv, float* q_out) = 0;
+  // Causal attention of each token over its sequence's positions 0..position (all stored before
+  // this call). Logits are multiplied by `scale`. act_out [max, heads * head_dim], rounded to
+  // `dtype`.
+  virtual void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q,
+                         const KvLayer& kv, float scale, DType dtype, void* act_out) = 0;
+  // out[t, :] = down(silu(gate(x_t)) * up(x_t)) with the unit of t's group; rows in no group are
+  // left alone. units: device array [num_experts] of unit images, null where the group is empty.
+  virtual void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups,
+                   const void* const* units, const UnitShape& shape, float* out) = 0;
   // h += shared + round_to(dtype, own) in that order; own may be null (dense).
-  virtual void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype, float* h) = 0;
+  virtual void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype,
+                      float* h) = 0;
   // h += y
   virtual void AddResidual(RowCount rows, int width, const float* y, float* h) = 0;
   // Stable counting sort of tokens by route (the device's form of the exchange plan's local part).
   virtual void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) = 0;
   // out[r, :] = x[index[r], :]
-  virtual void GatherRows(RowCount rows, int width, const float* x, const int32_t* index, float* out) = 0;
+  virtual void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
+                          float* out) = 0;
   // Router: act_out = round(activation(x)).
-  virtual void Activate(RowCount rows, int width, RouterActivation activation, const float* x, DType dtype,
-                        void* act_out) = 0;
+  virtual void Activate(RowCount rows, int width, RouterActivation activation, const float* x,
+                        DType dtype, void* act_out) = 0;
   // Lowest index among the largest. out [max]
   virtual void ArgMax(RowCount rows, int width, const float* x, int32_t* out) = 0;
   // Draws one token a row (common/step/sampling.h). out_tokens [max]
   virtual void SampleTokens(const SampleArgs& args, int32_t* out_tokens) = 0;
   // Sets bit token_ids[i] of seen[seq_slots[i]].
-  virtual void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
-                        uint32_t* seen) = 0;
-  // out_logprobs[r] = log softmax(logits[r])[targets[r]]; out_greedy[r] = 1 where targets[r] is the argmax.
-  virtual void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
-                           float* out_logprobs, uint8_t* out_greedy) = 0;
+  virtual void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots,
+                        int vocab_size, uint32_t* seen) = 0;
+  // out_logprobs[r] = log softmax(logits[r])[targets[r]]; out_greedy[r] = 1 where targets[r] is the
+  // argmax.
+  virtual void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
+                           const int32_t* targets, float* out_logprobs, uint8_t* out_greedy) = 0;
   // For rows with late[r] != 0: token_ids[r] = last_token[slot], routes[r] = last_route[slot].
-  virtual void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots, const int32_t* last_token,
-                           const int32_t* last_route, int32_t* token_ids, int32_t* routes) = 0;
+  virtual void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
+                           const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,
+                           int32_t* routes) = 0;
   // last[seq_slots[r]] = values[r]
-  virtual void ScatterToSlots(RowCount rows, const int32_t* values, const int32_t* seq_slots, int32_t* last) = 0;
+  virtual void ScatterToSlots(RowCount rows, const int32_t* values, const int32_t* seq_slots,
+                              int32_t* last) = 0;
 };
 
 }  // namespace pregate
