@@ -1,0 +1,44 @@
+// The commands of `pregate`: one function each, in a file of its own.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "nlohmann/json_fwd.hpp"
+
+namespace pregate::cli {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;  // the work failed; the reason is on stderr
+inline constexpr int kExitUsage = 2;   // the command line is wrong
+
+// argv[0] is the command's own name. Returns an exit code.
+using CommandFn = int (*)(int argc, const char* const* argv);
+
+int Serve(int argc, const char* const* argv);
+int Generate(int argc, const char* const* argv);
+int Refactor(int argc, const char* const* argv);
+int Import(int argc, const char* const* argv);
+int Logits(int argc, const char* const* argv);
+int Tokenize(int argc, const char* const* argv);
+int EvalPpl(int argc, const char* const* argv);
+int EvalTask(int argc, const char* const* argv);
+int Inspect(int argc, const char* const* argv);
+int Synth(int argc, const char* const* argv);
+
+// Prints "pregate COMMAND: message" to stderr; the code is kExitFailed.
+int Fail(const std::string& command, const absl::Status& status);
+// The same with kExitUsage and a hint to --help.
+int FailUsage(const std::string& command, const absl::Status& status);
+// Prints one JSON value and a newline to stdout; invalid UTF-8 becomes U+FFFD.
+void PrintJson(const nlohmann::json& value);
+
+// Parses with OptionSet `set`; on anything but "go on" returns the exit code from the command.
+#define PARSE_OPTIONS_OR_RETURN(set, command, argc, argv)                  \
+  do {                                                                     \
+    auto _outcome = (set).Parse(argc, argv);                               \
+    if (!_outcome.ok()) return FailUsage(command, _outcome.status());      \
+    if (*_outcome == ::pregate::OptionSet::Outcome::kExit) return kExitOk; \
+  } while (0)
+
+}  // namespace pregate::cli
