@@ -1,0 +1,139 @@
+#include "router_service/core/route_queue.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "router_service/core/token_shares.h"
+
+namespace pregate {
+namespace {
+
+RouteResponse ErrorResponse(const RouteRequest& request, std::string error) {
+  return RouteResponse{.session = request.session, .base = request.base, .error = std::move(error)};
+}
+
+}  // namespace
+
+RouteQueue::RouteQueue(const RouterLimits& limits)
+    : limits_(limits), sessions_(limits.sessions_max, limits.kv_blocks) {
+  const absl::Status status = ValidateLimits(limits);
+  PREGATE_CHECK(status.ok(), "", status.ToString());
+}
+
+std::optional<RouteResponse> RouteQueue::Submit(ConnectionId connection, RouteRequest request,
+                                                absl::Time now) {
+  if (absl::Status status = ValidateRequest(request, limits_); !status.ok()) {
+    return ErrorResponse(request, std::string(status.message()));
+  }
+  if (num_requests() >= limits_.requests_max) {
+    return ErrorResponse(
+        request, absl::StrCat("requests: ", num_requests(), " are not answered yet, the limit is ",
+                              limits_.requests_max));
+  }
+  waiting_.push_back(Request{.key = {connection, request.session},
+                             .base = request.base,
+                             .tokens = std::move(request.tokens),
+                             .submitted = now});
+  return std::nullopt;
+}
+
+template <typename Matches>
+void RouteQueue::Forget(Matches matches) {
+  std::erase_if(waiting_, matches);
+  std::erase_if(active_, matches);
+}
+
+void RouteQueue::Close(ConnectionId connection, SessionId session) {
+  const SessionKey key{connection, session};
+  Forget([&](const Request& r) { return r.key == key; });
+  sessions_.Close(key);
+}
+
+void RouteQueue::CloseConnection(ConnectionId connection) {
+  Forget([&](const Request& r) { return r.key.connection == connection; });
+  sessions_.CloseConnection(connection);
+}
+
+void RouteQueue::Activate(std::vector<RouteAnswer>& gaps) {
+  std::deque<Request> still_waiting;
+  bool has_room =
+      true;  // the first that lacks blocks stops all behind it, or large ones would starve
+  for (Request& request : waiting_) {
+    const int have = sessions_.NumTokens(request.key);
+    const int end = request.base + request.remaining();
+    if (!has_room || sessions_.IsPinned(request.key)) {
+      still_waiting.push_back(std::move(request));
+    } else if (request.base > have) {
+      ++num_gaps_;
+      gaps.push_back(
+          {request.key.connection,
+           {.session = request.key.session, .base = request.base, .gap = true, .have = have},
+           request.submitted});
+    } else if (has_room = sessions_.Reserve(request.key, request.base, end); has_room) {
+      active_.push_back(std::move(request));
+    } else {
+      still_waiting.push_back(std::move(request));
+    }
+  }
+  waiting_ = std::move(still_waiting);
+}
+
+RouteRow RouteQueue::MakeRow(const Request& request, int count) const {
+  const int done = static_cast<int>(request.routes.size());
+  return RouteRow{.key = request.key,
+                  .position = request.base + done,
+                  .tokens = absl::MakeConstSpan(request.tokens).subspan(done, count),
+                  .blocks = sessions_.Blocks(request.key)};
+}
+
+RouteStep RouteQueue::Plan() {
+  RouteStep step;
+  Activate(step.answers);
+  std::vector<int> remaining;
+  for (const Request& request : active_) remaining.push_back(request.remaining());
+  const std::vector<int> shares = TokenShares(remaining, limits_.step_tokens_max);
+  for (size_t i = 0; i < active_.size(); ++i) {
+    if (shares[i] == 0) continue;
+    step.rows.push_back(MakeRow(active_[i], shares[i]));
+    step.num_tokens += shares[i];
+  }
+  return step;
+}
+
+std::vector<RouteAnswer> RouteQueue::Commit(const RouteStep& step,
+                                            absl::Span<const ExpertId> routes, absl::Time now) {
+  PREGATE_CHECK(static_cast<int>(routes.size()) == step.num_tokens, "routes ", routes.size());
+  std::vector<RouteAnswer> answers;
+  auto request = active_.begin();
+  for (const RouteRow& row : step.rows) {
+    // Rows are in the order of active requests, some of which got no tokens.
+    while (!(request->key == row.key)) ++request;
+    const absl::Span<const ExpertId> own = routes.subspan(0, row.tokens.size());
+    routes.remove_prefix(own.size());
+    request->routes.insert(request->routes.end(), own.begin(), own.end());
+    sessions_.Append(row.key, static_cast<int>(own.size()));
+    if (request->remaining() > 0) continue;
+    sessions_.Unpin(row.key, now);
+    answers.push_back(
+        {row.key.connection,
+         {.session = row.key.session, .base = request->base, .routes = std::move(request->routes)},
+         request->submitted});
+    request->tokens.clear();  // marks it as answered
+    request->routes.clear();
+  }
+  std::erase_if(active_, [](const Request& r) { return r.tokens.empty(); });
+  return answers;
+}
+
+void RouteQueue::ExpireIdle(absl::Time now) {
+  sessions_.ExpireIdle(now - limits_.session_idle_max);
+}
+
+absl::Time RouteQueue::NextExpiry() const {
+  return sessions_.OldestIdleStart() + limits_.session_idle_max;
+}
+
+}  // namespace pregate
