@@ -1,0 +1,84 @@
+#include "common/config/address.h"
+
+#include <sys/un.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "common/base/status.h"
+
+namespace pregate {
+namespace {
+
+constexpr size_t kUnixPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
+
+absl::Status BadAddress(absl::string_view text, absl::string_view why) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", text, "' is not an address (host:port or unix:/path): ", why));
+}
+
+// Four decimal numbers; a name that merely starts with "127." is no loopback address.
+bool IsLoopbackV4(absl::string_view host) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(host, '.');
+  if (parts.size() != 4 || parts[0] != "127") return false;
+  for (const absl::string_view part : parts) {
+    int value = -1;
+    if (!absl::SimpleAtoi(part, &value) || value < 0 || value > 255) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool Address::is_loopback() const {
+  return !is_unix() && (host == "localhost" || host == "::1" || IsLoopbackV4(host));
+}
+
+std::string Address::ToString() const {
+  if (is_unix()) return absl::StrCat("unix:", path);
+  if (absl::StrContains(host, ":")) return absl::StrCat("[", host, "]:", port);
+  return absl::StrCat(host, ":", port);
+}
+
+absl::StatusOr<Address> ParseAddress(absl::string_view text) {
+  Address address;
+  if (absl::StartsWith(text, "unix:")) {
+    address.path = std::string(absl::StripPrefix(text, "unix:"));
+    if (address.path.empty()) return BadAddress(text, "the path is empty");
+    if (address.path.size() > kUnixPathBytesMax) {
+      return BadAddress(text, absl::StrCat("the path has ", address.path.size(), " bytes, at most ",
+                                           kUnixPathBytesMax));
+    }
+    return address;
+  }
+  const size_t colon = text.rfind(':');
+  if (colon == absl::string_view::npos) return BadAddress(text, "no port");
+  absl::string_view host = text.substr(0, colon);
+  if (absl::ConsumePrefix(&host, "[") != absl::ConsumeSuffix(&host, "]")) {
+    return BadAddress(text, "unbalanced brackets");
+  }
+  if (host.empty()) return BadAddress(text, "no host");
+  if (!absl::SimpleAtoi(text.substr(colon + 1), &address.port) || address.port < 0 ||
+      address.port > 65535) {
+    return BadAddress(text, "the port is not 0 to 65535");
+  }
+  address.host = std::string(host);
+  return address;
+}
+
+absl::StatusOr<Address> RequireLocal(absl::string_view option, absl::string_view text) {
+  absl::StatusOr<Address> address = ParseAddress(text);
+  if (!address.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--", option, ": ", address.status().message()));
+  }
+  if (!address->is_unix() && !address->is_loopback()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--", option, ": ", text,
+        " is not on this machine, and TLS is not built yet: use 127.0.0.1, [::1] or unix:/path"));
+  }
+  return address;
+}
+
+}  // namespace pregate

@@ -1,0 +1,87 @@
+#include "common/telemetry/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+
+namespace pregate {
+namespace {
+
+constexpr char kPrefix[] = "pregate_";
+
+}  // namespace
+
+MetricsRegistry::MetricsRegistry(std::string model)
+    : constant_labels_{{"model", std::move(model)}} {}
+
+Counter& MetricsRegistry::AddCounter(const std::string& name, const std::string& help,
+                                     const MetricLabels& labels) {
+  return prometheus::BuildCounter()
+      .Name(kPrefix + name)
+      .Help(help)
+      .Labels(constant_labels_)
+      .Register(registry_)
+      .Add(labels);
+}
+
+Gauge& MetricsRegistry::AddGauge(const std::string& name, const std::string& help,
+                                 const MetricLabels& labels) {
+  return prometheus::BuildGauge()
+      .Name(kPrefix + name)
+      .Help(help)
+      .Labels(constant_labels_)
+      .Register(registry_)
+      .Add(labels);
+}
+
+Histogram& MetricsRegistry::AddHistogram(const std::string& name, const std::string& help,
+                                         const std::vector<double>& buckets,
+                                         const MetricLabels& labels) {
+  return prometheus::BuildHistogram()
+      .Name(kPrefix + name)
+      .Help(help)
+      .Labels(constant_labels_)
+      .Register(registry_)
+      .Add(labels, buckets);
+}
+
+std::string MetricsRegistry::Serialize() const {
+  return prometheus::TextSerializer().Serialize(registry_.Collect());
+}
+
+std::vector<double> LatencyBuckets() {
+  std::vector<double> buckets;
+  for (int ms = 1; ms <= 30; ++ms) buckets.push_back(ms / 1000.0);
+  for (const double seconds :
+       {0.035, 0.04, 0.045, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.125, 0.15, 0.2,
+        0.25,  0.3,  0.4,   0.5,  0.6,  0.8,  1.0,  1.5,  2.0, 2.5,   3.0,  4.0,
+        5.0,   7.5,  10.,   15.,  20.,  30.,  45.,  60.,  80., 100.}) {
+    buckets.push_back(seconds);
+  }
+  return buckets;
+}
+
+std::vector<double> ShortLatencyBuckets() {
+  std::vector<double> buckets;
+  for (double decade = 1e-5; decade < 0.5; decade *= 10) {
+    for (const double step : {1.0, 2.0, 5.0}) buckets.push_back(decade * step);
+  }
+  buckets.push_back(1.0);
+  return buckets;
+}
+
+std::vector<double> PowerOfTwoBuckets(int max) {
+  std::vector<double> buckets = {1};
+  while (buckets.back() < max) buckets.push_back(buckets.back() * 2);
+  return buckets;
+}
+
+std::vector<double> CountBuckets(int max) {
+  constexpr int kSingleSteps = 64;
+  std::vector<double> buckets;
+  for (int i = 1; i <= std::clamp(max, 1, kSingleSteps); ++i) buckets.push_back(i);
+  while (buckets.back() < max) buckets.push_back(buckets.back() * 2);
+  return buckets;
+}
+
+}  // namespace pregate

@@ -1,0 +1,126 @@
+#include "common/telemetry/metrics_server.h"
+
+#include <httplib.h>
+
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/status.h"
+#include "common/config/limits.h"
+
+namespace pregate {
+namespace {
+
+// httplib's own pool queues without bound; this one makes the acceptor wait, so that the kernel's
+// backlog is the limit. A job must run once enqueued: it owns its socket.
+class BoundedPool final : public httplib::TaskQueue {
+ public:
+  BoundedPool() {
+    for (int i = 0; i < kMetricsThreads; ++i) threads_.emplace_back([this] { Work(); });
+  }
+
+  void enqueue(std::function<void()> job) override {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(this, &BoundedPool::HasRoom));
+    jobs_.push_back(std::move(job));
+  }
+
+  void shutdown() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      stopping_ = true;
+    }
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+ private:
+  void Work() {
+    while (true) {
+      std::function<void()> job;
+      {
+        absl::MutexLock lock(&mutex_);
+        mutex_.Await(absl::Condition(this, &BoundedPool::HasWork));
+        if (jobs_.empty()) return;
+        job = std::move(jobs_.front());
+        jobs_.pop_front();
+      }
+      job();
+    }
+  }
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return jobs_.size() < static_cast<size_t>(kMetricsQueueConnections);
+  }
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !jobs_.empty() || stopping_; }
+
+  absl::Mutex mutex_;
+  std::deque<std::function<void()>> jobs_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> threads_;
+};
+
+// Without httplib's default SO_REUSEPORT, under which two processes would share one port.
+void SetSocketOptions(socket_t socket) {
+  const int yes = 1;
+  setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+}
+
+}  // namespace
+
+struct MetricsServer::State {
+  httplib::Server server;
+  Address bound;
+  std::thread acceptor;
+};
+
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const Address& address,
+                                                                    const MetricsRegistry* registry,
+                                                                    std::function<bool()> ready) {
+  if (address.is_unix()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("metrics address ", address.ToString(), ": HTTP is served on TCP only"));
+  }
+  auto state = std::make_unique<State>();
+  state->bound = address;
+  httplib::Server& server = state->server;
+  server.new_task_queue = [] { return new BoundedPool; };
+  server.set_socket_options(SetSocketOptions);
+  server.set_keep_alive_max_count(1);
+  server.set_read_timeout(std::chrono::milliseconds(kMetricsTimeoutMs));
+  server.set_write_timeout(std::chrono::milliseconds(kMetricsTimeoutMs));
+  server.set_payload_max_length(kMetricsRequestBytesMax);
+  server.Get("/metrics", [registry](const httplib::Request&, httplib::Response& response) {
+    response.set_content(registry->Serialize(), "text/plain; version=0.0.4; charset=utf-8");
+  });
+  server.Get("/healthz",
+             [ready = std::move(ready)](const httplib::Request&, httplib::Response& response) {
+               const bool is_ready = ready();
+               response.status = is_ready ? 200 : 503;
+               response.set_content(is_ready ? "ready\n" : "not ready\n", "text/plain");
+             });
+  if (address.port == 0) {
+    state->bound.port = server.bind_to_any_port(address.host);
+  } else if (!server.bind_to_port(address.host, address.port)) {
+    state->bound.port = -1;
+  }
+  if (state->bound.port < 0) {
+    return absl::UnavailableError(
+        absl::StrCat("metrics address ", address.ToString(), " cannot be bound: in use?"));
+  }
+  state->acceptor = std::thread([&server] { server.listen_after_bind(); });
+  // stop() is lost on a server that does not run yet; the socket is bound, so this takes no time.
+  while (!server.is_running()) std::this_thread::yield();
+  return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(state)));
+}
+
+MetricsServer::MetricsServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+MetricsServer::~MetricsServer() {
+  state_->server.stop();
+  state_->acceptor.join();
+}
+
+const Address& MetricsServer::bound() const { return state_->bound; }
+
+}  // namespace pregate

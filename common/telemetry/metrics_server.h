@@ -1,0 +1,35 @@
+// GET /metrics and GET /healthz over plain HTTP on a loopback address.
+// cpp-httplib serves, not prometheus-cpp's Exposer: that one asks for 100 KiB thread stacks, which
+// a process linked to cuBLAS cannot give (its static TLS alone needs 94 KB).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/config/address.h"
+#include "common/telemetry/metrics.h"
+
+namespace pregate {
+
+// Bounded: kMetricsThreads threads and kMetricsQueueConnections waiting connections; further ones
+// wait in the kernel. One request a connection, so that an idle client holds no thread.
+class MetricsServer {
+ public:
+  // `registry` outlives the server. `ready` is called on the server's threads: /healthz answers 200
+  // when it says true, else 503. Port 0 takes a free port.
+  static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(const Address& address,
+                                                              const MetricsRegistry* registry,
+                                                              std::function<bool()> ready);
+  ~MetricsServer();  // stops and joins
+
+  const Address& bound() const;  // with the port that was taken
+
+ private:
+  struct State;
+  explicit MetricsServer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pregate
