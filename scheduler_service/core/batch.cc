@@ -1,0 +1,181 @@
+#include "scheduler_service/core/batch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status.h"
+
+namespace pregate::scheduler {
+
+void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
+  for (Sequence* s : running_) {
+    s->state = SequenceState::kPreempted;
+    waiting_.emplace(s->id, s);
+  }
+  running_.clear();
+  for (auto& [id, s] : waiting_) {
+    s->slot = s->home_rank = -1;
+    s->blocks.clear();
+    s->planned = s->samples_in_flight = 0;
+    s->sample_step = 0;
+  }
+  drops_.clear();
+  ranks_.clear();
+  for (const RankBlocks& r : ranks) ranks_.push_back({r.rank, BlockAllocator(r.num_blocks)});
+  free_slots_.clear();
+  for (int32_t slot = seq_slots; slot-- > 0;) free_slots_.push_back(slot);
+}
+
+void Batch::Enqueue(Sequence* sequence) {
+  PREGATE_CHECK(sequence->all_routed(), "sequence ", sequence->id);
+  sequence->state = SequenceState::kQueued;
+  waiting_.emplace(sequence->id, sequence);
+}
+
+void Batch::Remove(Sequence* sequence) {
+  if (sequence->state == SequenceState::kRunning) {
+    Release(sequence);
+    running_.erase(FindRunning(sequence->id));
+  } else {
+    waiting_.erase(sequence->id);
+  }
+  sequence->state = SequenceState::kFinished;
+}
+
+PlannerView Batch::View(PlannerView base) {
+  view_blocks_.clear();
+  for (const Rank& r : ranks_) view_blocks_.push_back({r.rank, r.blocks.num_free()});
+  // Some of the first may not be ready: look a few further than there are slots.
+  constexpr int32_t kUnreadyMax = 16;
+  view_waiting_.clear();
+  if (!free_slots_.empty()) {
+    for (const auto& [id, s] : waiting_) {
+      if (static_cast<int32_t>(view_waiting_.size()) >= num_free_slots() + kUnreadyMax) break;
+      view_waiting_.push_back(s);
+    }
+  }
+  base.free_slots = num_free_slots();
+  base.free_blocks = view_blocks_;
+  base.running = absl::MakeConstSpan(running_.data(), running_.size());
+  base.waiting = view_waiting_;
+  return base;
+}
+
+CommittedStep Batch::Commit(const Proposal& proposal, Epoch epoch, StepId step_id) {
+  CommittedStep step;
+  step.plan.epoch = epoch;
+  step.plan.step_id = step_id;
+  for (SeqId id : proposal.preempt) Preempt(id);
+  step.plan.drop = std::exchange(drops_, {});
+  for (const ProposedAdd& add : proposal.add) step.plan.add.push_back(Add(add));
+  for (const ProposedBlocks& blocks : proposal.blocks) step.plan.blocks.push_back(Grow(blocks));
+  step.plan.rows.reserve(proposal.rows.size());
+  step.rows.reserve(proposal.rows.size());
+  for (const ProposedRow& row : proposal.rows) AddRow(row, &step);
+  step.plan.wanted = proposal.wanted;
+  return step;
+}
+
+void Batch::Preempt(SeqId id) {
+  const SequenceIter it = FindRunning(id);
+  Sequence* s = *it;
+  Release(s);
+  running_.erase(it);
+  ++s->preemptions;
+  s->state = SequenceState::kPreempted;
+  waiting_.emplace(id, s);
+}
+
+// Samples under way stay counted: they are true tokens, and the sequence is added again only when
+// they have come.
+void Batch::Release(Sequence* s) {
+  BlocksOf(s->home_rank).Free(s->blocks);
+  s->blocks.clear();
+  s->planned = 0;
+  drops_.push_back(s->slot);
+  free_slots_.push_back(s->slot);
+  s->slot = s->home_rank = -1;
+}
+
+SequenceAdd Batch::Add(const ProposedAdd& add) {
+  const auto it = waiting_.find(add.seq_id);
+  PREGATE_CHECK(it != waiting_.end() && !free_slots_.empty(), "add of sequence ", add.seq_id);
+  Sequence* s = it->second;
+  waiting_.erase(it);
+  running_.insert(FindRunning(s->id), s);
+  s->state = SequenceState::kRunning;
+  s->home_rank = add.home_rank;
+  s->slot = free_slots_.back();
+  free_slots_.pop_back();
+  SequenceAdd out;
+  out.seq_slot = s->slot;
+  out.seq_id = s->id;
+  out.home_rank = s->home_rank;
+  out.sampling = s->sampling;
+  out.seed = s->seed;
+  out.prompt_len = s->prompt_len;
+  return out;
+}
+
+BlockTableUpdate Batch::Grow(const ProposedBlocks& blocks) {
+  Sequence* s = *FindRunning(blocks.seq_id);
+  BlockTableUpdate update{s->slot, s->num_blocks(), BlocksOf(s->home_rank).Allocate(blocks.count)};
+  s->blocks.insert(s->blocks.end(), update.ids.begin(), update.ids.end());
+  return update;
+}
+
+void Batch::AddRow(const ProposedRow& proposed, CommittedStep* step) {
+  Sequence* s = *FindRunning(proposed.seq_id);
+  PREGATE_CHECK(proposed.position == s->planned, "row of sequence ", s->id, " at ",
+                proposed.position, " after ", s->planned);
+  Row row;
+  row.seq_slot = s->slot;
+  row.position = proposed.position;
+  row.count = proposed.count;
+  row.late = proposed.late;
+  row.emit = proposed.emit;
+  if (!row.late) {
+    const auto first = s->tokens.begin() + row.position;
+    row.tokens.assign(first, first + row.count);
+    const auto route = s->routes.begin() + row.position;
+    if (!s->dense) row.routes.assign(route, route + row.count);
+  }
+  s->planned += row.count;
+  SentRow sent{s->id, s->home_rank, -1};
+  if (row.emit == Emit::kSample) {
+    sent.sample_position = s->planned;
+    s->sample_step = step->plan.step_id;
+    ++s->samples_in_flight;
+  }
+  step->num_tokens += row.count;
+  step->has_late_rows |= row.late;
+  step->rows.push_back(sent);
+  step->plan.rows.push_back(std::move(row));
+}
+
+// Where the id stands, or would stand.
+Batch::SequenceIter Batch::FindRunning(SeqId id) {
+  return std::lower_bound(running_.begin(), running_.end(), id,
+                          [](const Sequence* s, SeqId value) { return s->id < value; });
+}
+
+BlockAllocator& Batch::BlocksOf(int32_t rank) {
+  const auto it =
+      std::find_if(ranks_.begin(), ranks_.end(), [&](const Rank& r) { return r.rank == rank; });
+  PREGATE_CHECK(it != ranks_.end(), "rank ", rank, " is no member");
+  return it->blocks;
+}
+
+int64_t Batch::num_blocks() const {
+  int64_t total = 0;
+  for (const Rank& r : ranks_) total += r.blocks.num_blocks();
+  return total;
+}
+
+int64_t Batch::num_blocks_used() const {
+  int64_t total = 0;
+  for (const Rank& r : ranks_) total += r.blocks.num_used();
+  return total;
+}
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,79 @@
+// The scheduler's idea of what the workers hold in this epoch: slots, block tables, who runs and
+// who waits. Proposals become step plans here and nowhere else.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/types/span.h"
+#include "common/step/plan.h"
+#include "scheduler_service/core/kv_blocks.h"
+#include "scheduler_service/core/planner.h"
+#include "scheduler_service/core/sequence.h"
+
+namespace pregate::scheduler {
+
+// What the answer to a plan's row must look like.
+struct SentRow {
+  SeqId seq_id = 0;
+  int32_t home_rank = 0;
+  int32_t sample_position = -1;  // -1: the row does not sample
+};
+
+struct CommittedStep {
+  StepPlan plan;
+  std::vector<SentRow> rows;
+  int32_t num_tokens = 0;
+  bool has_late_rows = false;
+};
+
+// Borrows sequences from Enqueue to Remove. Not thread-safe.
+class Batch {
+ public:
+  // A new epoch: empty tables with these blocks and slots. What ran waits, to be planned anew.
+  void Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots);
+
+  // REQUIRES: all its tokens are routed.
+  void Enqueue(Sequence* sequence);
+  // Finished: its blocks are free at once, its slot is dropped with the next plan (steps run in
+  // order, so a step that still uses them is over by then).
+  void Remove(Sequence* sequence);
+
+  // `base` carries what the batch does not know: step id, budget, limits, late rows. Valid until
+  // the next change.
+  PlannerView View(PlannerView base);
+  CommittedStep Commit(const Proposal& proposal, Epoch epoch, StepId step_id);
+
+  bool has_drops() const { return !drops_.empty(); }
+  int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
+  int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()); }
+  int32_t num_free_slots() const { return static_cast<int32_t>(free_slots_.size()); }
+  int64_t num_blocks() const;
+  int64_t num_blocks_used() const;
+
+ private:
+  struct Rank {
+    int32_t rank;
+    BlockAllocator blocks;
+  };
+  using SequenceIter = std::vector<Sequence*>::iterator;
+
+  BlockAllocator& BlocksOf(int32_t rank);
+  SequenceIter FindRunning(SeqId id);
+  void Release(Sequence* sequence);
+  void Preempt(SeqId id);
+  SequenceAdd Add(const ProposedAdd& add);
+  BlockTableUpdate Grow(const ProposedBlocks& blocks);
+  void AddRow(const ProposedRow& row, CommittedStep* step);
+
+  std::vector<Rank> ranks_;
+  std::vector<int32_t> free_slots_;  // the last one is given first
+  std::vector<int32_t> drops_;       // slots that the workers still hold
+  std::vector<Sequence*> running_;   // by id
+  absl::btree_map<SeqId, Sequence*> waiting_;
+  std::vector<RankBlocks> view_blocks_;
+  std::vector<const Sequence*> view_waiting_;
+};
+
+}  // namespace pregate::scheduler

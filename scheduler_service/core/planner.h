@@ -1,0 +1,84 @@
+// What the next step should hold. A planner proposes and changes nothing; Batch::Commit alone makes
+// it so.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "common/base/ids.h"
+#include "common/step/plan.h"
+#include "scheduler_service/core/sequence.h"
+
+namespace pregate::scheduler {
+
+struct RankBlocks {
+  int32_t rank = 0;
+  int32_t num_blocks = 0;  // of the rank in all; in a view: those that are free
+};
+
+// Everything that a policy may look at. Spans are valid during the call.
+struct PlannerView {
+  StepId step_id = 0;           // of the step to plan
+  int32_t step_tokens = 0;      // token budget of one step
+  int32_t free_slots = 0;       // sequences that may be added
+  int32_t preemptions_max = 0;  // of one sequence, by KV exhaustion
+  bool late_rows = false;  // the step before is still unanswered and its samples may be built upon
+  absl::Span<const RankBlocks> free_blocks;
+  absl::Span<const Sequence* const> running;  // oldest first
+  absl::Span<const Sequence* const>
+      waiting;  // oldest first; at least as many as there are free slots, if there are
+};
+
+struct ProposedAdd {
+  SeqId seq_id = 0;
+  int32_t home_rank = 0;
+};
+struct ProposedBlocks {
+  SeqId seq_id = 0;
+  int32_t count = 0;  // more than it has
+};
+struct ProposedRow {
+  SeqId seq_id = 0;
+  int32_t position = 0;
+  int32_t count = 0;
+  bool late = false;
+  Emit emit = Emit::kNone;
+};
+
+// Applied in this order: preempt, add, blocks, rows.
+struct Proposal {
+  std::vector<SeqId> preempt;
+  std::vector<ProposedAdd> add;
+  std::vector<ProposedBlocks> blocks;
+  std::vector<ProposedRow> rows;
+  std::vector<Wanted> wanted;
+  bool empty() const { return preempt.empty() && rows.empty() && wanted.empty(); }
+};
+
+// A policy. Pure: the same view gives the same proposal.
+class Planner {
+ public:
+  virtual ~Planner() = default;
+  virtual Proposal Propose(const PlannerView& view) const = 0;
+};
+
+// First come, first served, with chunked prefill:
+//   1. a decode token (or a late row) for every running sequence, oldest first. One that needs a
+//   block when none is free
+//      preempts the youngest of its home rank; the youngest itself waits. So the oldest always
+//      advances.
+//   2. prefill chunks of running sequences, oldest first, in what is left of the budget.
+//   3. unless something was preempted: waiting sequences, oldest first, while slots, budget and
+//   blocks last. A new one
+//      needs blocks for all its tokens, and leaves one to each that runs.
+// Preemptions are bounded: a sequence that was preempted preemptions_max times comes back only when
+// the blocks suffice for it and every older one to their ends, and nothing older comes in
+// afterwards that would break this. REQUIRES: no more running sequences than step_tokens, else the
+// youngest get no row.
+class FcfsPlanner final : public Planner {
+ public:
+  Proposal Propose(const PlannerView& view) const override;
+};
+
+}  // namespace pregate::scheduler

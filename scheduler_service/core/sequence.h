@@ -1,0 +1,72 @@
+// A sequence: one request's tokens and routes, and what the workers hold of it in this epoch.
+//
+//            tokens     0 ........................ num_tokens()      committed: prompt, then
+//            generated routes     0 ............. routed                       known without a
+//            hole; all of them before a row is sent rows sent  0 ..... planned KV that this epoch
+//            has or will have
+//   planned > num_tokens() is possible by one: a late row stands on a sample that is not committed
+//   yet.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "common/base/ids.h"
+#include "common/step/sampling.h"
+
+namespace pregate::scheduler {
+
+//   routing ─▶ queued ─▶ running ─▶ finished            (any state may go to finished)
+//                          │  ▲
+//                          ▼  │
+//                       preempted       by KV exhaustion or by a new epoch
+enum class SequenceState : uint8_t { kRouting, kQueued, kRunning, kPreempted, kFinished };
+const char* SequenceStateName(SequenceState state);
+
+// Plain state; Batch alone writes what stands under "at the workers".
+struct Sequence {
+  // Fixed at admission.
+  SeqId id = 0;  // ascending with age: a smaller id is older
+  int32_t prompt_len = 0;
+  int32_t max_len = 0;  // prompt_len + max_tokens
+  bool dense = false;   // needs no routes
+  SamplingParams sampling;
+  uint64_t seed = 0;
+
+  // Committed.
+  std::vector<TokenId> tokens;
+  std::vector<ExpertId> routes;  // [tokens]; kNoRoute where unknown
+  int32_t routed = 0;            // leading positions whose route is known
+  SequenceState state = SequenceState::kRouting;
+  int32_t preemptions = 0;  // by KV exhaustion; a new epoch does not count
+
+  // At the workers, in this epoch.
+  int32_t slot = -1;
+  int32_t home_rank = -1;
+  std::vector<BlockId> blocks;
+  int32_t planned = 0;
+  int32_t samples_in_flight = 0;
+  StepId sample_step = 0;  // the last step that samples it
+
+  int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()); }
+  int32_t num_generated() const { return num_tokens() - prompt_len; }
+  int32_t num_blocks() const { return static_cast<int32_t>(blocks.size()); }
+  bool all_routed() const { return dense || routed == num_tokens(); }
+
+  // `route` may be kNoRoute: RecordRoute follows.
+  void Append(TokenId token, ExpertId route);
+  // Routes of positions base, base + 1, ...; one that is recorded already stands (DESIGN section 5,
+  // "Recovery"). Positions beyond the tokens are ignored.
+  void RecordRoutes(int32_t base, absl::Span<const ExpertId> values);
+
+ private:
+  void AdvanceRouted();
+};
+
+// Blocks that hold positions 0 .. position.
+constexpr int32_t BlocksThrough(int32_t position) { return position / kKvBlockTokens + 1; }
+// Blocks that a sequence needs at its end: its last sample at max_len - 1 has one too.
+inline int32_t BlocksAtEnd(const Sequence& sequence) { return BlocksThrough(sequence.max_len - 1); }
+
+}  // namespace pregate::scheduler
