@@ -28,7 +28,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -39,41 +38,10 @@
 #include "common/step/plan.h"
 #include "common/step/result.h"
 #include "expert_service/core/step_limits.h"
+#include "expert_service/engine/memory_plan.h"
+#include "expert_service/engine/progress.h"
 
 namespace pregate {
-
-struct ExecutorOptions {
-  int32_t rank = 0;
-  DType dtype = DType::kBF16;  // weights and KV; f32 or bf16
-  int64_t kv_cache_bytes = 0;  // used when kv_blocks is 0: as many blocks as fit
-  int32_t kv_blocks = 0;
-  int32_t seq_slots = 64;
-  int32_t step_tokens = 256;
-  int32_t context_tokens = 0;    // 0: the model's max_position
-  int32_t logits_rows_max = 32;  // rows that go through the logits product at once
-};
-
-// Bytes by part, computed before anything is allocated.
-struct MemoryPlan {
-  int64_t embedding_bytes = 0;  // embedding and logits matrices
-  int64_t attention_bytes = 0;  // all layers, norms included
-  int64_t resident_ffn_bytes = 0;
-  int64_t expert_bytes = 0;  // all units
-  int64_t router_bytes = 0;
-  int64_t kv_bytes = 0;  // all blocks, the replica's layers included
-  int64_t kv_block_bytes = 0;
-  int32_t kv_blocks = 0;
-  int64_t step_bytes = 0;  // activations, logits, staging
-  int64_t total_bytes() const {
-    return embedding_bytes + attention_bytes + resident_ffn_bytes + expert_bytes + router_bytes +
-           kv_bytes + step_bytes;
-  }
-};
-
-// Called after each loaded part with parts done and parts in all.
-using LoadProgress = std::function<void(int done, int total)>;
-// Called after each layer of a step; false stops the step, whose result then says ABORTED.
-using LayerProgress = std::function<bool()>;
 
 // Not thread-safe: one thread calls. After Create nothing is allocated on the device.
 class StepExecutor {
@@ -83,13 +51,12 @@ class StepExecutor {
                                                               Device* device, Clock* clock,
                                                               const ExecutorOptions& options,
                                                               const LoadProgress& progress);
-  static absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& device,
-                                               const ExecutorOptions& options);
   ~StepExecutor();
 
   // Drops every sequence; KV contents stay.
   void Reset();
-  // Fills everything of the result but incarnation. `on_layer` may be null.
+  // Fills everything of the result but incarnation. `on_layer` may be null; when it stops the step,
+  // the status is ABORTED.
   StepResult Run(const StepPlan& plan, const LayerProgress& on_layer);
 
   const StepLimits& limits() const;

@@ -1,0 +1,44 @@
+// Bytes by part, computed from shapes alone, before anything is allocated.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "common/device/device.h"
+#include "common/model/spec.h"
+
+namespace pregate {
+
+struct ExecutorOptions {
+  int32_t rank = 0;
+  DType dtype = DType::kBF16;  // weights and KV: f32 or bf16
+  int64_t kv_cache_bytes = 0;  // used when kv_blocks is 0: as many blocks as fit
+  int32_t kv_blocks = 0;
+  int32_t seq_slots = 64;
+  int32_t step_tokens = 256;
+  int32_t context_tokens = 0;    // 0: the model's max_position
+  int32_t logits_rows_max = 32;  // rows that go through the logits product at once
+};
+
+struct MemoryPlan {
+  int64_t embedding_bytes = 0;     // embedding and logits matrices
+  int64_t attention_bytes = 0;     // all layers, norms included
+  int64_t resident_ffn_bytes = 0;  // dense FFN or shared neurons
+  int64_t expert_bytes = 0;        // all units
+  int64_t router_bytes = 0;        // the replica's weights
+  int64_t kv_bytes = 0;            // all blocks, the replica's layers included
+  int64_t kv_block_bytes = 0;
+  int64_t step_bytes = 0;  // activations, logits, per-slot state
+  int32_t kv_blocks = 0;
+  int32_t context_tokens = 0;
+  int64_t total_bytes() const {
+    return embedding_bytes + attention_bytes + resident_ffn_bytes + expert_bytes + router_bytes +
+           kv_bytes + step_bytes;
+  }
+};
+
+// INVALID_ARGUMENT names the option that is out of range, or that leaves no room for one block.
+absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& device,
+                                      const ExecutorOptions& options);
+
+}  // namespace pregate
