@@ -35,6 +35,8 @@ class Tokenizer {
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const = 0;
   // Ids that end a turn or a text (eos, <|im_end|>).
   virtual std::vector<TokenId> StopTokens() const = 0;
+  // The token that a plain text prompt must begin with, for models that ask for one.
+  virtual std::optional<TokenId> PromptBos() const = 0;
 
   std::string Decode(absl::Span<const TokenId> ids) const;  // invalid UTF-8 becomes U+FFFD
 };
@@ -53,21 +55,40 @@ class IncrementalDecoder {
   std::string pending_;
 };
 
-// tokenizer.json (+ tokenizer_config.json for the chat template) in `dir`.
-absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir);
-
-// What GGUF metadata or tokenizer.json hold, already parsed and bounded; the one constructor.
+// What GGUF metadata or tokenizer.json hold; the one way to a tokenizer.
 struct BpeTokenizerSpec {
   std::vector<std::string> tokens;                          // by id, in byte-level alphabet
   std::vector<std::pair<std::string, std::string>> merges;  // by rank
-  std::vector<TokenId> special;                             // control and user-defined tokens
-  std::string pre_tokenizer;                                // "smollm", "gpt2", "llama-bpe"
-  std::string chat_template;                                // Jinja source, matched by content
+  std::vector<TokenId> special;  // control and user-defined tokens, ascending
+  std::string pre_tokenizer;     // "smollm", "gpt2", "llama-bpe", "default"
+  bool ignore_merges = false;    // a word that is a token as a whole is not split (Llama-3)
+  std::string chat_template;     // Jinja source, matched by content
   std::optional<TokenId> bos, eos;
   bool add_bos = false;
+
+  bool operator==(const BpeTokenizerSpec&) const = default;
 };
+// Checks every bound and reference of the spec; errors name the token, merge or field at fault.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spec);
-// Writes tokenizer.json and tokenizer_config.json that LoadTokenizerJson reads back equal.
+
+// tokenizer.json (+ tokenizer_config.json, chat_template.jinja) in `dir`; NotFound without one.
+absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir);
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir);
+// Writes tokenizer.json and tokenizer_config.json that LoadTokenizerSpec reads back equal and that
+// HF tokenizers and transformers load too.
 absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir);
+
+// The keys tokenizer.ggml.* and tokenizer.chat_template of a GGUF file, as stored.
+struct GgufTokenizerFields {
+  std::string model;                 // "gpt2" is byte-level BPE, the only one supported
+  std::string pre;                   // llama.cpp's name of the pre-tokenizer; absent: ""
+  std::vector<std::string> tokens;   // by id
+  std::vector<int32_t> token_types;  // by id; 1 normal, all others special
+  std::vector<std::string> merges;   // "left right" by rank
+  std::string chat_template;
+  std::optional<TokenId> bos, eos;
+  std::optional<bool> add_bos;  // absent: what llama.cpp assumes for `pre`
+};
+absl::StatusOr<BpeTokenizerSpec> BpeSpecFromGguf(GgufTokenizerFields fields);
 
 }  // namespace pregate
