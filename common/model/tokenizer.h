@@ -24,9 +24,11 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   virtual int vocab_size() const = 0;
-  // Text to ids; no special token is added, and none is recognised in `text`.
+  // Text to ids; no special token is added, and none is recognised in `text`. A byte that belongs
+  // to no UTF-8 character is read as U+FFFD; bytes that the vocabulary lacks are left out.
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
-  // The raw bytes of one token (may be a part of a UTF-8 character); empty for special tokens.
+  // The raw bytes of one token (may be a part of a UTF-8 character); empty for special tokens and
+  // for ids outside the vocabulary, which count as special.
   virtual std::string_view TokenBytes(TokenId id) const = 0;
   virtual bool IsSpecial(TokenId id) const = 0;
   virtual std::optional<TokenId> SpecialId(std::string_view text) const = 0;
@@ -55,40 +57,29 @@ class IncrementalDecoder {
   std::string pending_;
 };
 
-// What GGUF metadata or tokenizer.json hold; the one way to a tokenizer.
+// What GGUF metadata or tokenizer.json hold, already parsed; the one way to a tokenizer.
 struct BpeTokenizerSpec {
   std::vector<std::string> tokens;                          // by id, in byte-level alphabet
   std::vector<std::pair<std::string, std::string>> merges;  // by rank
-  std::vector<TokenId> special;  // control and user-defined tokens, ascending
-  std::string pre_tokenizer;     // "smollm", "gpt2", "llama-bpe", "default"
-  bool ignore_merges = false;    // a word that is a token as a whole is not split (Llama-3)
-  std::string chat_template;     // Jinja source, matched by content
+  std::vector<TokenId> special;                             // control and user-defined tokens
+  // "smollm", "gpt2" ("gpt-2"), "llama-bpe" ("llama3", "llama-v3") or "default" (""): the names of
+  // GGUF's tokenizer.ggml.pre, aliases in brackets. "llama-bpe" also means that a word which is a
+  // token as a whole is not taken apart.
+  std::string pre_tokenizer;
+  std::string chat_template;  // Jinja source, matched by content
   std::optional<TokenId> bos, eos;
-  bool add_bos = false;
+  bool add_bos = false;  // a plain text prompt begins with bos
 
   bool operator==(const BpeTokenizerSpec&) const = default;
 };
-// Checks every bound and reference of the spec; errors name the token, merge or field at fault.
+// Checks all of the spec; errors name the token, merge or field at fault.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spec);
 
 // tokenizer.json (+ tokenizer_config.json, chat_template.jinja) in `dir`; NotFound without one.
 absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir);
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir);
-// Writes tokenizer.json and tokenizer_config.json that LoadTokenizerSpec reads back equal and that
-// HF tokenizers and transformers load too.
+// Writes tokenizer.json and tokenizer_config.json that HF tokenizers and transformers load, and
+// that LoadTokenizerSpec reads back equal (a pre-tokenizer's alias as its name).
 absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir);
-
-// The keys tokenizer.ggml.* and tokenizer.chat_template of a GGUF file, as stored.
-struct GgufTokenizerFields {
-  std::string model;                 // "gpt2" is byte-level BPE, the only one supported
-  std::string pre;                   // llama.cpp's name of the pre-tokenizer; absent: ""
-  std::vector<std::string> tokens;   // by id
-  std::vector<int32_t> token_types;  // by id; 1 normal, all others special
-  std::vector<std::string> merges;   // "left right" by rank
-  std::string chat_template;
-  std::optional<TokenId> bos, eos;
-  std::optional<bool> add_bos;  // absent: what llama.cpp assumes for `pre`
-};
-absl::StatusOr<BpeTokenizerSpec> BpeSpecFromGguf(GgufTokenizerFields fields);
 
 }  // namespace pregate
