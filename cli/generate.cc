@@ -1,0 +1,132 @@
+// `pregate generate`: one prompt, from a model on disk or a running cluster.
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "absl/strings/str_format.h"
+#include "cli/command.h"
+#include "cli/generator.h"
+#include "common/config/option_set.h"
+
+namespace pregate::cli {
+namespace {
+
+struct Options {
+  std::string model, server, dtype = "f32";
+  absl::Duration wait = absl::ZeroDuration();
+  GenerateJob job;
+  int32_t max_tokens = 0, threads = 0, top_k = 0;
+  double temperature = 0, top_p = 1, min_p = 0, repetition_penalty = 1;
+  bool show_routes = false, as_json = false;
+};
+
+void Declare(OptionSet& set, Options* o) {
+  set.String("model", &o->model, "pregate or HF directory, or GGUF file; runs in this process");
+  set.String("server", &o->server, "HOST:PORT or unix:PATH of a running scheduler");
+  set.Duration("wait-s", &o->wait, absl::ZeroDuration(), absl::Hours(1),
+               "wait this long for the server to be ready");
+  set.String("prompt", &o->job.prompt, "the text to go on from").Required();
+  set.Switch("chat", &o->job.chat, "the prompt is a user's message: apply the chat template");
+  set.Int("max-tokens", &o->max_tokens, 0, 1 << 20, "tokens",
+          "most tokens to generate; 0: what remains of the context");
+  set.Double("temperature", &o->temperature, 0, 100, "", "0: greedy");
+  set.Int("top-k", &o->top_k, 0, 1 << 20, "tokens", "keep the k most likely; 0: all");
+  set.Double("top-p", &o->top_p, 0, 1, "", "keep the smallest set that reaches this probability");
+  set.Double("min-p", &o->min_p, 0, 1, "", "drop below this share of the most likely");
+  set.Double("repetition-penalty", &o->repetition_penalty, 1, 100, "", "1: off");
+  set.OptionalUint64("seed", &o->job.seed, "same seed, same tokens; drawn if missing");
+  set.Switch("ignore-eos", &o->job.ignore_eos, "go on past the model's own end tokens");
+  set.Choice("dtype", &o->dtype, {"f32", "bf16"}, "of weights and KV, with --model");
+  set.Int("threads", &o->threads, 0, 1024, "threads", "with --model; 0: all cores");
+  set.Switch("show-routes", &o->show_routes, "print the routes and how often the expert changed");
+  set.Switch("json", &o->as_json, "print one JSON object");
+}
+
+absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(const Options& o) {
+  if (o.model.empty() == o.server.empty()) {
+    return absl::InvalidArgumentError("give either --model or --server");
+  }
+#ifdef PREGATE_WITH_GRPC
+  if (!o.server.empty()) return MakeRemoteGenerator(o.server, o.wait);
+#else
+  if (!o.server.empty()) {
+    return absl::UnimplementedError("--server: this build has no gRPC (PREGATE_GRPC=OFF)");
+  }
+#endif
+  return MakeLocalGenerator({o.model, o.dtype, o.threads});
+}
+
+GenerateJob MakeJob(const Options& o) {
+  GenerateJob job = o.job;
+  if (o.max_tokens > 0) job.max_tokens = o.max_tokens;
+  job.sampling.temperature = static_cast<float>(o.temperature);
+  job.sampling.top_k = o.top_k;
+  job.sampling.top_p = static_cast<float>(o.top_p);
+  job.sampling.min_p = static_cast<float>(o.min_p);
+  job.sampling.repetition_penalty = static_cast<float>(o.repetition_penalty);
+  return job;
+}
+
+void PrintRoutes(const GenerateOutcome& outcome) {
+  std::vector<ExpertId> all = outcome.prompt_routes;
+  all.insert(all.end(), outcome.routes.begin(), outcome.routes.end());
+  if (all.empty()) return;
+  size_t changes = 0;
+  for (size_t i = 1; i < all.size(); ++i) changes += all[i] != all[i - 1];
+  std::cerr << "routes (prompt | answer): ";
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (i == outcome.prompt_routes.size()) std::cerr << "|";
+    std::cerr << all[i];
+  }
+  std::cerr << absl::StrFormat(
+      "\nexperts used: %d · expert changed %d times in %d tokens (%.0f%% kept)\n",
+      std::set<ExpertId>(all.begin(), all.end()).size(), changes, all.size(),
+      all.size() > 1 ? 100.0 * (all.size() - 1 - changes) / (all.size() - 1) : 100.0);
+}
+
+void PrintSummary(const GenerateOutcome& o, bool show_routes) {
+  std::cerr << absl::StrFormat(
+      "\nprompt %d tokens · answer %d tokens (%s) · TTFT %.1f ms · %.1f tokens/s · seed %d\n",
+      o.prompt_tokens, o.ids.size(), o.finish_reason, o.ttft_s * 1e3, o.tokens_per_s, o.seed);
+  if (show_routes) PrintRoutes(o);
+}
+
+void PrintAsJson(const GenerateOutcome& o) {
+  PrintJson({{"text", o.text},
+             {"ids", o.ids},
+             {"routes", o.routes},
+             {"prompt_routes", o.prompt_routes},
+             {"prompt_tokens", o.prompt_tokens},
+             {"ttft_s", o.ttft_s},
+             {"tokens_per_s", o.tokens_per_s},
+             {"finish_reason", o.finish_reason},
+             {"seed", o.seed}});
+}
+
+}  // namespace
+
+int Generate(int argc, const char* const* argv) {
+  Options options;
+  OptionSet set("pregate generate", "Generates text from a model on disk or a running cluster.");
+  Declare(set, &options);
+  PARSE_OPTIONS_OR_RETURN(set, "generate", argc, argv);
+  auto generator = MakeGenerator(options);
+  if (!generator.ok()) return Fail("generate", generator.status());
+
+  const OnText print = [&](std::string_view text) {
+    if (options.as_json) return;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  };
+  const auto outcome = (*generator)->Generate(MakeJob(options), print);
+  if (!outcome.ok()) return Fail("generate", outcome.status());
+  if (options.as_json) {
+    PrintAsJson(*outcome);
+  } else {
+    PrintSummary(*outcome, options.show_routes);
+  }
+  return kExitOk;
+}
+
+}  // namespace pregate::cli

@@ -1,0 +1,172 @@
+#include "tests/integration/cluster.h"
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_split.h"
+#include "common/base/status.h"
+#include "common/config/address.h"
+#include "common/config/limits.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/health_client.h"
+
+namespace pregate::testing {
+namespace {
+
+std::vector<std::string> Join(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+void AwaitPortFile(Process& process, const std::string& path, const std::string& name) {
+  const bool up =
+      WaitUntil([&] { return !ReadFile(path).empty() || !process.running(); }, absl::Seconds(60));
+  ASSERT_TRUE(up && process.running()) << name << " did not start:\n" << process.Log();
+}
+
+}  // namespace
+
+std::string Program(const std::string& name) { return std::string(PREGATE_BIN_DIR) + "/" + name; }
+
+const std::string& TinyModel(int experts) {
+  static auto* dir = new TempDir();
+  static auto* models = new std::map<int, std::string>();
+  auto [it, is_new] = models->try_emplace(experts, *dir / absl::StrCat("tiny-", experts));
+  if (is_new) {
+    std::vector<std::string> argv = {
+        Program("pregate"),    "synth",  "--shape", "tiny",  "--experts",
+        absl::StrCat(experts), "--seed", "7",       "--out", it->second};
+    if (experts > 0) argv = Join(argv, {"--shared", "32", "--own", "48"});
+    const Finished made = RunProgram(argv);
+    PREGATE_CHECK(made.exit_code == 0, made.err);
+  }
+  return it->second;
+}
+
+Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
+  if (options_.experts > 0) StartRouter();
+  StartWorker();
+  StartScheduler();
+  auto address = ParseAddress(Socket("scheduler"));
+  PREGATE_CHECK(address.ok());
+  channel_ = MakeChannel(*address, kClientMessageBytesMax);
+  stub_ = v1::Inference::NewStub(channel_);
+}
+
+Cluster::~Cluster() {
+  if (::testing::Test::HasFailure()) std::fprintf(stderr, "%s\n", Logs().c_str());
+}
+
+void Cluster::StartRouter() {
+  router_ = std::make_unique<Process>(
+      Join({Program("pregate-router"), "--model", TinyModel(options_.experts), "--listen",
+            Socket("router"), "--metrics-listen", "127.0.0.1:0", "--threads", "1"},
+           options_.router_flags),
+      LogPath("router"));
+}
+
+void Cluster::StartWorker() {
+  worker_ = std::make_unique<Process>(
+      Join(
+          {Program("pregate-worker"), "--model", TinyModel(options_.experts), "--listen",
+           Socket("worker"), "--metrics-listen", "127.0.0.1:0", "--threads", "1", "--dtype", "f32"},
+          options_.worker_flags),
+      LogPath("worker"));
+}
+
+void Cluster::StartScheduler() {
+  const std::string port_file = dir_ / "scheduler.json";
+  std::remove(port_file.c_str());
+  std::vector<std::string> argv = {Program("pregate-scheduler"),
+                                   "--model",
+                                   TinyModel(options_.experts),
+                                   "--listen",
+                                   Socket("scheduler"),
+                                   "--metrics-listen",
+                                   "127.0.0.1:0",
+                                   "--workers",
+                                   Socket("worker"),
+                                   "--port-file",
+                                   port_file};
+  if (options_.experts > 0) argv = Join(argv, {"--router", Socket("router")});
+  scheduler_ =
+      std::make_unique<Process>(Join(argv, options_.scheduler_flags), LogPath("scheduler"));
+  AwaitPortFile(*scheduler_, port_file, "pregate-scheduler");
+}
+
+bool Cluster::Ready() {
+  const auto serving = IsServing(channel_, absl::Seconds(1));
+  return serving.ok() && *serving;
+}
+
+void Cluster::AwaitReady() {
+  ASSERT_TRUE(WaitUntil([&] { return Ready(); }, absl::Seconds(30))) << Logs();
+}
+
+std::optional<double> Cluster::Metric(const std::string& series) {
+  const auto ports = nlohmann::json::parse(ReadFile(dir_ / "scheduler.json"));
+  auto address = ParseAddress(ports.at("metrics").get<std::string>());
+  PREGATE_CHECK(address.ok());
+  httplib::Client client(address->host, address->port);
+  const auto response = client.Get("/metrics");
+  if (!response) return std::nullopt;
+  for (absl::string_view line : absl::StrSplit(response->body, '\n')) {
+    if (absl::ConsumePrefix(&line, series) && absl::ConsumePrefix(&line, " ")) {
+      return std::stod(std::string(line));
+    }
+  }
+  return std::nullopt;
+}
+
+std::string Cluster::Logs() const {
+  std::string logs;
+  for (const char* name : {"router", "worker", "scheduler"}) {
+    logs += absl::StrCat("== ", name, "\n", ReadFile(LogPath(name)));
+  }
+  return logs;
+}
+
+v1::GenerateRequest Request(const std::string& text, int max_tokens, float temperature,
+                            uint64_t seed) {
+  v1::GenerateRequest request;
+  request.set_text(text);
+  request.set_max_tokens(max_tokens);
+  request.set_ignore_eos(true);
+  request.mutable_sampling()->set_temperature(temperature);
+  request.mutable_sampling()->set_seed(seed);
+  request.set_return_routes(true);
+  return request;
+}
+
+Generation Generate(v1::Inference::Stub& stub, const v1::GenerateRequest& request,
+                    absl::Duration deadline, const OnTokens& on_tokens) {
+  Generation out;
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(deadline));
+  auto stream = stub.Generate(&context, request);
+  v1::GenerateResponse response;
+  while (stream->Read(&response)) {
+    if (response.has_start()) {
+      out.start = response.start();
+      out.prompt_routes.assign(out.start.prompt_routes().begin(), out.start.prompt_routes().end());
+    } else if (response.has_tokens()) {
+      const auto& tokens = response.tokens();
+      out.ids.insert(out.ids.end(), tokens.ids().begin(), tokens.ids().end());
+      out.routes.insert(out.routes.end(), tokens.routes().begin(), tokens.routes().end());
+      out.text += tokens.text();
+      if (on_tokens) on_tokens(static_cast<int>(out.ids.size()), context);
+    } else if (response.has_done()) {
+      out.done = response.done();
+      out.finished = true;
+    }
+  }
+  out.status = stream->Finish();
+  return out;
+}
+
+}  // namespace pregate::testing

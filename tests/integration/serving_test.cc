@@ -1,0 +1,254 @@
+// A healthy cluster of processes under clients that are many, impatient, greedy or malformed.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <thread>
+
+#include "tests/integration/cluster.h"
+
+namespace pregate::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Prompt(int i) {
+  return absl::StrCat("Prompt number ", i, ": once upon a time there was ");
+}
+
+// Runs n generations at once; request i is made by `make`.
+template <typename Make>
+std::vector<Generation> GenerateMany(Cluster& cluster, int n, Make make) {
+  std::vector<Generation> all(n);
+  std::vector<std::thread> clients;
+  for (int i = 0; i < n; ++i) {
+    clients.emplace_back([&, i] { all[i] = Generate(cluster.stub(), make(i)); });
+  }
+  for (std::thread& t : clients) t.join();
+  return all;
+}
+
+TEST(ServingTest, SixtyFourConcurrentStreamsEqualTheSameRequestsAlone) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  const auto make = [](int i) { return Request(Prompt(i), 24, i % 2 ? 0.9f : 0.0f, 100 + i); };
+  const std::vector<Generation> together = GenerateMany(cluster, 64, make);
+  for (int i = 0; i < 64; ++i) {
+    ASSERT_TRUE(together[i].status.ok()) << i << ": " << together[i].status.error_message();
+    EXPECT_EQ(together[i].ids.size(), 24u);
+    EXPECT_EQ(together[i].routes.size(), 24u);
+    EXPECT_EQ(together[i].done.finish_reason(), v1::FINISH_REASON_LENGTH);
+  }
+  for (int i = 0; i < 64; i += 9) {
+    const Generation alone = Generate(cluster.stub(), make(i));
+    EXPECT_EQ(alone.ids, together[i].ids) << "request " << i;
+    EXPECT_EQ(alone.text, together[i].text) << "request " << i;
+    EXPECT_EQ(alone.routes, together[i].routes) << "request " << i;
+  }
+}
+
+TEST(ServingTest, ADenseModelNeedsNoRouter) {
+  Cluster cluster({.experts = 0});
+  cluster.AwaitReady();
+  const Generation g = Generate(cluster.stub(), Request("hello", 8));
+  ASSERT_TRUE(g.status.ok()) << g.status.error_message();
+  EXPECT_EQ(g.ids.size(), 8u);
+  EXPECT_TRUE(g.routes.empty());
+}
+
+TEST(ServingTest, RunAheadAndLockstepGiveEqualText) {
+  Cluster ahead({.scheduler_flags = {"--run-ahead", "on"}});
+  Cluster lockstep({.scheduler_flags = {"--run-ahead", "off"}});
+  Cluster service({.scheduler_flags = {"--decode-routing", "service"}});
+  for (Cluster* c : {&ahead, &lockstep, &service}) c->AwaitReady();
+  const auto make = [](int i) { return Request(Prompt(i), 20 + i, i % 2 ? 0.8f : 0.0f, i); };
+  const auto a = GenerateMany(ahead, 12, make);
+  const auto b = GenerateMany(lockstep, 12, make);
+  const auto c = GenerateMany(service, 12, make);
+  for (int i = 0; i < 12; ++i) {
+    EXPECT_EQ(a[i].ids, b[i].ids) << i;
+    EXPECT_EQ(a[i].ids, c[i].ids) << i;
+    EXPECT_EQ(a[i].routes, b[i].routes) << i;
+    EXPECT_EQ(a[i].routes, c[i].routes) << i;
+  }
+}
+
+TEST(ServingTest, ACancelledCallFreesItsBlocks) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  const Generation g = Generate(cluster.stub(), Request(Prompt(1), 200), absl::Seconds(60),
+                                [](int num_tokens, grpc::ClientContext& context) {
+                                  if (num_tokens >= 5) context.TryCancel();
+                                });
+  EXPECT_EQ(g.status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_FALSE(g.finished);
+  EXPECT_TRUE(WaitUntil(
+      [&] {
+        return cluster.Metric("pregate_kv_cache_usage_ratio{model=\"tiny\"}").value_or(1) == 0 ||
+               cluster.Metric("pregate_kv_cache_usage_ratio").value_or(1) == 0;
+      },
+      absl::Seconds(5)));
+}
+
+TEST(ServingTest, ADeadlineEndsTheCallAndKeepsWhatWasStreamed) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  v1::GenerateRequest request = Request(Prompt(2), 0);
+  request.clear_max_tokens();
+  const Generation whole = Generate(cluster.stub(), request);
+  ASSERT_TRUE(whole.status.ok()) << whole.status.error_message();
+  // A tenth of what the whole takes.
+  const absl::Duration deadline = absl::Seconds(whole.done.timings().total_seconds() / 10);
+  const Generation g = Generate(cluster.stub(), request, deadline);
+  EXPECT_EQ(g.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  ASSERT_LT(g.ids.size(), whole.ids.size());
+  EXPECT_TRUE(std::equal(g.ids.begin(), g.ids.end(), whole.ids.begin()));
+}
+
+TEST(ServingTest, AFullQueueRefusesWithARetryPushback) {
+  Cluster cluster({.scheduler_flags = {"--queue-max", "2"}, .worker_flags = {"--seq-slots", "1"}});
+  cluster.AwaitReady();
+  const auto all = GenerateMany(cluster, 16, [](int i) { return Request(Prompt(i), 100); });
+  int served = 0, refused = 0;
+  for (const Generation& g : all) {
+    if (g.status.ok()) {
+      ++served;
+    } else {
+      ++refused;
+      EXPECT_EQ(g.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED)
+          << g.status.error_message();
+      EXPECT_FALSE(g.status.error_details().empty());
+    }
+  }
+  EXPECT_GE(served, 3);  // one runs, two wait
+  EXPECT_GT(refused, 0);
+  EXPECT_TRUE(Generate(cluster.stub(), Request("after", 4)).status.ok());
+}
+
+TEST(ServingTest, KvExhaustionPreemptsAndEveryStreamKeepsItsText) {
+  const auto make = [](int i) { return Request(Prompt(i), 90, 0.7f, i); };
+  Cluster roomy({});
+  roomy.AwaitReady();
+  const auto expected = GenerateMany(roomy, 8, make);
+  // Enough blocks for about three of the eight sequences.
+  Cluster tight({.worker_flags = {"--kv-blocks", "30"}});
+  tight.AwaitReady();
+  const auto got = GenerateMany(tight, 8, make);
+  int preemptions = 0;
+  for (int i = 0; i < 8; ++i) {
+    ASSERT_TRUE(got[i].status.ok()) << i << ": " << got[i].status.error_message();
+    EXPECT_EQ(got[i].ids, expected[i].ids) << i;
+    preemptions += got[i].done.usage().preemptions();
+  }
+  EXPECT_GT(preemptions, 0);
+}
+
+TEST(ServingTest, AResumedStreamGoesOnWithTheSameTokens) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  const v1::GenerateRequest request = Request(Prompt(3), 40, 0.9f, 77);
+  const Generation whole = Generate(cluster.stub(), request);
+  ASSERT_TRUE(whole.status.ok()) << whole.status.error_message();
+  v1::GenerateRequest again = request;
+  v1::Resume* resume = again.mutable_resume();
+  for (int i = 0; i < 15; ++i) {
+    resume->add_tokens(whole.ids[i]);
+    resume->add_routes(whole.routes[i]);
+  }
+  resume->set_seed(whole.start.seed());
+  resume->set_model_digest(whole.start.model_digest());
+  resume->set_numerics_id(whole.start.numerics_id());
+  const Generation rest = Generate(cluster.stub(), again);
+  ASSERT_TRUE(rest.status.ok()) << rest.status.error_message();
+  EXPECT_EQ(rest.ids, std::vector<int32_t>(whole.ids.begin() + 15, whole.ids.end()));
+
+  resume->set_model_digest("another");
+  EXPECT_EQ(Generate(cluster.stub(), again).status.error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+}
+
+struct Malformed {
+  const char* what;
+  void (*spoil)(v1::GenerateRequest&);
+  grpc::StatusCode code;
+  const char* named;  // must appear in the message
+};
+
+TEST(ServingTest, MalformedRequestsAreRefusedByFieldAndValue) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  const Malformed cases[] = {
+      {"no input", [](auto& r) { r.clear_input(); }, grpc::INVALID_ARGUMENT, "input"},
+      {"empty text", [](auto& r) { r.set_text(""); }, grpc::INVALID_ARGUMENT, ""},
+      {"token out of range", [](auto& r) { r.mutable_tokens()->add_ids(1 << 30); },
+       grpc::INVALID_ARGUMENT, "1073741824"},
+      {"negative token", [](auto& r) { r.mutable_tokens()->add_ids(-1); }, grpc::INVALID_ARGUMENT,
+       "-1"},
+      {"max_tokens beyond context", [](auto& r) { r.set_max_tokens(1 << 19); },
+       grpc::INVALID_ARGUMENT, "524288"},
+      {"negative temperature", [](auto& r) { r.mutable_sampling()->set_temperature(-1); },
+       grpc::INVALID_ARGUMENT, "temperature"},
+      {"top_p above one", [](auto& r) { r.mutable_sampling()->set_top_p(1.5f); },
+       grpc::INVALID_ARGUMENT, "top_p"},
+      {"priority", [](auto& r) { r.set_priority(3); }, grpc::UNIMPLEMENTED, "priority"},
+      {"min_tokens", [](auto& r) { r.set_min_tokens(3); }, grpc::UNIMPLEMENTED, "min_tokens"},
+      {"logprobs", [](auto& r) { r.set_logprobs(3); }, grpc::UNIMPLEMENTED, "logprobs"},
+      {"empty stop string", [](auto& r) { r.add_stop_strings(""); }, grpc::INVALID_ARGUMENT,
+       "stop_strings"},
+      {"unknown role",
+       [](auto& r) {
+         auto* m = r.mutable_chat()->add_messages();
+         m->set_role("wizard");
+         m->set_content("x");
+       },
+       grpc::INVALID_ARGUMENT, "wizard"},
+      {"another model", [](auto& r) { r.set_model("gpt-17"); }, grpc::NOT_FOUND, "gpt-17"},
+  };
+  for (const Malformed& c : cases) {
+    v1::GenerateRequest request = Request("hello", 4);
+    c.spoil(request);
+    const Generation g = Generate(cluster.stub(), request);
+    EXPECT_EQ(g.status.error_code(), c.code) << c.what << ": " << g.status.error_message();
+    EXPECT_THAT(g.status.error_message(), HasSubstr(c.named)) << c.what;
+    EXPECT_TRUE(g.ids.empty()) << c.what;
+  }
+  EXPECT_TRUE(Generate(cluster.stub(), Request("hello", 4)).status.ok());
+}
+
+TEST(ServingTest, StopStringsEndTheTextBeforeTheMatch) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  const Generation whole = Generate(cluster.stub(), Request(Prompt(4), 60));
+  ASSERT_GT(whole.text.size(), 12u);
+  const std::string stop = whole.text.substr(whole.text.size() / 2, 3);
+  v1::GenerateRequest request = Request(Prompt(4), 60);
+  request.add_stop_strings(stop);
+  const Generation g = Generate(cluster.stub(), request);
+  ASSERT_TRUE(g.status.ok()) << g.status.error_message();
+  EXPECT_EQ(g.text, whole.text.substr(0, whole.text.find(stop)));
+  EXPECT_EQ(g.done.finish_reason(), v1::FINISH_REASON_STOP_STRING);
+  EXPECT_EQ(g.done.stop_string(), stop);
+}
+
+TEST(ServingTest, SigtermFinishesWhatRunsAndRefusesTheRest) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  bool asked = false;
+  const Generation g = Generate(cluster.stub(), Request(Prompt(5), 120), absl::Seconds(60),
+                                [&](int num_tokens, grpc::ClientContext&) {
+                                  if (num_tokens < 3 || asked) return;
+                                  asked = true;
+                                  cluster.scheduler().Signal(SIGTERM);
+                                });
+  EXPECT_TRUE(g.status.ok()) << g.status.error_message();
+  EXPECT_EQ(g.ids.size(), 120u);
+  EXPECT_EQ(cluster.scheduler().Wait(absl::Seconds(20)), 0);
+  cluster.worker().Signal(SIGTERM);
+  cluster.router().Signal(SIGTERM);
+  EXPECT_EQ(cluster.worker().Wait(absl::Seconds(20)), 0);
+  EXPECT_EQ(cluster.router().Wait(absl::Seconds(20)), 0);
+}
+
+}  // namespace
+}  // namespace pregate::testing
