@@ -1,0 +1,27 @@
+#include "common/rpc/channel.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include "common/base/status.h"
+#include "common/config/limits.h"
+
+namespace pregate {
+
+std::shared_ptr<grpc::Channel> MakeChannel(const Address& address, int message_bytes_max) {
+  PREGATE_CHECK(address.is_unix() || address.is_loopback(), "plaintext to ", address.ToString());
+  grpc::ChannelArguments args;
+  args.SetMaxReceiveMessageSize(message_bytes_max);
+  args.SetMaxSendMessageSize(message_bytes_max);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveIntervalMs);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMin);
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMin);
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMax);
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy variable must not catch loopback
+  return grpc::CreateCustomChannel(address.ToString(), grpc::InsecureChannelCredentials(), args);
+}
+
+}  // namespace pregate

@@ -1,0 +1,104 @@
+#include "common/rpc/rpc_server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "common/base/status.h"
+#include "common/config/limits.h"
+
+namespace pregate {
+namespace {
+
+// gRPC's switches for health and reflection are process-wide and idempotent; each server still has
+// its own health service.
+void EnablePlugins() {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+}
+
+void Configure(grpc::ServerBuilder& builder, int message_bytes_max) {
+  builder.SetMaxReceiveMessageSize(message_bytes_max);
+  builder.SetMaxSendMessageSize(message_bytes_max);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kKeepaliveIntervalMs / 2);
+}
+
+}  // namespace
+
+struct RpcServer::State {
+  std::unique_ptr<grpc::Server> server;
+  Address bound;
+  std::function<bool()> ready;
+  std::atomic<bool> draining{false};
+  absl::Notification stop;
+  std::thread health;
+  std::atomic<bool> shut_down{false};
+
+  // Until `stop`: copies readiness into the health service.
+  void PollHealth() {
+    bool serving = false;
+    server->GetHealthCheckService()->SetServingStatus(false);
+    do {
+      const bool now = !draining && ready();
+      if (now != serving) server->GetHealthCheckService()->SetServingStatus(now);
+      serving = now;
+    } while (!stop.WaitForNotificationWithTimeout(absl::Milliseconds(kHealthPollMs)));
+  }
+};
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
+    const RpcServerOptions& options, const std::vector<grpc::Service*>& services,
+    std::function<bool()> ready) {
+  PREGATE_CHECK(options.listen.is_unix() || options.listen.is_loopback(), "plaintext on ",
+                options.listen.ToString());
+  EnablePlugins();
+  grpc::ServerBuilder builder;
+  Configure(builder, options.message_bytes_max);
+  int port = 0;
+  builder.AddListeningPort(options.listen.ToString(), grpc::InsecureServerCredentials(), &port);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  auto state = std::make_unique<State>();
+  state->server = builder.BuildAndStart();
+  if (state->server == nullptr || (port == 0 && !options.listen.is_unix())) {
+    return absl::UnavailableError(
+        absl::StrCat("address ", options.listen.ToString(), " cannot be bound: in use?"));
+  }
+  state->bound = options.listen;
+  if (!options.listen.is_unix()) state->bound.port = port;
+  state->ready = std::move(ready);
+  state->health = std::thread([s = state.get()] { s->PollHealth(); });
+  return std::unique_ptr<RpcServer>(new RpcServer(std::move(state)));
+}
+
+RpcServer::RpcServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+RpcServer::~RpcServer() { Shutdown(absl::ZeroDuration()); }
+
+const Address& RpcServer::bound() const { return state_->bound; }
+
+void RpcServer::MarkDraining() {
+  state_->draining = true;
+  state_->server->GetHealthCheckService()->SetServingStatus(false);
+}
+
+void RpcServer::Shutdown(absl::Duration grace) {
+  if (state_->shut_down.exchange(true)) return;
+  state_->stop.Notify();
+  state_->health.join();
+  state_->server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  state_->server->Wait();
+}
+
+}  // namespace pregate

@@ -1,0 +1,45 @@
+// A gRPC server with what every service needs: grpc.health.v1 that follows a readiness function,
+// reflection, keepalive, message limits, port 0, and a drain.
+#pragma once
+
+#include <grpcpp/impl/codegen/service_type.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/config/address.h"
+
+namespace pregate {
+
+struct RpcServerOptions {
+  Address listen;  // loopback or a Unix socket (RequireLocal); port 0 takes a free port
+  int message_bytes_max = 0;
+};
+
+// Thread-safe. Services outlive the server.
+class RpcServer {
+ public:
+  // `ready` is called from a thread of the server's every kHealthPollMs and must not block.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(
+      const RpcServerOptions& options, const std::vector<grpc::Service*>& services,
+      std::function<bool()> ready);
+  ~RpcServer();  // Shutdown(0)
+
+  const Address& bound() const;  // with the port that was taken
+
+  // Health says NOT_SERVING from now on, whatever `ready` says; calls go on.
+  void MarkDraining();
+  // Accepts nothing new, waits up to `grace` for open calls, then cancels them. Idempotent.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  struct State;
+  explicit RpcServer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pregate

@@ -1,0 +1,85 @@
+#include "common/rpc/rpc_server.h"
+
+#include <grpcpp/client_context.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/config/limits.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/health_client.h"
+#include "common/rpc/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string SocketPath(const char* name) {
+  return absl::StrCat("/tmp/pregate-", getpid(), "-", name);
+}
+
+class RpcServerTest : public ::testing::TestWithParam<Address> {
+ protected:
+  absl::StatusOr<std::unique_ptr<RpcServer>> Start(const Address& listen) {
+    return RpcServer::Start({.listen = listen, .message_bytes_max = kClientMessageBytesMax}, {},
+                            [this] { return ready_.load(); });
+  }
+  std::atomic<bool> ready_{true};
+};
+
+INSTANTIATE_TEST_SUITE_P(Addresses, RpcServerTest,
+                         ::testing::Values(Address{.host = "127.0.0.1"}, Address{.host = "::1"},
+                                           Address{.path = SocketPath("health")}));
+
+TEST_P(RpcServerTest, HealthFollowsReadinessAndDrain) {
+  if (GetParam().host == "::1" && access("/proc/net/if_inet6", F_OK) != 0)
+    GTEST_SKIP() << "no IPv6";
+  const auto server = Start(GetParam());
+  ASSERT_TRUE(server.ok()) << server.status();
+  HealthClient client(MakeChannel((*server)->bound(), kClientMessageBytesMax));
+  EXPECT_TRUE(client.WaitUntil(true, absl::Seconds(10)));
+  ready_ = false;
+  const absl::Time changed = absl::Now();
+  EXPECT_TRUE(client.WaitUntil(false, absl::Seconds(10)));
+  EXPECT_LT(absl::Now() - changed, absl::Seconds(1));
+  ready_ = true;
+  EXPECT_TRUE(client.WaitUntil(true, absl::Seconds(10)));
+  (*server)->MarkDraining();
+  EXPECT_TRUE(client.WaitUntil(false, absl::Seconds(10)));
+}
+
+TEST_F(RpcServerTest, ReportsATakenPort) {
+  const auto first = Start({.host = "127.0.0.1"});
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_GT((*first)->bound().port, 0);
+  const auto second = Start((*first)->bound());
+  ASSERT_FALSE(second.ok());
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr((*first)->bound().ToString()));
+}
+
+TEST_F(RpcServerTest, TwoServersOfOneProcessHaveTheirOwnHealth) {
+  const auto ready = Start({.host = "127.0.0.1"});
+  const auto unready = RpcServer::Start(
+      {.listen = {.host = "127.0.0.1"}, .message_bytes_max = kClientMessageBytesMax}, {},
+      [] { return false; });
+  ASSERT_TRUE(ready.ok() && unready.ok());
+  HealthClient a(MakeChannel((*ready)->bound(), kClientMessageBytesMax));
+  HealthClient b(MakeChannel((*unready)->bound(), kClientMessageBytesMax));
+  EXPECT_TRUE(a.WaitUntil(true, absl::Seconds(10)));
+  EXPECT_TRUE(b.WaitUntil(false, absl::Seconds(10)));
+}
+
+TEST(StatusTest, CodesAndMessagesComeBackEqual) {
+  for (int code = 0; code <= 16; ++code) {
+    const absl::Status status(static_cast<absl::StatusCode>(code), code == 0 ? "" : "why");
+    EXPECT_EQ(FromGrpcStatus(ToGrpcStatus(status)), status);
+  }
+}
+
+}  // namespace
+}  // namespace pregate

@@ -1,0 +1,40 @@
+#include "common/rpc/shutdown.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "gtest/gtest.h"
+
+namespace pregate {
+namespace {
+
+TEST(ShutdownSignalTest, FirstSignalEndsTheWait) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    ShutdownSignal shutdown;
+    kill(getpid(), signal);
+    shutdown.Wait();
+  }
+}
+
+TEST(ShutdownSignalTest, RequestEndsTheWaitAndMayRepeat) {
+  ShutdownSignal shutdown;
+  shutdown.Request();
+  shutdown.Request();
+  shutdown.Wait();
+}
+
+TEST(ShutdownSignalTest, SecondSignalExits) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        ShutdownSignal shutdown;
+        kill(getpid(), SIGTERM);
+        shutdown.Wait();
+        kill(getpid(), SIGTERM);
+        while (true) pause();
+      },
+      ::testing::ExitedWithCode(128 + SIGTERM), "");
+}
+
+}  // namespace
+}  // namespace pregate

@@ -1,0 +1,13 @@
+// absl::Status <-> grpc::Status: the codes have the same numbers, the message is kept.
+#pragma once
+
+#include <grpcpp/support/status.h>
+
+#include "absl/status/status.h"
+
+namespace pregate {
+
+grpc::Status ToGrpcStatus(const absl::Status& status);
+absl::Status FromGrpcStatus(const grpc::Status& status);
+
+}  // namespace pregate
