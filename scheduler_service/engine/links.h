@@ -1,5 +1,5 @@
-// What stands between the scheduler's loop and the world. Links never block: they take a message and
-// return; answers, losses and client requests come back as events through the inbox.
+// What stands between the scheduler's loop and the world. Links never block: they take a message
+// and return; answers, losses and client requests come back as events through the inbox.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,8 @@
 
 namespace pregate {
 
-// To the worker of one rank. Messages sent while the link is down are lost; the loop learns of it by WorkerDown.
+// To the worker of one rank. Messages sent while the link is down are lost; the loop learns of it
+// by WorkerDown.
 class WorkerLink {
  public:
   virtual ~WorkerLink() = default;
@@ -28,7 +29,8 @@ class RouterLink {
 };
 
 struct SubmitEvent {
-  uint64_t client_key = 0;  // chosen by the edge, unique while open; names the request in CancelEvent
+  uint64_t client_key =
+      0;  // chosen by the edge, unique while open; names the request in CancelEvent
   GenerateRequest request;
   std::shared_ptr<ResponseSink> sink;
 };
@@ -51,13 +53,16 @@ struct RouterDown {
   std::string reason;
 };
 struct DrainEvent {};  // finish what is admitted, refuse the rest, then return from Run
-using EngineEvent = std::variant<SubmitEvent, CancelEvent, WorkerEvent, WorkerDown, RouterEvent, RouterDown, DrainEvent>;
+using EngineEvent = std::variant<SubmitEvent, CancelEvent, WorkerEvent, WorkerDown, RouterEvent,
+                                 RouterDown, DrainEvent>;
 
-// The one place where the loop blocks. The production inbox is a Mailbox; the simulator's moves virtual time.
+// The one place where the loop blocks. The production inbox is a Mailbox; the simulator's moves
+// virtual time.
 class Inbox {
  public:
   virtual ~Inbox() = default;
-  // Returns all queued events in order of arrival; waits for one until `deadline` (InfinitePast: do not wait).
+  // Returns all queued events in order of arrival; waits for one until `deadline` (InfinitePast: do
+  // not wait).
   virtual std::vector<EngineEvent> Wait(absl::Time deadline) = 0;
 };
 

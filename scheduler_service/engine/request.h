@@ -60,8 +60,8 @@ struct DoneInfo {
   absl::Duration retry_after;  // with RESOURCE_EXHAUSTED
 };
 
-// Called from the engine's thread only; must not block. OnStart once, OnTokens any number of times, OnDone once
-// and last (OnDone alone when the request is refused).
+// Called from the engine's thread only; must not block. OnStart once, OnTokens any number of times,
+// OnDone once and last (OnDone alone when the request is refused).
 class ResponseSink {
  public:
   virtual ~ResponseSink() = default;

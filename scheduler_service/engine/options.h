@@ -1,0 +1,43 @@
+// The engine's options. Flags, their ranges and their defaults in files are the edge's; these
+// defaults serve tests.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
+
+namespace pregate {
+
+// Who routes just-sampled tokens: the worker's replica, or the router service (then plans are in
+// lockstep).
+enum class DecodeRouting { kReplica, kService };
+
+struct EngineOptions {
+  std::string scheduler_id;
+  // What a worker's Hello must say; empty: what the first worker says stands.
+  std::string model_digest;
+  std::string config_digest;
+
+  bool run_ahead = true;  // at most one plan before the result of the one before it
+  DecodeRouting decode_routing = DecodeRouting::kReplica;
+  int32_t step_tokens = 512;      // token budget of a step; a worker's own limit may be lower
+  int32_t running_max = 1 << 16;  // sequences in the batch; a worker's slots may be fewer
+  int32_t queue_requests = 256;   // admitted requests that do not run
+  int32_t preemptions_max = 4;    // of one sequence by KV exhaustion
+  int32_t recoveries_max =
+      16;  // in a row that one sequence may be part of without a new token, before it fails
+
+  absl::Duration heartbeat = absl::Milliseconds(100);  // longest wait of the loop
+  absl::Duration worker_stall_timeout =
+      absl::Seconds(15);  // silence of a worker that owes an answer
+  absl::Duration form_backoff_min =
+      absl::Milliseconds(50);  // between formations that led to no step
+  absl::Duration form_backoff_max = absl::Seconds(2);
+  absl::Duration route_resend =
+      absl::Seconds(5);  // a route request without an answer is sent again
+  absl::Duration drain_timeout =
+      absl::Seconds(30);  // what is still unfinished then fails with UNAVAILABLE
+};
+
+}  // namespace pregate

@@ -1,0 +1,60 @@
+// Where requests come in and answers go out: admission, seeds, text, times, the sinks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/model/tokenizer.h"
+#include "scheduler_service/core/admission.h"
+#include "scheduler_service/core/random_source.h"
+#include "scheduler_service/engine/links.h"
+#include "scheduler_service/engine/observer.h"
+#include "scheduler_service/engine/request_table.h"
+
+namespace pregate::scheduler {
+
+// Owns the live requests; the engine moves them through routing and the batch in between. Not
+// thread-safe.
+class RequestDesk {
+ public:
+  // All outlive the desk.
+  RequestDesk(const Tokenizer* tokenizer, RandomSource* random, EngineObserver* observer);
+
+  // The new request, or null: it is refused and its client has been told. `num_running` of the live
+  // ones do not count into the queue.
+  LiveRequest* Admit(SubmitEvent event, const AdmissionLimits& limits, int32_t num_running,
+                     absl::Time now);
+  void Refuse(ResponseSink* sink, absl::Status status, absl::Time now);
+
+  // A resumed request may have ended with what the client has already.
+  std::optional<FinishReason> ReplayResumed(LiveRequest* request);
+  // OnStart, once.
+  void Start(LiveRequest* request, const std::string& model_digest, const std::string& numerics_id);
+  // Gives the client the tokens that it does not have, with their text.
+  void Deliver(LiveRequest* request, absl::Time now);
+  // OnDone; the request is gone. REQUIRES: nothing else refers to its sequence.
+  void Close(LiveRequest* request, absl::Status status, FinishReason reason, absl::Time now);
+
+  RequestTable& table() { return table_; }
+  const RequestTable& table() const { return table_; }
+
+ private:
+  absl::StatusOr<int32_t> Check(const SubmitEvent& event, const AdmissionLimits& limits,
+                                int32_t num_running, absl::Time now);
+  std::unique_ptr<LiveRequest> Make(SubmitEvent event, int32_t max_tokens, bool dense,
+                                    absl::Time now);
+
+  const Tokenizer* const tokenizer_;
+  RandomSource* const random_;
+  EngineObserver* const observer_;
+  const std::vector<TokenId> model_stop_tokens_;
+  RequestTable table_;
+  RetryAfter retry_after_;
+  SeqId next_id_ = 1;
+};
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,58 @@
+#include "scheduler_service/engine/request_table.h"
+
+#include <utility>
+
+#include "common/base/status.h"
+
+namespace pregate::scheduler {
+
+LiveRequest* RequestTable::Add(std::unique_ptr<LiveRequest> request) {
+  LiveRequest* r = request.get();
+  const SeqId id = r->sequence.id;
+  const bool is_new = by_client_.emplace(r->client_key, id).second &&
+                      requests_.emplace(id, std::move(request)).second;
+  PREGATE_CHECK(is_new, "client key ", r->client_key, ", sequence ", id);
+  if (r->deadline != absl::InfiniteFuture()) deadlines_.emplace(r->deadline, id);
+  return r;
+}
+
+std::unique_ptr<LiveRequest> RequestTable::Take(SeqId id) {
+  const auto it = requests_.find(id);
+  PREGATE_CHECK(it != requests_.end(), "sequence ", id);
+  std::unique_ptr<LiveRequest> request = std::move(it->second);
+  requests_.erase(it);
+  by_client_.erase(request->client_key);
+  deadlines_.erase({request->deadline, id});
+  return request;
+}
+
+LiveRequest* RequestTable::Find(SeqId id) {
+  const auto it = requests_.find(id);
+  return it == requests_.end() ? nullptr : it->second.get();
+}
+
+LiveRequest* RequestTable::FindByClient(uint64_t client_key) {
+  const auto it = by_client_.find(client_key);
+  return it == by_client_.end() ? nullptr : Find(it->second);
+}
+
+absl::Time RequestTable::NextDeadline() const {
+  return deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first;
+}
+
+std::vector<SeqId> RequestTable::Expired(absl::Time now) const {
+  std::vector<SeqId> ids;
+  for (const auto& [deadline, id] : deadlines_) {
+    if (deadline > now) break;
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+std::vector<SeqId> RequestTable::Ids() const {
+  std::vector<SeqId> ids;
+  for (const auto& [id, request] : requests_) ids.push_back(id);
+  return ids;
+}
+
+}  // namespace pregate::scheduler

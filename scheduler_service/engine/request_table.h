@@ -1,0 +1,59 @@
+// Every request that is admitted and not done, with the client's side of it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "scheduler_service/core/sequence.h"
+#include "scheduler_service/engine/request.h"
+#include "scheduler_service/engine/token_output.h"
+
+namespace pregate::scheduler {
+
+struct LiveRequest {
+  LiveRequest(const Tokenizer& tokenizer, TokenOutput::Rules rules)
+      : output(tokenizer, std::move(rules)) {}
+
+  Sequence sequence;
+  uint64_t client_key = 0;
+  std::shared_ptr<ResponseSink> sink;
+  TokenOutput output;
+  bool started = false;       // OnStart was called
+  int32_t num_delivered = 0;  // tokens of the sequence that the client has
+  int32_t recoveries_without_token = 0;
+  absl::Time deadline = absl::InfiniteFuture();
+  absl::Time accepted;
+  absl::Time routed = absl::InfinitePast();  // InfinitePast: not yet; so are the others
+  absl::Time first_row = absl::InfinitePast();
+  absl::Time first_token = absl::InfinitePast();
+  absl::Time last_token = absl::InfinitePast();
+};
+
+// Owns the requests. Iterates by age. Not thread-safe.
+class RequestTable {
+ public:
+  // REQUIRES: neither its sequence id nor its client key is in use.
+  LiveRequest* Add(std::unique_ptr<LiveRequest> request);
+  std::unique_ptr<LiveRequest> Take(SeqId id);
+
+  LiveRequest* Find(SeqId id);
+  LiveRequest* FindByClient(uint64_t client_key);
+  absl::Time NextDeadline() const;
+  std::vector<SeqId> Expired(absl::Time now) const;
+  std::vector<SeqId> Ids() const;
+
+  bool empty() const { return requests_.empty(); }
+  int32_t size() const { return static_cast<int32_t>(requests_.size()); }
+
+ private:
+  absl::btree_map<SeqId, std::unique_ptr<LiveRequest>> requests_;
+  absl::flat_hash_map<uint64_t, SeqId> by_client_;
+  absl::btree_set<std::pair<absl::Time, SeqId>> deadlines_;
+};
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,86 @@
+#include "scheduler_service/engine/route_client.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace pregate::scheduler {
+
+void RouteClient::Request(Sequence* sequence, absl::Time now) {
+  Session& session = sessions_[sequence->id];
+  session.sequence = sequence;
+  session.sends = 0;
+  Send(&session, sequence->routed, now);
+}
+
+void RouteClient::Send(Session* session, int32_t base, absl::Time now) {
+  const Sequence& s = *session->sequence;
+  session->base = base;
+  session->count = std::min(s.num_tokens() - base, kRouteTokensMax);
+  session->sent_at = now;
+  if (!up_) return;
+  ++session->sends;
+  const auto first = s.tokens.begin() + base;
+  link_->Send(RouteRequest{s.id, base, {first, first + session->count}});
+}
+
+void RouteClient::Close(SeqId id) {
+  if (sessions_.erase(id) > 0 && up_) link_->Send(CloseSession{id});
+}
+
+void RouteClient::OnUp(absl::Time now) {
+  up_ = true;
+  for (auto& [id, session] : sessions_) {
+    if (session.count > 0) Send(&session, session.base, now);
+  }
+}
+
+absl::Status RouteClient::OnResponse(const RouteResponse& response, int32_t num_experts,
+                                     absl::Time now) {
+  const auto it = sessions_.find(response.session);
+  if (it == sessions_.end()) return absl::OkStatus();
+  Session* session = &it->second;
+  if (session->count == 0 || response.base != session->base) return absl::OkStatus();
+  if (!response.error.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the router refuses the tokens: ", response.error));
+  }
+  if (response.gap) {
+    OnGap(session, response.have, now);
+    return absl::OkStatus();
+  }
+  const bool in_range = std::all_of(response.routes.begin(), response.routes.end(),
+                                    [&](ExpertId e) { return e >= 0 && e < num_experts; });
+  if (!in_range || static_cast<int32_t>(response.routes.size()) != session->count)
+    return absl::OkStatus();
+  Sequence* s = session->sequence;
+  const int32_t routed_before = s->routed;
+  s->RecordRoutes(session->base, response.routes);
+  if (s->routed > routed_before) session->sends = 0;
+  const int32_t next = session->base + session->count;
+  session->count = 0;
+  if (next < s->num_tokens()) Send(session, next, now);
+  return absl::OkStatus();
+}
+
+// `have` is below what was asked, else the answer makes no sense; a router that alternates gaps and
+// routes for ever is stopped by kSendsMax.
+void RouteClient::OnGap(Session* session, int32_t have, absl::Time now) {
+  if (have >= 0 && have < session->base && session->sends < kSendsMax) Send(session, have, now);
+}
+
+std::vector<SeqId> RouteClient::OnTick(absl::Time now) {
+  std::vector<SeqId> hopeless;
+  if (!up_) return hopeless;
+  for (auto& [id, session] : sessions_) {
+    if (session.count == 0 || now - session.sent_at < resend_after_) continue;
+    if (session.sends >= kSendsMax) {
+      hopeless.push_back(id);
+    } else {
+      Send(&session, session.base, now);
+    }
+  }
+  return hopeless;
+}
+
+}  // namespace pregate::scheduler

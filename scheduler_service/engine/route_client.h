@@ -1,0 +1,61 @@
+// The scheduler's side of the router protocol (DESIGN section 5): which tokens of which session
+// still need a route, and what was asked. One request a session is under way at a time, so an
+// answer needs no number; the protocol is idempotent, so everything may be sent again. Losses show
+// as RouterDown, as a GAP, or as no answer for `resend_after`.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "scheduler_service/core/sequence.h"
+#include "scheduler_service/engine/links.h"
+
+namespace pregate::scheduler {
+
+// Not thread-safe. Borrows a sequence from its first Request to Close.
+class RouteClient {
+ public:
+  RouteClient(RouterLink* link, absl::Duration resend_after)
+      : link_(link), resend_after_(resend_after) {}
+
+  // Asks for the routes of every token from the first unrouted one. Nothing is sent while the
+  // router is away.
+  void Request(Sequence* sequence, absl::Time now);
+  // Frees the session at the router, if there is one.
+  void Close(SeqId id);
+
+  void OnUp(absl::Time now);  // asks again for everything unanswered
+  void OnDown() { up_ = false; }
+  bool up() const { return up_; }
+
+  // Records the routes of the answer to what was asked, and asks for the rest. Stale and
+  // nonsensical answers change nothing. INVALID_ARGUMENT: the router says that the request is
+  // malformed.
+  absl::Status OnResponse(const RouteResponse& response, int32_t num_experts, absl::Time now);
+  // Sends what has had no answer again. Returns the sessions that got none for kSendsMax times.
+  std::vector<SeqId> OnTick(absl::Time now);
+
+  static constexpr int kSendsMax = 64;  // without a new route
+
+ private:
+  struct Session {
+    Sequence* sequence = nullptr;
+    int32_t base = 0;
+    int32_t count = 0;  // tokens asked for; 0: nothing
+    int sends = 0;      // since the last new route
+    absl::Time sent_at;
+  };
+
+  void Send(Session* session, int32_t base, absl::Time now);
+  void OnGap(Session* session, int32_t have, absl::Time now);
+
+  RouterLink* const link_;
+  const absl::Duration resend_after_;
+  bool up_ = false;
+  absl::btree_map<SeqId, Session> sessions_;
+};
+
+}  // namespace pregate::scheduler

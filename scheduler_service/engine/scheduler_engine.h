@@ -1,0 +1,122 @@
+// The scheduler's loop: one thread, one place to wait, everything else a message.
+//
+//   clients ──Submit, Cancel──▶ │       │ ──Form, Plan──▶ workers
+//   workers ──Hello, Result───▶ │ inbox │ ──tokens──────▶ router
+//   router ───routes──────────▶ │       │ ──OnTokens────▶ sinks
+//
+// A worker may disappear at any time: the epoch is then void, the batch empty, and every sequence
+// is planned anew from its committed tokens and recorded routes (DESIGN section 5, "Recovery").
+// There is no other form of recovery.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/model/tokenizer.h"
+#include "scheduler_service/core/batch.h"
+#include "scheduler_service/core/planner.h"
+#include "scheduler_service/core/random_source.h"
+#include "scheduler_service/engine/health.h"
+#include "scheduler_service/engine/links.h"
+#include "scheduler_service/engine/observer.h"
+#include "scheduler_service/engine/options.h"
+#include "scheduler_service/engine/request_desk.h"
+#include "scheduler_service/engine/route_client.h"
+#include "scheduler_service/engine/step_ledger.h"
+#include "scheduler_service/engine/worker_group.h"
+
+namespace pregate {
+
+// All outlive the engine. `router` may be null where only dense models are served.
+struct EngineParts {
+  Clock* clock = nullptr;
+  Inbox* inbox = nullptr;
+  RouterLink* router = nullptr;
+  std::vector<WorkerLink*> workers;  // by rank, at least one
+  const Tokenizer* tokenizer = nullptr;
+  scheduler::RandomSource* random = nullptr;  // draws the seeds that requests leave out
+  EngineObserver* observer = nullptr;
+  const scheduler::Planner* planner = nullptr;  // null: first come, first served
+};
+
+// Run on one thread; only health() may be read from others.
+class SchedulerEngine {
+ public:
+  SchedulerEngine(EngineOptions options, EngineParts parts);
+
+  // Returns after a DrainEvent, when every admitted request is done.
+  void Run();
+
+  const EngineHealth& health() const { return health_; }
+  // For tests, between runs.
+  const scheduler::Batch& batch() const { return batch_; }
+
+ private:
+  bool Drained() const { return draining_ && desk_.table().empty(); }
+  absl::Time NextWake() const;
+  void HandleTimers();
+  void PlanAndSend();
+  void Publish();
+
+  void Handle(SubmitEvent& event);
+  void Handle(CancelEvent& event);
+  void Handle(WorkerEvent& event);
+  void Handle(WorkerDown& event);
+  void Handle(RouterEvent& event);
+  void Handle(RouterDown& event);
+  void Handle(DrainEvent& event);
+
+  void OnMessage(int32_t rank, Hello& hello);
+  void OnMessage(int32_t rank, Formed& formed);
+  void OnMessage(int32_t rank, Progress& progress) {}
+  void OnMessage(int32_t rank, StepResult& result);
+  void OnMessage(int32_t rank, UnitEvents& events) {}
+  void OnRoutes(RouteResponse& response);
+  void UpdateRouter();
+
+  void BeginEpoch();
+  void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason);
+  void CommitAnswer(int32_t rank, scheduler::StepAnswer answer, const StepTimes& times);
+  void CommitSample(const Sample& sample);
+  void Send(scheduler::CommittedStep step);
+
+  void OnRouted(scheduler::LiveRequest* request);
+  void Finish(scheduler::LiveRequest* request,
+              FinishReason reason);  // the generation has ended by itself
+  void End(scheduler::LiveRequest* request, absl::Status status,
+           FinishReason reason = FinishReason::kError);
+
+  bool dense() const { return group_.facts() && group_.facts()->num_experts == 0; }
+  bool ServiceRoutesDecode() const {
+    return options_.decode_routing == DecodeRouting::kService && !dense();
+  }
+  int PipelineDepth() const;
+  int32_t StepTokens() const;
+  scheduler::AdmissionLimits Limits() const;
+
+  const EngineOptions options_;
+  const EngineParts parts_;
+  const scheduler::FcfsPlanner fcfs_planner_;
+  const scheduler::Planner* const planner_;
+  scheduler::RequestDesk desk_;
+  scheduler::RouteClient routes_;
+  scheduler::WorkerGroup group_;
+  scheduler::StepLedger ledger_;
+  scheduler::Batch batch_;
+  EngineHealth health_;
+  EngineGauges gauges_;
+
+  absl::Time now_ = absl::InfinitePast();  // of this turn of the loop
+  StepId next_step_ = 1;
+  bool begun_ = false;              // the formed epoch has its tables
+  bool late_rows_refused_ = false;  // by a worker, until it says Hello again
+  bool draining_ = false;
+  absl::Time drain_until_ = absl::InfiniteFuture();
+  RouterHello router_hello_;
+  bool router_connected_ = false;
+};
+
+}  // namespace pregate

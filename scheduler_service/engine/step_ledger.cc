@@ -1,0 +1,83 @@
+#include "scheduler_service/engine/step_ledger.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace pregate::scheduler {
+namespace {
+
+absl::Status CheckSample(const Sample& sample, const SampleBounds& bounds) {
+  if (sample.token < 0 || sample.token >= bounds.vocab_size) {
+    return absl::OutOfRangeError(absl::StrCat("sample of sequence ", sample.seq_id, ": token ",
+                                              sample.token, ", must be 0..",
+                                              bounds.vocab_size - 1));
+  }
+  if (sample.route != kNoRoute && (sample.route < 0 || sample.route >= bounds.num_experts)) {
+    return absl::OutOfRangeError(absl::StrCat("sample of sequence ", sample.seq_id, ": route ",
+                                              sample.route, ", must be 0..",
+                                              bounds.num_experts - 1));
+  }
+  return absl::OkStatus();
+}
+
+// Sorts what the rank says by the rows that asked for it.
+absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepResult result,
+                                     const SampleBounds& bounds) {
+  StepAnswer answer;
+  answer.sent_at = step.sent_at;
+  answer.num_rows = static_cast<int32_t>(step.rows.size());
+  answer.num_tokens = step.num_tokens;
+  absl::flat_hash_map<SeqId, Sample*> samples;
+  for (Sample& sample : result.samples) {
+    RETURN_IF_ERROR(CheckSample(sample, bounds));
+    samples.emplace(sample.seq_id, &sample);
+  }
+  absl::flat_hash_map<SeqId, RowError*> errors;
+  for (RowError& error : result.row_errors) errors.emplace(error.seq_id, &error);
+
+  for (const SentRow& row : step.rows) {
+    if (row.home_rank != rank) continue;
+    if (const auto it = errors.find(row.seq_id); it != errors.end()) {
+      answer.errors.push_back(std::move(*it->second));
+    } else if (row.sample_position >= 0) {
+      const auto sample = samples.find(row.seq_id);
+      if (sample != samples.end() && sample->second->position == row.sample_position) {
+        answer.samples.push_back(std::move(*sample->second));
+      } else {
+        answer.unanswered.push_back(row.seq_id);
+      }
+    }
+  }
+  return answer;
+}
+
+}  // namespace
+
+absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
+                                             const SampleBounds& bounds) {
+  const auto due = std::find_if(steps_.begin(), steps_.end(), [&](const SentStep& step) {
+    return std::find(step.awaiting.begin(), step.awaiting.end(), rank) != step.awaiting.end();
+  });
+  if (due == steps_.end() ? steps_.empty() || result.step_id <= steps_.back().id
+                          : result.step_id < due->id) {
+    StepAnswer stale;
+    stale.stale = true;
+    return stale;
+  }
+  if (due == steps_.end() || result.step_id != due->id) {
+    return absl::FailedPreconditionError(absl::StrCat("rank ", rank, " answers step ",
+                                                      result.step_id, ", due is ",
+                                                      due == steps_.end() ? 0 : due->id));
+  }
+  if (!result.status.ok()) return result.status;
+  ASSIGN_OR_RETURN(StepAnswer answer, MatchRows(*due, rank, std::move(result), bounds));
+  due->awaiting.erase(std::find(due->awaiting.begin(), due->awaiting.end(), rank));
+  while (!steps_.empty() && steps_.front().awaiting.empty()) steps_.pop_front();
+  return answer;
+}
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,59 @@
+// The steps that were sent and are not answered yet, and whether an answer is one.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/step/result.h"
+#include "scheduler_service/core/batch.h"
+
+namespace pregate::scheduler {
+
+struct SentStep {
+  StepId id = 0;
+  absl::Time sent_at;
+  std::vector<SentRow> rows;
+  std::vector<int32_t> awaiting;  // members that have not answered
+  int32_t num_tokens = 0;
+  bool has_late_rows = false;
+};
+
+// One rank's answer, checked against what was asked.
+struct StepAnswer {
+  bool stale = false;  // answered before: nothing else is filled
+  absl::Time sent_at;
+  int32_t num_rows = 0;
+  int32_t num_tokens = 0;
+  std::vector<Sample> samples;    // in the order of rows
+  std::vector<RowError> errors;   // of sequences that have a row at that rank
+  std::vector<SeqId> unanswered;  // rows that got neither
+};
+
+struct SampleBounds {
+  int32_t vocab_size = 0;
+  int32_t num_experts = 0;
+};
+
+// Not thread-safe.
+class StepLedger {
+ public:
+  void Push(SentStep step) { steps_.push_back(std::move(step)); }
+  void Clear() { steps_.clear(); }
+  bool empty() const { return steps_.empty(); }
+  int size() const { return static_cast<int>(steps_.size()); }
+  const std::deque<SentStep>& steps() const { return steps_; }
+
+  // Takes rank's answer off the books; a step leaves when all members have answered. Samples and
+  // errors that were not asked for are left out. An error, after which the epoch is void: the step
+  // failed as a whole (its own status), it is not the one that is due from that rank, or a token or
+  // route is out of range.
+  absl::StatusOr<StepAnswer> Match(int32_t rank, StepResult result, const SampleBounds& bounds);
+
+ private:
+  std::deque<SentStep> steps_;  // oldest first, consecutive ids
+};
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,32 @@
+#include "scheduler_service/engine/token_output.h"
+
+#include <utility>
+
+namespace pregate::scheduler {
+
+TokenOutput::TokenOutput(const Tokenizer& tokenizer, Rules rules)
+    : decoder_(tokenizer),
+      scanner_(std::move(rules.stop_strings)),
+      stop_tokens_(rules.stop_tokens.begin(), rules.stop_tokens.end()),
+      tokens_left_(rules.max_tokens) {}
+
+std::optional<FinishReason> TokenOutput::Accept(TokenId token) {
+  --tokens_left_;
+  if (stop_tokens_.contains(token)) return End(FinishReason::kStopToken);
+  text_ += scanner_.Add(decoder_.Add(token));
+  if (scanner_.matched()) return FinishReason::kStopString;
+  if (tokens_left_ == 0) return End(FinishReason::kLength);
+  return std::nullopt;
+}
+
+// What decoder and scanner still hold becomes text; it may yet complete a stop string.
+FinishReason TokenOutput::End(FinishReason reason) {
+  text_ += scanner_.Add(decoder_.Finish());
+  if (scanner_.matched()) return FinishReason::kStopString;
+  text_ += scanner_.Flush();
+  return reason;
+}
+
+std::string TokenOutput::TakeText() { return std::exchange(text_, ""); }
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,46 @@
+// A request's generated tokens on their way to text: stop rules, incremental decoding, stop
+// strings.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/types/span.h"
+#include "common/model/tokenizer.h"
+#include "scheduler_service/core/stop_scanner.h"
+#include "scheduler_service/engine/request.h"
+
+namespace pregate::scheduler {
+
+// Not thread-safe. The tokenizer outlives it.
+class TokenOutput {
+ public:
+  struct Rules {
+    std::vector<std::string> stop_strings;
+    std::vector<TokenId>
+        stop_tokens;  // the model's own among them, unless the request ignores them
+    int32_t max_tokens = 0;
+  };
+  TokenOutput(const Tokenizer& tokenizer, Rules rules);
+
+  // Takes the next generated token. The reason when it is the last one: a stop token (which gives
+  // no text), a stop string that its text completes (text from the match on is cut), or max_tokens.
+  std::optional<FinishReason> Accept(TokenId token);
+
+  // The text that may go out since the last call.
+  std::string TakeText();
+  const std::optional<std::string>& stop_string() const { return scanner_.matched(); }
+
+ private:
+  FinishReason End(FinishReason reason);
+
+  IncrementalDecoder decoder_;
+  StopScanner scanner_;
+  absl::flat_hash_set<TokenId> stop_tokens_;
+  int32_t tokens_left_;
+  std::string text_;
+};
+
+}  // namespace pregate::scheduler
