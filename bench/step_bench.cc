@@ -1,0 +1,243 @@
+// Times the worker's step on this machine: prefill of one prompt and decode at several batch sizes,
+// through StepExecutor, beside the bytes that a token reads and the rate at which the same threads
+// read memory. Prints one JSON object. usage: step_bench --model DIR [--dtype bf16] [--threads 2]
+// [--prefill 512] [--decode 64]
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/config/option_set.h"
+#include "common/device/cpu/cpu_device.h"
+#include "common/model/checkpoint.h"
+#include "expert_service/engine/step_executor.h"
+
+namespace pregate {
+namespace {
+
+struct Options {
+  std::string model, dtype = "bf16";
+  int32_t threads = 2, prefill = 512, decode = 64, repeats = 3;
+  std::vector<std::string> batches;
+  std::optional<uint64_t> seed = 1;
+};
+
+double Seconds(Clock& clock, absl::Time since) {
+  return absl::ToDoubleSeconds(clock.Now() - since);
+}
+
+// GB/s that `threads` threads read from buffers of 256 MiB each: the floor under decode. Best of
+// three.
+double ReadBandwidth(int threads) {
+  constexpr size_t kWords = (256 << 20) / 8;
+  std::vector<std::vector<uint64_t>> buffers(threads, std::vector<uint64_t>(kWords, 1));
+  std::vector<uint64_t> sums(threads);
+  SystemClock clock;
+  double best = 0;
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    const absl::Time start = clock.Now();
+    std::vector<std::thread> readers;
+    for (int t = 0; t < threads; ++t) {
+      readers.emplace_back([&, t] {
+        uint64_t lanes[8] = {};
+        for (size_t i = 0; i < kWords; i += 8) {
+          for (size_t j = 0; j < 8; ++j) lanes[j] += buffers[t][i + j];
+        }
+        sums[t] = std::accumulate(lanes, lanes + 8, uint64_t{0});
+      });
+    }
+    for (std::thread& r : readers) r.join();
+    best = std::max(best, threads * kWords * 8 / Seconds(clock, start) / 1e9);
+  }
+  PREGATE_CHECK(sums[0] == kWords);
+  return best;
+}
+
+// Weight bytes that one decoded token reads: everything but the rows of the embedding and the
+// experts not taken.
+int64_t TokenBytes(const ModelSpec& spec, DType dtype) {
+  const int64_t h = spec.hidden, d = spec.head_dim;
+  int64_t weights = int64_t{spec.vocab_size} * h;
+  for (int l = 0; l < spec.num_layers; ++l) {
+    weights += h * d * (2 * spec.num_heads + 2 * spec.num_kv_heads);
+    weights += 3 * h * (spec.resident_width(l) + (spec.is_moe() ? spec.own_width[l] : 0));
+  }
+  return weights * static_cast<int64_t>(DTypeBytes(dtype));
+}
+
+// Drives one executor with hand-made plans. Routes follow runs of about seven tokens, as the
+// router's do.
+class Driver {
+ public:
+  Driver(StepExecutor* executor, const ModelSpec& spec, uint64_t seed)
+      : executor_(executor), spec_(spec), random_(seed) {}
+
+  void Open(int slot, int tokens) {
+    SequenceAdd add;
+    add.seq_slot = slot;
+    add.seq_id = ++next_id_;
+    add.prompt_len = tokens;
+    plan_.add.push_back(add);
+    const int blocks = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+    BlockTableUpdate update{slot, 0, std::vector<BlockId>(blocks)};
+    std::iota(update.ids.begin(), update.ids.end(), next_block_);
+    next_block_ += blocks;
+    plan_.blocks.push_back(update);
+    lengths_.push_back(0);
+  }
+  void Close() {
+    for (size_t s = 0; s < lengths_.size(); ++s) plan_.drop.push_back(static_cast<int32_t>(s));
+    lengths_.clear();
+    next_block_ = 0;
+  }
+  void AddRow(int slot, int count, bool emit) {
+    Row row;
+    row.seq_slot = slot;
+    row.position = lengths_[slot];
+    row.count = count;
+    row.emit = emit ? Emit::kSample : Emit::kNone;
+    for (int i = 0; i < count; ++i) {
+      row.tokens.push_back(Random(spec_.vocab_size));
+      if (!spec_.is_moe()) continue;
+      if (Random(7) == 0) route_ = Random(spec_.num_experts);
+      row.routes.push_back(route_);
+    }
+    lengths_[slot] += count;
+    plan_.rows.push_back(row);
+  }
+  StepTimes Run() {
+    plan_.epoch = 1;
+    plan_.step_id = ++step_;
+    const StepResult result = executor_->Run(plan_, nullptr);
+    PREGATE_CHECK(result.status.ok() && result.row_errors.empty(), result.status.ToString());
+    plan_ = StepPlan();
+    return result.times;
+  }
+
+ private:
+  int Random(int below) { return std::uniform_int_distribution<int>(0, below - 1)(random_); }
+
+  StepExecutor* const executor_;
+  const ModelSpec& spec_;
+  std::mt19937_64 random_;
+  StepPlan plan_;
+  std::vector<int> lengths_;  // by slot
+  BlockId next_block_ = 0;
+  SeqId next_id_ = 0;
+  StepId step_ = 0;
+  ExpertId route_ = 0;
+};
+
+double Median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+// Seconds of a prefill of `tokens`, in chunks of the step's budget; the best of `repeats`.
+double PrefillSeconds(Driver& driver, int tokens, int chunk, int repeats) {
+  double best = 1e30;
+  for (int r = 0; r < repeats; ++r) {
+    driver.Open(0, tokens + 1);
+    int64_t us = 0;
+    for (int done = 0; done < tokens; done += chunk) {
+      const int count = std::min(chunk, tokens - done);
+      driver.AddRow(0, count, done + count == tokens);
+      us += driver.Run().step_us;
+    }
+    driver.Close();
+    best = std::min(best, us / 1e6);
+  }
+  return best;
+}
+
+nlohmann::json DecodeReport(Driver& driver, int batch, int steps, int64_t token_bytes,
+                            double read_gbs) {
+  constexpr int kContext = 32;
+  for (int s = 0; s < batch; ++s) {
+    driver.Open(s, kContext + steps + 2);
+    driver.AddRow(s, kContext, true);
+    driver.Run();
+  }
+  std::vector<double> step_s, router_s, sample_s;
+  for (int i = 0; i < steps; ++i) {
+    for (int s = 0; s < batch; ++s) driver.AddRow(s, 1, true);
+    const StepTimes times = driver.Run();
+    step_s.push_back(times.step_us / 1e6);
+    router_s.push_back(times.router_us / 1e6);
+    sample_s.push_back(times.sample_us / 1e6);
+  }
+  driver.Close();
+  const double median = Median(step_s), best = *std::min_element(step_s.begin(), step_s.end());
+  return {{"batch", batch},
+          {"step_ms_median", median * 1e3},
+          {"step_ms_min", best * 1e3},
+          {"tokens_per_s", batch / median},
+          {"router_ms_median", Median(router_s) * 1e3},
+          {"sample_ms_median", Median(sample_s) * 1e3},
+          {"share_of_read_floor", token_bytes / (read_gbs * 1e9) / median}};
+}
+
+absl::Status Bench(const Options& o) {
+  ASSIGN_OR_RETURN(const DType dtype, ParseDType(o.dtype));
+  ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::Open(o.model));
+  const ModelSpec& spec = checkpoint->spec();
+  auto device = MakeCpuDevice({.threads = o.threads});
+  SystemClock clock;
+  ExecutorOptions options;
+  options.dtype = dtype;
+  options.step_tokens = 512;
+  options.kv_blocks = 4096;
+  ASSIGN_OR_RETURN(auto executor,
+                   StepExecutor::Create(*checkpoint, device.get(), &clock, options, nullptr));
+  Driver driver(executor.get(), spec, *o.seed);
+  const double read_gbs = ReadBandwidth(o.threads);
+  const int64_t token_bytes = TokenBytes(spec, dtype);
+  nlohmann::json report = {{"model", o.model},
+                           {"experts", spec.num_experts},
+                           {"dtype", o.dtype},
+                           {"threads", o.threads},
+                           {"seed", *o.seed},
+                           {"device", executor->device_name()},
+                           {"numerics_id", executor->numerics_id()},
+                           {"read_gb_per_s", read_gbs},
+                           {"token_mb", token_bytes / 1e6}};
+  const double prefill_s = PrefillSeconds(driver, o.prefill, options.step_tokens, o.repeats);
+  report["prefill"] = {
+      {"tokens", o.prefill}, {"seconds", prefill_s}, {"tokens_per_s", o.prefill / prefill_s}};
+  for (const std::string& batch : o.batches) {
+    report["decode"].push_back(
+        DecodeReport(driver, std::stoi(batch), o.decode, token_bytes, read_gbs));
+  }
+  std::printf("%s\n", report.dump(1).c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace pregate
+
+int main(int argc, char** argv) {
+  pregate::Options o;
+  pregate::OptionSet set("step_bench", "Times the worker's step on this machine.");
+  set.String("model", &o.model, "pregate or HF directory, or GGUF file").Required();
+  set.Choice("dtype", &o.dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Int("threads", &o.threads, 1, 1024, "threads", "of the device");
+  set.Int("prefill", &o.prefill, 1, 1 << 16, "tokens", "length of the prompt");
+  set.Int("decode", &o.decode, 1, 4096, "steps", "decode steps a batch size");
+  set.Int("repeats", &o.repeats, 1, 100, "", "prefills, of which the best counts");
+  set.Strings("batches", &o.batches, "decode batch sizes (default: 1,8)");
+  set.OptionalUint64("seed", &o.seed, "of tokens and routes");
+  const auto outcome = set.Parse(argc, argv);
+  if (!outcome.ok()) {
+    std::fprintf(stderr, "step_bench: %s\n", outcome.status().ToString().c_str());
+    return 2;
+  }
+  if (*outcome == pregate::OptionSet::Outcome::kExit) return 0;
+  if (o.batches.empty()) o.batches = {"1", "8"};
+  const absl::Status status = pregate::Bench(o);
+  if (!status.ok()) std::fprintf(stderr, "step_bench: %s\n", status.ToString().c_str());
+  return status.ok() ? 0 : 1;
+}
