@@ -29,6 +29,7 @@
   X(kSeqSlotsMax, 65536, "slots", "sequences open at once on a worker")                                     \
   X(kWorkersMax, 256, "workers", "one cell")                                                                \
   X(kExpertsMax, 1024, "experts", "one model")                                                              \
+  X(kVocabMax, 1 << 22, "tokens", "one vocabulary")                                                         \
   X(kLayersMax, 1024, "layers", "one model")                                                                \
   X(kResidentUnitsMax, 1 << 20, "units", "units named in one message")                                      \
   X(kKvBlocksMax, 1 << 26, "blocks", "KV blocks of one worker")                                             \

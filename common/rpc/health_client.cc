@@ -15,24 +15,26 @@ using grpc::health::v1::Health;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-bool IsServing(const HealthCheckResponse& response) {
+bool SaysServing(const HealthCheckResponse& response) {
   return response.status() == HealthCheckResponse::SERVING;
 }
 
 }  // namespace
 
-absl::StatusOr<bool> HealthClient::Check(absl::Duration timeout) const {
+absl::StatusOr<bool> IsServing(const std::shared_ptr<grpc::Channel>& channel,
+                               absl::Duration timeout) {
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
   HealthCheckResponse response;
   RETURN_IF_ERROR(
-      FromGrpcStatus(Health::NewStub(channel_)->Check(&context, HealthCheckRequest(), &response)));
-  return IsServing(response);
+      FromGrpcStatus(Health::NewStub(channel)->Check(&context, HealthCheckRequest(), &response)));
+  return SaysServing(response);
 }
 
-bool HealthClient::WaitUntil(bool serving, absl::Duration timeout) const {
+bool AwaitServing(const std::shared_ptr<grpc::Channel>& channel, bool serving,
+                  absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
-  const auto stub = Health::NewStub(channel_);
+  const auto stub = Health::NewStub(channel);
   while (absl::Now() < deadline) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(deadline));
@@ -40,7 +42,7 @@ bool HealthClient::WaitUntil(bool serving, absl::Duration timeout) const {
     const auto reader = stub->Watch(&context, HealthCheckRequest());
     HealthCheckResponse response;
     bool reached = false;
-    while (!reached && reader->Read(&response)) reached = IsServing(response) == serving;
+    while (!reached && reader->Read(&response)) reached = SaysServing(response) == serving;
     context.TryCancel();
     const grpc::Status status = reader->Finish();
     if (reached || (!serving && status.error_code() == grpc::StatusCode::UNAVAILABLE)) return true;

@@ -10,19 +10,13 @@
 
 namespace pregate {
 
-// Thread-safe.
-class HealthClient {
- public:
-  explicit HealthClient(std::shared_ptr<grpc::Channel> channel) : channel_(std::move(channel)) {}
+// Whether it serves now; an error when it does not answer within `timeout`.
+absl::StatusOr<bool> IsServing(const std::shared_ptr<grpc::Channel>& channel,
+                               absl::Duration timeout);
 
-  // Whether it serves now; an error when it does not answer within `timeout`.
-  absl::StatusOr<bool> Check(absl::Duration timeout) const;
-  // Follows the service's changes, also over restarts of it, until it serves (or does not); false
-  // when `timeout` passes first. A service that does not answer does not serve.
-  bool WaitUntil(bool serving, absl::Duration timeout) const;
-
- private:
-  const std::shared_ptr<grpc::Channel> channel_;
-};
+// Follows the service's changes, also over restarts of it, until it serves (or does not); false
+// when `timeout` passes first. A service that does not answer does not serve.
+bool AwaitServing(const std::shared_ptr<grpc::Channel>& channel, bool serving,
+                  absl::Duration timeout);
 
 }  // namespace pregate

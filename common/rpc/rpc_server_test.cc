@@ -41,16 +41,16 @@ TEST_P(RpcServerTest, HealthFollowsReadinessAndDrain) {
     GTEST_SKIP() << "no IPv6";
   const auto server = Start(GetParam());
   ASSERT_TRUE(server.ok()) << server.status();
-  HealthClient client(MakeChannel((*server)->bound(), kClientMessageBytesMax));
-  EXPECT_TRUE(client.WaitUntil(true, absl::Seconds(10)));
+  const auto channel = MakeChannel((*server)->bound(), kClientMessageBytesMax);
+  EXPECT_TRUE(AwaitServing(channel, true, absl::Seconds(10)));
   ready_ = false;
   const absl::Time changed = absl::Now();
-  EXPECT_TRUE(client.WaitUntil(false, absl::Seconds(10)));
+  EXPECT_TRUE(AwaitServing(channel, false, absl::Seconds(10)));
   EXPECT_LT(absl::Now() - changed, absl::Seconds(1));
   ready_ = true;
-  EXPECT_TRUE(client.WaitUntil(true, absl::Seconds(10)));
+  EXPECT_TRUE(AwaitServing(channel, true, absl::Seconds(10)));
   (*server)->MarkDraining();
-  EXPECT_TRUE(client.WaitUntil(false, absl::Seconds(10)));
+  EXPECT_TRUE(AwaitServing(channel, false, absl::Seconds(10)));
 }
 
 TEST_F(RpcServerTest, ReportsATakenPort) {
@@ -68,10 +68,10 @@ TEST_F(RpcServerTest, TwoServersOfOneProcessHaveTheirOwnHealth) {
       {.listen = {.host = "127.0.0.1"}, .message_bytes_max = kClientMessageBytesMax}, {},
       [] { return false; });
   ASSERT_TRUE(ready.ok() && unready.ok());
-  HealthClient a(MakeChannel((*ready)->bound(), kClientMessageBytesMax));
-  HealthClient b(MakeChannel((*unready)->bound(), kClientMessageBytesMax));
-  EXPECT_TRUE(a.WaitUntil(true, absl::Seconds(10)));
-  EXPECT_TRUE(b.WaitUntil(false, absl::Seconds(10)));
+  const auto a = MakeChannel((*ready)->bound(), kClientMessageBytesMax);
+  const auto b = MakeChannel((*unready)->bound(), kClientMessageBytesMax);
+  EXPECT_TRUE(AwaitServing(a, true, absl::Seconds(10)));
+  EXPECT_TRUE(AwaitServing(b, false, absl::Seconds(10)));
 }
 
 TEST(StatusTest, CodesAndMessagesComeBackEqual) {

@@ -1,0 +1,277 @@
+// Worker to scheduler.
+#include "common/base/status.h"
+#include "common/config/limits.h"
+#include "common/rpc/decode.h"
+#include "common/rpc/worker_codec.h"
+
+namespace pregate {
+namespace {
+
+constexpr int kStatusCodeMax = 16;
+
+void Encode(const absl::Status& status, v1::WorkerStatus* out) {
+  out->set_code(static_cast<int>(status.code()));
+  out->set_message(std::string(Clip(status.message(), kErrorTextBytesMax)));
+}
+
+// Any unknown code is an unknown error, never OK.
+absl::Status DecodeStatus(const v1::WorkerStatus& in) {
+  const bool known = in.code() >= 0 && in.code() <= kStatusCodeMax;
+  return absl::Status(known ? static_cast<absl::StatusCode>(in.code()) : absl::StatusCode::kUnknown,
+                      Clip(in.message(), kErrorTextBytesMax));
+}
+
+void Encode(const UnitId& unit, v1::UnitId* out) {
+  out->set_layer(unit.layer);
+  out->set_expert(unit.expert);
+}
+
+void Encode(const Hello& hello, v1::Hello* out) {
+  out->set_incarnation(hello.incarnation);
+  out->set_protocol(hello.protocol);
+  out->set_model_digest(hello.model_digest);
+  out->set_config_digest(hello.config_digest);
+  out->set_numerics_id(hello.numerics_id);
+  out->set_device(hello.device);
+  out->set_kv_blocks(hello.kv_blocks);
+  out->set_seq_slots(hello.seq_slots);
+  out->set_step_tokens(hello.step_tokens);
+  out->set_context_tokens(hello.context_tokens);
+  out->set_vocab_size(hello.vocab_size);
+  out->set_num_experts(hello.num_experts);
+  out->set_residency_bytes(hello.residency_bytes);
+  for (const UnitId& unit : hello.resident_units) Encode(unit, out->add_resident_units());
+  out->set_highest_epoch(hello.highest_epoch);
+  out->set_rendezvous(hello.rendezvous);
+}
+
+absl::Status CheckHello(const v1::Hello& in) {
+  for (const auto& [field, text] :
+       {std::pair<const char*, const std::string*>{"hello.model_digest", &in.model_digest()},
+        {"hello.config_digest", &in.config_digest()},
+        {"hello.numerics_id", &in.numerics_id()},
+        {"hello.device", &in.device()}}) {
+    RETURN_IF_ERROR(CheckCount(field, text->size(), kErrorTextBytesMax));
+  }
+  RETURN_IF_ERROR(CheckBetween("hello.kv_blocks", in.kv_blocks(), 0, kKvBlocksMax));
+  RETURN_IF_ERROR(CheckBetween("hello.seq_slots", in.seq_slots(), 0, kSeqSlotsMax));
+  RETURN_IF_ERROR(CheckBetween("hello.step_tokens", in.step_tokens(), 0, kStepTokensMax));
+  RETURN_IF_ERROR(CheckBetween("hello.context_tokens", in.context_tokens(), 0, kContextTokensMax));
+  RETURN_IF_ERROR(CheckBetween("hello.vocab_size", in.vocab_size(), 0, kVocabMax));
+  RETURN_IF_ERROR(CheckBetween("hello.num_experts", in.num_experts(), 0, kExpertsMax));
+  RETURN_IF_ERROR(CheckCount("hello.resident_units", in.resident_units_size(), kResidentUnitsMax));
+  return CheckCount("hello.rendezvous", in.rendezvous().size(), kRendezvousBytesMax);
+}
+
+absl::StatusOr<Hello> Decode(const v1::Hello& in) {
+  RETURN_IF_ERROR(CheckHello(in));
+  Hello hello{.incarnation = in.incarnation(),
+              .protocol = in.protocol(),
+              .model_digest = in.model_digest(),
+              .config_digest = in.config_digest(),
+              .numerics_id = in.numerics_id(),
+              .device = in.device(),
+              .kv_blocks = in.kv_blocks(),
+              .seq_slots = in.seq_slots(),
+              .step_tokens = in.step_tokens(),
+              .context_tokens = in.context_tokens(),
+              .vocab_size = in.vocab_size(),
+              .num_experts = in.num_experts(),
+              .residency_bytes = in.residency_bytes(),
+              .highest_epoch = in.highest_epoch(),
+              .rendezvous = in.rendezvous()};
+  for (const v1::UnitId& unit : in.resident_units()) {
+    hello.resident_units.push_back({unit.layer(), unit.expert()});
+  }
+  return hello;
+}
+
+void Encode(const Formed& formed, v1::Formed* out) {
+  out->set_epoch(formed.epoch);
+  Encode(formed.status, out->mutable_status());
+  out->set_rendezvous(formed.rendezvous);
+}
+
+absl::StatusOr<Formed> Decode(const v1::Formed& in) {
+  RETURN_IF_ERROR(CheckCount("formed.rendezvous", in.rendezvous().size(), kRendezvousBytesMax));
+  return Formed{
+      .epoch = in.epoch(), .status = DecodeStatus(in.status()), .rendezvous = in.rendezvous()};
+}
+
+void Encode(const Progress& progress, v1::Progress* out) {
+  out->set_epoch(progress.epoch);
+  out->set_step_id(progress.step_id);
+}
+
+void Encode(const UnitEvent& event, v1::UnitEvent* out) {
+  out->set_number(event.number);
+  Encode(event.unit, out->mutable_unit());
+  out->set_state(static_cast<v1::UnitState>(static_cast<int>(event.state) + 1));
+}
+
+absl::Status DecodeUnitEvents(const google::protobuf::RepeatedPtrField<v1::UnitEvent>& in,
+                              std::vector<UnitEvent>* events) {
+  RETURN_IF_ERROR(CheckCount("unit_events", in.size(), kResidentUnitsMax));
+  for (const v1::UnitEvent& event : in) {
+    RETURN_IF_ERROR(CheckBetween("unit_events.state", event.state(), v1::UNIT_STATE_ABSENT,
+                                 v1::UNIT_STATE_FAILED));
+    events->push_back({.number = event.number(),
+                       .unit = {event.unit().layer(), event.unit().expert()},
+                       .state = static_cast<UnitState>(event.state() - 1)});
+  }
+  return absl::OkStatus();
+}
+
+void Encode(const UnitEvents& events, v1::UnitEvents* out) {
+  out->set_epoch(events.epoch);
+  for (const UnitEvent& event : events.events) Encode(event, out->add_events());
+}
+
+absl::StatusOr<UnitEvents> Decode(const v1::UnitEvents& in) {
+  UnitEvents events{.epoch = in.epoch()};
+  RETURN_IF_ERROR(DecodeUnitEvents(in.events(), &events.events));
+  return events;
+}
+
+void Encode(const Sample& sample, v1::Sample* out) {
+  out->set_seq_id(sample.seq_id);
+  out->set_position(sample.position);
+  out->set_token(sample.token);
+  out->set_route(sample.route);
+  for (const TokenLogprob& logprob : sample.logprobs) {
+    v1::TokenLogprob* entry = out->add_logprobs();
+    entry->set_token(logprob.token);
+    entry->set_logprob(logprob.logprob);
+  }
+}
+
+absl::StatusOr<Sample> Decode(const v1::Sample& in) {
+  RETURN_IF_ERROR(CheckBetween("samples.position", in.position(), 0, kContextTokensMax));
+  RETURN_IF_ERROR(CheckBetween("samples.token", in.token(), 0, kVocabMax));
+  RETURN_IF_ERROR(CheckBetween("samples.route", in.route(), kNoRoute, kExpertsMax));
+  RETURN_IF_ERROR(CheckCount("samples.logprobs", in.logprobs_size(), kLogprobsMax + 1));
+  Sample sample{
+      .seq_id = in.seq_id(), .position = in.position(), .token = in.token(), .route = in.route()};
+  for (const v1::TokenLogprob& entry : in.logprobs()) {
+    sample.logprobs.push_back({entry.token(), entry.logprob()});
+  }
+  return sample;
+}
+
+void Encode(const RowScores& scores, v1::RowScores* out) {
+  out->set_seq_id(scores.seq_id);
+  out->set_position(scores.position);
+  out->mutable_logprobs()->Add(scores.logprobs.begin(), scores.logprobs.end());
+  out->set_greedy(scores.greedy.data(), scores.greedy.size());
+}
+
+absl::StatusOr<RowScores> Decode(const v1::RowScores& in) {
+  RETURN_IF_ERROR(CheckCount("scores.logprobs", in.logprobs_size(), kStepTokensMax));
+  RETURN_IF_ERROR(CheckBetween("scores.greedy's size", in.greedy().size(), in.logprobs_size(),
+                               in.logprobs_size()));
+  return RowScores{.seq_id = in.seq_id(),
+                   .position = in.position(),
+                   .logprobs = ToVector(in.logprobs()),
+                   .greedy = {in.greedy().begin(), in.greedy().end()}};
+}
+
+void Encode(const StepTimes& times, v1::StepTimes* out) {
+  out->set_step_us(times.step_us);
+  out->set_forward_us(times.forward_us);
+  out->set_router_us(times.router_us);
+  out->set_sample_us(times.sample_us);
+  out->set_stall_us(times.stall_us);
+  out->set_num_tokens(times.num_tokens);
+  out->set_unique_experts(times.unique_experts);
+}
+
+StepTimes Decode(const v1::StepTimes& in) {
+  return {.step_us = in.step_us(),
+          .forward_us = in.forward_us(),
+          .router_us = in.router_us(),
+          .sample_us = in.sample_us(),
+          .stall_us = in.stall_us(),
+          .num_tokens = in.num_tokens(),
+          .unique_experts = in.unique_experts()};
+}
+
+void Encode(const StepResult& result, v1::StepResult* out) {
+  PREGATE_CHECK(result.logits.empty(), "logits stay in one process");
+  out->set_epoch(result.epoch);
+  out->set_rank(result.rank);
+  out->set_incarnation(result.incarnation);
+  out->set_step_id(result.step_id);
+  Encode(result.status, out->mutable_status());
+  for (const Sample& sample : result.samples) Encode(sample, out->add_samples());
+  for (const RowScores& scores : result.scores) Encode(scores, out->add_scores());
+  for (const RowError& error : result.row_errors) {
+    v1::RowError* row_error = out->add_row_errors();
+    row_error->set_seq_id(error.seq_id);
+    row_error->set_message(std::string(Clip(error.message, kErrorTextBytesMax)));
+  }
+  for (const UnitEvent& event : result.unit_events) Encode(event, out->add_unit_events());
+  Encode(result.times, out->mutable_times());
+}
+
+absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
+  RETURN_IF_ERROR(CheckBetween("result.rank", in.rank(), 0, kWorkersMax - 1));
+  RETURN_IF_ERROR(CheckCount("result.samples", in.samples_size(), kPlanRowsMax));
+  RETURN_IF_ERROR(CheckCount("result.scores", in.scores_size(), kPlanRowsMax));
+  RETURN_IF_ERROR(CheckCount("result.row_errors", in.row_errors_size(), kPlanRowsMax));
+  StepResult result{.epoch = in.epoch(),
+                    .rank = in.rank(),
+                    .incarnation = in.incarnation(),
+                    .step_id = in.step_id(),
+                    .status = DecodeStatus(in.status()),
+                    .times = Decode(in.times())};
+  for (const v1::Sample& sample : in.samples()) {
+    ASSIGN_OR_RETURN(Sample decoded, Decode(sample));
+    result.samples.push_back(std::move(decoded));
+  }
+  for (const v1::RowScores& scores : in.scores()) {
+    ASSIGN_OR_RETURN(RowScores decoded, Decode(scores));
+    result.scores.push_back(std::move(decoded));
+  }
+  for (const v1::RowError& error : in.row_errors()) {
+    result.row_errors.push_back(
+        {error.seq_id(), std::string(Clip(error.message(), kErrorTextBytesMax))});
+  }
+  RETURN_IF_ERROR(DecodeUnitEvents(in.unit_events(), &result.unit_events));
+  return result;
+}
+
+}  // namespace
+
+v1::AttachResponse EncodeFromWorker(const FromWorker& message) {
+  v1::AttachResponse out;
+  if (const auto* hello = std::get_if<Hello>(&message)) Encode(*hello, out.mutable_hello());
+  if (const auto* formed = std::get_if<Formed>(&message)) Encode(*formed, out.mutable_formed());
+  if (const auto* progress = std::get_if<Progress>(&message)) {
+    Encode(*progress, out.mutable_progress());
+  }
+  if (const auto* result = std::get_if<StepResult>(&message)) Encode(*result, out.mutable_result());
+  if (const auto* events = std::get_if<UnitEvents>(&message)) {
+    Encode(*events, out.mutable_unit_events());
+  }
+  return out;
+}
+
+absl::StatusOr<FromWorker> DecodeFromWorker(const v1::AttachResponse& message) {
+  switch (message.message_case()) {
+    case v1::AttachResponse::kHello:
+      return Decode(message.hello());
+    case v1::AttachResponse::kFormed:
+      return Decode(message.formed());
+    case v1::AttachResponse::kProgress:
+      return Progress{.epoch = message.progress().epoch(), .step_id = message.progress().step_id()};
+    case v1::AttachResponse::kResult:
+      return Decode(message.result());
+    case v1::AttachResponse::kUnitEvents:
+      return Decode(message.unit_events());
+    case v1::AttachResponse::MESSAGE_NOT_SET:
+      break;
+  }
+  return BadField("message", "is not set");
+}
+
+}  // namespace pregate
