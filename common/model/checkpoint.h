@@ -1,11 +1,25 @@
-// A model on disk, whatever its layout, seen through one set of canonical tensor names (DESIGN 7):
-//   model.embed_tokens.weight [vocab, hidden] · model.norm.weight [hidden] · lm_head.weight [vocab, hidden] (untied)
-//   model.layers.{l}.{input,post_attention}_layernorm.weight [hidden]
-//   model.layers.{l}.self_attn.{q,k,v,o}_proj.weight [out, in], rows in half-split RoPE order
-//   dense: model.layers.{l}.mlp.{gate,up}_proj.weight [intermediate, hidden], .down_proj.weight [hidden, intermediate]
-//   MoE:   model.layers.{l}.mlp.shared.{gate,up,down}_proj.weight, model.layers.{l}.mlp.experts.{e}.{gate,up,down}_proj.weight
-//   router.embed.weight [vocab, width] · router.layers.{l}.{q,k,v,o}_proj.{weight,bias} · router.layers.{l}.proj_{1,2}.{weight,bias}
-//   router.layers.{l}.{input,post_attention}_layernorm.weight · router.norm.weight · router.proj_out.{weight,bias} [experts, width]
+// A model on disk, whatever its layout, seen through one set of canonical tensor names (DESIGN 7).
+// Below model.layers.{l}. with q, kv = heads and kv heads x head_dim, f = intermediate:
+//   {input,post_attention}_layernorm.weight     [hidden]
+//   self_attn.q_proj.weight                     [q, hidden], rows in half-split RoPE order
+//   self_attn.{k,v}_proj.weight                 [kv, hidden], k likewise
+//   self_attn.o_proj.weight                     [hidden, q]
+//   mlp.{gate,up}_proj.weight                   [f, hidden]; dense only
+//   mlp.down_proj.weight                        [hidden, f]; dense only
+//   mlp.shared.*, mlp.experts.{e}.*             the same three, f being shared_width[l] and
+//                                               own_width[l]; absent where that is 0
+// Beside the layers:
+//   model.embed_tokens.weight                   [vocab, hidden]
+//   model.norm.weight                           [hidden]
+//   lm_head.weight                              [vocab, hidden]; absent where tied
+// Of the router, with its own hidden and intermediate:
+//   router.embed.weight                         [vocab, hidden]
+//   router.norm.weight                          [hidden]
+//   router.proj_out.{weight,bias}               [experts, hidden], [experts]
+//   router.layers.{l}.{input,post_attention}_layernorm.weight  [hidden]
+//   router.layers.{l}.{q,k,v,o}_proj.{weight,bias}             [hidden, hidden], [hidden]
+//   router.layers.{l}.proj_1.{weight,bias}      [intermediate, hidden], [intermediate]
+//   router.layers.{l}.proj_2.{weight,bias}      [hidden, intermediate], [hidden]
 // Files are hostile: every offset, length, shape and count is checked before use or allocation, and
 // errors name file, tensor and byte offset.
 #pragma once
@@ -40,15 +54,16 @@ class Checkpoint {
 
   const ModelSpec& spec() const { return spec_; }
   const std::string& path() const { return path_; }
-  // SHA-256 of config and per-tensor hashes: read from the manifest of a pregate directory, and for
-  // other sources over config, tensor table and file sizes (cheap; says so in `digest_is_manifest`).
+  // The model digest (digest.h): read from the manifest of a pregate directory, and for other
+  // sources computed from the contents (above 2 GiB from samples of them).
   const std::string& digest() const { return digest_; }
 
   virtual std::vector<TensorInfo> Tensors() const = 0;
   virtual bool Has(const std::string& name) const = 0;
   // Dequantised, canonical order. REQUIRES: out.size() == product of the tensor's shape.
   virtual absl::Status Read(const std::string& name, absl::Span<float> out) const = 0;
-  // The tokenizer beside the weights (tokenizer.json, or GGUF metadata); NotFound when there is none.
+  // The tokenizer beside the weights (tokenizer.json, or GGUF metadata); NotFound when there is
+  // none.
   virtual absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const = 0;
 
  protected:

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,17 +12,19 @@
 namespace pregate {
 
 enum class DType { kF32, kF16, kBF16 };
-const char* DTypeName(DType dtype);                        // "f32", "f16", "bf16"
+const char* DTypeName(DType dtype);  // "f32", "f16", "bf16"
 absl::StatusOr<DType> ParseDType(std::string_view name);
 size_t DTypeBytes(DType dtype);
 
 // Llama-3's frequency scaling: wavelengths above original/low are divided by `factor`, those below
-// original/high are kept, between them the two are blended linearly.
+// original/high are kept, between them the two are blended linearly. Where `factors` is given
+// (GGUF's form of the same), it alone counts.
 struct RopeScaling {
   float factor = 1;
   float low_freq_factor = 1;
   float high_freq_factor = 4;
   int original_max_position = 8192;
+  std::vector<float> factors;  // [head_dim / 2] frequency i is divided by factors[i]; or empty
 };
 
 enum class RouterActivation { kSilu, kRelu };
@@ -34,7 +37,7 @@ struct RouterSpec {
   int intermediate = 512;  // width between proj_1 and proj_2
   float rms_eps = 1e-6f;
   float rope_theta = 10000;
-  float normalizer = 1;    // attention logits are divided by this
+  float normalizer = 1;  // attention logits are divided by this
   RouterActivation activation = RouterActivation::kSilu;
   int head_dim() const { return hidden / num_heads; }
 };
@@ -73,7 +76,7 @@ struct ModelSpec {
 };
 
 // Refuses what the engine cannot run, naming field and value; checks every bound before a caller
-// allocates from the spec (limits in common/config/limits.h).
+// allocates from the spec (limits in common/model/limits.h).
 absl::Status ValidateSpec(const ModelSpec& spec);
 
 // cos/sin angles' inverse frequencies, [head_dim / 2], with rope_scaling applied.

@@ -1,0 +1,32 @@
+// The checkpoint layout of Read-ME's released training code (VITA-Group/READ-ME,
+// modeling_llama.py).
+//
+//   theirs                                              ours
+//   model.layers.{l}.moe.{gate,up,down}_proj_{e}        mlp.experts.{e}.*   split: the expert's own
+//   neurons
+//                                                                           fused: shared and own,
+//                                                                           in neuron order
+//   model.layers.{l}.moe.{gate,up,down}_proj_residual   mlp.shared.*        split only
+//   cluster_predictor.{q_proj,proj_1,...}_{i}           router.layers.{i}.*
+//   cluster_predictor.{embed,out_layernorm,proj_out}    router.{embed,norm,proj_out}
+//
+// A fused layout is split again where it can be: neurons whose three weight vectors are equal, bit
+// for bit, in every expert are shared. After tuning there may be none, and then the shared width is
+// 0.
+#pragma once
+
+#include "absl/status/status.h"
+#include "common/model/checkpoint_parts.h"
+#include "common/model/json.h"
+#include "common/model/safetensors_set.h"
+
+namespace pregate {
+
+bool IsAuthorsConfig(const JsonObject& config);
+
+// Completes parts->spec (the dense part is there) and parts->views (the backbone without FFNs is
+// there).
+absl::Status MapAuthorsLayout(const JsonObject& config, const SafetensorsSet& files,
+                              CheckpointParts* parts);
+
+}  // namespace pregate

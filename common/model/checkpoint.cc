@@ -1,0 +1,86 @@
+#include "common/model/checkpoint.h"
+
+#include <filesystem>
+
+#include "absl/strings/str_join.h"
+#include "common/base/status.h"
+#include "common/model/checkpoint_parts.h"
+#include "common/model/digest.h"
+#include "common/model/tensor_names.h"
+
+namespace pregate {
+namespace {
+
+absl::Status CheckTensors(const std::string& path, const CheckpointParts& parts) {
+  for (const CanonicalTensor& wanted : CanonicalTensors(parts.spec)) {
+    const auto it = parts.views.find(wanted.name);
+    if (it == parts.views.end()) {
+      return absl::NotFoundError(absl::StrCat(path, ": missing tensor ", wanted.name));
+    }
+    const TensorView& view = it->second;
+    if (view.stored.type == StoredType::kI32) {
+      return absl::InvalidArgumentError(absl::StrCat(view.stored.Where(), ": holds integers"));
+    }
+    if (view.shape() != wanted.shape) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(view.stored.Where(), ": wrong shape for ", wanted.name, ": [",
+                       absl::StrJoin(view.shape(), ","), "], expected [",
+                       absl::StrJoin(wanted.shape, ","), "]"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+class MappedCheckpoint final : public Checkpoint {
+ public:
+  MappedCheckpoint(std::string path, CheckpointParts parts) : parts_(std::move(parts)) {
+    spec_ = parts_.spec;
+    path_ = std::move(path);
+    digest_ = parts_.digest.empty() ? ModelDigest(spec_, HashViews(parts_.views)) : parts_.digest;
+  }
+
+  std::vector<TensorInfo> Tensors() const override {
+    std::vector<TensorInfo> out;
+    for (const CanonicalTensor& tensor : CanonicalTensors(spec_)) {
+      const TensorView& view = parts_.views.at(tensor.name);
+      out.push_back(
+          {tensor.name, tensor.shape, StoredTypeName(view.stored.type), view.stored_bytes()});
+    }
+    return out;
+  }
+
+  bool Has(const std::string& name) const override { return parts_.views.contains(name); }
+
+  absl::Status Read(const std::string& name, absl::Span<float> out) const override {
+    const auto it = parts_.views.find(name);
+    if (it == parts_.views.end()) {
+      return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", name));
+    }
+    ReadView(it->second, out);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const override {
+    return parts_.load_tokenizer();
+  }
+
+ private:
+  CheckpointParts parts_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) {
+    return absl::NotFoundError(absl::StrCat(path, ": no such file or directory"));
+  }
+  ASSIGN_OR_RETURN(CheckpointParts parts,
+                   std::filesystem::is_directory(status) ? ReadDirectory(path) : ReadGguf(path));
+  RETURN_IF_ERROR(ValidateSpec(parts.spec));
+  RETURN_IF_ERROR(CheckTensors(path, parts));
+  return std::make_unique<MappedCheckpoint>(path, std::move(parts));
+}
+
+}  // namespace pregate

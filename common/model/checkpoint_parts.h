@@ -1,0 +1,31 @@
+// What a reader of one layout makes of its files; Checkpoint::Open checks it against the spec.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/model/spec.h"
+#include "common/model/tensor_view.h"
+#include "common/model/tokenizer.h"
+
+namespace pregate {
+
+using TensorViews = std::map<std::string, TensorView, std::less<>>;  // by canonical name
+
+struct CheckpointParts {
+  ModelSpec spec;
+  TensorViews views;
+  std::vector<std::shared_ptr<const void>> files;  // keep the views' bytes mapped
+  std::string digest;  // from a manifest; empty where the contents must be hashed
+  std::function<absl::StatusOr<std::unique_ptr<Tokenizer>>()> load_tokenizer;
+};
+
+// The readers. `path` is a directory with a config.json, or a GGUF file.
+absl::StatusOr<CheckpointParts> ReadDirectory(const std::string& path);
+absl::StatusOr<CheckpointParts> ReadGguf(const std::string& path);
+
+}  // namespace pregate
