@@ -32,7 +32,9 @@ class Tokenizer {
   virtual std::string_view TokenBytes(TokenId id) const = 0;
   virtual bool IsSpecial(TokenId id) const = 0;
   virtual std::optional<TokenId> SpecialId(std::string_view text) const = 0;
-  // "chatml" or ""; an unknown template is named in the error of ApplyChatTemplate.
+  // The model's own template; text in a message never becomes a special token. InvalidArgument for
+  // no messages or an unknown role, Unimplemented for a template that is not known, naming it,
+  // FailedPrecondition for a model without one.
   virtual absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const = 0;
   // Ids that end a turn or a text (eos, <|im_end|>).

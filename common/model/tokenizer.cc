@@ -1,0 +1,46 @@
+#include "common/model/tokenizer.h"
+
+#include "common/model/utf8.h"
+
+namespace pregate {
+namespace {
+
+// Moves what is complete in `bytes` to `text`, ill-formed stretches as U+FFFD; what a further token
+// could complete stays.
+void MoveCompleteText(std::string* bytes, std::string* text) {
+  size_t pos = 0;
+  while (pos < bytes->size()) {
+    const Utf8Step step = NextUtf8(*bytes, pos);
+    if (step.kind == Utf8Kind::kIncomplete) break;
+    text->append(step.kind == Utf8Kind::kCharacter
+                     ? std::string_view(*bytes).substr(pos, step.length)
+                     : kReplacementCharacter);
+    pos += step.length;
+  }
+  bytes->erase(0, pos);
+}
+
+}  // namespace
+
+std::string Tokenizer::Decode(absl::Span<const TokenId> ids) const {
+  IncrementalDecoder decoder(*this);
+  std::string text;
+  for (const TokenId id : ids) text += decoder.Add(id);
+  return text + decoder.Finish();
+}
+
+std::string IncrementalDecoder::Add(TokenId id) {
+  pending_.append(tokenizer_->TokenBytes(id));
+  std::string text;
+  MoveCompleteText(&pending_, &text);
+  return text;
+}
+
+std::string IncrementalDecoder::Finish() {
+  // At most one character can be incomplete: its bytes are one longest prefix.
+  const bool cut = !pending_.empty();
+  pending_.clear();
+  return cut ? std::string(kReplacementCharacter) : std::string();
+}
+
+}  // namespace pregate

@@ -1,0 +1,144 @@
+// The tokenizer of a BpeTokenizerSpec: pre-tokenize, merge, look up.
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "common/base/status.h"
+#include "common/model/tokenizer.h"
+#include "common/model/tokenizer_chat.h"
+#include "common/model/tokenizer_pre.h"
+#include "common/model/tokenizer_vocab.h"
+#include "common/model/utf8.h"
+
+namespace pregate {
+namespace {
+
+constexpr const char* kTurnStart = "<|im_start|>";
+constexpr const char* kTurnEnd = "<|im_end|>";
+// Tokens that end a turn or a text in the model families that use byte-level BPE, besides eos.
+constexpr const char* kStopTexts[] = {kTurnEnd, "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",
+                                      "<|end_of_text|>"};
+
+class BpeTokenizer final : public Tokenizer {
+ public:
+  BpeTokenizer(BpeVocabulary vocab, const std::string& pre_tokenizer, std::string chat_template,
+               std::optional<TokenId> prompt_bos, std::optional<TokenId> eos)
+      : vocab_(std::move(vocab)),
+        pre_tokenizer_(PreTokenizer::Make(pre_tokenizer)),
+        whole_words_(KeepsWholeWords(pre_tokenizer)),
+        chat_template_(std::move(chat_template)),
+        chat_(ParseChatMl(chat_template_)),
+        prompt_bos_(prompt_bos),
+        eos_(eos) {}
+
+  int vocab_size() const override { return vocab_.size(); }
+  std::string_view TokenBytes(TokenId id) const override { return vocab_.Bytes(id); }
+  bool IsSpecial(TokenId id) const override { return vocab_.IsSpecial(id); }
+  std::optional<TokenId> SpecialId(std::string_view text) const override {
+    return vocab_.SpecialId(text);
+  }
+  std::optional<TokenId> PromptBos() const override { return prompt_bos_; }
+
+  std::vector<TokenId> Encode(std::string_view text) const override {
+    std::vector<TokenId> ids;
+    AppendText(text, &ids);
+    return ids;
+  }
+
+  std::vector<TokenId> StopTokens() const override {
+    std::vector<TokenId> stops;
+    if (eos_) stops.push_back(*eos_);
+    for (const char* text : kStopTexts) {
+      const auto id = SpecialId(text);
+      if (id && id != eos_) stops.push_back(*id);
+    }
+    return stops;
+  }
+
+  absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
+      absl::Span<const ChatMessage> messages, bool add_generation_prompt) const override {
+    if (!chat_) return UnknownChatTemplate(chat_template_);
+    const auto start = SpecialId(kTurnStart), end = SpecialId(kTurnEnd);
+    if (!start || !end) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the chat template needs the special tokens ", kTurnStart, " and ", kTurnEnd));
+    }
+    RETURN_IF_ERROR(CheckMessages(messages));
+    std::vector<TokenId> ids;
+    const auto append_turn = [&](const std::string& role, const std::string& content) {
+      ids.push_back(*start);
+      AppendText(absl::StrCat(role, "\n", content), &ids);
+      ids.push_back(*end);
+      AppendText("\n", &ids);
+    };
+    if (chat_->default_system && messages[0].role != "system") {
+      append_turn("system", *chat_->default_system);
+    }
+    for (const ChatMessage& message : messages) append_turn(message.role, message.content);
+    if (add_generation_prompt) {
+      ids.push_back(*start);
+      AppendText("assistant\n", &ids);
+    }
+    return ids;
+  }
+
+ private:
+  void AppendText(std::string_view text, std::vector<TokenId>* ids) const {
+    if (IsUtf8(text)) {
+      AppendWellFormed(text, ids);
+    } else {
+      AppendWellFormed(ReplaceStrayBytes(text), ids);
+    }
+  }
+
+  // A word that has come before is copied from where its tokens lie in `ids`.
+  void AppendWellFormed(std::string_view text, std::vector<TokenId>* ids) const {
+    struct Range {
+      size_t begin, end;
+    };
+    absl::flat_hash_map<std::string_view, Range> seen;
+    for (const std::string_view word : pre_tokenizer_->Split(text)) {
+      const size_t begin = ids->size();
+      const auto [it, is_new] = seen.try_emplace(word);
+      if (is_new) {
+        AppendWord(word, ids);
+        it->second = {begin, ids->size()};
+      } else {
+        for (size_t i = it->second.begin; i < it->second.end; ++i) ids->push_back((*ids)[i]);
+      }
+    }
+  }
+
+  void AppendWord(std::string_view word, std::vector<TokenId>* ids) const {
+    const auto whole = whole_words_ ? vocab_.NormalId(word) : std::nullopt;
+    if (whole) {
+      ids->push_back(*whole);
+    } else {
+      vocab_.AppendMerged(word, ids);
+    }
+  }
+
+  const BpeVocabulary vocab_;
+  const std::unique_ptr<PreTokenizer> pre_tokenizer_;
+  const bool whole_words_;
+  const std::string chat_template_;
+  const std::optional<ChatMl> chat_;
+  const std::optional<TokenId> prompt_bos_, eos_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spec) {
+  ASSIGN_OR_RETURN(const std::string pre_tokenizer, CanonicalPreTokenizer(spec.pre_tokenizer));
+  ASSIGN_OR_RETURN(BpeVocabulary vocab, BpeVocabulary::Build(spec));
+  const auto prompt_bos = spec.add_bos ? spec.bos : std::nullopt;
+  return std::make_unique<BpeTokenizer>(std::move(vocab), pre_tokenizer,
+                                        std::move(spec.chat_template), prompt_bos, spec.eos);
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir) {
+  ASSIGN_OR_RETURN(BpeTokenizerSpec spec, LoadTokenizerSpec(dir));
+  return MakeBpeTokenizer(std::move(spec));
+}
+
+}  // namespace pregate

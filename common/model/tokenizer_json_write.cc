@@ -1,0 +1,88 @@
+// Writes tokenizer.json and tokenizer_config.json for HF tokenizers, transformers and ourselves.
+#include <fstream>
+
+#include "common/base/status.h"
+#include "common/model/json.h"
+#include "common/model/tokenizer.h"
+#include "common/model/tokenizer_json_pre.h"
+#include "common/model/tokenizer_pre.h"
+#include "common/model/tokenizer_vocab.h"
+#include "common/model/utf8.h"
+
+namespace pregate {
+namespace {
+
+using nlohmann::json;
+
+json AddedToken(const BpeTokenizerSpec& spec, TokenId id) {
+  return {
+      {"id", id},        {"content", spec.tokens[id]}, {"single_word", false}, {"lstrip", false},
+      {"rstrip", false}, {"normalized", false},        {"special", true}};
+}
+
+json Model(const BpeTokenizerSpec& spec, const std::string& pre_tokenizer) {
+  json vocab = json::object(), merges = json::array();
+  for (size_t id = 0; id < spec.tokens.size(); ++id) vocab[spec.tokens[id]] = id;
+  for (const auto& [left, right] : spec.merges) merges.push_back(left + " " + right);
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", nullptr},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", false},
+          {"byte_fallback", false},
+          {"ignore_merges", KeepsWholeWords(pre_tokenizer)},
+          {"vocab", std::move(vocab)},
+          {"merges", std::move(merges)}};
+}
+
+json TokenizerJson(const BpeTokenizerSpec& spec, const std::string& pre_tokenizer) {
+  json added = json::array();
+  for (const TokenId id : spec.special) added.push_back(AddedToken(spec, id));
+  const json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", true},
+                           {"use_regex", true}};
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", std::move(added)},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", PreTokenizerToJson(pre_tokenizer)},
+          {"post_processor",
+           spec.add_bos ? FirstTokenToJson(spec.tokens[*spec.bos], *spec.bos) : json()},
+          {"decoder", byte_level},
+          {"model", Model(spec, pre_tokenizer)}};
+}
+
+json ConfigJson(const BpeTokenizerSpec& spec) {
+  json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                 {"clean_up_tokenization_spaces", false},
+                 {"add_bos_token", spec.add_bos}};
+  if (spec.bos) config["bos_token"] = spec.tokens[*spec.bos];
+  if (spec.eos) config["eos_token"] = spec.tokens[*spec.eos];
+  if (!spec.chat_template.empty()) config["chat_template"] = spec.chat_template;
+  return config;
+}
+
+absl::Status Write(const std::string& path, const json& value, int indent) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << value.dump(indent) << "\n";
+  file.close();
+  if (file) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(path, ": cannot be written"));
+}
+
+}  // namespace
+
+absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir) {
+  ASSIGN_OR_RETURN(const std::string pre_tokenizer, CanonicalPreTokenizer(spec.pre_tokenizer));
+  RETURN_IF_ERROR(BpeVocabulary::Build(spec).status());
+  if (!IsUtf8(spec.chat_template)) {
+    return absl::InvalidArgumentError("chat_template is not UTF-8");
+  }
+  RETURN_IF_ERROR(Write(dir + "/tokenizer.json", TokenizerJson(spec, pre_tokenizer), 0));
+  return Write(dir + "/tokenizer_config.json", ConfigJson(spec), 2);
+}
+
+}  // namespace pregate

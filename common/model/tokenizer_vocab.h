@@ -1,0 +1,54 @@
+// A checked byte-level BPE vocabulary: tokens as bytes, special tokens, merges by id.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "common/model/tokenizer.h"
+
+namespace pregate {
+
+// Immutable after Build; thread-safe.
+class BpeVocabulary {
+ public:
+  // Checks tokens, special tokens, bos, eos and merges of `spec`.
+  static absl::StatusOr<BpeVocabulary> Build(const BpeTokenizerSpec& spec);
+
+  int size() const { return static_cast<int>(bytes_.size()); }
+  bool Contains(TokenId id) const { return id >= 0 && id < size(); }
+  bool IsSpecial(TokenId id) const { return !Contains(id) || special_[id]; }
+  std::string_view Bytes(TokenId id) const {
+    return Contains(id) ? std::string_view(bytes_[id]) : std::string_view();
+  }
+  std::optional<TokenId> SpecialId(std::string_view text) const;
+  std::optional<TokenId> NormalId(std::string_view bytes) const;
+
+  // Appends the tokens of one word: its bytes, merged pair by pair, the lowest rank first and of
+  // equal ranks the leftmost, until no pair is a merge. n bytes take O(n log n) whatever they are.
+  void AppendMerged(std::string_view word, std::vector<TokenId>* out) const;
+
+ private:
+  struct Merge {
+    TokenId left, right, result;
+  };
+  struct Symbols;
+
+  BpeVocabulary() = default;
+  absl::Status AddTokens(const BpeTokenizerSpec& spec);
+  absl::Status AddMerges(const BpeTokenizerSpec& spec);
+
+  std::vector<std::string> bytes_;  // by id; empty for special tokens
+  std::vector<bool> special_;       // by id
+  absl::flat_hash_map<std::string, TokenId> special_ids_;
+  absl::flat_hash_map<std::string, TokenId> normal_ids_;  // by bytes
+  std::array<TokenId, 256> byte_ids_;                     // kAbsent where the vocabulary lacks one
+  std::vector<Merge> merges_;                             // by rank
+  absl::flat_hash_map<std::pair<TokenId, TokenId>, int> ranks_;
+};
+
+}  // namespace pregate
