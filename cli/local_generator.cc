@@ -1,0 +1,143 @@
+#include <random>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "cli/generator.h"
+#include "cli/local_links.h"
+#include "cli/local_services.h"
+#include "common/base/status.h"
+#include "common/model/tokenizer.h"
+#include "scheduler_service/engine/mailbox_inbox.h"
+#include "scheduler_service/engine/scheduler_engine.h"
+
+namespace pregate::cli {
+namespace {
+
+// Collects one generation on the engine's thread; the caller's thread reads it after Wait.
+class CollectingSink final : public ResponseSink {
+ public:
+  explicit CollectingSink(OnText on_text) : on_text_(std::move(on_text)) {}
+
+  void OnStart(const StartInfo& info) override {
+    outcome_.seed = info.seed;
+    outcome_.prompt_tokens = info.prompt_tokens;
+    outcome_.prompt_routes = info.prompt_routes;
+  }
+  void OnTokens(const TokensOut& out) override {
+    timer_.Add(out.tokens.size());
+    outcome_.ids.insert(outcome_.ids.end(), out.tokens.begin(), out.tokens.end());
+    outcome_.routes.insert(outcome_.routes.end(), out.routes.begin(), out.routes.end());
+    outcome_.text += out.text;
+    on_text_(out.text);
+  }
+  void OnDone(const DoneInfo& info) override {
+    status_ = info.status;
+    outcome_.finish_reason = FinishReasonName(info.reason);
+    timer_.Report(&outcome_);
+    done_.Notify();
+  }
+
+  absl::StatusOr<GenerateOutcome> Wait() {
+    done_.WaitForNotification();
+    if (!status_.ok()) return status_;
+    return outcome_;
+  }
+
+ private:
+  const OnText on_text_;
+  TokenTimer timer_;
+  GenerateOutcome outcome_;
+  absl::Status status_;
+  absl::Notification done_;
+};
+
+class LocalGenerator final : public Generator {
+ public:
+  static absl::StatusOr<std::unique_ptr<Generator>> Start(const LocalOptions& options) {
+    ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::Open(options.model));
+    auto generator = std::unique_ptr<LocalGenerator>(new LocalGenerator());
+    ASSIGN_OR_RETURN(generator->tokenizer_, checkpoint->LoadTokenizer());
+    LocalServicesOptions services;
+    ASSIGN_OR_RETURN(services.dtype, ParseDType(options.dtype));
+    services.threads = options.threads;
+    ASSIGN_OR_RETURN(generator->services_, StartLocalServices(*checkpoint, &generator->clock_,
+                                                              &generator->registry_, services));
+    generator->StartEngine(checkpoint->digest());
+    return generator;
+  }
+
+  ~LocalGenerator() override {
+    if (!engine_thread_.joinable()) return;
+    inbox_.Push(DrainEvent{});
+    engine_thread_.join();
+  }
+
+  absl::StatusOr<GenerateOutcome> Generate(const GenerateJob& job, const OnText& on_text) override {
+    SubmitEvent submit;
+    submit.client_key = ++last_key_;
+    GenerateRequest& request = submit.request;
+    if (job.chat) {
+      const ChatMessage message{"user", job.prompt};
+      ASSIGN_OR_RETURN(request.prompt, tokenizer_->ApplyChatTemplate({&message, 1}, true));
+    } else {
+      request.prompt = tokenizer_->Encode(job.prompt);
+    }
+    if (request.prompt.empty()) return absl::InvalidArgumentError("--prompt: it has no tokens");
+    request.sampling = job.sampling;
+    request.seed = job.seed;
+    request.max_tokens = job.max_tokens;
+    request.ignore_eos = job.ignore_eos;
+    const auto sink = std::make_shared<CollectingSink>(on_text);
+    submit.sink = sink;
+    if (!inbox_.Push(std::move(submit)))
+      return absl::InternalError("the scheduler's inbox is full");
+    return sink->Wait();
+  }
+
+ private:
+  static constexpr size_t kInboxEvents = 1024;
+
+  LocalGenerator() : inbox_(kInboxEvents, &clock_), random_(std::random_device()()) {}
+
+  void StartEngine(const std::string& model_digest) {
+    const PushEvent push = [this](EngineEvent event) { return inbox_.Push(std::move(event)); };
+    worker_link_ = std::make_unique<LocalWorkerLink>(0, services_.worker.get(), push);
+    if (services_.router) {
+      router_link_ = std::make_unique<LocalRouterLink>(services_.router.get(), push);
+    }
+    EngineOptions options;
+    options.scheduler_id = "generate";
+    options.model_digest = model_digest;
+    EngineParts parts;
+    parts.clock = &clock_;
+    parts.inbox = &inbox_;
+    parts.router = router_link_.get();
+    parts.workers = {worker_link_.get()};
+    parts.tokenizer = tokenizer_.get();
+    parts.random = &random_;
+    parts.observer = &observer_;
+    engine_ = std::make_unique<SchedulerEngine>(options, parts);
+    engine_thread_ = std::thread([this] { engine_->Run(); });
+  }
+
+  SystemClock clock_;
+  MetricsRegistry registry_{"local"};
+  MailboxInbox inbox_;
+  scheduler::SplitMix64 random_;
+  EngineObserver observer_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  LocalServices services_;
+  std::unique_ptr<LocalWorkerLink> worker_link_;
+  std::unique_ptr<LocalRouterLink> router_link_;
+  std::unique_ptr<SchedulerEngine> engine_;
+  std::thread engine_thread_;
+  uint64_t last_key_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Generator>> MakeLocalGenerator(const LocalOptions& options) {
+  return LocalGenerator::Start(options);
+}
+
+}  // namespace pregate::cli

@@ -1,0 +1,36 @@
+#include "cli/local_links.h"
+
+#include <utility>
+
+namespace pregate::cli {
+
+LocalWorkerLink::LocalWorkerLink(int32_t rank, WorkerLoop* loop, PushEvent push)
+    : rank_(rank), loop_(loop), push_(std::move(push)) {
+  link_ = loop_->Attach([push = push_, rank](FromWorker message) {
+    push(WorkerEvent{rank, std::move(message)});
+  });
+}
+
+LocalWorkerLink::~LocalWorkerLink() { loop_->Disconnected(link_); }
+
+void LocalWorkerLink::Send(ToWorker message) {
+  if (!loop_->Submit(link_, std::move(message))) {
+    push_(WorkerDown{rank_, "the worker's mailbox is full or closed"});
+  }
+}
+
+LocalRouterLink::LocalRouterLink(RouterEngine* engine, PushEvent push)
+    : engine_(engine), push_(std::move(push)) {
+  connection_ = engine_->Connect(
+      [push = push_](FromRouter message) { push(RouterEvent{std::move(message)}); });
+}
+
+LocalRouterLink::~LocalRouterLink() { engine_->Disconnect(connection_); }
+
+void LocalRouterLink::Send(ToRouter message) {
+  if (!engine_->Submit(connection_, std::move(message))) {
+    push_(RouterDown{"the router's mailbox is full or closed"});
+  }
+}
+
+}  // namespace pregate::cli

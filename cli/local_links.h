@@ -1,0 +1,44 @@
+// In-process links: the scheduler's loop beside a router and a worker in one process. They carry
+// the structs of common/step as they are.
+#pragma once
+
+#include <functional>
+
+#include "expert_service/engine/worker.h"
+#include "router_service/engine/router_engine.h"
+#include "scheduler_service/engine/links.h"
+
+namespace pregate::cli {
+
+// Takes an event for the scheduler's inbox; false when it is full. Thread-safe.
+using PushEvent = std::function<bool(EngineEvent)>;
+
+// Attaches on construction: the worker's Hello follows as an event. `loop` outlives the link.
+class LocalWorkerLink final : public WorkerLink {
+ public:
+  LocalWorkerLink(int32_t rank, WorkerLoop* loop, PushEvent push);
+  ~LocalWorkerLink() override;
+  void Send(ToWorker message) override;
+
+ private:
+  const int32_t rank_;
+  WorkerLoop* const loop_;
+  const PushEvent push_;
+  LinkId link_ = 0;
+};
+
+// Connects on construction: the router's hello is pushed before this returns. `engine` outlives the
+// link.
+class LocalRouterLink final : public RouterLink {
+ public:
+  LocalRouterLink(RouterEngine* engine, PushEvent push);
+  ~LocalRouterLink() override;
+  void Send(ToRouter message) override;
+
+ private:
+  RouterEngine* const engine_;
+  const PushEvent push_;
+  ConnectionId connection_ = 0;
+};
+
+}  // namespace pregate::cli
