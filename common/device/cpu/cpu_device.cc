@@ -1,9 +1,220 @@
 #include "common/device/cpu/cpu_device.h"
 
-#include "common/device/reference/reference_device.h"
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "common/device/cpu/attention.h"
+#include "common/device/cpu/kernels.h"
+#include "common/device/cpu/panels.h"
+#include "common/device/cpu/products.h"
+#include "common/device/cpu/sampler.h"
+#include "common/device/cpu/thread_pool.h"
+#include "common/device/rounding.h"
 
 namespace pregate {
+namespace {
 
-std::unique_ptr<Device> MakeCpuDevice(const CpuDeviceOptions&) { return MakeReferenceDevice(); }
+constexpr std::align_val_t kAlignment{256};
+
+int ThreadCount(int threads) {
+  PREGATE_CHECK(threads >= 0, "threads ", threads);
+  if (threads > 0) return threads;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(int threads)
+      : pool_(threads), products_(pool_), attention_(pool_), samplers_(threads) {}
+
+  std::string name() const override {
+    return absl::StrCat("cpu ", cpu::TargetName(), ", ", pool_.threads(), " threads");
+  }
+  std::string numerics_id(DType dtype) const override {
+    cpu::ElementBytes(dtype);
+    return absl::StrCat("cpu-1/", cpu::NumericsClass(), dtype == DType::kBF16 ? "/bf16" : "/f32");
+  }
+  size_t act_bytes() const override { return sizeof(float); }
+
+  absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
+    void* data = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
+    if (data == nullptr) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("cpu device: cannot allocate ", bytes, " bytes"));
+    }
+    std::memset(data, 0, bytes);
+    return DeviceBuffer(data, bytes, [](void* p) { ::operator delete(p, kAlignment); });
+  }
+  void Upload(void* dst, const void* host_src, size_t bytes) override {
+    if (bytes > 0) std::memcpy(dst, host_src, bytes);
+  }
+  void Download(void* host_dst, const void* src, size_t bytes) override {
+    if (bytes > 0) std::memcpy(host_dst, src, bytes);
+  }
+  absl::Status Synchronize() override { return absl::OkStatus(); }
+
+  size_t MatrixBytes(int outputs, int inputs, DType dtype) const override {
+    return cpu::MatrixImageBytes(outputs, inputs, dtype);
+  }
+  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
+                  void* host_dst) const override {
+    cpu::PackMatrixImage(rows, outputs, inputs, dtype, host_dst);
+  }
+  size_t UnitBytes(const UnitShape& shape) const override { return cpu::UnitImageBytes(shape); }
+  void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
+                absl::Span<const float> down, const UnitShape& shape,
+                void* host_dst) const override {
+    cpu::PackUnitImage(gate, up, down, shape, host_dst);
+  }
+  size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, DType dtype) const override {
+    return cpu::KvImageBytes(num_blocks, num_kv_heads, head_dim, dtype);
+  }
+
+  void Embed(const TokenBatch& batch, const Matrix& table, float* out) override {
+    pool_.Run(*batch.rows.num, [&](int64_t r, int) {
+      const int64_t id = batch.token_ids[r];
+      PREGATE_CHECK(id >= 0 && id < table.outputs, "token id ", id, " of ", table.outputs);
+      cpu::UnpackRow(table, id, out + r * table.inputs);
+    });
+  }
+  void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
+               DType dtype, void* act_out) override {
+    float* out = static_cast<float*>(act_out);
+    ForRows(rows, width, [&](int64_t r) {
+      cpu::RmsNormRow(x + r * width, weight, width, eps, dtype, out + r * width);
+    });
+  }
+  void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
+              float* out) override {
+    products_.Linear(*rows.num, static_cast<const float*>(act_in), w, bias, out);
+  }
+  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+                      const KvLayer& kv, float* q_out) override {
+    attention_.RotateAndStore(batch, args, qkv, kv, q_out);
+  }
+  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
+                 float scale, DType dtype, void* act_out) override {
+    attention_.Attention(batch, args, q, kv, scale, dtype, static_cast<float*>(act_out));
+  }
+  void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups, const void* const* units,
+           const UnitShape& shape, float* out) override {
+    products_.Ffn(rows, static_cast<const float*>(act_in), groups, units, shape, out);
+  }
+  void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype,
+              float* h) override {
+    ForRows(rows, width, [&](int64_t r) {
+      const int64_t at = r * width;
+      cpu::AddFfnRow(shared + at, own == nullptr ? nullptr : own + at, width, dtype, h + at);
+    });
+  }
+  void AddResidual(RowCount rows, int width, const float* y, float* h) override {
+    AddFfn(rows, width, y, nullptr, DType::kF32, h);
+  }
+  void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) override {
+    const int num_experts = groups.num_experts;
+    std::fill_n(groups.offsets, num_experts + 1, 0);
+    for (int r = 0; r < *rows.num; ++r) {
+      if (routes[r] >= 0 && routes[r] < num_experts) ++groups.offsets[routes[r] + 1];
+    }
+    for (int e = 0; e < num_experts; ++e) groups.offsets[e + 1] += groups.offsets[e];
+    // offsets[e] walks to its group's end, which is where the next group began: shifted back below.
+    for (int r = 0; r < *rows.num; ++r) {
+      if (routes[r] >= 0 && routes[r] < num_experts) groups.order[groups.offsets[routes[r]]++] = r;
+    }
+    std::copy_backward(groups.offsets, groups.offsets + num_experts,
+                       groups.offsets + num_experts + 1);
+    groups.offsets[0] = 0;
+  }
+  void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
+                  float* out) override {
+    for (int64_t r = 0; r < *rows.num; ++r) {
+      std::memcpy(out + r * width, x + int64_t{index[r]} * width, size_t{4} * width);
+    }
+  }
+  void Activate(RowCount rows, int width, RouterActivation activation, const float* x, DType dtype,
+                void* act_out) override {
+    float* out = static_cast<float*>(act_out);
+    ForRows(rows, width, [&](int64_t r) {
+      cpu::ActivateRow(activation, x + r * width, width, dtype, out + r * width);
+    });
+  }
+  void ArgMax(RowCount rows, int width, const float* x, int32_t* out) override {
+    ForRows(rows, width, [&](int64_t r) {
+      out[r] = static_cast<int32_t>(cpu::ArgMaxRow(x + r * width, width));
+    });
+  }
+  void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
+    const int64_t words = cpu::CeilDiv(args.vocab_size, 32);
+    for (cpu::Sampler& sampler : samplers_) sampler.Reserve(args.vocab_size);
+    pool_.Run(*args.rows.num, [&](int64_t r, int thread) {
+      const float* logits = args.logits + r * args.vocab_size;
+      const int64_t slot = args.seq_slots[r];
+      const bool finite = cpu::AllFinite(logits, args.vocab_size);
+      args.not_finite[r] = !finite;
+      out_tokens[r] = finite ? samplers_[thread].Sample(logits, args.vocab_size, args.params[slot],
+                                                        args.seen + slot * words, args.seeds[slot],
+                                                        args.positions[r])
+                             : 0;
+    });
+  }
+  void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
+                uint32_t* seen) override {
+    const int64_t words = cpu::CeilDiv(vocab_size, 32);
+    for (int r = 0; r < *rows.num; ++r) {
+      seen[seq_slots[r] * words + token_ids[r] / 32] |= 1u << (token_ids[r] % 32);
+    }
+  }
+  void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
+                   float* out_logprobs, uint8_t* out_greedy) override {
+    pool_.Run(*rows.num, [&](int64_t r, int) {
+      const float* row = logits + r * vocab_size;
+      const int64_t best = cpu::ArgMaxRow(row, vocab_size);
+      const double log_sum = std::log(cpu::SumExp(row, vocab_size, row[best]));
+      out_logprobs[r] = static_cast<float>(double{row[targets[r]]} - row[best] - log_sum);
+      out_greedy[r] = best == targets[r];
+    });
+  }
+  void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
+                   const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,
+                   int32_t* routes) override {
+    for (int r = 0; r < *rows.num; ++r) {
+      if (late[r] == 0) continue;
+      token_ids[r] = last_token[seq_slots[r]];
+      routes[r] = last_route[seq_slots[r]];
+    }
+  }
+  void ScatterToSlots(RowCount rows, const int32_t* values, const int32_t* seq_slots,
+                      int32_t* last) override {
+    for (int r = 0; r < *rows.num; ++r) last[seq_slots[r]] = values[r];
+  }
+
+ private:
+  // Light work on rows: waking threads up pays only from a few thousand elements on.
+  template <class F>
+  void ForRows(RowCount rows, int64_t width, const F& row) {
+    constexpr int64_t kTaskElements = 8192;
+    const int64_t n = *rows.num;
+    const int64_t rows_per_task = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, width));
+    pool_.Run(cpu::CeilDiv(n, rows_per_task), [&](int64_t task, int) {
+      const int64_t end = std::min(n, (task + 1) * rows_per_task);
+      for (int64_t r = task * rows_per_task; r < end; ++r) row(r);
+    });
+  }
+
+  cpu::ThreadPool pool_;
+  cpu::Products products_;
+  cpu::AttentionOps attention_;
+  std::vector<cpu::Sampler> samplers_;  // [threads]
+};
+
+}  // namespace
+
+std::unique_ptr<Device> MakeCpuDevice(const CpuDeviceOptions& options) {
+  return std::make_unique<CpuDevice>(ThreadCount(options.threads));
+}
 
 }  // namespace pregate

@@ -1,0 +1,83 @@
+// What the contract tests of every device share. An executable links these tests with one
+// definition of FamiliesUnderTest (the CPU's: cpu/cpu_contract_families.cc).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "common/device/device.h"
+#include "gtest/gtest.h"
+
+namespace pregate {
+
+// Devices of one kind that promise equal bits (thread counts, for example).
+struct DeviceFamily {
+  std::string name;
+  std::vector<std::function<std::unique_ptr<Device>()>> variants;
+};
+std::vector<DeviceFamily> FamiliesUnderTest();
+
+// Device copies of host arrays, alive as long as the rig.
+class Rig {
+ public:
+  explicit Rig(Device& device) : device_(device) {}
+  Device& device() { return device_; }
+
+  template <class T>
+  T* Put(const std::vector<T>& values) {
+    T* data = static_cast<T*>(Bytes(values.size() * sizeof(T)));
+    device_.Upload(data, values.data(), values.size() * sizeof(T));
+    return data;
+  }
+  template <class T>
+  std::vector<T> Get(const T* data, size_t n) {
+    EXPECT_TRUE(device_.Synchronize().ok());
+    std::vector<T> values(n);
+    device_.Download(values.data(), data, n * sizeof(T));
+    return values;
+  }
+  void* Bytes(size_t bytes);  // zeroed
+  // Rounded inputs of matrix products, in the device's own width.
+  void* PutAct(const std::vector<float>& values, DType dtype);
+  std::vector<float> GetAct(const void* act, size_t n);
+  // `max` is above `num`, so that a device which ignores the device-side count is found out.
+  RowCount Rows(int num) { return {Put<int32_t>({num}), num + 3}; }
+  Matrix PutMatrix(const std::vector<float>& rows, int outputs, int inputs, DType dtype);
+  const void* PutUnit(const std::vector<float>& gate, const std::vector<float>& up,
+                      const std::vector<float>& down, const UnitShape& shape);
+
+ private:
+  Device& device_;
+  std::vector<DeviceBuffer> buffers_;
+};
+
+// A fresh seed each run, printed when a test of the fixture fails.
+class DeviceContractTest : public testing::TestWithParam<DeviceFamily> {
+ protected:
+  DeviceContractTest();
+  int Int(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+  std::vector<float> Floats(size_t n, float sigma = 1);
+  std::vector<int> Shuffled(int n);
+
+  uint64_t seed_;
+  std::mt19937_64 random_;
+  testing::ScopedTrace trace_;
+  std::vector<std::unique_ptr<Device>> devices_;  // the family's variants
+  std::unique_ptr<Device> reference_;
+};
+
+// |a - b| / |b|, in the Euclidean norm; 0 where both are empty.
+double RelativeError(const std::vector<float>& a, const std::vector<float>& b);
+// Rows of `width` picked from `all`.
+std::vector<float> PickRows(const std::vector<float>& all, int width, const std::vector<int>& rows);
+// Bit for bit.
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b);
+
+inline std::string FamilyName(const testing::TestParamInfo<DeviceFamily>& info) {
+  return info.param.name;
+}
+
+}  // namespace pregate
