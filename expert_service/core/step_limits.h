@@ -15,6 +15,7 @@ struct StepLimits {
   int32_t vocab_size = 0;
   int32_t num_experts = 0;  // 0: dense, plans carry no routes
   int32_t num_layers = 0;
+  int32_t logprobs_max = 0;  // most alternatives beside one sampled token
   bool has_replica =
       false;  // false: an MoE whose sampled tokens get no route, so late rows are refused
 };

@@ -25,6 +25,7 @@
 #include "common/base/clock.h"
 #include "common/base/mailbox.h"
 #include "common/step/control.h"
+#include "common/telemetry/log.h"
 #include "expert_service/engine/step_executor.h"
 
 namespace pregate {
@@ -46,8 +47,9 @@ class Worker {
   // Called on the worker's thread; must not block.
   using Send = std::function<void(FromWorker)>;
 
-  // `clock` outlives the worker.
-  Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Clock* clock);
+  // `clock` and `log` outlive the worker.
+  Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Clock* clock,
+         const Log* log);
 
   void Attach(LinkId link, Send send);  // sends Hello
   // The stream broke. State is kept until the next Form; answers of the link's epoch go nowhere.
@@ -76,11 +78,12 @@ class Worker {
   bool OnLayer(StepId step_id);  // false: stop the step
   void SendProgress(StepId step_id);
   void SendToOwner(FromWorker message);
-  void Touch();  // updates last_progress
+  void Touch();  // moves last_progress
 
   const WorkerOptions options_;
   const std::unique_ptr<StepExecutor> executor_;
   Clock* const clock_;
+  const Log* const log_;
 
   std::map<LinkId, Send> links_;
   LinkId owner_ = 0;          // the link that formed the epoch; 0: none
@@ -89,7 +92,7 @@ class Worker {
   StepId last_step_ = 0;
   absl::Status void_reason_;  // not OK: the epoch takes no more plans
   bool draining_ = false;
-  absl::Time last_sent_progress_ = absl::InfinitePast();
+  absl::Time progress_sent_ = absl::InfinitePast();
 
   std::atomic<Epoch> awaited_epoch_{0};
   std::atomic<int64_t> last_progress_ns_{0};

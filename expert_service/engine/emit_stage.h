@@ -1,0 +1,65 @@
+// What comes after the last layer: bounded batches of rows through the logits product, then
+// sampling, scoring or download; and their answers as parts of a StepResult.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "expert_service/core/sequence_table.h"
+#include "expert_service/engine/forward_pass.h"
+#include "expert_service/engine/replica.h"
+#include "expert_service/engine/slot_state.h"
+#include "expert_service/engine/step_inputs.h"
+
+namespace pregate {
+
+// Not thread-safe. Everything borrowed outlives it.
+class EmitStage {
+ public:
+  static absl::StatusOr<std::unique_ptr<EmitStage>> Create(Device* device, ForwardPass* pass,
+                                                           const SlotState* slots, int vocab_size,
+                                                           int32_t step_tokens);
+
+  // Enqueues all chunks after ForwardPass::Run; samples end in sampled_tokens() and
+  // slots.last_token.
+  absl::Status Run(const StepInputs& inputs);
+  const int32_t* sampled_tokens() const {
+    return tokens_.as<int32_t>();
+  }  // device, in sample order
+
+  // Downloads and turns everything into `result`; samples are noted in `table`. `replica` may be
+  // null. A row whose logits are not finite fails its sequence.
+  absl::Status Collect(const StepInputs& inputs, const Replica* replica, SequenceTable& table,
+                       StepResult& result);
+
+ private:
+  EmitStage(Device* device, ForwardPass* pass, const SlotState* slots, int vocab_size,
+            int32_t step_tokens);
+  void SampleChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits);
+  absl::Status DownloadLogprobs(const StepInputs& inputs, const EmitChunk& chunk,
+                                const float* logits);
+  void ScoreChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits);
+  void DownloadChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits);
+  absl::Status DownloadOutputs(const StepInputs& inputs, const Replica* replica);
+  void CollectSample(const Row& row, int32_t index, bool has_replica, SequenceTable& table,
+                     StepResult& result);
+  void CollectScores(const Row& row, int32_t begin, SequenceTable& table, StepResult& result);
+  void CollectLogits(SequenceTable& table, StepResult& result);
+
+  Device& device_;
+  ForwardPass& pass_;
+  const SlotState& slots_;
+  const int vocab_size_;
+
+  // In emit order.
+  DeviceBuffer tokens_, not_finite_, logprobs_, greedy_;
+  std::vector<int32_t> host_tokens_, host_routes_;
+  std::vector<uint8_t> host_not_finite_, host_greedy_;
+  std::vector<float> host_logprobs_;
+  std::vector<std::vector<TokenLogprob>> top_logprobs_;       // by sample
+  std::vector<std::pair<const Row*, RowLogits>> row_logits_;  // in emit order
+  std::vector<float> logits_row_;                             // [vocab] scratch
+};
+
+}  // namespace pregate

@@ -1,0 +1,50 @@
+#include "expert_service/engine/kv_cache.h"
+
+#include "common/base/status.h"
+
+namespace pregate {
+namespace {
+
+KvLayer BackboneShape(const ModelSpec& spec, DType dtype, int32_t num_blocks) {
+  return {nullptr, num_blocks, spec.num_kv_heads, spec.head_dim, dtype};
+}
+
+KvLayer ReplicaShape(const RouterSpec& router, int32_t num_blocks) {
+  return {nullptr, num_blocks, router.num_heads, router.head_dim(), DType::kF32};
+}
+
+int64_t LayerBytes(const Device& device, const KvLayer& shape) {
+  return device.KvLayerBytes(shape.num_blocks, shape.num_kv_heads, shape.head_dim, shape.dtype);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(Device* device, const ModelSpec& spec,
+                                                         DType dtype, int32_t num_blocks) {
+  std::unique_ptr<KvCache> cache(new KvCache);
+  const auto add = [&](KvLayer layer, std::vector<KvLayer>& layers) -> absl::Status {
+    ASSIGN_OR_RETURN(DeviceBuffer buffer, device->Allocate(LayerBytes(*device, layer)));
+    layer.data = buffer.as<void>();
+    layers.push_back(layer);
+    cache->buffers_.push_back(std::move(buffer));
+    return absl::OkStatus();
+  };
+  for (int l = 0; l < spec.num_layers; ++l) {
+    RETURN_IF_ERROR(add(BackboneShape(spec, dtype, num_blocks), cache->backbone_));
+  }
+  for (int l = 0; spec.router && l < spec.router->num_layers; ++l) {
+    RETURN_IF_ERROR(add(ReplicaShape(*spec.router, num_blocks), cache->replica_));
+  }
+  return cache;
+}
+
+int64_t KvCache::Bytes(const Device& device, const ModelSpec& spec, DType dtype,
+                       int32_t num_blocks) {
+  int64_t bytes = spec.num_layers * LayerBytes(device, BackboneShape(spec, dtype, num_blocks));
+  if (spec.router) {
+    bytes += spec.router->num_layers * LayerBytes(device, ReplicaShape(*spec.router, num_blocks));
+  }
+  return bytes;
+}
+
+}  // namespace pregate

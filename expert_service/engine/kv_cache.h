@@ -1,0 +1,35 @@
+// The paged KV of one rank: the backbone's layers and the router replica's, all under the same
+// block tables.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/device/device.h"
+#include "common/model/spec.h"
+
+namespace pregate {
+
+// Owns the blocks' memory; the device outlives it.
+class KvCache {
+ public:
+  // The backbone's KV has `dtype`, the replica's is f32. The replica's layers exist when the spec
+  // has a router.
+  static absl::StatusOr<std::unique_ptr<KvCache>> Create(Device* device, const ModelSpec& spec,
+                                                         DType dtype, int32_t num_blocks);
+  static int64_t Bytes(const Device& device, const ModelSpec& spec, DType dtype,
+                       int32_t num_blocks);
+
+  absl::Span<const KvLayer> backbone() const { return backbone_; }
+  absl::Span<const KvLayer> replica() const { return replica_; }
+
+ private:
+  KvCache() = default;
+
+  std::vector<KvLayer> backbone_, replica_;
+  std::vector<DeviceBuffer> buffers_;
+};
+
+}  // namespace pregate

@@ -1,0 +1,87 @@
+#include "expert_service/engine/memory_plan.h"
+
+#include <algorithm>
+
+#include "common/base/status.h"
+#include "common/config/limits.h"
+#include "expert_service/engine/forward_pass.h"
+#include "expert_service/engine/kv_cache.h"
+#include "expert_service/engine/slot_state.h"
+
+namespace pregate {
+namespace {
+
+absl::Status CheckRange(const char* name, int64_t value, int64_t min, int64_t max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " is ", value, ", must be ", min, "..", max));
+}
+
+absl::Status CheckOptions(const ModelSpec& spec, const ExecutorOptions& options) {
+  RETURN_IF_ERROR(CheckRange("rank", options.rank, 0, kWorkersMax - 1));
+  RETURN_IF_ERROR(CheckRange("seq_slots", options.seq_slots, 1, kSeqSlotsMax));
+  RETURN_IF_ERROR(CheckRange("step_tokens", options.step_tokens, 1, kStepTokensMax));
+  RETURN_IF_ERROR(CheckRange("context_tokens", options.context_tokens, 0, spec.max_position));
+  RETURN_IF_ERROR(CheckRange("logits_rows_max", options.logits_rows_max, 1, kStepTokensMax));
+  RETURN_IF_ERROR(CheckRange("kv_blocks", options.kv_blocks, 0, kKvBlocksMax));
+  if (options.dtype == DType::kF16)
+    return absl::InvalidArgumentError("dtype is f16, must be f32 or bf16");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int32_t> CountBlocks(const ExecutorOptions& options, int64_t block_bytes) {
+  if (options.kv_blocks > 0) return options.kv_blocks;
+  const int64_t blocks = std::min<int64_t>(options.kv_cache_bytes / block_bytes, kKvBlocksMax);
+  if (blocks >= 1) return static_cast<int32_t>(blocks);
+  return absl::InvalidArgumentError(absl::StrCat("kv_cache_bytes is ", options.kv_cache_bytes,
+                                                 ", one block of ", kKvBlockTokens,
+                                                 " tokens takes ", block_bytes));
+}
+
+int64_t RouterBytes(const Device& device, const ModelSpec& spec) {
+  if (!spec.router) return 0;
+  const RouterSpec& r = *spec.router;
+  const auto matrix = [&](int outputs, int inputs) {
+    return static_cast<int64_t>(device.MatrixBytes(outputs, inputs, DType::kF32));
+  };
+  const int64_t layer = matrix(3 * r.hidden, r.hidden) + matrix(r.hidden, r.hidden) +
+                        matrix(r.intermediate, r.hidden) + matrix(r.hidden, r.intermediate);
+  return matrix(spec.vocab_size, r.hidden) + r.num_layers * layer +
+         matrix(spec.num_experts, r.hidden);
+}
+
+int64_t UnitsBytes(const Device& device, const ModelSpec& spec, int width, DType dtype) {
+  return width == 0 ? 0 : static_cast<int64_t>(device.UnitBytes({width, spec.hidden, dtype}));
+}
+
+}  // namespace
+
+absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& device,
+                                      const ExecutorOptions& options) {
+  RETURN_IF_ERROR(CheckOptions(spec, options));
+  const DType dtype = options.dtype;
+  const int q_width = spec.num_heads * spec.head_dim, kv_width = spec.num_kv_heads * spec.head_dim;
+
+  MemoryPlan plan;
+  plan.context_tokens = options.context_tokens > 0 ? options.context_tokens : spec.max_position;
+  plan.embedding_bytes = (spec.tie_embeddings ? 1 : 2) *
+                         int64_t(device.MatrixBytes(spec.vocab_size, spec.hidden, dtype));
+  plan.attention_bytes =
+      spec.num_layers *
+      int64_t(device.MatrixBytes(q_width + 2 * kv_width, spec.hidden, dtype) +
+              device.MatrixBytes(spec.hidden, q_width, dtype) + 2 * spec.hidden * sizeof(float));
+  for (int l = 0; l < spec.num_layers; ++l) {
+    plan.resident_ffn_bytes += UnitsBytes(device, spec, spec.resident_width(l), dtype);
+    if (spec.is_moe())
+      plan.expert_bytes += spec.num_experts * UnitsBytes(device, spec, spec.own_width[l], dtype);
+  }
+  plan.router_bytes = RouterBytes(device, spec);
+  plan.kv_block_bytes = KvCache::Bytes(device, spec, dtype, 1);
+  ASSIGN_OR_RETURN(plan.kv_blocks, CountBlocks(options, plan.kv_block_bytes));
+  plan.kv_bytes = KvCache::Bytes(device, spec, dtype, plan.kv_blocks);
+  plan.step_bytes = ForwardPass::Bytes(device, spec, options.step_tokens, options.logits_rows_max) +
+                    SlotState::Bytes(options.seq_slots, plan.context_tokens, spec.vocab_size);
+  return plan;
+}
+
+}  // namespace pregate

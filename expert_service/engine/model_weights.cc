@@ -1,0 +1,173 @@
+#include "expert_service/engine/model_weights.h"
+
+#include <string>
+
+#include "common/base/status.h"
+
+namespace pregate {
+
+// Reads tensors one after the other, so that the host holds one matrix at a time beside the packed
+// model.
+class WeightsLoader {
+ public:
+  WeightsLoader(const Checkpoint& checkpoint, Device* device, DType dtype,
+                const LoadProgress& progress)
+      : checkpoint_(checkpoint), spec_(checkpoint.spec()), device_(*device), progress_(progress) {
+    weights_->spec_ = spec_;
+    weights_->dtype_ = dtype;
+    parts_total_ = 1 + spec_.num_layers;
+  }
+
+  absl::StatusOr<std::unique_ptr<ModelWeights>> Load() {
+    RETURN_IF_ERROR(LoadEmbeddings());
+    RETURN_IF_ERROR(LoadVector("model.norm.weight", spec_.hidden, weights_->final_norm_));
+    RETURN_IF_ERROR(
+        UploadFloats(RopeInverseFrequencies(spec_.head_dim, spec_.rope_theta, spec_.rope_scaling),
+                     weights_->inv_freq_));
+    Report();
+    weights_->layers_.resize(spec_.num_layers);
+    for (int l = 0; l < spec_.num_layers; ++l) {
+      RETURN_IF_ERROR(LoadAttention(l));
+      RETURN_IF_ERROR(LoadResident(l));
+      if (spec_.is_moe()) RETURN_IF_ERROR(LoadExperts(l));
+      Report();
+    }
+    RETURN_IF_ERROR(device_.Synchronize());
+    return std::move(weights_);
+  }
+
+ private:
+  void Report() {
+    ++parts_done_;
+    if (progress_) progress_(parts_done_, parts_total_);
+  }
+
+  absl::StatusOr<void*> UploadBytes(const void* data, size_t bytes) {
+    ASSIGN_OR_RETURN(DeviceBuffer buffer, device_.Allocate(bytes));
+    device_.Upload(buffer.as<void>(), data, bytes);
+    weights_->buffers_.push_back(std::move(buffer));
+    return weights_->buffers_.back().as<void>();
+  }
+
+  absl::Status UploadFloats(const std::vector<float>& values, const float*& out) {
+    ASSIGN_OR_RETURN(void* data, UploadBytes(values.data(), values.size() * sizeof(float)));
+    out = static_cast<const float*>(data);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<float>> Read(const std::string& name, size_t elements) {
+    std::vector<float> values(elements);
+    RETURN_IF_ERROR(checkpoint_.Read(name, absl::MakeSpan(values)));
+    return values;
+  }
+
+  absl::Status LoadVector(const std::string& name, int width, const float*& out) {
+    ASSIGN_OR_RETURN(const std::vector<float> values, Read(name, width));
+    return UploadFloats(values, out);
+  }
+
+  absl::Status PackAndUpload(absl::Span<const float> rows, int outputs, int inputs, Matrix& out) {
+    const DType dtype = weights_->dtype_;
+    std::vector<std::byte> packed(device_.MatrixBytes(outputs, inputs, dtype));
+    device_.PackMatrix(rows, outputs, inputs, dtype, packed.data());
+    ASSIGN_OR_RETURN(void* data, UploadBytes(packed.data(), packed.size()));
+    out = {data, outputs, inputs, dtype};
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadMatrix(const std::string& name, int outputs, int inputs, Matrix& out) {
+    ASSIGN_OR_RETURN(const std::vector<float> rows, Read(name, size_t(outputs) * inputs));
+    return PackAndUpload(rows, outputs, inputs, out);
+  }
+
+  absl::Status LoadEmbeddings() {
+    RETURN_IF_ERROR(LoadMatrix("model.embed_tokens.weight", spec_.vocab_size, spec_.hidden,
+                               weights_->embedding_));
+    if (!spec_.tie_embeddings) {
+      return LoadMatrix("lm_head.weight", spec_.vocab_size, spec_.hidden, weights_->logits_);
+    }
+    weights_->logits_ = weights_->embedding_;
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadAttention(int l) {
+    const std::string prefix = absl::StrCat("model.layers.", l, ".");
+    LayerWeights& layer = weights_->layers_[l];
+    RETURN_IF_ERROR(LoadVector(prefix + "input_layernorm.weight", spec_.hidden, layer.input_norm));
+    RETURN_IF_ERROR(LoadVector(prefix + "post_attention_layernorm.weight", spec_.hidden,
+                               layer.post_attention_norm));
+    const size_t q_width = size_t(spec_.num_heads) * spec_.head_dim;
+    const size_t kv_width = size_t(spec_.num_kv_heads) * spec_.head_dim;
+    std::vector<float> qkv((q_width + 2 * kv_width) * spec_.hidden);
+    absl::Span<float> rest = absl::MakeSpan(qkv);
+    for (const auto& [name, width] : {std::pair{"q", q_width}, {"k", kv_width}, {"v", kv_width}}) {
+      const size_t elements = width * spec_.hidden;
+      RETURN_IF_ERROR(checkpoint_.Read(absl::StrCat(prefix, "self_attn.", name, "_proj.weight"),
+                                       rest.first(elements)));
+      rest.remove_prefix(elements);
+    }
+    RETURN_IF_ERROR(
+        PackAndUpload(qkv, static_cast<int>(q_width + 2 * kv_width), spec_.hidden, layer.qkv));
+    return LoadMatrix(prefix + "self_attn.o_proj.weight", spec_.hidden, static_cast<int>(q_width),
+                      layer.o);
+  }
+
+  // gate, up and down below `prefix`.
+  absl::StatusOr<UnitImage> ReadUnit(const std::string& prefix, const UnitShape& shape) {
+    const size_t elements = size_t(shape.width) * shape.hidden;
+    ASSIGN_OR_RETURN(const std::vector<float> gate, Read(prefix + "gate_proj.weight", elements));
+    ASSIGN_OR_RETURN(const std::vector<float> up, Read(prefix + "up_proj.weight", elements));
+    ASSIGN_OR_RETURN(const std::vector<float> down, Read(prefix + "down_proj.weight", elements));
+    return PackUnitImage(device_, shape, gate, up, down);
+  }
+
+  absl::Status UploadTable(const std::vector<const void*>& units, const void* const*& out) {
+    ASSIGN_OR_RETURN(void* table, UploadBytes(units.data(), units.size() * sizeof(void*)));
+    out = static_cast<const void* const*>(table);
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadResident(int l) {
+    LayerWeights& layer = weights_->layers_[l];
+    layer.resident = {spec_.resident_width(l), spec_.hidden, weights_->dtype_};
+    if (layer.resident.width == 0) return absl::OkStatus();
+    ASSIGN_OR_RETURN(
+        const UnitImage image,
+        ReadUnit(absl::StrCat("model.layers.", l, spec_.is_moe() ? ".mlp.shared." : ".mlp."),
+                 layer.resident));
+    ASSIGN_OR_RETURN(void* unit, UploadBytes(image.data.data(), image.data.size()));
+    return UploadTable({unit}, layer.resident_unit);
+  }
+
+  absl::Status LoadExperts(int l) {
+    LayerWeights& layer = weights_->layers_[l];
+    layer.own = {spec_.own_width[l], spec_.hidden, weights_->dtype_};
+    std::vector<const void*> units(spec_.num_experts);
+    for (int e = 0; e < spec_.num_experts; ++e) {
+      UnitImage image{{device_.numerics_id(weights_->dtype_), layer.own, 0, UnitChecksum({})}, {}};
+      if (layer.own.width > 0) {
+        ASSIGN_OR_RETURN(
+            image, ReadUnit(absl::StrCat("model.layers.", l, ".mlp.experts.", e, "."), layer.own));
+        ASSIGN_OR_RETURN(units[e], UploadBytes(image.data.data(), image.data.size()));
+      }
+      weights_->unit_headers_.push_back(image.header);
+    }
+    return UploadTable(units, layer.own_units);
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelSpec& spec_;
+  Device& device_;
+  const LoadProgress& progress_;
+  std::unique_ptr<ModelWeights> weights_{new ModelWeights};
+  int parts_done_ = 0;
+  int parts_total_ = 0;
+};
+
+absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(const Checkpoint& checkpoint,
+                                                                 Device* device, DType dtype,
+                                                                 const LoadProgress& progress) {
+  return WeightsLoader(checkpoint, device, dtype, progress).Load();
+}
+
+}  // namespace pregate

@@ -1,0 +1,63 @@
+// A checkpoint's backbone in a device's packed form.
+//
+//   model.embed_tokens, lm_head         → embedding, logits (one matrix when tied)
+//   self_attn.{q,k,v}_proj              → qkv, rows stacked in that order; o
+//   mlp of a dense layer, mlp.shared    → resident unit
+//   mlp.experts.{e}                     → one unit per (layer, expert)
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/device/device.h"
+#include "common/model/checkpoint.h"
+#include "common/step/plan.h"
+#include "expert_service/engine/progress.h"
+#include "expert_service/engine/unit_image.h"
+
+namespace pregate {
+
+struct LayerWeights {
+  const float* input_norm = nullptr;           // [hidden]
+  const float* post_attention_norm = nullptr;  // [hidden]
+  Matrix qkv, o;
+  UnitShape resident, own;                     // width 0: the layer has no such part
+  const void* const* resident_unit = nullptr;  // device array [1]
+  const void* const* own_units = nullptr;      // device array [num_experts]
+};
+
+// Immutable after Load. Owns its device memory; the device outlives it.
+class ModelWeights {
+ public:
+  static absl::StatusOr<std::unique_ptr<ModelWeights>> Load(const Checkpoint& checkpoint,
+                                                            Device* device, DType dtype,
+                                                            const LoadProgress& progress);
+
+  const ModelSpec& spec() const { return spec_; }
+  DType dtype() const { return dtype_; }
+  const Matrix& embedding() const { return embedding_; }
+  const Matrix& logits() const { return logits_; }
+  const float* final_norm() const { return final_norm_; }  // [hidden]
+  const float* inv_freq() const { return inv_freq_; }      // [head_dim / 2]
+  absl::Span<const LayerWeights> layers() const { return layers_; }
+  // REQUIRES: an MoE, the unit in range.
+  const UnitHeader& unit_header(const UnitId& unit) const {
+    return unit_headers_[unit.layer * spec_.num_experts + unit.expert];
+  }
+
+ private:
+  friend class WeightsLoader;
+  ModelWeights() = default;
+
+  ModelSpec spec_;
+  DType dtype_ = DType::kF32;
+  Matrix embedding_, logits_;
+  const float* final_norm_ = nullptr;
+  const float* inv_freq_ = nullptr;
+  std::vector<LayerWeights> layers_;
+  std::vector<UnitHeader> unit_headers_;  // [layers, experts]
+  std::vector<DeviceBuffer> buffers_;
+};
+
+}  // namespace pregate

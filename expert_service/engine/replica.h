@@ -1,0 +1,44 @@
+// The router beside the sampler: it names the route of each token that was just sampled (DESIGN
+// section 3).
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/model/checkpoint.h"
+#include "expert_service/engine/slot_state.h"
+#include "expert_service/engine/step_inputs.h"
+#include "router_service/net/router_net.h"
+
+namespace pregate {
+
+// Not thread-safe. The device and the KV layers outlive it.
+class Replica {
+ public:
+  static absl::StatusOr<std::unique_ptr<Replica>> Create(const Checkpoint& checkpoint,
+                                                         Device* device,
+                                                         absl::Span<const KvLayer> kv,
+                                                         int32_t step_tokens);
+
+  // Stores the replica's KV of the step's tokens that have none yet.
+  void FillKv(const StepInputs& inputs, const SlotState& slots);
+
+  // Runs the step's samples at their own positions. Their routes are at routes() afterwards, in
+  // sample order, and in slots.last_route. REQUIRES: every token before them has replica KV.
+  void RouteSamples(const StepInputs& inputs, const int32_t* sampled_tokens,
+                    const SlotState& slots);
+
+  const int32_t* routes() const { return routes_.as<int32_t>(); }  // device [step_tokens]
+
+ private:
+  Replica(std::unique_ptr<RouterNet> net, Device* device, absl::Span<const KvLayer> kv)
+      : net_(std::move(net)), device_(*device), kv_(kv) {}
+
+  const std::unique_ptr<RouterNet> net_;
+  Device& device_;
+  const absl::Span<const KvLayer> kv_;
+  DeviceBuffer routes_;
+};
+
+}  // namespace pregate

@@ -1,0 +1,209 @@
+#include "expert_service/engine/step_executor.h"
+
+#include <utility>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/config/limits.h"
+#include "expert_service/core/plan_check.h"
+#include "expert_service/engine/emit_stage.h"
+#include "expert_service/engine/forward_pass.h"
+#include "expert_service/engine/kv_cache.h"
+#include "expert_service/engine/model_weights.h"
+#include "expert_service/engine/replica.h"
+#include "expert_service/engine/slot_state.h"
+#include "expert_service/engine/step_inputs.h"
+
+namespace pregate {
+
+struct StepExecutor::State {
+  Device* device;
+  Clock* clock;
+  StepLimits limits;
+  MemoryPlan memory;
+  std::string model_digest;
+  std::unique_ptr<ModelWeights> weights;
+  std::unique_ptr<KvCache> kv;
+  std::unique_ptr<ForwardPass> pass;
+  std::unique_ptr<Replica> replica;  // null without a router
+  std::unique_ptr<SlotState> slots;
+  std::unique_ptr<StepInputs> inputs;
+  std::unique_ptr<EmitStage> emit;
+  SequenceTable table{0};
+
+  void ApplyDeltas(const StepPlan& plan, StepResult& result);
+  void StageRows(const StepPlan& plan, StepResult& result);
+  absl::Status Execute(const LayerProgress& on_layer, StepResult& result);
+  void CountExperts(const StepPlan& plan, StepTimes& times);
+  TokenBatch batch() const;
+  int64_t MicrosSince(absl::Time start) const {
+    return absl::ToInt64Microseconds(clock->Now() - start);
+  }
+};
+
+namespace {
+
+StepLimits LimitsFor(const ModelSpec& spec, const ExecutorOptions& options,
+                     const MemoryPlan& memory) {
+  StepLimits limits;
+  limits.rank = options.rank;
+  limits.seq_slots = options.seq_slots;
+  limits.step_tokens = options.step_tokens;
+  limits.context_tokens = memory.context_tokens;
+  limits.kv_blocks = memory.kv_blocks;
+  limits.vocab_size = spec.vocab_size;
+  limits.num_experts = spec.num_experts;
+  limits.num_layers = spec.num_layers;
+  limits.logprobs_max = kLogprobsMax;
+  limits.has_replica = spec.is_moe() && spec.router.has_value();
+  return limits;
+}
+
+}  // namespace
+
+StepExecutor::StepExecutor(std::unique_ptr<State> state) : state_(std::move(state)) {}
+StepExecutor::~StepExecutor() = default;
+
+absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpoint& checkpoint,
+                                                                   Device* device, Clock* clock,
+                                                                   const ExecutorOptions& options,
+                                                                   const LoadProgress& progress) {
+  const ModelSpec& spec = checkpoint.spec();
+  auto s = std::make_unique<State>();
+  s->device = device;
+  s->clock = clock;
+  ASSIGN_OR_RETURN(s->memory, PlanMemory(spec, *device, options));
+  s->limits = LimitsFor(spec, options, s->memory);
+  s->model_digest = checkpoint.digest();
+  s->table = SequenceTable(options.seq_slots);
+  ASSIGN_OR_RETURN(s->kv, KvCache::Create(device, spec, options.dtype, s->memory.kv_blocks));
+  ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device, options.dtype, progress));
+  ASSIGN_OR_RETURN(s->pass, ForwardPass::Create(device, s->weights.get(), options.step_tokens,
+                                                options.logits_rows_max));
+  if (s->limits.has_replica) {
+    ASSIGN_OR_RETURN(s->replica,
+                     Replica::Create(checkpoint, device, s->kv->replica(), options.step_tokens));
+  }
+  ASSIGN_OR_RETURN(s->slots, SlotState::Create(device, options.seq_slots, s->memory.context_tokens,
+                                               spec.vocab_size));
+  ASSIGN_OR_RETURN(s->inputs,
+                   StepInputs::Create(device, options.step_tokens, options.logits_rows_max));
+  ASSIGN_OR_RETURN(s->emit, EmitStage::Create(device, s->pass.get(), s->slots.get(),
+                                              spec.vocab_size, options.step_tokens));
+  return std::unique_ptr<StepExecutor>(new StepExecutor(std::move(s)));
+}
+
+void StepExecutor::Reset() { state_->table.Clear(); }
+
+StepResult StepExecutor::Run(const StepPlan& plan, const LayerProgress& on_layer) {
+  State& s = *state_;
+  const absl::Time start = s.clock->Now();
+  StepResult result;
+  result.epoch = plan.epoch;
+  result.rank = s.limits.rank;
+  result.step_id = plan.step_id;
+  result.status = CheckPlan(plan, s.limits, s.table);
+  if (!result.status.ok()) return result;
+
+  s.ApplyDeltas(plan, result);
+  s.StageRows(plan, result);
+  if (s.inputs->num_tokens() > 0) {
+    s.CountExperts(plan, result.times);
+    result.status = s.Execute(on_layer, result);
+  }
+  result.times.step_us = s.MicrosSince(start);
+  return result;
+}
+
+void StepExecutor::State::ApplyDeltas(const StepPlan& plan, StepResult& result) {
+  for (int32_t slot : plan.drop) table.Close(slot);
+  for (const SequenceAdd& add : plan.add) {
+    table.Open(add);
+    if (absl::Status status = CheckAdd(add, limits); !status.ok()) {
+      result.row_errors.push_back(table.at(add.seq_slot).Fail(std::string(status.message())));
+    } else {
+      slots->Open(add);
+    }
+  }
+  for (const BlockTableUpdate& update : plan.blocks) {
+    Sequence& sequence = table.at(update.seq_slot);
+    if (sequence.failed()) continue;
+    if (absl::Status status = CheckBlocks(update, limits, sequence); !status.ok()) {
+      result.row_errors.push_back(sequence.Fail(std::string(status.message())));
+    } else {
+      table.SetBlocks(update);
+      slots->SetBlocks(update);
+    }
+  }
+}
+
+void StepExecutor::State::StageRows(const StepPlan& plan, StepResult& result) {
+  inputs->Clear();
+  for (const Row& row : plan.rows) {
+    Sequence& sequence = table.at(row.seq_slot);
+    if (absl::Status status = CheckRow(row, limits, sequence); !status.ok()) {
+      result.row_errors.push_back(sequence.Fail(std::string(status.message())));
+      continue;
+    }
+    const int32_t end = row.position + row.count;
+    inputs->AddRow(row, replica ? ReplicaFillFrom(sequence, row) : end);
+    sequence.length = end;
+    if (replica) sequence.replica_length = end;
+  }
+  inputs->Upload();
+}
+
+TokenBatch StepExecutor::State::batch() const {
+  const StepArrays& a = inputs->device();
+  return {inputs->tokens(), a.token_ids,           a.positions,
+          a.seq_slots,      slots->block_tables(), slots->blocks_per_seq()};
+}
+
+absl::Status StepExecutor::State::Execute(const LayerProgress& on_layer, StepResult& result) {
+  const StepArrays& a = inputs->device();
+  const absl::Time start = clock->Now();
+  device->ResolveLate(inputs->tokens(), a.late, a.seq_slots, slots->last_token(),
+                      slots->last_route(), a.token_ids, a.routes);
+  device->MarkSeen(inputs->tokens(), a.token_ids, a.seq_slots, limits.vocab_size, slots->seen());
+  if (replica) replica->FillKv(*inputs, *slots);
+  result.times.router_us = MicrosSince(start);
+
+  const absl::Time forward_start = clock->Now();
+  if (!pass->Run(batch(), a.routes, kv->backbone(), on_layer)) {
+    return absl::AbortedError(absl::StrCat("step ", result.step_id, " was stopped"));
+  }
+  result.times.forward_us = MicrosSince(forward_start);
+
+  const absl::Time emit_start = clock->Now();
+  RETURN_IF_ERROR(emit->Run(*inputs));
+  result.times.sample_us = MicrosSince(emit_start);
+
+  const absl::Time route_start = clock->Now();
+  if (replica && inputs->num_samples() > 0)
+    replica->RouteSamples(*inputs, emit->sampled_tokens(), *slots);
+  result.times.router_us += MicrosSince(route_start);
+  return emit->Collect(*inputs, replica.get(), table, result);
+}
+
+void StepExecutor::State::CountExperts(const StepPlan& plan, StepTimes& times) {
+  times.num_tokens = inputs->num_tokens();
+  if (limits.num_experts == 0) return;
+  std::vector<bool> used(limits.num_experts);
+  for (const Row& row : plan.rows) {
+    const Sequence& sequence = table.at(row.seq_slot);
+    if (sequence.failed()) continue;
+    if (row.late) used[sequence.sampled_route] = true;
+    for (ExpertId route : row.routes) used[route] = true;
+  }
+  for (bool is_used : used) times.unique_experts += is_used;
+}
+
+const StepLimits& StepExecutor::limits() const { return state_->limits; }
+const MemoryPlan& StepExecutor::memory() const { return state_->memory; }
+const std::string& StepExecutor::model_digest() const { return state_->model_digest; }
+std::string StepExecutor::numerics_id() const {
+  return state_->device->numerics_id(state_->weights->dtype());
+}
+std::string StepExecutor::device_name() const { return state_->device->name(); }
+
+}  // namespace pregate
