@@ -1,0 +1,128 @@
+// The client's end of a bidirectional stream between services; StreamDialer opens one after
+// another.
+#pragma once
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/client_callback.h>
+
+#include <deque>
+#include <functional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/config/limits.h"
+#include "common/rpc/status.h"
+
+namespace pregate {
+
+// Thread-safe; nothing blocks but AwaitFirstMessage and AwaitEnd. Must outlive AwaitEnd's return.
+template <typename Request, typename Response>
+class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
+ public:
+  // Starts the call on a stub: stub->async()->Attach(context, reactor).
+  using Open =
+      std::function<void(grpc::ClientContext*, grpc::ClientBidiReactor<Request, Response>*)>;
+  // On gRPC's threads, one at a time; an error cancels the stream with it.
+  using OnMessage = std::function<absl::Status(const Response&)>;
+
+  ClientStream(const Open& open, OnMessage on_message) : on_message_(std::move(on_message)) {
+    open(&context_, this);
+    this->AddHold();  // writes start outside of gRPC's callbacks until Stop
+    this->StartRead(&response_);
+    this->StartCall();
+  }
+
+  // False when the stream ends or its queue is full: the message is lost.
+  bool Send(Request message) {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return false;
+    if (queue_.size() >= static_cast<size_t>(kLinkQueueMessages)) {
+      StopLocked(absl::ResourceExhaustedError("the peer reads too slowly"));
+      return false;
+    }
+    queue_.push_back(std::move(message));
+    if (!writing_) WriteNext();
+    return true;
+  }
+
+  void Cancel(const absl::Status& why) {
+    absl::MutexLock lock(&mutex_);
+    StopLocked(why);
+  }
+
+  // False when the stream ended or `timeout` passed without one.
+  bool AwaitFirstMessage(absl::Duration timeout) {
+    absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithTimeout(absl::Condition(this, &ClientStream::HeardOrEnded), timeout);
+    return heard_;
+  }
+
+  // Why it ended: what Cancel or on_message said, else the server's status. No callback runs later.
+  absl::Status AwaitEnd() {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&ended_));
+    return !why_.ok() ? why_ : status_;
+  }
+
+ private:
+  bool HeardOrEnded() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return heard_ || ended_; }
+
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    request_ = std::move(queue_.front());
+    queue_.pop_front();
+    writing_ = true;
+    this->StartWrite(&request_);
+  }
+
+  // Nothing is written from now on; gRPC calls OnDone when its own work has ended.
+  void StopLocked(const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (stopped_) return;
+    stopped_ = true;
+    why_ = why;
+    queue_.clear();
+    if (!why.ok()) context_.TryCancel();
+    this->RemoveHold();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return Cancel(absl::OkStatus());  // the server's status says why
+    const absl::Status status = on_message_(response_);
+    {
+      absl::MutexLock lock(&mutex_);
+      heard_ = true;
+      if (!status.ok()) return StopLocked(status);
+    }
+    this->StartRead(&response_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) context_.TryCancel();  // the read then fails, and ends it
+    if (ok && !stopped_ && !queue_.empty()) WriteNext();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    absl::MutexLock lock(&mutex_);
+    status_ = FromGrpcStatus(status);
+    ended_ = true;
+  }
+
+  const OnMessage on_message_;
+  grpc::ClientContext context_;
+  Response response_;
+
+  absl::Mutex mutex_;
+  std::deque<Request> queue_ ABSL_GUARDED_BY(mutex_);
+  Request request_ ABSL_GUARDED_BY(mutex_);
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  bool heard_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status why_ ABSL_GUARDED_BY(mutex_);
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace pregate

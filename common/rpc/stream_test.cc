@@ -1,0 +1,171 @@
+// ServerStream and StreamDialer against each other, over ExpertWorker.Attach.
+#include <unistd.h>
+
+#include <atomic>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/mailbox.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/rpc_server.h"
+#include "common/rpc/server_stream.h"
+#include "common/rpc/stream_dialer.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "pregate/v1/worker.grpc.pb.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Says hello, then answers a plan by its number twice; a drain is refused.
+class EchoService final : public v1::ExpertWorker::CallbackService {
+ public:
+  using Stream = ServerStream<v1::AttachRequest, v1::AttachResponse>;
+
+  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
+      grpc::CallbackServerContext*) override {
+    auto stream = std::make_shared<Stream>();
+    Stream* const raw = stream.get();
+    v1::AttachResponse hello;
+    hello.mutable_hello()->set_protocol(7);
+    stream->Begin({.on_message = [raw](const auto& request) { return Answer(raw, request); },
+                   .on_closed = [this] { ++num_closed; }});
+    stream->Send(hello);
+    return raw;
+  }
+
+  std::atomic<int> num_closed{0};
+
+ private:
+  static absl::Status Answer(Stream* stream, const v1::AttachRequest& request) {
+    if (request.has_drain()) return absl::FailedPreconditionError("no drains here");
+    for (int i = 0; i < 2; ++i) {
+      v1::AttachResponse response;
+      response.mutable_progress()->set_step_id(request.plan().step_id());
+      stream->Send(response);
+    }
+    return absl::OkStatus();
+  }
+};
+
+struct Server {
+  EchoService service;
+  std::unique_ptr<RpcServer> rpc;
+
+  explicit Server(const Address& address) {
+    auto started =
+        RpcServer::Start({.listen = address, .message_bytes_max = kServiceMessageBytesMax},
+                         {&service}, [] { return true; });
+    EXPECT_TRUE(started.ok()) << started.status();
+    rpc = *std::move(started);
+  }
+};
+
+// What the dialer said, in order: "hello 7", "progress 3", "down: ...", "failed: ...".
+struct Client {
+  Mailbox<std::string> heard{100000};
+  std::unique_ptr<v1::ExpertWorker::Stub> stub;
+  std::unique_ptr<StreamDialer<v1::AttachRequest, v1::AttachResponse>> dialer;
+
+  explicit Client(const Address& address)
+      : stub(v1::ExpertWorker::NewStub(MakeChannel(address, kServiceMessageBytesMax))) {
+    using Dialer = StreamDialer<v1::AttachRequest, v1::AttachResponse>;
+    dialer = std::make_unique<Dialer>(Dialer::Handlers{
+        .open = [this](auto* context, auto* reactor) { stub->async()->Attach(context, reactor); },
+        .on_message =
+            [this](const v1::AttachResponse& response) {
+              heard.Push(response.has_hello()
+                             ? absl::StrCat("hello ", response.hello().protocol())
+                             : absl::StrCat("progress ", response.progress().step_id()));
+              return absl::OkStatus();
+            },
+        .on_down = [this](const auto& why) { heard.Push(absl::StrCat("down: ", why.message())); },
+        .on_dial_failed =
+            [this](const auto& why) { heard.Push(absl::StrCat("failed: ", why.message())); }});
+  }
+
+  void SendPlan(uint64_t step_id) {
+    v1::AttachRequest request;
+    request.mutable_plan()->set_step_id(step_id);
+    dialer->Send(request);
+  }
+  // Waits for a message that contains `text`, dropping what comes before it.
+  bool Await(const std::string& text) {
+    while (true) {
+      const auto messages = heard.Wait(absl::Seconds(20));
+      if (messages.empty()) return false;
+      for (const std::string& message : messages) {
+        if (absl::StrContains(message, text)) return true;
+      }
+    }
+  }
+};
+
+Address SocketAddress(const char* name) {
+  return {.path = absl::StrCat("/tmp/pregate-", getpid(), "-", name)};
+}
+
+TEST(StreamTest, CarriesMessagesBothWaysInOrder) {
+  Server server({.host = "127.0.0.1"});
+  Client client(server.rpc->bound());
+  ASSERT_TRUE(client.Await("hello 7"));
+  constexpr int kMessages = kLinkQueueMessages / 2;  // a burst that the queues must hold
+  for (int i = 1; i <= kMessages; ++i) client.SendPlan(i);
+  std::vector<std::string> heard;
+  while (heard.size() < 2 * kMessages) {
+    const auto messages = client.heard.Wait(absl::Seconds(20));
+    ASSERT_FALSE(messages.empty());
+    heard.insert(heard.end(), messages.begin(), messages.end());
+  }
+  for (int i = 0; i < 2 * kMessages; ++i) {
+    ASSERT_EQ(heard[i], absl::StrCat("progress ", i / 2 + 1));
+  }
+}
+
+TEST(StreamTest, DialsAgainAfterTheServerComesBack) {
+  const Address address = SocketAddress("again");
+  auto server = std::make_unique<Server>(address);
+  Client client(address);
+  ASSERT_TRUE(client.Await("hello"));
+  server.reset();
+  ASSERT_TRUE(client.Await("down"));
+  server = std::make_unique<Server>(address);
+  ASSERT_TRUE(client.Await("hello"));
+  client.SendPlan(5);
+  EXPECT_TRUE(client.Await("progress 5"));
+}
+
+TEST(StreamTest, KeepsDialingAServerThatIsNotThereYet) {
+  const Address address = SocketAddress("late");
+  Client client(address);
+  ASSERT_TRUE(client.Await("failed"));
+  Server server(address);
+  EXPECT_TRUE(client.Await("hello"));
+}
+
+TEST(StreamTest, AnErrorOfTheHandlerEndsTheStreamWithItsText) {
+  Server server({.host = "127.0.0.1"});
+  Client client(server.rpc->bound());
+  ASSERT_TRUE(client.Await("hello"));
+  v1::AttachRequest drain;
+  drain.mutable_drain();
+  client.dialer->Send(drain);
+  EXPECT_TRUE(client.Await("down: no drains here"));
+}
+
+TEST(StreamTest, ManyConnectionsComeAndGo) {
+  Server server({.host = "127.0.0.1"});
+  for (int i = 0; i < 50; ++i) {
+    Client client(server.rpc->bound());
+    if (i % 2 == 1) {
+      ASSERT_TRUE(client.Await("hello"));
+    }
+  }
+  server.rpc->Shutdown(absl::Seconds(10));
+  EXPECT_GE(server.service.num_closed, 25);
+}
+
+}  // namespace
+}  // namespace pregate
