@@ -20,7 +20,8 @@ int64_t LayerBytes(const Device& device, const KvLayer& shape) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(Device* device, const ModelSpec& spec,
-                                                         DType dtype, int32_t num_blocks) {
+                                                         DType dtype, int32_t num_blocks,
+                                                         bool with_replica) {
   std::unique_ptr<KvCache> cache(new KvCache);
   const auto add = [&](KvLayer layer, std::vector<KvLayer>& layers) -> absl::Status {
     ASSIGN_OR_RETURN(DeviceBuffer buffer, device->Allocate(LayerBytes(*device, layer)));
@@ -32,16 +33,16 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(Device* device, const M
   for (int l = 0; l < spec.num_layers; ++l) {
     RETURN_IF_ERROR(add(BackboneShape(spec, dtype, num_blocks), cache->backbone_));
   }
-  for (int l = 0; spec.router && l < spec.router->num_layers; ++l) {
+  for (int l = 0; with_replica && spec.router && l < spec.router->num_layers; ++l) {
     RETURN_IF_ERROR(add(ReplicaShape(*spec.router, num_blocks), cache->replica_));
   }
   return cache;
 }
 
-int64_t KvCache::Bytes(const Device& device, const ModelSpec& spec, DType dtype,
-                       int32_t num_blocks) {
+int64_t KvCache::Bytes(const Device& device, const ModelSpec& spec, DType dtype, int32_t num_blocks,
+                       bool with_replica) {
   int64_t bytes = spec.num_layers * LayerBytes(device, BackboneShape(spec, dtype, num_blocks));
-  if (spec.router) {
+  if (with_replica && spec.router) {
     bytes += spec.router->num_layers * LayerBytes(device, ReplicaShape(*spec.router, num_blocks));
   }
   return bytes;

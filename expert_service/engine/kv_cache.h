@@ -15,12 +15,13 @@ namespace pregate {
 // Owns the blocks' memory; the device outlives it.
 class KvCache {
  public:
-  // The backbone's KV has `dtype`, the replica's is f32. The replica's layers exist when the spec
-  // has a router.
+  // The backbone's KV has `dtype`, the replica's is f32. Without a router in the spec
+  // there is no replica.
   static absl::StatusOr<std::unique_ptr<KvCache>> Create(Device* device, const ModelSpec& spec,
-                                                         DType dtype, int32_t num_blocks);
-  static int64_t Bytes(const Device& device, const ModelSpec& spec, DType dtype,
-                       int32_t num_blocks);
+                                                         DType dtype, int32_t num_blocks,
+                                                         bool with_replica);
+  static int64_t Bytes(const Device& device, const ModelSpec& spec, DType dtype, int32_t num_blocks,
+                       bool with_replica);
 
   absl::Span<const KvLayer> backbone() const { return backbone_; }
   absl::Span<const KvLayer> replica() const { return replica_; }

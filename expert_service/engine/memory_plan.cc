@@ -75,10 +75,10 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& devic
     if (spec.is_moe())
       plan.expert_bytes += spec.num_experts * UnitsBytes(device, spec, spec.own_width[l], dtype);
   }
-  plan.router_bytes = RouterBytes(device, spec);
-  plan.kv_block_bytes = KvCache::Bytes(device, spec, dtype, 1);
+  plan.router_bytes = options.with_replica ? RouterBytes(device, spec) : 0;
+  plan.kv_block_bytes = KvCache::Bytes(device, spec, dtype, 1, options.with_replica);
   ASSIGN_OR_RETURN(plan.kv_blocks, CountBlocks(options, plan.kv_block_bytes));
-  plan.kv_bytes = KvCache::Bytes(device, spec, dtype, plan.kv_blocks);
+  plan.kv_bytes = KvCache::Bytes(device, spec, dtype, plan.kv_blocks, options.with_replica);
   plan.step_bytes = ForwardPass::Bytes(device, spec, options.step_tokens, options.logits_rows_max) +
                     SlotState::Bytes(options.seq_slots, plan.context_tokens, spec.vocab_size);
   return plan;

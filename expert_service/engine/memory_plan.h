@@ -18,6 +18,9 @@ struct ExecutorOptions {
   int32_t step_tokens = 256;
   int32_t context_tokens = 0;    // 0: the model's max_position
   int32_t logits_rows_max = 32;  // rows that go through the logits product at once
+  // Routes of sampled tokens come from a replica of the router, which late rows need. False:
+  // samples have no route.
+  bool with_replica = true;
 };
 
 struct MemoryPlan {

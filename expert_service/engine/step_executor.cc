@@ -55,7 +55,7 @@ StepLimits LimitsFor(const ModelSpec& spec, const ExecutorOptions& options,
   limits.num_experts = spec.num_experts;
   limits.num_layers = spec.num_layers;
   limits.logprobs_max = kLogprobsMax;
-  limits.has_replica = spec.is_moe() && spec.router.has_value();
+  limits.has_replica = options.with_replica && spec.is_moe() && spec.router.has_value();
   return limits;
 }
 
@@ -76,7 +76,8 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
   s->limits = LimitsFor(spec, options, s->memory);
   s->model_digest = checkpoint.digest();
   s->table = SequenceTable(options.seq_slots);
-  ASSIGN_OR_RETURN(s->kv, KvCache::Create(device, spec, options.dtype, s->memory.kv_blocks));
+  ASSIGN_OR_RETURN(s->kv, KvCache::Create(device, spec, options.dtype, s->memory.kv_blocks,
+                                          options.with_replica));
   ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device, options.dtype, progress));
   ASSIGN_OR_RETURN(s->pass, ForwardPass::Create(device, s->weights.get(), options.step_tokens,
                                                 options.logits_rows_max));
