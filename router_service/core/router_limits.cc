@@ -6,20 +6,6 @@
 #include "common/base/status.h"
 
 namespace pregate {
-namespace {
-
-absl::Status CheckTokens(const RouteRequest& request, int vocab_size) {
-  for (size_t i = 0; i < request.tokens.size(); ++i) {
-    const TokenId token = request.tokens[i];
-    if (token < 0 || token >= vocab_size) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tokens[", i, "]: ", token, " is not below the vocabulary of ", vocab_size));
-    }
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 absl::Status ValidateLimits(const RouterLimits& limits) {
   const std::pair<const char*, int> fields[] = {{"vocab_size", limits.vocab_size},
@@ -29,8 +15,9 @@ absl::Status ValidateLimits(const RouterLimits& limits) {
                                                 {"step_tokens_max", limits.step_tokens_max},
                                                 {"requests_max", limits.requests_max}};
   for (const auto& [name, value] : fields) {
-    if (value < 1)
+    if (value < 1) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": ", value, " is below 1"));
+    }
   }
   const int64_t kv_tokens = int64_t{limits.kv_blocks} * kKvBlockTokens;
   if (kv_tokens < limits.context_tokens_max) {
@@ -41,6 +28,17 @@ absl::Status ValidateLimits(const RouterLimits& limits) {
   if (limits.session_idle_max <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "session_idle_max: ", absl::FormatDuration(limits.session_idle_max), " is not positive"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateTokenIds(absl::Span<const TokenId> tokens, int vocab_size) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const TokenId token = tokens[i];
+    if (token < 0 || token >= vocab_size) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tokens[", i, "]: ", token, " is not below the vocabulary of ", vocab_size));
+    }
   }
   return absl::OkStatus();
 }
@@ -60,7 +58,7 @@ absl::Status ValidateRequest(const RouteRequest& request, const RouterLimits& li
                                                    " tokens is beyond the context of ",
                                                    limits.context_tokens_max));
   }
-  return CheckTokens(request, limits.vocab_size);
+  return ValidateTokenIds(request.tokens, limits.vocab_size);
 }
 
 }  // namespace pregate

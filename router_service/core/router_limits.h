@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "common/step/route.h"
 
 namespace pregate {
@@ -20,6 +21,9 @@ struct RouterLimits {
 
 // Each limit is positive, and the longest session fits into the blocks.
 absl::Status ValidateLimits(const RouterLimits& limits);
+
+// Every id is in 0 .. vocab_size-1; else INVALID_ARGUMENT naming index and id.
+absl::Status ValidateTokenIds(absl::Span<const TokenId> tokens, int vocab_size);
 
 // INVALID_ARGUMENT naming field and value.
 absl::Status ValidateRequest(const RouteRequest& request, const RouterLimits& limits);
