@@ -26,6 +26,7 @@ class Tokenizer {
   virtual int vocab_size() const = 0;
   // Text to ids; no special token is added, and none is recognised in `text`. A byte that belongs
   // to no UTF-8 character is read as U+FFFD; bytes that the vocabulary lacks are left out.
+  // REQUIRES: text.size() < 2^30.
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
   // The raw bytes of one token (may be a part of a UTF-8 character); empty for special tokens and
   // for ids outside the vocabulary, which count as special.

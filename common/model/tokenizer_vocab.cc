@@ -1,5 +1,7 @@
 #include "common/model/tokenizer_vocab.h"
 
+#include <cstdint>
+#include <functional>
 #include <queue>
 #include <utility>
 
@@ -15,6 +17,10 @@ namespace {
 constexpr TokenId kAbsent = -1;
 constexpr size_t kMergesMax = size_t{1} << 22;  // pairs
 constexpr size_t kTokenTextBytesMax = 4096;     // bytes of one token as the spec spells it
+
+uint64_t PairKey(TokenId left, TokenId right) {
+  return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
+}
 
 std::string Excerpt(std::string_view text) {
   return absl::StrCat("\"", absl::CHexEscape(std::string(text.substr(0, 64))), "\"");
@@ -116,7 +122,7 @@ absl::Status BpeVocabulary::AddMerges(const BpeTokenizerSpec& spec) {
                                                      " text is not a normal token"));
     }
     // Of two equal merges the first has the lower rank and is the one that counts.
-    ranks_.emplace(std::pair(*left_id, *right_id), static_cast<int>(merges_.size()));
+    ranks_.emplace(PairKey(*left_id, *right_id), static_cast<uint32_t>(merges_.size()));
     merges_.push_back({*left_id, *right_id, *result});
   }
   return absl::OkStatus();
@@ -132,57 +138,53 @@ std::optional<TokenId> BpeVocabulary::NormalId(std::string_view bytes) const {
 
 // A word under merging: a linked list of tokens and a queue of the pairs that may merge. A queued
 // pair is stale when either token has changed since; it is then skipped.
-struct BpeVocabulary::Symbols {
-  static constexpr size_t kNone = static_cast<size_t>(-1);
+struct BpeVocabulary::Word {
+  static constexpr uint32_t kNone = UINT32_MAX;
   struct Symbol {
     TokenId id;
-    size_t prev, next;
-  };
-  struct Pair {
-    int rank;
-    size_t left;
-    bool operator>(const Pair& other) const {
-      return std::pair(rank, left) > std::pair(other.rank, other.left);
-    }
+    uint32_t prev, next;
   };
 
   const BpeVocabulary& vocab;
   std::vector<Symbol> symbols;
-  std::priority_queue<Pair, std::vector<Pair>, std::greater<>> pairs;
+  // rank * 2^32 + index of the left symbol: the order of merging is the order of numbers.
+  std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> pairs;
 
-  void Queue(size_t left) {
+  void Queue(uint32_t left) {
     if (left == kNone || symbols[left].next == kNone) return;
-    const auto it = vocab.ranks_.find(std::pair(symbols[left].id, symbols[symbols[left].next].id));
-    if (it != vocab.ranks_.end()) pairs.push({it->second, left});
+    const uint64_t key = PairKey(symbols[left].id, symbols[symbols[left].next].id);
+    const auto it = vocab.ranks_.find(key);
+    if (it != vocab.ranks_.end()) pairs.push(uint64_t{it->second} << 32 | left);
   }
 
   void MergeBest() {
-    const Pair pair = pairs.top();
+    const Merge& merge = vocab.merges_[pairs.top() >> 32];
+    const uint32_t index = static_cast<uint32_t>(pairs.top());
     pairs.pop();
-    const Merge& merge = vocab.merges_[pair.rank];
-    Symbol& left = symbols[pair.left];
+    Symbol& left = symbols[index];
     if (left.id != merge.left || left.next == kNone || symbols[left.next].id != merge.right) return;
     Symbol& right = symbols[left.next];
     left.id = merge.result;
     left.next = right.next;
     right.id = kAbsent;
-    if (left.next != kNone) symbols[left.next].prev = pair.left;
+    if (left.next != kNone) symbols[left.next].prev = index;
     Queue(left.prev);
-    Queue(pair.left);
+    Queue(index);
   }
 };
 
 void BpeVocabulary::AppendMerged(std::string_view word, std::vector<TokenId>* out) const {
-  Symbols state{*this, {}, {}};
-  auto& symbols = state.symbols;
-  symbols.reserve(word.size());
-  for (size_t i = 0; i < word.size(); ++i) {
-    const size_t next = i + 1 < word.size() ? i + 1 : Symbols::kNone;
-    symbols.push_back({byte_ids_[static_cast<uint8_t>(word[i])], i - 1, next});
+  PREGATE_CHECK(word.size() < Word::kNone);
+  Word state{*this, {}, {}};
+  const uint32_t size = static_cast<uint32_t>(word.size());
+  state.symbols.reserve(size);
+  for (uint32_t i = 0; i < size; ++i) {
+    state.symbols.push_back({byte_ids_[static_cast<uint8_t>(word[i])], i == 0 ? Word::kNone : i - 1,
+                             i + 1 == size ? Word::kNone : i + 1});
   }
-  for (size_t i = 0; i < symbols.size(); ++i) state.Queue(i);
+  for (uint32_t i = 0; i < size; ++i) state.Queue(i);
   while (!state.pairs.empty()) state.MergeBest();
-  for (const auto& symbol : symbols) {
+  for (const auto& symbol : state.symbols) {
     if (symbol.id != kAbsent) out->push_back(symbol.id);
   }
 }

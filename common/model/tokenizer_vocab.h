@@ -30,13 +30,14 @@ class BpeVocabulary {
 
   // Appends the tokens of one word: its bytes, merged pair by pair, the lowest rank first and of
   // equal ranks the leftmost, until no pair is a merge. n bytes take O(n log n) whatever they are.
+  // REQUIRES: word.size() < 2^32 - 1.
   void AppendMerged(std::string_view word, std::vector<TokenId>* out) const;
 
  private:
   struct Merge {
     TokenId left, right, result;
   };
-  struct Symbols;
+  struct Word;
 
   BpeVocabulary() = default;
   absl::Status AddTokens(const BpeTokenizerSpec& spec);
@@ -48,7 +49,7 @@ class BpeVocabulary {
   absl::flat_hash_map<std::string, TokenId> normal_ids_;  // by bytes
   std::array<TokenId, 256> byte_ids_;                     // kAbsent where the vocabulary lacks one
   std::vector<Merge> merges_;                             // by rank
-  absl::flat_hash_map<std::pair<TokenId, TokenId>, int> ranks_;
+  absl::flat_hash_map<uint64_t, uint32_t> ranks_;         // index in merges_ by pair of ids
 };
 
 }  // namespace pregate
