@@ -60,6 +60,7 @@ class LocalGenerator final : public Generator {
     LocalServicesOptions services;
     ASSIGN_OR_RETURN(services.dtype, ParseDType(options.dtype));
     services.threads = options.threads;
+    services.log = &generator->log_;
     ASSIGN_OR_RETURN(generator->services_, StartLocalServices(*checkpoint, &generator->clock_,
                                                               &generator->registry_, services));
     generator->StartEngine(checkpoint->digest());
@@ -121,6 +122,7 @@ class LocalGenerator final : public Generator {
   }
 
   SystemClock clock_;
+  Log log_{"worker", {.level = "warn"}};
   MetricsRegistry registry_{"local"};
   MailboxInbox inbox_;
   scheduler::SplitMix64 random_;

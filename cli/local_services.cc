@@ -27,7 +27,7 @@ absl::StatusOr<std::unique_ptr<WorkerLoop>> StartWorker(const Checkpoint& checkp
   worker_options.incarnation = RandomId();
   worker_options.config_digest = options.config_digest;
   return std::make_unique<WorkerLoop>(
-      std::make_unique<Worker>(worker_options, std::move(executor), clock));
+      std::make_unique<Worker>(worker_options, std::move(executor), clock, options.log));
 }
 
 }  // namespace

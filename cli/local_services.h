@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/device/device.h"
 #include "common/model/checkpoint.h"
+#include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "expert_service/engine/worker.h"
 #include "router_service/engine/router_engine.h"
@@ -21,6 +22,7 @@ struct LocalServicesOptions {
   int32_t seq_slots = 64;
   int32_t step_tokens = 256;
   std::string config_digest;
+  const Log* log = nullptr;  // outlives the services
 };
 
 // Destroyed in the reverse order of declaration: loops stop before their devices go.

@@ -40,7 +40,7 @@ const std::string& TinyModel(int experts) {
     std::vector<std::string> argv = {
         Program("pregate"),    "synth",  "--shape", "tiny",  "--experts",
         absl::StrCat(experts), "--seed", "7",       "--out", it->second};
-    if (experts > 0) argv = Join(argv, {"--shared", "32", "--own", "48"});
+    if (experts > 0) argv = Join(argv, {"--shared", "0.2", "--own", "0.3"});
     const Finished made = RunProgram(argv);
     PREGATE_CHECK(made.exit_code == 0, made.err);
   }

@@ -1,0 +1,43 @@
+#include "cli/offline.h"
+
+#include "cli/progress.h"
+#include "common/base/status.h"
+#include "common/device/cpu/cpu_device.h"
+
+namespace pregate::cli {
+
+void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags) {
+  set.String("model", &flags->model, "pregate or HF directory, or GGUF file").Required();
+  set.Choice("dtype", &flags->dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Int("threads", &flags->threads, 0, 1024, "threads", "of the CPU device; 0: all cores");
+  set.Switch("json", &flags->as_json, "print one JSON object");
+}
+
+void DeclareExpertFlag(OptionSet& set, OfflineFlags* flags) {
+  set.Int("expert", &flags->expert, -1, 1 << 20, "expert id",
+          "this expert for every token; -1: the router decides");
+}
+
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& flags) {
+  auto loaded = std::make_unique<LoadedModel>();
+  ASSIGN_OR_RETURN(loaded->checkpoint, Checkpoint::Open(flags.model));
+  OfflineOptions options;
+  ASSIGN_OR_RETURN(options.dtype, ParseDType(flags.dtype));
+  if (flags.expert >= 0) {
+    const int num_experts = loaded->checkpoint->spec().num_experts;
+    if (flags.expert >= num_experts) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--expert ", flags.expert, ": the model has ", num_experts, " experts"));
+    }
+    options.expert = flags.expert;
+  }
+  loaded->device = MakeCpuDevice({.threads = flags.threads});
+  ProgressLine progress("loading", flags.as_json);
+  ASSIGN_OR_RETURN(
+      loaded->model,
+      OfflineModel::Load(*loaded->checkpoint, loaded->device.get(), &loaded->clock, options,
+                         [&](int done, int total) { progress.Update(done, total); }));
+  return loaded;
+}
+
+}  // namespace pregate::cli

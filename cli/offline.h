@@ -1,0 +1,38 @@
+// What `logits` and `eval` share: a model loaded on this machine's CPU without services.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/base/clock.h"
+#include "common/config/option_set.h"
+#include "common/device/device.h"
+#include "common/model/checkpoint.h"
+#include "common/model/tokenizer.h"
+#include "expert_service/engine/offline.h"
+
+namespace pregate::cli {
+
+struct OfflineFlags {
+  std::string model, dtype = "f32";
+  int32_t threads = 0;  // 0: all cores
+  int32_t expert = -1;  // -1: the router decides
+  bool as_json = false;
+};
+// Declares --model, --dtype, --threads and --json.
+void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags);
+// Declares --expert.
+void DeclareExpertFlag(OptionSet& set, OfflineFlags* flags);
+
+// Members are destroyed in reverse order.
+struct LoadedModel {
+  SystemClock clock;
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<OfflineModel> model;
+};
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& flags);
+
+}  // namespace pregate::cli
