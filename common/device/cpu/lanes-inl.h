@@ -120,12 +120,9 @@ HWY_INLINE float SumOf(const Lanes& x) {
 }
 
 HWY_INLINE float MaxOf(const Lanes& x) {
-  float s[kLanes];
-  Store(x, s);
-  for (size_t half = kLanes / 2; half > 0; half /= 2) {
-    for (size_t i = 0; i < half; ++i) s[i] = s[i] < s[i + half] ? s[i + half] : s[i];
-  }
-  return s[0];
+  auto top = x.part[0];
+  for (size_t i = 1; i < kParts; ++i) top = hn::Max(top, x.part[i]);
+  return hn::GetLane(hn::MaxOfLanes(FloatTag(), top));
 }
 
 }  // namespace pregate::cpu::HWY_NAMESPACE
