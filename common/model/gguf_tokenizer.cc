@@ -2,6 +2,7 @@
 
 #include "common/base/status.h"
 #include "common/model/limits.h"
+#include "common/model/tokenizer_pre.h"
 
 namespace pregate {
 namespace {
@@ -58,7 +59,7 @@ absl::StatusOr<BpeTokenizerSpec> GgufTokenizerSpec(const GgufFile& file) {
   spec.tokens.assign(tokens.begin(), tokens.end());
   RETURN_IF_ERROR(ReadMerges(file, &spec));
   RETURN_IF_ERROR(ReadSpecial(file, &spec));
-  ASSIGN_OR_RETURN(spec.pre_tokenizer, file.String("tokenizer.ggml.pre", "gpt2"));
+  ASSIGN_OR_RETURN(spec.pre_tokenizer, file.String("tokenizer.ggml.pre", "default"));
   ASSIGN_OR_RETURN(spec.chat_template, file.String("tokenizer.chat_template", ""));
   const int64_t last = static_cast<int64_t>(tokens.size()) - 1;
   if (file.Has("tokenizer.ggml.bos_token_id")) {
@@ -67,7 +68,9 @@ absl::StatusOr<BpeTokenizerSpec> GgufTokenizerSpec(const GgufFile& file) {
   if (file.Has("tokenizer.ggml.eos_token_id")) {
     ASSIGN_OR_RETURN(spec.eos, file.Int("tokenizer.ggml.eos_token_id", 0, last));
   }
-  ASSIGN_OR_RETURN(spec.add_bos, file.Bool("tokenizer.ggml.add_bos_token", false));
+  // Files of Llama-3 leave the key out and mean yes; of other models, no.
+  const bool is_llama3 = CanonicalPreTokenizer(spec.pre_tokenizer).value_or("") == "llama-bpe";
+  ASSIGN_OR_RETURN(spec.add_bos, file.Bool("tokenizer.ggml.add_bos_token", is_llama3 && spec.bos));
   return spec;
 }
 
