@@ -36,7 +36,10 @@ class MappedCheckpoint final : public Checkpoint {
   MappedCheckpoint(std::string path, CheckpointParts parts) : parts_(std::move(parts)) {
     spec_ = parts_.spec;
     path_ = std::move(path);
-    digest_ = parts_.digest.empty() ? ModelDigest(spec_, HashViews(parts_.views)) : parts_.digest;
+    layout_ = parts_.layout;
+    digest_ = parts_.digest;
+    if (digest_.empty())
+      digest_ = ModelDigest(spec_, HashViews(parts_.views, /*sample_large=*/true));
   }
 
   std::vector<TensorInfo> Tensors() const override {

@@ -54,6 +54,8 @@ class Checkpoint {
 
   const ModelSpec& spec() const { return spec_; }
   const std::string& path() const { return path_; }
+  // "pregate", "hf", "authors" or "gguf".
+  const std::string& layout() const { return layout_; }
   // The model digest (digest.h): read from the manifest of a pregate directory, and for other
   // sources computed from the contents (above 2 GiB from samples of them).
   const std::string& digest() const { return digest_; }
@@ -69,6 +71,7 @@ class Checkpoint {
  protected:
   ModelSpec spec_;
   std::string path_;
+  std::string layout_;
   std::string digest_;
 };
 

@@ -17,6 +17,7 @@ namespace pregate {
 using TensorViews = std::map<std::string, TensorView, std::less<>>;  // by canonical name
 
 struct CheckpointParts {
+  std::string layout;  // "pregate", "hf", "authors" or "gguf"
   ModelSpec spec;
   TensorViews views;
   std::vector<std::shared_ptr<const void>> files;  // keep the views' bytes mapped

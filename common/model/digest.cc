@@ -72,13 +72,14 @@ std::string ModelDigest(const ModelSpec& spec, const std::map<std::string, Tenso
 }
 
 std::map<std::string, TensorHash> HashViews(
-    const std::map<std::string, TensorView, std::less<>>& views) {
+    const std::map<std::string, TensorView, std::less<>>& views, bool sample_large) {
   size_t total = 0;
   for (const auto& [name, view] : views) total += view.stored.bytes.size();
+  const bool whole = !sample_large || total <= kFullDigestBytesMax;
   std::map<std::string, TensorHash> hashes;
   for (const auto& [name, view] : views) {
     hashes[name] = {StoredTypeName(view.stored.type), view.shape(),
-                    HashBytes(view.stored.bytes, total <= kFullDigestBytesMax)};
+                    HashBytes(view.stored.bytes, whole)};
   }
   return hashes;
 }

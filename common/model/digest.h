@@ -19,9 +19,9 @@ struct TensorHash {
 // By canonical name. Changing what goes in here changes every digest ever written.
 std::string ModelDigest(const ModelSpec& spec, const std::map<std::string, TensorHash>& hashes);
 
-// Hashes of what a checkpoint without a manifest holds. Above kFullDigestBytesMax in total, only
-// both ends of each large tensor are read, so that opening stays cheap.
+// Hashes of the stored bytes. With `sample_large`, a checkpoint above kFullDigestBytesMax in total
+// gives only both ends of each large tensor, so that opening stays cheap.
 std::map<std::string, TensorHash> HashViews(
-    const std::map<std::string, TensorView, std::less<>>& views);
+    const std::map<std::string, TensorView, std::less<>>& views, bool sample_large);
 
 }  // namespace pregate

@@ -76,6 +76,8 @@ absl::StatusOr<CheckpointParts> ReadDirectory(const std::string& path) {
   ASSIGN_OR_RETURN(const JsonObject config, JsonObject::From(json, config_path));
   const bool own_format = IsPregateConfig(config), authors = IsAuthorsConfig(config);
   CheckpointParts parts;
+  parts.layout = own_format ? "pregate" : authors ? "authors" : "hf";
+  parts.layout = own_format ? "pregate" : authors ? "authors" : "hf";
   std::string recorded_digest;
   if (own_format) {
     ASSIGN_OR_RETURN(parts.spec, ParsePregateConfig(config, &recorded_digest));

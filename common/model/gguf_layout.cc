@@ -137,6 +137,8 @@ absl::StatusOr<CheckpointParts> ReadGguf(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string architecture, file->String("general.architecture"));
   if (architecture != "llama") return file->Unsupported("general.architecture");
   CheckpointParts parts;
+  parts.layout = "gguf";
+  parts.layout = "gguf";
   RETURN_IF_ERROR(ReadShape(*file, &parts.spec));
   RETURN_IF_ERROR(ReadRope(*file, &parts.spec));
   RETURN_IF_ERROR(ReadSpecialTokens(*file, &parts.spec));

@@ -7,7 +7,8 @@
 
 namespace pregate {
 
-// NotFound without tokenizer keys; Unimplemented, by name, for models other than byte-level BPE ("gpt2").
+// NotFound without tokenizer keys; Unimplemented, by name, for models other than byte-level BPE
+// ("gpt2").
 absl::StatusOr<BpeTokenizerSpec> GgufTokenizerSpec(const GgufFile& file);
 
 }  // namespace pregate

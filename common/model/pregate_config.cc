@@ -32,6 +32,14 @@ nlohmann::ordered_json RouterSpecJson(const RouterSpec& router) {
           {"activation", router.activation == RouterActivation::kSilu ? "silu" : "relu"}};
 }
 
+nlohmann::ordered_json ProvenanceJson(const Provenance& provenance) {
+  return {{"source", provenance.source},
+          {"source_digest", provenance.source_digest},
+          {"method", provenance.method},
+          {"data", provenance.data},
+          {"commit", provenance.commit}};
+}
+
 namespace {
 
 constexpr int kFormatVersion = 1;
@@ -108,11 +116,7 @@ nlohmann::ordered_json PregateJson(const ModelSpec& spec, const std::string& dig
     out["rope_factors"] = spec.rope_scaling->factors;
   }
   out["digest"] = digest;
-  out["provenance"] = {{"source", spec.provenance.source},
-                       {"source_digest", spec.provenance.source_digest},
-                       {"method", spec.provenance.method},
-                       {"data", spec.provenance.data},
-                       {"commit", spec.provenance.commit}};
+  out["provenance"] = ProvenanceJson(spec.provenance);
   return out;
 }
 

@@ -20,5 +20,7 @@ std::string WritePregateConfig(const ModelSpec& spec, const std::string& digest)
 // Router fields as the `router` object holds them; an artifact carries the same object.
 absl::StatusOr<RouterSpec> ParseRouterSpec(const JsonObject& object);
 nlohmann::ordered_json RouterSpecJson(const RouterSpec& router);
+nlohmann::ordered_json ProvenanceJson(const Provenance& provenance);
+nlohmann::ordered_json ProvenanceJson(const Provenance& provenance);
 
 }  // namespace pregate
