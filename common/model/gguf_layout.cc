@@ -1,12 +1,14 @@
 // GGUF files of the llama architecture as checkpoints.
 //
-//   theirs                         ours
-//   token_embd, output_norm        model.embed_tokens, model.norm
-//   output (absent: tied)          lm_head
-//   blk.{l}.attn_{q,k}             self_attn.{q,k}_proj, rows permuted: they are stored for
-//   interleaved RoPE blk.{l}.attn_{v,output}        self_attn.{v,o}_proj blk.{l}.ffn_{gate,up,down}
-//   mlp.{gate,up,down}_proj blk.{l}.{attn,ffn}_norm        {input,post_attention}_layernorm
-//   rope_freqs                     RopeScaling::factors
+//   theirs                          ours
+//   token_embd, output_norm         model.embed_tokens, model.norm
+//   output (absent: tied)           lm_head
+//   blk.{l}.attn_{q,k,v,output}     self_attn.{q,k,v,o}_proj
+//   blk.{l}.ffn_{gate,up,down}      mlp.{gate,up,down}_proj
+//   blk.{l}.{attn,ffn}_norm         {input,post_attention}_layernorm
+//   rope_freqs                      RopeScaling::factors
+//
+// Rows of attn_q and attn_k are stored permuted, for interleaved RoPE.
 #include <set>
 
 #include "common/base/status.h"
