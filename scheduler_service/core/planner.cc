@@ -11,10 +11,10 @@ class Draft {
   explicit Draft(const PlannerView& view)
       : view_(view),
         free_(view.free_blocks.begin(), view.free_blocks.end()),
-        preempted_(view.running.size(), false),
         budget_(view.step_tokens),
         slots_(view.free_slots) {
-    proposal_.rows.reserve(view.running.size() + 4);
+    for (const Sequence* s : view.running) members_.push_back({s, s->home_rank, s->num_blocks()});
+    proposal_.rows.reserve(members_.size() + 4);
   }
 
   void AddDecodeRows();
@@ -23,21 +23,30 @@ class Draft {
   Proposal Take() { return std::move(proposal_); }
 
  private:
+  // A sequence of the batch as the proposal leaves it. Those that ran come first, oldest first.
+  struct Member {
+    const Sequence* sequence;
+    int32_t rank;
+    int32_t num_blocks;
+    bool preempted = false;
+  };
+
   // Tokens that are known, routed and not sent yet.
   int32_t Unsent(const Sequence& s) const {
     return s.all_routed() ? s.num_tokens() - s.planned : 0;
   }
   bool MayRunLate(const Sequence& s) const;
-  bool MakeRoom(const Sequence& s, int32_t num_blocks);
-  bool PreemptYoungest(const Sequence& than);
+  bool MakeRoom(Member* member, int32_t num_blocks);
+  bool PreemptYoungest(const Member& than);
   void AddChunk(const Sequence& s, int32_t position);
   bool Admit(const Sequence& s);
   int32_t BlocksToAdmit(const Sequence& s, int32_t rank) const;
+  bool IsProtected(const Sequence& s) const { return s.preemptions >= view_.preemptions_max; }
   RankBlocks& FreeOf(int32_t rank);
 
   const PlannerView& view_;
   std::vector<RankBlocks> free_;
-  std::vector<bool> preempted_;  // by index in view_.running
+  std::vector<Member> members_;
   int32_t budget_;
   int32_t slots_;
   Proposal proposal_;
@@ -56,20 +65,20 @@ bool Draft::MayRunLate(const Sequence& s) const {
 }
 
 void Draft::AddDecodeRows() {
-  for (size_t i = 0; i < view_.running.size() && budget_ > 0; ++i) {
-    const Sequence& s = *view_.running[i];
+  for (Member& member : members_) {
+    const Sequence& s = *member.sequence;
     const bool late = MayRunLate(s);
-    if (preempted_[i] || (!late && Unsent(s) != 1)) continue;
-    if (!MakeRoom(s, BlocksThrough(s.planned + 1))) continue;
+    if (budget_ == 0 || member.preempted || (!late && Unsent(s) != 1)) continue;
+    if (!MakeRoom(&member, BlocksThrough(s.planned + 1))) continue;
     proposal_.rows.push_back({s.id, s.planned, 1, late, Emit::kSample});
     --budget_;
   }
 }
 
 void Draft::AddPrefillRows() {
-  for (size_t i = 0; i < view_.running.size() && budget_ > 0; ++i) {
-    const Sequence& s = *view_.running[i];
-    if (!preempted_[i] && Unsent(s) > 1) AddChunk(s, s.planned);
+  for (const Member& member : members_) {
+    const Sequence& s = *member.sequence;
+    if (budget_ > 0 && !member.preempted && Unsent(s) > 1) AddChunk(s, s.planned);
   }
 }
 
@@ -81,28 +90,28 @@ void Draft::AddChunk(const Sequence& s, int32_t position) {
   budget_ -= count;
 }
 
-bool Draft::MakeRoom(const Sequence& s, int32_t num_blocks) {
-  const int32_t more = num_blocks - s.num_blocks();
+bool Draft::MakeRoom(Member* member, int32_t num_blocks) {
+  const int32_t more = num_blocks - member->num_blocks;
   if (more <= 0) return true;
-  RankBlocks& free = FreeOf(s.home_rank);
+  RankBlocks& free = FreeOf(member->rank);
   while (free.num_blocks < more) {
-    if (!PreemptYoungest(s)) return false;
+    if (!PreemptYoungest(*member)) return false;
   }
   free.num_blocks -= more;
-  proposal_.blocks.push_back({s.id, more});
+  member->num_blocks = num_blocks;
+  proposal_.blocks.push_back({member->sequence->id, more});
   return true;
 }
 
 // Only younger ones than the one that needs room: those have no row yet, since rows are given
 // oldest first.
-bool Draft::PreemptYoungest(const Sequence& than) {
-  for (size_t i = view_.running.size(); i-- > 0;) {
-    const Sequence& victim = *view_.running[i];
-    if (victim.id <= than.id) return false;
-    if (preempted_[i] || victim.home_rank != than.home_rank) continue;
-    preempted_[i] = true;
-    FreeOf(victim.home_rank).num_blocks += victim.num_blocks();
-    proposal_.preempt.push_back(victim.id);
+bool Draft::PreemptYoungest(const Member& than) {
+  for (auto victim = members_.rbegin(); victim != members_.rend(); ++victim) {
+    if (victim->sequence->id <= than.sequence->id) return false;
+    if (victim->preempted || victim->rank != than.rank) continue;
+    victim->preempted = true;
+    FreeOf(victim->rank).num_blocks += victim->num_blocks;
+    proposal_.preempt.push_back(victim->sequence->id);
     return true;
   }
   return false;
@@ -123,11 +132,13 @@ bool Draft::Admit(const Sequence& s) {
   const auto roomiest = std::max_element(
       free_.begin(), free_.end(),
       [](const RankBlocks& a, const RankBlocks& b) { return a.num_blocks < b.num_blocks; });
-  if (roomiest == free_.end() || roomiest->num_blocks < BlocksToAdmit(s, roomiest->rank))
+  if (roomiest == free_.end() || roomiest->num_blocks < BlocksToAdmit(s, roomiest->rank)) {
     return false;
+  }
   const int32_t num_blocks = BlocksThrough(s.num_tokens());
   roomiest->num_blocks -= num_blocks;
   --slots_;
+  members_.push_back({&s, roomiest->rank, num_blocks});
   proposal_.add.push_back({s.id, roomiest->rank});
   proposal_.blocks.push_back({s.id, num_blocks});
   AddChunk(s, 0);
@@ -135,21 +146,20 @@ bool Draft::Admit(const Sequence& s) {
 }
 
 int32_t Draft::BlocksToAdmit(const Sequence& s, int32_t rank) const {
-  const auto is_protected = [&](const Sequence& q) {
-    return q.preemptions >= view_.preemptions_max;
-  };
-  SeqId guarded =
-      is_protected(s) ? s.id : 0;  // sequences up to this id must be able to reach their ends
-  int32_t num_running = 0;
-  for (const Sequence* r : view_.running) {
-    if (r->home_rank != rank) continue;
-    ++num_running;
-    if (is_protected(*r)) guarded = std::max(guarded, r->id);
+  // Sequences up to this id must be able to reach their ends.
+  SeqId guarded = IsProtected(s) ? s.id : 0;
+  int32_t num_members = 0;
+  for (const Member& m : members_) {
+    if (m.rank != rank) continue;
+    ++num_members;
+    if (IsProtected(*m.sequence)) guarded = std::max(guarded, m.sequence->id);
   }
-  if (s.id > guarded) return BlocksThrough(s.num_tokens()) + num_running;
+  if (s.id > guarded) return BlocksThrough(s.num_tokens()) + num_members;
   int32_t to_the_end = BlocksAtEnd(s);
-  for (const Sequence* r : view_.running) {
-    if (r->home_rank == rank && r->id <= guarded) to_the_end += BlocksAtEnd(*r) - r->num_blocks();
+  for (const Member& m : members_) {
+    if (m.rank == rank && m.sequence->id <= guarded) {
+      to_the_end += BlocksAtEnd(*m.sequence) - m.num_blocks;
+    }
   }
   return to_the_end;
 }

@@ -71,7 +71,7 @@ class SchedulerEngine {
 
   void OnMessage(int32_t rank, Hello& hello);
   void OnMessage(int32_t rank, Formed& formed);
-  void OnMessage(int32_t rank, Progress& progress) {}
+  void OnMessage(int32_t rank, Progress& progress);
   void OnMessage(int32_t rank, StepResult& result);
   void OnMessage(int32_t rank, UnitEvents& events) {}
   void OnRoutes(RouteResponse& response);

@@ -80,6 +80,12 @@ void SchedulerEngine::RecoverIf(const WorkerGroup::VoidReason& reason) {
   }
 }
 
+void SchedulerEngine::OnMessage(int32_t rank, Progress& progress) {
+  const bool is_due = begun_ && progress.epoch == group_.epoch() && !ledger_.empty() &&
+                      progress.step_id == ledger_.steps().front().id;
+  if (is_due) group_.OnAdvance(rank, now_);
+}
+
 void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
   if (!begun_ || result.epoch != group_.epoch() || !group_.IsMember(rank)) return;
   if (result.incarnation != group_.HelloOf(rank).incarnation) return;
@@ -92,6 +98,7 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
       rank, std::move(result), {group_.facts()->vocab_size, group_.facts()->num_experts});
   if (!answer.ok())
     return RecoverIf(absl::StrCat("worker ", rank, ": ", answer.status().message()));
+  group_.OnAdvance(rank, now_);
   if (!answer->stale) CommitAnswer(rank, *std::move(answer), times);
 }
 

@@ -141,7 +141,7 @@ WorkerGroup::VoidReason WorkerGroup::OnTick(absl::Span<const int32_t> owing, abs
   }
   if (state_ == State::kFormed) {
     for (int32_t rank : owing) {
-      if (now - std::max(since, workers_[rank].heard) >= options_.worker_stall_timeout)
+      if (now - std::max(since, workers_[rank].advanced) >= options_.worker_stall_timeout)
         reason = Silence(rank, now);
     }
   }
@@ -150,7 +150,7 @@ WorkerGroup::VoidReason WorkerGroup::OnTick(absl::Span<const int32_t> owing, abs
 
 WorkerGroup::VoidReason WorkerGroup::Silence(int32_t rank, absl::Time now) {
   workers_[rank].silent = true;
-  return absl::StrCat("worker ", rank, " was last heard ",
+  return absl::StrCat("worker ", rank, " owes an answer; it was last heard ",
                       absl::FormatDuration(now - workers_[rank].heard), " ago");
 }
 

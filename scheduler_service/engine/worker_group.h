@@ -56,7 +56,10 @@ class WorkerGroup {
   VoidReason OnFormed(int32_t rank, const Formed& formed);
   // Any message: the worker is alive.
   VoidReason OnHeard(int32_t rank, absl::Time now);
-  // Silence of members that owe an answer since `since`, or a Formed.
+  // It works on the oldest step that it owes, or has answered it. A heartbeat alone is no such
+  // sign: its plan may be lost.
+  void OnAdvance(int32_t rank, absl::Time now) { workers_[rank].advanced = now; }
+  // No advance of members that owe an answer since `since`, or no Formed.
   VoidReason OnTick(absl::Span<const int32_t> owing, absl::Time since, absl::Time now);
 
   void Void(absl::Time now);
@@ -91,7 +94,7 @@ class WorkerGroup {
     bool answered = false;  // Formed of this epoch
     Hello hello;
     std::string rendezvous;  // for the next group
-    absl::Time heard;
+    absl::Time heard, advanced;
   };
 
   absl::Status CheckHello(const Hello& hello, const ModelFacts& facts, bool may_change_model) const;

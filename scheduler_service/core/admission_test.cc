@@ -1,0 +1,153 @@
+#include "scheduler_service/core/admission.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+namespace pregate::scheduler {
+namespace {
+
+AdmissionLimits SmallLimits() {
+  AdmissionLimits limits;
+  limits.vocab_size = 100;
+  limits.num_experts = 4;
+  limits.context_tokens = 32;
+  limits.kv_tokens = 48;
+  limits.queue_requests = 2;
+  limits.stop_strings = 2;
+  limits.stop_string_bytes = 4;
+  limits.stop_tokens = 2;
+  return limits;
+}
+
+struct Fields {
+  std::vector<TokenId> prompt = {1, 2, 3};
+  std::vector<TokenId> resume_tokens;
+  std::vector<ExpertId> resume_routes;
+  std::optional<int32_t> max_tokens;
+  SamplingParams sampling;
+  std::vector<std::string> stop_strings;
+  std::vector<TokenId> stop_tokens;
+
+  absl::StatusOr<int32_t> Check(const AdmissionLimits& limits) const {
+    AdmissionRequest request;
+    request.prompt = prompt;
+    request.resume_tokens = resume_tokens;
+    request.resume_routes = resume_routes;
+    request.max_tokens = max_tokens;
+    request.sampling = sampling;
+    request.stop_strings = stop_strings;
+    request.stop_tokens = stop_tokens;
+    return CheckRequest(request, limits);
+  }
+};
+
+TEST(AdmissionTest, MaxTokensDefaultsToWhatTheContextLeaves) {
+  EXPECT_EQ(*Fields().Check(SmallLimits()), 29);
+  AdmissionLimits limits = SmallLimits();
+  limits.kv_tokens = 16;
+  EXPECT_EQ(*Fields().Check(limits), 13);
+}
+
+TEST(AdmissionTest, TakesWhatJustFits) {
+  Fields f;
+  f.max_tokens = 29;
+  f.resume_tokens = {4, 5};
+  f.resume_routes = {3, kNoRoute};  // the last token of a stream may have no route
+  f.stop_strings = {"four"};
+  f.stop_tokens = {99};
+  EXPECT_EQ(*f.Check(SmallLimits()), 29);
+}
+
+struct Refusal {
+  const char* message;
+  std::function<void(Fields*)> change;
+};
+
+TEST(AdmissionTest, RefusalsNameFieldValueAndBound) {
+  const Refusal refusals[] = {
+      {"prompt has no tokens", [](Fields* f) { f->prompt.clear(); }},
+      {"prompt[1] is 100, must be 0..99", [](Fields* f) { f->prompt[1] = 100; }},
+      {"prompt[0] is -1, must be 0..99", [](Fields* f) { f->prompt[0] = -1; }},
+      {"prompt of 3 tokens and max_tokens 30 exceed the context of 32 tokens",
+       [](Fields* f) { f->max_tokens = 30; }},
+      {"prompt of 3 tokens and max_tokens 2147483647 exceed",
+       [](Fields* f) { f->max_tokens = INT32_MAX; }},
+      {"prompt of 32 tokens and max_tokens 1 exceed", [](Fields* f) { f->prompt.assign(32, 1); }},
+      {"max_tokens is 0, must be positive", [](Fields* f) { f->max_tokens = 0; }},
+      {"resume_tokens has 2 tokens, more than max_tokens 1",
+       [](Fields* f) {
+         f->max_tokens = 1;
+         f->resume_tokens = {1, 2};
+       }},
+      {"resume_tokens[0] is 100", [](Fields* f) { f->resume_tokens = {100}; }},
+      {"resume_routes has 1 routes, resume_tokens 2 tokens",
+       [](Fields* f) {
+         f->resume_tokens = {1, 2};
+         f->resume_routes = {1};
+       }},
+      {"resume_routes[0] is 4, must be 0..3",
+       [](Fields* f) {
+         f->resume_tokens = {1};
+         f->resume_routes = {4};
+       }},
+      {"temperature is nan", [](Fields* f) { f->sampling.temperature = NAN; }},
+      {"top_p is 1.5, must be 0..1", [](Fields* f) { f->sampling.top_p = 1.5f; }},
+      {"min_p is -1", [](Fields* f) { f->sampling.min_p = -1; }},
+      {"repetition_penalty is 0", [](Fields* f) { f->sampling.repetition_penalty = 0; }},
+      {"top_k is -1", [](Fields* f) { f->sampling.top_k = -1; }},
+      {"stop_strings has 3, at most 2", [](Fields* f) { f->stop_strings.assign(3, "x"); }},
+      {"stop_strings[1] is empty",
+       [](Fields* f) {
+         f->stop_strings = {"x", ""};
+       }},
+      {"stop_strings[0] in bytes has 5, at most 4", [](Fields* f) { f->stop_strings = {"12345"}; }},
+      {"stop_tokens[0] is 100", [](Fields* f) { f->stop_tokens = {100}; }},
+  };
+  for (const Refusal& refusal : refusals) {
+    Fields fields;
+    refusal.change(&fields);
+    const absl::Status status = fields.Check(SmallLimits()).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << refusal.message;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(refusal.message));
+  }
+}
+
+TEST(AdmissionTest, RefusesWhatCanNeverFitIntoKvMemory) {
+  AdmissionLimits limits = SmallLimits();
+  limits.kv_tokens = 16;
+  Fields f;
+  f.max_tokens = 14;
+  EXPECT_THAT(std::string(f.Check(limits).status().message()),
+              testing::HasSubstr("the KV memory of 16 tokens"));
+}
+
+TEST(AdmissionTest, ADenseModelTakesNoRoutes) {
+  AdmissionLimits limits = SmallLimits();
+  limits.num_experts = 0;
+  Fields f;
+  f.resume_tokens = {1};
+  EXPECT_TRUE(f.Check(limits).ok());
+  f.resume_routes = {0};
+  EXPECT_TRUE(absl::IsInvalidArgument(f.Check(limits).status()));
+}
+
+TEST(AdmissionTest, AFullQueueRefuses) {
+  EXPECT_TRUE(CheckQueue(1, SmallLimits()).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue(2, SmallLimits())));
+}
+
+TEST(RetryAfterTest, FollowsTheRateOfLeavingRequests) {
+  RetryAfter retry;
+  EXPECT_EQ(retry.Estimate(), absl::Seconds(1));
+  absl::Time t = absl::UnixEpoch();
+  for (int i = 0; i < 100; ++i) retry.RequestLeft(t += absl::Milliseconds(400));
+  EXPECT_NEAR(absl::ToDoubleSeconds(retry.Estimate()), 0.4, 0.01);
+  for (int i = 0; i < 100; ++i) retry.RequestLeft(t += absl::Hours(1));
+  EXPECT_EQ(retry.Estimate(), absl::Seconds(30));
+}
+
+}  // namespace
+}  // namespace pregate::scheduler

@@ -1,0 +1,131 @@
+// Virtual time around the production engine: links with latency, workers and a router that fail on
+// schedule. One agenda orders everything by (time, order of planning), so that a run is a function
+// of its seed.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <queue>
+#include <string>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "scheduler_service/core/random_source.h"
+#include "scheduler_service/engine/links.h"
+#include "scheduler_service/testing/fake_router.h"
+#include "scheduler_service/testing/fake_worker.h"
+
+namespace pregate::scheduler {
+
+class SimWorld final : public Inbox {
+ public:
+  SimWorld(uint64_t seed, const FakeModel& model, std::vector<FakeWorkerConfig> workers);
+
+  std::vector<EngineEvent> Wait(absl::Time deadline) override;
+  void At(absl::Time time, std::function<void()> action);
+  void After(absl::Duration delay, std::function<void()> action) {
+    At(clock_.Now() + delay, std::move(action));
+  }
+  void Deliver(EngineEvent event) { inbox_.push_back(std::move(event)); }
+  // Runs what is still planned, until `end`.
+  void RunOut(absl::Time end);
+
+  // Faults. A process that dies loses its state and what is under way to it and from it.
+  void StartWorker(int rank);
+  void KillWorker(int rank, absl::Duration down_for);
+  void BreakWorkerLink(int rank, absl::Duration down_for);
+  void FreezeWorker(int rank, absl::Duration duration);
+  void LosePlan(int rank) { ends_[rank].lose_plans++; }
+  void RepeatOldResult(int rank);
+  // The next result is changed on its way.
+  void CorruptResult(int rank, std::function<void(StepResult*)> change) {
+    ends_[rank].corrupt = std::move(change);
+  }
+  void StartRouter();
+  void KillRouter(absl::Duration down_for);
+  void ExpireRouterSessions() {
+    if (router_) router_->ExpireSessions();
+  }
+  void LoseRoutes() { lose_routes_++; }
+
+  WorkerLink* worker_link(int rank) { return &ends_[rank].link; }
+  RouterLink* router_link() { return &router_link_; }
+  ManualClock* clock() { return &clock_; }
+  FakeWorker& worker(int rank) { return *ends_[rank].worker; }
+  FakeRouter& router() { return *router_; }
+  SplitMix64& random() { return random_; }
+  absl::Duration RandomDuration(absl::Duration min, absl::Duration max);
+  // Every contract violation that any worker or router has found.
+  std::vector<std::string> Violations() const;
+  // One line an event.
+  void Log(const std::string& line);
+  const std::string& log() const { return log_; }
+  int64_t num_waits() const { return num_waits_; }
+  int64_t num_plans() const { return num_plans_; }
+
+ private:
+  struct SimWorkerLink final : WorkerLink {
+    SimWorld* world = nullptr;
+    int rank = 0;
+    void Send(ToWorker message) override { world->OnSend(rank, std::move(message)); }
+  };
+  struct SimRouterLink final : RouterLink {
+    SimWorld* world = nullptr;
+    void Send(ToRouter message) override { world->OnSend(std::move(message)); }
+  };
+  struct WorkerEnd {
+    FakeWorkerConfig config;
+    SimWorkerLink link;
+    std::unique_ptr<FakeWorker> worker;
+    bool connected = false;
+    int connection = 0;  // counts up; messages of an older one are lost
+    bool busy = false;
+    absl::Time frozen_until = absl::InfinitePast();
+    int lose_plans = 0;
+    std::function<void(StepResult*)> corrupt;
+    StepResult old_result;
+    std::vector<std::string> violations;  // of incarnations that are gone
+  };
+  struct Planned {
+    absl::Time time;
+    uint64_t number;
+    std::function<void()> action;
+    bool operator<(const Planned& other) const {
+      return time != other.time ? time > other.time : number > other.number;
+    }
+  };
+
+  bool RunNextPlanned(absl::Time until);
+  void OnSend(int rank, ToWorker message);
+  void OnSend(ToRouter message);
+  void Receive(int rank, ToWorker message);
+  void ReceiveAtRouter(const ToRouter& message);
+  void WorkOn(int rank);
+  void Beat(int rank, int connection);
+  void FinishStep(int rank, int connection);
+  void FromWorkerToEngine(int rank, FromWorker message);
+  void Disconnect(int rank, const char* reason);
+  absl::Time Arrival(absl::Time* last);
+
+  SplitMix64 random_;
+  ManualClock clock_;
+  const FakeModel model_;
+  std::priority_queue<Planned> agenda_;
+  uint64_t next_number_ = 0;
+  std::vector<EngineEvent> inbox_;
+  std::vector<WorkerEnd> ends_;
+  std::vector<absl::Time> last_to_, last_from_;  // links keep their order
+  SimRouterLink router_link_;
+  std::unique_ptr<FakeRouter> router_;
+  bool router_connected_ = false;
+  int router_connection_ = 0;
+  int lose_routes_ = 0;
+  absl::Time last_to_router_, last_from_router_;
+  std::vector<std::string> router_violations_;
+  std::string log_;
+  int64_t num_waits_ = 0;
+  int64_t num_plans_ = 0;
+};
+
+}  // namespace pregate::scheduler
