@@ -1,0 +1,45 @@
+"""What the comparisons share: running the `pregate` program and finding the shared material."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+
+def run(binary, *args):
+    """Runs `binary args...`; returns its standard output. Ends the script, with what it said, if it fails."""
+    command = [str(binary), *map(str, args)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def run_json(binary, *args):
+    return json.loads(run(binary, *args, "--json"))
+
+
+def write_json(path, value):
+    pathlib.Path(path).write_text(json.dumps(value))
+    return path
+
+
+def shared_dir():
+    """PREGATE_SHARED_DIR, or `shared` beside the source tree."""
+    default = pathlib.Path(__file__).resolve().parents[3] / "shared"
+    return pathlib.Path(os.environ.get("PREGATE_SHARED_DIR", default))
+
+
+class Report:
+    """Prints one line a check and remembers whether one failed."""
+
+    def __init__(self):
+        self.failures = 0
+
+    def check(self, ok, line):
+        self.failures += not ok
+        print("ok  " if ok else "FAIL", line, flush=True)
+
+    def exit(self):
+        print(f"{self.failures} failed" if self.failures else "all equal")
+        sys.exit(1 if self.failures else 0)
