@@ -58,7 +58,7 @@ void AttentionOps::Reserve(const Call& call, int tile_rows) {
     Grow(s.num_keys, tile_rows);
     Grow(s.total, states);
     Grow(s.part, states);
-    Grow(s.blocks, AttendScratchFloats(tile_rows, padded));
+    Grow(s.blocks, AttendScratchFloats(tile_rows, call.kv));
   }
   const int64_t chunks = CeilDiv(call.batch.blocks_per_seq, kChunkBlocks);
   if (pool_.threads() > 1 && chunks > 1) Grow(parts_, 2 * pool_.threads() * chunks * states);

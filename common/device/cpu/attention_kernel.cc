@@ -14,29 +14,40 @@
 HWY_BEFORE_NAMESPACE();
 namespace pregate::cpu::HWY_NAMESPACE {
 
-// --- One block of 16 keys, for the rows of a tile:
-//   scores [16] = q . keys          one chain over head_dim a key
-//   weights [16] = exp(scores - running largest)
+constexpr int kSpanKeys = kSpanBlocks * kKvBlockTokens;
+
+// --- One span of up to 64 keys, for the rows of a tile:
+//   scores [64] = q . keys          one chain over head_dim a key
+//   weights [64] = exp(scores - running largest)
 //   values += weights . values      one chain over the keys a dimension
-struct BlockArgs {
+struct Span {
   const QueryTile* tile;
   int64_t head_dim, padded_dim;
-  int first_row;   // rows before it have no keys in this block
-  int first_key;   // position of the block's first key
-  float* states;   // [num_rows, StateFloats]
-  float* weights;  // [num_rows, 16]
+  float* states;      // [num_rows, StateFloats]
+  float* weights;     // [num_rows, 64]
+  int first_row = 0;  // rows before it have no keys in this span
+  int first_key = 0;  // position of the span's first key
+  int num_blocks = 0;
+
+  // Keys of the span that a row sees.
+  int Seen(int row) const { return std::min(kSpanKeys, tile->num_keys[row] - first_key); }
 };
 
-HWY_INLINE int ValidKeys(const BlockArgs& b, int row) {
-  return std::min<int>(kLanes, b.tile->num_keys[row] - b.first_key);
-}
+// The span's blocks: where they are, or copied together in f32.
+template <class W>
+struct SpanData {
+  const W* keys[kSpanBlocks];    // each [head_dim][16]
+  const W* values[kSpanBlocks];  // each [16][padded_dim]
+};
 
 template <class W>
-HWY_INLINE void ScoreBlock(const BlockArgs& b, const W* keys) {
-  for (int r = b.first_row; r < b.tile->num_rows; r += kTileRows) {
-    MulAddRows<false, W>(std::min(kTileRows, b.tile->num_rows - r),
-                         {b.tile->queries + r, 0, static_cast<size_t>(b.head_dim), keys, kLanes,
-                          b.weights + r * kLanes, kLanes, true});
+HWY_INLINE void ScoreSpan(const Span& s, const SpanData<W>& data) {
+  for (int i = 0; i < s.num_blocks; ++i) {
+    for (int r = s.first_row; r < s.tile->num_rows; r += kTileRows) {
+      MulAddRows<false, W>(std::min(kTileRows, s.tile->num_rows - r),
+                           {s.tile->queries + r, 0, static_cast<size_t>(s.head_dim), data.keys[i],
+                            kLanes, s.weights + r * kSpanKeys + i * kLanes, kSpanKeys, true});
+    }
   }
 }
 
@@ -53,37 +64,49 @@ HWY_INLINE float ExpOne(float x) {
   return buffer[0];
 }
 
-// Turns a row's scores into weights; keys beyond `valid` weigh nothing.
-HWY_INLINE void WeighRow(int valid, float scale, int64_t padded_dim, float* weights, float* state) {
+// Turns a row's scores into weights; keys beyond those it sees weigh nothing.
+HWY_INLINE void WeighRow(int seen, float scale, int64_t padded_dim, float* weights, float* state) {
   const float lowest = -std::numeric_limits<float>::infinity();
-  Store(Mul(Load(weights), Set(scale)), weights);
-  const Lanes scores = LoadFirst(weights, valid, lowest);
-  const float top = MaxOf(scores);
+  Lanes most = Set(lowest);
+  for (int i = 0; i < seen; i += kLanes) {
+    Store(Mul(Load(weights + i), Set(scale)), weights + i);
+    const Lanes scores = LoadFirst(weights + i, seen - i, lowest);
+    Store(scores, weights + i);
+    most = Max(most, scores);
+  }
+  const float top = MaxOf(most);
   float& largest = state[kStateMax];
   if (top > largest) {
     // Before the first key there is nothing to rescale.
     if (largest != lowest) Rescale(ExpOne(largest - top), padded_dim, state);
     largest = top;
   }
-  const Lanes p = Exp(Sub(scores, Set(largest)));
-  Store(p, weights);
-  Store(Add(Load(state + kStateSums), p), state + kStateSums);
+  const Lanes shift = Set(largest);
+  Lanes sums = Load(state + kStateSums);
+  for (int i = 0; i < seen; i += kLanes) {
+    const Lanes p = Exp(Sub(Load(weights + i), shift));
+    Store(p, weights + i);
+    sums = Add(sums, p);
+  }
+  Store(sums, state + kStateSums);
 }
 
+// Adds the weighted values of keys [first, first + num_keys) of the span.
 template <class W>
-HWY_INLINE void SumValues(const BlockArgs& b, const W* values) {
+HWY_INLINE void SumValues(const Span& s, const W* values, int first, int num_keys) {
   const float* weights[kTileRows];
-  const int64_t state_floats = StateFloats(b.padded_dim);
-  for (int r = b.first_row; r < b.tile->num_rows;) {
-    const int valid = ValidKeys(b, r);
-    int n = 0;  // rows with as many keys; only near the diagonal do they differ
-    for (; n < kTileRows && r + n < b.tile->num_rows && ValidKeys(b, r + n) == valid; ++n) {
-      weights[n] = b.weights + (r + n) * kLanes;
+  const int64_t state_floats = StateFloats(s.padded_dim);
+  const auto seen = [&](int row) { return std::clamp(s.Seen(row) - first, 0, num_keys); };
+  for (int r = s.first_row; r < s.tile->num_rows;) {
+    const int depth = seen(r);
+    int n = 0;  // rows that see as many; only near the diagonal do they differ
+    for (; n < kTileRows && r + n < s.tile->num_rows && seen(r + n) == depth; ++n) {
+      weights[n] = s.weights + (r + n) * kSpanKeys + first;
     }
-    for (int64_t i = 0; i < b.padded_dim; i += kLanes) {
+    for (int64_t i = 0; depth > 0 && i < s.padded_dim; i += kLanes) {
       MulAddRows<false, W>(
-          n, {weights, 0, static_cast<size_t>(valid), values + i, static_cast<size_t>(b.padded_dim),
-              b.states + r * state_floats + kStateValues + i, static_cast<size_t>(state_floats),
+          n, {weights, 0, static_cast<size_t>(depth), values + i, static_cast<size_t>(s.padded_dim),
+              s.states + r * state_floats + kStateValues + i, static_cast<size_t>(state_floats),
               false});
     }
     r += n;
@@ -91,14 +114,51 @@ HWY_INLINE void SumValues(const BlockArgs& b, const W* values) {
 }
 
 template <class W>
-HWY_INLINE void AttendBlock(const BlockArgs& b, const W* keys, const W* values) {
-  ScoreBlock(b, keys);
-  const int64_t state_floats = StateFloats(b.padded_dim);
-  for (int r = b.first_row; r < b.tile->num_rows; ++r) {
-    WeighRow(ValidKeys(b, r), b.tile->scale, b.padded_dim, b.weights + r * kLanes,
-             b.states + r * state_floats);
+HWY_INLINE void ScoreAndWeigh(const Span& s, const SpanData<W>& data) {
+  ScoreSpan(s, data);
+  for (int r = s.first_row; r < s.tile->num_rows; ++r) {
+    WeighRow(s.Seen(r), s.tile->scale, s.padded_dim, s.weights + r * kSpanKeys,
+             s.states + r * StateFloats(s.padded_dim));
   }
-  SumValues(b, values);
+}
+
+// Few rows: keys and values are read where they are.
+template <class W>
+HWY_INLINE void AttendInPlace(const Span& s, const SpanData<W>& data) {
+  ScoreAndWeigh(s, data);
+  for (int i = 0; i < s.num_blocks; ++i) {
+    SumValues(s, data.values[i], i * kKvBlockTokens, kKvBlockTokens);
+  }
+}
+
+// Many rows: blocks are first copied together in f32, which makes the sums over values long.
+template <class W>
+HWY_INLINE void AttendCopied(const Span& s, const SpanData<W>& data, float* copy) {
+  const int64_t key_elements = s.head_dim * kLanes, value_elements = s.padded_dim * kLanes;
+  float* values = copy + kSpanBlocks * key_elements;
+  SpanData<float> copied;
+  for (int i = 0; i < s.num_blocks; ++i) {
+    float* keys = copy + i * key_elements;
+    for (int64_t j = 0; j < key_elements; j += kLanes) Store(Load(data.keys[i] + j), keys + j);
+    float* to = values + i * value_elements;
+    for (int64_t j = 0; j < value_elements; j += kLanes) Store(Load(data.values[i] + j), to + j);
+    copied.keys[i] = keys;
+  }
+  ScoreAndWeigh(s, copied);
+  SumValues(s, values, 0, s.num_blocks * kKvBlockTokens);
+}
+
+template <class W>
+HWY_INLINE void AttendSpan(const Span& s, const KvView& kv, const int32_t* blocks, float* copy) {
+  SpanData<W> data;
+  for (int i = 0; i < s.num_blocks; ++i) {
+    const int64_t at =
+        (int64_t{blocks[i]} * kv.num_kv_heads + s.tile->kv_head) * kv.head_elements();
+    data.keys[i] = reinterpret_cast<const W*>(kv.data) + at;
+    data.values[i] = data.keys[i] + kv.key_elements();
+  }
+  if (s.tile->num_rows <= kTileRows) return AttendInPlace(s, data);
+  AttendCopied(s, data, copy);
 }
 
 HWY_INLINE void StartState(int64_t padded_dim, float* state) {
@@ -108,25 +168,19 @@ HWY_INLINE void StartState(int64_t padded_dim, float* state) {
 
 void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, float* states,
                   float* scratch) {
-  const int64_t padded = kv.padded_dim(), head = kv.head_elements();
-  float* widened = scratch + int64_t{tile.num_rows} * kLanes;
-  BlockArgs b = {&tile, kv.head_dim, padded, 0, 0, states, scratch};
-  for (int r = 0; r < tile.num_rows; ++r) StartState(padded, states + r * StateFloats(padded));
-  for (int i = begin; i < end; ++i) {
-    b.first_key = i * static_cast<int>(kLanes);
-    while (b.first_row < tile.num_rows && tile.num_keys[b.first_row] <= b.first_key) ++b.first_row;
-    const int64_t at = (int64_t{tile.table[i]} * kv.num_kv_heads + tile.kv_head) * head;
-    if (kv.dtype == DType::kF32) {
-      const float* keys = reinterpret_cast<const float*>(kv.data) + at;
-      AttendBlock(b, keys, keys + kv.key_elements());
-      continue;
-    }
-    const uint16_t* keys = reinterpret_cast<const uint16_t*>(kv.data) + at;
-    if (tile.num_rows <= kTileRows) {
-      AttendBlock(b, keys, keys + kv.key_elements());
+  float* copy = scratch + int64_t{tile.num_rows} * kSpanKeys;
+  Span s = {&tile, kv.head_dim, kv.padded_dim(), states, scratch};
+  for (int r = 0; r < tile.num_rows; ++r) {
+    StartState(s.padded_dim, states + r * StateFloats(s.padded_dim));
+  }
+  for (int i = begin; i < end; i += kSpanBlocks) {
+    s.first_key = i * kKvBlockTokens;
+    s.num_blocks = std::min(kSpanBlocks, end - i);
+    while (s.first_row < tile.num_rows && tile.num_keys[s.first_row] <= s.first_key) ++s.first_row;
+    if (kv.dtype == DType::kBF16) {
+      AttendSpan<uint16_t>(s, kv, tile.table + i, copy);
     } else {
-      for (int64_t j = 0; j < head; j += kLanes) Store(Load(keys + j), widened + j);
-      AttendBlock<float>(b, widened, widened + kv.key_elements());
+      AttendSpan<float>(s, kv, tile.table + i, copy);
     }
   }
 }
@@ -159,8 +213,8 @@ HWY_EXPORT(AttendBlocks);
 HWY_EXPORT(MergeState);
 HWY_EXPORT(FinishState);
 
-int64_t AttendScratchFloats(int num_rows, int64_t padded_dim) {
-  return int64_t{num_rows} * 16 + 2 * 16 * padded_dim;
+int64_t AttendScratchFloats(int num_rows, const KvView& kv) {
+  return kSpanBlocks * (int64_t{num_rows} * kKvBlockTokens + kv.head_elements());
 }
 void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, float* states,
                   float* scratch) {

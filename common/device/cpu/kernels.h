@@ -63,8 +63,9 @@ struct QueryTile {
 // [padded_dim].
 inline constexpr int kStateMax = 0, kStateSums = 16, kStateValues = 32;
 inline int64_t StateFloats(int64_t padded_dim) { return kStateValues + padded_dim; }
+inline constexpr int kSpanBlocks = 4;  // blocks whose keys are weighed together
 // Floats of scratch that AttendBlocks wants.
-int64_t AttendScratchFloats(int num_rows, int64_t padded_dim);
+int64_t AttendScratchFloats(int num_rows, const KvView& kv);
 // Starts states[num_rows] afresh and takes in the keys of blocks [begin, end); rows without keys
 // there are left as they are.
 void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, float* states,

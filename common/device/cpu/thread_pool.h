@@ -23,6 +23,7 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  int num_sleeping() const { return num_sleeping_; }  // workers that are blocked
 
   // Calls task(i, thread) once for each i in [0, num_tasks), thread in [0, threads()); returns when
   // all are done. Neighbouring tasks tend to go to one thread, in ascending order.

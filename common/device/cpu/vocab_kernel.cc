@@ -96,11 +96,13 @@ void PhiloxBatch(uint64_t seed, uint64_t position, const uint32_t* blocks,
   }
 }
 
-// -log(-log(u)) of 16 uniform draws.
+// -log(-log(u)) for u = UniformOpen(bits), of 16 draws. The 23 bits fit a signed conversion, which
+// vectors have.
 HWY_INLINE void GumbelNoise(const uint32_t* bits, float* noise) {
-  for (size_t j = 0; j < kLanes; ++j) noise[j] = UniformOpen(bits[j]);
+  for (size_t j = 0; j < kLanes; ++j) noise[j] = static_cast<float>(static_cast<int>(bits[j] >> 9));
+  const Lanes u = Mul(Add(Load(noise), Set(0.5f)), Set(1.0f / 8388608.0f));
   const Lanes zero = Set(0.0f);
-  Store(Sub(zero, Log(Sub(zero, Log(Load(noise))))), noise);
+  Store(Sub(zero, Log(Sub(zero, Log(u)))), noise);
 }
 
 // The search for the largest x + noise.
