@@ -10,10 +10,16 @@
 
 namespace pregate {
 
-// `count` elements of a repeated field, or bytes of a string.
+// `count` elements of a repeated field.
 inline absl::Status CheckCount(absl::string_view field, int64_t count, int64_t max) {
   if (count <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(field, " has ", count, " entries, at most ", max));
+}
+
+inline absl::Status CheckBytes(absl::string_view field, absl::string_view text, size_t max) {
+  if (text.size() <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " has ", text.size(), " bytes, at most ", max));
 }
 
 inline absl::Status CheckBetween(absl::string_view field, int64_t value, int64_t min, int64_t max) {

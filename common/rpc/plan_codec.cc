@@ -19,10 +19,10 @@ void Encode(const Form& form, v1::Form* out) {
 }
 
 absl::StatusOr<Form> Decode(const v1::Form& in) {
-  RETURN_IF_ERROR(CheckCount("form.scheduler_id", in.scheduler_id().size(), kIdBytesMax));
+  RETURN_IF_ERROR(CheckBytes("form.scheduler_id", in.scheduler_id(), kIdBytesMax));
   RETURN_IF_ERROR(CheckCount("form.members", in.members_size(), kWorkersMax));
   RETURN_IF_ERROR(CheckCount("form.placement", in.placement_size(), kExpertsMax));
-  RETURN_IF_ERROR(CheckCount("form.rendezvous", in.rendezvous().size(), kRendezvousBytesMax));
+  RETURN_IF_ERROR(CheckBytes("form.rendezvous", in.rendezvous(), kRendezvousBytesMax));
   Form form{.epoch = in.epoch(),
             .scheduler_id = in.scheduler_id(),
             .members = ToVector(in.members()),

@@ -51,7 +51,7 @@ absl::Status CheckHello(const v1::Hello& in) {
         {"hello.config_digest", &in.config_digest()},
         {"hello.numerics_id", &in.numerics_id()},
         {"hello.device", &in.device()}}) {
-    RETURN_IF_ERROR(CheckCount(field, text->size(), kErrorTextBytesMax));
+    RETURN_IF_ERROR(CheckBytes(field, *text, kErrorTextBytesMax));
   }
   RETURN_IF_ERROR(CheckBetween("hello.kv_blocks", in.kv_blocks(), 0, kKvBlocksMax));
   RETURN_IF_ERROR(CheckBetween("hello.seq_slots", in.seq_slots(), 0, kSeqSlotsMax));
@@ -60,7 +60,7 @@ absl::Status CheckHello(const v1::Hello& in) {
   RETURN_IF_ERROR(CheckBetween("hello.vocab_size", in.vocab_size(), 0, kVocabMax));
   RETURN_IF_ERROR(CheckBetween("hello.num_experts", in.num_experts(), 0, kExpertsMax));
   RETURN_IF_ERROR(CheckCount("hello.resident_units", in.resident_units_size(), kResidentUnitsMax));
-  return CheckCount("hello.rendezvous", in.rendezvous().size(), kRendezvousBytesMax);
+  return CheckBytes("hello.rendezvous", in.rendezvous(), kRendezvousBytesMax);
 }
 
 absl::StatusOr<Hello> Decode(const v1::Hello& in) {
@@ -93,7 +93,7 @@ void Encode(const Formed& formed, v1::Formed* out) {
 }
 
 absl::StatusOr<Formed> Decode(const v1::Formed& in) {
-  RETURN_IF_ERROR(CheckCount("formed.rendezvous", in.rendezvous().size(), kRendezvousBytesMax));
+  RETURN_IF_ERROR(CheckBytes("formed.rendezvous", in.rendezvous(), kRendezvousBytesMax));
   return Formed{
       .epoch = in.epoch(), .status = DecodeStatus(in.status()), .rendezvous = in.rendezvous()};
 }

@@ -1,0 +1,40 @@
+#include "common/telemetry/start.h"
+
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "common/config/limits.h"
+
+namespace pregate {
+
+void LogStart(const Log& log, const OptionSet& options) {
+  log.Info("options", {{"effective", options.ToText()}});
+  std::string limits;
+  for (const Limit& limit : AllLimits()) {
+    absl::StrAppend(&limits, limits.empty() ? "" : " ", limit.name, "=", limit.value, limit.unit);
+  }
+  log.Info("limits", {{"effective", limits}});
+}
+
+int ExitCode(absl::string_view program, const absl::Status& status) {
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "%s: %s\n", std::string(program).c_str(),
+               std::string(status.message()).c_str());
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kUnimplemented:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+std::string ModelNameOf(const std::string& model_path) {
+  const std::filesystem::path path = std::filesystem::path(model_path + "/.").parent_path();
+  return (path.extension() == ".gguf" ? path.stem() : path.filename()).string();
+}
+
+}  // namespace pregate

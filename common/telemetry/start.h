@@ -1,0 +1,23 @@
+// What every program does at its start and end: print its options and limits, turn a status into an
+// exit code, name its model.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/config/option_set.h"
+#include "common/telemetry/log.h"
+
+namespace pregate {
+
+// All effective options, and all limits of common/config/limits.h.
+void LogStart(const Log& log, const OptionSet& options);
+
+// 0 for OK; else prints the message to stderr and returns 2 for a mistake of the caller
+// (INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNIMPLEMENTED), 1 for anything else.
+int ExitCode(absl::string_view program, const absl::Status& status);
+
+// "models/smollm2-moe/" -> "smollm2-moe", "a/b.gguf" -> "b".
+std::string ModelNameOf(const std::string& model_path);
+
+}  // namespace pregate

@@ -1,0 +1,36 @@
+// ExpertWorker.Attach over a worker: one scheduler stream at a time, a newer one takes the place of
+// the older. Messages are decoded here and queued for the worker's loop; nothing else happens.
+#pragma once
+
+#include <memory>
+
+#include "absl/synchronization/mutex.h"
+#include "common/rpc/server_stream.h"
+#include "expert_service/edge/worker_port.h"
+#include "pregate/v1/worker.grpc.pb.h"
+
+namespace pregate {
+
+// Thread-safe. `port` outlives the service, which outlives its server.
+class AttachService final : public v1::ExpertWorker::CallbackService {
+ public:
+  explicit AttachService(WorkerPort* port) : port_(port) {}
+
+  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
+      grpc::CallbackServerContext* context) override;
+
+  // Ends the open stream and refuses later ones with UNAVAILABLE.
+  void Drain();
+
+ private:
+  using Stream = ServerStream<v1::AttachRequest, v1::AttachResponse>;
+
+  void MakeCurrent(const std::shared_ptr<Stream>& stream);
+
+  WorkerPort* const port_;
+  absl::Mutex mutex_;
+  std::weak_ptr<Stream> current_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace pregate

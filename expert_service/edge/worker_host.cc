@@ -1,0 +1,125 @@
+#include "expert_service/edge/worker_host.h"
+
+#include <random>
+#include <thread>
+
+#include "common/base/status.h"
+#include "common/config/limits.h"
+#include "common/config/values.h"
+#include "common/device/cpu/cpu_device.h"
+#include "common/model/checkpoint.h"
+
+namespace pregate {
+namespace {
+
+constexpr int kThreadsMax = 256;
+constexpr int64_t kKvCacheBytesMin = int64_t{1} << 16;
+constexpr int64_t kKvCacheBytesMax = int64_t{1} << 43;
+
+// Tells two processes of one worker apart.
+uint64_t RandomIncarnation() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerHostOptions& options) {
+  ASSIGN_OR_RETURN(const DType dtype, ParseDType(options.dtype));
+  return ExecutorOptions{.rank = options.rank,
+                         .dtype = dtype,
+                         .kv_cache_bytes = options.kv_cache_bytes,
+                         .kv_blocks = options.kv_blocks,
+                         .seq_slots = options.seq_slots,
+                         .step_tokens = options.step_tokens,
+                         .context_tokens = options.context_tokens};
+}
+
+void LogMemory(const MemoryPlan& plan, const Log* log) {
+  log->Info("memory plan", {{"total_bytes", plan.total_bytes()},
+                            {"embedding_bytes", plan.embedding_bytes},
+                            {"attention_bytes", plan.attention_bytes},
+                            {"resident_ffn_bytes", plan.resident_ffn_bytes},
+                            {"expert_bytes", plan.expert_bytes},
+                            {"router_bytes", plan.router_bytes},
+                            {"kv_bytes", plan.kv_bytes},
+                            {"kv_blocks", plan.kv_blocks},
+                            {"kv_block_bytes", plan.kv_block_bytes},
+                            {"context_tokens", plan.context_tokens},
+                            {"step_bytes", plan.step_bytes}});
+}
+
+// A line every tenth of the way.
+LoadProgress LogProgress(const Log* log) {
+  return [log](int done, int total) {
+    if (done * 10 / total != (done - 1) * 10 / total) {
+      log->Info("loading weights", {{"parts", done}, {"of", total}});
+    }
+  };
+}
+
+}  // namespace
+
+struct WorkerHost::State {
+  std::unique_ptr<Device> device;
+  MemoryPlan memory;
+  std::unique_ptr<WorkerLoop> loop;
+};
+
+void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
+  set.String("model", &options->model, "Checkpoint directory or GGUF file").Required();
+  set.Choice("dtype", &options->dtype, {"f32", "bf16"},
+             "Type of weights, KV and exchanged activations")
+      .ClusterWide();
+  set.Int("threads", &options->threads, 0, kThreadsMax, "threads",
+          "Compute threads; 0: one a hardware thread");
+  set.Int("rank", &options->rank, 0, kWorkersMax - 1, "",
+          "Index of this worker in the scheduler's --workers");
+  set.Bytes("kv-cache-bytes", &options->kv_cache_bytes, kKvCacheBytesMin, kKvCacheBytesMax,
+            "Memory for KV blocks");
+  set.Int("kv-blocks", &options->kv_blocks, 0, kKvBlocksMax, "blocks of 16 tokens",
+          "KV blocks; 0: as many as --kv-cache-bytes holds");
+  set.Int("step-tokens", &options->step_tokens, 1, kStepTokensMax, "tokens",
+          "Most tokens in one step; sizes the buffers");
+  set.Int("seq-slots", &options->seq_slots, 1, kSeqSlotsMax, "sequences", "Sequences open at once");
+  set.Int("context-tokens", &options->context_tokens, 0, kContextTokensMax, "tokens",
+          "Longest sequence; 0: the model's")
+      .ClusterWide();
+}
+
+absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOptions& options,
+                                                             std::string config_digest,
+                                                             Clock* clock, const Log* log) {
+  ASSIGN_OR_RETURN(const ExecutorOptions executor_options, ToExecutorOptions(options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.model));
+  auto state = std::make_unique<State>();
+  state->device = MakeCpuDevice({.threads = options.threads});
+  ASSIGN_OR_RETURN(state->memory, PlanMemory(checkpoint->spec(), *state->device, executor_options));
+  LogMemory(state->memory, log);
+  ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
+                   StepExecutor::Create(*checkpoint, state->device.get(), clock, executor_options,
+                                        LogProgress(log)));
+  const WorkerOptions worker_options{.rank = options.rank,
+                                     .incarnation = RandomIncarnation(),
+                                     .config_digest = std::move(config_digest)};
+  log->Info("worker loaded", {{"model_digest", executor->model_digest()},
+                              {"numerics_id", executor->numerics_id()},
+                              {"device", executor->device_name()},
+                              {"incarnation", worker_options.incarnation}});
+  state->loop = std::make_unique<WorkerLoop>(
+      std::make_unique<Worker>(worker_options, std::move(executor), clock, log));
+  return std::unique_ptr<WorkerHost>(new WorkerHost(std::move(state)));
+}
+
+WorkerHost::WorkerHost(std::unique_ptr<State> state) : state_(std::move(state)) {}
+WorkerHost::~WorkerHost() = default;
+
+LinkId WorkerHost::Attach(Worker::Send send) { return state_->loop->Attach(std::move(send)); }
+bool WorkerHost::Submit(LinkId link, ToWorker message) {
+  return state_->loop->Submit(link, std::move(message));
+}
+void WorkerHost::Disconnected(LinkId link) { state_->loop->Disconnected(link); }
+
+absl::Time WorkerHost::last_progress() const { return state_->loop->last_progress(); }
+const MemoryPlan& WorkerHost::memory() const { return state_->memory; }
+void WorkerHost::Stop() { state_->loop->Stop(); }
+
+}  // namespace pregate

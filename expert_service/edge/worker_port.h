@@ -1,0 +1,18 @@
+// What the gRPC edge needs of a worker: WorkerLoop's public face as an interface, so that the edge
+// is tested without a model.
+#pragma once
+
+#include "expert_service/engine/worker.h"
+
+namespace pregate {
+
+// Thread-safe; see WorkerLoop for the contract of each call.
+class WorkerPort {
+ public:
+  virtual ~WorkerPort() = default;
+  virtual LinkId Attach(Worker::Send send) = 0;
+  virtual bool Submit(LinkId link, ToWorker message) = 0;
+  virtual void Disconnected(LinkId link) = 0;
+};
+
+}  // namespace pregate

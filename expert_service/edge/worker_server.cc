@@ -1,0 +1,76 @@
+#include "expert_service/edge/worker_server.h"
+
+#include "common/base/status.h"
+#include "common/config/address.h"
+#include "common/config/limits.h"
+#include "common/rpc/port_file.h"
+#include "common/rpc/rpc_server.h"
+#include "common/telemetry/metrics_server.h"
+#include "common/telemetry/start.h"
+#include "expert_service/edge/attach_service.h"
+#include "expert_service/edge/worker_metrics.h"
+
+namespace pregate {
+namespace {
+
+constexpr absl::Duration kDrainGrace = absl::Seconds(1);  // the stream is told to end before
+
+}  // namespace
+
+// Members end in reverse order: servers before what their threads use.
+struct WorkerServer::State {
+  State(const std::string& model_name, WorkerHost* host)
+      : host(host), registry(model_name), metrics(host, &registry), service(&metrics) {}
+
+  WorkerHost* const host;
+  MetricsRegistry registry;
+  WorkerMetrics metrics;
+  AttachService service;
+  std::unique_ptr<RpcServer> rpc;
+  std::unique_ptr<MetricsServer> metrics_server;
+};
+
+void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options) {
+  set.String("listen", &options->listen, "Address of ExpertWorker: loopback or unix:/path");
+  set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
+  set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
+  set.String("model-name", &options->model_name,
+             "Name of the model in metrics; empty: the last part of --model");
+}
+
+absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
+    const WorkerServerOptions& options, const std::string& model_path, WorkerHost* host,
+    Clock* clock, const Log* log) {
+  ASSIGN_OR_RETURN(const Address listen, RequireLocal("listen", options.listen));
+  ASSIGN_OR_RETURN(const Address metrics_listen,
+                   RequireLocal("metrics-listen", options.metrics_listen));
+  const auto ready = [host, clock] {
+    return clock->Now() - host->last_progress() <= absl::Milliseconds(kLoopHeartbeatMsMax);
+  };
+  auto state = std::make_unique<State>(
+      options.model_name.empty() ? ModelNameOf(model_path) : options.model_name, host);
+  state->metrics.SetMemory(host->memory());
+  ASSIGN_OR_RETURN(state->metrics_server,
+                   MetricsServer::Start(metrics_listen, &state->registry, ready));
+  ASSIGN_OR_RETURN(
+      state->rpc, RpcServer::Start({.listen = listen, .message_bytes_max = kServiceMessageBytesMax},
+                                   {&state->service}, ready));
+  const std::string bound = state->rpc->bound().ToString();
+  const std::string metrics_bound = state->metrics_server->bound().ToString();
+  RETURN_IF_ERROR(
+      WritePortFile(options.port_file, {{"listen", bound}, {"metrics", metrics_bound}}));
+  log->Info("serving", {{"listen", bound}, {"metrics", metrics_bound}});
+  return std::unique_ptr<WorkerServer>(new WorkerServer(std::move(state)));
+}
+
+WorkerServer::WorkerServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+WorkerServer::~WorkerServer() { Drain(); }
+
+void WorkerServer::Drain() {
+  state_->rpc->MarkDraining();
+  state_->service.Drain();
+  state_->rpc->Shutdown(kDrainGrace);
+  state_->host->Stop();
+}
+
+}  // namespace pregate

@@ -1,0 +1,42 @@
+// The worker as a service: ExpertWorker.Attach, health, reflection, metrics.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/base/clock.h"
+#include "common/config/option_set.h"
+#include "common/telemetry/log.h"
+#include "expert_service/edge/worker_host.h"
+
+namespace pregate {
+
+struct WorkerServerOptions {
+  std::string listen = "127.0.0.1:7620";
+  std::string metrics_listen = "127.0.0.1:7621";
+  std::string port_file;
+  std::string model_name;  // label of metrics; empty: the model path's last part
+};
+void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options);
+
+// Ready while the worker's loop turns.
+class WorkerServer {
+ public:
+  // Everything passed outlives the server. Addresses are bound when this returns.
+  static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const WorkerServerOptions& options,
+                                                             const std::string& model_path,
+                                                             WorkerHost* host, Clock* clock,
+                                                             const Log* log);
+  ~WorkerServer();
+
+  // Health turns NOT_SERVING, the stream ends, the loop stops after the layer that runs. The
+  // scheduler plans anew elsewhere or waits for this worker to come back.
+  void Drain();
+
+ private:
+  struct State;
+  explicit WorkerServer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pregate

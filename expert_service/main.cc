@@ -1,0 +1,42 @@
+// pregate-worker: runs step plans of a scheduler on this machine.
+#include "common/base/status.h"
+#include "common/config/option_set.h"
+#include "common/rpc/shutdown.h"
+#include "common/telemetry/start.h"
+#include "expert_service/edge/worker_host.h"
+#include "expert_service/edge/worker_server.h"
+
+namespace pregate {
+namespace {
+
+absl::Status Run(int argc, char** argv) {
+  OptionSet options("pregate-worker", "Runs the backbone for a pregate scheduler");
+  WorkerHostOptions host_options;
+  WorkerServerOptions server_options;
+  LogOptions log_options;
+  DeclareWorkerHostOptions(options, &host_options);
+  DeclareWorkerServerOptions(options, &server_options);
+  DeclareLogOptions(options, &log_options);
+  ASSIGN_OR_RETURN(const OptionSet::Outcome outcome, options.Parse(argc, argv));
+  if (outcome == OptionSet::Outcome::kExit) return absl::OkStatus();
+
+  ShutdownSignal shutdown;
+  const Log log("worker", log_options);
+  LogStart(log, options);
+  SystemClock clock;
+  ASSIGN_OR_RETURN(const auto host,
+                   WorkerHost::Load(host_options, options.ClusterDigest(), &clock, &log));
+  ASSIGN_OR_RETURN(const auto server, WorkerServer::Start(server_options, host_options.model,
+                                                          host.get(), &clock, &log));
+  shutdown.Wait();
+  log.Info("draining");
+  server->Drain();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace pregate
+
+int main(int argc, char** argv) {
+  return pregate::ExitCode("pregate-worker", pregate::Run(argc, argv));
+}

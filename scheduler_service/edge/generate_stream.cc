@@ -1,0 +1,110 @@
+#include "scheduler_service/edge/generate_stream.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/config/limits.h"
+#include "scheduler_service/edge/inference_codec.h"
+#include "scheduler_service/edge/scheduler_metrics.h"
+
+namespace pregate {
+
+void GenerateStream::Submit(GenerateRequest request) {
+  self_ = shared_from_this();
+  if (context_.push(SubmitEvent{context_.client_key, std::move(request), self_})) return;
+  absl::MutexLock lock(&mutex_);
+  End(absl::ResourceExhaustedError("the scheduler's inbox is full"), absl::Seconds(1), true);
+}
+
+void GenerateStream::Refuse(const absl::Status& status) {
+  self_ = shared_from_this();
+  absl::MutexLock lock(&mutex_);
+  End(status, absl::ZeroDuration(), true);
+}
+
+void GenerateStream::OnStart(const StartInfo& info) {
+  context_.metrics->CountPrompt(info);
+  Enqueue(EncodeStart(info, context_.request_id, context_.return_routes));
+}
+
+void GenerateStream::OnTokens(const TokensOut& out) {
+  context_.metrics->CountTokens(out);
+  Enqueue(EncodeTokens(out, context_.has_routes));
+}
+
+void GenerateStream::OnDone(const DoneInfo& info) {
+  if (info.status.ok()) Enqueue(EncodeDone(info));
+  absl::MutexLock lock(&mutex_);
+  End(info.status, info.retry_after, false);
+}
+
+void GenerateStream::Enqueue(v1::GenerateResponse response) {
+  bool overflow = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!ended_ && queue_.size() < static_cast<size_t>(kStreamQueueMessages)) {
+      queue_.push_back(std::move(response));
+      if (!writing_) WriteNext();
+      return;
+    }
+    overflow = !ended_;
+    End(absl::ResourceExhaustedError(absl::StrCat(
+            "the client reads too slowly: ", kStreamQueueMessages, " messages wait for it")),
+        absl::ZeroDuration(), true);
+  }
+  // The write under way may never end. The call cannot be over: its Finish waits for that write.
+  if (overflow) context_.grpc->TryCancel();
+  CancelInEngine();  // on later messages again, should the inbox have been full
+}
+
+void GenerateStream::WriteNext() {
+  writing_message_ = std::move(queue_.front());
+  queue_.pop_front();
+  writing_ = true;
+  StartWrite(&writing_message_);
+}
+
+void GenerateStream::End(const absl::Status& status, absl::Duration retry_after, bool drop) {
+  if (drop) queue_.clear();
+  if (!ended_) {
+    ended_ = true;
+    status_ = status.ok() ? grpc::Status::OK : EncodeFailure(status, retry_after);
+    if (retry_after > absl::ZeroDuration()) {
+      context_.grpc->AddTrailingMetadata("grpc-retry-pushback-ms",
+                                         absl::StrCat(absl::ToInt64Milliseconds(retry_after)));
+    }
+  }
+  FinishIfIdle();
+}
+
+void GenerateStream::FinishIfIdle() {
+  if (!ended_ || writing_ || !queue_.empty() || finished_) return;
+  finished_ = true;
+  Finish(status_);
+}
+
+void GenerateStream::CancelInEngine() { context_.push(CancelEvent{context_.client_key}); }
+
+void GenerateStream::OnWriteDone(bool ok) {
+  absl::MutexLock lock(&mutex_);
+  writing_ = false;
+  if (!ok) queue_.clear();  // the client is gone; OnCancel says so to the engine
+  if (!queue_.empty()) return WriteNext();
+  FinishIfIdle();
+}
+
+void GenerateStream::OnCancel() {
+  {
+    absl::MutexLock lock(&mutex_);
+    End(absl::CancelledError("the client has gone or its deadline has passed"),
+        absl::ZeroDuration(), true);
+  }
+  CancelInEngine();
+}
+
+void GenerateStream::OnDone() {
+  context_.on_closed();
+  const auto self = std::move(self_);  // may be the last reference
+}
+
+}  // namespace pregate

@@ -1,0 +1,75 @@
+// One Generate call: the engine's thread puts answers into a bounded queue, gRPC's threads write
+// them one at a time.
+//
+//   engine: OnStart, OnTokens, OnDone ─▶ queue ─▶ StartWrite ─▶ OnWriteDone ─▶ ... ─▶ Finish
+//   client gone, deadline, queue full ─▶ CancelEvent to the engine, Finish
+#pragma once
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/synchronization/mutex.h"
+#include "pregate/v1/inference.pb.h"
+#include "scheduler_service/engine/links.h"
+
+namespace pregate {
+
+class SchedulerMetrics;
+
+// Alive until gRPC is done with it and the engine has let go of its sink.
+class GenerateStream final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+                             public ResponseSink,
+                             public std::enable_shared_from_this<GenerateStream> {
+ public:
+  struct Context {
+    uint64_t client_key = 0;
+    std::string request_id;
+    bool return_routes = false;
+    bool has_routes = false;  // the model has experts
+    grpc::CallbackServerContext* grpc = nullptr;
+    std::function<bool(EngineEvent)> push;  // to the engine's inbox
+    SchedulerMetrics* metrics = nullptr;    // outlives the stream
+    std::function<void()> on_closed;        // once and last
+  };
+  explicit GenerateStream(Context context) : context_(std::move(context)) {}
+
+  // Call one of them, once, on a stream made by make_shared: hands the request to the engine ...
+  void Submit(GenerateRequest request);
+  // ... or refuses it.
+  void Refuse(const absl::Status& status);
+
+  void OnStart(const StartInfo& info) override;
+  void OnTokens(const TokensOut& out) override;
+  void OnDone(const DoneInfo& info) override;
+
+ private:
+  void Enqueue(v1::GenerateResponse response);
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends the call when everything queued is written (`drop`: at once, after the write under way).
+  void End(const absl::Status& status, absl::Duration retry_after, bool drop)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FinishIfIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CancelInEngine();
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  const Context context_;
+  std::shared_ptr<GenerateStream> self_;  // gRPC's reference
+
+  absl::Mutex mutex_;
+  std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
+  v1::GenerateResponse writing_message_ ABSL_GUARDED_BY(mutex_);
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;     // nothing more is queued
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
+  grpc::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace pregate

@@ -1,0 +1,252 @@
+#include "scheduler_service/edge/inference_codec.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/config/limits.h"
+#include "common/rpc/decode.h"
+
+namespace pregate {
+namespace {
+
+absl::Status NotBuilt(absl::string_view field, int64_t value) {
+  return absl::UnimplementedError(absl::StrCat(field, " is ", value, ": not built yet"));
+}
+
+// Fields that have their place in the API but no effect yet.
+absl::Status CheckBuilt(const v1::GenerateRequest& in) {
+  if (in.priority() != 0) return NotBuilt("priority", in.priority());
+  if (in.min_tokens() != 0) return NotBuilt("min_tokens", in.min_tokens());
+  if (in.logprobs() != 0) return NotBuilt("logprobs", in.logprobs());
+  if (in.n() != 0 && in.n() != 1) return NotBuilt("n", in.n());
+  return absl::OkStatus();
+}
+
+absl::Status CheckNames(const v1::GenerateRequest& in, const ServedModel& model) {
+  RETURN_IF_ERROR(CheckBytes("request_id", in.request_id(), kIdBytesMax));
+  RETURN_IF_ERROR(CheckBytes("tenant", in.tenant(), kIdBytesMax));
+  if (in.model().empty() || in.model() == model.name) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("model '", Clip(in.model(), kIdBytesMax),
+                                          "' is not served, '", model.name, "' is"));
+}
+
+// Whose counts admission would see only after copies.
+absl::Status CheckCounts(const v1::GenerateRequest& in) {
+  RETURN_IF_ERROR(CheckCount("stop_strings", in.stop_strings_size(), kStopStringsMax));
+  RETURN_IF_ERROR(CheckCount("stop_token_ids", in.stop_token_ids_size(), kStopTokensMax));
+  RETURN_IF_ERROR(CheckCount("resume.tokens", in.resume().tokens_size(), kContextTokensMax));
+  RETURN_IF_ERROR(CheckCount("resume.routes", in.resume().routes_size(), kContextTokensMax));
+  return CheckCount("tokens", in.tokens().ids_size(), kContextTokensMax);
+}
+
+std::vector<TokenId> TokenizeText(const std::string& text, const Tokenizer& tokenizer) {
+  std::vector<TokenId> ids = tokenizer.Encode(text);
+  if (const auto bos = tokenizer.PromptBos()) ids.insert(ids.begin(), *bos);
+  return ids;
+}
+
+absl::Status CheckChat(const v1::Chat& chat) {
+  if (chat.messages().empty()) return BadField("chat.messages", "is empty");
+  RETURN_IF_ERROR(CheckCount("chat.messages", chat.messages_size(), kChatMessagesMax));
+  int64_t bytes = 0;
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    const v1::ChatMessage& message = chat.messages(i);
+    const std::string& role = message.role();
+    if (role != "system" && role != "user" && role != "assistant") {
+      return BadField(
+          absl::StrCat("chat.messages[", i, "].role"),
+          absl::StrCat("is '", Clip(role, kIdBytesMax), "', not system, user or assistant"));
+    }
+    bytes += message.content().size();
+  }
+  if (bytes <= kPromptBytesMax) return absl::OkStatus();
+  return BadField("chat", absl::StrCat("has ", bytes, " bytes, at most ", kPromptBytesMax));
+}
+
+absl::StatusOr<std::vector<TokenId>> TokenizeChat(const v1::Chat& chat,
+                                                  const Tokenizer& tokenizer) {
+  RETURN_IF_ERROR(CheckChat(chat));
+  std::vector<ChatMessage> messages;
+  for (const v1::ChatMessage& message : chat.messages()) {
+    messages.push_back({.role = message.role(), .content = message.content()});
+  }
+  return tokenizer.ApplyChatTemplate(messages, /*add_generation_prompt=*/true);
+}
+
+absl::StatusOr<std::vector<TokenId>> DecodePrompt(const v1::GenerateRequest& in,
+                                                  const ServedModel& model) {
+  switch (in.input_case()) {
+    case v1::GenerateRequest::kText:
+      if (in.text().empty()) return BadField("text", "is empty");
+      RETURN_IF_ERROR(CheckBytes("text", in.text(), kPromptBytesMax));
+      return TokenizeText(in.text(), *model.tokenizer);
+    case v1::GenerateRequest::kTokens:
+      if (in.tokens().ids().empty()) return BadField("tokens", "is empty");
+      return ToVector(in.tokens().ids());
+    case v1::GenerateRequest::kChat:
+      return TokenizeChat(in.chat(), *model.tokenizer);
+    case v1::GenerateRequest::INPUT_NOT_SET:
+      break;
+  }
+  return BadField("input", "is not set: give text, tokens or chat");
+}
+
+SamplingParams DecodeSampling(const v1::Sampling& in) {
+  SamplingParams sampling;  // whose defaults are "off"
+  if (in.has_temperature()) sampling.temperature = in.temperature();
+  if (in.has_top_k()) sampling.top_k = in.top_k();
+  if (in.has_top_p()) sampling.top_p = in.top_p();
+  if (in.has_min_p()) sampling.min_p = in.min_p();
+  if (in.has_repetition_penalty()) sampling.repetition_penalty = in.repetition_penalty();
+  return sampling;
+}
+
+absl::Status CheckResume(const v1::Resume& resume, const WorkerFacts& facts) {
+  if (facts.model_digest.empty()) return absl::UnavailableError("no worker has attached yet");
+  if (resume.model_digest() != facts.model_digest) {
+    return absl::FailedPreconditionError(absl::StrCat("resume.model_digest is '",
+                                                      Clip(resume.model_digest(), kIdBytesMax),
+                                                      "', served is '", facts.model_digest, "'"));
+  }
+  if (resume.numerics_id() != facts.numerics_id) {
+    return absl::FailedPreconditionError(absl::StrCat("resume.numerics_id is '",
+                                                      Clip(resume.numerics_id(), kIdBytesMax),
+                                                      "', served is '", facts.numerics_id, "'"));
+  }
+  return absl::OkStatus();
+}
+
+v1::FinishReason EncodeReason(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kLength:
+      return v1::FINISH_REASON_LENGTH;
+    case FinishReason::kStopToken:
+      return v1::FINISH_REASON_STOP_TOKEN;
+    case FinishReason::kStopString:
+      return v1::FINISH_REASON_STOP_STRING;
+    default:
+      return v1::FINISH_REASON_UNSPECIFIED;  // failures have a status instead
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest& in,
+                                                      const ServedModel& model,
+                                                      const WorkerFacts& facts,
+                                                      absl::Time deadline) {
+  RETURN_IF_ERROR(CheckNames(in, model));
+  RETURN_IF_ERROR(CheckBuilt(in));
+  RETURN_IF_ERROR(CheckCounts(in));
+  GenerateRequest request;
+  ASSIGN_OR_RETURN(request.prompt, DecodePrompt(in, model));
+  request.request_id = in.request_id();
+  request.tenant = in.tenant();
+  request.sampling = DecodeSampling(in.sampling());
+  if (in.sampling().has_seed()) request.seed = in.sampling().seed();
+  if (in.has_max_tokens()) request.max_tokens = in.max_tokens();
+  request.stop_strings = ToVector(in.stop_strings());
+  request.stop_tokens = ToVector(in.stop_token_ids());
+  request.ignore_eos = in.ignore_eos();
+  request.deadline = deadline;
+  if (in.has_resume()) {
+    RETURN_IF_ERROR(CheckResume(in.resume(), facts));
+    request.resume_tokens = ToVector(in.resume().tokens());
+    request.resume_routes = ToVector(in.resume().routes());
+    request.seed = in.resume().seed();
+  }
+  return request;
+}
+
+absl::StatusOr<std::vector<TokenId>> DecodeTokenizeRequest(const v1::TokenizeRequest& in,
+                                                           const ServedModel& model) {
+  if (in.has_chat()) return TokenizeChat(in.chat(), *model.tokenizer);
+  if (!in.has_text()) return BadField("input", "is not set: give text or chat");
+  RETURN_IF_ERROR(CheckBytes("text", in.text(), kPromptBytesMax));
+  return TokenizeText(in.text(), *model.tokenizer);
+}
+
+absl::StatusOr<std::string> DecodeDetokenizeRequest(const v1::DetokenizeRequest& in,
+                                                    const ServedModel& model) {
+  RETURN_IF_ERROR(CheckCount("ids", in.ids_size(), kContextTokensMax));
+  for (int i = 0; i < in.ids_size(); ++i) {
+    RETURN_IF_ERROR(CheckBetween(absl::StrCat("ids[", i, "]"), in.ids(i), 0,
+                                 model.tokenizer->vocab_size() - 1));
+  }
+  return model.tokenizer->Decode(in.ids());
+}
+
+v1::GenerateResponse EncodeStart(const StartInfo& info, const std::string& request_id,
+                                 bool return_routes) {
+  v1::GenerateResponse response;
+  v1::GenerateStart* start = response.mutable_start();
+  start->set_request_id(request_id);
+  start->set_seed(info.seed);
+  start->set_model_digest(info.model_digest);
+  start->set_numerics_id(info.numerics_id);
+  start->set_prompt_tokens(info.prompt_tokens);
+  if (return_routes) {
+    start->mutable_prompt_routes()->Add(info.prompt_routes.begin(), info.prompt_routes.end());
+  }
+  return response;
+}
+
+v1::GenerateResponse EncodeTokens(const TokensOut& out, bool has_routes) {
+  v1::GenerateResponse response;
+  v1::GenerateTokens* tokens = response.mutable_tokens();
+  tokens->mutable_ids()->Add(out.tokens.begin(), out.tokens.end());
+  tokens->set_text(out.text);
+  if (has_routes) tokens->mutable_routes()->Add(out.routes.begin(), out.routes.end());
+  return response;
+}
+
+v1::GenerateResponse EncodeDone(const DoneInfo& info) {
+  v1::GenerateResponse response;
+  v1::GenerateDone* done = response.mutable_done();
+  done->set_finish_reason(EncodeReason(info.reason));
+  done->set_stop_string(info.stop_string);
+  v1::Usage* usage = done->mutable_usage();
+  usage->set_prompt_tokens(info.prompt_tokens);
+  usage->set_generated_tokens(info.generated_tokens);
+  usage->set_cached_tokens(info.cached_tokens);
+  usage->set_preemptions(info.preemptions);
+  v1::Timings* timings = done->mutable_timings();
+  timings->set_queue_seconds(absl::ToDoubleSeconds(info.queue_time));
+  timings->set_route_seconds(absl::ToDoubleSeconds(info.route_time));
+  timings->set_ttft_seconds(absl::ToDoubleSeconds(info.ttft));
+  timings->set_total_seconds(absl::ToDoubleSeconds(info.total));
+  return response;
+}
+
+v1::GetModelInfoResponse EncodeModelInfo(const ServedModel& model, const WorkerFacts& facts) {
+  v1::GetModelInfoResponse info;
+  info.set_model(model.name);
+  info.set_model_digest(model.digest);
+  info.set_numerics_id(facts.numerics_id);
+  info.set_vocab_size(model.spec.vocab_size);
+  info.set_context_tokens(facts.context_tokens > 0 ? facts.context_tokens
+                                                   : model.spec.max_position);
+  info.set_num_layers(model.spec.num_layers);
+  info.set_num_experts(model.spec.num_experts);
+  const std::vector<TokenId> stops = model.tokenizer->StopTokens();
+  info.mutable_stop_token_ids()->Add(stops.begin(), stops.end());
+  return info;
+}
+
+grpc::Status EncodeFailure(const absl::Status& status, absl::Duration retry_after) {
+  const auto code = static_cast<grpc::StatusCode>(status.code());
+  const std::string message(status.message());
+  if (retry_after <= absl::ZeroDuration()) return grpc::Status(code, message);
+  v1::RetryInfo retry;
+  const int64_t nanos = absl::ToInt64Nanoseconds(retry_after);
+  retry.mutable_retry_delay()->set_seconds(nanos / 1'000'000'000);
+  retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  v1::ErrorStatus details;
+  details.set_code(code);
+  details.set_message(message);
+  google::protobuf::Any* any = details.add_details();
+  any->set_type_url("type.googleapis.com/google.rpc.RetryInfo");
+  any->set_value(retry.SerializeAsString());
+  return grpc::Status(code, message, details.SerializeAsString());
+}
+
+}  // namespace pregate

@@ -1,0 +1,50 @@
+// The client API's messages to and from the engine's structs: what a request may say is checked
+// here as far as the edge knows it (text, names, what is not built); ranges and the context are
+// admission's (scheduler_service/core/admission.h). Text is tokenised here and never becomes a
+// special token.
+#pragma once
+
+#include <grpcpp/support/status.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "pregate/v1/inference.pb.h"
+#include "scheduler_service/edge/served_model.h"
+#include "scheduler_service/engine/request.h"
+
+namespace pregate {
+
+// What the attached workers say; empty until one has.
+struct WorkerFacts {
+  std::string model_digest;
+  std::string numerics_id;
+  int32_t context_tokens = 0;
+};
+
+// INVALID_ARGUMENT, NOT_FOUND (another model), UNIMPLEMENTED (not built yet), FAILED_PRECONDITION
+// (a resume from another model or numerics id), UNAVAILABLE (a resume before a worker has
+// attached).
+absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest& in,
+                                                      const ServedModel& model,
+                                                      const WorkerFacts& facts,
+                                                      absl::Time deadline);
+absl::StatusOr<std::vector<TokenId>> DecodeTokenizeRequest(const v1::TokenizeRequest& in,
+                                                           const ServedModel& model);
+absl::StatusOr<std::string> DecodeDetokenizeRequest(const v1::DetokenizeRequest& in,
+                                                    const ServedModel& model);
+
+v1::GenerateResponse EncodeStart(const StartInfo& info, const std::string& request_id,
+                                 bool return_routes);
+v1::GenerateResponse EncodeTokens(const TokensOut& out, bool has_routes);
+// REQUIRES: info.status is OK.
+v1::GenerateResponse EncodeDone(const DoneInfo& info);
+v1::GetModelInfoResponse EncodeModelInfo(const ServedModel& model, const WorkerFacts& facts);
+
+// The status of a generation that failed; with a retry_after, its details hold a
+// google.rpc.RetryInfo.
+grpc::Status EncodeFailure(const absl::Status& status, absl::Duration retry_after);
+
+}  // namespace pregate

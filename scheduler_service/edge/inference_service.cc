@@ -1,0 +1,84 @@
+#include "scheduler_service/edge/inference_service.h"
+
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/config/limits.h"
+#include "common/rpc/decode.h"
+#include "common/rpc/status.h"
+#include "scheduler_service/edge/generate_stream.h"
+#include "scheduler_service/edge/inference_codec.h"
+
+namespace pregate {
+namespace {
+
+absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
+  const auto deadline = context.deadline();
+  return deadline == std::chrono::system_clock::time_point::max() ? absl::InfiniteFuture()
+                                                                  : absl::FromChrono(deadline);
+}
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
+}  // namespace
+
+InferenceService::InferenceService(const ServedModel* model, SchedulerMetrics* metrics, Push push)
+    : model_(model), metrics_(metrics), push_(std::move(push)) {}
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
+    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+  const uint64_t key = next_key_++;
+  auto stream = std::make_shared<GenerateStream>(GenerateStream::Context{
+      .client_key = key,
+      .request_id = request->request_id().empty()
+                        ? absl::StrCat("request-", key)
+                        : std::string(Clip(request->request_id(), kIdBytesMax)),
+      .return_routes = request->return_routes(),
+      .has_routes = model_->has_routes(),
+      .grpc = context,
+      .push = push_,
+      .metrics = metrics_,
+      .on_closed = [this] { --num_streams_; }});
+  if (++num_streams_ > kClientStreamsMax) {
+    stream->Refuse(absl::ResourceExhaustedError(
+        absl::StrCat("more than ", kClientStreamsMax, " streams are open")));
+    return stream.get();
+  }
+  auto decoded = DecodeGenerateRequest(*request, *model_, metrics_->facts(), DeadlineOf(*context));
+  if (decoded.ok()) {
+    stream->Submit(*std::move(decoded));
+  } else {
+    stream->Refuse(decoded.status());
+  }
+  return stream.get();
+}
+
+grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
+                                                     const v1::TokenizeRequest* request,
+                                                     v1::TokenizeResponse* response) {
+  const auto ids = DecodeTokenizeRequest(*request, *model_);
+  if (ids.ok()) response->mutable_ids()->Add(ids->begin(), ids->end());
+  return Answer(context, ids.status());
+}
+
+grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
+                                                       const v1::DetokenizeRequest* request,
+                                                       v1::DetokenizeResponse* response) {
+  auto text = DecodeDetokenizeRequest(*request, *model_);
+  if (text.ok()) response->set_text(*std::move(text));
+  return Answer(context, text.status());
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* context,
+                                                         const v1::GetModelInfoRequest* request,
+                                                         v1::GetModelInfoResponse* response) {
+  *response = EncodeModelInfo(*model_, metrics_->facts());
+  return Answer(context, absl::OkStatus());
+}
+
+}  // namespace pregate

@@ -1,0 +1,47 @@
+// The client API over an engine's inbox. Decoding, tokenising and refusing happen on gRPC's
+// threads; everything else is the engine's.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "common/telemetry/log.h"
+#include "pregate/v1/inference.grpc.pb.h"
+#include "scheduler_service/edge/scheduler_metrics.h"
+#include "scheduler_service/edge/served_model.h"
+#include "scheduler_service/engine/links.h"
+
+namespace pregate {
+
+// Thread-safe. Everything passed outlives the service, which outlives its server and its streams.
+class InferenceService final : public v1::Inference::CallbackService {
+ public:
+  using Push = std::function<bool(EngineEvent)>;
+
+  // `push` takes an event for the engine's inbox; false when it is full.
+  InferenceService(const ServedModel* model, SchedulerMetrics* metrics, Push push);
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
+      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
+                                     const v1::TokenizeRequest* request,
+                                     v1::TokenizeResponse* response) override;
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
+                                       const v1::DetokenizeRequest* request,
+                                       v1::DetokenizeResponse* response) override;
+  grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
+                                         const v1::GetModelInfoRequest* request,
+                                         v1::GetModelInfoResponse* response) override;
+
+  int num_streams() const { return num_streams_; }
+
+ private:
+  const ServedModel* const model_;
+  SchedulerMetrics* const metrics_;
+  const Push push_;
+  std::atomic<uint64_t> next_key_{1};
+  std::atomic<int> num_streams_{0};
+};
+
+}  // namespace pregate

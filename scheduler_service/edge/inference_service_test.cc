@@ -1,0 +1,242 @@
+#include "scheduler_service/edge/inference_service.h"
+
+#include <grpcpp/client_context.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/mailbox.h"
+#include "common/config/limits.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/rpc_server.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "scheduler_service/edge/testing/byte_model.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// The service over loopback; the test plays the engine: it takes events and calls sinks.
+class InferenceServiceTest : public ::testing::TestWithParam<Address> {
+ protected:
+  InferenceServiceTest()
+      : service_(&model_, &metrics_, [this](EngineEvent e) { return inbox_.Push(std::move(e)); }) {
+    auto started =
+        RpcServer::Start({.listen = GetParam(), .message_bytes_max = kClientMessageBytesMax},
+                         {&service_}, [] { return true; });
+    EXPECT_TRUE(started.ok()) << started.status();
+    rpc_ = *std::move(started);
+    stub_ = v1::Inference::NewStub(MakeChannel(rpc_->bound(), kClientMessageBytesMax));
+    metrics_.OnFormed(1,
+                      Hello{.model_digest = "digest-1", .numerics_id = "n", .context_tokens = 64});
+  }
+
+  // The next event of one kind; others before it are an error.
+  template <typename Event>
+  Event Await() {
+    if (pending_.empty()) pending_ = inbox_.Wait(absl::Seconds(20));
+    EXPECT_FALSE(pending_.empty());
+    EXPECT_TRUE(std::holds_alternative<Event>(pending_.front()));
+    Event event = std::get<Event>(std::move(pending_.front()));
+    pending_.erase(pending_.begin());
+    return event;
+  }
+
+  v1::GenerateRequest Request(const std::string& text) {
+    v1::GenerateRequest request;
+    request.set_text(text);
+    return request;
+  }
+
+  Log log_{"test", {}, [](absl::string_view) {}};
+  MetricsRegistry registry_{"bytes"};
+  const ServedModel model_ = testing::MakeByteModel();
+  SchedulerMetrics metrics_{&registry_, &log_, 3};
+  Mailbox<EngineEvent> inbox_{100};
+  std::vector<EngineEvent> pending_;
+  InferenceService service_;
+  std::unique_ptr<RpcServer> rpc_;
+  std::unique_ptr<v1::Inference::Stub> stub_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Addresses, InferenceServiceTest,
+                         ::testing::Values(Address{.host = "127.0.0.1"},
+                                           Address{.path = absl::StrCat("/tmp/pregate-", getpid(),
+                                                                        "-inference")}));
+
+TEST_P(InferenceServiceTest, StreamsStartTokensAndDone) {
+  grpc::ClientContext context;
+  v1::GenerateRequest request = Request("ab");
+  request.set_request_id("mine");
+  const auto reader = stub_->Generate(&context, request);
+  const auto submit = Await<SubmitEvent>();
+  EXPECT_THAT(submit.request.prompt, ElementsAre('a', 'b'));
+  EXPECT_EQ(submit.request.deadline, absl::InfiniteFuture());
+  submit.sink->OnStart({.seed = 9, .prompt_tokens = 2});
+  constexpr int kTokens = 500;
+  for (int i = 0; i < kTokens; ++i) {
+    submit.sink->OnTokens({.tokens = {i % 256}, .routes = {i % 3}, .text = "t"});
+  }
+  submit.sink->OnDone({.reason = FinishReason::kLength, .generated_tokens = kTokens});
+
+  v1::GenerateResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.start().request_id(), "mine");
+  EXPECT_EQ(response.start().seed(), 9u);
+  for (int i = 0; i < kTokens; ++i) {
+    ASSERT_TRUE(reader->Read(&response));
+    ASSERT_THAT(response.tokens().ids(), ElementsAre(i % 256));
+    ASSERT_THAT(response.tokens().routes(), ElementsAre(i % 3));
+  }
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.done().usage().generated_tokens(), kTokens);
+  EXPECT_FALSE(reader->Read(&response));
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(registry_.Serialize(),
+              HasSubstr("pregate_generation_tokens_total{model=\"bytes\"} 500"));
+}
+
+TEST_P(InferenceServiceTest, ABadRequestNeverReachesTheEngine) {
+  grpc::ClientContext context;
+  v1::GenerateRequest request = Request("a");
+  request.set_priority(1);
+  v1::GenerateResponse response;
+  const auto reader = stub_->Generate(&context, request);
+  EXPECT_FALSE(reader->Read(&response));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("priority is 1"));
+  EXPECT_TRUE(inbox_.Wait(absl::ZeroDuration()).empty());
+}
+
+TEST_P(InferenceServiceTest, ARefusalCarriesRetryPushback) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request("a"));
+  Await<SubmitEvent>().sink->OnDone({.status = absl::ResourceExhaustedError("full"),
+                                     .reason = FinishReason::kError,
+                                     .retry_after = absl::Milliseconds(250)});
+  v1::GenerateResponse response;
+  EXPECT_FALSE(reader->Read(&response));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_FALSE(status.error_details().empty());
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto pushback = trailers.find("grpc-retry-pushback-ms");
+  ASSERT_NE(pushback, trailers.end());
+  EXPECT_EQ(std::string(pushback->second.data(), pushback->second.size()), "250");
+}
+
+TEST_P(InferenceServiceTest, AClientThatCancelsIsCancelledInTheEngine) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request("a"));
+  const auto submit = Await<SubmitEvent>();
+  submit.sink->OnStart({});
+  v1::GenerateResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  context.TryCancel();
+  EXPECT_EQ(Await<CancelEvent>().client_key, submit.client_key);
+  submit.sink->OnTokens({.tokens = {1}});  // a late answer goes nowhere
+  submit.sink->OnDone({.status = absl::CancelledError(""), .reason = FinishReason::kCancelled});
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_P(InferenceServiceTest, TheCallsDeadlineIsTheRequests) {
+  grpc::ClientContext context;
+  const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(300);
+  context.set_deadline(deadline);
+  const auto reader = stub_->Generate(&context, Request("a"));
+  const auto submit = Await<SubmitEvent>();
+  EXPECT_LT(submit.request.deadline, absl::FromChrono(deadline) + absl::Seconds(1));
+  EXPECT_EQ(Await<CancelEvent>().client_key, submit.client_key);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_P(InferenceServiceTest, AClientThatDoesNotReadIsCancelled) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request("a"));
+  const auto submit = Await<SubmitEvent>();
+  const std::string text(4096, 'x');  // fills the transport's windows soon
+  std::optional<uint64_t> cancelled;
+  constexpr int kMessages = 100 * kStreamQueueMessages;
+  for (int i = 0; i < kMessages && !cancelled; ++i) {
+    submit.sink->OnTokens({.tokens = {1}, .routes = {0}, .text = text});
+    for (const EngineEvent& event : inbox_.Wait(absl::ZeroDuration())) {
+      if (const auto* cancel = std::get_if<CancelEvent>(&event)) cancelled = cancel->client_key;
+    }
+  }
+  EXPECT_EQ(cancelled, submit.client_key);
+  v1::GenerateResponse response;
+  while (reader->Read(&response)) {
+  }
+  EXPECT_FALSE(reader->Finish().ok());
+}
+
+TEST_P(InferenceServiceTest, AFullInboxIsAnOverload) {
+  while (inbox_.Push(DrainEvent{})) {
+  }
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request("a"));
+  v1::GenerateResponse response;
+  EXPECT_FALSE(reader->Read(&response));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_P(InferenceServiceTest, TokenizesDetokenizesAndDescribesTheModel) {
+  grpc::ClientContext a, b, c;
+  v1::TokenizeRequest tokenize;
+  tokenize.set_text("hi");
+  v1::TokenizeResponse ids;
+  ASSERT_TRUE(stub_->Tokenize(&a, tokenize, &ids).ok());
+  EXPECT_THAT(ids.ids(), ElementsAre('h', 'i'));
+  v1::DetokenizeRequest detokenize;
+  *detokenize.mutable_ids() = ids.ids();
+  v1::DetokenizeResponse text;
+  ASSERT_TRUE(stub_->Detokenize(&b, detokenize, &text).ok());
+  EXPECT_EQ(text.text(), "hi");
+  v1::GetModelInfoResponse info;
+  ASSERT_TRUE(stub_->GetModelInfo(&c, v1::GetModelInfoRequest(), &info).ok());
+  EXPECT_EQ(info.model(), "bytes");
+  EXPECT_EQ(info.numerics_id(), "n");
+  EXPECT_EQ(info.context_tokens(), 64);
+  EXPECT_EQ(info.num_experts(), 3);
+}
+
+TEST_P(InferenceServiceTest, NoStreamStaysOpen) {
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 16; ++i) {
+    clients.emplace_back([this, i] {
+      grpc::ClientContext context;
+      const auto reader = stub_->Generate(&context, Request("a"));
+      if (i % 2 == 0) context.TryCancel();
+      v1::GenerateResponse response;
+      while (reader->Read(&response)) {
+      }
+      reader->Finish();
+    });
+  }
+  std::thread engine([this] {
+    while (true) {
+      for (EngineEvent& event : inbox_.Wait(absl::Milliseconds(20))) {
+        if (std::holds_alternative<DrainEvent>(event)) return;
+        if (auto* submit = std::get_if<SubmitEvent>(&event)) {
+          submit->sink->OnStart({});
+          submit->sink->OnDone({});
+        }
+      }
+    }
+  });
+  for (std::thread& client : clients) client.join();
+  rpc_->Shutdown(absl::Seconds(10));
+  inbox_.Push(DrainEvent{});
+  engine.join();
+  EXPECT_EQ(service_.num_streams(), 0);
+}
+
+}  // namespace
+}  // namespace pregate

@@ -1,0 +1,160 @@
+#include "scheduler_service/edge/scheduler_metrics.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace pregate {
+namespace {
+
+constexpr int kStepTokensBucketMax = 8192;
+
+double Seconds(absl::Duration d) { return absl::ToDoubleSeconds(d); }
+
+// "refused" is an overload's answer; everything else that fails is "error", "cancelled",
+// "deadline".
+std::string ReasonLabel(const DoneInfo& info) {
+  return absl::IsResourceExhausted(info.status) ? "refused" : FinishReasonName(info.reason);
+}
+
+}  // namespace
+
+SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, int num_experts)
+    : registry_(registry),
+      log_(log),
+      ttft_(registry->AddHistogram("time_to_first_token_seconds",
+                                   "From acceptance to the first token", LatencyBuckets())),
+      itl_(registry->AddHistogram("inter_token_latency_seconds",
+                                  "Gap between two tokens of one stream", LatencyBuckets())),
+      e2e_(registry->AddHistogram("e2e_request_latency_seconds",
+                                  "From acceptance to the end of finished requests",
+                                  LatencyBuckets())),
+      queue_time_(registry->AddHistogram("request_queue_time_seconds",
+                                         "From the last route to the first row in a step",
+                                         LatencyBuckets())),
+      route_time_(registry->AddHistogram("route_seconds", "From asking for routes to having them",
+                                         ShortLatencyBuckets())),
+      step_duration_(registry->AddHistogram("step_duration_seconds",
+                                            "A step on the worker: plan taken to result made",
+                                            LatencyBuckets())),
+      step_round_trip_(
+          registry->AddHistogram("step_round_trip_seconds",
+                                 "Plan sent to result handled; contains the wait behind a step "
+                                 "planned before",
+                                 LatencyBuckets())),
+      step_tokens_(registry->AddHistogram("step_tokens", "Tokens in a step",
+                                          PowerOfTwoBuckets(kStepTokensBucketMax))),
+      step_unique_experts_(registry->AddHistogram("step_unique_experts",
+                                                  "Distinct experts in a step",
+                                                  CountBuckets(std::max(num_experts, 1)))),
+      running_(registry->AddGauge("num_requests_running", "Requests in the batch")),
+      waiting_(registry->AddGauge("num_requests_waiting",
+                                  "Requests that are routed, queued or preempted")),
+      kv_usage_(registry->AddGauge("kv_cache_usage_ratio", "KV blocks in use, of all")),
+      workers_up_(registry->AddGauge("worker_up", "Workers that are attached")),
+      router_up_(registry->AddGauge("router_up", "1 while the router is connected")),
+      prompt_tokens_(
+          registry->AddCounter("prompt_tokens_total", "Prompt tokens of started requests")),
+      generation_tokens_(
+          registry->AddCounter("generation_tokens_total", "Tokens streamed to clients")),
+      preemptions_(registry->AddCounter("preemptions_total",
+                                        "Times that sequences lost their KV to others")),
+      recoveries_(registry->AddCounter("recoveries_total", "Epochs that became void")) {
+  for (int e = 0; e < num_experts; ++e) {
+    expert_tokens_.push_back(&registry->AddCounter("expert_tokens_total",
+                                                   "Prompt and generated tokens by their expert",
+                                                   {{"expert", absl::StrCat(e)}}));
+  }
+}
+
+WorkerFacts SchedulerMetrics::facts() const {
+  absl::MutexLock lock(&mutex_);
+  return facts_;
+}
+
+void SchedulerMetrics::CountRoutes(const std::vector<ExpertId>& routes) {
+  for (const ExpertId route : routes) {
+    if (route >= 0 && route < static_cast<int>(expert_tokens_.size())) {
+      expert_tokens_[route]->Increment();
+    }
+  }
+}
+
+void SchedulerMetrics::CountPrompt(const StartInfo& info) {
+  prompt_tokens_.Increment(info.prompt_tokens);
+  CountRoutes(info.prompt_routes);
+}
+
+void SchedulerMetrics::CountTokens(const TokensOut& out) {
+  generation_tokens_.Increment(static_cast<double>(out.tokens.size()));
+  CountRoutes(out.routes);
+}
+
+void SchedulerMetrics::OnLog(LogLevel level, const std::string& message) {
+  switch (level) {
+    case LogLevel::kInfo:
+      return log_->Info(message);
+    case LogLevel::kWarning:
+      return log_->Warn(message);
+    case LogLevel::kError:
+      return log_->Error(message);
+  }
+}
+
+void SchedulerMetrics::OnFormed(Epoch epoch, const Hello& hello) {
+  log_->Info("formed", {{"epoch", epoch},
+                        {"device", hello.device},
+                        {"numerics_id", hello.numerics_id},
+                        {"kv_blocks", hello.kv_blocks},
+                        {"seq_slots", hello.seq_slots},
+                        {"step_tokens", hello.step_tokens},
+                        {"context_tokens", hello.context_tokens}});
+  absl::MutexLock lock(&mutex_);
+  facts_ = {.model_digest = hello.model_digest,
+            .numerics_id = hello.numerics_id,
+            .context_tokens = hello.context_tokens};
+}
+
+void SchedulerMetrics::OnRecovery(const std::string& reason) {
+  recoveries_.Increment();
+  log_->Warn("recovering", {{"reason", reason}});
+}
+
+void SchedulerMetrics::OnStep(const StepReport& report) {
+  step_duration_.Observe(Seconds(absl::Microseconds(report.times.step_us)));
+  step_round_trip_.Observe(Seconds(report.round_trip));
+  step_tokens_.Observe(report.num_tokens);
+  if (!expert_tokens_.empty()) step_unique_experts_.Observe(report.times.unique_experts);
+}
+
+void SchedulerMetrics::OnRouted(absl::Duration duration, int32_t num_tokens) {
+  route_time_.Observe(Seconds(duration));
+}
+
+void SchedulerMetrics::OnFirstToken(absl::Duration since_accept) {
+  ttft_.Observe(Seconds(since_accept));
+}
+
+void SchedulerMetrics::OnNextToken(absl::Duration since_last) { itl_.Observe(Seconds(since_last)); }
+
+void SchedulerMetrics::OnDone(const DoneInfo& info) {
+  registry_
+      ->AddCounter("requests_total", "Requests that ended, by why",
+                   {{"finish_reason", ReasonLabel(info)}})
+      .Increment();
+  preemptions_.Increment(info.preemptions);
+  if (!info.status.ok()) return;
+  queue_time_.Observe(Seconds(info.queue_time));
+  e2e_.Observe(Seconds(info.total));
+}
+
+void SchedulerMetrics::OnGauges(const EngineGauges& gauges) {
+  running_.Set(gauges.requests_running);
+  waiting_.Set(gauges.requests_waiting);
+  workers_up_.Set(gauges.workers_up);
+  router_up_.Set(gauges.router_up ? 1 : 0);
+  kv_usage_.Set(
+      gauges.kv_blocks == 0 ? 0 : static_cast<double>(gauges.kv_blocks_used) / gauges.kv_blocks);
+}
+
+}  // namespace pregate

@@ -1,0 +1,67 @@
+// The scheduler's metrics (DESIGN section 10) and log lines, and the workers' facts for
+// GetModelInfo.
+#pragma once
+
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
+#include "scheduler_service/edge/inference_codec.h"
+#include "scheduler_service/engine/observer.h"
+
+namespace pregate {
+
+// EngineObserver's calls come from the engine's thread; facts() may be read from any.
+class SchedulerMetrics final : public EngineObserver {
+ public:
+  // Both outlive it. `num_experts` 0: dense, no per-expert series.
+  SchedulerMetrics(MetricsRegistry* registry, const Log* log, int num_experts);
+
+  WorkerFacts facts() const;
+
+  // From the streams, on the engine's thread.
+  void CountPrompt(const StartInfo& info);
+  void CountTokens(const TokensOut& out);
+
+  void OnLog(LogLevel level, const std::string& message) override;
+  void OnFormed(Epoch epoch, const Hello& hello) override;
+  void OnRecovery(const std::string& reason) override;
+  void OnStep(const StepReport& report) override;
+  void OnRouted(absl::Duration duration, int32_t num_tokens) override;
+  void OnFirstToken(absl::Duration since_accept) override;
+  void OnNextToken(absl::Duration since_last) override;
+  void OnDone(const DoneInfo& info) override;
+  void OnGauges(const EngineGauges& gauges) override;
+
+ private:
+  void CountRoutes(const std::vector<ExpertId>& routes);
+
+  MetricsRegistry* const registry_;
+  const Log* const log_;
+
+  Histogram& ttft_;
+  Histogram& itl_;
+  Histogram& e2e_;
+  Histogram& queue_time_;
+  Histogram& route_time_;
+  Histogram& step_duration_;
+  Histogram& step_round_trip_;
+  Histogram& step_tokens_;
+  Histogram& step_unique_experts_;
+  Gauge& running_;
+  Gauge& waiting_;
+  Gauge& kv_usage_;
+  Gauge& workers_up_;
+  Gauge& router_up_;
+  Counter& prompt_tokens_;
+  Counter& generation_tokens_;
+  Counter& preemptions_;
+  Counter& recoveries_;
+  std::vector<Counter*> expert_tokens_;  // [expert]
+
+  mutable absl::Mutex mutex_;
+  WorkerFacts facts_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace pregate

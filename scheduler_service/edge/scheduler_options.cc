@@ -1,0 +1,59 @@
+#include "scheduler_service/edge/scheduler_options.h"
+
+#include <utility>
+
+#include "common/config/limits.h"
+
+namespace pregate {
+namespace {
+
+constexpr int kQueueMax = 1 << 16;
+constexpr int kPreemptionsMax = 1000;
+
+}  // namespace
+
+void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options) {
+  set.String("listen", &options->listen, "Address of Inference: loopback or unix:/path");
+  set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
+  set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
+  set.Int("queue-max", &options->queue_max, 1, kQueueMax, "requests",
+          "Admitted requests that may wait; further ones are refused");
+  set.Int("step-tokens", &options->step_tokens, 1, kStepTokensMax, "tokens",
+          "Token budget of a step; the workers' own may be lower");
+  set.Int("running-max", &options->running_max, 1, kSeqSlotsMax, "sequences",
+          "Sequences in the batch; the workers' slots may be fewer");
+  set.Choice("run-ahead", &options->run_ahead, {"on", "off"},
+             "Send a plan before the result of the one before it");
+  set.Choice("decode-routing", &options->decode_routing, {"replica", "service"},
+             "Who routes just-sampled tokens: the worker's replica or the router service");
+  set.Int("preemptions-max", &options->preemptions_max, 0, kPreemptionsMax, "times",
+          "How often one sequence may lose its KV to others");
+  set.Duration("worker-stall-timeout-s", &options->worker_stall_timeout, absl::Milliseconds(500),
+               absl::Hours(1), "Silence of a worker that owes an answer, before its epoch is void");
+  set.Duration("drain-timeout-s", &options->drain_timeout, absl::ZeroDuration(), absl::Hours(1),
+               "How long SIGTERM waits for open streams");
+}
+
+void DeclareSchedulerLinkOptions(OptionSet& set, SchedulerLinkOptions* options) {
+  set.Strings("workers", &options->workers, "Addresses of the workers; rank r is entry r");
+  set.String("router", &options->router, "Address of the router; not used for a dense model");
+}
+
+EngineOptions ToEngineOptions(const SchedulerServerOptions& options, std::string scheduler_id,
+                              std::string model_digest) {
+  EngineOptions engine;
+  engine.scheduler_id = std::move(scheduler_id);
+  engine.model_digest = std::move(model_digest);
+  engine.run_ahead = options.run_ahead == "on";
+  engine.decode_routing =
+      options.decode_routing == "service" ? DecodeRouting::kService : DecodeRouting::kReplica;
+  engine.step_tokens = options.step_tokens;
+  engine.running_max = options.running_max;
+  engine.queue_requests = options.queue_max;
+  engine.preemptions_max = options.preemptions_max;
+  engine.worker_stall_timeout = options.worker_stall_timeout;
+  engine.drain_timeout = options.drain_timeout;
+  return engine;
+}
+
+}  // namespace pregate

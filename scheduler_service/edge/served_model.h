@@ -1,0 +1,26 @@
+// What the edge knows of the model that is served: name, shapes, tokenizer. No weights.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/model/spec.h"
+#include "common/model/tokenizer.h"
+
+namespace pregate {
+
+// Immutable; thread-safe.
+struct ServedModel {
+  std::string name;  // what requests and metrics call it
+  std::string digest;
+  ModelSpec spec;
+  std::unique_ptr<const Tokenizer> tokenizer;
+
+  bool has_routes() const { return spec.is_moe(); }
+};
+
+// Reads configuration and tokenizer of a checkpoint. `name` empty: the path's last part.
+absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, const std::string& name);
+
+}  // namespace pregate

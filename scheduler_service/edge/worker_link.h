@@ -1,0 +1,43 @@
+// The scheduler's end of ExpertWorker.Attach for one rank.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "common/config/address.h"
+#include "common/rpc/stream_dialer.h"
+#include "common/telemetry/log.h"
+#include "pregate/v1/worker.grpc.pb.h"
+#include "scheduler_service/engine/links.h"
+
+namespace pregate {
+
+// Dials from construction on, again and again with backoff. What the worker says becomes a
+// WorkerEvent, the end of a connection a WorkerDown. Messages that do not decode and a full inbox
+// end the connection: the next one begins with a new epoch.
+class GrpcWorkerLink final : public WorkerLink {
+ public:
+  // `push` takes an event for the engine's inbox (false: full), on gRPC's threads and the link's
+  // own, until the link is destroyed. `log` outlives the link.
+  GrpcWorkerLink(int32_t rank, const Address& address, std::function<bool(EngineEvent)> push,
+                 const Log* log);
+
+  void Send(ToWorker message) override;
+
+ private:
+  using Dialer = StreamDialer<v1::AttachRequest, v1::AttachResponse>;
+
+  absl::Status OnMessage(const v1::AttachResponse& response);
+  void OnDown(const absl::Status& why);
+  void OnDialFailed(const absl::Status& why);
+
+  const int32_t rank_;
+  const std::string address_;
+  const std::function<bool(EngineEvent)> push_;
+  const Log* const log_;
+  const std::unique_ptr<v1::ExpertWorker::Stub> stub_;
+  bool dial_failure_logged_ = false;  // once for each outage; the dialer's thread only
+  Dialer dialer_;                     // last: its thread uses everything above
+};
+
+}  // namespace pregate

@@ -1,0 +1,120 @@
+#include "scheduler_service/edge/worker_link.h"
+
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/mailbox.h"
+#include "common/config/limits.h"
+#include "common/rpc/rpc_server.h"
+#include "common/rpc/server_stream.h"
+#include "common/rpc/worker_codec.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A worker that says hello and answers each plan; a drain makes it send nonsense.
+class FakeWorkerService final : public v1::ExpertWorker::CallbackService {
+ public:
+  using Stream = ServerStream<v1::AttachRequest, v1::AttachResponse>;
+
+  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
+      grpc::CallbackServerContext*) override {
+    auto stream = std::make_shared<Stream>();
+    Stream* const raw = stream.get();
+    stream->Begin({.on_message =
+                       [raw](const v1::AttachRequest& request) {
+                         const StepId step = request.plan().step_id();
+                         raw->Send(request.has_drain()
+                                       ? v1::AttachResponse()
+                                       : EncodeFromWorker(StepResult{.step_id = step}));
+                         return absl::OkStatus();
+                       },
+                   .on_closed = [] {}});
+    stream->Send(EncodeFromWorker(Hello{.incarnation = 7}));
+    return raw;
+  }
+};
+
+class WorkerLinkTest : public ::testing::Test {
+ protected:
+  void StartWorker() {
+    rpc_ = nullptr;
+    service_ = std::make_unique<FakeWorkerService>();
+    auto started =
+        RpcServer::Start({.listen = address_, .message_bytes_max = kServiceMessageBytesMax},
+                         {service_.get()}, [] { return true; });
+    ASSERT_TRUE(started.ok()) << started.status();
+    rpc_ = *std::move(started);
+  }
+  std::unique_ptr<GrpcWorkerLink> Dial() {
+    return std::make_unique<GrpcWorkerLink>(
+        3, address_, [this](EngineEvent event) { return inbox_.Push(std::move(event)); }, &log_);
+  }
+  EngineEvent Next() {
+    if (pending_.empty()) pending_ = inbox_.Wait(absl::Seconds(20));
+    if (pending_.empty()) {
+      ADD_FAILURE() << "no event";
+      return DrainEvent{};
+    }
+    EngineEvent event = std::move(pending_.front());
+    pending_.erase(pending_.begin());
+    return event;
+  }
+  template <typename Message>
+  Message NextMessage() {
+    const EngineEvent event = Next();
+    const auto* worker = std::get_if<WorkerEvent>(&event);
+    if (worker == nullptr || !std::holds_alternative<Message>(worker->message)) {
+      ADD_FAILURE() << "another event: " << event.index();
+      return {};
+    }
+    EXPECT_EQ(worker->rank, 3);
+    return std::get<Message>(worker->message);
+  }
+
+  const Address address_{.path = absl::StrCat("/tmp/pregate-", getpid(), "-worker")};
+  Log log_{"test", {}, [](absl::string_view) {}};
+  Mailbox<EngineEvent> inbox_{100};
+  std::vector<EngineEvent> pending_;
+  std::unique_ptr<FakeWorkerService> service_;
+  std::unique_ptr<RpcServer> rpc_;
+};
+
+TEST_F(WorkerLinkTest, TurnsMessagesIntoEvents) {
+  StartWorker();
+  const auto link = Dial();
+  EXPECT_EQ(NextMessage<Hello>().incarnation, 7u);
+  link->Send(StepPlan{.epoch = 1, .step_id = 5});
+  EXPECT_EQ(NextMessage<StepResult>().step_id, 5u);
+}
+
+TEST_F(WorkerLinkTest, SaysDownOnceAndHelloAgain) {
+  StartWorker();
+  const auto link = Dial();
+  NextMessage<Hello>();
+  rpc_ = nullptr;
+  const EngineEvent event = Next();
+  const auto* down = std::get_if<WorkerDown>(&event);
+  ASSERT_NE(down, nullptr);
+  EXPECT_EQ(down->rank, 3);
+  StartWorker();
+  NextMessage<Hello>();
+}
+
+TEST_F(WorkerLinkTest, NonsenseFromTheWorkerEndsTheConnection) {
+  StartWorker();
+  const auto link = Dial();
+  NextMessage<Hello>();
+  link->Send(Drain{});
+  const EngineEvent event = Next();
+  const auto* down = std::get_if<WorkerDown>(&event);
+  ASSERT_NE(down, nullptr);
+  EXPECT_THAT(down->reason, HasSubstr("message is not set"));
+}
+
+}  // namespace
+}  // namespace pregate

@@ -1,0 +1,53 @@
+// pregate-scheduler: the client API, and the one loop that plans every step.
+#include "common/base/status.h"
+#include "common/config/option_set.h"
+#include "common/rpc/shutdown.h"
+#include "common/telemetry/start.h"
+#include "scheduler_service/edge/scheduler_links.h"
+#include "scheduler_service/edge/scheduler_server.h"
+
+namespace pregate {
+namespace {
+
+absl::Status Run(int argc, char** argv) {
+  OptionSet options("pregate-scheduler", "Serves the client API and plans the workers' steps");
+  std::string model_path, model_name;
+  SchedulerServerOptions server_options;
+  SchedulerLinkOptions link_options;
+  LogOptions log_options;
+  options
+      .String("model", &model_path, "Checkpoint directory or GGUF file; only its tokenizer is read")
+      .Required();
+  options.String("model-name", &model_name,
+                 "Name of the model in requests and metrics; empty: the last part of --model");
+  DeclareSchedulerServerOptions(options, &server_options);
+  DeclareSchedulerLinkOptions(options, &link_options);
+  DeclareLogOptions(options, &log_options);
+  ASSIGN_OR_RETURN(const OptionSet::Outcome outcome, options.Parse(argc, argv));
+  if (outcome == OptionSet::Outcome::kExit) return absl::OkStatus();
+
+  ShutdownSignal shutdown;
+  const Log log("scheduler", log_options);
+  LogStart(log, options);
+  SystemClock clock;
+  ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(model_path, model_name));
+  MetricsRegistry registry(model.name);
+  const bool has_router = model.has_routes();
+  ASSIGN_OR_RETURN(
+      const auto server,
+      SchedulerServer::Start(
+          server_options, std::move(model),
+          [&](const auto& push) { return MakeGrpcLinks(link_options, has_router, push, &log); },
+          &registry, &clock, &log));
+  shutdown.Wait();
+  log.Info("draining");
+  server->Drain();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace pregate
+
+int main(int argc, char** argv) {
+  return pregate::ExitCode("pregate-scheduler", pregate::Run(argc, argv));
+}
