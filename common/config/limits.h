@@ -23,7 +23,9 @@
   X(kClientStreamsMax, 4096, "streams", "Generate calls open at once in the edge")                          \
   X(kEngineInboxMessages, 65536, "messages", "events waiting for the scheduler's loop")                     \
   X(kWorkerInboxMessages, 1024, "messages", "messages waiting for a worker's loop")                         \
-  X(kLinkQueueMessages, 1024, "messages", "messages waiting in one service-to-service stream")              \
+  X(kLinkQueueMessages, 16384, "messages", "messages waiting in one service-to-service stream")             \
+  X(kRouteMessageBytesMax, 256 << 10, "bytes", "one message between scheduler and router")                  \
+  X(kRouterStreamsMax, 256, "streams", "Route streams open at once on a router")                            \
   X(kPlanRowsMax, 65536, "rows", "rows, adds or block updates of one step plan")                            \
   X(kStepTokensMax, 65536, "tokens", "one step")                                                            \
   X(kSeqSlotsMax, 65536, "slots", "sequences open at once on a worker")                                     \
@@ -37,7 +39,7 @@
   X(kRendezvousBytesMax, 4096, "bytes", "the collective's opaque rendezvous")                               \
   X(kErrorTextBytesMax, 4096, "bytes", "an error's text in a message between services")                     \
   X(kReconnectBackoffMsMin, 50, "ms", "first wait before a lost link is dialled again")                     \
-  X(kReconnectBackoffMsMax, 2000, "ms", "longest wait before a lost link is dialled again")                 \
+  X(kReconnectBackoffMsMax, 200, "ms", "longest wait before a lost link is dialled again")                  \
   X(kConnectTimeoutMs, 5000, "ms", "one attempt to dial a service, until its hello")                        \
   X(kKeepaliveIntervalMs, 10000, "ms", "between two HTTP/2 pings of a connection")                          \
   X(kKeepaliveTimeoutMs, 5000, "ms", "wait for a ping's answer before the connection counts as dead")       \

@@ -11,6 +11,9 @@ namespace pregate {
 namespace {
 
 constexpr int kDigestBytesMax = 64;
+// A varint of a negative int32 takes 10 bytes.
+static_assert(kRouteTokensMax * 10 + 1024 < kRouteMessageBytesMax,
+              "a route request fits its message");
 
 void Encode(const RouteRequest& in, v1::RouteRequest* out) {
   v1::RouteTokens* tokens = out->mutable_tokens();

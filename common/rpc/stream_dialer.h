@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/random/random.h"
 #include "absl/synchronization/mutex.h"
 #include "common/rpc/client_stream.h"
 
@@ -58,7 +59,8 @@ class StreamDialer {
       (heard ? handlers_.on_down : handlers_.on_dial_failed)(why);
       backoff = heard ? absl::Milliseconds(kReconnectBackoffMsMin)
                       : std::min(backoff * 2, absl::Milliseconds(kReconnectBackoffMsMax));
-      if (StoppedWithin(backoff)) return;
+      // Half of it is random, so that many links do not dial in step.
+      if (StoppedWithin(absl::Uniform(jitter_, 0.5, 1.0) * backoff)) return;
     }
   }
 
@@ -82,6 +84,7 @@ class StreamDialer {
   // Set and reset by the dialer's thread only, which may therefore use it without the lock.
   std::unique_ptr<Stream> stream_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::BitGen jitter_;  // the dialer's thread only
   std::thread thread_;
 };
 

@@ -1,0 +1,70 @@
+#include "router_service/edge/route_service.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/rpc/router_codec.h"
+
+namespace pregate {
+namespace {
+
+absl::Status Stopping() { return absl::UnavailableError("the router is stopping"); }
+
+}  // namespace
+
+grpc::ServerBidiReactor<v1::RouteRequest, v1::RouteResponse>* RouteService::Route(
+    grpc::CallbackServerContext*) {
+  auto stream = std::make_shared<Stream>();
+  if (const absl::Status status = Admit(stream); !status.ok()) {
+    stream->Begin(
+        {.on_message = [status](const v1::RouteRequest&) { return status; }, .on_closed = [] {}});
+    stream->Close(status);
+    return stream.get();
+  }
+  const ConnectionId connection =
+      engine_->Connect([stream](FromRouter message) { stream->Send(EncodeFromRouter(message)); });
+  stream->Begin({.on_message = [this, connection](const v1::RouteRequest& request) -> absl::Status {
+                   ASSIGN_OR_RETURN(ToRouter message, DecodeToRouter(request));
+                   if (engine_->Submit(connection, std::move(message))) return absl::OkStatus();
+                   return absl::ResourceExhaustedError("the router's inbox is full or closed");
+                 },
+                 .on_closed =
+                     [this, connection, raw = stream.get()] {
+                       engine_->Disconnect(connection);
+                       Forget(raw);
+                     }});
+  return stream.get();
+}
+
+absl::Status RouteService::Admit(const std::shared_ptr<Stream>& stream) {
+  absl::MutexLock lock(&mutex_);
+  if (draining_) return Stopping();
+  if (static_cast<int>(streams_.size()) >= streams_max_) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("streams: ", streams_.size(), " are open, the limit is ", streams_max_));
+  }
+  streams_[stream.get()] = stream;
+  return absl::OkStatus();
+}
+
+void RouteService::Forget(const Stream* stream) {
+  absl::MutexLock lock(&mutex_);
+  streams_.erase(stream);
+}
+
+void RouteService::Drain() {
+  std::vector<std::shared_ptr<Stream>> open;
+  {
+    absl::MutexLock lock(&mutex_);
+    draining_ = true;
+    for (const auto& [raw, stream] : streams_) open.push_back(stream.lock());
+  }
+  // Outside of the lock: a stream that ends calls Forget.
+  for (const auto& stream : open) {
+    if (stream != nullptr) stream->Close(Stopping());
+  }
+}
+
+}  // namespace pregate

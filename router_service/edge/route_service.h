@@ -1,0 +1,43 @@
+// Router.Route over a router engine: each stream is a connection of the engine. Messages are
+// decoded here and queued for the engine's loop; nothing else happens.
+#pragma once
+
+#include <memory>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "common/rpc/server_stream.h"
+#include "pregate/v1/router.grpc.pb.h"
+#include "router_service/engine/router_engine.h"
+
+namespace pregate {
+
+// Thread-safe. `engine` outlives the service, which outlives its server.
+class RouteService final : public v1::Router::CallbackService {
+ public:
+  // A stream beyond `streams_max` open ones is refused with RESOURCE_EXHAUSTED.
+  RouteService(RouterEngine* engine, int streams_max)
+      : engine_(engine), streams_max_(streams_max) {}
+
+  // A message that cannot be decoded ends its stream with INVALID_ARGUMENT; a request that is
+  // malformed in itself is answered with an error and the stream goes on.
+  grpc::ServerBidiReactor<v1::RouteRequest, v1::RouteResponse>* Route(
+      grpc::CallbackServerContext* context) override;
+
+  // Ends all streams and refuses later ones with UNAVAILABLE.
+  void Drain();
+
+ private:
+  using Stream = ServerStream<v1::RouteRequest, v1::RouteResponse>;
+
+  absl::Status Admit(const std::shared_ptr<Stream>& stream);
+  void Forget(const Stream* stream);
+
+  RouterEngine* const engine_;
+  const int streams_max_;
+  absl::Mutex mutex_;
+  absl::flat_hash_map<const Stream*, std::weak_ptr<Stream>> streams_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace pregate

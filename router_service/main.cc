@@ -1,0 +1,35 @@
+// pregate-router: names one expert for every token, before the backbone runs.
+#include "common/config/option_set.h"
+#include "common/rpc/shutdown.h"
+#include "common/telemetry/start.h"
+#include "router_service/edge/router_server.h"
+
+namespace pregate {
+namespace {
+
+absl::Status Run(int argc, char** argv) {
+  OptionSet options("pregate-router", "Names the expert of every token for a pregate scheduler");
+  RouterServerOptions server_options;
+  LogOptions log_options;
+  DeclareRouterServerOptions(options, &server_options);
+  DeclareLogOptions(options, &log_options);
+  ASSIGN_OR_RETURN(const OptionSet::Outcome outcome, options.Parse(argc, argv));
+  if (outcome == OptionSet::Outcome::kExit) return absl::OkStatus();
+
+  ShutdownSignal shutdown;
+  const Log log("router", log_options);
+  LogStart(log, options);
+  SystemClock clock;
+  ASSIGN_OR_RETURN(const auto server, RouterServer::Start(server_options, &clock, &log));
+  shutdown.Wait();
+  log.Info("draining");
+  server->Drain();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace pregate
+
+int main(int argc, char** argv) {
+  return pregate::ExitCode("pregate-router", pregate::Run(argc, argv));
+}

@@ -1,0 +1,44 @@
+#include "scheduler_service/edge/router_link.h"
+
+#include <utility>
+
+#include "common/base/status.h"
+#include "common/config/limits.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/router_codec.h"
+
+namespace pregate {
+
+GrpcRouterLink::GrpcRouterLink(const Address& address, std::function<bool(EngineEvent)> push,
+                               const Log* log)
+    : address_(address.ToString()),
+      push_(std::move(push)),
+      log_(log),
+      stub_(v1::Router::NewStub(MakeChannel(address, kRouteMessageBytesMax))),
+      dialer_({.open = [this](auto* context,
+                              auto* reactor) { stub_->async()->Route(context, reactor); },
+               .on_message = [this](const auto& response) { return OnMessage(response); },
+               .on_down = [this](const absl::Status& why) { OnDown(why); },
+               .on_dial_failed = [this](const absl::Status& why) { OnDialFailed(why); }}) {}
+
+void GrpcRouterLink::Send(ToRouter message) { dialer_.Send(EncodeToRouter(message)); }
+
+absl::Status GrpcRouterLink::OnMessage(const v1::RouteResponse& response) {
+  ASSIGN_OR_RETURN(FromRouter message, DecodeFromRouter(response));
+  if (push_(RouterEvent{std::move(message)})) return absl::OkStatus();
+  return absl::ResourceExhaustedError("the scheduler's inbox is full");
+}
+
+void GrpcRouterLink::OnDown(const absl::Status& why) {
+  dial_failure_logged_ = false;
+  log_->Warn("router lost", {{"address", address_}, {"reason", why.ToString()}});
+  // Should the inbox be full, the next connection's hello tells the engine as much.
+  push_(RouterDown{why.ToString()});
+}
+
+void GrpcRouterLink::OnDialFailed(const absl::Status& why) {
+  if (std::exchange(dial_failure_logged_, true)) return;
+  log_->Info("router not reachable yet", {{"address", address_}, {"reason", why.ToString()}});
+}
+
+}  // namespace pregate
