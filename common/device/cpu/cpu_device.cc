@@ -20,6 +20,10 @@ namespace {
 
 constexpr std::align_val_t kAlignment{256};
 
+// Part of the numerics id: raised with every change to the order or the formulas of a kernel's
+// sums.
+constexpr int kKernelSet = 1;
+
 int ThreadCount(int threads) {
   PREGATE_CHECK(threads >= 0, "threads ", threads);
   if (threads > 0) return threads;
@@ -36,7 +40,8 @@ class CpuDevice final : public Device {
   }
   std::string numerics_id(DType dtype) const override {
     cpu::ElementBytes(dtype);
-    return absl::StrCat("cpu-1/", cpu::NumericsClass(), dtype == DType::kBF16 ? "/bf16" : "/f32");
+    return absl::StrCat("cpu-", kKernelSet, "/", cpu::NumericsClass(),
+                        dtype == DType::kBF16 ? "/bf16" : "/f32");
   }
   size_t act_bytes() const override { return sizeof(float); }
 

@@ -3,7 +3,6 @@
 #include <limits>
 
 #include "common/device/cpu/kernels.h"
-#include "common/step/sampling.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "common/device/cpu/vocab_kernel.cc"
