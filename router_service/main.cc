@@ -1,4 +1,6 @@
 // pregate-router: names one expert for every token, before the backbone runs.
+#include "common/base/clock.h"
+#include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
