@@ -21,6 +21,7 @@
 #include <thread>
 #include <variant>
 
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/mailbox.h"
@@ -116,7 +117,7 @@ class WorkerLoop {
   // For the health service: ready while this is at most about a second old.
   absl::Time last_progress() const { return worker_->last_progress(); }
 
-  // Ends the step that runs at its next layer, then the thread. Idempotent.
+  // Ends the step that runs at its next layer, then the thread. Idempotent; not from `send`.
   void Stop();
 
  private:
@@ -138,7 +139,8 @@ class WorkerLoop {
   const std::unique_ptr<Worker> worker_;
   Mailbox<Event> mailbox_;
   std::atomic<LinkId> next_link_{1};
-  std::thread thread_;
+  absl::Mutex stop_mutex_;
+  std::thread thread_;  // joined under stop_mutex_
 };
 
 }  // namespace pregate

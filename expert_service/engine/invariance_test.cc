@@ -1,0 +1,309 @@
+// Invariance: the bits of a sequence's logits, samples and routes depend on its own tokens, routes
+// and sampling alone, not on what else is in the step, its chunking, preemption, late rows or the
+// thread count.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <set>
+
+#include "expert_service/testing/random_model.h"
+#include "expert_service/testing/test_engine.h"
+#include "router_service/engine/offline_router.h"
+
+namespace pregate {
+namespace {
+
+struct Param {
+  int num_experts;
+  DType dtype;
+  int threads;
+};
+std::string ParamName(const testing::TestParamInfo<Param>& info) {
+  return absl::StrCat(info.param.num_experts > 0 ? "Moe" : "Dense", "_",
+                      DTypeName(info.param.dtype), "_", info.param.threads, "threads");
+}
+
+// A sequence whose tokens are all known, and what its logits are when it runs alone.
+struct KnownSequence {
+  std::vector<TokenId> tokens;
+  std::vector<ExpertId> routes;
+  std::vector<float> logits;  // [tokens, vocab]
+};
+
+std::vector<ExpertId> RandomRoutes(int count, int num_experts, uint32_t seed) {
+  return num_experts == 0 ? std::vector<ExpertId>() : RandomTokens(count, num_experts, seed);
+}
+
+template <typename T>
+std::vector<T> Slice(const std::vector<T>& values, int32_t first, int32_t count) {
+  if (values.empty()) return {};
+  return {values.begin() + first, values.begin() + first + count};
+}
+
+void RunAlone(TestEngine& engine, KnownSequence& sequence) {
+  engine.executor->Reset();
+  PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, 1);
+  const int32_t slot = maker.Open(1);
+  maker.AddRow(slot, 0, sequence.tokens, sequence.routes, Emit::kLogits);
+  const StepResult result = engine.Run(maker);
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  ASSERT_EQ(result.logits.size(), 1u);
+  sequence.logits = result.logits[0].logits;
+}
+
+class InvarianceTest : public testing::TestWithParam<Param> {
+ protected:
+  InvarianceTest()
+      : seed(std::random_device{}()),
+        random(seed),
+        checkpoint(MakeRandomModel(TinySpec(GetParam().num_experts), 11)),
+        engine(*checkpoint, GetParam().dtype, GetParam().threads) {
+    RecordProperty("seed", std::to_string(seed));
+  }
+  int32_t Random(int32_t bound) { return static_cast<int32_t>(random() % bound); }
+
+  const uint32_t seed;
+  std::mt19937 random;
+  std::unique_ptr<InMemoryCheckpoint> checkpoint;
+  TestEngine engine;
+};
+
+// How far one known sequence is in random steps.
+struct Cursor {
+  int32_t slot = -1;
+  int32_t next = 0;
+};
+
+TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  TestEngine alone(*checkpoint, GetParam().dtype, 1);
+  const int vocab = engine.spec.vocab_size;
+  std::vector<KnownSequence> sequences(6);
+  for (KnownSequence& sequence : sequences) {
+    const int32_t count = 1 + Random(TestEngine::kStepTokens);
+    sequence.tokens = RandomTokens(count, vocab, random());
+    sequence.routes = RandomRoutes(count, engine.spec.num_experts, random());
+    RunAlone(alone, sequence);
+  }
+
+  PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, random());
+  std::vector<Cursor> at(sequences.size());
+  int compared = 0;
+  for (int step = 0; step < 60; ++step) {
+    int32_t budget = TestEngine::kStepTokens;
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      const KnownSequence& sequence = sequences[s];
+      if (at[s].slot >= 0 &&
+          (at[s].next == static_cast<int32_t>(sequence.tokens.size()) || Random(8) == 0)) {
+        maker.Drop(at[s].slot);  // finished, or preempted: it starts again from its tokens
+        at[s] = {};
+      }
+      if (Random(3) == 0 || budget == 0) continue;
+      if (at[s].slot < 0) at[s] = {maker.Open(s), 0};
+      const int32_t left = static_cast<int32_t>(sequence.tokens.size()) - at[s].next;
+      const int32_t count = 1 + Random(std::min(budget, left));
+      maker.AddRow(at[s].slot, at[s].next, Slice(sequence.tokens, at[s].next, count),
+                   Slice(sequence.routes, at[s].next, count),
+                   Random(4) ? Emit::kLogits : Emit::kNone);
+      at[s].next += count;
+      budget -= count;
+    }
+    const StepResult result = engine.Run(maker);
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    ASSERT_TRUE(result.row_errors.empty()) << result.row_errors[0].message;
+    for (const RowLogits& row : result.logits) {
+      const float* want = sequences[row.seq_id].logits.data() + size_t(row.position) * vocab;
+      ASSERT_EQ(std::memcmp(row.logits.data(), want, row.logits.size() * sizeof(float)), 0)
+          << "step " << step << ", sequence " << row.seq_id << ", position " << row.position;
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 30);
+}
+
+// A generation: prompt, then what was drawn.
+struct Generation {
+  std::vector<TokenId> prompt;
+  std::vector<ExpertId> prompt_routes;
+  SamplingParams sampling;
+  uint64_t seed = 0;
+  std::vector<TokenId> tokens;
+  std::vector<ExpertId> routes;
+
+  std::vector<TokenId> AllTokens() const {
+    std::vector<TokenId> all = prompt;
+    all.insert(all.end(), tokens.begin(), tokens.end());
+    return all;
+  }
+  std::vector<ExpertId> AllRoutes() const {
+    std::vector<ExpertId> all = prompt_routes;
+    if (!all.empty()) all.insert(all.end(), routes.begin(), routes.end());
+    return all;
+  }
+};
+
+constexpr int kGenerated = 20;
+
+// One row of one token at a time, nothing else in the step, every token explicit.
+void GenerateAlone(TestEngine& engine, Generation& generation) {
+  engine.executor->Reset();
+  PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, 1);
+  const int32_t slot = maker.Open(1, generation.sampling, generation.seed);
+  const bool moe = engine.spec.is_moe();
+  for (int32_t position = 0; generation.tokens.size() < kGenerated; ++position) {
+    const std::vector<TokenId> tokens = generation.AllTokens();
+    const bool last = position + 1 == static_cast<int32_t>(tokens.size());
+    maker.AddRow(
+        slot, position, {tokens[position]},
+        moe ? std::vector<ExpertId>{generation.AllRoutes()[position]} : std::vector<ExpertId>{},
+        last ? Emit::kSample : Emit::kNone);
+    const StepResult result = engine.Run(maker);
+    ASSERT_TRUE(result.status.ok() && result.row_errors.empty()) << result.status;
+    if (!last) continue;
+    ASSERT_EQ(result.samples.size(), 1u);
+    EXPECT_EQ(result.samples[0].position, position + 1);
+    generation.tokens.push_back(result.samples[0].token);
+    generation.routes.push_back(result.samples[0].route);
+  }
+}
+
+std::vector<Generation> RandomGenerations(TestEngine& engine, const Checkpoint& checkpoint,
+                                          std::mt19937& random) {
+  std::unique_ptr<OfflineRouter> router;
+  if (engine.spec.is_moe())
+    router = *OfflineRouter::Create(checkpoint, *engine.device, TestEngine::kContext);
+  std::vector<Generation> generations(5);
+  for (size_t g = 0; g < generations.size(); ++g) {
+    Generation& generation = generations[g];
+    generation.prompt = RandomTokens(1 + random() % 30, engine.spec.vocab_size, random());
+    if (router) generation.prompt_routes = router->RouteAll(generation.prompt)->routes;
+    generation.sampling.temperature = g == 0 ? 0 : 0.9f;
+    generation.sampling.top_k = g == 2 ? 20 : 0;
+    generation.sampling.top_p = g == 3 ? 0.9f : 1;
+    generation.sampling.repetition_penalty = g % 2 ? 1.3f : 1;
+    generation.seed = random();
+  }
+  return generations;
+}
+
+// The same generations all together: random chunks of prefill, late and explicit decode rows at
+// random, preemption by drop and add again from position 0.
+class Crowd {
+ public:
+  Crowd(TestEngine& engine, const std::vector<Generation>& alone, std::mt19937& random)
+      : engine_(engine),
+        alone_(alone),
+        random_(random),
+        maker_(TestEngine::kSlots, TestEngine::kBlocks, random()),
+        runs_(alone.size()) {}
+
+  void Run() {
+    for (int step = 0; step < 400 && !Done(); ++step) {
+      int32_t budget = TestEngine::kStepTokens;
+      for (size_t g = 0; g < runs_.size(); ++g) PlanOne(g, budget);
+      const StepResult result = engine_.Run(maker_);
+      ASSERT_TRUE(result.status.ok()) << result.status;
+      ASSERT_TRUE(result.row_errors.empty()) << result.row_errors[0].message;
+      for (const Sample& sample : result.samples) Check(sample);
+    }
+    EXPECT_TRUE(Done());
+    EXPECT_GT(late_rows_, 5);
+    EXPECT_GT(preemptions_, 2);
+  }
+
+ private:
+  struct RunState {
+    int32_t slot = -1;
+    int32_t next = 0;       // first position not yet run
+    int32_t sampled = 0;    // tokens drawn so far
+    bool in_order = false;  // the last step drew the token at `next`
+  };
+
+  int32_t Random(int32_t bound) { return static_cast<int32_t>(random_() % bound); }
+  bool Done() const {
+    for (const RunState& run : runs_) {
+      if (run.sampled < kGenerated) return false;
+    }
+    return true;
+  }
+
+  void PlanOne(size_t g, int32_t& budget) {
+    RunState& run = runs_[g];
+    if (run.sampled == kGenerated || budget == 0 || Random(4) == 0) return;
+    if (run.slot >= 0 && Random(12) == 0) {
+      maker_.Drop(run.slot);
+      run.slot = -1;
+      run.next = 0;
+      run.in_order = false;
+      ++preemptions_;
+      return;
+    }
+    if (run.slot < 0) run.slot = maker_.Open(g, alone_[g].sampling, alone_[g].seed);
+    const int32_t known = static_cast<int32_t>(alone_[g].prompt.size()) + run.sampled;
+    const int32_t left = known - run.next;
+    if (left == 1 && run.in_order && Random(2)) {
+      maker_.AddLateRow(run.slot, run.next, Emit::kSample);
+      ++late_rows_;
+      run.next += 1;
+      budget -= 1;
+      return;
+    }
+    const int32_t count = 1 + Random(std::min(budget, left));
+    maker_.AddRow(run.slot, run.next, Slice(alone_[g].AllTokens(), run.next, count),
+                  Slice(alone_[g].AllRoutes(), run.next, count),
+                  count == left ? Emit::kSample : Emit::kNone);
+    run.next += count;
+    run.in_order = false;
+    budget -= count;
+  }
+
+  void Check(const Sample& sample) {
+    RunState& run = runs_[sample.seq_id];
+    const Generation& alone = alone_[sample.seq_id];
+    EXPECT_EQ(sample.position, run.next);
+    ASSERT_EQ(sample.token, alone.tokens[run.sampled])
+        << "generation " << sample.seq_id << ", " << run.sampled;
+    ASSERT_EQ(sample.route, alone.routes[run.sampled]);
+    ++run.sampled;
+    run.in_order = true;
+  }
+
+  TestEngine& engine_;
+  const std::vector<Generation>& alone_;
+  std::mt19937& random_;
+  PlanMaker maker_;
+  std::vector<RunState> runs_;
+  int late_rows_ = 0, preemptions_ = 0;
+};
+
+TEST_P(InvarianceTest, SamplesAndRoutesAreTheSameInAnyCompany) {
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  TestEngine alone(*checkpoint, GetParam().dtype, 1);
+  std::vector<Generation> generations = RandomGenerations(alone, *checkpoint, random);
+  for (Generation& generation : generations) GenerateAlone(alone, generation);
+  Crowd(engine, generations, random).Run();
+}
+
+TEST_P(InvarianceTest, TheReplicaNamesTheRoutesOfTheRouter) {
+  if (GetParam().num_experts == 0) GTEST_SKIP() << "dense";
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  auto router = *OfflineRouter::Create(*checkpoint, *engine.device, TestEngine::kContext);
+  std::set<ExpertId> used;
+  for (Generation& generation : RandomGenerations(engine, *checkpoint, random)) {
+    GenerateAlone(engine, generation);
+    EXPECT_EQ(generation.AllRoutes(), router->RouteAll(generation.AllTokens())->routes);
+    used.insert(generation.routes.begin(), generation.routes.end());
+  }
+  EXPECT_GT(used.size(), 1u) << "the model's routes do not vary, so this shows nothing";
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, InvarianceTest,
+                         testing::Values(Param{4, DType::kF32, 1}, Param{4, DType::kF32, 2},
+                                         Param{4, DType::kF32, 3}, Param{4, DType::kBF16, 1},
+                                         Param{4, DType::kBF16, 2}, Param{4, DType::kBF16, 3},
+                                         Param{0, DType::kF32, 2}, Param{0, DType::kBF16, 3}),
+                         ParamName);
+
+}  // namespace
+}  // namespace pregate

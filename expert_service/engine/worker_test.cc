@@ -1,0 +1,360 @@
+#include "expert_service/engine/worker.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <utility>
+
+#include "common/base/status.h"
+#include "common/device/cpu/cpu_device.h"
+#include "expert_service/testing/plan_maker.h"
+#include "expert_service/testing/random_model.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int32_t kSlots = 4, kBlocks = 16;
+
+// Every look at it takes 10 ms.
+class TickingClock final : public Clock {
+ public:
+  absl::Time Now() override { return now_ += absl::Milliseconds(10); }
+
+ private:
+  absl::Time now_ = absl::UnixEpoch();
+};
+
+std::unique_ptr<StepExecutor> MakeExecutor(const Checkpoint& checkpoint, Device* device,
+                                           Clock* clock) {
+  ExecutorOptions options;
+  options.dtype = DType::kF32;
+  options.kv_blocks = kBlocks;
+  options.seq_slots = kSlots;
+  options.step_tokens = 16;
+  options.context_tokens = 64;
+  auto executor = StepExecutor::Create(checkpoint, device, clock, options, nullptr);
+  PREGATE_CHECK(executor.ok(), "", executor.status().ToString());
+  return *std::move(executor);
+}
+
+Form MakeForm(Epoch epoch) {
+  Form form;
+  form.epoch = epoch;
+  form.scheduler_id = absl::StrCat("scheduler-", epoch);
+  form.members = {0};
+  form.placement.ranks.assign(3, {0});
+  return form;
+}
+
+template <typename T>
+std::vector<T> Only(const std::vector<FromWorker>& messages) {
+  std::vector<T> out;
+  for (const FromWorker& message : messages) {
+    if (const T* found = std::get_if<T>(&message)) out.push_back(*found);
+  }
+  return out;
+}
+
+class WorkerTest : public testing::Test {
+ protected:
+  WorkerTest()
+      : checkpoint_(MakeRandomModel(TinySpec(3), 5)),
+        device_(MakeCpuDevice({.threads = 1})),
+        log_("worker", {}, [this](absl::string_view line) { logged_ += std::string(line); }) {
+    WorkerOptions options;
+    options.incarnation = 99;
+    options.config_digest = "cfg";
+    options.progress_period = absl::Milliseconds(20);
+    worker_.emplace(options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_);
+    Attach(1);
+  }
+
+  void Attach(LinkId link) {
+    worker_->Attach(
+        link, [this, link](FromWorker message) { received_[link].push_back(std::move(message)); });
+  }
+  absl::Status FormEpoch(LinkId link, const Form& form) {
+    received_[link].clear();
+    worker_->Handle(link, form);
+    const auto formed = Only<Formed>(received_[link]);
+    EXPECT_EQ(formed.size(), 1u);
+    EXPECT_EQ(formed.at(0).epoch, form.epoch);
+    return formed.at(0).status;
+  }
+  // A plan's result; none when the worker dropped it.
+  std::optional<StepResult> Run(LinkId link, StepPlan plan) {
+    received_[link].clear();
+    worker_->Handle(link, std::move(plan));
+    const auto results = Only<StepResult>(received_[link]);
+    EXPECT_LE(results.size(), 1u);
+    return results.empty() ? std::nullopt : std::optional(results[0]);
+  }
+  static StepPlan EmptyPlan(Epoch epoch, StepId step_id) {
+    StepPlan plan;
+    plan.epoch = epoch;
+    plan.step_id = step_id;
+    return plan;
+  }
+
+  std::unique_ptr<InMemoryCheckpoint> checkpoint_;
+  std::unique_ptr<Device> device_;
+  TickingClock clock_;
+  std::string logged_;
+  Log log_;
+  std::optional<Worker> worker_;
+  std::map<LinkId, std::vector<FromWorker>> received_;
+};
+
+TEST_F(WorkerTest, ALinkBeginsWithHello) {
+  const auto hellos = Only<Hello>(received_[1]);
+  ASSERT_EQ(hellos.size(), 1u);
+  const Hello& hello = hellos[0];
+  EXPECT_EQ(hello.incarnation, 99u);
+  EXPECT_EQ(hello.config_digest, "cfg");
+  EXPECT_EQ(hello.numerics_id, device_->numerics_id(DType::kF32));
+  EXPECT_EQ(hello.kv_blocks, kBlocks);
+  EXPECT_EQ(hello.seq_slots, kSlots);
+  EXPECT_EQ(hello.step_tokens, 16);
+  EXPECT_EQ(hello.context_tokens, 64);
+  EXPECT_EQ(hello.vocab_size, 131);
+  EXPECT_EQ(hello.num_experts, 3);
+  EXPECT_EQ(hello.resident_units.size(), 6u);
+  EXPECT_EQ(hello.highest_epoch, 0u);
+}
+
+TEST_F(WorkerTest, AnEpochMustExceedTheHighestSeen) {
+  EXPECT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  EXPECT_THAT(FormEpoch(1, MakeForm(4)).message(), HasSubstr("epoch 4 is not above 5"));
+  Attach(2);
+  EXPECT_EQ(Only<Hello>(received_[2])[0].highest_epoch, 5u);
+  EXPECT_THAT(FormEpoch(2, MakeForm(5)).message(),
+              HasSubstr("which scheduler 'scheduler-5' formed"));
+  EXPECT_TRUE(FormEpoch(2, MakeForm(6)).ok());
+  EXPECT_EQ(worker_->epoch(), 6u);
+}
+
+TEST_F(WorkerTest, RefusesAFormThatItCannotServe) {
+  Form form = MakeForm(1);
+  form.members = {0, 1};
+  EXPECT_THAT(FormEpoch(1, form).message(), HasSubstr("members has 2 ranks"));
+  form.members = {3};
+  EXPECT_THAT(FormEpoch(1, form).message(), HasSubstr("does not name rank 0"));
+  form = MakeForm(1);
+  form.placement.ranks.pop_back();
+  EXPECT_THAT(FormEpoch(1, form).message(),
+              HasSubstr("placement names 2 experts, the model has 3"));
+  form = MakeForm(1);
+  form.placement.ranks[1] = {4};
+  EXPECT_THAT(FormEpoch(1, form).message(), HasSubstr("placement of expert 1"));
+  EXPECT_EQ(worker_->epoch(), 0u);
+}
+
+TEST_F(WorkerTest, PlansOfOtherEpochsAndOtherLinksAreDropped) {
+  EXPECT_FALSE(Run(1, EmptyPlan(0, 1)).has_value()) << "nothing was formed";
+  ASSERT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  EXPECT_FALSE(Run(1, EmptyPlan(4, 1)).has_value());
+  EXPECT_FALSE(Run(1, EmptyPlan(6, 1)).has_value());
+  Attach(2);
+  EXPECT_FALSE(Run(2, EmptyPlan(5, 1)).has_value());
+  EXPECT_THAT(logged_, HasSubstr("stale plan dropped"));
+  const auto result = Run(1, EmptyPlan(5, 1));
+  ASSERT_TRUE(result.has_value());
+  EXPECT_TRUE(result->status.ok()) << result->status;
+  EXPECT_EQ(result->incarnation, 99u);
+  EXPECT_EQ(result->epoch, 5u);
+}
+
+TEST_F(WorkerTest, AGapVoidsTheEpochUntilTheNextForm) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  ASSERT_TRUE(Run(1, EmptyPlan(1, 1))->status.ok());
+  EXPECT_THAT(Run(1, EmptyPlan(1, 3))->status.message(), HasSubstr("step_id 3 follows 1"));
+  EXPECT_THAT(Run(1, EmptyPlan(1, 2))->status.message(), HasSubstr("step_id 3 follows 1"));
+  ASSERT_TRUE(FormEpoch(1, MakeForm(2)).ok());
+  EXPECT_TRUE(Run(1, EmptyPlan(2, 1))->status.ok());
+}
+
+TEST_F(WorkerTest, APlanThatIsWrongAsAWholeVoidsTheEpoch) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  StepPlan plan = EmptyPlan(1, 1);
+  plan.drop = {2};
+  EXPECT_THAT(Run(1, plan)->status.message(), HasSubstr("drop names slot 2"));
+  EXPECT_THAT(Run(1, EmptyPlan(1, 2))->status.message(), HasSubstr("drop names slot 2"));
+}
+
+TEST_F(WorkerTest, ANewEpochHasEmptySlots) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  PlanMaker maker(kSlots, kBlocks, 1);
+  const int32_t slot = maker.Open(7);
+  maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
+  ASSERT_EQ(Run(1, maker.Take(1))->samples.size(), 1u);
+  worker_->Detach(1);
+
+  Attach(2);
+  ASSERT_TRUE(FormEpoch(2, MakeForm(2)).ok());
+  StepPlan late = EmptyPlan(2, 1);
+  late.rows.push_back({slot, 2, 1, true, Emit::kSample});
+  EXPECT_THAT(Run(2, late)->status.message(), HasSubstr("is not open"));
+}
+
+TEST_F(WorkerTest, KeepsItsStateWhileTheOwnerIsGone) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  worker_->Detach(1);
+  received_[1].clear();
+  worker_->Handle(1, EmptyPlan(1, 1));  // was in the mailbox when the stream broke
+  EXPECT_TRUE(received_[1].empty());
+  EXPECT_EQ(worker_->epoch(), 1u);
+}
+
+TEST_F(WorkerTest, ProgressComesWithTheStepWithinItAndWhenIdle) {
+  worker_->Heartbeat();
+  EXPECT_TRUE(Only<Progress>(received_[1]).empty()) << "nobody formed yet";
+  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  PlanMaker maker(kSlots, kBlocks, 1);
+  maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
+  const absl::Time before = worker_->last_progress();
+  Run(1, maker.Take(1));
+  auto progress = Only<Progress>(received_[1]);
+  EXPECT_EQ(progress.size(), 3u)
+      << "at the step's begin and after each of two layers, on this clock";
+  EXPECT_EQ(progress[0].step_id, 1u);
+  EXPECT_TRUE(std::holds_alternative<Progress>(received_[1].front()));
+  EXPECT_TRUE(std::holds_alternative<StepResult>(received_[1].back()));
+  EXPECT_GT(worker_->last_progress(), before);
+
+  received_[1].clear();
+  worker_->Heartbeat();
+  progress = Only<Progress>(received_[1]);
+  ASSERT_EQ(progress.size(), 1u);
+  EXPECT_EQ(progress[0].step_id, 1u);
+}
+
+TEST_F(WorkerTest, AWaitingFormStopsTheStepThatRuns) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  worker_->InterruptBefore(2);
+  PlanMaker maker(kSlots, kBlocks, 1);
+  maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
+  EXPECT_EQ(Run(1, maker.Take(1))->status.code(), absl::StatusCode::kAborted);
+  ASSERT_TRUE(FormEpoch(1, MakeForm(2)).ok());
+  PlanMaker again(kSlots, kBlocks, 1);
+  again.AddRow(again.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
+  EXPECT_TRUE(Run(1, again.Take(2))->status.ok());
+}
+
+TEST_F(WorkerTest, ARefusedFormStopsNoLaterStep) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  worker_->InterruptBefore(2);
+  Form bad = MakeForm(2);
+  bad.members = {};
+  ASSERT_FALSE(FormEpoch(1, bad).ok());
+  PlanMaker maker(kSlots, kBlocks, 1);
+  maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
+  EXPECT_TRUE(Run(1, maker.Take(1))->status.ok());
+}
+
+TEST_F(WorkerTest, ADrainingWorkerFinishesItsEpochAndFormsNoMore) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(3)).ok());
+  worker_->Handle(1, Drain{2});
+  EXPECT_FALSE(worker_->draining()) << "stale";
+  worker_->Handle(1, Drain{3});
+  EXPECT_TRUE(worker_->draining());
+  EXPECT_TRUE(Run(1, EmptyPlan(3, 1))->status.ok());
+  EXPECT_THAT(FormEpoch(1, MakeForm(4)).message(), HasSubstr("drains"));
+}
+
+// --- the loop ---
+
+class WorkerLoopTest : public testing::Test {
+ protected:
+  WorkerLoopTest()
+      : checkpoint_(MakeRandomModel(TinySpec(3), 5)),
+        device_(MakeCpuDevice({.threads = 1})),
+        log_("worker", {}, [](absl::string_view) {}) {
+    WorkerOptions options;
+    options.heartbeat_period = absl::Milliseconds(5);
+    loop_.emplace(std::make_unique<Worker>(
+        options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_));
+  }
+  ~WorkerLoopTest() override { loop_->Stop(); }
+
+  LinkId Attach() {
+    return loop_->Attach([this](FromWorker message) { inbox_.Push(std::move(message)); });
+  }
+  // The next message of this type, within ten seconds.
+  template <typename T>
+  std::optional<T> Next() {
+    const absl::Time deadline = clock_.Now() + absl::Seconds(10);
+    while (clock_.Now() < deadline) {
+      for (FromWorker& message : inbox_.Wait(absl::Seconds(1)))
+        queue_.push_back(std::move(message));
+      while (!queue_.empty()) {
+        FromWorker message = std::move(queue_.front());
+        queue_.pop_front();
+        if (T* found = std::get_if<T>(&message)) return std::move(*found);
+      }
+    }
+    return std::nullopt;
+  }
+
+  std::unique_ptr<InMemoryCheckpoint> checkpoint_;
+  std::unique_ptr<Device> device_;
+  SystemClock clock_;
+  Log log_;
+  Mailbox<FromWorker> inbox_{100000};
+  std::deque<FromWorker> queue_;
+  std::optional<WorkerLoop> loop_;
+};
+
+TEST_F(WorkerLoopTest, AnswersInOrderAndRunsOnePlanAhead) {
+  const LinkId link = Attach();
+  ASSERT_TRUE(Next<Hello>().has_value());
+  PlanMaker maker(kSlots, kBlocks, 1);
+  const int32_t slot = maker.Open(7);
+  maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
+  EXPECT_TRUE(loop_->Submit(link, MakeForm(1)));
+  EXPECT_TRUE(loop_->Submit(link, maker.Take(1)));
+  maker.AddLateRow(slot, 2, Emit::kSample);
+  EXPECT_TRUE(loop_->Submit(link, maker.Take(1)));
+  EXPECT_TRUE(Next<Formed>()->status.ok());
+  for (StepId step = 1; step <= 2; ++step) {
+    const auto result = Next<StepResult>();
+    ASSERT_TRUE(result.has_value());
+    EXPECT_EQ(result->step_id, step);
+    ASSERT_EQ(result->samples.size(), 1u);
+    EXPECT_EQ(result->samples[0].position, static_cast<int32_t>(step) + 1);
+  }
+}
+
+TEST_F(WorkerLoopTest, BeatsWhileIdle) {
+  const LinkId link = Attach();
+  loop_->Submit(link, MakeForm(1));
+  ASSERT_TRUE(Next<Formed>().has_value());
+  const absl::Time formed = loop_->last_progress();
+  EXPECT_TRUE(Next<Progress>().has_value());
+  EXPECT_GT(loop_->last_progress(), formed);
+}
+
+TEST_F(WorkerLoopTest, AReconnectingSchedulerFormsTheNextEpoch) {
+  const LinkId first = Attach();
+  loop_->Submit(first, MakeForm(1));
+  ASSERT_TRUE(Next<Formed>()->status.ok());
+  loop_->Disconnected(first);
+  const LinkId second = Attach();
+  EXPECT_NE(first, second);
+  EXPECT_EQ(Next<Hello>()->highest_epoch, 1u);
+  loop_->Submit(second, MakeForm(2));
+  EXPECT_TRUE(Next<Formed>()->status.ok());
+}
+
+TEST_F(WorkerLoopTest, AStoppedLoopTakesNothing) {
+  const LinkId link = Attach();
+  loop_->Stop();
+  loop_->Stop();
+  EXPECT_FALSE(loop_->Submit(link, MakeForm(1)));
+  EXPECT_EQ(Attach(), 0u);
+}
+
+}  // namespace
+}  // namespace pregate

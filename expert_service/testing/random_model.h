@@ -1,0 +1,22 @@
+// Whole models in memory with random weights: any shape, no file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/model/checkpoint.h"
+#include "router_service/testing/random_router.h"
+
+namespace pregate {
+
+// 2 layers, grouped-query attention, odd FFN widths, vocabulary of 131, context of 128, and with
+// experts a router of one layer. num_experts 0: dense.
+ModelSpec TinySpec(int num_experts);
+
+// Weights wide enough that logits, samples and routes vary. The same seed gives the same weights.
+std::unique_ptr<InMemoryCheckpoint> MakeRandomModel(const ModelSpec& spec, uint32_t seed);
+
+std::vector<TokenId> RandomTokens(int count, int vocab_size, uint32_t seed);
+
+}  // namespace pregate
