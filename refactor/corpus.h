@@ -1,0 +1,45 @@
+// The calibration text: one domain a sub-folder or .txt file, cut into windows of tokens.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/model/tokenizer.h"
+
+namespace pregate {
+
+struct CorpusOptions {
+  double hold_out = 0.15;       // the last part of each domain, never read: for evaluation
+  int window_tokens = 512;      // context of one forward pass
+  int windows_per_domain = 48;  // evenly spread over the domain
+};
+
+// Bytes of one domain that are read; what lies beyond is left out.
+inline constexpr size_t kDomainBytesMax = size_t{256} << 20;
+inline constexpr size_t kDomainsMax = 256;
+
+struct Corpus {
+  std::vector<std::string> domains;  // names, in ascending order: domain d trains expert d
+  int window_tokens = 0;
+  std::vector<TokenId> tokens;         // [windows, window_tokens], domain after domain
+  std::vector<int32_t> window_domain;  // [windows]
+  int64_t tokens_in_text = 0;          // that the kept text has in all
+
+  int num_windows() const { return static_cast<int>(window_domain.size()); }
+  absl::Span<const TokenId> Window(int w) const {
+    return absl::MakeConstSpan(tokens).subspan(static_cast<size_t>(w) * window_tokens,
+                                               window_tokens);
+  }
+};
+
+// InvalidArgument names the domain that is empty, too short for one window, or one of fewer than
+// two; sub-folders are read recursively in the order of their paths.
+absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& tokenizer,
+                                  const CorpusOptions& options);
+
+// `text` without its last `hold_out`, cut at a UTF-8 character's border.
+std::string_view WithoutHeldOut(std::string_view text, double hold_out);
+
+}  // namespace pregate

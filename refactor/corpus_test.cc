@@ -1,0 +1,102 @@
+#include "refactor/corpus.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+
+namespace pregate {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// One token a byte.
+class ByteTokenizer final : public Tokenizer {
+ public:
+  int vocab_size() const override { return 256; }
+  std::vector<TokenId> Encode(std::string_view text) const override {
+    std::vector<TokenId> ids;
+    for (char c : text) ids.push_back(static_cast<unsigned char>(c));
+    return ids;
+  }
+  std::string_view TokenBytes(TokenId) const override { return ""; }
+  bool IsSpecial(TokenId) const override { return false; }
+  std::optional<TokenId> SpecialId(std::string_view) const override { return std::nullopt; }
+  absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(absl::Span<const ChatMessage>,
+                                                         bool) const override {
+    return absl::UnimplementedError("no template");
+  }
+  std::vector<TokenId> StopTokens() const override { return {}; }
+  std::optional<TokenId> PromptBos() const override { return std::nullopt; }
+};
+
+class CorpusTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = std::filesystem::path(testing::TempDir()) /
+           testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(dir_);
+    std::filesystem::create_directories(dir_);
+  }
+  void Write(const std::string& name, const std::string& text) {
+    std::filesystem::create_directories((dir_ / name).parent_path());
+    std::ofstream(dir_ / name, std::ios::binary) << text;
+  }
+  absl::StatusOr<Corpus> Read(const CorpusOptions& options) {
+    return ReadCorpus(dir_.string(), ByteTokenizer(), options);
+  }
+
+  std::filesystem::path dir_;
+};
+
+std::string Letters(char first, int n) {
+  std::string s(n, 0);
+  std::iota(s.begin(), s.end(), first);
+  return s;
+}
+
+TEST_F(CorpusTest, FilesAndFoldersAreDomainsInTheOrderOfNames) {
+  Write("b.txt", "BBBB");
+  Write("a/2.md", "34");
+  Write("a/1/x", "12");
+  Write("notes.md", "no domain");
+  Write(".hidden/x", "no domain");
+  const auto corpus = Read({.hold_out = 0, .window_tokens = 4});
+  ASSERT_TRUE(corpus.ok()) << corpus.status();
+  EXPECT_THAT(corpus->domains, ElementsAre("a", "b"));
+  EXPECT_THAT(corpus->Window(0), ElementsAre('1', '2', '3', '4'));
+  EXPECT_THAT(corpus->Window(1), ElementsAre('B', 'B', 'B', 'B'));
+  EXPECT_THAT(corpus->window_domain, ElementsAre(0, 1));
+}
+
+TEST_F(CorpusTest, WindowsAreSpreadAndNeverTouchWhatIsHeldOut) {
+  Write("a.txt", Letters('A', 20));
+  Write("b.txt", Letters('A', 20));
+  const auto corpus = Read({.hold_out = 0.2, .window_tokens = 2, .windows_per_domain = 4});
+  ASSERT_TRUE(corpus.ok()) << corpus.status();
+  EXPECT_EQ(corpus->num_windows(), 8);
+  EXPECT_EQ(corpus->tokens_in_text, 32);
+  EXPECT_THAT(absl::MakeConstSpan(corpus->tokens).subspan(0, 8),
+              ElementsAre('C', 'D', 'G', 'H', 'K', 'L', 'O', 'P'));
+}
+
+TEST_F(CorpusTest, HoldOutCutsBetweenCharacters) {
+  EXPECT_EQ(WithoutHeldOut("aaaaa\xC3\xA9zzz", 0.4), "aaaaa\xC3\xA9");
+  EXPECT_EQ(WithoutHeldOut("abcd", 0), "abcd");
+}
+
+TEST_F(CorpusTest, NamesWhatIsWrong) {
+  EXPECT_THAT(Read({}).status().message(), HasSubstr("0 domains"));
+  Write("long.txt", Letters('A', 20));
+  Write("short.txt", "x");
+  EXPECT_THAT(Read({.window_tokens = 8}).status().message(), HasSubstr("domain short"));
+  EXPECT_THAT(Read({.hold_out = 1}).status().message(), HasSubstr("hold_out 1"));
+  EXPECT_THAT(ReadCorpus("/no/such", ByteTokenizer(), {}).status().message(),
+              HasSubstr("/no/such"));
+}
+
+}  // namespace
+}  // namespace pregate
