@@ -16,6 +16,8 @@ namespace pregate {
 
 // To the worker of one rank. Messages sent while the link is down are lost; the loop learns of it
 // by WorkerDown.
+// While it is up no message is lost and their order stays, either way: a link that cannot keep up
+// (its queue is full) goes down instead.
 class WorkerLink {
  public:
   virtual ~WorkerLink() = default;

@@ -62,16 +62,16 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
   const auto due = std::find_if(steps_.begin(), steps_.end(), [&](const SentStep& step) {
     return std::find(step.awaiting.begin(), step.awaiting.end(), rank) != step.awaiting.end();
   });
-  if (due == steps_.end() ? steps_.empty() || result.step_id <= steps_.back().id
-                          : result.step_id < due->id) {
+  const StepId due_id = due == steps_.end() ? last_id_ + 1 : due->id;
+  if (result.step_id < due_id) {
     StepAnswer stale;
     stale.stale = true;
     return stale;
   }
-  if (due == steps_.end() || result.step_id != due->id) {
+  if (result.step_id != due_id || due == steps_.end()) {
     return absl::FailedPreconditionError(absl::StrCat("rank ", rank, " answers step ",
-                                                      result.step_id, ", due is ",
-                                                      due == steps_.end() ? 0 : due->id));
+                                                      result.step_id, ", the last one sent is ",
+                                                      last_id_, ", the next one due ", due_id));
   }
   if (!result.status.ok()) return result.status;
   ASSIGN_OR_RETURN(StepAnswer answer, MatchRows(*due, rank, std::move(result), bounds));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -40,8 +41,15 @@ struct SampleBounds {
 // Not thread-safe.
 class StepLedger {
  public:
-  void Push(SentStep step) { steps_.push_back(std::move(step)); }
-  void Clear() { steps_.clear(); }
+  void Push(SentStep step) {
+    last_id_ = step.id;
+    steps_.push_back(std::move(step));
+  }
+  // A new epoch begins: ids start again.
+  void Clear() {
+    last_id_ = 0;
+    steps_.clear();
+  }
   bool empty() const { return steps_.empty(); }
   int size() const { return static_cast<int>(steps_.size()); }
   const std::deque<SentStep>& steps() const { return steps_; }
@@ -53,6 +61,7 @@ class StepLedger {
   absl::StatusOr<StepAnswer> Match(int32_t rank, StepResult result, const SampleBounds& bounds);
 
  private:
+  StepId last_id_ = 0;          // sent in this epoch
   std::deque<SentStep> steps_;  // oldest first, consecutive ids
 };
 

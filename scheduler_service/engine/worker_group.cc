@@ -91,9 +91,10 @@ WorkerGroup::VoidReason WorkerGroup::OnHello(int32_t rank, const Hello& hello,
   observer_->OnLog(LogLevel::kInfo,
                    absl::StrCat("worker ", rank, " is up: ", hello.device, ", ", hello.kv_blocks,
                                 " KV blocks, ", hello.seq_slots, " slots"));
-  if (state_ == State::kForming || state_ == State::kFormed)
+  if (state_ == State::kForming || state_ == State::kFormed) {
     return absl::StrCat("worker ", rank, " has attached");
-  if (state_ == State::kNoWorker) next_form_ = now;
+  }
+  next_form_ = std::max(next_form_, now);  // a worker that comes and goes has to wait
   state_ = State::kDue;
   ChooseMembers();
   return std::nullopt;

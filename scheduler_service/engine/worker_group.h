@@ -111,7 +111,8 @@ class WorkerGroup {
   std::vector<int32_t> members_;
   std::optional<ModelFacts> facts_;
   GroupLimits limits_;
-  absl::Time next_form_, form_sent_;
+  absl::Time next_form_ = absl::InfinitePast();
+  absl::Time form_sent_;
   int num_futile_ = 0;  // formations since a step was answered well
 };
 

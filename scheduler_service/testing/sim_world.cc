@@ -101,6 +101,7 @@ void SimWorld::KillWorker(int rank, absl::Duration down_for) {
   end.violations.insert(end.violations.end(), found.begin(), found.end());
   end.worker.reset();
   end.busy = false;
+  ++end.work;
   After(down_for, [=, this] { StartWorker(rank); });
 }
 
@@ -148,6 +149,8 @@ void SimWorld::Receive(int rank, ToWorker message) {
   }
   if (const Form* form = std::get_if<Form>(&message)) {
     Log(absl::StrCat("worker ", rank, " forms epoch ", form->epoch));
+    end.busy = false;
+    ++end.work;
     FromWorkerToEngine(rank, end.worker->OnForm(*form));
   }
   if (StepPlan* plan = std::get_if<StepPlan>(&message)) {
@@ -165,15 +168,14 @@ void SimWorld::WorkOn(int rank) {
   const int connection = end.connection;
   const absl::Time done = std::max(clock_.Now(), end.frozen_until) +
                           RandomDuration(absl::Milliseconds(1), absl::Milliseconds(20));
-  At(done, [=, this] { FinishStep(rank, connection); });
+  At(done, [=, this, work = ++end.work] { FinishStep(rank, work, connection); });
 }
 
-// A step outlives a broken link, not a dead worker; a Form may have emptied the queue meanwhile.
-void SimWorld::FinishStep(int rank, int connection) {
+// A step outlives a broken link (its answer goes nowhere), not a dead worker or a Form.
+void SimWorld::FinishStep(int rank, int work, int connection) {
   WorkerEnd& end = ends_[rank];
-  if (!end.worker || !end.busy) return;
+  if (end.work != work) return;
   end.busy = false;
-  if (!end.worker->has_work()) return;
   StepResult result = end.worker->RunNext();
   if (end.connection == connection) {
     end.old_result = result;

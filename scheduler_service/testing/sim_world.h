@@ -81,6 +81,7 @@ class SimWorld final : public Inbox {
     bool connected = false;
     int connection = 0;  // counts up; messages of an older one are lost
     bool busy = false;
+    int work = 0;  // counts up with each step begun or aborted
     absl::Time frozen_until = absl::InfinitePast();
     int lose_plans = 0;
     std::function<void(StepResult*)> corrupt;
@@ -103,7 +104,7 @@ class SimWorld final : public Inbox {
   void ReceiveAtRouter(const ToRouter& message);
   void WorkOn(int rank);
   void Beat(int rank, int connection);
-  void FinishStep(int rank, int connection);
+  void FinishStep(int rank, int work, int connection);
   void FromWorkerToEngine(int rank, FromWorker message);
   void Disconnect(int rank, const char* reason);
   absl::Time Arrival(absl::Time* last);

@@ -1,0 +1,158 @@
+#include "scheduler_service/engine/route_client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <variant>
+
+#include "scheduler_service/testing/fake_router.h"
+
+namespace pregate::scheduler {
+namespace {
+
+constexpr absl::Duration kResend = absl::Seconds(5);
+
+class RouteClientTest : public testing::Test, public RouterLink {
+ protected:
+  void Send(ToRouter message) override { sent_.push_back(std::move(message)); }
+
+  Sequence MakeSequence(SeqId id, int32_t num_tokens) {
+    Sequence s;
+    s.id = id;
+    s.prompt_len = num_tokens;
+    for (int32_t i = 0; i < num_tokens; ++i) s.Append(i % 40, kNoRoute);
+    return s;
+  }
+  const RouteRequest& Request(size_t i) { return std::get<RouteRequest>(sent_[i]); }
+  // Answers message i as the router would.
+  absl::Status Answer(size_t i) {
+    return client_.OnResponse(router_.OnRequest(Request(i)), model_.num_experts, now_);
+  }
+
+  FakeModel model_;
+  FakeRouter router_{model_, 1};
+  std::vector<ToRouter> sent_;
+  RouteClient client_{this, kResend};
+  absl::Time now_ = absl::UnixEpoch();
+};
+
+TEST_F(RouteClientTest, SplitsAPromptIntoRequestsOfTheProtocolsSize) {
+  Sequence s = MakeSequence(1, 2 * kRouteTokensMax + 5);
+  client_.OnUp(now_);
+  client_.Request(&s, now_);
+  for (size_t i = 0; i < 3; ++i) {
+    ASSERT_EQ(sent_.size(), i + 1);
+    EXPECT_EQ(Request(i).base, static_cast<int32_t>(i) * kRouteTokensMax);
+    ASSERT_TRUE(Answer(i).ok());
+  }
+  EXPECT_EQ(sent_.size(), 3u);
+  EXPECT_TRUE(s.all_routed());
+}
+
+TEST_F(RouteClientTest, AsksAgainAfterTheRouterCameBack) {
+  Sequence s = MakeSequence(1, 10);
+  client_.Request(&s, now_);
+  EXPECT_TRUE(sent_.empty()) << "the router is away";
+  client_.OnUp(now_);
+  ASSERT_EQ(sent_.size(), 1u);
+  client_.OnDown();
+  client_.OnUp(now_);
+  ASSERT_EQ(sent_.size(), 2u);
+  ASSERT_TRUE(Answer(1).ok());
+  EXPECT_TRUE(s.all_routed());
+  client_.OnUp(now_);
+  EXPECT_EQ(sent_.size(), 2u) << "nothing is unanswered";
+}
+
+TEST_F(RouteClientTest, AGapIsFilledFromWhatTheRouterHas) {
+  Sequence s = MakeSequence(1, 10);
+  client_.OnUp(now_);
+  client_.Request(&s, now_);
+  ASSERT_TRUE(Answer(0).ok());
+  const std::vector<ExpertId> routes = s.routes;
+  s.Append(3, kNoRoute);
+  client_.Request(&s, now_);
+  EXPECT_EQ(Request(1).base, 10);
+  router_.ExpireSessions();
+  ASSERT_TRUE(Answer(1).ok());
+  ASSERT_EQ(sent_.size(), 3u);
+  EXPECT_EQ(Request(2).base, 0);
+  EXPECT_EQ(Request(2).tokens.size(), 11u);
+  ASSERT_TRUE(Answer(2).ok());
+  EXPECT_TRUE(s.all_routed());
+  EXPECT_TRUE(std::equal(routes.begin(), routes.end(), s.routes.begin()));
+}
+
+TEST_F(RouteClientTest, SilenceIsAskedAgainUntilItIsHopeless) {
+  Sequence s = MakeSequence(1, 10);
+  client_.OnUp(now_);
+  client_.Request(&s, now_);
+  EXPECT_TRUE(client_.OnTick(now_ + kResend / 2).empty());
+  EXPECT_EQ(sent_.size(), 1u);
+  for (int i = 1; i < RouteClient::kSendsMax; ++i)
+    EXPECT_TRUE(client_.OnTick(now_ += kResend).empty());
+  EXPECT_EQ(sent_.size(), static_cast<size_t>(RouteClient::kSendsMax));
+  EXPECT_THAT(client_.OnTick(now_ += kResend), testing::ElementsAre(1));
+}
+
+TEST_F(RouteClientTest, NonsenseChangesNothing) {
+  Sequence s = MakeSequence(1, 4);
+  client_.OnUp(now_);
+  client_.Request(&s, now_);
+  const auto respond = [&](RouteResponse r) {
+    EXPECT_TRUE(client_.OnResponse(r, model_.num_experts, now_).ok());
+  };
+  respond({99, 0, {1, 1, 1, 1}, false, 0, ""});  // an unknown session
+  respond({1, 2, {1, 1}, false, 0, ""});         // not what was asked
+  respond({1, 0, {1, 1}, false, 0, ""});         // too few
+  respond({1, 0, {1, 1, 1, 5}, false, 0, ""});   // no such expert
+  respond({1, 0, {}, true, 3, ""});              // a gap above the base
+  respond({1, 0, {}, true, -1, ""});
+  EXPECT_EQ(s.routed, 0);
+  EXPECT_EQ(sent_.size(), 1u);
+}
+
+TEST_F(RouteClientTest, ARouterThatKeepsLosingIsNotAskedForEver) {
+  Sequence s = MakeSequence(1, 4);
+  client_.OnUp(now_);
+  client_.Request(&s, now_);
+  ASSERT_TRUE(Answer(0).ok());
+  s.Append(3, kNoRoute);
+  client_.Request(&s, now_);
+  // Gap to 0, an answer for the tokens below, a request at 4, gap to 0 ...
+  for (int i = 0; i < 1000; ++i) {
+    const RouteRequest request = std::get<RouteRequest>(sent_.back());
+    RouteResponse response;
+    response.session = 1;
+    response.base = request.base;
+    response.gap = request.base > 0;
+    if (!response.gap) response.routes.assign(4, 1);
+    if (response.gap || request.tokens.size() == 4) {
+      ASSERT_TRUE(client_.OnResponse(response, model_.num_experts, now_).ok());
+    }
+  }
+  EXPECT_LT(sent_.size(), static_cast<size_t>(RouteClient::kSendsMax) + 3);
+}
+
+TEST_F(RouteClientTest, AMalformedRequestIsAnError) {
+  Sequence s = MakeSequence(1, 4);
+  client_.OnUp(now_);
+  client_.Request(&s, now_);
+  const absl::Status status =
+      client_.OnResponse({1, 0, {}, false, 0, "token 7"}, model_.num_experts, now_);
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+}
+
+TEST_F(RouteClientTest, ClosesTheSessionsThatItOpened) {
+  Sequence s = MakeSequence(1, 4);
+  client_.OnUp(now_);
+  client_.Close(1);
+  EXPECT_TRUE(sent_.empty());
+  client_.Request(&s, now_);
+  client_.Close(1);
+  ASSERT_EQ(sent_.size(), 2u);
+  EXPECT_EQ(std::get<CloseSession>(sent_[1]).session, 1u);
+}
+
+}  // namespace
+}  // namespace pregate::scheduler

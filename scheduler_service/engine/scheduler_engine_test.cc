@@ -1,0 +1,388 @@
+// The engine's rules one by one, against a script: every turn of the loop is written down here.
+#include "scheduler_service/engine/scheduler_engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <functional>
+#include <utility>
+#include <variant>
+
+#include "scheduler_service/testing/fake_router.h"
+#include "scheduler_service/testing/letter_tokenizer.h"
+
+namespace pregate::scheduler {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+struct Client final : ResponseSink {
+  void OnStart(const StartInfo& info) override { start = info; }
+  void OnTokens(const TokensOut& out) override {
+    tokens.insert(tokens.end(), out.tokens.begin(), out.tokens.end());
+    routes.insert(routes.end(), out.routes.begin(), out.routes.end());
+  }
+  void OnDone(const DoneInfo& info) override { done = info; }
+  StartInfo start;
+  std::vector<TokenId> tokens;
+  std::vector<ExpertId> routes;
+  std::optional<DoneInfo> done;
+};
+
+class EngineTest : public testing::Test, public Inbox, public WorkerLink, public EngineObserver {
+ protected:
+  // Each turn may look at what was sent so far and returns what arrives next.
+  using Turn = std::function<std::vector<EngineEvent>()>;
+
+  std::vector<EngineEvent> Wait(absl::Time deadline) override {
+    deadline_ = deadline;
+    if (turns_.empty()) {
+      clock_.Advance(absl::Seconds(1));
+      return Events(DrainEvent{});
+    }
+    const Turn turn = std::move(turns_.front());
+    turns_.pop_front();
+    return turn();
+  }
+  void Send(ToWorker message) override { to_worker_.push_back(std::move(message)); }
+  void OnRecovery(const std::string& reason) override { recoveries_.push_back(reason); }
+
+  template <typename... E>
+  static std::vector<EngineEvent> Events(E... events) {
+    std::vector<EngineEvent> out;
+    (out.push_back(std::move(events)), ...);
+    return out;
+  }
+  void Then(Turn turn) { turns_.push_back(std::move(turn)); }
+  template <typename E>
+  void ThenEvent(E event) {
+    Then([=] { return Events(event); });
+  }
+
+  Hello MakeHello() {
+    Hello hello;
+    hello.incarnation = 5;
+    hello.model_digest = "model";
+    hello.numerics_id = "scalar";
+    hello.kv_blocks = kv_blocks_;
+    hello.seq_slots = 4;
+    hello.step_tokens = 64;
+    hello.context_tokens = 128;
+    hello.vocab_size = 48;
+    hello.num_experts = num_experts_;
+    return hello;
+  }
+  void ThenFormed() {
+    ThenEvent(WorkerEvent{0, MakeHello()});
+    Then([this] { return Events(WorkerEvent{0, Formed{LastForm().epoch, absl::OkStatus(), ""}}); });
+  }
+  const Form& LastForm() { return std::get<Form>(to_worker_.back()); }
+  const StepPlan& LastPlan() { return std::get<StepPlan>(to_worker_.back()); }
+  int NumPlans() const {
+    return static_cast<int>(
+        std::count_if(to_worker_.begin(), to_worker_.end(),
+                      [](const ToWorker& m) { return std::holds_alternative<StepPlan>(m); }));
+  }
+  StepResult Answer(StepId step_id, std::vector<Sample> samples) {
+    StepResult result;
+    for (const ToWorker& m : to_worker_) {
+      if (const Form* form = std::get_if<Form>(&m)) result.epoch = form->epoch;
+    }
+    result.incarnation = 5;
+    result.step_id = step_id;
+    result.samples = std::move(samples);
+    return result;
+  }
+  SubmitEvent Submit(std::vector<TokenId> prompt, int32_t max_tokens) {
+    clients_.push_back(std::make_shared<Client>());
+    SubmitEvent event;
+    event.client_key = clients_.size();
+    event.request.prompt = std::move(prompt);
+    event.request.seed = 9;
+    event.request.max_tokens = max_tokens;
+    event.sink = clients_.back();
+    return event;
+  }
+  void Run() {
+    EngineParts parts;
+    parts.clock = &clock_;
+    parts.inbox = this;
+    parts.router = &router_link_;
+    parts.workers = {this};
+    parts.tokenizer = &tokenizer_;
+    parts.random = &random_;
+    parts.observer = this;
+    engine_ = std::make_unique<SchedulerEngine>(options_, parts);
+    engine_->Run();
+  }
+
+  struct RouterRecorder final : RouterLink {
+    void Send(ToRouter message) override { sent.push_back(std::move(message)); }
+    std::vector<ToRouter> sent;
+  };
+
+  EngineOptions options_;
+  int32_t num_experts_ = 0;
+  int32_t kv_blocks_ = 20;
+  ManualClock clock_;
+  absl::Time deadline_;
+  std::deque<Turn> turns_;
+  std::vector<ToWorker> to_worker_;
+  RouterRecorder router_link_;
+  LetterTokenizer tokenizer_{48};
+  SplitMix64 random_{1};
+  std::vector<std::shared_ptr<Client>> clients_;
+  std::vector<std::string> recoveries_;
+  std::unique_ptr<SchedulerEngine> engine_;
+};
+
+TEST_F(EngineTest, RefusesBeforeAWorkerAttachesAndWhileDraining) {
+  ThenEvent(Submit({3}, 1));
+  ThenFormed();
+  Then([this] {
+    const SubmitEvent before = Submit({4}, 2), after = Submit({5}, 1);
+    return Events(before, DrainEvent{}, after);
+  });
+  Then([this] { return Events(WorkerEvent{0, Answer(1, {{1, 1, 7, kNoRoute, {}}})}); });
+  Then([this] { return Events(WorkerEvent{0, Answer(2, {{1, 2, 8, kNoRoute, {}}})}); });
+  Run();
+  EXPECT_TRUE(absl::IsUnavailable(clients_[0]->done->status));
+  EXPECT_THAT(clients_[1]->tokens, ElementsAre(7, 8)) << "what was admitted is finished";
+  EXPECT_TRUE(clients_[1]->done->status.ok());
+  EXPECT_THAT(std::string(clients_[2]->done->status.message()), HasSubstr("draining"));
+}
+
+TEST_F(EngineTest, RunsAheadByOnePlanAndDiscardsTheSamplePastAStop) {
+  ThenFormed();
+  ThenEvent(Submit({3, 4}, 5));
+  Then([this] {
+    EXPECT_EQ(NumPlans(), 2);
+    EXPECT_TRUE(LastPlan().rows[0].late);
+    EXPECT_EQ(LastPlan().rows[0].position, 2);
+    return Events(WorkerEvent{0, Answer(1, {{1, 2, 0, kNoRoute, {}}})});  // token 0 ends the text
+  });
+  Then([this] {
+    EXPECT_TRUE(clients_[0]->done.has_value());
+    EXPECT_EQ(NumPlans(), 2)
+        << "the slot is dropped when the late step is over, or with the next plan";
+    return Events(WorkerEvent{0, Answer(2, {{1, 3, 7, kNoRoute, {}}})});
+  });
+  Then([this] {
+    EXPECT_EQ(NumPlans(), 3);
+    EXPECT_THAT(LastPlan().drop, ElementsAre(0));
+    EXPECT_TRUE(LastPlan().rows.empty());
+    return Events(WorkerEvent{0, Answer(3, {})});
+  });
+  Run();
+  EXPECT_THAT(clients_[0]->tokens, ElementsAre(0));
+  EXPECT_EQ(clients_[0]->done->reason, FinishReason::kStopToken);
+  EXPECT_TRUE(recoveries_.empty());
+}
+
+TEST_F(EngineTest, AWorkerThatRefusesLateRowsIsServedInLockstep) {
+  ThenFormed();
+  ThenEvent(Submit({3, 4}, 3));
+  Then([this] { return Events(WorkerEvent{0, Answer(1, {{1, 2, 7, kNoRoute, {}}})}); });
+  Then([this] {
+    StepResult refusal = Answer(2, {});
+    refusal.status = absl::FailedPreconditionError("late rows do not fit");
+    return Events(WorkerEvent{0, refusal});
+  });
+  Then([this] { return Events(WorkerEvent{0, Formed{LastForm().epoch, absl::OkStatus(), ""}}); });
+  Then([this] {
+    EXPECT_EQ(LastPlan().step_id, 1u) << "no second plan";
+    EXPECT_THAT(LastPlan().rows[0].tokens, ElementsAre(3, 4, 7));
+    return Events(WorkerEvent{0, Answer(1, {{1, 3, 8, kNoRoute, {}}})});
+  });
+  Then([this] {
+    EXPECT_FALSE(LastPlan().rows[0].late);
+    return Events(WorkerEvent{0, Answer(2, {{1, 4, 9, kNoRoute, {}}})});
+  });
+  Run();
+  EXPECT_THAT(clients_[0]->tokens, ElementsAre(7, 8, 9));
+  EXPECT_EQ(recoveries_.size(), 1u);
+}
+
+TEST_F(EngineTest, ABadRowFailsItsSequenceAlone) {
+  ThenFormed();
+  Then([this] {
+    const SubmitEvent bad = Submit({3}, 1), good = Submit({4}, 1);
+    return Events(bad, good);
+  });
+  Then([this] {
+    StepResult result = Answer(1, {{2, 1, 7, kNoRoute, {}}});
+    result.row_errors = {{1, "logits are not finite"}};
+    return Events(WorkerEvent{0, result});
+  });
+  Run();
+  EXPECT_THAT(std::string(clients_[0]->done->status.message()), HasSubstr("logits are not finite"));
+  EXPECT_TRUE(clients_[1]->done->status.ok());
+  EXPECT_TRUE(recoveries_.empty());
+}
+
+TEST_F(EngineTest, ARequestThatBreaksTheWorkersAgainAndAgainFails) {
+  options_.recoveries_max = 3;
+  ThenFormed();
+  ThenEvent(Submit({3}, 1));
+  for (int i = 0; i < 4; ++i) {
+    ThenEvent(WorkerDown{0, "crash"});
+    Then([this] {
+      clock_.Advance(absl::Seconds(3));  // past the backoff
+      return Events();
+    });
+    ThenFormed();
+  }
+  Run();
+  ASSERT_TRUE(clients_[0]->done.has_value());
+  EXPECT_THAT(std::string(clients_[0]->done->status.message()),
+              HasSubstr("3 times in a row with this request"));
+  EXPECT_EQ(engine_->batch().num_waiting(), 0);
+}
+
+TEST_F(EngineTest, CancelAndDeadlineFreeTheBlocksAtOnce) {
+  ThenFormed();
+  Then([this] {
+    SubmitEvent timed = Submit({3}, 9);
+    timed.request.deadline = clock_.Now() + absl::Milliseconds(30);
+    const SubmitEvent other = Submit({4}, 9);
+    return Events(timed, other);
+  });
+  Then([this] {
+    EXPECT_EQ(engine_->batch().num_blocks_used(), 2);
+    EXPECT_EQ(deadline_, clock_.Now() + absl::Milliseconds(30))
+        << "the loop wakes for the deadline";
+    return Events(CancelEvent{2}, CancelEvent{77});
+  });
+  Then([this] {
+    EXPECT_EQ(engine_->batch().num_blocks_used(), 1);
+    EXPECT_EQ(clients_[1]->done->reason, FinishReason::kCancelled);
+    clock_.Advance(absl::Milliseconds(30));
+    return Events();
+  });
+  Run();
+  EXPECT_EQ(clients_[0]->done->reason, FinishReason::kDeadline);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(clients_[0]->done->status));
+  EXPECT_EQ(engine_->batch().num_blocks_used(), 0);
+}
+
+TEST_F(EngineTest, RoutesComeFromTheRouterOnceAndTravelInTheRows) {
+  num_experts_ = 3;
+  ThenFormed();
+  ThenEvent(RouterEvent{RouterHello{1, "r", 3, 48}});
+  ThenEvent(Submit({3, 4}, 2));
+  Then([this] {
+    EXPECT_EQ(NumPlans(), 0) << "no route, no row";
+    return Events(RouterEvent{RouteResponse{1, 0, {2, 1}, false, 0, ""}});
+  });
+  Then([this] {
+    EXPECT_THAT(std::get<StepPlan>(to_worker_[1]).rows[0].routes, ElementsAre(2, 1));
+    EXPECT_THAT(clients_[0]->start.prompt_routes, ElementsAre(2, 1));
+    EXPECT_EQ(std::get<CloseSession>(router_link_.sent.back()).session, 1u)
+        << "the replica routes from here";
+    return Events(WorkerEvent{0, Answer(1, {{1, 2, 7, 0, {}}})});
+  });
+  Then([this] { return Events(WorkerEvent{0, Answer(2, {{1, 3, 8, 1, {}}})}); });
+  Run();
+  EXPECT_THAT(clients_[0]->routes, ElementsAre(0, 1));
+}
+
+TEST_F(EngineTest, ARouterOfAnotherModelIsRefused) {
+  num_experts_ = 3;
+  ThenFormed();
+  ThenEvent(RouterEvent{RouterHello{1, "r", 4, 48}});
+  ThenEvent(Submit({3, 4}, 2));
+  Then([this] {
+    EXPECT_TRUE(router_link_.sent.empty());
+    EXPECT_FALSE(engine_->health().Ready(clock_.Now(), absl::Seconds(1)));
+    return Events(RouterEvent{RouterHello{2, "r", 3, 48}});
+  });
+  Then([this] {
+    EXPECT_EQ(router_link_.sent.size(), 1u);
+    return Events(CancelEvent{1});
+  });
+  Run();
+}
+
+TEST_F(EngineTest, ReadyMeansThatLoopAndWorkerMakeProgress) {
+  const auto ready = [this] {
+    return engine_->health().Ready(clock_.Now(), absl::Milliseconds(700));
+  };
+  Then([&] {
+    EXPECT_FALSE(ready()) << "no worker";
+    return Events(WorkerEvent{0, MakeHello()});
+  });
+  Then([&] {
+    EXPECT_FALSE(ready()) << "not formed";
+    return Events(WorkerEvent{0, Formed{LastForm().epoch, absl::OkStatus(), ""}});
+  });
+  Then([&] {
+    EXPECT_TRUE(ready());
+    EXPECT_LE(deadline_ - clock_.Now(), absl::Milliseconds(100)) << "an idle loop turns";
+    clock_.Advance(absl::Milliseconds(701));
+    EXPECT_FALSE(ready()) << "the loop is stuck";
+    return Events();
+  });
+  Then([&] {
+    EXPECT_FALSE(ready()) << "the worker is silent";
+    return Events(WorkerEvent{0, Progress{LastForm().epoch, 0}});
+  });
+  Then([&] {
+    EXPECT_TRUE(ready());
+    return Events(WorkerDown{0, "gone"});
+  });
+  Then([&] {
+    EXPECT_FALSE(ready());
+    return Events(DrainEvent{});
+  });
+  Run();
+}
+
+TEST_F(EngineTest, ASequenceThatTheNewWorkerCannotHoldFails) {
+  ThenFormed();
+  ThenEvent(Submit(std::vector<TokenId>(40, 3), 60));
+  Then([this] {
+    kv_blocks_ = 3;
+    return Events(WorkerDown{0, "replaced"}, WorkerEvent{0, MakeHello()});
+  });
+  Then([this] {
+    clock_.Advance(absl::Minutes(1));
+    return Events();
+  });
+  Then([this] { return Events(WorkerEvent{0, Formed{LastForm().epoch, absl::OkStatus(), ""}}); });
+  Run();
+  EXPECT_THAT(std::string(clients_[0]->done->status.message()), HasSubstr("hold 48 tokens"));
+}
+
+TEST_F(EngineTest, ADrainThatLastsTooLongEnds) {
+  ThenEvent(WorkerEvent{0, MakeHello()});
+  ThenEvent(Submit({3}, 5));
+  Run();  // the worker never answers Form; each turn after the script takes a second
+  EXPECT_TRUE(absl::IsUnavailable(clients_[0]->done->status));
+  EXPECT_EQ(clients_[0]->done->total, options_.drain_timeout + absl::Seconds(1));
+}
+
+TEST_F(EngineTest, AMessageOfARankThatDoesNotExistIsIgnored) {
+  ThenEvent(WorkerEvent{7, MakeHello()});
+  ThenEvent(WorkerEvent{-1, MakeHello()});
+  ThenEvent(WorkerDown{7, "?"});
+  Run();
+  EXPECT_TRUE(to_worker_.empty());
+}
+
+TEST_F(EngineTest, AResumeThatIsCompleteAlreadyEndsAtOnce) {
+  ThenFormed();
+  Then([this] {
+    SubmitEvent event = Submit({3}, 9);
+    event.request.resume_tokens = {7, 0};
+    return Events(event);
+  });
+  Run();
+  EXPECT_EQ(clients_[0]->done->reason, FinishReason::kStopToken);
+  EXPECT_EQ(clients_[0]->done->generated_tokens, 2);
+  EXPECT_TRUE(clients_[0]->tokens.empty());
+}
+
+}  // namespace
+}  // namespace pregate::scheduler

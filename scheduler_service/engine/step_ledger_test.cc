@@ -1,0 +1,91 @@
+#include "scheduler_service/engine/step_ledger.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace pregate::scheduler {
+namespace {
+
+constexpr SampleBounds kBounds{100, 4};
+
+SentStep Step(StepId id, std::vector<int32_t> ranks) {
+  SentStep step;
+  step.id = id;
+  step.rows = {{11, 0, 5}, {12, 0, -1}, {13, 1, 9}};
+  step.awaiting = std::move(ranks);
+  return step;
+}
+
+StepResult Result(StepId id, std::vector<Sample> samples) {
+  StepResult result;
+  result.step_id = id;
+  result.samples = std::move(samples);
+  return result;
+}
+
+TEST(StepLedgerTest, TakesWhatWasAskedOfTheRank) {
+  StepLedger ledger;
+  ledger.Push(Step(1, {0, 1}));
+  auto answer = ledger.Match(
+      0, Result(1, {{13, 9, 7, 1, {}}, {11, 5, 8, 2, {}}, {99, 5, 8, 2, {}}}), kBounds);
+  ASSERT_TRUE(answer.ok());
+  ASSERT_EQ(answer->samples.size(), 1u) << "another rank's and an unknown sequence's are left out";
+  EXPECT_EQ(answer->samples[0].token, 8);
+  EXPECT_TRUE(answer->unanswered.empty());
+  EXPECT_EQ(ledger.size(), 1) << "rank 1 still owes";
+  answer = ledger.Match(1, Result(1, {{13, 9, 7, kNoRoute, {}}}), kBounds);
+  ASSERT_TRUE(answer.ok());
+  EXPECT_TRUE(ledger.empty());
+}
+
+TEST(StepLedgerTest, NamesRowsWithoutAnAnswer) {
+  StepLedger ledger;
+  ledger.Push(Step(1, {0}));
+  auto answer = ledger.Match(0, Result(1, {{11, 6, 8, 2, {}}}), kBounds);  // a wrong position
+  ASSERT_TRUE(answer.ok());
+  EXPECT_THAT(answer->unanswered, testing::ElementsAre(11));
+}
+
+TEST(StepLedgerTest, ARowErrorIsAnAnswer) {
+  StepLedger ledger;
+  ledger.Push(Step(1, {0}));
+  StepResult result = Result(1, {});
+  result.row_errors = {{11, "bad"}, {12, "bad too"}, {99, "unknown"}};
+  auto answer = ledger.Match(0, std::move(result), kBounds);
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->errors.size(), 2u);
+  EXPECT_TRUE(answer->unanswered.empty());
+}
+
+TEST(StepLedgerTest, AnsweredStepsAreStaleAndGapsAreErrors) {
+  StepLedger ledger;
+  EXPECT_FALSE(ledger.Match(0, Result(1, {}), kBounds).ok()) << "nothing was sent";
+  ledger.Push(Step(1, {0}));
+  ledger.Push(Step(2, {0}));
+  EXPECT_FALSE(ledger.Match(0, Result(2, {}), kBounds).ok()) << "step 1 is due";
+  ASSERT_TRUE(ledger.Match(0, Result(1, {{11, 5, 8, 2, {}}}), kBounds).ok());
+  EXPECT_TRUE(ledger.Match(0, Result(1, {{11, 5, 8, 2, {}}}), kBounds)->stale);
+  EXPECT_EQ(ledger.size(), 1);
+}
+
+TEST(StepLedgerTest, RefusesValuesOutOfRange) {
+  const Sample bad[] = {
+      {11, 5, 100, 1, {}}, {11, 5, -1, 1, {}}, {11, 5, 8, 4, {}}, {11, 5, 8, -2, {}}};
+  for (const Sample& sample : bad) {
+    StepLedger ledger;
+    ledger.Push(Step(1, {0}));
+    EXPECT_TRUE(absl::IsOutOfRange(ledger.Match(0, Result(1, {sample}), kBounds).status()));
+  }
+}
+
+TEST(StepLedgerTest, AFailedStepIsItsStatus) {
+  StepLedger ledger;
+  ledger.Push(Step(1, {0}));
+  StepResult result = Result(1, {});
+  result.status = absl::InternalError("device lost");
+  EXPECT_EQ(ledger.Match(0, std::move(result), kBounds).status(),
+            absl::InternalError("device lost"));
+}
+
+}  // namespace
+}  // namespace pregate::scheduler
