@@ -28,7 +28,8 @@ void MapByName(const SafetensorsSet& files, const std::vector<CanonicalTensor>& 
 
 // Tensors that may be there although nothing reads them: cached RoPE tables, a tied head stored
 // twice, the dense FFN that the authors' conversion may leave beside the experts.
-bool IsIgnorable(const std::string& name, const ModelSpec& spec) {
+bool IsIgnorable(const std::string& name, const StoredTensor& tensor, const ModelSpec& spec) {
+  if (tensor.num_elements() == 0) return true;
   if (absl::EndsWith(name, "rotary_emb.inv_freq")) return true;
   if (name == "lm_head.weight") return spec.tie_embeddings;
   return spec.is_moe() && absl::StrContains(name, ".mlp.") &&
@@ -41,7 +42,7 @@ absl::Status CheckAllUsed(const SafetensorsSet& files, const CheckpointParts& pa
   std::set<std::string> used;
   for (const auto& [name, view] : parts.views) used.insert(view.stored.name);
   for (const auto& [name, tensor] : files.tensors) {
-    if (used.contains(name) || IsIgnorable(name, parts.spec)) continue;
+    if (used.contains(name) || IsIgnorable(name, tensor, parts.spec)) continue;
     return absl::UnimplementedError(
         absl::StrCat(tensor.Where(), ": unexpected; a Llama of this config has no such tensor"));
   }

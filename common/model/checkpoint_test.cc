@@ -1,0 +1,237 @@
+#include "common/model/checkpoint.h"
+
+#include <cmath>
+#include <filesystem>
+
+#include "common/base/status.h"
+#include "common/model/safetensors.h"
+#include "common/model/testing/model_files.h"
+#include "common/model/tokenizer.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+class HuggingFaceTest : public ::testing::Test {
+ protected:
+  std::string Refusal() {
+    WriteModel(dir_.path(), config_, tensors_);
+    const auto checkpoint = Checkpoint::Open(dir_.path());
+    return checkpoint.ok() ? "accepted" : std::string(checkpoint.status().message());
+  }
+  std::unique_ptr<Checkpoint> OpenOrDie() {
+    auto checkpoint = Checkpoint::Open(dir_.path());
+    PREGATE_CHECK(checkpoint.ok(), "", checkpoint.status().ToString());
+    return *std::move(checkpoint);
+  }
+
+  TempDir dir_;
+  nlohmann::json config_ = SmallConfig();
+  FloatTensors tensors_ = RandomSmallTensors(1);
+};
+
+TEST_F(HuggingFaceTest, ReadsEveryTensorAsItIs) {
+  ASSERT_EQ(Refusal(), "accepted");
+  const auto checkpoint = OpenOrDie();
+  EXPECT_EQ(checkpoint->layout(), "hf");
+  EXPECT_EQ(checkpoint->spec().head_dim, 4);
+  EXPECT_EQ(checkpoint->spec().bos_token, 1);
+  EXPECT_THAT(checkpoint->spec().eos_tokens, ElementsAre(2));
+  EXPECT_THAT(checkpoint->Tensors(), SizeIs(tensors_.size()));
+  for (const auto& [name, tensor] : tensors_) {
+    EXPECT_TRUE(checkpoint->Has(name));
+    EXPECT_EQ(ReadTensor(*checkpoint, name), Values(tensor)) << name;
+  }
+  float unused = 0;
+  EXPECT_EQ(checkpoint->Read("nothing", absl::MakeSpan(&unused, 1)).code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(checkpoint->LoadTokenizer().status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(HuggingFaceTest, DigestFollowsContentAndNotTheFile) {
+  ASSERT_EQ(Refusal(), "accepted");
+  const std::string digest = OpenOrDie()->digest();
+  config_["_name_or_path"] = "elsewhere";
+  ASSERT_EQ(Refusal(), "accepted");
+  EXPECT_EQ(OpenOrDie()->digest(), digest);
+  config_["rope_theta"] = 20000.0;
+  ASSERT_EQ(Refusal(), "accepted");
+  EXPECT_NE(OpenOrDie()->digest(), digest);
+  config_["rope_theta"] = 10000.0;
+  tensors_["model.norm.weight"].bytes[0] ^= 1;
+  ASSERT_EQ(Refusal(), "accepted");
+  EXPECT_NE(OpenOrDie()->digest(), digest);
+}
+
+TEST_F(HuggingFaceTest, TiedModelsMayStoreTheHeadOrNot) {
+  config_["tie_word_embeddings"] = true;
+  EXPECT_EQ(Refusal(), "accepted");
+  tensors_.erase("lm_head.weight");
+  EXPECT_EQ(Refusal(), "accepted");
+  EXPECT_FALSE(OpenOrDie()->Has("lm_head.weight"));
+}
+
+TEST_F(HuggingFaceTest, ReadsBothDialectsOfRope) {
+  const nlohmann::json llama3 = {{"rope_type", "llama3"},
+                                 {"factor", 8.0},
+                                 {"low_freq_factor", 1.0},
+                                 {"high_freq_factor", 4.0},
+                                 {"original_max_position_embeddings", 32}};
+  config_["rope_scaling"] = llama3;
+  ASSERT_EQ(Refusal(), "accepted");
+  EXPECT_EQ(OpenOrDie()->spec().rope_scaling->factor, 8);
+  const std::string digest = OpenOrDie()->digest();
+  config_.erase("rope_scaling");
+  config_.erase("rope_theta");
+  config_["rope_parameters"] = llama3;
+  config_["rope_parameters"]["rope_theta"] = 10000.0;
+  ASSERT_EQ(Refusal(), "accepted");
+  EXPECT_EQ(OpenOrDie()->digest(), digest);
+}
+
+TEST_F(HuggingFaceTest, RefusesByNameWhatWouldComputeAnotherFunction) {
+  const std::pair<nlohmann::json, const char*> cases[] = {
+      {{{"model_type", "gpt_neox"}}, "gpt_neox"},
+      {{{"attention_bias", true}}, "attention_bias = true"},
+      {{{"mlp_bias", true}}, "mlp_bias = true"},
+      {{{"hidden_act", "gelu"}}, "gelu"},
+      {{{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "linear"},
+      {{{"rope_parameters", {{"rope_type", "yarn"}}}}, "yarn"},
+      {{{"quantization_config", {{"bits", 4}}}}, "quantization_config"},
+      {{{"hidden_size", -16}}, "\"hidden_size\" is -16"},
+      {{{"hidden_size", "16"}}, "hidden_size"},
+      {{{"vocab_size", 1e30}}, "vocab_size"},
+      {{{"num_hidden_layers", 1000000}}, "num_hidden_layers"},
+      {{{"num_attention_heads", 5}}, "num_attention_heads = 5"},
+      {{{"rms_norm_eps", 0}}, "rms_eps"},
+      {{{"eos_token_id", 24}}, "eos_tokens = 24"}};
+  for (const auto& [patch, message] : cases) {
+    config_ = SmallConfig();
+    config_.merge_patch(patch);
+    EXPECT_THAT(Refusal(), HasSubstr(message)) << patch;
+  }
+}
+
+TEST_F(HuggingFaceTest, NamesMissingMisshapenAndUnexpectedTensors) {
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  const OutputTensor tensor = tensors_[name];
+  tensors_.erase(name);
+  EXPECT_THAT(Refusal(), HasSubstr("missing tensor " + name));
+  tensors_[name] = RandomTensor(name, {16, 10}, 1);
+  EXPECT_THAT(Refusal(), AllOf(HasSubstr("tensor " + name + " at byte"),
+                               HasSubstr("[16,10], expected [10,16]")));
+  tensors_[name] = IntTensor(name, {10, 16}, std::vector<int32_t>(160));
+  EXPECT_THAT(Refusal(), AllOf(HasSubstr(name), HasSubstr("integers")));
+  tensors_[name] = tensor;
+  const std::string bias = "model.layers.0.self_attn.q_proj.bias";
+  tensors_[bias] = RandomTensor(bias, {16}, 1);
+  EXPECT_THAT(Refusal(), AllOf(HasSubstr(bias), HasSubstr("unexpected")));
+}
+
+TEST_F(HuggingFaceTest, RefusesBrokenConfigs) {
+  ASSERT_EQ(Refusal(), "accepted");
+  const auto refusal = [&](const std::string& text) {
+    WriteFile(dir_.path("config.json"), text);
+    return std::string(Checkpoint::Open(dir_.path()).status().message());
+  };
+  EXPECT_THAT(refusal(""), AllOf(HasSubstr("config.json"), HasSubstr("malformed")));
+  EXPECT_THAT(refusal("[1]"), HasSubstr("expected a JSON object"));
+  EXPECT_THAT(refusal(std::string(5000, '[')), HasSubstr("nested deeper"));
+  EXPECT_THAT(refusal(std::string(2 << 20, ' ')), HasSubstr("limit"));
+  EXPECT_THAT(refusal(R"({"vocab_size":24,"vocab_size":25})"), HasSubstr("occurs twice"));
+  std::filesystem::remove(dir_.path("config.json"));
+  EXPECT_EQ(Checkpoint::Open(dir_.path()).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Checkpoint::Open(dir_.path("nothing")).status().code(), absl::StatusCode::kNotFound);
+}
+
+// Two shards and an index, which a test then breaks.
+class ShardedTest : public HuggingFaceTest {
+ protected:
+  void SetUp() override {
+    WriteFile(dir_.path("config.json"), config_.dump());
+    std::vector<OutputTensor> shards[2];
+    for (const auto& [name, tensor] : tensors_) {
+      const int shard = name.find("layers.1") != std::string::npos ? 1 : 0;
+      shards[shard].push_back(tensor);
+      index_["weight_map"][name] = kNames[shard];
+    }
+    for (int shard : {0, 1}) {
+      ASSERT_TRUE(WriteSafetensors(dir_.path(kNames[shard]), shards[shard]).ok());
+    }
+  }
+  std::string RefusalOfIndex() {
+    WriteFile(dir_.path("model.safetensors.index.json"), index_.dump());
+    const auto checkpoint = Checkpoint::Open(dir_.path());
+    return checkpoint.ok() ? "accepted" : std::string(checkpoint.status().message());
+  }
+
+  static constexpr const char* kNames[] = {"model-1-of-2.safetensors", "model-2-of-2.safetensors"};
+  nlohmann::json index_;
+};
+
+TEST_F(ShardedTest, ReadsTensorsFromTheirShards) {
+  ASSERT_EQ(RefusalOfIndex(), "accepted");
+  const auto checkpoint = OpenOrDie();
+  for (const auto& [name, tensor] : tensors_)
+    EXPECT_EQ(ReadTensor(*checkpoint, name), Values(tensor)) << name;
+}
+
+TEST_F(ShardedTest, RefusesAnIndexThatDoesNotMatch) {
+  const nlohmann::json good = index_;
+  index_["weight_map"]["model.norm.weight"] = kNames[1];
+  EXPECT_THAT(RefusalOfIndex(), AllOf(HasSubstr("model.norm.weight"), HasSubstr("is not in")));
+  index_ = good;
+  index_["weight_map"]["model.norm.weight"] = "../model.safetensors";
+  EXPECT_THAT(RefusalOfIndex(), HasSubstr("no plain file name"));
+  index_ = good;
+  index_["weight_map"]["model.norm.weight"] = "absent.safetensors";
+  EXPECT_THAT(RefusalOfIndex(), HasSubstr("absent.safetensors"));
+  index_ = good;
+  index_["weight_map"]["model.norm.weight"] = 7;
+  EXPECT_THAT(RefusalOfIndex(), HasSubstr("model.norm.weight"));
+  index_ = good;
+  std::filesystem::copy_file(dir_.path(kNames[0]), dir_.path("again.safetensors"));
+  index_["weight_map"]["model.norm.weight"] = "again.safetensors";
+  EXPECT_THAT(RefusalOfIndex(), HasSubstr("also in"));
+}
+
+TEST(GoldenTest, AuthorsLayoutHoldsTheDenseModelsNeurons) {
+  const std::string golden = SharedDir() + "/golden/gqa_split";
+  if (SharedDir().empty() || !std::filesystem::exists(golden)) GTEST_SKIP() << "no golden cases";
+  const auto dense = Checkpoint::Open(golden + "/dense");
+  const auto moe = Checkpoint::Open(golden + "/moe_authors_layout");
+  const auto sets = SafetensorsFile::Open(golden + "/neuron_sets.safetensors");
+  ASSERT_TRUE(dense.ok() && moe.ok() && sets.ok())
+      << dense.status() << moe.status() << sets.status();
+  const ModelSpec& spec = (*moe)->spec();
+  EXPECT_EQ((*moe)->layout(), "authors");
+  EXPECT_EQ(spec.num_experts, 4);
+  EXPECT_THAT(spec.shared_width, ElementsAre(32, 32, 32));
+  EXPECT_THAT(spec.own_width, ElementsAre(48, 48, 48));
+  EXPECT_EQ(spec.router->activation, RouterActivation::kRelu);
+  EXPECT_FLOAT_EQ(spec.router->normalizer, std::sqrt(8.0f));
+  const int hidden = spec.hidden;
+  for (int l = 0; l < spec.num_layers; ++l) {
+    const std::string mlp = absl::StrCat("model.layers.", l, ".mlp.");
+    const std::vector<float> gate = ReadTensor(**dense, mlp + "gate_proj.weight");
+    const auto check = [&](const std::string& set, const std::string& part) {
+      const std::vector<int32_t> neurons = *(*sets)->ReadInts(set);
+      const std::vector<float> cut = ReadTensor(**moe, mlp + part + ".gate_proj.weight");
+      for (size_t i = 0; i < neurons.size(); ++i) {
+        for (int h = 0; h < hidden; ++h)
+          ASSERT_EQ(cut[i * hidden + h], gate[neurons[i] * hidden + h]);
+      }
+    };
+    check(absl::StrCat(l, ".residual"), "shared");
+    for (int e = 0; e < 4; ++e) check(absl::StrCat(l, ".expert.", e), absl::StrCat("experts.", e));
+  }
+}
+
+}  // namespace
+}  // namespace pregate

@@ -1,0 +1,111 @@
+#include "refactor/artifact.h"
+
+#include <functional>
+#include <limits>
+
+#include "common/model/safetensors_writer.h"
+#include "common/model/testing/model_files.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refactor/testing/small_artifact.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ArtifactTest, IsReadBackAsItWasWritten) {
+  const TempDir dir;
+  for (const bool columns : {false, true}) {
+    Artifact artifact = SmallArtifact(columns);
+    artifact.provenance = {"dense", "digest", "method", "data", "commit"};
+    ASSERT_TRUE(WriteArtifact(artifact, DType::kF32, dir.path("a")).ok());
+    const auto read = ReadArtifact(dir.path("a"));
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->experts, artifact.experts);
+    EXPECT_EQ(read->keep, artifact.keep);
+    EXPECT_EQ(read->seed, artifact.seed);
+    EXPECT_EQ(read->provenance.source_digest, "digest");
+    EXPECT_EQ(read->router.intermediate, artifact.router.intermediate);
+    EXPECT_EQ(read->embed_columns, artifact.embed_columns);
+    EXPECT_EQ(read->embed_scale, artifact.embed_scale);
+    ASSERT_EQ(read->layers.size(), artifact.layers.size());
+    for (size_t l = 0; l < artifact.layers.size(); ++l) {
+      EXPECT_EQ(read->layers[l].shared, artifact.layers[l].shared);
+      EXPECT_EQ(read->layers[l].own, artifact.layers[l].own);
+      EXPECT_EQ(read->layers[l].shared_scale, artifact.layers[l].shared_scale);
+      EXPECT_EQ(read->layers[l].own_scale, artifact.layers[l].own_scale);
+    }
+    for (const auto& [name, tensor] : artifact.router_tensors) {
+      EXPECT_EQ(read->router_tensors.at(name).shape, tensor.shape);
+      EXPECT_EQ(read->router_tensors.at(name).values, tensor.values);
+    }
+  }
+}
+
+TEST(ArtifactTest, SpecHasTheWidthsOfTheSets) {
+  const auto spec = RefactoredSpec(SmallDenseSpec(), SmallArtifact(true));
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->num_experts, 3);
+  EXPECT_EQ(spec->shared_width, (std::vector<int>{2, 0}));
+  EXPECT_EQ(spec->own_width, (std::vector<int>{3, 5}));
+}
+
+TEST(ArtifactTest, RefusesWhatDoesNotFitTheModel) {
+  struct Case {
+    std::function<void(Artifact&)> breaks;
+    const char* message;
+  };
+  const Case cases[] = {
+      {[](Artifact& a) { a.layers.pop_back(); }, "has 1 layers, the model 2"},
+      {[](Artifact& a) { a.experts.pop_back(); }, "3 own sets"},
+      {[](Artifact& a) { a.layers[1].own[2][0] = 10; },
+       "layer 1: own.2[0] = 10 is no neuron of 10"},
+      {[](Artifact& a) { a.layers[0].shared[1] = -1; }, "layer 0: shared[1] = -1"},
+      {[](Artifact& a) { a.layers[0].shared[1] = a.layers[0].shared[0]; }, "occurs twice"},
+      {[](Artifact& a) { a.layers[0].own[1][2] = a.layers[0].own[1][0]; }, "own.1[2]"},
+      {[](Artifact& a) { a.layers[0].own[1][0] = a.layers[0].shared[0]; }, "own.1[0]"},
+      {[](Artifact& a) { a.layers[0].own[1].pop_back(); }, "own.1 has 2 neurons, own.0 has 3"},
+      {[](Artifact& a) { a.layers[0].shared_scale.pop_back(); },
+       "shared_scale has 1 entries for 2"},
+      {[](Artifact& a) { a.layers[0].own_scale[2][0] = std::numeric_limits<float>::infinity(); },
+       "own_scale.2 is not finite"},
+      {[](Artifact& a) { a.layers[0].own_scale.pop_back(); }, "2 own scales"},
+      {[](Artifact& a) { a.embed_columns[0] = 16; }, "embed_columns holds 16"},
+      {[](Artifact& a) { a.embed_columns.pop_back(); }, "embed_columns for a router of width"},
+      {[](Artifact& a) { a.embed_columns.clear(); }, "router.embed.weight"},
+      {[](Artifact& a) { a.router_tensors.erase("router.norm.weight"); }, "router.norm.weight"},
+      {[](Artifact& a) { a.router_tensors["router.norm.weight"].shape = {7}; },
+       "router.norm.weight"},
+      {[](Artifact& a) {
+         a.router_tensors["router.extra"] = {{1}, {0}};
+       },
+       "does not have"},
+      {[](Artifact& a) { a.router.num_heads = 5; }, "router.num_heads"},
+  };
+  for (const Case& c : cases) {
+    Artifact artifact = SmallArtifact(true);
+    c.breaks(artifact);
+    EXPECT_THAT(RefactoredSpec(SmallDenseSpec(), artifact).status().message(),
+                HasSubstr(c.message));
+  }
+}
+
+TEST(ArtifactTest, RefusesFilesThatAreNone) {
+  const TempDir dir;
+  const auto refusal = [&](const std::string& header) {
+    const absl::Status written = WriteSafetensors(
+        dir.path("a"), {}, {{header.empty() ? "other" : "pregate_artifact", header}});
+    EXPECT_TRUE(written.ok());
+    return std::string(ReadArtifact(dir.path("a")).status().message());
+  };
+  EXPECT_THAT(refusal(""), HasSubstr("is no artifact"));
+  EXPECT_THAT(refusal("{"), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(R"({"version":2})"), HasSubstr("version 2"));
+  EXPECT_THAT(refusal(R"({"version":1,"num_experts":1000000})"), HasSubstr("num_experts"));
+  EXPECT_THAT(refusal(R"({"version":1,"num_experts":2,"experts":["a"]})"), HasSubstr("2 names"));
+  EXPECT_THAT(refusal(R"({"version":1,"num_experts":2})"), HasSubstr("source_digest"));
+}
+
+}  // namespace
+}  // namespace pregate
