@@ -1,0 +1,92 @@
+#include "expert_service/engine/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/device/cpu/cpu_device.h"
+#include "expert_service/engine/model_weights.h"
+#include "expert_service/testing/random_model.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::HasSubstr;
+
+class MemoryPlanTest : public testing::Test {
+ protected:
+  MemoryPlanTest() { options_.kv_blocks = 10; }
+  std::string Error() {
+    return std::string(PlanMemory(spec_, *device_, options_).status().message());
+  }
+
+  std::unique_ptr<Device> device_ = MakeCpuDevice({.threads = 1});
+  ModelSpec spec_ = TinySpec(3);
+  ExecutorOptions options_;
+};
+
+TEST_F(MemoryPlanTest, BlocksFillTheBytesGiven) {
+  const MemoryPlan ten = *PlanMemory(spec_, *device_, options_);
+  EXPECT_EQ(ten.kv_blocks, 10);
+  options_.kv_blocks = 0;
+  options_.kv_cache_bytes = 10 * ten.kv_block_bytes + ten.kv_block_bytes / 2;
+  EXPECT_EQ(PlanMemory(spec_, *device_, options_)->kv_blocks, 10);
+}
+
+TEST_F(MemoryPlanTest, EachPartIsCounted) {
+  const MemoryPlan moe = *PlanMemory(spec_, *device_, options_);
+  for (int64_t bytes : {moe.embedding_bytes, moe.attention_bytes, moe.resident_ffn_bytes,
+                        moe.expert_bytes, moe.router_bytes, moe.kv_bytes, moe.step_bytes}) {
+    EXPECT_GT(bytes, 0);
+  }
+  EXPECT_EQ(moe.context_tokens, spec_.max_position);
+  options_.with_replica = false;
+  const MemoryPlan without = *PlanMemory(spec_, *device_, options_);
+  EXPECT_EQ(without.router_bytes, 0);
+  EXPECT_LT(without.kv_bytes, moe.kv_bytes);
+  spec_ = TinySpec(0);
+  const MemoryPlan dense = *PlanMemory(spec_, *device_, options_);
+  EXPECT_EQ(dense.expert_bytes, 0);
+  spec_.tie_embeddings = false;
+  EXPECT_EQ(PlanMemory(spec_, *device_, options_)->embedding_bytes, 2 * dense.embedding_bytes);
+}
+
+TEST_F(MemoryPlanTest, NamesTheOptionOutOfRange) {
+  options_.seq_slots = 0;
+  EXPECT_THAT(Error(), HasSubstr("seq_slots is 0"));
+  options_ = {};
+  options_.kv_cache_bytes = 10;
+  EXPECT_THAT(Error(), HasSubstr("kv_cache_bytes is 10, one block of 16 tokens takes"));
+  options_.kv_blocks = 1;
+  options_.context_tokens = 129;
+  EXPECT_THAT(Error(), HasSubstr("context_tokens is 129, must be 0..128"));
+  options_.context_tokens = 0;
+  options_.dtype = DType::kF16;
+  EXPECT_THAT(Error(), HasSubstr("dtype is f16"));
+}
+
+TEST_F(MemoryPlanTest, LoadedUnitsAreThoseOfTheCheckpoint) {
+  auto checkpoint = MakeRandomModel(spec_, 3);
+  std::vector<std::pair<int, int>> progress;
+  const auto weights =
+      ModelWeights::Load(*checkpoint, device_.get(), DType::kBF16, [&](int done, int total) {
+        progress.push_back({done, total});
+      });
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(progress, (std::vector<std::pair<int, int>>{{1, 3}, {2, 3}, {3, 3}}));
+  const UnitId unit{1, 2};
+  const std::string at = "model.layers.1.mlp.experts.2.";
+  const UnitHeader& header = (*weights)->unit_header(unit);
+  const UnitImage image = PackUnitImage(
+      *device_, header.shape, checkpoint->tensors[at + "gate_proj.weight"],
+      checkpoint->tensors[at + "up_proj.weight"], checkpoint->tensors[at + "down_proj.weight"]);
+  std::vector<std::byte> on_device(header.bytes);
+  const void* units[3];
+  device_->Download(units, (*weights)->layers()[1].own_units, sizeof(units));
+  device_->Download(on_device.data(), units[2], on_device.size());
+  ASSERT_TRUE(device_->Synchronize().ok());
+  EXPECT_TRUE(VerifyUnit(header, image.data).ok());
+  EXPECT_TRUE(VerifyUnit(header, on_device).ok());
+}
+
+}  // namespace
+}  // namespace pregate
