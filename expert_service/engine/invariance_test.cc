@@ -206,6 +206,7 @@ class Crowd {
       ASSERT_TRUE(result.status.ok()) << result.status;
       ASSERT_TRUE(result.row_errors.empty()) << result.row_errors[0].message;
       for (const Sample& sample : result.samples) Check(sample);
+      if (testing::Test::HasFatalFailure()) return;
     }
     EXPECT_TRUE(Done());
     EXPECT_GT(late_rows_, 0);
