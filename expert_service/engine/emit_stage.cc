@@ -41,7 +41,7 @@ absl::StatusOr<std::unique_ptr<EmitStage>> EmitStage::Create(Device* device, For
   return stage;
 }
 
-absl::Status EmitStage::Run(const StepInputs& inputs) {
+absl::StatusOr<bool> EmitStage::Run(const StepInputs& inputs, const StepProgress& on_progress) {
   row_logits_.clear();
   for (const EmitChunk& chunk : inputs.chunks()) {
     const float* logits = pass_.Logits(chunk.rows, inputs.device().emit_index + chunk.begin);
@@ -53,12 +53,13 @@ absl::Status EmitStage::Run(const StepInputs& inputs) {
     } else {
       DownloadChunk(inputs, chunk, logits);
     }
+    if (on_progress && !on_progress()) return false;
   }
   if (inputs.num_samples() > 0) {
     device_.ScatterToSlots(inputs.samples(), sampled_tokens(), inputs.device().emit_seq_slots,
                            slots_.last_token());
   }
-  return absl::OkStatus();
+  return true;
 }
 
 void EmitStage::SampleChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits) {

@@ -23,7 +23,8 @@ class EmitStage {
 
   // Enqueues all chunks after ForwardPass::Run; samples end in sampled_tokens() and
   // slots.last_token.
-  absl::Status Run(const StepInputs& inputs);
+  // False when `on_progress` (may be null) stopped it.
+  absl::StatusOr<bool> Run(const StepInputs& inputs, const StepProgress& on_progress);
   const int32_t* sampled_tokens() const {
     return tokens_.as<int32_t>();
   }  // device, in sample order

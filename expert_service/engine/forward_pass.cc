@@ -79,7 +79,7 @@ int64_t ForwardPass::Bytes(const Device& device, const ModelSpec& spec, int toke
 }
 
 bool ForwardPass::Run(const TokenBatch& batch, const int32_t* routes, absl::Span<const KvLayer> kv,
-                      const LayerProgress& on_layer) {
+                      const StepProgress& on_progress) {
   device_.BuildGroups(batch.rows, buffers_.zeros.as<int32_t>(), resident_groups());
   if (spec_.is_moe()) device_.BuildGroups(batch.rows, routes, own_groups());
 
@@ -88,7 +88,7 @@ bool ForwardPass::Run(const TokenBatch& batch, const int32_t* routes, absl::Span
     const LayerWeights& layer = weights_.layers()[l];
     Attention(batch, layer, kv[l]);
     Mlp(batch, layer);
-    if (on_layer && !on_layer()) return false;
+    if (on_progress && !on_progress()) return false;
   }
   return true;
 }

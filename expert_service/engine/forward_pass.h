@@ -35,9 +35,9 @@ class ForwardPass {
                        int logits_rows_max);
 
   // Runs the layers. routes [rows.max] (device; unused when dense) are all in range; kv
-  // [num_layers]. False when `on_layer` (may be null) stopped it.
+  // [num_layers]. False when `on_progress` (may be null) stopped it.
   bool Run(const TokenBatch& batch, const int32_t* routes, absl::Span<const KvLayer> kv,
-           const LayerProgress& on_layer);
+           const StepProgress& on_progress);
 
   // Logits of the last Run's rows index[0..rows): returns [rows.max, vocab], valid until the next
   // call. REQUIRES: rows.max <= logits_rows_max.

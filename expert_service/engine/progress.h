@@ -8,7 +8,7 @@ namespace pregate {
 // Called after each loaded part with parts done and parts in all.
 using LoadProgress = std::function<void(int done, int total)>;
 
-// Called after each layer of a step; false stops the step.
-using LayerProgress = std::function<bool()>;
+// Called after each layer of a step and after each batch of logits rows; false stops the step.
+using StepProgress = std::function<bool()>;
 
 }  // namespace pregate

@@ -33,7 +33,7 @@ struct StepExecutor::State {
 
   void ApplyDeltas(const StepPlan& plan, StepResult& result);
   void StageRows(const StepPlan& plan, StepResult& result);
-  absl::Status Execute(const LayerProgress& on_layer, StepResult& result);
+  absl::Status Execute(const StepProgress& on_progress, StepResult& result);
   void CountExperts(const StepPlan& plan, StepTimes& times);
   TokenBatch batch() const;
   int64_t MicrosSince(absl::Time start) const {
@@ -57,6 +57,10 @@ StepLimits LimitsFor(const ModelSpec& spec, const ExecutorOptions& options,
   limits.logprobs_max = kLogprobsMax;
   limits.has_replica = options.with_replica && spec.is_moe() && spec.router.has_value();
   return limits;
+}
+
+absl::Status Stopped(StepId step_id) {
+  return absl::AbortedError(absl::StrCat("step ", step_id, " was stopped"));
 }
 
 }  // namespace
@@ -96,7 +100,7 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
 
 void StepExecutor::Reset() { state_->table.Clear(); }
 
-StepResult StepExecutor::Run(const StepPlan& plan, const LayerProgress& on_layer) {
+StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progress) {
   State& s = *state_;
   const absl::Time start = s.clock->Now();
   StepResult result;
@@ -110,7 +114,7 @@ StepResult StepExecutor::Run(const StepPlan& plan, const LayerProgress& on_layer
   s.StageRows(plan, result);
   if (s.inputs->num_tokens() > 0) {
     s.CountExperts(plan, result.times);
-    result.status = s.Execute(on_layer, result);
+    result.status = s.Execute(on_progress, result);
   }
   result.times.step_us = s.MicrosSince(start);
   return result;
@@ -160,7 +164,7 @@ TokenBatch StepExecutor::State::batch() const {
           a.seq_slots,      slots->block_tables(), slots->blocks_per_seq()};
 }
 
-absl::Status StepExecutor::State::Execute(const LayerProgress& on_layer, StepResult& result) {
+absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepResult& result) {
   const StepArrays& a = inputs->device();
   const absl::Time start = clock->Now();
   device->ResolveLate(inputs->tokens(), a.late, a.seq_slots, slots->last_token(),
@@ -170,13 +174,14 @@ absl::Status StepExecutor::State::Execute(const LayerProgress& on_layer, StepRes
   result.times.router_us = MicrosSince(start);
 
   const absl::Time forward_start = clock->Now();
-  if (!pass->Run(batch(), a.routes, kv->backbone(), on_layer)) {
-    return absl::AbortedError(absl::StrCat("step ", result.step_id, " was stopped"));
+  if (!pass->Run(batch(), a.routes, kv->backbone(), on_progress)) {
+    return Stopped(result.step_id);
   }
   result.times.forward_us = MicrosSince(forward_start);
 
   const absl::Time emit_start = clock->Now();
-  RETURN_IF_ERROR(emit->Run(*inputs));
+  ASSIGN_OR_RETURN(const bool emitted, emit->Run(*inputs, on_progress));
+  if (!emitted) return Stopped(result.step_id);
   result.times.sample_us = MicrosSince(emit_start);
 
   const absl::Time route_start = clock->Now();

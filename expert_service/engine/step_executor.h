@@ -55,9 +55,9 @@ class StepExecutor {
 
   // Drops every sequence; KV contents stay.
   void Reset();
-  // Fills everything of the result but incarnation. `on_layer` may be null; when it stops the step,
-  // the status is ABORTED.
-  StepResult Run(const StepPlan& plan, const LayerProgress& on_layer);
+  // Fills everything of the result but incarnation. `on_progress` may be null; when it stops the
+  // step, the status is ABORTED.
+  StepResult Run(const StepPlan& plan, const StepProgress& on_progress);
 
   const StepLimits& limits() const;
   const MemoryPlan& memory() const;

@@ -115,10 +115,10 @@ StepResult Worker::RunStep(const StepPlan& plan) {
   refused.status = void_reason_.ok() ? CheckStepOrder(plan, epoch_, last_step_) : void_reason_;
   if (!refused.status.ok()) return refused;
   last_step_ = plan.step_id;
-  return executor_->Run(plan, [&] { return OnLayer(plan.step_id); });
+  return executor_->Run(plan, [&] { return OnProgress(plan.step_id); });
 }
 
-bool Worker::OnLayer(StepId step_id) {
+bool Worker::OnProgress(StepId step_id) {
   Touch();
   if (clock_->Now() - progress_sent_ >= options_.progress_period) SendProgress(step_id);
   return awaited_epoch_.load(std::memory_order_relaxed) <= epoch_;

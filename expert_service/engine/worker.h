@@ -76,7 +76,7 @@ class Worker {
   void HandleDrain(const Drain& drain);
   absl::Status CheckForm(const Form& form) const;
   StepResult RunStep(const StepPlan& plan);
-  bool OnLayer(StepId step_id);  // false: stop the step
+  bool OnProgress(StepId step_id);  // false: stop the step
   void SendProgress(StepId step_id);
   void SendToOwner(FromWorker message);
   void Touch();  // moves last_progress
