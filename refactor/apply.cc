@@ -112,7 +112,11 @@ class RefactoredTensors {
 absl::Status ApplyArtifact(const Checkpoint& dense, const Artifact& artifact,
                            const std::string& out, const ApplyOptions& options) {
   const std::string& source_digest = artifact.provenance.source_digest;
-  if (source_digest != dense.digest() && !options.force) {
+  // An import has another digest than what it was imported from, but the same neurons.
+  const bool same_model =
+      !source_digest.empty() &&
+      (source_digest == dense.digest() || source_digest == dense.spec().provenance.source_digest);
+  if (!same_model && !options.force) {
     return absl::FailedPreconditionError(
         absl::StrCat("artifact: was made from a model with digest ", source_digest.substr(0, 64),
                      ", but ", dense.path(), " has ", dense.digest()));

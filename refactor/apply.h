@@ -18,8 +18,8 @@ struct ApplyOptions {
   std::function<void(const WriteProgress&)> progress;
 };
 
-// FailedPrecondition when the artifact's source digest is not the model's, unless forced. `out` as
-// in WriteCheckpoint; the tokenizer comes along.
+// FailedPrecondition when the artifact's source digest is neither the model's nor that of what it
+// was imported from, unless forced. `out` as in WriteCheckpoint; the tokenizer comes along.
 absl::Status ApplyArtifact(const Checkpoint& dense, const std::string& artifact_path,
                            const std::string& out, const ApplyOptions& options);
 

@@ -1,6 +1,7 @@
 #include "refactor/apply.h"
 
 #include "common/base/status.h"
+#include "common/model/import.h"
 #include "common/model/testing/model_files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -98,7 +99,18 @@ TEST_F(ApplyArtifactTest, RefusesAnotherModelUnlessForced) {
   const absl::Status status = ApplyArtifact(*dense_, artifact_, dir_.path("moe"), {});
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("another"));
+  artifact_.provenance.source_digest = "";  // a foreign checkpoint's own provenance is empty too
+  EXPECT_FALSE(ApplyArtifact(*dense_, artifact_, dir_.path("moe"), {}).ok());
   EXPECT_TRUE(ApplyArtifact(*dense_, artifact_, dir_.path("moe"), {.force = true}).ok());
+}
+
+TEST_F(ApplyArtifactTest, AcceptsAnImportOfTheModel) {
+  const auto digest = ImportCheckpoint(
+      {.from = "hf", .in = dir_.path("dense"), .out = dir_.path("import"), .dtype = DType::kBF16});
+  ASSERT_TRUE(digest.ok()) << digest.status();
+  ASSERT_NE(*digest, dense_->digest());
+  const absl::Status status = ApplyArtifact(*OpenOrDie("import"), artifact_, dir_.path("moe"), {});
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST_F(ApplyArtifactTest, RefusesAModelThatIsRefactoredAlready) {

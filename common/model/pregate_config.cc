@@ -1,10 +1,24 @@
 #include "common/model/pregate_config.h"
 
+#include <charconv>
+
 #include "common/base/status.h"
 #include "common/model/hf_config.h"
 #include "common/model/limits.h"
 
 namespace pregate {
+namespace {
+
+// The double with the fewest digits that reads back as `value`: 1e-05, not 9.999999747378752e-06.
+double Shortest(float value) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+  double shortest = 0;
+  std::from_chars(text, end, shortest);
+  return static_cast<float>(shortest) == value ? shortest : value;
+}
+
+}  // namespace
 
 bool IsPregateConfig(const JsonObject& config) { return config.Has("pregate"); }
 
@@ -26,9 +40,9 @@ nlohmann::ordered_json RouterSpecJson(const RouterSpec& router) {
           {"num_heads", router.num_heads},
           {"hidden", router.hidden},
           {"intermediate", router.intermediate},
-          {"rms_eps", router.rms_eps},
-          {"rope_theta", router.rope_theta},
-          {"normalizer", router.normalizer},
+          {"rms_eps", Shortest(router.rms_eps)},
+          {"rope_theta", Shortest(router.rope_theta)},
+          {"normalizer", Shortest(router.normalizer)},
           {"activation", router.activation == RouterActivation::kSilu ? "silu" : "relu"}};
 }
 
@@ -145,8 +159,8 @@ std::string WritePregateConfig(const ModelSpec& spec, const std::string& digest)
       {"num_key_value_heads", spec.num_kv_heads},
       {"head_dim", spec.head_dim},
       {"max_position_embeddings", spec.max_position},
-      {"rms_norm_eps", spec.rms_eps},
-      {"rope_theta", spec.rope_theta},
+      {"rms_norm_eps", Shortest(spec.rms_eps)},
+      {"rope_theta", Shortest(spec.rope_theta)},
       {"rope_scaling", RopeScalingJson(spec)},
       {"tie_word_embeddings", spec.tie_embeddings},
       {"attention_bias", false},
