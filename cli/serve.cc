@@ -1,0 +1,76 @@
+// `pregate serve`: router, worker and scheduler in one process, joined by in-process links.
+#include <iostream>
+
+#include "cli/command.h"
+#include "cli/local_links.h"
+#include "cli/local_services.h"
+#include "common/base/status.h"
+#include "common/config/option_set.h"
+#include "common/rpc/shutdown.h"
+#include "common/telemetry/start.h"
+#include "scheduler_service/edge/scheduler_server.h"
+
+namespace pregate::cli {
+namespace {
+
+struct Options {
+  std::string model, model_name, dtype = "f32";
+  LocalServicesOptions services;
+  SchedulerServerOptions server;
+  LogOptions log;
+};
+
+void Declare(OptionSet& set, Options* o) {
+  set.String("model", &o->model, "pregate or HF directory, or GGUF file").Required();
+  set.String("model-name", &o->model_name,
+             "name of the model in requests and metrics; empty: the last part of --model");
+  set.Choice("dtype", &o->dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Int("threads", &o->services.threads, 0, 1024, "threads", "of the worker; 0: all cores");
+  set.Bytes("kv-cache-bytes", &o->services.kv_cache_bytes, 1 << 16, int64_t{1} << 42,
+            "memory of the KV blocks");
+  set.Int("seq-slots", &o->services.seq_slots, 1, 65536, "slots", "sequences open at once");
+  DeclareSchedulerServerOptions(set, &o->server);
+  DeclareLogOptions(set, &o->log);
+}
+
+absl::Status Run(const Options& o, const OptionSet& set) {
+  ShutdownSignal shutdown;
+  const Log log("serve", o.log);
+  LogStart(log, set);
+  SystemClock clock;
+  ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(o.model, o.model_name));
+  MetricsRegistry registry(model.name);
+  LocalServicesOptions services_options = o.services;
+  services_options.log = &log;
+  ASSIGN_OR_RETURN(services_options.dtype, ParseDType(o.dtype));
+  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(o.model));
+  ASSIGN_OR_RETURN(const LocalServices services,
+                   StartLocalServices(*checkpoint, &clock, &registry, services_options));
+  const auto make_links = [&](const PushEvent& push) -> absl::StatusOr<SchedulerLinks> {
+    SchedulerLinks links;
+    links.workers.push_back(std::make_unique<LocalWorkerLink>(0, services.worker.get(), push));
+    if (services.router) {
+      links.router = std::make_unique<LocalRouterLink>(services.router.get(), push);
+    }
+    return links;
+  };
+  ASSIGN_OR_RETURN(const auto server, SchedulerServer::Start(o.server, std::move(model), make_links,
+                                                             &registry, &clock, &log));
+  shutdown.Wait();
+  log.Info("draining");
+  server->Drain();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int Serve(int argc, const char* const* argv) {
+  Options options;
+  OptionSet set("pregate serve", "Runs router, worker and scheduler in one process.");
+  Declare(set, &options);
+  PARSE_OPTIONS_OR_RETURN(set, "serve", argc, argv);
+  const absl::Status status = Run(options, set);
+  return status.ok() ? kExitOk : Fail("serve", status);
+}
+
+}  // namespace pregate::cli
