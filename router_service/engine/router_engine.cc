@@ -94,7 +94,9 @@ absl::Time RouterEngine::heartbeat() const { return absl::FromUnixNanos(heartbea
 void RouterEngine::Beat() { heartbeat_ns_.store(absl::ToUnixNanos(clock_.Now())); }
 
 void RouterEngine::Loop() {
-  while (!ShouldEnd()) {
+  bool closed = false;
+  while (!closed || HasTimeForMore()) {
+    closed = mailbox_.closed();  // asked before Wait, which then returns the last of the messages
     std::vector<Inbound> inbox = mailbox_.Wait(WaitMax());
     ForgetDisconnected();
     for (Inbound& inbound : inbox) Take(std::move(inbound));
@@ -105,10 +107,9 @@ void RouterEngine::Loop() {
   }
 }
 
-bool RouterEngine::ShouldEnd() {
-  if (!mailbox_.closed()) return false;
+bool RouterEngine::HasTimeForMore() {
   absl::MutexLock lock(&mutex_);
-  return !queue_.HasWork() || clock_.Now() >= stop_deadline_;
+  return queue_.HasWork() && clock_.Now() < stop_deadline_;
 }
 
 absl::Duration RouterEngine::WaitMax() {

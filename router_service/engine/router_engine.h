@@ -33,8 +33,8 @@ struct RouterEngineOptions {
   int context_tokens_max = 0;  // 0: the model's max_position
   int sessions_max = 4096;
   int64_t kv_cache_bytes = int64_t{256} << 20;
-  int step_tokens_max = 256;
-  int requests_max = 16384;  // also the mailbox's capacity
+  int step_tokens_max = 128;  // bounds how long a step keeps others waiting
+  int requests_max = 16384;   // also the mailbox's capacity
   absl::Duration session_idle_max = absl::Seconds(600);
   uint64_t boot_id = 0;  // random per process
 };
@@ -82,7 +82,7 @@ class RouterEngine {
                uint64_t boot_id, std::unique_ptr<RouterExecutor> executor);
 
   void Loop();
-  bool ShouldEnd();
+  bool HasTimeForMore();
   absl::Duration WaitMax();
   void ForgetDisconnected();
   void Take(Inbound inbound);
