@@ -1,6 +1,9 @@
 // pregate-refactor: what `pregate refactor` runs for all but --apply.
+#include <malloc.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 
@@ -88,10 +91,28 @@ absl::Status Run(Flags& flags) {
   return absl::OkStatus();
 }
 
+// LibTorch's OpenMP threads spin between parallel regions unless told otherwise, and take the cores
+// from the BLAS library's own threads. OpenMP reads the variable before main, hence the restart.
+void RestartWithPatientThreads(char** argv) {
+  constexpr const char* kVariable = "OMP_WAIT_POLICY";
+  if (std::getenv(kVariable) != nullptr) return;
+  setenv(kVariable, "passive", 1);
+  execv("/proc/self/exe", argv);  // where this fails the program is slower, no more
+}
+
+// Activations are large and short-lived: keep their memory instead of giving it back and faulting
+// it in again for each.
+void KeepFreedMemory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that glibc takes
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+}
+
 }  // namespace
 }  // namespace pregate
 
 int main(int argc, char** argv) {
+  pregate::RestartWithPatientThreads(argv);
+  pregate::KeepFreedMemory();
   pregate::Flags flags;
   pregate::OptionSet options("pregate refactor",
                              "Turns a dense model into a mixture of experts with a router.");
