@@ -35,7 +35,7 @@ ALLOWED = {
     "scheduler_service/engine": MODEL + HOST + ["scheduler_service/core"],
     "scheduler_service/testing": MODEL + ["scheduler_service/core", "scheduler_service/engine"],
     "scheduler_service/edge": MODEL + HOST + ["common/rpc", "proto", "scheduler_service"],
-    "refactor": DEVICE,
+    "refactor": DEVICE + ["common/config"],
     "cli": ["common", "proto", "router_service", "expert_service", "scheduler_service", "refactor"],
 }
 TEST_EXTRA = ["common", "router_service", "expert_service", "scheduler_service", "proto"]
