@@ -197,6 +197,21 @@ TEST_F(PlannerTest, OnePreemptedTooOftenComesBackWhenItCanReachItsEnd) {
   EXPECT_THAT(Propose().add, testing::SizeIs(1));
 }
 
+TEST_F(PlannerTest, AnOlderOneMayNotComeBetweenAProtectedOneAndItsEnd) {
+  Reset(6, 4);
+  step_tokens_ = 64;
+  Sequence* older = Enqueue(14, 30);    // three blocks at its end
+  batch_.Remove(older);                 // as if its routes were still to come
+  Sequence* guarded = Enqueue(14, 50);  // four blocks at its end
+  guarded->preemptions = preemptions_max_;
+  Step();
+  ASSERT_EQ(guarded->state, SequenceState::kRunning);
+  batch_.Enqueue(older);
+  EXPECT_TRUE(Propose().add.empty()) << "five blocks are free, six are needed";
+  guarded->preemptions = 0;
+  EXPECT_THAT(Propose().add, testing::SizeIs(1));
+}
+
 TEST_F(PlannerTest, ANewEpochPlansEverythingAnew) {
   Reset(10, 4);
   Sequence* a = Enqueue(3, 9);

@@ -181,6 +181,24 @@ TEST_F(EngineTest, RunsAheadByOnePlanAndDiscardsTheSamplePastAStop) {
   EXPECT_TRUE(recoveries_.empty());
 }
 
+TEST_F(EngineTest, AResultOfAnotherEpochOrIncarnationIsIgnored) {
+  ThenFormed();
+  ThenEvent(Submit({3, 4}, 1));
+  Then([this] {
+    StepResult old_epoch = Answer(1, {{1, 2, 7, kNoRoute, {}}}), old_process = old_epoch;
+    --old_epoch.epoch;
+    --old_process.incarnation;
+    return Events(WorkerEvent{0, old_epoch}, WorkerEvent{0, old_process});
+  });
+  Then([this] {
+    EXPECT_FALSE(clients_[0]->done.has_value());
+    return Events(WorkerEvent{0, Answer(1, {{1, 2, 8, kNoRoute, {}}})});
+  });
+  Run();
+  EXPECT_THAT(clients_[0]->tokens, ElementsAre(8));
+  EXPECT_TRUE(recoveries_.empty());
+}
+
 TEST_F(EngineTest, AWorkerThatRefusesLateRowsIsServedInLockstep) {
   ThenFormed();
   ThenEvent(Submit({3, 4}, 3));
