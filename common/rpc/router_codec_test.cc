@@ -57,7 +57,9 @@ TYPED_TEST(RouterCodecTest, TakesOrRefusesAnyBytesWithoutHarm) {
     if (!parsed.ParseFromString(testing::Mutate(message.SerializeAsString(), random))) continue;
     const auto back = RoundTrip(parsed);
     back.ok() ? ++taken : ++refused;
-    if (!back.ok()) EXPECT_EQ(back.status().code(), absl::StatusCode::kInvalidArgument);
+    if (!back.ok()) {
+      EXPECT_EQ(back.status().code(), absl::StatusCode::kInvalidArgument);
+    }
   }
   EXPECT_GT(taken, 0);
   EXPECT_GT(refused, 0);
