@@ -42,7 +42,7 @@ const std::string& TinyModel(int experts) {
         absl::StrCat(experts), "--seed", "7",       "--out", it->second};
     if (experts > 0) argv = Join(argv, {"--shared", "0.2", "--own", "0.3"});
     const Finished made = RunProgram(argv);
-    PREGATE_CHECK(made.exit_code == 0, made.err);
+    PREGATE_CHECK(made.exit_code == 0, "synth: ", made.err);
   }
   return it->second;
 }

@@ -6,6 +6,8 @@
 
 #include <thread>
 
+#include "absl/strings/str_cat.h"
+
 #include "tests/integration/cluster.h"
 
 namespace pregate::testing {
@@ -63,13 +65,16 @@ TEST(ServingTest, RunAheadAndLockstepGiveEqualText) {
   Cluster service({.scheduler_flags = {"--decode-routing", "service"}});
   for (Cluster* c : {&ahead, &lockstep, &service}) c->AwaitReady();
   const auto make = [](int i) { return Request(Prompt(i), 20 + i, i % 2 ? 0.8f : 0.0f, i); };
-  const auto a = GenerateMany(ahead, 12, make);
+  auto a = GenerateMany(ahead, 12, make);
   const auto b = GenerateMany(lockstep, 12, make);
-  const auto c = GenerateMany(service, 12, make);
+  auto c = GenerateMany(service, 12, make);
   for (int i = 0; i < 12; ++i) {
     EXPECT_EQ(a[i].ids, b[i].ids) << i;
     EXPECT_EQ(a[i].ids, c[i].ids) << i;
     EXPECT_EQ(a[i].routes, b[i].routes) << i;
+    // The service is not asked for the last token's route: nothing runs on it.
+    a[i].routes.pop_back();
+    c[i].routes.pop_back();
     EXPECT_EQ(a[i].routes, c[i].routes) << i;
   }
 }
@@ -120,7 +125,7 @@ TEST(ServingTest, AFullQueueRefusesWithARetryPushback) {
       EXPECT_FALSE(g.status.error_details().empty());
     }
   }
-  EXPECT_GE(served, 3);  // one runs, two wait
+  EXPECT_GE(served, 2);  // as many as may wait
   EXPECT_GT(refused, 0);
   EXPECT_TRUE(Generate(cluster.stub(), Request("after", 4)).status.ok());
 }
