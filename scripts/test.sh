@@ -1,15 +1,12 @@
 #!/usr/bin/env bash
-# Builds and tests everything; a ctest summary comes last.
-# usage: scripts/test.sh [--fast]     --fast: the unit and contract suites of the debug preset only
+# Builds and tests; a ctest summary comes last.
+# usage: scripts/test.sh [--fast | --sanitizers]
+#   (none)        every suite of the debug preset: unit, contract, sim, integration
+#   --fast        its unit and contract suites only
+#   --sanitizers  TSan over the preset without gRPC, ASan+UBSan over all suites, then the same as without a flag
 # PREGATE_SHARED_DIR names a folder with golden cases and texts (default: ../shared); without it those tests are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-fast=false
-case "${1:-}" in
-  --fast) fast=true ;;
-  "") ;;
-  *) echo "usage: scripts/test.sh [--fast]" >&2; exit 2 ;;
-esac
 jobs=$(nproc)
 failed=0
 
@@ -19,16 +16,17 @@ run_suite() {  # run_suite PRESET CTEST_ARGS...
   echo "== $preset: build"
   scripts/build.sh "$preset"
   echo "== $preset: test $*"
-  ctest --test-dir "build/$preset" --output-on-failure "$@" || failed=1
+  ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" "$@" || failed=1
 }
 
-if $fast; then
-  run_suite debug -L 'unit|contract' -j "$jobs"
-  exit $failed
-fi
-# Sanitizers first, so that the summary of the full suite is the last thing printed.
-run_suite tsan -L 'unit|contract|sim' -j "$jobs"
-run_suite asan-ubsan -L 'unit|contract|sim|integration' -LE slow
-run_suite debug -L 'unit|contract|sim' -j "$jobs"
-run_suite debug -L 'integration'
+case "${1:-}" in
+  --fast) run_suite debug -L 'unit|contract' ;;
+  --sanitizers)
+    run_suite tsan
+    run_suite asan-ubsan
+    run_suite debug
+    ;;
+  "") run_suite debug ;;
+  *) sed -n '3,6p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+esac
 exit $failed
