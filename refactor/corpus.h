@@ -13,7 +13,7 @@ namespace pregate {
 struct CorpusOptions {
   double hold_out = 0.15;       // the last part of each domain, never read: for evaluation
   int window_tokens = 512;      // context of one forward pass
-  int windows_per_domain = 48;  // evenly spread over the domain
+  int windows_per_domain = 40;  // evenly spread over the domain
 };
 
 // Bytes of one domain that are read; what lies beyond is left out.

@@ -28,7 +28,9 @@ TEST(EnergyCodeTest, SharesComeBackWithinHalfAStep) {
   double sum = 0;
   for (int i = 0; i < n; ++i) {
     const double share = h[i] * h[i] * w[i] / exact;
-    if (share > 1e-9) EXPECT_NEAR(back[i] / share, 1, 1.0 / 14) << "neuron " << i;
+    if (share > 1e-9) {
+      EXPECT_NEAR(back[i] / share, 1, 1.0 / 14) << "neuron " << i;
+    }
     sum += back[i];
   }
   EXPECT_NEAR(sum, 1, 0.07);

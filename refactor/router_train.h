@@ -26,8 +26,8 @@ struct RouterTrainOptions {
   int hidden = 384;  // fewer where the model is narrower
   int heads = 4;
   int intermediate = 512;
-  int steps = 100;
-  int batch_windows = 24;
+  int steps = 120;
+  int batch_windows = 12;
   double temperature = 1;
   double persistence = 0.2;  // 0 .. 1
   double muon_rate = 0.06;
