@@ -49,8 +49,7 @@ struct RpcServer::State {
 
   // Until `stop`: copies readiness into the health service.
   void PollHealth() {
-    bool serving = false;
-    server->GetHealthCheckService()->SetServingStatus(false);
+    bool serving = false;  // as Start left it
     do {
       const bool now = !draining && ready();
       if (now != serving) server->GetHealthCheckService()->SetServingStatus(now);
@@ -79,6 +78,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   state->bound = options.listen;
   if (!options.listen.is_unix()) state->bound.port = port;
   state->ready = std::move(ready);
+  // gRPC begins with SERVING; whoever asks after Start must not hear that before the first poll.
+  state->server->GetHealthCheckService()->SetServingStatus(false);
   state->health = std::thread([s = state.get()] { s->PollHealth(); });
   return std::unique_ptr<RpcServer>(new RpcServer(std::move(state)));
 }

@@ -224,6 +224,7 @@ TEST(ServingTest, StopStringsEndTheTextBeforeTheMatch) {
   Cluster cluster({});
   cluster.AwaitReady();
   const Generation whole = Generate(cluster.stub(), Request(Prompt(4), 60));
+  ASSERT_TRUE(whole.status.ok()) << whole.status.error_message();
   ASSERT_GT(whole.text.size(), 12u);
   const std::string stop = whole.text.substr(whole.text.size() / 2, 3);
   v1::GenerateRequest request = Request(Prompt(4), 60);
