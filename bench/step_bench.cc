@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/base/clock.h"
+#include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/device/cpu/cpu_device.h"
 #include "common/model/checkpoint.h"
@@ -113,7 +114,7 @@ class Driver {
     plan_.epoch = 1;
     plan_.step_id = ++step_;
     const StepResult result = executor_->Run(plan_, nullptr);
-    PREGATE_CHECK(result.status.ok() && result.row_errors.empty(), result.status.ToString());
+    PREGATE_CHECK(result.status.ok() && result.row_errors.empty(), "step: ", result.status.ToString());
     plan_ = StepPlan();
     return result.times;
   }
