@@ -114,7 +114,8 @@ class Driver {
     plan_.epoch = 1;
     plan_.step_id = ++step_;
     const StepResult result = executor_->Run(plan_, nullptr);
-    PREGATE_CHECK(result.status.ok() && result.row_errors.empty(), "step: ", result.status.ToString());
+    PREGATE_CHECK(result.status.ok() && result.row_errors.empty(),
+                  "step: ", result.status.ToString());
     plan_ = StepPlan();
     return result.times;
   }

@@ -9,9 +9,9 @@ namespace pregate {
 // temperature 0 is greedy: the lowest id among the largest logits after the repetition penalty.
 struct SamplingParams {
   float temperature = 0;
-  int32_t top_k = 0;  // 0 = off
-  float top_p = 1;    // 1 = off
-  float min_p = 0;    // 0 = off
+  int32_t top_k = 0;             // 0 = off
+  float top_p = 1;               // 1 = off
+  float min_p = 0;               // 0 = off
   float repetition_penalty = 1;  // over prompt and generated tokens; 1 = off
   bool operator==(const SamplingParams&) const = default;
 };
@@ -20,7 +20,8 @@ struct PhiloxBlock {
   uint32_t lane[4];
 };
 
-// Philox4x32-10 (Salmon et al., SC 2011). Counter = (absolute position, vocabulary id / 4), key = seed.
+// Philox4x32-10 (Salmon et al., SC 2011). Counter = (absolute position, vocabulary id / 4), key =
+// seed.
 inline PhiloxBlock Philox(uint64_t seed, uint64_t position, uint64_t vocab_block) {
   uint32_t c[4] = {static_cast<uint32_t>(vocab_block), static_cast<uint32_t>(vocab_block >> 32),
                    static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32)};
