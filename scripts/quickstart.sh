@@ -54,8 +54,9 @@ PY
   mv "$cache/model.part" "$gguf"
 fi
 
-if [ ! -f "$model/config.json" ]; then
+if [ ! -f "$model/config.json" ] || [ "$artifact" -nt "$model/config.json" ]; then
   step "cutting it into five experts with $artifact"
+  rm -rf "$model"
   "$bin/pregate" refactor --dense "$gguf" --apply "$artifact" --out "$model"
 fi
 
