@@ -1,10 +1,10 @@
-#include <random>
 #include <thread>
 
 #include "absl/synchronization/notification.h"
 #include "cli/generator.h"
 #include "cli/local_links.h"
 #include "cli/local_services.h"
+#include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer.h"
 #include "scheduler_service/engine/mailbox_inbox.h"
@@ -98,7 +98,7 @@ class LocalGenerator final : public Generator {
  private:
   static constexpr size_t kInboxEvents = 1024;
 
-  LocalGenerator() : inbox_(kInboxEvents, &clock_), random_(std::random_device()()) {}
+  LocalGenerator() : inbox_(kInboxEvents, &clock_), random_(RandomId()) {}
 
   void StartEngine(const std::string& model_digest) {
     const PushEvent push = [this](EngineEvent event) { return inbox_.Push(std::move(event)); };

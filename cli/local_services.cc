@@ -1,17 +1,11 @@
 #include "cli/local_services.h"
 
-#include <random>
-
+#include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/device/cpu/cpu_device.h"
 
 namespace pregate::cli {
 namespace {
-
-uint64_t RandomId() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 absl::StatusOr<std::unique_ptr<WorkerLoop>> StartWorker(const Checkpoint& checkpoint,
                                                         Device* device, Clock* clock,

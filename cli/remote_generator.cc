@@ -92,14 +92,11 @@ class RemoteGenerator final : public Generator {
 // Ready as grpc.health.v1 says it.
 absl::Status WaitUntilReady(const std::shared_ptr<grpc::Channel>& channel,
                             const std::string& address, absl::Duration wait) {
-  const absl::Time end = absl::Now() + wait;
-  std::string last;
-  do {
-    const absl::StatusOr<bool> serving = IsServing(channel, absl::Seconds(1));
-    if (serving.ok() && *serving) return absl::OkStatus();
-    last = serving.ok() ? "it is not ready" : std::string(serving.status().message());
-    absl::SleepFor(absl::Milliseconds(50));
-  } while (absl::Now() < end);
+  if (AwaitServing(channel, true, wait)) return absl::OkStatus();
+  const absl::StatusOr<bool> serving = IsServing(channel, absl::Seconds(1));
+  if (serving.ok() && *serving) return absl::OkStatus();
+  const std::string last =
+      serving.ok() ? "it is not ready" : std::string(serving.status().message());
   return absl::UnavailableError(
       absl::StrCat("--server ", address, ": ", last, " (waited ", absl::FormatDuration(wait), ")"));
 }

@@ -1,8 +1,8 @@
 #include "expert_service/edge/worker_host.h"
 
-#include <random>
 #include <thread>
 
+#include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/config/values.h"
@@ -15,12 +15,6 @@ namespace {
 constexpr int kThreadsMax = 256;
 constexpr int64_t kKvCacheBytesMin = int64_t{1} << 16;
 constexpr int64_t kKvCacheBytesMax = int64_t{1} << 43;
-
-// Tells two processes of one worker apart.
-uint64_t RandomIncarnation() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerHostOptions& options) {
   ASSIGN_OR_RETURN(const DType dtype, ParseDType(options.dtype));
@@ -97,9 +91,8 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
                    StepExecutor::Create(*checkpoint, state->device.get(), clock, executor_options,
                                         LogProgress(log)));
-  const WorkerOptions worker_options{.rank = options.rank,
-                                     .incarnation = RandomIncarnation(),
-                                     .config_digest = std::move(config_digest)};
+  const WorkerOptions worker_options{
+      .rank = options.rank, .incarnation = RandomId(), .config_digest = std::move(config_digest)};
   log->Info("worker loaded", {{"model_digest", executor->model_digest()},
                               {"numerics_id", executor->numerics_id()},
                               {"device", executor->device_name()},

@@ -1,7 +1,6 @@
 #include "router_service/edge/router_server.h"
 
-#include <random>
-
+#include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/config/address.h"
 #include "common/config/limits.h"
@@ -21,12 +20,6 @@ constexpr int64_t kKvCacheBytesMin = int64_t{1} << 16;
 constexpr int64_t kKvCacheBytesMax = int64_t{1} << 43;
 constexpr absl::Duration kDrainAnswersMax = absl::Seconds(5);
 constexpr absl::Duration kDrainGrace = absl::Seconds(1);  // the streams are told to end before
-
-// Tells two processes apart: another id means that every session is gone.
-uint64_t RandomBootId() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 void LogLoaded(const RouterEngine& engine, const Device& device, const Log* log) {
   const RouterLimits& limits = engine.limits();
@@ -93,7 +86,7 @@ absl::Status RouterServer::State::Load(const RouterServerOptions& options, const
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.model));
   device = MakeCpuDevice({.threads = options.threads});
   RouterEngineOptions engine_options = options.engine;
-  engine_options.boot_id = RandomBootId();
+  engine_options.boot_id = RandomId();
   ASSIGN_OR_RETURN(engine,
                    RouterEngine::Start(*checkpoint, *device, *clock, registry, engine_options));
   LogLoaded(*engine, *device, log);

@@ -1,11 +1,11 @@
 #include "scheduler_service/edge/scheduler_server.h"
 
 #include <atomic>
-#include <random>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/config/address.h"
 #include "common/config/limits.h"
@@ -23,11 +23,6 @@ namespace {
 constexpr absl::Duration kLastWritesGrace = absl::Seconds(5);  // answers still on their way
 constexpr absl::Duration kPushRetry = absl::Milliseconds(10);
 
-uint64_t RandomBits() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
-
 }  // namespace
 
 // Members end in reverse order: servers and links before the engine and inbox that they use.
@@ -36,7 +31,7 @@ struct SchedulerServer::State {
       : model(std::move(served)),
         clock(clock),
         inbox(kEngineInboxMessages, clock),
-        random(RandomBits()),
+        random(RandomId()),
         metrics(registry, log, model.spec.num_experts),
         service(&model, &metrics, push()) {}
 
@@ -85,7 +80,7 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
   State& state = *server->state_;
   ASSIGN_OR_RETURN(state.links, make_links(state.push()));
   state.engine = std::make_unique<SchedulerEngine>(
-      ToEngineOptions(options, absl::StrCat(absl::Hex(RandomBits())), state.model.digest),
+      ToEngineOptions(options, absl::StrCat(absl::Hex(RandomId())), state.model.digest),
       state.parts());
   state.loop = std::thread([&state] { state.engine->Run(); });
   const auto ready = [&state] { return state.ready(); };

@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-
 #include "tests/integration/cluster.h"
 
 namespace pregate::testing {
@@ -82,7 +81,11 @@ TEST(ServingTest, RunAheadAndLockstepGiveEqualText) {
 TEST(ServingTest, ACancelledCallFreesItsBlocks) {
   Cluster cluster({});
   cluster.AwaitReady();
-  const Generation g = Generate(cluster.stub(), Request(Prompt(1), 200), absl::Seconds(60),
+  // The rest of a context of 2,048 tokens: far more than are computed by the time that the cancel
+  // arrives.
+  v1::GenerateRequest request = Request(Prompt(1), 0);
+  request.clear_max_tokens();
+  const Generation g = Generate(cluster.stub(), request, absl::Seconds(60),
                                 [](int num_tokens, grpc::ClientContext& context) {
                                   if (num_tokens >= 5) context.TryCancel();
                                 });
@@ -93,6 +96,9 @@ TEST(ServingTest, ACancelledCallFreesItsBlocks) {
         return cluster.Metric("pregate_kv_cache_usage_ratio{model=\"tiny-3\"}").value_or(1) == 0;
       },
       absl::Seconds(5)));
+  // Freed by the cancel, not by having come to its end.
+  EXPECT_LT(cluster.Metric("pregate_generation_tokens_total{model=\"tiny-3\"}").value_or(1e9),
+            1000);
 }
 
 TEST(ServingTest, ADeadlineEndsTheCallAndKeepsWhatWasStreamed) {
