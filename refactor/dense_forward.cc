@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "common/base/status.h"
+#include "refactor/torch_ops.h"
 
 namespace pregate {
 namespace {
@@ -21,16 +22,6 @@ absl::StatusOr<at::Tensor> ReadTensor(const Checkpoint& checkpoint, const std::s
 
 absl::Span<const float> View(const at::Tensor& tensor) {
   return {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())};
-}
-
-at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
-}
-
-// x [windows, heads, tokens, head_dim], the two halves of head_dim rotated against each other.
-at::Tensor Rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  const auto halves = x.chunk(2, -1);
-  return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
 }
 
 }  // namespace

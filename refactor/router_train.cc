@@ -10,6 +10,7 @@
 #include <random>
 
 #include "common/base/status.h"
+#include "refactor/torch_ops.h"
 
 namespace pregate {
 namespace {
@@ -20,10 +21,6 @@ constexpr double kMuonDecay = 0.1;
 constexpr double kAdamDecay = 0.01;
 constexpr int kWarmupSteps = 10;
 constexpr double kFinalRate = 0.05;  // of the peak, at the end of the cosine
-
-at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
-}
 
 // One layer, as router_service/net computes it, over whole windows of `tokens` ids.
 class Network {
@@ -56,8 +53,8 @@ class Network {
     const int64_t b = ids.size(0), d = spec_.hidden;
     at::Tensor x = embed_.index_select(0, ids.reshape({-1}));
     const at::Tensor a = Norm(x, "router.layers.0.input_layernorm.weight");
-    const at::Tensor q = Rope(Split(Linear(a, "q_proj"), b)),
-                     k = Rope(Split(Linear(a, "k_proj"), b));
+    const at::Tensor q = Rope(Split(Linear(a, "q_proj"), b), cos_, sin_),
+                     k = Rope(Split(Linear(a, "k_proj"), b), cos_, sin_);
     const at::Tensor scores =
         (at::matmul(q, k.transpose(2, 3)) / spec_.normalizer + causal_).softmax(-1);
     const at::Tensor mixed =
@@ -95,10 +92,6 @@ class Network {
   }
   at::Tensor Split(const at::Tensor& x, int64_t windows) const {
     return x.view({windows, tokens_, spec_.num_heads, spec_.head_dim()}).transpose(1, 2);
-  }
-  at::Tensor Rope(const at::Tensor& x) const {
-    const auto halves = x.chunk(2, -1);
-    return at::cat({halves[0] * cos_ - halves[1] * sin_, halves[1] * cos_ + halves[0] * sin_}, -1);
   }
 
   const RouterSpec spec_;

@@ -9,6 +9,7 @@ groups=(build)
 case "$preset" in
   release) ;;
   refactor) groups+=(refactor) ;;
+  debug | cuda) groups+=(test refactor) ;;
   *) groups+=(test) ;;
 esac
 scripts/deps.sh "${groups[@]}"
