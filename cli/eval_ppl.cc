@@ -1,10 +1,12 @@
 // `pregate eval ppl`: the file's ids cut into windows without overlap, the last partial one
 // dropped, each window predicting its ids 2 .. context.
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "cli/command.h"
 #include "cli/offline.h"
 #include "cli/progress.h"
@@ -17,7 +19,18 @@ namespace {
 struct Perplexity {
   int64_t tokens = 0;  // predicted
   double nll = 0;      // mean, nats
+  // Of an MoE; without experts the first is empty.
+  std::vector<int64_t> expert_tokens;  // [experts]
+  int64_t tokens_with_previous = 0, tokens_keeping_route = 0;
 };
+
+void CountRoutes(const std::vector<ExpertId>& routes, Perplexity& result) {
+  for (size_t i = 0; i < routes.size(); ++i) {
+    ++result.expert_tokens[routes[i]];
+    result.tokens_with_previous += i > 0;
+    result.tokens_keeping_route += i > 0 && routes[i] == routes[i - 1];
+  }
+}
 
 std::vector<ScoreRequest> Windows(const std::vector<TokenId>& ids, int32_t context,
                                   int32_t windows_max) {
@@ -44,12 +57,34 @@ absl::StatusOr<Perplexity> Measure(const OfflineFlags& flags, const std::string&
     progress.Update(done, windows.size());
   }));
   Perplexity result;
+  result.expert_tokens.resize(loaded->checkpoint->spec().num_experts);
   for (const TokenScores& window : scores) {
     for (const float logprob : window.logprobs) result.nll -= logprob;
     result.tokens += window.logprobs.size();
+    CountRoutes(window.routes, result);
   }
   result.nll /= result.tokens;
   return result;
+}
+
+void Print(const Perplexity& result, bool as_json) {
+  const double ppl = std::exp(result.nll);
+  const double kept = static_cast<double>(result.tokens_keeping_route) /
+                      std::max<int64_t>(1, result.tokens_with_previous);
+  if (as_json) {
+    nlohmann::json json = {{"tokens", result.tokens}, {"nll", result.nll}, {"ppl", ppl}};
+    if (!result.expert_tokens.empty()) {
+      json["expert_tokens"] = result.expert_tokens;
+      json["kept_routes"] = kept;
+    }
+    PrintJson(json);
+    return;
+  }
+  std::cout << absl::StrFormat("%d tokens, nll %.4f, perplexity %.3f\n", result.tokens, result.nll,
+                               ppl);
+  if (result.expert_tokens.empty()) return;
+  std::cout << absl::StrFormat("tokens by expert %s; %.1f%% keep the route of the one before\n",
+                               absl::StrJoin(result.expert_tokens, " "), 100 * kept);
 }
 
 }  // namespace
@@ -67,13 +102,7 @@ int EvalPpl(int argc, const char* const* argv) {
   PARSE_OPTIONS_OR_RETURN(options, "eval ppl", argc, argv);
   const auto result = Measure(flags, text, context, windows_max);
   if (!result.ok()) return Fail("eval ppl", result.status());
-  const double ppl = std::exp(result->nll);
-  if (flags.as_json) {
-    PrintJson({{"tokens", result->tokens}, {"nll", result->nll}, {"ppl", ppl}});
-  } else {
-    std::cout << absl::StrFormat("%d tokens, nll %.4f, perplexity %.3f\n", result->tokens,
-                                 result->nll, ppl);
-  }
+  Print(*result, flags.as_json);
   return kExitOk;
 }
 

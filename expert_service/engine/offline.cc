@@ -193,6 +193,7 @@ absl::StatusOr<std::vector<TokenScores>> OfflineModel::Score(
       to.greedy.insert(to.greedy.end(), row.greedy.begin(), row.greedy.end());
     }
     while (!open_.empty() && open_.front().next == open_.front().end) {
+      scores[open_.front().request].routes = std::move(open_.front().routes);
       Close(open_.front(), plan);
       open_.pop_front();
     }

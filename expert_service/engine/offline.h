@@ -40,8 +40,9 @@ struct ScoreRequest {
   int32_t first_target = 1;  // at least 1
 };
 struct TokenScores {
-  std::vector<float> logprobs;  // [tokens - first_target], natural logarithm
-  std::vector<uint8_t> greedy;  // [tokens - first_target] 1 where the token is the argmax
+  std::vector<float> logprobs;   // [tokens - first_target], natural logarithm
+  std::vector<uint8_t> greedy;   // [tokens - first_target] 1 where the token is the argmax
+  std::vector<ExpertId> routes;  // [tokens]; empty for a dense model
 };
 
 // Not thread-safe. The device and the clock outlive it; the checkpoint is needed only by Load.

@@ -59,6 +59,7 @@ TEST_F(OfflineTest, ScoresAreThoseOfTheLogits) {
     ASSERT_TRUE(logits.ok()) << logits.status();
     const int first = requests[r].first_target, n = static_cast<int>(requests[r].tokens.size());
     ASSERT_EQ((*scores)[r].logprobs.size(), static_cast<size_t>(n - first));
+    EXPECT_EQ((*scores)[r].routes, logits->routes);
     for (int i = first; i < n; ++i) {
       const float* row = logits->logits.data() + (i - 1) * 131;
       double sum = 0;
