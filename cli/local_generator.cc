@@ -6,6 +6,7 @@
 #include "cli/local_services.h"
 #include "common/base/random_id.h"
 #include "common/base/status.h"
+#include "common/config/limits.h"
 #include "common/model/tokenizer.h"
 #include "scheduler_service/engine/mailbox_inbox.h"
 #include "scheduler_service/engine/scheduler_engine.h"
@@ -64,6 +65,7 @@ class LocalGenerator final : public Generator {
     ASSIGN_OR_RETURN(generator->services_, StartLocalServices(*checkpoint, &generator->clock_,
                                                               &generator->registry_, services));
     generator->StartEngine(checkpoint->digest());
+    RETURN_IF_ERROR(generator->AwaitReady());
     return generator;
   }
 
@@ -97,6 +99,7 @@ class LocalGenerator final : public Generator {
 
  private:
   static constexpr size_t kInboxEvents = 1024;
+  static constexpr absl::Duration kReadyWait = absl::Seconds(30);
 
   LocalGenerator() : inbox_(kInboxEvents, &clock_), random_(RandomId()) {}
 
@@ -119,6 +122,20 @@ class LocalGenerator final : public Generator {
     parts.observer = &observer_;
     engine_ = std::make_unique<SchedulerEngine>(options, parts);
     engine_thread_ = std::thread([this] { engine_->Run(); });
+  }
+
+  // The engine refuses requests until the worker has attached to it.
+  absl::Status AwaitReady() {
+    const absl::Time deadline = clock_.Now() + kReadyWait;
+    const absl::Duration age_max = absl::Milliseconds(kLoopHeartbeatMsMax);
+    while (!engine_->health().Ready(clock_.Now(), age_max)) {
+      if (clock_.Now() > deadline) {
+        return absl::UnavailableError(
+            absl::StrCat("the worker did not attach within ", absl::FormatDuration(kReadyWait)));
+      }
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return absl::OkStatus();
   }
 
   SystemClock clock_;

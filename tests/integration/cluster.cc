@@ -48,9 +48,13 @@ const std::string& TinyModel(int experts) {
 }
 
 Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
-  if (options_.experts > 0) StartRouter();
-  StartWorker();
-  StartScheduler();
+  if (options_.one_process) {
+    StartServe();
+  } else {
+    if (options_.experts > 0) StartRouter();
+    StartWorker();
+    StartScheduler();
+  }
   auto address = ParseAddress(Socket("scheduler"));
   PREGATE_CHECK(address.ok());
   channel_ = MakeChannel(*address, kClientMessageBytesMax);
@@ -79,23 +83,24 @@ void Cluster::StartWorker() {
 }
 
 void Cluster::StartScheduler() {
+  std::vector<std::string> argv = {Program("pregate-scheduler"), "--workers", Socket("worker")};
+  if (options_.experts > 0) argv = Join(argv, {"--router", Socket("router")});
+  StartFrontDoor(std::move(argv));
+}
+
+void Cluster::StartServe() {
+  StartFrontDoor({Program("pregate"), "serve", "--threads", "1", "--dtype", "f32"});
+}
+
+void Cluster::StartFrontDoor(std::vector<std::string> argv) {
   const std::string port_file = dir_ / "scheduler.json";
   std::remove(port_file.c_str());
-  std::vector<std::string> argv = {Program("pregate-scheduler"),
-                                   "--model",
-                                   TinyModel(options_.experts),
-                                   "--listen",
-                                   Socket("scheduler"),
-                                   "--metrics-listen",
-                                   "127.0.0.1:0",
-                                   "--workers",
-                                   Socket("worker"),
-                                   "--port-file",
-                                   port_file};
-  if (options_.experts > 0) argv = Join(argv, {"--router", Socket("router")});
+  argv = Join(std::move(argv),
+              {"--model", TinyModel(options_.experts), "--listen", Socket("scheduler"),
+               "--metrics-listen", "127.0.0.1:0", "--port-file", port_file});
   scheduler_ =
       std::make_unique<Process>(Join(argv, options_.scheduler_flags), LogPath("scheduler"));
-  AwaitPortFile(*scheduler_, port_file, "pregate-scheduler");
+  AwaitPortFile(*scheduler_, port_file, argv[0]);
 }
 
 bool Cluster::Ready() {

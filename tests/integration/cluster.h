@@ -32,11 +32,12 @@ struct Generation {
 
 struct ClusterOptions {
   int experts = 3;
+  bool one_process = false;  // `pregate serve`; its flags are the scheduler's
   std::vector<std::string> scheduler_flags, worker_flags, router_flags;
 };
 
-// Router, worker and scheduler as processes. Fixed addresses on Unix sockets, so that a process may
-// be killed and come back at the same place.
+// Router, worker and scheduler as processes (or all in the scheduler's). Fixed addresses on Unix
+// sockets, so that a process may be killed and come back at the same place.
 class Cluster {
  public:
   explicit Cluster(ClusterOptions options);
@@ -45,6 +46,7 @@ class Cluster {
   void StartRouter();
   void StartWorker();
   void StartScheduler();
+  void StartServe();  // in the scheduler's place
   Process& router() { return *router_; }
   Process& worker() { return *worker_; }
   Process& scheduler() { return *scheduler_; }
@@ -58,6 +60,7 @@ class Cluster {
   std::string Logs() const;
 
  private:
+  void StartFrontDoor(std::vector<std::string> argv);
   std::string Socket(const std::string& name) const { return "unix:" + dir_.path() + "/" + name; }
   std::string LogPath(const std::string& name) const { return dir_.path() + "/" + name + ".log"; }
 

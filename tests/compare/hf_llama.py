@@ -1,0 +1,73 @@
+"""Random Llama checkpoints written by Hugging Face transformers itself, in shapes and types that SmolLM2 has not.
+
+Sharded files, F16 and BF16, Llama-3 RoPE scaling, a head width of its own, untied and tied embeddings: logits of
+`pregate logits` against transformers' in float32. Needs torch, transformers and safetensors.
+usage: hf_llama.py --pregate build/release/bin/pregate [--seed S]
+"""
+import argparse
+import pathlib
+import random
+import tempfile
+
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging
+
+from pregate_cli import Report, run, write_json
+
+BASE = dict(vocab_size=320, hidden_size=64, intermediate_size=144, num_hidden_layers=3, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=512, rms_norm_eps=1e-5, rope_theta=1e4, tie_word_embeddings=False)
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 64}
+CASES = [
+    ("one file, F32", {}, torch.float32, "1GB"),
+    ("sharded, BF16", {}, torch.bfloat16, "100KB"),
+    ("sharded, F16, tied", {"tie_word_embeddings": True}, torch.float16, "100KB"),
+    ("Llama-3 RoPE scaling", {"rope_scaling": LLAMA3, "rope_theta": 5e5}, torch.float32, "1GB"),
+    ("head width 24, one KV head", {"head_dim": 24, "num_key_value_heads": 1}, torch.float32, "1GB"),
+    ("odd sizes", {"vocab_size": 251, "hidden_size": 60, "num_attention_heads": 6, "num_key_value_heads": 3,
+                   "intermediate_size": 77}, torch.float32, "1GB"),
+]
+LENGTHS = [1, 5, 33, 300]
+
+
+@torch.no_grad()
+def check(args, report, name, changes, dtype, shard_size, scratch):
+    config = LlamaConfig(**{**BASE, **changes})
+    model = LlamaForCausalLM(config).to(dtype).eval()
+    for parameter in model.parameters():  # what transformers starts with is nearly zero, so nearly linear
+        parameter.copy_(torch.randn(parameter.shape) / parameter.shape[-1] ** 0.5 + (parameter.dim() == 1))
+    model.save_pretrained(scratch / "model", max_shard_size=shard_size)
+    shards = len(list((scratch / "model").glob("*.safetensors")))
+    model = LlamaForCausalLM.from_pretrained(scratch / "model", dtype=torch.float32).eval()
+    lists = [torch.randint(0, config.vocab_size, (1, n)) for n in LENGTHS]
+    tokens = write_json(scratch / "tokens.json", [ids[0].tolist() for ids in lists])
+    run(args.pregate, "logits", "--model", scratch / "model", "--tokens", tokens, "--out", scratch / "out.safetensors")
+    ours = load_file(scratch / "out.safetensors")
+    errors = []
+    for k, ids in enumerate(lists):
+        theirs = model(ids).logits[0].double()
+        errors.append(((ours[f"{k}.logits"].double() - theirs).norm() / theirs.norm()).item())
+    report.check(max(errors) <= args.tolerance and (shards > 1) == name.startswith("sharded"),
+                 f"{name}: {shards} files, worst relative error {max(errors):.1e}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pregate", required=True)
+    parser.add_argument("--tolerance", type=float, default=1e-5)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
+    args = parser.parse_args()
+    print("seed", args.seed)
+    torch.manual_seed(args.seed)
+    logging.disable_progress_bar()
+    report = Report()
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as scratch:
+            check(args, report, *case, pathlib.Path(scratch))
+    report.exit()
+
+
+if __name__ == "__main__":
+    main()

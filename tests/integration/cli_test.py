@@ -1,0 +1,240 @@
+"""The `pregate` program as its users call it: exit codes, JSON, files, errors that name the mistake.
+
+usage: cli_test.py BIN_DIR    (programs of one build; the tests of `refactor` want pregate-refactor there)
+"""
+import hashlib
+import json
+import math
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BIN = pathlib.Path(sys.argv.pop(1) if len(sys.argv) > 1 else "build/debug/bin").resolve()
+COMMANDS = ["serve", "generate", "refactor", "import", "logits", "tokenize", "eval ppl", "eval task", "inspect", "synth"]
+
+
+def pregate(*args, code=0):
+    """Runs the program; returns what it printed. Fails with its errors if it ends otherwise than with `code`."""
+    done = subprocess.run([BIN / "pregate", *map(str, args)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, f"pregate {args}: exit code {done.returncode}, not {code}\n{done.stdout}{done.stderr}"
+    return done.stdout if code == 0 else done.stderr
+
+
+def pregate_json(*args):
+    return json.loads(pregate(*args, "--json"))
+
+
+def safetensors(path):
+    """{name: (dtype, shape, bytes)} of a file."""
+    blob = pathlib.Path(path).read_bytes()
+    size = struct.unpack("<Q", blob[:8])[0]
+    header = json.loads(blob[8:8 + size])
+    header.pop("__metadata__", None)
+    return {name: (t["dtype"], t["shape"], blob[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]])
+            for name, t in header.items()}
+
+
+def digest_of(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+class CliTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temp = tempfile.TemporaryDirectory()
+        cls.dir = pathlib.Path(cls.temp.name)
+        cls.moe, cls.dense = cls.dir / "moe", cls.dir / "dense"
+        pregate("synth", "--shape", "tiny", "--experts", 3, "--shared", 0.25, "--own", 0.25, "--seed", 1, "--out", cls.moe)
+        pregate("synth", "--shape", "tiny", "--seed", 1, "--out", cls.dense)
+        cls.text = cls.dir / "text.txt"
+        cls.text.write_text("".join(f"Sentence {i} says that {i * i} is a square. " for i in range(40)))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temp.cleanup()
+
+    def assert_fails(self, code, named, *args):
+        self.assertIn(named, pregate(*args, code=code))
+
+    def test_every_command_has_help_and_refuses_unknown_flags(self):
+        self.assertIn("usage:", pregate("--help"))
+        for command in COMMANDS:
+            with self.subTest(command):
+                self.assertIn("--help", pregate(*command.split(), "--help"))
+                self.assert_fails(2, "--no-such-flag", *command.split(), "--no-such-flag", "1")
+        self.assert_fails(2, "frobnicate", "frobnicate")
+
+    def test_synth_is_deterministic_by_seed(self):
+        again, other = self.dir / "again", self.dir / "other"
+        same = ["synth", "--shape", "tiny", "--experts", 3, "--shared", 0.25, "--own", 0.25]
+        self.assertEqual(pregate_json(*same, "--seed", 1, "--out", again)["digest"],
+                         pregate_json("inspect", self.moe)["digest"])
+        self.assertNotEqual(pregate_json(*same, "--seed", 2, "--out", other)["digest"],
+                            pregate_json("inspect", self.moe)["digest"])
+        self.assert_fails(1, "again", *same, "--seed", 1, "--out", again)
+
+    def test_inspect_shows_the_spec_and_verifies_the_bytes(self):
+        seen = pregate_json("inspect", self.moe, "--verify")
+        self.assertEqual(seen["spec"]["num_experts"], 3)
+        self.assertEqual(seen["spec"]["own_width"], [40, 40, 40])
+        self.assertTrue(seen["verified"])
+        self.assertEqual(pregate_json("inspect", self.dense)["spec"]["num_experts"], 0)
+        spoilt = self.dir / "spoilt"
+        subprocess.run(["cp", "-r", self.moe, spoilt], check=True)
+        with open(spoilt / "model.safetensors", "r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            last = file.read(1)[0]
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([last ^ 1]))
+        self.assertFalse(pregate_json("inspect", spoilt)["verified"])
+        self.assert_fails(1, "model.safetensors", "inspect", spoilt, "--verify")
+        with open(spoilt / "model.safetensors", "r+b") as file:
+            file.truncate(5000)
+        self.assert_fails(1, "model.safetensors", "inspect", spoilt)
+
+    def test_tokenize_gives_the_ids_alone(self):
+        ids = pregate_json("tokenize", "--model", self.moe, "--text-file", self.text)["ids"]
+        self.assertGreater(len(ids), 100)
+        self.assertTrue(all(0 <= i < 512 for i in ids))
+        self.assert_fails(1, "nowhere.txt", "tokenize", "--model", self.moe, "--text-file", self.dir / "nowhere.txt")
+
+    def test_logits_have_the_promised_tensors(self):
+        lists = self.dir / "lists.json"
+        lists.write_text("[[1, 2, 3], [5]]")
+        out = self.dir / "logits.safetensors"
+        pregate("logits", "--model", self.moe, "--tokens", lists, "--out", out)
+        shapes = {name: (dtype, shape) for name, (dtype, shape, _) in safetensors(out).items()}
+        self.assertEqual(shapes, {"0.logits": ("F32", [3, 512]), "0.router_logits": ("F32", [3, 3]),
+                                  "0.expert_ids": ("I32", [3]), "1.logits": ("F32", [1, 512]),
+                                  "1.router_logits": ("F32", [1, 3]), "1.expert_ids": ("I32", [1])})
+        pregate("logits", "--model", self.dense, "--tokens", lists, "--out", out, "--dtype", "bf16")
+        self.assertEqual(sorted(safetensors(out)), ["0.logits", "1.logits"])
+        lists.write_text("[[1, 512]]")
+        self.assert_fails(1, "512", "logits", "--model", self.moe, "--tokens", lists, "--out", out)
+        lists.write_text("[[1, -3]]")
+        self.assert_fails(1, "-3", "logits", "--model", self.moe, "--tokens", lists, "--out", out)
+
+    def test_perplexity_counts_windows_and_takes_an_expert(self):
+        tokens = len(pregate_json("tokenize", "--model", self.moe, "--text-file", self.text)["ids"])
+        ppl = ["eval", "ppl", "--text", self.text, "--context", 64]
+        seen = pregate_json(*ppl, "--model", self.moe)
+        self.assertEqual(seen["tokens"], tokens // 64 * 63)
+        self.assertAlmostEqual(seen["ppl"], math.exp(seen["nll"]), delta=1e-6 * seen["ppl"])
+        self.assertEqual(sum(seen["expert_tokens"]), tokens // 64 * 64)
+        fixed = pregate_json(*ppl, "--model", self.moe, "--expert", 1)
+        self.assertNotEqual(fixed["nll"], seen["nll"])
+        self.assertEqual(fixed["expert_tokens"], [0, tokens // 64 * 64, 0])
+        self.assertEqual(sorted(pregate_json(*ppl, "--model", self.dense)), ["nll", "ppl", "tokens"])
+        self.assert_fails(1, "--expert 3", *ppl, "--model", self.moe, "--expert", 3)
+
+    def test_perplexity_is_that_of_the_logits(self):
+        ids = pregate_json("tokenize", "--model", self.moe, "--text-file", self.text)["ids"][:64]
+        lists, out = self.dir / "window.json", self.dir / "window.safetensors"
+        lists.write_text(json.dumps([ids]))
+        pregate("logits", "--model", self.moe, "--tokens", lists, "--out", out)
+        values = memoryview(safetensors(out)["0.logits"][2]).cast("f")
+        nll = 0
+        for i, target in enumerate(ids[1:]):
+            row = values[512 * i:512 * (i + 1)].tolist()
+            most = max(row)
+            nll += most + math.log(sum(math.exp(x - most) for x in row)) - row[target]
+        seen = pregate_json("eval", "ppl", "--model", self.moe, "--text", self.text, "--context", 64, "--windows-max", 1)
+        self.assertAlmostEqual(seen["nll"], nll / 63, places=4)
+
+    def test_tasks_of_each_form(self):
+        task = self.dir / "task.jsonl"
+        forms = {
+            "choices": {"query": "The sky is", "choices": ["blue", "a fish"], "gold": 0},
+            "options": {"context_options": ["Ann saw Bob so Ann", "Ann saw Bob so Bob"], "continuation": "left.", "gold": 1},
+            "last word": {"context": "Once upon a", "continuation": "time"},
+        }
+        for name, line in forms.items():
+            with self.subTest(name):
+                task.write_text(json.dumps(line) + "\n" + json.dumps(line) + "\n")
+                seen = pregate_json("eval", "task", "--model", self.moe, "--task", task)
+                self.assertEqual(seen["n"], 2)
+                self.assertIn(seen["acc"], (0, 1))
+                self.assertIn(seen["acc_norm"], (0, 1))
+        task.write_text('{"query": "x", "choices": ["a", "b"], "gold": 4}\n')
+        self.assert_fails(1, "gold", "eval", "task", "--model", self.moe, "--task", task)
+
+    def test_import_keeps_every_logit(self):
+        lists, a, b = self.dir / "i.json", self.dir / "a.safetensors", self.dir / "b.safetensors"
+        lists.write_text("[[1, 2, 3, 4]]")
+        plain, imported = self.dir / "plain", self.dir / "imported"  # a dense model without what is ours is an HF one
+        subprocess.run(["cp", "-r", self.dense, plain], check=True)
+        (plain / "manifest.json").unlink()
+        config = json.loads((plain / "config.json").read_text())
+        del config["pregate"]
+        (plain / "config.json").write_text(json.dumps(config))
+        self.assertEqual(pregate_json("inspect", plain)["layout"], "hf")
+        pregate("import", "--from", "hf", "--in", plain, "--out", imported)
+        pregate("logits", "--model", self.dense, "--tokens", lists, "--out", a)
+        pregate("logits", "--model", imported, "--tokens", lists, "--out", b)
+        self.assertEqual(safetensors(a), safetensors(b))
+        self.assert_fails(1, '"hf"', "import", "--from", "gguf", "--in", plain, "--out", self.dir / "no")
+        self.assert_fails(2, "pickle", "import", "--from", "pickle", "--in", self.dense, "--out", self.dir / "no")
+
+    def test_generate_says_the_same_alone_and_through_a_server(self):
+        ask = ["--prompt", "Once upon a time", "--max-tokens", 12, "--temperature", 0.8, "--seed", 5]
+        alone = pregate_json("generate", "--model", self.moe, "--dtype", "f32", *ask)
+        for key in ("text", "ids", "routes", "ttft_s", "tokens_per_s", "finish_reason"):
+            self.assertIn(key, alone)
+        self.assertEqual(len(alone["ids"]), 12)
+        self.assertEqual(alone["finish_reason"], "length")
+        socket, ports = f"unix:{self.dir}/door", self.dir / "ports.json"
+        server = subprocess.Popen([BIN / "pregate", "serve", "--model", self.moe, "--listen", socket, "--metrics-listen",
+                                   "127.0.0.1:0", "--port-file", ports], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.time() + 60
+            while not ports.exists() and time.time() < deadline:
+                time.sleep(0.05)
+            served = pregate_json("generate", "--server", socket, *ask)
+            self.assertEqual((served["ids"], served["text"]), (alone["ids"], alone["text"]))
+        finally:
+            server.terminate()
+            self.assertEqual(server.wait(timeout=60), 0)
+        self.assert_fails(1, "tiny", "generate", "--model", "tiny", *ask)
+        self.assert_fails(1, "unix:", "generate", "--server", f"unix:{self.dir}/nobody", *ask)
+
+    def test_addresses_beyond_loopback_are_refused(self):
+        for option in ("--listen", "--metrics-listen"):
+            self.assert_fails(1, "0.0.0.0", "serve", "--model", self.moe, option, "0.0.0.0:7600")
+
+    @unittest.skipUnless((BIN / "pregate-refactor").exists(), "this build has no LibTorch")
+    def test_refactor_makes_what_its_artifact_rebuilds(self):
+        corpus = self.dir / "corpus"
+        corpus.mkdir()
+        (corpus / "digits.txt").write_text("".join(f"{i * i} " for i in range(4000)))
+        (corpus / "words.txt").write_text("the cat sat on the mat and the dog lay by the door. " * 400)
+        (corpus / "code").mkdir()
+        (corpus / "code" / "a.txt").write_text("for (int i = 0; i < n; ++i) { sum += x[i]; }\n" * 400)
+        made = []
+        for name in ("first", "second"):
+            pregate("refactor", "--dense", self.dense, "--corpus", corpus, "--keep", 0.75, "--seed", 3, "--windows", 4,
+                    "--window-tokens", 64, "--router-steps", 6, "--router-batch", 2, "--router-hidden", 16,
+                    "--refit-windows", 2, "--out", self.dir / name, "--artifact", self.dir / f"{name}.safetensors")
+            made.append(digest_of(self.dir / f"{name}.safetensors"))
+        self.assertEqual(made[0], made[1])
+        pregate("refactor", "--dense", self.dense, "--apply", self.dir / "first.safetensors", "--out", self.dir / "rebuilt")
+        seen = pregate_json("inspect", self.dir / "rebuilt", "--verify")
+        self.assertEqual(seen["digest"], pregate_json("inspect", self.dir / "first")["digest"])
+        self.assertEqual(seen["spec"]["num_experts"], 3)
+        self.assertEqual({s + o for s, o in zip(seen["spec"]["shared_width"], seen["spec"]["own_width"])}, {120})
+        self.assertEqual(len(pregate_json("generate", "--model", self.dir / "rebuilt", "--prompt", "12", "--max-tokens", 3,
+                                          "--temperature", 0, "--seed", 0)["ids"]), 3)
+        other = self.dir / "stranger"
+        pregate("synth", "--shape", "tiny", "--seed", 9, "--out", other)
+        self.assert_fails(1, "digest", "refactor", "--dense", other, "--apply", self.dir / "first.safetensors",
+                          "--out", self.dir / "no")
+        self.assert_fails(1, "corpus", "refactor", "--dense", self.dense, "--corpus", self.dir / "nowhere", "--keep", 0.75,
+                          "--out", self.dir / "no")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
