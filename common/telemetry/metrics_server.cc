@@ -2,11 +2,12 @@
 
 #include <httplib.h>
 
+#include <condition_variable>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
 
@@ -22,15 +23,17 @@ class BoundedPool final : public httplib::TaskQueue {
   }
 
   void enqueue(std::function<void()> job) override {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(this, &BoundedPool::HasRoom));
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return jobs_.size() < size_t{kMetricsQueueConnections}; });
     jobs_.push_back(std::move(job));
+    changed_.notify_all();
   }
 
   void shutdown() override {
     {
-      absl::MutexLock lock(&mutex_);
+      std::lock_guard lock(mutex_);
       stopping_ = true;
+      changed_.notify_all();
     }
     for (std::thread& thread : threads_) thread.join();
   }
@@ -40,23 +43,20 @@ class BoundedPool final : public httplib::TaskQueue {
     while (true) {
       std::function<void()> job;
       {
-        absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(this, &BoundedPool::HasWork));
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return !jobs_.empty() || stopping_; });
         if (jobs_.empty()) return;
         job = std::move(jobs_.front());
         jobs_.pop_front();
+        changed_.notify_all();
       }
       job();
     }
   }
-  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return jobs_.size() < static_cast<size_t>(kMetricsQueueConnections);
-  }
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !jobs_.empty() || stopping_; }
-
-  absl::Mutex mutex_;
-  std::deque<std::function<void()>> jobs_ ABSL_GUARDED_BY(mutex_);
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;
+  std::condition_variable changed_;  // jobs_ or stopping_
+  std::deque<std::function<void()>> jobs_;
+  bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
 

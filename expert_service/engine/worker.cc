@@ -197,7 +197,7 @@ void WorkerLoop::Disconnected(LinkId link) { mailbox_.Push(Detached{link}); }
 void WorkerLoop::Stop() {
   mailbox_.Close();
   worker_->InterruptBefore(std::numeric_limits<Epoch>::max());
-  absl::MutexLock lock(&stop_mutex_);
+  std::lock_guard lock(stop_mutex_);
   if (thread_.joinable()) thread_.join();
 }
 

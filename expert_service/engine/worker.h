@@ -17,11 +17,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <variant>
 
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/mailbox.h"
@@ -139,7 +139,7 @@ class WorkerLoop {
   const std::unique_ptr<Worker> worker_;
   Mailbox<Event> mailbox_;
   std::atomic<LinkId> next_link_{1};
-  absl::Mutex stop_mutex_;
+  std::mutex stop_mutex_;
   std::thread thread_;  // joined under stop_mutex_
 };
 

@@ -63,7 +63,7 @@ RouterEngine::~RouterEngine() { Stop(absl::InfinitePast()); }
 
 ConnectionId RouterEngine::Connect(RouterSink sink) {
   sink(hello_);
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   const ConnectionId connection = ++last_connection_;
   sinks_.emplace(connection, std::move(sink));
   metrics_.connections.Set(static_cast<double>(sinks_.size()));
@@ -71,7 +71,7 @@ ConnectionId RouterEngine::Connect(RouterSink sink) {
 }
 
 void RouterEngine::Disconnect(ConnectionId connection) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   if (sinks_.erase(connection) > 0) disconnected_.push_back(connection);
   metrics_.connections.Set(static_cast<double>(sinks_.size()));
 }
@@ -82,7 +82,7 @@ bool RouterEngine::Submit(ConnectionId connection, ToRouter message) {
 
 void RouterEngine::Stop(absl::Time deadline) {
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     stop_deadline_ = deadline;
   }
   mailbox_.Close();
@@ -108,7 +108,7 @@ void RouterEngine::Loop() {
 }
 
 bool RouterEngine::HasTimeForMore() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return queue_.HasWork() && clock_.Now() < stop_deadline_;
 }
 
@@ -121,14 +121,14 @@ absl::Duration RouterEngine::WaitMax() {
 void RouterEngine::ForgetDisconnected() {
   std::vector<ConnectionId> connections;
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     connections.swap(disconnected_);
   }
   for (ConnectionId connection : connections) queue_.CloseConnection(connection);
 }
 
 bool RouterEngine::IsConnected(ConnectionId connection) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return sinks_.contains(connection);
 }
 
@@ -171,7 +171,7 @@ void RouterEngine::Answer(const std::vector<RouteAnswer>& answers) {
 }
 
 void RouterEngine::Deliver(ConnectionId connection, FromRouter message) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   const auto it = sinks_.find(connection);
   if (it != sinks_.end()) it->second(std::move(message));
 }

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,7 +18,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
 #include "common/base/mailbox.h"
 #include "common/device/device.h"
@@ -100,7 +100,7 @@ class RouterEngine {
   Mailbox<Inbound> mailbox_;
   std::atomic<int64_t> heartbeat_ns_{0};
 
-  absl::Mutex mutex_;
+  std::mutex mutex_;
   ConnectionId last_connection_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<ConnectionId, RouterSink> sinks_ ABSL_GUARDED_BY(mutex_);
   std::vector<ConnectionId> disconnected_ ABSL_GUARDED_BY(mutex_);  // not yet forgotten by the loop

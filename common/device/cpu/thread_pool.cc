@@ -25,8 +25,8 @@ ThreadPool::ThreadPool(int threads) {
 ThreadPool::~ThreadPool() {
   stop_ = true;
   {
-    absl::MutexLock lock(&mutex_);
-    wake_.SignalAll();
+    std::lock_guard lock(mutex_);
+    wake_.notify_all();
   }
   for (std::thread& worker : workers_) worker.join();
 }
@@ -42,8 +42,8 @@ void ThreadPool::Run(int64_t num_tasks, Task task) {
   const uint64_t job = (state_.load() >> kJobShift) + 1;
   state_ = job << kJobShift | kOpen;
   if (num_sleeping_ > 0) {
-    absl::MutexLock lock(&mutex_);
-    wake_.SignalAll();
+    std::lock_guard lock(mutex_);
+    wake_.notify_all();
   }
   Work(0);
   state_.fetch_and(~kOpen);
@@ -75,9 +75,9 @@ void ThreadPool::WorkerLoop(int thread) {
   while (true) {
     for (int i = 0; i < kSpins && !HasNews(seen) && !stop_; ++i) Pause();
     if (!HasNews(seen)) {
-      absl::MutexLock lock(&mutex_);
+      std::unique_lock lock(mutex_);
       ++num_sleeping_;
-      while (!HasNews(seen) && !stop_) wake_.Wait(&mutex_);
+      wake_.wait(lock, [&] { return HasNews(seen) || stop_; });
       --num_sleeping_;
     }
     if (stop_) return;

@@ -3,12 +3,13 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
-#include "absl/synchronization/mutex.h"
 
 namespace pregate::cpu {
 
@@ -47,8 +48,8 @@ class ThreadPool {
 
   std::atomic<int> num_sleeping_{0};
   std::atomic<bool> stop_{false};
-  absl::Mutex mutex_;  // with wake_: only for sleeping and waking
-  absl::CondVar wake_;
+  std::mutex mutex_;  // with wake_: only for sleeping and waking
+  std::condition_variable wake_;
   std::vector<std::thread> workers_;
 };
 
