@@ -58,12 +58,14 @@ class LocalGenerator final : public Generator {
     ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::Open(options.model));
     auto generator = std::unique_ptr<LocalGenerator>(new LocalGenerator());
     ASSIGN_OR_RETURN(generator->tokenizer_, checkpoint->LoadTokenizer());
-    LocalServicesOptions services;
-    ASSIGN_OR_RETURN(services.dtype, ParseDType(options.dtype));
-    services.threads = options.threads;
-    services.log = &generator->log_;
-    ASSIGN_OR_RETURN(generator->services_, StartLocalServices(*checkpoint, &generator->clock_,
-                                                              &generator->registry_, services));
+    WorkerHostOptions worker;
+    worker.model = options.model;
+    worker.dtype = options.dtype;
+    worker.threads = options.threads;
+    worker.kv_cache_bytes = int64_t{1} << 30;
+    ASSIGN_OR_RETURN(
+        generator->services_,
+        StartLocalServices(worker, &generator->clock_, &generator->registry_, &generator->log_));
     generator->StartEngine(checkpoint->digest());
     RETURN_IF_ERROR(generator->AwaitReady());
     return generator;

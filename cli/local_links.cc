@@ -4,17 +4,17 @@
 
 namespace pregate::cli {
 
-LocalWorkerLink::LocalWorkerLink(int32_t rank, WorkerLoop* loop, PushEvent push)
-    : rank_(rank), loop_(loop), push_(std::move(push)) {
-  link_ = loop_->Attach([push = push_, rank](FromWorker message) {
+LocalWorkerLink::LocalWorkerLink(int32_t rank, WorkerPort* worker, PushEvent push)
+    : rank_(rank), worker_(worker), push_(std::move(push)) {
+  link_ = worker_->Attach([push = push_, rank](FromWorker message) {
     push(WorkerEvent{rank, std::move(message)});
   });
 }
 
-LocalWorkerLink::~LocalWorkerLink() { loop_->Disconnected(link_); }
+LocalWorkerLink::~LocalWorkerLink() { worker_->Disconnected(link_); }
 
 void LocalWorkerLink::Send(ToWorker message) {
-  if (!loop_->Submit(link_, std::move(message))) {
+  if (!worker_->Submit(link_, std::move(message))) {
     push_(WorkerDown{rank_, "the worker's mailbox is full or closed"});
   }
 }

@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "expert_service/engine/worker.h"
+#include "expert_service/engine/worker_port.h"
 #include "router_service/engine/router_engine.h"
 #include "scheduler_service/engine/links.h"
 
@@ -13,16 +13,16 @@ namespace pregate::cli {
 // Takes an event for the scheduler's inbox; false when it is full. Thread-safe.
 using PushEvent = std::function<bool(EngineEvent)>;
 
-// Attaches on construction: the worker's Hello follows as an event. `loop` outlives the link.
+// Attaches on construction: the worker's Hello follows as an event. `worker` outlives the link.
 class LocalWorkerLink final : public WorkerLink {
  public:
-  LocalWorkerLink(int32_t rank, WorkerLoop* loop, PushEvent push);
+  LocalWorkerLink(int32_t rank, WorkerPort* worker, PushEvent push);
   ~LocalWorkerLink() override;
   void Send(ToWorker message) override;
 
  private:
   const int32_t rank_;
-  WorkerLoop* const loop_;
+  WorkerPort* const worker_;
   const PushEvent push_;
   LinkId link_ = 0;
 };

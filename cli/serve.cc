@@ -14,21 +14,21 @@ namespace pregate::cli {
 namespace {
 
 struct Options {
-  std::string model, model_name, dtype = "f32";
-  LocalServicesOptions services;
+  std::string model_name;
+  WorkerHostOptions worker{.kv_cache_bytes = int64_t{1} << 30};
   SchedulerServerOptions server;
   LogOptions log;
 };
 
 void Declare(OptionSet& set, Options* o) {
-  set.String("model", &o->model, "pregate or HF directory, or GGUF file").Required();
+  set.String("model", &o->worker.model, "pregate or HF directory, or GGUF file").Required();
   set.String("model-name", &o->model_name,
              "name of the model in requests and metrics; empty: the last part of --model");
-  set.Choice("dtype", &o->dtype, {"f32", "bf16"}, "of weights and KV");
-  set.Int("threads", &o->services.threads, 0, 1024, "threads", "of the worker; 0: all cores");
-  set.Bytes("kv-cache-bytes", &o->services.kv_cache_bytes, 1 << 16, int64_t{1} << 42,
+  set.Choice("dtype", &o->worker.dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Int("threads", &o->worker.threads, 0, 1024, "threads", "of the worker; 0: all cores");
+  set.Bytes("kv-cache-bytes", &o->worker.kv_cache_bytes, 1 << 16, int64_t{1} << 42,
             "memory of the KV blocks");
-  set.Int("seq-slots", &o->services.seq_slots, 1, 65536, "slots", "sequences open at once");
+  set.Int("seq-slots", &o->worker.seq_slots, 1, 65536, "slots", "sequences open at once");
   DeclareSchedulerServerOptions(set, &o->server);
   DeclareLogOptions(set, &o->log);
 }
@@ -38,14 +38,12 @@ absl::Status Run(const Options& o, const OptionSet& set) {
   const Log log("serve", o.log);
   LogStart(log, set);
   SystemClock clock;
-  ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(o.model, o.model_name));
+  ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(o.worker.model, o.model_name));
   MetricsRegistry registry(model.name);
-  LocalServicesOptions services_options = o.services;
-  services_options.log = &log;
-  ASSIGN_OR_RETURN(services_options.dtype, ParseDType(o.dtype));
-  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(o.model));
+  WorkerHostOptions worker = o.worker;
+  worker.step_tokens = o.server.step_tokens;
   ASSIGN_OR_RETURN(const LocalServices services,
-                   StartLocalServices(*checkpoint, &clock, &registry, services_options));
+                   StartLocalServices(worker, &clock, &registry, &log));
   const auto make_links = [&](const PushEvent& push) -> absl::StatusOr<SchedulerLinks> {
     SchedulerLinks links;
     links.workers.push_back(std::make_unique<LocalWorkerLink>(0, services.worker.get(), push));

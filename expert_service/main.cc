@@ -3,8 +3,8 @@
 #include "common/config/option_set.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
-#include "expert_service/edge/worker_host.h"
 #include "expert_service/edge/worker_server.h"
+#include "expert_service/engine/worker_host.h"
 
 namespace pregate {
 namespace {

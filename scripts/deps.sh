@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs what pregate needs on Debian 12. usage: scripts/deps.sh [build] [test] [refactor]   (default: build)
+# Installs what pregate needs on Debian 12. usage: scripts/deps.sh [build] [test] [refactor] [fetch]   (default: build)
 #   build     compiler, CMake, gRPC and the other libraries of the services
 #   test      build, plus what the test suites use
 #   refactor  build, plus LibTorch for `pregate refactor` (1.5 GB installed)
+#   fetch     build, plus pip, which the quickstart gets its model with
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobuf-compiler
@@ -11,6 +12,7 @@ build=(g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobu
   libhwy-dev libpcre2-dev python3 ca-certificates)
 test=(libgtest-dev libgmock-dev libbenchmark-dev)
 refactor=(libtorch-dev)
+fetch=(python3-pip)
 
 packages=("${build[@]}")
 for group in "$@"; do
@@ -18,7 +20,8 @@ for group in "$@"; do
     build) ;;
     test) packages+=("${test[@]}") ;;
     refactor) packages+=("${refactor[@]}") ;;
-    *) echo "deps.sh: unknown group '$group' (build, test, refactor)" >&2; exit 2 ;;
+    fetch) packages+=("${fetch[@]}") ;;
+    *) echo "deps.sh: unknown group '$group' (build, test, refactor, fetch)" >&2; exit 2 ;;
   esac
 done
 

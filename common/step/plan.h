@@ -1,5 +1,5 @@
-// What the scheduler tells every worker for one step. Plain structs; the gRPC codec is in each edge,
-// and the in-process link carries them as they are. DESIGN section 5, "Plan".
+// What the scheduler tells every worker for one step. Plain structs; the gRPC codec is in each
+// edge, and the in-process link carries them as they are. DESIGN section 5, "Plan".
 #pragma once
 
 #include <cstdint>
@@ -44,9 +44,9 @@ struct Row {
   int32_t count = 0;
   bool late = false;
   Emit emit = Emit::kNone;
-  std::vector<TokenId> tokens;    // [count]; empty when late
-  std::vector<ExpertId> routes;   // [count]; empty when late or dense
-  std::vector<TokenId> targets;   // [count] for kScore
+  std::vector<TokenId> tokens;   // [count]; empty when late
+  std::vector<ExpertId> routes;  // [count]; empty when late or dense
+  std::vector<TokenId> targets;  // [count] for kScore
   int32_t logprobs_k = 0;
 };
 

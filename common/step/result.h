@@ -57,7 +57,7 @@ struct StepTimes {
   int64_t forward_us = 0;  // embedding to logits
   int64_t router_us = 0;   // the replica's part
   int64_t sample_us = 0;
-  int64_t stall_us = 0;    // waited on residency
+  int64_t stall_us = 0;  // waited on residency
   int32_t num_tokens = 0;
   int32_t unique_experts = 0;
 };

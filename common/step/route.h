@@ -1,5 +1,6 @@
 // The router stream's messages. DESIGN section 5, "Router protocol".
-// base < have: truncate and recompute; base > have: GAP; an unknown session has 0 tokens. Idempotent.
+// base < have: truncate and recompute; base > have: GAP; an unknown session has 0 tokens.
+// Idempotent.
 #pragma once
 
 #include <cstdint>

@@ -30,8 +30,8 @@ TEST(MetricsServerBesideCublasTest, Serves) {
   EXPECT_FALSE(SmallStackThreadStarts()) << "this cuBLAS is no obstacle: the test proves nothing";
   MetricsRegistry registry("tiny");
   registry.AddCounter("requests_total", "Requests").Increment();
-  const auto server = MetricsServer::Start({.host = "127.0.0.1", .port = 0}, &registry,
-                                           [] { return true; });
+  const auto server =
+      MetricsServer::Start({.host = "127.0.0.1", .port = 0}, &registry, [] { return true; });
   ASSERT_TRUE(server.ok()) << server.status();
   const auto response = httplib::Client("127.0.0.1", (*server)->bound().port).Get("/metrics");
   ASSERT_TRUE(response);

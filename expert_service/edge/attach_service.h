@@ -6,7 +6,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "common/rpc/server_stream.h"
-#include "expert_service/edge/worker_port.h"
+#include "expert_service/engine/worker_port.h"
 #include "pregate/v1/worker.grpc.pb.h"
 
 namespace pregate {

@@ -3,7 +3,7 @@
 
 #include "common/step/result.h"
 #include "common/telemetry/metrics.h"
-#include "expert_service/edge/worker_port.h"
+#include "expert_service/engine/worker_port.h"
 
 namespace pregate {
 

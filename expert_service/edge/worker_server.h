@@ -7,7 +7,7 @@
 #include "common/base/clock.h"
 #include "common/config/option_set.h"
 #include "common/telemetry/log.h"
-#include "expert_service/edge/worker_host.h"
+#include "expert_service/engine/worker_host.h"
 
 namespace pregate {
 

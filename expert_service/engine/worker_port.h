@@ -1,5 +1,5 @@
-// What the gRPC edge needs of a worker: WorkerLoop's public face as an interface, so that the edge
-// is tested without a model.
+// What a link needs of a worker: WorkerLoop's public face as an interface, so that the gRPC edge is
+// tested without a model.
 #pragma once
 
 #include "expert_service/engine/worker.h"

@@ -8,8 +8,8 @@
 #include "common/base/clock.h"
 #include "common/config/option_set.h"
 #include "common/telemetry/log.h"
-#include "expert_service/edge/worker_port.h"
 #include "expert_service/engine/worker.h"
+#include "expert_service/engine/worker_port.h"
 
 namespace pregate {
 

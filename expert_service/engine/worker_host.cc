@@ -1,4 +1,4 @@
-#include "expert_service/edge/worker_host.h"
+#include "expert_service/engine/worker_host.h"
 
 #include <thread>
 
