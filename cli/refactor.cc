@@ -24,9 +24,13 @@ bool Asks(int argc, const char* const* argv, const std::string& flag) {
   return false;
 }
 
-int Train(const char* const* argv) {
+std::string TrainerPath() {
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
-  const std::string program = (self.parent_path() / "pregate-refactor").string();
+  return (self.parent_path() / "pregate-refactor").string();
+}
+
+int Train(const char* const* argv) {
+  const std::string program = TrainerPath();
   execv(program.c_str(), const_cast<char* const*>(argv));
   return Fail("refactor",
               absl::NotFoundError(absl::StrCat("cannot run ", program, ": ", std::strerror(errno),
@@ -63,7 +67,13 @@ int Apply(int argc, const char* const* argv) {
 }  // namespace
 
 int Refactor(int argc, const char* const* argv) {
-  return Asks(argc, argv, "--apply") ? Apply(argc, argv) : Train(argv);
+  const bool applies = Asks(argc, argv, "--apply");
+  if (!applies && Asks(argc, argv, "--help") && access(TrainerPath().c_str(), X_OK) != 0) {
+    std::cout << "Cutting a model (--dense --corpus --keep --out) needs " << TrainerPath()
+              << ": scripts/build.sh refactor.\n\n";
+    return Apply(argc, argv);
+  }
+  return applies ? Apply(argc, argv) : Train(argv);
 }
 
 }  // namespace pregate::cli

@@ -114,8 +114,10 @@ int main(int argc, char** argv) {
   pregate::RestartWithPatientThreads(argv);
   pregate::KeepFreedMemory();
   pregate::Flags flags;
-  pregate::OptionSet options("pregate refactor",
-                             "Turns a dense model into a mixture of experts with a router.");
+  pregate::OptionSet options(
+      "pregate refactor",
+      "Turns a dense model into a mixture of experts with a router. With --apply FILE "
+      "it rebuilds one from such a run's artifact instead: see --apply --help.");
   pregate::Declare(options, flags);
   const auto outcome = options.Parse(argc, argv);
   if (!outcome.ok()) {

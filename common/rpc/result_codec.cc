@@ -30,6 +30,7 @@ void Encode(const Hello& hello, v1::Hello* out) {
   out->set_incarnation(hello.incarnation);
   out->set_protocol(hello.protocol);
   out->set_model_digest(hello.model_digest);
+  out->set_router_digest(hello.router_digest);
   out->set_config_digest(hello.config_digest);
   out->set_numerics_id(hello.numerics_id);
   out->set_device(hello.device);
@@ -48,6 +49,7 @@ void Encode(const Hello& hello, v1::Hello* out) {
 absl::Status CheckHello(const v1::Hello& in) {
   for (const auto& [field, text] :
        {std::pair<const char*, const std::string*>{"hello.model_digest", &in.model_digest()},
+        {"hello.router_digest", &in.router_digest()},
         {"hello.config_digest", &in.config_digest()},
         {"hello.numerics_id", &in.numerics_id()},
         {"hello.device", &in.device()}}) {
@@ -68,6 +70,7 @@ absl::StatusOr<Hello> Decode(const v1::Hello& in) {
   Hello hello{.incarnation = in.incarnation(),
               .protocol = in.protocol(),
               .model_digest = in.model_digest(),
+              .router_digest = in.router_digest(),
               .config_digest = in.config_digest(),
               .numerics_id = in.numerics_id(),
               .device = in.device(),

@@ -41,6 +41,7 @@ struct Hello {
   uint64_t incarnation = 0;  // random per process
   int32_t protocol = kWorkerProtocol;
   std::string model_digest;
+  std::string router_digest;  // of the replica; empty without one
   std::string config_digest;  // over cluster-wide options
   std::string numerics_id;    // instruction set path, kernel set, dtype
   std::string device;

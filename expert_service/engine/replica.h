@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -20,6 +21,9 @@ class Replica {
                                                          Device* device,
                                                          absl::Span<const KvLayer> kv,
                                                          int32_t step_tokens);
+
+  // Equal to the router service's when both have the same weights.
+  const std::string& digest() const { return net_->digest(); }
 
   // Stores the replica's KV of the step's tokens that have none yet.
   void FillKv(const StepInputs& inputs, const SlotState& slots);

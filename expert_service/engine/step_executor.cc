@@ -207,6 +207,9 @@ void StepExecutor::State::CountExperts(const StepPlan& plan, StepTimes& times) {
 const StepLimits& StepExecutor::limits() const { return state_->limits; }
 const MemoryPlan& StepExecutor::memory() const { return state_->memory; }
 const std::string& StepExecutor::model_digest() const { return state_->model_digest; }
+std::string StepExecutor::router_digest() const {
+  return state_->replica ? state_->replica->digest() : "";
+}
 std::string StepExecutor::numerics_id() const {
   return state_->device->numerics_id(state_->weights->dtype());
 }

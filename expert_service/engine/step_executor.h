@@ -62,6 +62,7 @@ class StepExecutor {
   const StepLimits& limits() const;
   const MemoryPlan& memory() const;
   const std::string& model_digest() const;
+  std::string router_digest() const;  // empty without a replica
   std::string numerics_id() const;
   std::string device_name() const;
 

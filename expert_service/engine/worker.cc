@@ -158,6 +158,7 @@ Hello Worker::MakeHello() const {
   Hello hello;
   hello.incarnation = options_.incarnation;
   hello.model_digest = executor_->model_digest();
+  hello.router_digest = executor_->router_digest();
   hello.config_digest = options_.config_digest;
   hello.numerics_id = executor_->numerics_id();
   hello.device = executor_->device_name();

@@ -176,20 +176,22 @@ void SchedulerEngine::Handle(RouterDown& event) {
   parts_.observer->OnLog(LogLevel::kWarning, absl::StrCat("the router is down: ", event.reason));
 }
 
-// A router of another model is as good as none.
+// A router of another model is as good as none: its routes are not those of the workers' replicas.
 void SchedulerEngine::UpdateRouter() {
   if (!router_connected_ || !group_.facts() || dense()) return routes_.OnDown();
   const scheduler::ModelFacts& facts = *group_.facts();
   if (router_hello_.num_experts == facts.num_experts &&
-      router_hello_.vocab_size == facts.vocab_size) {
+      router_hello_.vocab_size == facts.vocab_size &&
+      router_hello_.router_digest == facts.router_digest) {
     return routes_.OnUp(now_);
   }
   routes_.OnDown();
   parts_.observer->OnLog(
       LogLevel::kError,
-      absl::StrCat("the router is refused: ", router_hello_.num_experts, " experts, vocabulary ",
-                   router_hello_.vocab_size, "; the workers' are ", facts.num_experts, " and ",
-                   facts.vocab_size));
+      absl::StrCat("the router is refused: digest ", router_hello_.router_digest, ", ",
+                   router_hello_.num_experts, " experts, vocabulary ", router_hello_.vocab_size,
+                   "; the workers have digest ", facts.router_digest, ", ", facts.num_experts,
+                   " experts, vocabulary ", facts.vocab_size));
 }
 
 void SchedulerEngine::OnRoutes(RouteResponse& response) {

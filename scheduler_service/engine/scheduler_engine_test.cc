@@ -65,6 +65,7 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
     Hello hello;
     hello.incarnation = 5;
     hello.model_digest = "model";
+    if (num_experts_ > 0) hello.router_digest = "r";
     hello.numerics_id = "scalar";
     hello.kv_blocks = kv_blocks_;
     hello.seq_slots = 4;
@@ -311,10 +312,11 @@ TEST_F(EngineTest, ARouterOfAnotherModelIsRefused) {
   ThenFormed();
   ThenEvent(RouterEvent{RouterHello{1, "r", 4, 48}});
   ThenEvent(Submit({3, 4}, 2));
+  ThenEvent(RouterEvent{RouterHello{2, "same shapes, other weights", 3, 48}});
   Then([this] {
     EXPECT_TRUE(router_link_.sent.empty());
     EXPECT_FALSE(engine_->health().Ready(clock_.Now(), absl::Seconds(1)));
-    return Events(RouterEvent{RouterHello{2, "r", 3, 48}});
+    return Events(RouterEvent{RouterHello{3, "r", 3, 48}});
   });
   Then([this] {
     EXPECT_EQ(router_link_.sent.size(), 1u);

@@ -61,6 +61,7 @@ absl::Status WorkerGroup::CheckHello(const Hello& hello, const ModelFacts& facts
   }
   if (!facts_ || (may_change_model && num_up() == 0)) return absl::OkStatus();
   RETURN_IF_ERROR(CheckSame("model_digest", facts.model_digest, facts_->model_digest));
+  RETURN_IF_ERROR(CheckSame("router_digest", facts.router_digest, facts_->router_digest));
   RETURN_IF_ERROR(CheckSame("numerics_id", facts.numerics_id, facts_->numerics_id));
   RETURN_IF_ERROR(
       CheckRange("vocab_size", facts.vocab_size, facts_->vocab_size, facts_->vocab_size));
@@ -72,8 +73,8 @@ WorkerGroup::VoidReason WorkerGroup::OnHello(int32_t rank, const Hello& hello,
   const bool was_involved = Involved(rank);
   Worker& worker = workers_[rank];
   worker.up = false;
-  const ModelFacts facts{hello.model_digest, hello.numerics_id, hello.vocab_size,
-                         hello.num_experts};
+  const ModelFacts facts{hello.model_digest, hello.router_digest, hello.numerics_id,
+                         hello.vocab_size, hello.num_experts};
   if (const absl::Status status = CheckHello(hello, facts, may_change_model); !status.ok()) {
     observer_->OnLog(LogLevel::kError,
                      absl::StrCat("worker ", rank, " is refused: ", status.message()));

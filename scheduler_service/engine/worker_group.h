@@ -27,6 +27,7 @@ namespace pregate::scheduler {
 // What every worker of the cell agrees on.
 struct ModelFacts {
   std::string model_digest;
+  std::string router_digest;  // of the workers' replicas
   std::string numerics_id;
   int32_t vocab_size = 0;
   int32_t num_experts = 0;

@@ -90,6 +90,7 @@ TEST_F(WorkerGroupTest, RefusesAWorkerThatDoesNotFitAndSaysWhy) {
   const Mismatch mismatches[] = {
       {"protocol is 2, must be 1..1", [](Hello* h) { h->protocol = 2; }},
       {"model_digest is other, the cell's is model", [](Hello* h) { h->model_digest = "other"; }},
+      {"router_digest is other, the cell's is ", [](Hello* h) { h->router_digest = "other"; }},
       {"config_digest is other, the cell's is config",
        [](Hello* h) { h->config_digest = "other"; }},
       {"numerics_id is avx512, the cell's is avx2", [](Hello* h) { h->numerics_id = "avx512"; }},

@@ -14,12 +14,14 @@ namespace pregate::scheduler {
 // Not thread-safe.
 class FakeRouter {
  public:
+  static constexpr const char* kDigest = "fake router";
+
   FakeRouter(const FakeModel& model, uint64_t boot_id) : model_(model), boot_id_(boot_id) {}
 
   RouterHello MakeHello() const {
     RouterHello hello;
     hello.boot_id = boot_id_;
-    hello.router_digest = "fake";
+    hello.router_digest = kDigest;
     hello.num_experts = model_.num_experts;
     hello.vocab_size = model_.vocab_size;
     return hello;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler_service/testing/fake_router.h"
 
 namespace pregate::scheduler {
 
@@ -18,6 +19,7 @@ Hello FakeWorker::MakeHello() const {
   Hello hello;
   hello.incarnation = incarnation_;
   hello.model_digest = "fake";
+  hello.router_digest = FakeRouter::kDigest;
   hello.config_digest = "config";
   hello.numerics_id = "hash";
   hello.device = "none";

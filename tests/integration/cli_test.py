@@ -15,6 +15,7 @@ import time
 import unittest
 
 BIN = pathlib.Path(sys.argv.pop(1) if len(sys.argv) > 1 else "build/debug/bin").resolve()
+HAS_TRAINER = (BIN / "pregate-refactor").exists()
 COMMANDS = ["serve", "generate", "refactor", "import", "logits", "tokenize", "eval ppl", "eval task", "inspect", "synth"]
 
 
@@ -66,6 +67,8 @@ class CliTest(unittest.TestCase):
         for command in COMMANDS:
             with self.subTest(command):
                 self.assertIn("--help", pregate(*command.split(), "--help"))
+                if command == "refactor" and not HAS_TRAINER:
+                    continue
                 self.assert_fails(2, "--no-such-flag", *command.split(), "--no-such-flag", "1")
         self.assert_fails(2, "frobnicate", "frobnicate")
 
@@ -206,7 +209,7 @@ class CliTest(unittest.TestCase):
         for option in ("--listen", "--metrics-listen"):
             self.assert_fails(1, "0.0.0.0", "serve", "--model", self.moe, option, "0.0.0.0:7600")
 
-    @unittest.skipUnless((BIN / "pregate-refactor").exists(), "this build has no LibTorch")
+    @unittest.skipUnless(HAS_TRAINER, "this build has no LibTorch")
     def test_refactor_makes_what_its_artifact_rebuilds(self):
         corpus = self.dir / "corpus"
         corpus.mkdir()
