@@ -21,8 +21,8 @@ struct Accuracy {
   int n = 0, right = 0, right_norm = 0;
 };
 
-// The continuation's tokens are those that the whole has beyond the context's; a context that is
-// too long loses its beginning.
+// The continuation's tokens are those that the whole has beyond the context's, at least one: both
+// may meet in the last. A context that is too long loses its beginning.
 ScoreRequest ToRequest(const Tokenizer& tokenizer, const TaskChoice& choice, size_t context_max) {
   ScoreRequest request;
   request.tokens = tokenizer.Encode(choice.context + choice.continuation);
@@ -32,7 +32,8 @@ ScoreRequest ToRequest(const Tokenizer& tokenizer, const TaskChoice& choice, siz
     request.tokens.erase(request.tokens.begin(), request.tokens.begin() + cut);
     first = first > cut ? first - cut : 0;
   }
-  request.first_target = static_cast<int32_t>(std::max<size_t>(1, first));
+  const size_t last = request.tokens.empty() ? 0 : request.tokens.size() - 1;
+  request.first_target = static_cast<int32_t>(std::max<size_t>(1, std::min(first, last)));
   return request;
 }
 
