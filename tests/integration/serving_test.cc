@@ -30,6 +30,17 @@ std::vector<Generation> GenerateMany(Cluster& cluster, int n, Make make) {
   return all;
 }
 
+bool FreesItsBlocks(Cluster& cluster) {
+  return WaitUntil(
+      [&] {
+        return cluster.Metric("pregate_kv_cache_usage_ratio{model=\"tiny-3\"}").value_or(1) == 0;
+      },
+      absl::Seconds(5));
+}
+double GeneratedTokens(Cluster& cluster) {
+  return cluster.Metric("pregate_generation_tokens_total{model=\"tiny-3\"}").value_or(1e9);
+}
+
 TEST(ServingTest, SixtyFourConcurrentStreamsEqualTheSameRequestsAlone) {
   Cluster cluster({});
   cluster.AwaitReady();
@@ -130,14 +141,9 @@ TEST(ServingTest, ACancelledCallFreesItsBlocks) {
                                 });
   EXPECT_EQ(g.status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_FALSE(g.finished);
-  EXPECT_TRUE(WaitUntil(
-      [&] {
-        return cluster.Metric("pregate_kv_cache_usage_ratio{model=\"tiny-3\"}").value_or(1) == 0;
-      },
-      absl::Seconds(5)));
+  EXPECT_TRUE(FreesItsBlocks(cluster));
   // Freed by the cancel, not by having come to its end.
-  EXPECT_LT(cluster.Metric("pregate_generation_tokens_total{model=\"tiny-3\"}").value_or(1e9),
-            1000);
+  EXPECT_LT(GeneratedTokens(cluster), 1000);
 }
 
 TEST(ServingTest, ADeadlineEndsTheCallAndKeepsWhatWasStreamed) {
@@ -153,6 +159,8 @@ TEST(ServingTest, ADeadlineEndsTheCallAndKeepsWhatWasStreamed) {
   EXPECT_EQ(g.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   ASSERT_LT(g.ids.size(), whole.ids.size());
   EXPECT_TRUE(std::equal(g.ids.begin(), g.ids.end(), whole.ids.begin()));
+  EXPECT_TRUE(FreesItsBlocks(cluster));
+  EXPECT_LT(GeneratedTokens(cluster), 1.5 * whole.ids.size());  // the whole and a part
 }
 
 TEST(ServingTest, AFullQueueRefusesWithARetryPushback) {
@@ -285,14 +293,20 @@ TEST(ServingTest, SigtermFinishesWhatRunsAndRefusesTheRest) {
   Cluster cluster({});
   cluster.AwaitReady();
   bool asked = false;
-  const Generation g = Generate(cluster.stub(), Request(Prompt(5), 120), absl::Seconds(60),
-                                [&](int num_tokens, grpc::ClientContext&) {
-                                  if (num_tokens < 3 || asked) return;
-                                  asked = true;
-                                  cluster.scheduler().Signal(SIGTERM);
-                                });
+  Generation late;
+  const Generation g =
+      Generate(cluster.stub(), Request(Prompt(5), 1000), absl::Seconds(60),
+               [&](int num_tokens, grpc::ClientContext&) {
+                 if (num_tokens < 3 || asked) return;
+                 asked = true;
+                 cluster.scheduler().Signal(SIGTERM);
+                 EXPECT_TRUE(WaitUntil([&] { return !cluster.Ready(); }, absl::Seconds(5)));
+                 late = Generate(cluster.stub(), Request(Prompt(6), 5), absl::Seconds(5));
+               });
+  EXPECT_EQ(late.status.error_code(), grpc::StatusCode::UNAVAILABLE) << late.status.error_message();
+  EXPECT_TRUE(late.ids.empty());
   EXPECT_TRUE(g.status.ok()) << g.status.error_message();
-  EXPECT_EQ(g.ids.size(), 120u);
+  EXPECT_EQ(g.ids.size(), 1000u);
   EXPECT_EQ(cluster.scheduler().Wait(absl::Seconds(20)), 0);
   cluster.worker().Signal(SIGTERM);
   cluster.router().Signal(SIGTERM);
