@@ -97,7 +97,7 @@ step "asking: $prompt"
 if $keep; then
   trap - EXIT
   step "serving on $(address scheduler); try:"
-  echo "  $bin/pregate generate --server $(address scheduler) --chat --prompt 'Write a haiku about routers.' --max-tokens 64 --temperature 0.7"
+  echo "  $bin/pregate generate --server $(address scheduler) --chat --prompt 'Why is the sky blue?' --max-tokens 48"
   echo "stop with: kill ${pids[*]}"
 else
   step "stopping"

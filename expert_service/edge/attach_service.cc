@@ -17,7 +17,7 @@ grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* AttachService::A
     grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<Stream>();
   const LinkId link = port_->Attach(
-      [stream](FromWorker message) { stream->Send(EncodeFromWorker(std::move(message))); });
+      [stream](const FromWorker& message) { stream->Send(EncodeFromWorker(message)); });
   stream->Begin({.on_message = [this, link](const v1::AttachRequest& request) -> absl::Status {
                    ASSIGN_OR_RETURN(ToWorker message, DecodeToWorker(request));
                    if (port_->Submit(link, std::move(message))) return absl::OkStatus();

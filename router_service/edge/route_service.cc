@@ -23,8 +23,8 @@ grpc::ServerBidiReactor<v1::RouteRequest, v1::RouteResponse>* RouteService::Rout
     stream->Close(status);
     return stream.get();
   }
-  const ConnectionId connection =
-      engine_->Connect([stream](FromRouter message) { stream->Send(EncodeFromRouter(message)); });
+  const ConnectionId connection = engine_->Connect(
+      [stream](const FromRouter& message) { stream->Send(EncodeFromRouter(message)); });
   stream->Begin({.on_message = [this, connection](const v1::RouteRequest& request) -> absl::Status {
                    ASSIGN_OR_RETURN(ToRouter message, DecodeToRouter(request));
                    if (engine_->Submit(connection, std::move(message))) return absl::OkStatus();

@@ -79,7 +79,7 @@ class SchedulerEngine {
 
   void BeginEpoch();
   void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason);
-  void CommitAnswer(int32_t rank, scheduler::StepAnswer answer, const StepTimes& times);
+  void CommitAnswer(int32_t rank, const scheduler::StepAnswer& answer, const StepTimes& times);
   void CommitSample(const Sample& sample);
   void Send(scheduler::CommittedStep step);
 

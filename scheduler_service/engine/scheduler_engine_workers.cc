@@ -99,10 +99,10 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
   if (!answer.ok())
     return RecoverIf(absl::StrCat("worker ", rank, ": ", answer.status().message()));
   group_.OnAdvance(rank, now_);
-  if (!answer->stale) CommitAnswer(rank, *std::move(answer), times);
+  if (!answer->stale) CommitAnswer(rank, *answer, times);
 }
 
-void SchedulerEngine::CommitAnswer(int32_t rank, StepAnswer answer, const StepTimes& times) {
+void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer, const StepTimes& times) {
   for (const Sample& sample : answer.samples) CommitSample(sample);
   for (const RowError& error : answer.errors) {
     LiveRequest* request = desk_.table().Find(error.seq_id);
