@@ -7,11 +7,11 @@ usage: moe_quality.py --pregate PROGRAM --dense PATH --moe DIR --corpus DIR --ou
 import argparse
 import concurrent.futures
 import json
-import os
 import pathlib
-import platform
 import subprocess
 import tempfile
+
+import machine
 
 
 def held_out(text, share):
@@ -28,13 +28,6 @@ def evaluate(args, model, text, expert=None):
     if expert is not None:
         command += ["--expert", str(expert)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def processor():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
 
 
 def table(experts, rows):
@@ -89,7 +82,7 @@ def main():
         rows = [{kind: job.result() for kind, job in domain.items()} for domain in jobs]
     summary = table(experts, rows)
     config = {k: str(v) for k, v in vars(args).items() if k not in ("pregate", "dense", "moe", "corpus", "out")}
-    args.out.write_text(json.dumps({"machine": f"{processor()}, {os.cpu_count()} cores", "config": config,
+    args.out.write_text(json.dumps({"machine": machine.describe(), "config": config,
                                     "domains": dict(zip(experts, rows)), **summary}, indent=1) + "\n")
 
 

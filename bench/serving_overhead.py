@@ -7,7 +7,6 @@ usage: serving_overhead.py --bin build/release/bin --model DIR --out FILE [--req
 """
 import argparse
 import json
-import os
 import pathlib
 import re
 import statistics
@@ -16,13 +15,14 @@ import tempfile
 import time
 import urllib.request
 
-from moe_quality import processor
+import machine
 
 MODES = {
     "run ahead, replica": ["--run-ahead", "on"],
     "lockstep, replica": ["--run-ahead", "off"],
     "lockstep, service": ["--decode-routing", "service"],
 }
+SEED = 1
 WORDS = "time and tide wait for no man who sits by the river and counts the boats as they pass "
 
 
@@ -53,7 +53,7 @@ class Cluster:
 
     def generate(self, prompt, max_tokens, *flags):
         command = [f"{self.args.bin}/pregate", "generate", "--server", self.server, "--prompt", prompt, "--max-tokens",
-                   str(max_tokens), "--temperature", "0", "--seed", "1", "--ignore-eos", "--json", *flags]
+                   str(max_tokens), "--temperature", "0", "--seed", str(SEED), "--ignore-eos", "--json", *flags]
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     def sums(self):
@@ -105,8 +105,8 @@ def main():
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    report = {"machine": f"{processor()}, {os.cpu_count()} cores", "model": pathlib.Path(args.model).name,
-              "config": {"dtype": args.dtype, "threads": args.threads, "requests": args.requests}}
+    report = {"machine": machine.describe(), "model": pathlib.Path(args.model).name,
+              "config": {"dtype": args.dtype, "threads": args.threads, "requests": args.requests, "seed": SEED}}
     for mode, flags in MODES.items():
         with tempfile.TemporaryDirectory() as scratch:
             cluster = Cluster(args, flags, scratch)

@@ -6,15 +6,15 @@ llama.cpp's f32, f16 and bf16 files are made from the GGUF by its own quantizer 
 """
 import argparse
 import json
-import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
 import time
 
 import llama_cpp
+
+import machine
 
 FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32}
 
@@ -102,11 +102,9 @@ def main():
     read = statistics.median(bandwidth)
     for name, mb in token_mb.items():
         rows[name]["share_of_read_floor"] = rows[name]["decode_tokens_per_s"] * mb / 1e3 / read
-    cpu = next((l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")),
-               platform.processor())
     best_decode = max(rows[f"llama.cpp {k}"]["decode_tokens_per_s"] for k in ("f16", "bf16"))
     best_prefill = max(rows[f"llama.cpp {k}"]["prefill_tokens_per_s"] for k in FILE_TYPES)
-    report = {"machine": f"{cpu}, {os.cpu_count()} cores", "threads": args.threads, "rounds": args.rounds,
+    report = {"machine": machine.describe(), "threads": args.threads, "rounds": args.rounds,
               "prefill_tokens": args.prefill, "read_gb_per_s": read, "rows": rows,
               "ratios": {n: {"decode_vs_fastest_16bit": r["decode_tokens_per_s"] / best_decode,
                              "prefill_vs_fastest": r["prefill_tokens_per_s"] / best_prefill}

@@ -62,7 +62,7 @@ class LocalGenerator final : public Generator {
     worker.model = options.model;
     worker.dtype = options.dtype;
     worker.threads = options.threads;
-    worker.kv_cache_bytes = int64_t{1} << 30;
+    worker.kv_cache_bytes = kLocalKvCacheBytes;
     ASSIGN_OR_RETURN(
         generator->services_,
         StartLocalServices(worker, &generator->clock_, &generator->registry_, &generator->log_));

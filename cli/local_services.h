@@ -1,6 +1,7 @@
 // A router and a worker on this machine's CPU, each with its own device and thread pool.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -12,6 +13,9 @@
 #include "router_service/engine/router_engine.h"
 
 namespace pregate::cli {
+
+// KV memory of a worker that shares its process: a long context of a small model in f32.
+inline constexpr int64_t kLocalKvCacheBytes = int64_t{1} << 30;
 
 // Destroyed in the reverse order of declaration: loops stop before their devices go.
 struct LocalServices {

@@ -15,7 +15,7 @@ namespace {
 
 struct Options {
   std::string model_name;
-  WorkerHostOptions worker{.kv_cache_bytes = int64_t{1} << 30};
+  WorkerHostOptions worker{.kv_cache_bytes = kLocalKvCacheBytes};
   SchedulerServerOptions server;
   LogOptions log;
 };

@@ -3,6 +3,8 @@
 #include <httplib.h>
 
 #include <condition_variable>
+#include <deque>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -53,8 +55,9 @@ class BoundedPool final : public httplib::TaskQueue {
       job();
     }
   }
-  std::mutex mutex_;
-  std::condition_variable changed_;  // jobs_ or stopping_
+
+  std::mutex mutex_;                 // guards jobs_ and stopping_
+  std::condition_variable changed_;  // either of them
   std::deque<std::function<void()>> jobs_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;

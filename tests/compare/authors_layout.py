@@ -5,18 +5,16 @@ computes dense, router and MoE logits from the equations of Llama and of the pap
 on the files directly and after `pregate import`. Needs torch and safetensors.
 usage: authors_layout.py --pregate build/release/bin/pregate [--seed S]
 """
-import argparse
 import json
 import math
 import pathlib
-import random
 import tempfile
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from pregate_cli import Report, run, write_json
+from pregate_cli import Report, parse_seeded_args, run, write_json
 
 # name, hidden, heads, kv heads, layers, vocabulary, FFN width, experts, shared, own, fused, tied, rope_theta,
 # router: layers, width, heads, activation, normalizer
@@ -185,12 +183,7 @@ def check(args, report, name, c, generator, scratch):
 
 @torch.no_grad()
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pregate", required=True)
-    parser.add_argument("--tolerance", type=float, default=1e-5)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
-    args = parser.parse_args()
-    print("seed", args.seed)
+    args = parse_seeded_args(__doc__)
     generator = torch.Generator().manual_seed(args.seed)
     report = Report()
     for name, *values in CASES:

@@ -4,9 +4,7 @@ Sharded files, F16 and BF16, Llama-3 RoPE scaling, a head width of its own, unti
 `pregate logits` against transformers' in float32. Needs torch, transformers and safetensors.
 usage: hf_llama.py --pregate build/release/bin/pregate [--seed S]
 """
-import argparse
 import pathlib
-import random
 import tempfile
 
 import torch
@@ -14,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from pregate_cli import Report, run, write_json
+from pregate_cli import Report, parse_seeded_args, run, write_json
 
 BASE = dict(vocab_size=320, hidden_size=64, intermediate_size=144, num_hidden_layers=3, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=512, rms_norm_eps=1e-5, rope_theta=1e4, tie_word_embeddings=False)
@@ -54,12 +52,7 @@ def check(args, report, name, changes, dtype, shard_size, scratch):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pregate", required=True)
-    parser.add_argument("--tolerance", type=float, default=1e-5)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
-    args = parser.parse_args()
-    print("seed", args.seed)
+    args = parse_seeded_args(__doc__)
     torch.manual_seed(args.seed)
     logging.disable_progress_bar()
     report = Report()

@@ -1,7 +1,9 @@
 """What the comparisons share: running the `pregate` program and finding the shared material."""
+import argparse
 import json
 import os
 import pathlib
+import random
 import subprocess
 import sys
 
@@ -28,6 +30,17 @@ def shared_dir():
     """PREGATE_SHARED_DIR, or `shared` beside the source tree."""
     default = pathlib.Path(__file__).resolve().parents[3] / "shared"
     return pathlib.Path(os.environ.get("PREGATE_SHARED_DIR", default))
+
+
+def parse_seeded_args(description):
+    """--pregate, --tolerance and --seed of a comparison over random models; prints the seed."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pregate", required=True, help="the pregate program")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="of the relative error")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
+    args = parser.parse_args()
+    print("seed", args.seed)
+    return args
 
 
 class Report:

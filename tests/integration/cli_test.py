@@ -2,7 +2,6 @@
 
 usage: cli_test.py BIN_DIR    (programs of one build; the tests of `refactor` want pregate-refactor there)
 """
-import hashlib
 import json
 import math
 import os
@@ -38,10 +37,6 @@ def safetensors(path):
     header.pop("__metadata__", None)
     return {name: (t["dtype"], t["shape"], blob[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]])
             for name, t in header.items()}
-
-
-def digest_of(path):
-    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 class CliTest(unittest.TestCase):
@@ -163,6 +158,10 @@ class CliTest(unittest.TestCase):
                 self.assertEqual(seen["n"], 2)
                 self.assertIn(seen["acc"], (0, 1))
                 self.assertIn(seen["acc_norm"], (0, 1))
+                if "gold" in line:  # of two choices exactly one is picked, whichever is called gold
+                    task.write_text(json.dumps({**line, "gold": 1 - line["gold"]}) + "\n")
+                    other = pregate_json("eval", "task", "--model", self.moe, "--task", task)
+                    self.assertEqual((seen["acc"] + other["acc"], seen["acc_norm"] + other["acc_norm"]), (1, 1))
         task.write_text('{"query": "x", "choices": ["a", "b"], "gold": 4}\n')
         self.assert_fails(1, "gold", "eval", "task", "--model", self.moe, "--task", task)
 
@@ -222,7 +221,7 @@ class CliTest(unittest.TestCase):
             pregate("refactor", "--dense", self.dense, "--corpus", corpus, "--keep", 0.75, "--seed", 3, "--windows", 4,
                     "--window-tokens", 64, "--router-steps", 6, "--router-batch", 2, "--router-hidden", 16,
                     "--refit-windows", 2, "--out", self.dir / name, "--artifact", self.dir / f"{name}.safetensors")
-            made.append(digest_of(self.dir / f"{name}.safetensors"))
+            made.append((self.dir / f"{name}.safetensors").read_bytes())
         self.assertEqual(made[0], made[1])
         pregate("refactor", "--dense", self.dense, "--apply", self.dir / "first.safetensors", "--out", self.dir / "rebuilt")
         seen = pregate_json("inspect", self.dir / "rebuilt", "--verify")
