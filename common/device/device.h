@@ -9,8 +9,9 @@
 //   (and, for attention, on its own sequence) alone, never on the other rows, the chunking or the
 //   thread count.
 // - Types: residual stream, norms' weights, logits and biases are f32. `Act` buffers hold what goes
-//   into matrix products; their values are rounded to the operation's dtype, stored in act_bytes()
-//   each (the CPU stores f32).
+//   into matrix products; their values are rounded to the operation's dtype, stored in
+//   act_bytes(dtype) each (the CPU stores f32). `Wire` buffers are what ranks exchange: rows of
+//   values in the dtype itself.
 // - All pointers in the argument structs are device pointers unless named host_*.
 #pragma once
 
@@ -21,6 +22,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/ids.h"
 #include "common/model/spec.h"
@@ -105,6 +107,23 @@ struct ExpertGroups {
   int num_experts = 0;
 };
 
+// Who runs what in a step of several ranks (expert_service/core/exchange_plan.h), seen from `rank`.
+struct ExchangeArgs {
+  int rank = 0;
+  int world_size = 1;
+  int num_experts = 0;
+  int stride = 0;                       // rows of one message: the most that a rank has of its own
+  const int32_t* home_ranks = nullptr;  // [max] of every token of the plan, in its order
+  const int32_t* routes = nullptr;      // [max]; outside 0..experts-1: the token stays out
+  const int32_t* targets = nullptr;     // [world, experts]: who runs expert e for tokens of home h
+};
+// Message d is rows [d * stride, (d + 1) * stride) of the send buffer; the message of source s is
+// rows [s * stride, ...) of what is received.
+struct ExchangeArrays {
+  int32_t* send_rows = nullptr;  // [world * stride] index among the rank's own tokens; -1: padding
+  ExpertGroups received;         // over received rows; order [world * stride]
+};
+
 struct QkvArgs {
   int num_heads = 0;
   int num_kv_heads = 0;
@@ -126,6 +145,26 @@ struct SampleArgs {
   uint8_t* not_finite = nullptr;
 };
 
+// Copies from host memory into the device's, one after the other, beside the operations. Used by
+// the thread that enqueues operations; the device outlives it, and its end waits for what runs.
+class TransferQueue {
+ public:
+  virtual ~TransferQueue() = default;
+
+  // The place in the stream that the operations enqueued so far have reached: 1, 2, ...
+  virtual uint64_t Mark() = 0;
+  // Starts when the copies before it are done and the stream has passed mark `after` (0: at once).
+  // Returns its number: 1, 2, ... `host_src` stays as it is until the copy is done.
+  virtual uint64_t Copy(void* dst, const void* host_src, size_t bytes, uint64_t after) = 0;
+  // Operations enqueued from now on wait for copy `number`. (The CPU waits on the spot, CUDA's
+  // stream does.)
+  virtual void Await(uint64_t number) = 0;
+  // Copies that are done. Does not wait.
+  virtual uint64_t num_done() = 0;
+  // How long operations have waited in Await so far; complete after Synchronize.
+  virtual absl::Duration stalled() = 0;
+};
+
 // Not thread-safe: one thread enqueues. Several devices may coexist in one process.
 class Device {
  public:
@@ -134,14 +173,19 @@ class Device {
   virtual std::string name() const = 0;
   // Equal ids promise equal bits: instruction set path, kernel set and dtype.
   virtual std::string numerics_id(DType dtype) const = 0;
-  virtual size_t act_bytes() const = 0;
+  virtual size_t act_bytes(DType dtype) const = 0;
 
   // --- memory ---
   // RESOURCE_EXHAUSTED with the sizes when there is not enough.
   virtual absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) = 0;
+  // Host memory that copies fast: pinned where the device has such memory. Not zeroed.
+  virtual absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes) = 0;
+  // In stream order; `host_src` may change when the call returns.
   virtual void Upload(void* dst, const void* host_src, size_t bytes) = 0;
+  // In stream order; `host_dst` is filled after Synchronize.
   virtual void Download(void* host_dst, const void* src, size_t bytes) = 0;
   virtual absl::Status Synchronize() = 0;  // also reports errors of earlier operations
+  virtual std::unique_ptr<TransferQueue> MakeTransferQueue() = 0;
 
   // --- packing (host side; the image is then uploaded as opaque bytes) ---
   virtual size_t MatrixBytes(int outputs, int inputs, DType dtype) const = 0;
@@ -173,8 +217,9 @@ class Device {
   // `dtype`.
   virtual void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q,
                          const KvLayer& kv, float scale, DType dtype, void* act_out) = 0;
-  // out[t, :] = down(silu(gate(x_t)) * up(x_t)) with the unit of t's group; rows in no group are
-  // left alone. units: device array [num_experts] of unit images, null where the group is empty.
+  // out[t, :] = down(silu(gate(x_t)) * up(x_t)) with the unit of t's group; rows in no group, and
+  // those of a group without a unit, are left alone. units: device array [num_experts] of unit
+  // images or null.
   virtual void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups,
                    const void* const* units, const UnitShape& shape, float* out) = 0;
   // h += shared + round_to(dtype, own) in that order; own may be null (dense).
@@ -184,6 +229,24 @@ class Device {
   virtual void AddResidual(RowCount rows, int width, const float* y, float* h) = 0;
   // Stable counting sort of tokens by route (the device's form of the exchange plan's local part).
   virtual void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) = 0;
+  // The same for a step of several ranks: every message has args.stride rows, so that its size does
+  // not depend on routes. Own tokens keep their order by (target, expert, place); received rows are
+  // grouped by (expert, source, place). out.received.num_experts = args.num_experts.
+  virtual void BuildExchange(RowCount tokens, const ExchangeArgs& args,
+                             const ExchangeArrays& out) = 0;
+
+  // --- exchange: rows of `width` values; an index of -1 leaves the row alone ---
+  // wire[r, :] = act[index[r], :]
+  virtual void ActToWire(RowCount rows, int width, const void* act, const int32_t* index,
+                         DType dtype, void* wire) = 0;
+  // act[r, :] = wire[r, :]
+  virtual void WireToAct(RowCount rows, int width, const void* wire, DType dtype, void* act) = 0;
+  // wire[r, :] = round(x[r, :])
+  virtual void RoundToWire(RowCount rows, int width, const float* x, DType dtype, void* wire) = 0;
+  // out[index[r], :] = wire[r, :]
+  virtual void WireToRows(RowCount rows, int width, const void* wire, const int32_t* index,
+                          DType dtype, float* out) = 0;
+
   // out[r, :] = x[index[r], :]
   virtual void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
                           float* out) = 0;

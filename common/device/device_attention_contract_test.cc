@@ -65,10 +65,10 @@ class PagedRun {
     batch.blocks_per_seq = blocks_per_seq_;
     const QkvArgs args = {shape_.num_heads, shape_.num_kv_heads, shape_.head_dim, inv_freq_};
     float* q = static_cast<float*>(rig_.Bytes(size_t{4} * batch.rows.max * shape_.q_width()));
-    void* out = rig_.Bytes(device.act_bytes() * batch.rows.max * shape_.q_width());
+    void* out = rig_.Bytes(device.act_bytes(dtype_) * batch.rows.max * shape_.q_width());
     device.RotateAndStore(batch, args, rig_.Put(qkv), kv_, q);
     device.Attention(batch, args, q, kv_, 0.2f, dtype_, out);
-    const std::vector<float> all = rig_.GetAct(out, positions.size() * shape_.q_width());
+    const std::vector<float> all = rig_.GetAct(out, positions.size() * shape_.q_width(), dtype_);
     for (size_t r = 0; r < positions.size(); ++r) {
       const auto begin = all.begin() + r * shape_.q_width();
       outputs[{slots[r], positions[r]}] = {begin, begin + shape_.q_width()};

@@ -19,14 +19,14 @@ void* Rig::PutAct(const std::vector<float>& values, DType dtype) {
   std::vector<float> rounded(values.size());
   std::transform(values.begin(), values.end(), rounded.begin(),
                  [&](float x) { return RoundTo(dtype, x); });
-  if (device_.act_bytes() == sizeof(float)) return Put(rounded);
+  if (device_.act_bytes(dtype) == sizeof(float)) return Put(rounded);
   std::vector<uint16_t> bits(values.size());
   std::transform(values.begin(), values.end(), bits.begin(), Bf16Bits);
   return Put(bits);
 }
 
-std::vector<float> Rig::GetAct(const void* act, size_t n) {
-  if (device_.act_bytes() == sizeof(float)) return Get(static_cast<const float*>(act), n);
+std::vector<float> Rig::GetAct(const void* act, size_t n, DType dtype) {
+  if (device_.act_bytes(dtype) == sizeof(float)) return Get(static_cast<const float*>(act), n);
   const std::vector<uint16_t> bits = Get(static_cast<const uint16_t*>(act), n);
   std::vector<float> values(n);
   std::transform(bits.begin(), bits.end(), values.begin(), Bf16ToFloat);

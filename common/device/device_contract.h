@@ -42,7 +42,7 @@ class Rig {
   void* Bytes(size_t bytes);  // zeroed
   // Rounded inputs of matrix products, in the device's own width.
   void* PutAct(const std::vector<float>& values, DType dtype);
-  std::vector<float> GetAct(const void* act, size_t n);
+  std::vector<float> GetAct(const void* act, size_t n, DType dtype);
   // `max` is above `num`, so that a device which ignores the device-side count is found out.
   RowCount Rows(int num) { return {Put<int32_t>({num}), num + 3}; }
   Matrix PutMatrix(const std::vector<float>& rows, int outputs, int inputs, DType dtype);

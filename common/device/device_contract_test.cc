@@ -107,6 +107,36 @@ std::vector<float> RunFfn(Device& device, const FfnCase& c, const std::vector<fl
   return rig.Get(out, routes.size() * c.shape.hidden);
 }
 
+// A wave of a layer's expert set: only some groups have their units.
+TEST_P(DeviceContractTest, FfnLeavesGroupsWithoutAUnitAlone) {
+  for (const DType dtype : kDTypes) {
+    const UnitShape shape = {Int(1, 40), Int(1, 40), dtype};
+    const size_t n = size_t(shape.width) * shape.hidden;
+    const std::vector<float> gate = Floats(n), up = Floats(n), down = Floats(n);
+    const std::vector<int32_t> routes = {1, 0, 2, 1, 0, 2, 2};
+    Rig rig(*devices_[0]);
+    const RowCount count = rig.Rows(static_cast<int>(routes.size()));
+    const ExpertGroups groups = {rig.Put(std::vector<int32_t>(4)),
+                                 rig.Put(std::vector<int32_t>(count.max)), 3};
+    devices_[0]->BuildGroups(count, rig.Put(routes), groups);
+    const void* x = rig.PutAct(Floats(size_t(count.max) * shape.hidden), dtype);
+    const void* unit = rig.PutUnit(gate, up, down, shape);
+    const size_t outputs = routes.size() * shape.hidden;
+    float* whole = rig.Put(std::vector<float>(outputs, -7.0f));
+    devices_[0]->Ffn(count, x, groups, rig.Put<const void*>({unit, unit, unit}), shape, whole);
+    float* waves = rig.Put(std::vector<float>(outputs, -7.0f));
+    devices_[0]->Ffn(count, x, groups, rig.Put<const void*>({nullptr, unit, nullptr}), shape,
+                     waves);
+    std::vector<float> first = rig.Get(waves, outputs);
+    for (size_t r = 0; r < routes.size(); ++r) {
+      if (routes[r] == 1) continue;
+      EXPECT_THAT(PickRows(first, shape.hidden, {static_cast<int>(r)}), Each(-7.0f)) << "row " << r;
+    }
+    devices_[0]->Ffn(count, x, groups, rig.Put<const void*>({unit, nullptr, unit}), shape, waves);
+    EXPECT_TRUE(SameBits(rig.Get(waves, outputs), rig.Get(whole, outputs)));
+  }
+}
+
 class DeviceFfnContractTest : public DeviceContractTest {
  protected:
   FfnCase MakeCase(int num_experts, const UnitShape& shape) {
@@ -183,9 +213,9 @@ std::vector<float> RunRmsNorm(Device& device, const std::vector<float>& x, int w
                               const std::vector<float>& weight, DType dtype) {
   Rig rig(device);
   const RowCount count = rig.Rows(static_cast<int>(x.size() / width));
-  void* out = rig.Bytes(device.act_bytes() * count.max * width);
+  void* out = rig.Bytes(device.act_bytes(dtype) * count.max * width);
   device.RmsNorm(count, width, rig.Put(x), rig.Put(weight), 1e-5f, dtype, out);
-  return rig.GetAct(out, x.size());
+  return rig.GetAct(out, x.size(), dtype);
 }
 
 TEST_P(DeviceContractTest, RmsNormAgreesWithTheReferenceAndKeepsBits) {
@@ -215,7 +245,7 @@ TEST_P(DeviceContractTest, ActivateAgreesWithTheReferenceAtExtremesToo) {
       Rig rig(*devices[i]);
       void* out = rig.Bytes(size_t{4} * 4 * width);
       devices[i]->Activate(rig.Rows(1), width, activation, rig.Put(x), DType::kF32, out);
-      y[i] = rig.GetAct(out, width);
+      y[i] = rig.GetAct(out, width, DType::kF32);
     }
     for (int i = 0; i < width; ++i) {
       EXPECT_NEAR(y[0][i], y[1][i], 3e-6 * std::abs(y[1][i]) + 1e-30) << "x = " << x[i];

@@ -35,8 +35,8 @@ absl::Status RouterNet::AllocateActivations() {
   const size_t rows = tokens_max_;
   const size_t hidden = spec_.hidden, intermediate = spec_.intermediate;
   ASSIGN_OR_RETURN(buf_.residual, device_.Allocate(rows * hidden * sizeof(float)));
-  ASSIGN_OR_RETURN(buf_.act,
-                   device_.Allocate(rows * std::max(hidden, intermediate) * device_.act_bytes()));
+  ASSIGN_OR_RETURN(buf_.act, device_.Allocate(rows * std::max(hidden, intermediate) *
+                                              device_.act_bytes(DType::kF32)));
   ASSIGN_OR_RETURN(buf_.wide,
                    device_.Allocate(rows * std::max(3 * hidden, intermediate) * sizeof(float)));
   ASSIGN_OR_RETURN(buf_.query, device_.Allocate(rows * hidden * sizeof(float)));

@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "common/device/cpu/attention.h"
+#include "common/device/cpu/exchange.h"
 #include "common/device/cpu/kernels.h"
 #include "common/device/cpu/panels.h"
 #include "common/device/cpu/products.h"
 #include "common/device/cpu/sampler.h"
 #include "common/device/cpu/thread_pool.h"
+#include "common/device/cpu/transfer_queue.h"
 #include "common/device/rounding.h"
 
 namespace pregate {
@@ -43,15 +45,19 @@ class CpuDevice final : public Device {
     return absl::StrCat("cpu-", kKernelSet, "/", cpu::NumericsClass(),
                         dtype == DType::kBF16 ? "/bf16" : "/f32");
   }
-  size_t act_bytes() const override { return sizeof(float); }
+  size_t act_bytes(DType) const override { return sizeof(float); }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
+    ASSIGN_OR_RETURN(DeviceBuffer buffer, AllocateHost(bytes));
+    std::memset(buffer.as<void>(), 0, bytes);
+    return buffer;
+  }
+  absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes) override {
     void* data = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
     if (data == nullptr) {
       return absl::ResourceExhaustedError(
           absl::StrCat("cpu device: cannot allocate ", bytes, " bytes"));
     }
-    std::memset(data, 0, bytes);
     return DeviceBuffer(data, bytes, [](void* p) { ::operator delete(p, kAlignment); });
   }
   void Upload(void* dst, const void* host_src, size_t bytes) override {
@@ -61,6 +67,9 @@ class CpuDevice final : public Device {
     if (bytes > 0) std::memcpy(host_dst, src, bytes);
   }
   absl::Status Synchronize() override { return absl::OkStatus(); }
+  std::unique_ptr<TransferQueue> MakeTransferQueue() override {
+    return std::make_unique<cpu::ThreadTransferQueue>();
+  }
 
   size_t MatrixBytes(int outputs, int inputs, DType dtype) const override {
     return cpu::MatrixImageBytes(outputs, inputs, dtype);
@@ -133,6 +142,41 @@ class CpuDevice final : public Device {
     std::copy_backward(groups.offsets, groups.offsets + num_experts,
                        groups.offsets + num_experts + 1);
     groups.offsets[0] = 0;
+  }
+  void BuildExchange(RowCount tokens, const ExchangeArgs& args,
+                     const ExchangeArrays& out) override {
+    cpu::BuildExchange(tokens, args, out);
+  }
+  void ActToWire(RowCount rows, int width, const void* act, const int32_t* index, DType dtype,
+                 void* wire) override {
+    const int64_t row_bytes = width * cpu::ElementBytes(dtype);
+    ForRows(rows, width, [&](int64_t r) {
+      if (index[r] < 0) return;
+      cpu::FloatsToWire(static_cast<const float*>(act) + int64_t{index[r]} * width, width, dtype,
+                        static_cast<char*>(wire) + r * row_bytes);
+    });
+  }
+  void WireToAct(RowCount rows, int width, const void* wire, DType dtype, void* act) override {
+    const int64_t row_bytes = width * cpu::ElementBytes(dtype);
+    ForRows(rows, width, [&](int64_t r) {
+      cpu::WireToFloats(static_cast<const char*>(wire) + r * row_bytes, width, dtype,
+                        static_cast<float*>(act) + r * width);
+    });
+  }
+  void RoundToWire(RowCount rows, int width, const float* x, DType dtype, void* wire) override {
+    const int64_t row_bytes = width * cpu::ElementBytes(dtype);
+    ForRows(rows, width, [&](int64_t r) {
+      cpu::FloatsToWire(x + r * width, width, dtype, static_cast<char*>(wire) + r * row_bytes);
+    });
+  }
+  void WireToRows(RowCount rows, int width, const void* wire, const int32_t* index, DType dtype,
+                  float* out) override {
+    const int64_t row_bytes = width * cpu::ElementBytes(dtype);
+    ForRows(rows, width, [&](int64_t r) {
+      if (index[r] < 0) return;
+      cpu::WireToFloats(static_cast<const char*>(wire) + r * row_bytes, width, dtype,
+                        out + int64_t{index[r]} * width);
+    });
   }
   void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
                   float* out) override {

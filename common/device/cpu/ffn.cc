@@ -14,19 +14,24 @@ struct GroupTask {
   int64_t panel = 0;
 };
 
-int64_t NumTasks(const ExpertGroups& groups, int64_t panels) {
+// Of group e; 0 where it is empty or has no unit.
+int64_t NumChunks(const ExpertGroups& groups, const void* const* units, int e) {
+  if (units[e] == nullptr) return 0;
+  return CeilDiv(groups.offsets[e + 1] - groups.offsets[e], kChunkRows);
+}
+
+int64_t NumTasks(const ExpertGroups& groups, const void* const* units, int64_t panels) {
   int64_t n = 0;
-  for (int e = 0; e < groups.num_experts; ++e) {
-    n += CeilDiv(groups.offsets[e + 1] - groups.offsets[e], kChunkRows) * panels;
-  }
+  for (int e = 0; e < groups.num_experts; ++e) n += NumChunks(groups, units, e) * panels;
   return n;
 }
 
 // The chunks of a panel follow each other, the panels of a unit, the units.
-GroupTask TaskAt(const ExpertGroups& groups, int64_t panels, int64_t index) {
+GroupTask TaskAt(const ExpertGroups& groups, const void* const* units, int64_t panels,
+                 int64_t index) {
   for (int e = 0;; ++e) {
     const int begin = groups.offsets[e], end = groups.offsets[e + 1];
-    const int64_t chunks = CeilDiv(end - begin, kChunkRows);
+    const int64_t chunks = NumChunks(groups, units, e);
     if (index < chunks * panels) {
       const int first = begin + static_cast<int>(index % chunks) * kChunkRows;
       return {e, first, std::min(kChunkRows, end - first), index / chunks};
@@ -52,7 +57,7 @@ void Products::GateUp(const float* x, const ExpertGroups& groups, const void* co
                       const UnitShape& shape, int64_t mid_stride) {
   const int64_t panels = mid_stride / kPanelPairs;
   const auto run = [&](int64_t index, int thread) {
-    const GroupTask t = TaskAt(groups, panels, index);
+    const GroupTask t = TaskAt(groups, units, panels, index);
     const float* rows[kChunkRows];
     for (int r = 0; r < t.num_rows; ++r) {
       rows[r] = x + int64_t{groups.order[t.first + r]} * shape.hidden;
@@ -64,14 +69,14 @@ void Products::GateUp(const float* x, const ExpertGroups& groups, const void* co
     SiluMulPanel(scratch.tile, t.num_rows, shape.dtype,
                  mid_.data() + t.first * mid_stride + t.panel * kPanelPairs, mid_stride);
   };
-  pool_.Run(NumTasks(groups, panels), run);
+  pool_.Run(NumTasks(groups, units, panels), run);
 }
 
 void Products::Down(const ExpertGroups& groups, const void* const* units, const UnitShape& shape,
                     int64_t mid_stride, float* out) {
   const int64_t panels = CeilDiv(shape.hidden, kPanelOutputs);
   const auto run = [&](int64_t index, int thread) {
-    const GroupTask t = TaskAt(groups, panels, index);
+    const GroupTask t = TaskAt(groups, units, panels, index);
     const float* rows[kChunkRows];
     for (int r = 0; r < t.num_rows; ++r) rows[r] = mid_.data() + (t.first + r) * mid_stride;
     const char* unit = static_cast<const char*>(units[t.expert]) + UnitDownOffset(shape);
@@ -85,7 +90,7 @@ void Products::Down(const ExpertGroups& groups, const void* const* units, const 
       std::copy_n(src, width, out + int64_t{groups.order[t.first + r]} * shape.hidden + column);
     }
   };
-  pool_.Run(NumTasks(groups, panels), run);
+  pool_.Run(NumTasks(groups, units, panels), run);
 }
 
 }  // namespace pregate::cpu

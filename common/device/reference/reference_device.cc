@@ -22,6 +22,22 @@ double Dot(const float* a, const float* b, int n) {
   return sum;
 }
 
+class ImmediateTransferQueue final : public TransferQueue {
+ public:
+  uint64_t Mark() override { return ++num_marks_; }
+  uint64_t Copy(void* dst, const void* host_src, size_t bytes, uint64_t) override {
+    if (bytes > 0) std::memcpy(dst, host_src, bytes);
+    return ++num_copies_;
+  }
+  void Await(uint64_t) override {}
+  uint64_t num_done() override { return num_copies_; }
+  absl::Duration stalled() override { return absl::ZeroDuration(); }
+
+ private:
+  uint64_t num_marks_ = 0;
+  uint64_t num_copies_ = 0;
+};
+
 // Matrices and units are kept as rounded floats, row-major; a unit is gate, up, down.
 class ReferenceDevice final : public Device {
  public:
@@ -29,7 +45,7 @@ class ReferenceDevice final : public Device {
   std::string numerics_id(DType dtype) const override {
     return dtype == DType::kBF16 ? "reference/bf16" : "reference/f32";
   }
-  size_t act_bytes() const override { return sizeof(float); }
+  size_t act_bytes(DType) const override { return sizeof(float); }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
     void* data = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
@@ -45,7 +61,11 @@ class ReferenceDevice final : public Device {
   void Download(void* host_dst, const void* src, size_t bytes) override {
     if (bytes > 0) std::memcpy(host_dst, src, bytes);
   }
+  absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes) override { return Allocate(bytes); }
   absl::Status Synchronize() override { return absl::OkStatus(); }
+  std::unique_ptr<TransferQueue> MakeTransferQueue() override {
+    return std::make_unique<ImmediateTransferQueue>();
+  }
 
   size_t MatrixBytes(int outputs, int inputs, DType) const override {
     return size_t{4} * outputs * inputs;
@@ -114,6 +134,7 @@ class ReferenceDevice final : public Device {
            const UnitShape& shape, float* out) override {
     const float* x = static_cast<const float*>(act_in);
     for (int e = 0; e < groups.num_experts; ++e) {
+      if (units[e] == nullptr) continue;
       for (int i = groups.offsets[e]; i < groups.offsets[e + 1]; ++i) {
         const int64_t t = groups.order[i];
         FfnRow(x + t * shape.hidden, static_cast<const float*>(units[e]), shape,
@@ -140,6 +161,38 @@ class ReferenceDevice final : public Device {
       }
     }
     groups.offsets[groups.num_experts] = n;
+  }
+  void BuildExchange(RowCount tokens, const ExchangeArgs& args,
+                     const ExchangeArrays& out) override {
+    reference::BuildExchange(tokens, args, out);
+  }
+  void ActToWire(RowCount rows, int width, const void* act, const int32_t* index, DType dtype,
+                 void* wire) override {
+    const float* x = static_cast<const float*>(act);
+    for (int r = 0; r < *rows.num; ++r) {
+      for (int i = 0; i < width && index[r] >= 0; ++i) {
+        reference::StoreWire(x[int64_t{index[r]} * width + i], int64_t{r} * width + i, dtype, wire);
+      }
+    }
+  }
+  void WireToAct(RowCount rows, int width, const void* wire, DType dtype, void* act) override {
+    for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
+      static_cast<float*>(act)[i] = reference::LoadWire(wire, i, dtype);
+    }
+  }
+  void RoundToWire(RowCount rows, int width, const float* x, DType dtype, void* wire) override {
+    for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
+      reference::StoreWire(x[i], i, dtype, wire);
+    }
+  }
+  void WireToRows(RowCount rows, int width, const void* wire, const int32_t* index, DType dtype,
+                  float* out) override {
+    for (int r = 0; r < *rows.num; ++r) {
+      for (int i = 0; i < width && index[r] >= 0; ++i) {
+        out[int64_t{index[r]} * width + i] =
+            reference::LoadWire(wire, int64_t{r} * width + i, dtype);
+      }
+    }
   }
   void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
                   float* out) override {

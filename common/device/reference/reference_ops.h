@@ -14,6 +14,10 @@ void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* q
 void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
                float scale, DType dtype, float* act_out);
 
+void BuildExchange(RowCount tokens, const ExchangeArgs& args, const ExchangeArrays& out);
+void StoreWire(float value, int64_t index, DType dtype, void* wire);
+float LoadWire(const void* wire, int64_t index, DType dtype);
+
 // The token that common/step/sampling.h prescribes for one row of logits.
 int32_t SampleToken(const float* logits, int vocab_size, const SamplingParams& params,
                     const uint32_t* seen, uint64_t seed, uint64_t position);

@@ -1,0 +1,132 @@
+// Contract of Device: the exchange between ranks, and copies beside the stream.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "common/device/device_contract.h"
+#include "common/device/rounding.h"
+#include "gmock/gmock.h"
+
+namespace pregate {
+namespace {
+
+class DeviceExchangeContractTest : public DeviceContractTest {};
+
+struct Exchange {
+  std::vector<int32_t> send_rows, offsets, order;
+  bool operator==(const Exchange&) const = default;
+};
+
+struct ExchangeCase {
+  int world_size, num_experts, stride;
+  std::vector<int32_t> home_ranks, routes, targets;
+};
+
+Exchange RunBuildExchange(Device& device, const ExchangeCase& c, int rank) {
+  Rig rig(device);
+  const int slots = c.world_size * c.stride;
+  const ExchangeArrays out = {rig.Put(std::vector<int32_t>(slots, 99)),
+                              {rig.Put(std::vector<int32_t>(c.num_experts + 1)),
+                               rig.Put(std::vector<int32_t>(slots)), c.num_experts}};
+  device.BuildExchange(rig.Rows(static_cast<int>(c.routes.size())),
+                       {rank, c.world_size, c.num_experts, c.stride, rig.Put(c.home_ranks),
+                        rig.Put(c.routes), rig.Put(c.targets)},
+                       out);
+  Exchange result = {
+      rig.Get(out.send_rows, slots), rig.Get(out.received.offsets, c.num_experts + 1), {}};
+  result.order = rig.Get(out.received.order, result.offsets.back());
+  return result;
+}
+
+TEST_P(DeviceExchangeContractTest, BuildExchangeAgreesWithTheReference) {
+  for (int round = 0; round < 30; ++round) {
+    ExchangeCase c = {Int(1, 4), Int(1, 9), 1, {}, {}, {}};
+    std::vector<int> num_own(c.world_size);
+    for (int t = Int(0, 200); t > 0; --t) {
+      c.home_ranks.push_back(Int(0, c.world_size - 1));
+      c.routes.push_back(Int(-1, c.num_experts - 1));
+      c.stride = std::max(c.stride, ++num_own[c.home_ranks.back()]);
+    }
+    for (int i = 0; i < c.world_size * c.num_experts; ++i) {
+      c.targets.push_back(Int(0, c.world_size - 1));
+    }
+    for (int rank = 0; rank < c.world_size; ++rank) {
+      EXPECT_EQ(RunBuildExchange(*devices_[0], c, rank), RunBuildExchange(*reference_, c, rank));
+    }
+  }
+}
+
+// There and back again: what arrives is the rounded value, in its own row; padding touches nothing.
+TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const int width = Int(1, 600), rows = Int(1, 40);
+    Device& device = *devices_[0];
+    Rig rig(device);
+    const std::vector<float> x = Floats(size_t(rows) * width);
+    std::vector<int32_t> index = Shuffled(rows);
+    index.insert(index.begin() + Int(0, rows), -1);
+    const RowCount wire_rows = rig.Rows(rows + 1);
+    const size_t row_bytes = size_t(width) * (dtype == DType::kBF16 ? 2 : 4);
+    void* wire = rig.Bytes(wire_rows.max * row_bytes);
+    void* act = rig.Bytes(size_t(wire_rows.max) * width * device.act_bytes(dtype));
+    float* out = rig.Put(std::vector<float>(size_t(rows) * width, -7.0f));
+
+    device.ActToWire(wire_rows, width, rig.PutAct(x, dtype), rig.Put(index), dtype, wire);
+    device.WireToAct(wire_rows, width, wire, dtype, act);
+    const std::vector<float> arrived = rig.GetAct(act, size_t(rows + 1) * width, dtype);
+    device.WireToRows(wire_rows, width, wire, rig.Put(index), dtype, out);
+    const std::vector<float> back = rig.Get(out, x.size());
+    for (int r = 0; r <= rows; ++r) {
+      for (int i = 0; i < width; ++i) {
+        const float sent = index[r] < 0 ? 0 : RoundTo(dtype, x[size_t(index[r]) * width + i]);
+        ASSERT_EQ(arrived[size_t(r) * width + i], sent) << "row " << r;
+        if (index[r] >= 0) {
+          ASSERT_EQ(back[size_t(index[r]) * width + i], sent);
+        }
+      }
+    }
+
+    const RowCount plain = rig.Rows(rows);
+    device.RoundToWire(plain, width, rig.Put(x), dtype, wire);
+    const std::vector<char> rounded = rig.Get(static_cast<const char*>(wire), rows * row_bytes);
+    std::vector<int32_t> own(rows);
+    std::iota(own.begin(), own.end(), 0);
+    device.ActToWire(plain, width, rig.PutAct(x, dtype), rig.Put(own), dtype, wire);
+    EXPECT_EQ(rounded, rig.Get(static_cast<const char*>(wire), rows * row_bytes));
+  }
+}
+
+TEST_P(DeviceExchangeContractTest, CopiesArriveInOrderBeforeWhatAwaitsThem) {
+  Device& device = *devices_[0];
+  Rig rig(device);
+  constexpr int kFloats = 1 << 18, kCopies = 6;
+  DeviceBuffer host = *device.AllocateHost(size_t{4} * kFloats * kCopies);
+  const std::vector<float> x = Floats(size_t{kFloats} * kCopies);
+  std::memcpy(host.as<void>(), x.data(), x.size() * sizeof(float));
+  float* slot = rig.Put(std::vector<float>(kFloats));
+  float* sums = rig.Put(std::vector<float>(size_t{kFloats} * kCopies));
+  const RowCount one = rig.Rows(1);
+  {
+    const std::unique_ptr<TransferQueue> queue = device.MakeTransferQueue();
+    // One slot: each copy overwrites what the operation before has read.
+    for (int c = 0; c < kCopies; ++c) {
+      const uint64_t mark = queue->Mark();
+      const uint64_t number =
+          queue->Copy(slot, host.as<float>() + size_t{kFloats} * c, size_t{4} * kFloats, mark);
+      EXPECT_EQ(number, c + 1);
+      queue->Await(number);
+      device.AddResidual(one, kFloats, slot, sums + size_t{kFloats} * c);
+    }
+    EXPECT_EQ(rig.Get(sums, x.size()), x);
+    EXPECT_EQ(queue->num_done(), kCopies);
+    EXPECT_GE(queue->stalled(), absl::ZeroDuration());
+    queue->Copy(slot, host.as<void>(), size_t{4} * kFloats, 0);
+  }  // the end waits for the last copy
+  EXPECT_EQ(rig.Get(slot, kFloats), std::vector<float>(x.begin(), x.begin() + kFloats));
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceExchangeContractTest,
+                         testing::ValuesIn(FamiliesUnderTest()), FamilyName);
+
+}  // namespace
+}  // namespace pregate
