@@ -81,6 +81,11 @@ absl::Status CheckSamplesLast(const StepPlan& plan, int32_t seq_slots) {
 }
 
 absl::Status CheckWanted(const Wanted& wanted, const StepLimits& limits) {
+  const int64_t num_units = int64_t{limits.num_layers} * limits.num_experts;
+  if (static_cast<int64_t>(wanted.units.size()) > num_units) {
+    return Invalid("the size of wanted.units", wanted.units.size(),
+                   absl::StrCat("at most ", num_units));
+  }
   if (wanted.load_first < 0 || wanted.load_first > static_cast<int64_t>(wanted.units.size())) {
     return Invalid("wanted.load_first", wanted.load_first,
                    absl::StrCat("0..", wanted.units.size()));
