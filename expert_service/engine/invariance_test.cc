@@ -1,6 +1,6 @@
 // Invariance: the bits of a sequence's logits, samples and routes depend on its own tokens, routes
-// and sampling alone, not on what else is in the step, its chunking, preemption, late rows or the
-// thread count.
+// and sampling alone, not on what else is in the step, its chunking, preemption, late rows, the
+// thread count, or how many experts' units fit on the device and which of them are there.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -18,10 +18,13 @@ struct Param {
   int num_experts;
   DType dtype;
   int threads;
+  int32_t expert_slots = 0;
 };
 std::string ParamName(const testing::TestParamInfo<Param>& info) {
-  return absl::StrCat(info.param.num_experts > 0 ? "Moe" : "Dense", "_",
-                      DTypeName(info.param.dtype), "_", info.param.threads, "threads");
+  return absl::StrCat(
+      info.param.num_experts > 0 ? "Moe" : "Dense", "_", DTypeName(info.param.dtype), "_",
+      info.param.threads, "threads",
+      info.param.expert_slots > 0 ? absl::StrCat("_", info.param.expert_slots, "slots") : "");
 }
 
 // A sequence whose tokens are all known, and what its logits are when it runs alone.
@@ -58,10 +61,19 @@ class InvarianceTest : public testing::TestWithParam<Param> {
       : seed(std::random_device{}()),
         random(seed),
         checkpoint(MakeRandomModel(TinySpec(GetParam().num_experts), 11)),
-        engine(*checkpoint, GetParam().dtype, GetParam().threads) {
+        engine(*checkpoint, GetParam().dtype, GetParam().threads, GetParam().expert_slots) {
     RecordProperty("seed", std::to_string(seed));
   }
   int32_t Random(int32_t bound) { return static_cast<int32_t>(random() % bound); }
+  Wanted RandomWanted() {
+    Wanted wanted;
+    if (!engine.spec.is_moe()) return wanted;
+    for (int32_t i = Random(engine.spec.num_experts); i > 0; --i) {
+      wanted.units.push_back({Random(engine.spec.num_layers), Random(engine.spec.num_experts)});
+    }
+    wanted.load_first = Random(static_cast<int32_t>(wanted.units.size()) + 1);
+    return wanted;
+  }
 
   const uint32_t seed;
   std::mt19937 random;
@@ -90,6 +102,7 @@ TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
   PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, random());
   std::vector<Cursor> at(sequences.size());
   int compared = 0;
+  int64_t misses = 0;
   for (int step = 0; step < 60; ++step) {
     int32_t budget = TestEngine::kStepTokens;
     for (size_t s = 0; s < sequences.size(); ++s) {
@@ -109,9 +122,12 @@ TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
       at[s].next += count;
       budget -= count;
     }
-    const StepResult result = engine.Run(maker);
+    StepPlan plan = maker.Take();
+    plan.wanted.push_back(RandomWanted());
+    const StepResult result = engine.executor->Run(plan, nullptr);
     ASSERT_TRUE(result.status.ok()) << result.status;
     ASSERT_TRUE(result.row_errors.empty()) << result.row_errors[0].message;
+    misses += result.times.unit_misses;
     for (const RowLogits& row : result.logits) {
       const float* want = sequences[row.seq_id].logits.data() + size_t(row.position) * vocab;
       ASSERT_EQ(std::memcmp(row.logits.data(), want, row.logits.size() * sizeof(float)), 0)
@@ -120,6 +136,7 @@ TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
     }
   }
   EXPECT_GT(compared, 30);
+  EXPECT_EQ(misses > 0, GetParam().expert_slots > 0);
 }
 
 // A generation: prompt, then what was drawn.
@@ -303,7 +320,10 @@ INSTANTIATE_TEST_SUITE_P(Models, InvarianceTest,
                          testing::Values(Param{4, DType::kF32, 1}, Param{4, DType::kF32, 2},
                                          Param{4, DType::kF32, 3}, Param{4, DType::kBF16, 1},
                                          Param{4, DType::kBF16, 2}, Param{4, DType::kBF16, 3},
-                                         Param{0, DType::kF32, 2}, Param{0, DType::kBF16, 3}),
+                                         Param{4, DType::kF32, 2, 1}, Param{4, DType::kBF16, 2, 1},
+                                         Param{4, DType::kBF16, 1, 2}, Param{4, DType::kF32, 2, 3},
+                                         Param{4, DType::kBF16, 2, 4}, Param{0, DType::kF32, 2},
+                                         Param{0, DType::kBF16, 3}),
                          ParamName);
 
 }  // namespace

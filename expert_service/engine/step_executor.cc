@@ -1,5 +1,6 @@
 #include "expert_service/engine/step_executor.h"
 
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -7,6 +8,8 @@
 #include "common/config/limits.h"
 #include "expert_service/core/plan_check.h"
 #include "expert_service/engine/emit_stage.h"
+#include "expert_service/engine/expert_part.h"
+#include "expert_service/engine/expert_store.h"
 #include "expert_service/engine/forward_pass.h"
 #include "expert_service/engine/kv_cache.h"
 #include "expert_service/engine/model_weights.h"
@@ -24,6 +27,8 @@ struct StepExecutor::State {
   std::string model_digest;
   std::unique_ptr<ModelWeights> weights;
   std::unique_ptr<KvCache> kv;
+  std::unique_ptr<ExpertStore> store;  // null when dense, as is the next
+  std::unique_ptr<ExpertPart> experts;
   std::unique_ptr<ForwardPass> pass;
   std::unique_ptr<Replica> replica;  // null without a router
   std::unique_ptr<SlotState> slots;
@@ -34,7 +39,9 @@ struct StepExecutor::State {
   void ApplyDeltas(const StepPlan& plan, StepResult& result);
   void StageRows(const StepPlan& plan, StepResult& result);
   absl::Status Execute(const StepProgress& on_progress, StepResult& result);
-  void CountExperts(const StepPlan& plan, StepTimes& times);
+  absl::Status RunLayers(const StepProgress& on_progress, StepTimes& times);
+  void NoteResidency(const ResidencyCounts& before, absl::Duration stalled, StepResult& result);
+  std::vector<ExpertId> ExpertSet(const StepPlan& plan) const;
   TokenBatch batch() const;
   int64_t MicrosSince(absl::Time start) const {
     return absl::ToInt64Microseconds(clock->Now() - start);
@@ -59,8 +66,10 @@ StepLimits LimitsFor(const ModelSpec& spec, const ExecutorOptions& options,
   return limits;
 }
 
-absl::Status Stopped(StepId step_id) {
-  return absl::AbortedError(absl::StrCat("step ", step_id, " was stopped"));
+std::vector<ExpertId> AllExperts(int32_t num_experts) {
+  std::vector<ExpertId> experts(num_experts);
+  std::iota(experts.begin(), experts.end(), 0);
+  return experts;
 }
 
 }  // namespace
@@ -83,8 +92,16 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
   ASSIGN_OR_RETURN(s->kv, KvCache::Create(device, spec, options.dtype, s->memory.kv_blocks,
                                           options.with_replica));
   ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device, options.dtype, progress));
-  ASSIGN_OR_RETURN(s->pass, ForwardPass::Create(device, s->weights.get(), options.step_tokens,
-                                                options.logits_rows_max));
+  if (spec.is_moe()) {
+    ASSIGN_OR_RETURN(s->store,
+                     ExpertStore::Create(&checkpoint, device, options.dtype, options.expert_slots));
+    RETURN_IF_ERROR(
+        s->store->Hold(options.experts.value_or(AllExperts(spec.num_experts)), progress));
+    ASSIGN_OR_RETURN(s->experts, ExpertPart::Create(device, s->store.get(), spec.num_experts,
+                                                    options.step_tokens));
+  }
+  ASSIGN_OR_RETURN(s->pass, ForwardPass::Create(device, s->weights.get(), s->experts.get(),
+                                                options.step_tokens, options.logits_rows_max));
   if (s->limits.has_replica) {
     ASSIGN_OR_RETURN(s->replica,
                      Replica::Create(checkpoint, device, s->kv->replica(), options.step_tokens));
@@ -112,15 +129,29 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
 
   s.ApplyDeltas(plan, result);
   s.StageRows(plan, result);
+  const ResidencyCounts before = s.store ? s.store->counts() : ResidencyCounts();
+  const absl::Duration stalled = s.store ? s.store->stalled() : absl::ZeroDuration();
   if (s.inputs->num_tokens() > 0) {
-    s.CountExperts(plan, result.times);
+    result.times.num_tokens = s.inputs->num_tokens();
+    if (s.store) {
+      std::vector<ExpertId> expert_set = s.ExpertSet(plan);
+      result.times.unique_experts = static_cast<int32_t>(expert_set.size());
+      s.store->BeginStep(std::move(expert_set));
+    }
     result.status = s.Execute(on_progress, result);
+  }
+  if (s.store) {
+    s.store->EndStep();
+    s.NoteResidency(before, stalled, result);
   }
   result.times.step_us = s.MicrosSince(start);
   return result;
 }
 
 void StepExecutor::State::ApplyDeltas(const StepPlan& plan, StepResult& result) {
+  for (const Wanted& wanted : plan.wanted) {
+    if (wanted.rank == limits.rank && store) store->SetWanted(wanted.units, wanted.load_first);
+  }
   for (int32_t slot : plan.drop) table.Close(slot);
   for (const SequenceAdd& add : plan.add) {
     table.Open(add);
@@ -173,15 +204,11 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   if (replica) replica->FillKv(*inputs, *slots);
   result.times.router_us = MicrosSince(start);
 
-  const absl::Time forward_start = clock->Now();
-  if (!pass->Run(batch(), a.routes, kv->backbone(), on_progress)) {
-    return Stopped(result.step_id);
-  }
-  result.times.forward_us = MicrosSince(forward_start);
+  RETURN_IF_ERROR(RunLayers(on_progress, result.times));
 
   const absl::Time emit_start = clock->Now();
   ASSIGN_OR_RETURN(const bool emitted, emit->Run(*inputs, on_progress));
-  if (!emitted) return Stopped(result.step_id);
+  if (!emitted) return absl::AbortedError("the step was stopped");
   result.times.sample_us = MicrosSince(emit_start);
 
   const absl::Time route_start = clock->Now();
@@ -191,9 +218,16 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   return emit->Collect(*inputs, replica.get(), table, result);
 }
 
-void StepExecutor::State::CountExperts(const StepPlan& plan, StepTimes& times) {
-  times.num_tokens = inputs->num_tokens();
-  if (limits.num_experts == 0) return;
+absl::Status StepExecutor::State::RunLayers(const StepProgress& on_progress, StepTimes& times) {
+  const absl::Time start = clock->Now();
+  if (experts) experts->BeginStep(inputs->tokens(), inputs->device().routes);
+  RETURN_IF_ERROR(pass->Run(batch(), kv->backbone(), on_progress));
+  times.forward_us = MicrosSince(start);
+  return absl::OkStatus();
+}
+
+// The routes of late rows are known here: the step before has been collected.
+std::vector<ExpertId> StepExecutor::State::ExpertSet(const StepPlan& plan) const {
   std::vector<bool> used(limits.num_experts);
   for (const Row& row : plan.rows) {
     const Sequence& sequence = table.at(row.seq_slot);
@@ -201,7 +235,37 @@ void StepExecutor::State::CountExperts(const StepPlan& plan, StepTimes& times) {
     if (row.late) used[sequence.sampled_route] = true;
     for (ExpertId route : row.routes) used[route] = true;
   }
-  for (bool is_used : used) times.unique_experts += is_used;
+  std::vector<ExpertId> experts;
+  for (ExpertId e = 0; e < limits.num_experts; ++e) {
+    if (used[e]) experts.push_back(e);
+  }
+  return experts;
+}
+
+void StepExecutor::State::NoteResidency(const ResidencyCounts& before, absl::Duration stalled,
+                                        StepResult& result) {
+  const ResidencyCounts after = store->counts();
+  StepTimes& times = result.times;
+  times.stall_us = absl::ToInt64Microseconds(store->stalled() - stalled);
+  times.unit_hits = after.hits - before.hits;
+  times.unit_misses = after.misses - before.misses;
+  times.unit_late_prefetches = after.late_prefetches - before.late_prefetches;
+  times.unit_evictions = after.evictions - before.evictions;
+  result.unit_events = store->TakeEvents();
+}
+
+absl::Status StepExecutor::Hold(absl::Span<const ExpertId> experts) {
+  return state_->store ? state_->store->Hold(experts, nullptr) : absl::OkStatus();
+}
+
+std::vector<UnitEvent> StepExecutor::Tick() {
+  if (!state_->store) return {};
+  state_->store->Tick();
+  return state_->store->TakeEvents();
+}
+
+std::vector<UnitId> StepExecutor::ResidentUnits() const {
+  return state_->store ? state_->store->ResidentUnits() : std::vector<UnitId>();
 }
 
 const StepLimits& StepExecutor::limits() const { return state_->limits; }

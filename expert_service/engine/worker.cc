@@ -37,7 +37,10 @@ void Worker::Handle(LinkId link, ToWorker message) {
 
 void Worker::Heartbeat() {
   Touch();
-  if (epoch_ > 0) SendProgress(last_step_);
+  std::vector<UnitEvent> events = executor_->Tick();
+  if (epoch_ == 0) return;
+  if (!events.empty()) SendToOwner(UnitEvents{epoch_, std::move(events)});
+  SendProgress(last_step_);
 }
 
 absl::Status Worker::CheckForm(const Form& form) const {
@@ -169,9 +172,7 @@ Hello Worker::MakeHello() const {
   hello.vocab_size = limits.vocab_size;
   hello.num_experts = limits.num_experts;
   hello.residency_bytes = executor_->memory().expert_bytes;
-  for (int32_t l = 0; limits.num_experts > 0 && l < limits.num_layers; ++l) {
-    for (ExpertId e = 0; e < limits.num_experts; ++e) hello.resident_units.push_back({l, e});
-  }
+  hello.resident_units = executor_->ResidentUnits();
   hello.highest_epoch = epoch_;
   return hello;
 }

@@ -24,7 +24,8 @@ absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerHostOptions& optio
                          .kv_blocks = options.kv_blocks,
                          .seq_slots = options.seq_slots,
                          .step_tokens = options.step_tokens,
-                         .context_tokens = options.context_tokens};
+                         .context_tokens = options.context_tokens,
+                         .expert_slots = options.expert_slots};
 }
 
 void LogMemory(const MemoryPlan& plan, const Log* log) {
@@ -33,6 +34,7 @@ void LogMemory(const MemoryPlan& plan, const Log* log) {
                             {"attention_bytes", plan.attention_bytes},
                             {"resident_ffn_bytes", plan.resident_ffn_bytes},
                             {"expert_bytes", plan.expert_bytes},
+                            {"expert_host_bytes", plan.expert_host_bytes},
                             {"router_bytes", plan.router_bytes},
                             {"kv_bytes", plan.kv_bytes},
                             {"kv_blocks", plan.kv_blocks},
@@ -53,6 +55,7 @@ LoadProgress LogProgress(const Log* log) {
 }  // namespace
 
 struct WorkerHost::State {
+  std::unique_ptr<Checkpoint> checkpoint;
   std::unique_ptr<Device> device;
   MemoryPlan memory;
   std::unique_ptr<WorkerLoop> loop;
@@ -77,19 +80,21 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
   set.Int("context-tokens", &options->context_tokens, 0, kContextTokensMax, "tokens",
           "Longest sequence; 0: the model's")
       .ClusterWide();
+  set.Int("expert-slots", &options->expert_slots, 0, kExpertsMax, "experts",
+          "Experts whose units fit on the device at once, the others wait in host memory; 0: all");
 }
 
 absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOptions& options,
                                                              std::string config_digest,
                                                              Clock* clock, const Log* log) {
   ASSIGN_OR_RETURN(const ExecutorOptions executor_options, ToExecutorOptions(options));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.model));
   auto state = std::make_unique<State>();
+  ASSIGN_OR_RETURN(state->checkpoint, Checkpoint::Open(options.model));
   state->device = MakeCpuDevice({.threads = options.threads});
-  ASSIGN_OR_RETURN(state->memory, PlanMemory(checkpoint->spec(), *state->device, executor_options));
+  ASSIGN_OR_RETURN(state->memory, PlanMemory(state->checkpoint->spec(), *state->device, executor_options));
   LogMemory(state->memory, log);
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
-                   StepExecutor::Create(*checkpoint, state->device.get(), clock, executor_options,
+                   StepExecutor::Create(*state->checkpoint, state->device.get(), clock, executor_options,
                                         LogProgress(log)));
   const WorkerOptions worker_options{
       .rank = options.rank, .incarnation = RandomId(), .config_digest = std::move(config_digest)};

@@ -23,6 +23,7 @@ struct WorkerHostOptions {
   int32_t step_tokens = 256;
   int32_t seq_slots = 64;
   int32_t context_tokens = 0;  // 0: the model's
+  int32_t expert_slots = 0;    // 0: all units stay on the device
 };
 void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options);
 

@@ -1,4 +1,4 @@
-// One executor with small limits on a CPU device of its own.
+// One executor with small limits on a device of its own. The checkpoint outlives it.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,11 @@ namespace pregate {
 struct TestEngine {
   static constexpr int32_t kSlots = 8, kBlocks = 64, kStepTokens = 40, kContext = 96;
 
-  TestEngine(const Checkpoint& checkpoint, DType dtype, int threads)
-      : device(MakeCpuDevice({.threads = threads})), spec(checkpoint.spec()) {
+  TestEngine(const Checkpoint& checkpoint, DType dtype, int threads, int32_t expert_slots = 0)
+      : TestEngine(checkpoint, dtype, MakeCpuDevice({.threads = threads}), expert_slots) {}
+  TestEngine(const Checkpoint& checkpoint, DType dtype, std::unique_ptr<Device> on,
+             int32_t expert_slots = 0)
+      : device(std::move(on)), spec(checkpoint.spec()) {
     ExecutorOptions options;
     options.dtype = dtype;
     options.kv_blocks = kBlocks;
@@ -23,6 +26,7 @@ struct TestEngine {
     options.step_tokens = kStepTokens;
     options.context_tokens = kContext;
     options.logits_rows_max = 5;
+    options.expert_slots = expert_slots;
     auto created = StepExecutor::Create(checkpoint, device.get(), &clock, options, nullptr);
     PREGATE_CHECK(created.ok(), "", created.status().ToString());
     executor = *std::move(created);
