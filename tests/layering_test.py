@@ -16,6 +16,7 @@ ALLOWED = {
     "common/step": BASE,
     "common/model": BASE + ["common/step"],
     "common/device": DEVICE,
+    "common/collective": DEVICE,
     "common/config": BASE,
     "common/telemetry": BASE + ["common/config"],
     "common/rpc": MODEL + HOST + ["proto"],
