@@ -17,7 +17,8 @@ absl::StatusOr<LocalServices> StartLocalServices(const WorkerHostOptions& option
     ASSIGN_OR_RETURN(services.router, RouterEngine::Start(*checkpoint, *services.router_device,
                                                           *clock, *registry, router_options));
   }
-  ASSIGN_OR_RETURN(services.worker, WorkerHost::Load(options, /*config_digest=*/"", clock, log));
+  ASSIGN_OR_RETURN(services.worker, WorkerHost::Load(options, /*config_digest=*/"", clock, log,
+                                                     /*collectives=*/nullptr));
   return services;
 }
 

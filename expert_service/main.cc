@@ -25,7 +25,8 @@ absl::Status Run(int argc, char** argv) {
   LogStart(log, options);
   SystemClock clock;
   ASSIGN_OR_RETURN(const auto host,
-                   WorkerHost::Load(host_options, options.ClusterDigest(), &clock, &log));
+                   WorkerHost::Load(host_options, options.ClusterDigest(), &clock, &log,
+                                    /*collectives=*/nullptr));
   ASSIGN_OR_RETURN(const auto server, WorkerServer::Start(server_options, host_options.model,
                                                           host.get(), &clock, &log));
   shutdown.Wait();

@@ -1,5 +1,6 @@
 #include "expert_service/core/plan_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -193,7 +194,12 @@ absl::Status CheckStepOrder(const StepPlan& plan, Epoch epoch, StepId last_step)
 absl::Status CheckPlan(const StepPlan& plan, const StepLimits& limits, const SequenceTable& table) {
   SlotsAfter slots(table);
   for (int32_t slot : plan.drop) RETURN_IF_ERROR(slots.Drop(slot));
-  for (const SequenceAdd& add : plan.add) RETURN_IF_ERROR(slots.Add(add.seq_slot));
+  for (const SequenceAdd& add : plan.add) {
+    RETURN_IF_ERROR(slots.Add(add.seq_slot));
+    const auto& members = limits.members;
+    if (std::find(members.begin(), members.end(), add.home_rank) != members.end()) continue;
+    return Invalid("add.home_rank", add.home_rank, "a member of the epoch");
+  }
   for (const BlockTableUpdate& update : plan.blocks) {
     RETURN_IF_ERROR(slots.MustBeOpen("blocks.seq_slot", update.seq_slot));
   }
@@ -205,8 +211,6 @@ absl::Status CheckPlan(const StepPlan& plan, const StepLimits& limits, const Seq
 }
 
 absl::Status CheckAdd(const SequenceAdd& add, const StepLimits& limits) {
-  if (add.home_rank != limits.rank)
-    return Invalid("home_rank", add.home_rank, absl::StrCat(limits.rank));
   if (add.history.size() >= static_cast<size_t>(limits.context_tokens)) {
     return Invalid("the size of history", static_cast<int64_t>(add.history.size()),
                    absl::StrCat("below the context of ", limits.context_tokens));

@@ -17,14 +17,27 @@ int64_t ExpertPart::Bytes(int num_experts, int tokens_max) {
 }
 
 void ExpertPart::BeginStep(RowCount rows, const int32_t* routes) {
-  device_.BuildGroups(rows, routes, groups());
+  if (exchange_ == nullptr) device_.BuildGroups(rows, routes, groups());
 }
 
 absl::Status ExpertPart::Run(int layer, RowCount rows, const void* act, float* own) {
+  return exchange_ == nullptr ? RunHere(layer, rows, act, own) : RunEverywhere(layer, act, own);
+}
+
+absl::Status ExpertPart::RunHere(int layer, RowCount rows, const void* act, float* own) {
   store_.ForLayer(layer, [&](const void* const* units) {
     device_.Ffn(rows, act, groups(), units, store_.shape(layer), own);
   });
   return absl::OkStatus();
+}
+
+absl::Status ExpertPart::RunEverywhere(int layer, const void* act, float* own) {
+  RETURN_IF_ERROR(exchange_->Dispatch(act));
+  store_.ForLayer(layer, [&](const void* const* units) {
+    device_.Ffn(exchange_->received_rows(), exchange_->received(), exchange_->groups(), units,
+                store_.shape(layer), exchange_->received_own());
+  });
+  return exchange_->Combine(own);
 }
 
 }  // namespace pregate

@@ -1,6 +1,7 @@
 // Invariance: the bits of a sequence's logits, samples and routes depend on its own tokens, routes
 // and sampling alone, not on what else is in the step, its chunking, preemption, late rows, the
-// thread count, or how many experts' units fit on the device and which of them are there.
+// thread count, or how many experts' units fit on the device and which of them are there, or
+// how many ranks share the experts.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -19,12 +20,15 @@ struct Param {
   DType dtype;
   int threads;
   int32_t expert_slots = 0;
+  int32_t world_size = 1;
 };
 std::string ParamName(const testing::TestParamInfo<Param>& info) {
-  return absl::StrCat(
-      info.param.num_experts > 0 ? "Moe" : "Dense", "_", DTypeName(info.param.dtype), "_",
-      info.param.threads, "threads",
-      info.param.expert_slots > 0 ? absl::StrCat("_", info.param.expert_slots, "slots") : "");
+  const Param& p = info.param;
+  std::string name = absl::StrCat(p.num_experts > 0 ? "Moe" : "Dense", "_", DTypeName(p.dtype), "_",
+                                  p.threads, "threads");
+  if (p.expert_slots > 0) absl::StrAppend(&name, "_", p.expert_slots, "slots");
+  if (p.world_size > 1) absl::StrAppend(&name, "_", p.world_size, "ranks");
+  return name;
 }
 
 // A sequence whose tokens are all known, and what its logits are when it runs alone.
@@ -45,7 +49,7 @@ std::vector<T> Slice(const std::vector<T>& values, int32_t first, int32_t count)
 }
 
 void RunAlone(TestEngine& engine, KnownSequence& sequence) {
-  engine.executor->Reset();
+  engine.Reset();
   PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, 1);
   const int32_t slot = maker.Open(1);
   maker.AddRow(slot, 0, sequence.tokens, sequence.routes, Emit::kLogits);
@@ -61,7 +65,8 @@ class InvarianceTest : public testing::TestWithParam<Param> {
       : seed(std::random_device{}()),
         random(seed),
         checkpoint(MakeRandomModel(TinySpec(GetParam().num_experts), 11)),
-        engine(*checkpoint, GetParam().dtype, GetParam().threads, GetParam().expert_slots) {
+        engine(*checkpoint, {GetParam().dtype, GetParam().threads, GetParam().expert_slots,
+                             GetParam().world_size}) {
     RecordProperty("seed", std::to_string(seed));
   }
   int32_t Random(int32_t bound) { return static_cast<int32_t>(random() % bound); }
@@ -124,7 +129,7 @@ TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
     }
     StepPlan plan = maker.Take();
     plan.wanted.push_back(RandomWanted());
-    const StepResult result = engine.executor->Run(plan, nullptr);
+    const StepResult result = engine.Run(plan);
     ASSERT_TRUE(result.status.ok()) << result.status;
     ASSERT_TRUE(result.row_errors.empty()) << result.row_errors[0].message;
     misses += result.times.unit_misses;
@@ -164,7 +169,7 @@ constexpr int kGenerated = 20;
 
 // One row of one token at a time, nothing else in the step, every token explicit.
 void GenerateAlone(TestEngine& engine, Generation& generation) {
-  engine.executor->Reset();
+  engine.Reset();
   PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, 1);
   const int32_t slot = maker.Open(1, generation.sampling, generation.seed);
   const bool moe = engine.spec.is_moe();
@@ -189,7 +194,7 @@ std::vector<Generation> RandomGenerations(TestEngine& engine, const Checkpoint& 
                                           std::mt19937& random) {
   std::unique_ptr<OfflineRouter> router;
   if (engine.spec.is_moe())
-    router = *OfflineRouter::Create(checkpoint, *engine.device, TestEngine::kContext);
+    router = *OfflineRouter::Create(checkpoint, *engine.devices[0], TestEngine::kContext);
   std::vector<Generation> generations(5);
   for (size_t g = 0; g < generations.size(); ++g) {
     Generation& generation = generations[g];
@@ -306,7 +311,7 @@ TEST_P(InvarianceTest, SamplesAndRoutesAreTheSameInAnyCompany) {
 TEST_P(InvarianceTest, TheReplicaNamesTheRoutesOfTheRouter) {
   if (GetParam().num_experts == 0) GTEST_SKIP() << "dense";
   SCOPED_TRACE(testing::Message() << "seed " << seed);
-  auto router = *OfflineRouter::Create(*checkpoint, *engine.device, TestEngine::kContext);
+  auto router = *OfflineRouter::Create(*checkpoint, *engine.devices[0], TestEngine::kContext);
   std::set<ExpertId> used;
   for (Generation& generation : RandomGenerations(engine, *checkpoint, random)) {
     GenerateAlone(engine, generation);
@@ -316,15 +321,17 @@ TEST_P(InvarianceTest, TheReplicaNamesTheRoutesOfTheRouter) {
   EXPECT_GT(used.size(), 1u) << "the model's routes do not vary, so this shows nothing";
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, InvarianceTest,
-                         testing::Values(Param{4, DType::kF32, 1}, Param{4, DType::kF32, 2},
-                                         Param{4, DType::kF32, 3}, Param{4, DType::kBF16, 1},
-                                         Param{4, DType::kBF16, 2}, Param{4, DType::kBF16, 3},
-                                         Param{4, DType::kF32, 2, 1}, Param{4, DType::kBF16, 2, 1},
-                                         Param{4, DType::kBF16, 1, 2}, Param{4, DType::kF32, 2, 3},
-                                         Param{4, DType::kBF16, 2, 4}, Param{0, DType::kF32, 2},
-                                         Param{0, DType::kBF16, 3}),
-                         ParamName);
+INSTANTIATE_TEST_SUITE_P(
+    Models, InvarianceTest,
+    testing::Values(Param{4, DType::kF32, 1}, Param{4, DType::kF32, 2}, Param{4, DType::kF32, 3},
+                    Param{4, DType::kBF16, 1}, Param{4, DType::kBF16, 2}, Param{4, DType::kBF16, 3},
+                    Param{4, DType::kF32, 2, 1}, Param{4, DType::kBF16, 2, 1},
+                    Param{4, DType::kBF16, 1, 2}, Param{4, DType::kF32, 2, 3},
+                    Param{4, DType::kBF16, 2, 4}, Param{4, DType::kF32, 1, 0, 2},
+                    Param{4, DType::kBF16, 1, 0, 2}, Param{4, DType::kBF16, 1, 1, 2},
+                    Param{4, DType::kBF16, 1, 0, 3}, Param{0, DType::kF32, 2},
+                    Param{0, DType::kBF16, 3}),
+    ParamName);
 
 }  // namespace
 }  // namespace pregate

@@ -33,10 +33,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "common/base/clock.h"
+#include "common/collective/collective.h"
 #include "common/device/device.h"
 #include "common/model/checkpoint.h"
+#include "common/step/control.h"
 #include "common/step/plan.h"
 #include "common/step/result.h"
 #include "expert_service/core/step_limits.h"
@@ -57,13 +58,16 @@ class StepExecutor {
 
   // Drops every sequence; KV contents stay.
   void Reset();
+  // A new epoch: every sequence is dropped, KV contents stay. `members`: ranks in ascending order,
+  // this one among them; `placement` names indexes in them. Reads and packs the units of experts
+  // that this rank has not held before. `collective` (null with one member) is of the members, and
+  // outlives the epoch.
+  absl::Status Form(std::vector<int32_t> members, const Placement& placement,
+                    Collective* collective);
   // Fills everything of the result but incarnation. `on_progress` may be null; when it stops the
   // step, the status is ABORTED.
   StepResult Run(const StepPlan& plan, const StepProgress& on_progress);
 
-  // The experts whose units the rank holds from now on; those that it never held are read and
-  // packed.
-  absl::Status Hold(absl::Span<const ExpertId> experts);
   // Between steps: goes on with loading what is wanted. Returns what has happened.
   std::vector<UnitEvent> Tick();
   std::vector<UnitId> ResidentUnits() const;

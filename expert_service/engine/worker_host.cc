@@ -28,6 +28,15 @@ absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerHostOptions& optio
                          .expert_slots = options.expert_slots};
 }
 
+// The share that the scheduler will place here when all workers are there.
+std::vector<ExpertId> ExpertsAtStart(int32_t num_experts, const WorkerHostOptions& options) {
+  std::vector<ExpertId> experts;
+  for (ExpertId e = options.rank % options.world_size; e < num_experts; e += options.world_size) {
+    experts.push_back(e);
+  }
+  return experts;
+}
+
 void LogMemory(const MemoryPlan& plan, const Log* log) {
   log->Info("memory plan", {{"total_bytes", plan.total_bytes()},
                             {"embedding_bytes", plan.embedding_bytes},
@@ -70,6 +79,10 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
           "Compute threads; 0: one a hardware thread");
   set.Int("rank", &options->rank, 0, kWorkersMax - 1, "",
           "Index of this worker in the scheduler's --workers");
+  set.Int(
+      "world-size", &options->world_size, 1, kWorkersMax, "workers",
+      "Workers of the cell; of the experts this one's share is read at start, others when it is "
+      "to run them");
   set.Bytes("kv-cache-bytes", &options->kv_cache_bytes, kKvCacheBytesMin, kKvCacheBytesMax,
             "Memory for KV blocks");
   set.Int("kv-blocks", &options->kv_blocks, 0, kKvBlocksMax, "blocks of 16 tokens",
@@ -86,16 +99,19 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
 
 absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOptions& options,
                                                              std::string config_digest,
-                                                             Clock* clock, const Log* log) {
-  ASSIGN_OR_RETURN(const ExecutorOptions executor_options, ToExecutorOptions(options));
+                                                             Clock* clock, const Log* log,
+                                                             CollectiveFactory* collectives) {
+  ASSIGN_OR_RETURN(ExecutorOptions executor_options, ToExecutorOptions(options));
   auto state = std::make_unique<State>();
   ASSIGN_OR_RETURN(state->checkpoint, Checkpoint::Open(options.model));
+  executor_options.experts = ExpertsAtStart(state->checkpoint->spec().num_experts, options);
   state->device = MakeCpuDevice({.threads = options.threads});
-  ASSIGN_OR_RETURN(state->memory, PlanMemory(state->checkpoint->spec(), *state->device, executor_options));
+  ASSIGN_OR_RETURN(state->memory,
+                   PlanMemory(state->checkpoint->spec(), *state->device, executor_options));
   LogMemory(state->memory, log);
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
-                   StepExecutor::Create(*state->checkpoint, state->device.get(), clock, executor_options,
-                                        LogProgress(log)));
+                   StepExecutor::Create(*state->checkpoint, state->device.get(), clock,
+                                        executor_options, LogProgress(log)));
   const WorkerOptions worker_options{
       .rank = options.rank, .incarnation = RandomId(), .config_digest = std::move(config_digest)};
   log->Info("worker loaded", {{"model_digest", executor->model_digest()},
@@ -103,7 +119,7 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
                               {"device", executor->device_name()},
                               {"incarnation", worker_options.incarnation}});
   state->loop = std::make_unique<WorkerLoop>(
-      std::make_unique<Worker>(worker_options, std::move(executor), clock, log));
+      std::make_unique<Worker>(worker_options, std::move(executor), clock, log, collectives));
   return std::unique_ptr<WorkerHost>(new WorkerHost(std::move(state)));
 }
 

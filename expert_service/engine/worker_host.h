@@ -18,6 +18,7 @@ struct WorkerHostOptions {
   std::string dtype = "f32";
   int32_t threads = 0;  // 0: one a hardware thread
   int32_t rank = 0;
+  int32_t world_size = 1;  // workers of the cell: which experts are read at start
   int64_t kv_cache_bytes = int64_t{256} << 20;
   int32_t kv_blocks = 0;  // 0: from kv_cache_bytes
   int32_t step_tokens = 256;
@@ -31,10 +32,12 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options);
 class WorkerHost final : public WorkerPort {
  public:
   // Reads the checkpoint and builds everything; logs the memory plan before it allocates and its
-  // progress while it loads. `clock` and `log` outlive the host.
+  // progress while it loads. `clock`, `log` and `collectives` outlive the host; the last may be
+  // null: then the worker runs alone.
   static absl::StatusOr<std::unique_ptr<WorkerHost>> Load(const WorkerHostOptions& options,
                                                           std::string config_digest, Clock* clock,
-                                                          const Log* log);
+                                                          const Log* log,
+                                                          CollectiveFactory* collectives);
   ~WorkerHost() override;
 
   LinkId Attach(Worker::Send send) override;
