@@ -1,4 +1,4 @@
-// World size 1, all that one card allows: sends to itself through NCCL. No card: no cases.
+// World size 1, all that one card allows: sends to itself through NCCL.
 #include "common/collective/collective_contract.h"
 #include "common/collective/nccl/nccl_factory.h"
 
@@ -37,11 +37,12 @@ class NcclWorld final : public CollectiveWorld {
 
 std::vector<CollectiveFamily> CollectivesUnderTest() {
   int cards = 0;
-  if (cudaGetDeviceCount(&cards) != cudaSuccess || cards == 0) return {};
-  return {
-      {"nccl",
-       [](int world_size, absl::Duration timeout) { return std::make_unique<NcclWorld>(timeout); },
-       1}};
+  const bool has_card = cudaGetDeviceCount(&cards) == cudaSuccess && cards > 0;
+  return {{.name = "nccl",
+           .make = [](int, absl::Duration timeout) { return std::make_unique<NcclWorld>(timeout); },
+           .world_size_max = 1,
+           .refuses_used_rendezvous = false,
+           .skip_because = has_card ? "" : "needs a card"}};
 }
 
 }  // namespace pregate
