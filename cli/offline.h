@@ -17,8 +17,8 @@ namespace pregate::cli {
 
 struct OfflineFlags {
   std::string model, dtype = "f32";
-  int32_t threads = 0;  // 0: all cores
-  int32_t expert = -1;  // -1: the router decides
+  int32_t threads = 0;       // 0: all cores
+  int32_t expert = -1;       // -1: the router decides
   int32_t expert_slots = 0;  // 0: all
   bool as_json = false;
 };

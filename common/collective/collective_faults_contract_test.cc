@@ -20,6 +20,7 @@ constexpr absl::Duration kPrompt = absl::Seconds(20);  // far less than kLong on
 class CollectiveFaultsTest : public CollectiveContractTest {
  protected:
   void SetUp() override {
+    CollectiveContractTest::SetUp();
     if (world_size() == 1) GTEST_SKIP() << "needs peers";
   }
   ExchangeCounts Everywhere(int rows) {
@@ -160,6 +161,7 @@ TEST_P(CollectiveFaultsTest, JoinNamesTheMissingRanks) {
 }
 
 TEST_P(CollectiveContractTest, ARendezvousIsGoodForOneGroup) {
+  if (!GetParam().family.refuses_used_rendezvous) GTEST_SKIP() << "not promised";
   MakeWorld(kLong);
   const auto rendezvous = world_->factory(0).MakeRendezvous();
   ASSERT_TRUE(rendezvous.ok());

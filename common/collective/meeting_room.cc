@@ -24,7 +24,7 @@ std::string MissingRanks(const Guests& guests) {
 template <typename Guests>
 void Refuse(Guests& guests, const absl::Status& why) {
   for (auto& guest : guests) {
-    if (guest.has_value()) guest->done(why);
+    if (guest.has_value()) guest->done(UnsharedCopy(why));
   }
 }
 
@@ -69,10 +69,6 @@ absl::Status MeetingRoom::Check(const Tables::iterator& table, int rank, int wor
                                                    " is out of range, at most ",
                                                    limits_.world_size_max, " ranks"));
   }
-  if (blob.size() > limits_.blob_bytes_max) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("meeting: blob of ", blob.size(), " bytes, at most ", limits_.blob_bytes_max));
-  }
   const auto& guests = table->second.guests;
   if (!guests.empty() && guests.size() != static_cast<size_t>(world_size)) {
     return absl::InvalidArgumentError(absl::StrCat("meeting: rank ", rank, " says ", world_size,
@@ -80,6 +76,10 @@ absl::Status MeetingRoom::Check(const Tables::iterator& table, int rank, int wor
   }
   if (!guests.empty() && guests[rank].has_value()) {
     return absl::AlreadyExistsError(absl::StrCat("meeting: rank ", rank, " is there already"));
+  }
+  if (blob.size() > limits_.blob_bytes_max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("meeting: blob of ", blob.size(), " bytes, at most ", limits_.blob_bytes_max));
   }
   return absl::OkStatus();
 }

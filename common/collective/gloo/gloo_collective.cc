@@ -55,10 +55,10 @@ GlooCollective::~GlooCollective() { Abort(); }
 absl::Status GlooCollective::Fail(const absl::Status& why) {
   std::lock_guard lock(mutex_);
   if (status_.ok()) {
-    status_ = why;
+    status_ = UnsharedCopy(why);
     context_->closeConnections();
   }
-  return status_;
+  return UnsharedCopy(status_);
 }
 
 void GlooCollective::Abort() {
@@ -71,7 +71,7 @@ void GlooCollective::Abort() {
 
 absl::Status GlooCollective::Wait() {
   std::lock_guard lock(mutex_);
-  return status_;
+  return UnsharedCopy(status_);
 }
 
 absl::Status GlooCollective::SendAndReceive(const Buffer& send, const Buffer& recv) {

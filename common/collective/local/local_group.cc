@@ -11,7 +11,7 @@ namespace pregate {
 
 void LocalGroup::EndLocked(const absl::Status& why) {
   if (!status_.ok()) return;
-  status_ = why;
+  status_ = UnsharedCopy(why);
   changed_.notify_all();
 }
 
@@ -22,7 +22,7 @@ void LocalGroup::End(const absl::Status& why) {
 
 absl::Status LocalGroup::status() const {
   std::lock_guard lock(mutex_);
-  return status_;
+  return UnsharedCopy(status_);
 }
 
 absl::Status LocalGroup::Stalled() const {
@@ -55,13 +55,13 @@ absl::Status LocalGroup::CheckAgreement() const {
 
 absl::Status LocalGroup::Arrive(int rank, Shown shown) {
   std::unique_lock lock(mutex_);
-  if (!status_.ok()) return status_;
+  if (!status_.ok()) return UnsharedCopy(status_);
   shown_[rank] = std::move(shown);
   const uint64_t operation = num_begun_ + 1;
   if (++num_arrived_ == world_size_) {
     if (absl::Status bad = CheckAgreement(); !bad.ok()) {
       EndLocked(bad);
-      return status_;
+      return bad;
     }
     num_arrived_ = 0;
     num_copying_ = world_size_;
@@ -71,7 +71,7 @@ absl::Status LocalGroup::Arrive(int rank, Shown shown) {
                                 [&] { return num_begun_ == operation || !status_.ok(); })) {
     EndLocked(Stalled());
   }
-  return num_begun_ == operation ? absl::OkStatus() : status_;
+  return num_begun_ == operation ? absl::OkStatus() : UnsharedCopy(status_);
 }
 
 void LocalGroup::Leave() {
