@@ -18,7 +18,7 @@ SchedulerEngine::SchedulerEngine(EngineOptions options, EngineParts parts)
       parts_(std::move(parts)),
       planner_(parts_.planner ? parts_.planner : &fcfs_planner_),
       desk_(parts_.tokenizer, parts_.random, parts_.observer),
-      routes_(parts_.router, options_.route_resend),
+      routes_(parts_.router, options_.route_resend, options_.step_tokens),
       group_(options_, parts_.workers, parts_.observer) {}
 
 void SchedulerEngine::Run() {
@@ -134,6 +134,7 @@ void SchedulerEngine::Handle(SubmitEvent& event) {
   LiveRequest* request = desk_.Admit(std::move(event), Limits(), batch_.num_running(), now_);
   if (!request) return;
   if (const auto reason = desk_.ReplayResumed(request)) return Finish(request, *reason);
+  EnqueueIfNew(request);  // a dense model's
   if (request->sequence.all_routed()) return OnRouted(request);
   routes_.Request(&request->sequence, now_);
 }
@@ -200,19 +201,27 @@ void SchedulerEngine::OnRoutes(RouteResponse& response) {
   const bool was_routed = request->sequence.all_routed();
   const absl::Status status = routes_.OnResponse(response, group_.facts()->num_experts, now_);
   if (!status.ok()) return End(request, status);
+  EnqueueIfNew(request);
   if (!was_routed && request->sequence.all_routed()) OnRouted(request);
 }
 
-// Of a new request: it enters the queue. Of a running one: its last token may go to the client, and
-// into the batch.
+// A routed prefix is enough to run; the planner sends no token before its route is there.
+void SchedulerEngine::EnqueueIfNew(LiveRequest* request) {
+  Sequence* s = &request->sequence;
+  if (s->state != scheduler::SequenceState::kRouting || s->num_routed() == 0) return;
+  request->enqueued = now_;
+  batch_.Enqueue(s);
+}
+
+// Every token has its route. The first time that is the prompt: the client learns its routes. Later
+// it is a sampled token, which may go to the client now.
 void SchedulerEngine::OnRouted(LiveRequest* request) {
   Sequence* s = &request->sequence;
   if (!ServiceRoutesDecode()) routes_.Close(s->id);  // the workers' replicas route what follows
-  if (s->state != scheduler::SequenceState::kRouting) return desk_.Deliver(request, now_);
+  if (request->routed != absl::InfinitePast()) return desk_.Deliver(request, now_);
   request->routed = now_;
   parts_.observer->OnRouted(now_ - request->accepted, s->num_tokens());
   desk_.Start(request, group_.facts()->model_digest, group_.facts()->numerics_id);
-  batch_.Enqueue(s);
 }
 
 }  // namespace pregate

@@ -83,6 +83,7 @@ class SchedulerEngine {
   void CommitSample(const Sample& sample);
   void Send(scheduler::CommittedStep step);
 
+  void EnqueueIfNew(scheduler::LiveRequest* request);
   void OnRouted(scheduler::LiveRequest* request);
   void Finish(scheduler::LiveRequest* request,
               FinishReason reason);  // the generation has ended by itself
