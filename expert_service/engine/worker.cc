@@ -168,6 +168,7 @@ Hello Worker::MakeHello() const {
   hello.context_tokens = limits.context_tokens;
   hello.vocab_size = limits.vocab_size;
   hello.num_experts = limits.num_experts;
+  hello.num_layers = limits.num_experts > 0 ? limits.num_layers : 0;
   hello.residency_bytes = executor_->memory().expert_bytes;
   for (int32_t l = 0; limits.num_experts > 0 && l < limits.num_layers; ++l) {
     for (ExpertId e = 0; e < limits.num_experts; ++e) hello.resident_units.push_back({l, e});

@@ -21,6 +21,7 @@ struct RankBlocks {
 struct ExpertPlace {
   std::vector<int32_t> ranks;  // that hold it, ascending
   int32_t units_resident = 0;  // of its units, on the first of them
+  bool resident = true;        // all of them
 };
 
 // Everything that a policy may look at. Spans are valid during the call.
