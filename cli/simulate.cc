@@ -20,8 +20,8 @@ using Json = nlohmann::json;
 struct SimulateFlags {
   std::string trace, costs, out;
   double locality = 0.71, rate_scale = 1;
-  std::string batching = "fcfs", eviction = "next_use", run_ahead = "on";
-  int32_t slots = 0, age_steps = 4, experts_max = 0, chunk_tokens = 32;
+  std::string batching = "by_expert", eviction = "next_use", run_ahead = "on";
+  int32_t slots = 0, age_steps = 8, experts_max = 0, chunk_tokens = 32;
   int32_t step_tokens = 256, running_max = 256, kv_blocks = 1 << 16, context_tokens = 1 << 15;
   int32_t queue_max = 1 << 16, requests = 0;
   std::optional<uint64_t> seed = 1;

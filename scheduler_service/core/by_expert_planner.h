@@ -7,7 +7,7 @@
 namespace pregate::scheduler {
 
 struct ByExpertOptions {
-  int32_t age_steps = 4;      // that a sequence which could run may be passed over
+  int32_t age_steps = 8;      // that a sequence which could run may be passed over
   int32_t experts_max = 0;    // that a step names by choice; 0: as many as fit at once
   int32_t chunk_tokens = 32;  // least prefill chunk that a change of route may cut
 };

@@ -21,8 +21,8 @@ struct SchedulerServerOptions {
   int32_t running_max = 1024;
   std::string run_ahead = "on";
   std::string decode_routing = "replica";
-  std::string batching = "fcfs";
-  int32_t batch_age_steps = 4;
+  std::string batching = "by_expert";
+  int32_t batch_age_steps = 8;
   int32_t batch_experts_max = 0;
   std::string eviction = "next_use";
   int32_t preemptions_max = 4;

@@ -30,7 +30,7 @@ struct EngineOptions {
   int32_t running_max = 1 << 16;  // sequences in the batch; a worker's slots may be fewer
   int32_t queue_requests = 256;   // admitted requests that do not run
   int32_t preemptions_max = 4;    // of one sequence by KV exhaustion
-  Batching batching = Batching::kFcfs;
+  Batching batching = Batching::kByExpert;
   scheduler::ByExpertOptions by_expert;
   scheduler::Eviction eviction = scheduler::Eviction::kNextUse;
   int32_t recoveries_max =
