@@ -40,7 +40,9 @@ void Encode(const Hello& hello, v1::Hello* out) {
   out->set_context_tokens(hello.context_tokens);
   out->set_vocab_size(hello.vocab_size);
   out->set_num_experts(hello.num_experts);
+  out->set_num_layers(hello.num_layers);
   out->set_residency_bytes(hello.residency_bytes);
+  out->set_residency_slots(hello.residency_slots);
   for (const UnitId& unit : hello.resident_units) Encode(unit, out->add_resident_units());
   out->set_highest_epoch(hello.highest_epoch);
   out->set_rendezvous(hello.rendezvous);
@@ -80,7 +82,9 @@ absl::StatusOr<Hello> Decode(const v1::Hello& in) {
               .context_tokens = in.context_tokens(),
               .vocab_size = in.vocab_size(),
               .num_experts = in.num_experts(),
+              .num_layers = in.num_layers(),
               .residency_bytes = in.residency_bytes(),
+              .residency_slots = in.residency_slots(),
               .highest_epoch = in.highest_epoch(),
               .rendezvous = in.rendezvous()};
   for (const v1::UnitId& unit : in.resident_units()) {

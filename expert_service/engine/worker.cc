@@ -229,7 +229,10 @@ Hello Worker::MakeHello() const {
   hello.context_tokens = limits.context_tokens;
   hello.vocab_size = limits.vocab_size;
   hello.num_experts = limits.num_experts;
+  hello.num_layers = limits.num_experts > 0 ? limits.num_layers : 0;
+  if (limits.num_experts > 0) hello.num_layers = limits.num_layers;
   hello.residency_bytes = executor_->memory().expert_bytes;
+  hello.residency_slots = executor_->memory().unit_slots;
   hello.resident_units = executor_->ResidentUnits();
   hello.highest_epoch = epoch_;
   hello.rendezvous = MakeRendezvous();
