@@ -23,6 +23,7 @@ if(PREGATE_CUDA)
     list(APPEND CMAKE_PREFIX_PATH ${cuda_bin}/..)
   endif()
   find_package(CUDAToolkit 12 REQUIRED)
+  include(cmake/Cuda.cmake)
 endif()
 
 if(PREGATE_TESTS)

@@ -22,7 +22,7 @@ BufferSizes SizesFor(const Device& device, const ModelSpec& spec, size_t tokens,
   const size_t act_rows = std::max(tokens, logits_rows);
   BufferSizes sizes;
   sizes.h = tokens * hidden * sizeof(float);
-  sizes.act = act_rows * std::max(hidden, q_width) * device.act_bytes();
+  sizes.act = act_rows * std::max(hidden, q_width) * device.act_bytes(DType::kF32);
   sizes.qkv = tokens * qkv_width * sizeof(float);
   sizes.q = tokens * q_width * sizeof(float);
   sizes.y = tokens * hidden * sizeof(float);
