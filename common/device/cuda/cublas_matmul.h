@@ -13,7 +13,7 @@
 #include <tuple>
 
 #include "absl/status/statusor.h"
-#include "common/device/cuda/cuda_runtime.h"
+#include "common/device/cuda/device_runtime.h"
 #include "common/device/device.h"
 
 namespace pregate::cuda {

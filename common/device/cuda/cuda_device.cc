@@ -5,7 +5,7 @@
 
 #include "common/base/status.h"
 #include "common/device/cuda/cublas_matmul.h"
-#include "common/device/cuda/cuda_runtime.h"
+#include "common/device/cuda/device_runtime.h"
 #include "common/device/cuda/image.h"
 #include "common/device/cuda/kernels.h"
 #include "common/device/cuda/staging.h"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/device/cuda/cuda_runtime.h"
+#include "common/device/cuda/device_runtime.h"
 
 namespace pregate::cuda {
 

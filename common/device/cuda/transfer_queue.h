@@ -4,7 +4,7 @@
 #include <deque>
 #include <vector>
 
-#include "common/device/cuda/cuda_runtime.h"
+#include "common/device/cuda/device_runtime.h"
 #include "common/device/device.h"
 
 namespace pregate::cuda {

@@ -1,4 +1,4 @@
-#include "common/device/cuda/cuda_runtime.h"
+#include "common/device/cuda/device_runtime.h"
 
 #include <algorithm>
 #include <utility>
