@@ -1,12 +1,12 @@
-// One executor with small limits on a CPU device of its own.
+// One executor with small limits on a device of its own.
 #pragma once
 
 #include <memory>
 
 #include "common/base/clock.h"
 #include "common/base/status.h"
-#include "common/device/cpu/cpu_device.h"
 #include "expert_service/engine/step_executor.h"
+#include "expert_service/testing/engine_device.h"
 #include "expert_service/testing/plan_maker.h"
 
 namespace pregate {
@@ -15,7 +15,7 @@ struct TestEngine {
   static constexpr int32_t kSlots = 8, kBlocks = 64, kStepTokens = 40, kContext = 96;
 
   TestEngine(const Checkpoint& checkpoint, DType dtype, int threads)
-      : device(MakeCpuDevice({.threads = threads})), spec(checkpoint.spec()) {
+      : device(MakeEngineTestDevice(threads)), spec(checkpoint.spec()) {
     ExecutorOptions options;
     options.dtype = dtype;
     options.kv_blocks = kBlocks;
