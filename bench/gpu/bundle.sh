@@ -16,8 +16,8 @@ if [[ ${1:-} == --no-build ]]; then
 fi
 build_dir=${1:-build/gpu}
 out_dir=${2:-.bundle}
-programs=(cuda_device_contract_test cuda_step_test cuda_step_counts_test cuda_matmul_test
-          cuda_transfer_test gpu_step_bench gpu_compare_logits pregate)
+programs=(cuda_device_contract_test cuda_step_test cuda_step_counts_test
+          gpu_matmul_probe gpu_step_bench gpu_compare_logits pregate)
 
 if $build; then
   if [[ ! -f $build_dir/build.ninja ]]; then

@@ -1,6 +1,6 @@
 #include "common/device/cuda/cublas_matmul.h"
 
-#include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "common/base/status.h"
@@ -14,8 +14,12 @@ namespace {
 
 constexpr int kPinnedRows = 64;
 constexpr int kCandidates = 32;
-// Row counts that the algorithm must accept.
+// Row counts that a pinned algorithm must accept.
 constexpr int kProbedRows[] = {1, 2, 3, 16, 250, 4096};
+
+int RowsBucket(int rows, bool bf16) {
+  return bf16 ? static_cast<int>(std::bit_ceil(static_cast<uint32_t>(rows))) : kPinnedRows;
+}
 
 // cuBLAS counts columns first: our [rows, width] is its width x rows. w^T · x^T = out^T.
 class Layout {
@@ -63,9 +67,9 @@ struct CublasMatmul::Plan {
     RETURN_IF_ERROR(x.SetRows(rows));
     return out.SetRows(rows);
   }
-  absl::Status Choose(cublasLtHandle_t handle);
+  absl::Status Choose(cublasLtHandle_t handle, int rows, bool pinned);
   absl::StatusOr<std::vector<cublasLtMatmulHeuristicResult_t>> Candidates(cublasLtHandle_t handle);
-  absl::StatusOr<bool> Serves(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& candidate) const;
+  absl::StatusOr<bool> ServesAll(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algo) const;
 };
 
 absl::Status CublasMatmul::Plan::Describe(const Matrix& matrix) {
@@ -84,21 +88,10 @@ absl::StatusOr<std::vector<cublasLtMatmulHeuristicResult_t>> CublasMatmul::Plan:
   cublasLtMatmulPreference_t preference;
   RETURN_IF_CUBLAS(cublasLtMatmulPreferenceCreate(&preference));
   const uint64_t workspace = 0;
-  const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE, alignment = 16;
-  const auto set = [&](cublasLtMatmulPreferenceAttributes_t which, const auto& value) {
-    return cublasLtMatmulPreferenceSetAttribute(preference, which, &value, sizeof(value));
-  };
-  cublasStatus_t status = set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
-  for (const auto which :
-       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
-    if (status == CUBLAS_STATUS_SUCCESS) status = set(which, alignment);
-  }
-  if (status == CUBLAS_STATUS_SUCCESS) {
-    status = set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions);
-  }
   std::vector<cublasLtMatmulHeuristicResult_t> found(kCandidates);
   int count = 0;
+  cublasStatus_t status = cublasLtMatmulPreferenceSetAttribute(
+      preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof(workspace));
   if (status == CUBLAS_STATUS_SUCCESS) {
     status = cublasLtMatmulAlgoGetHeuristic(handle, product, w.get(), x.get(), out.get(), out.get(),
                                             preference, kCandidates, found.data(), &count);
@@ -109,30 +102,33 @@ absl::StatusOr<std::vector<cublasLtMatmulHeuristicResult_t>> CublasMatmul::Plan:
   return found;
 }
 
-absl::StatusOr<bool> CublasMatmul::Plan::Serves(cublasLtHandle_t handle,
-                                                const cublasLtMatmulAlgo_t& candidate) const {
-  if (Attribute<int32_t>(candidate, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1) return false;
+absl::StatusOr<bool> CublasMatmul::Plan::ServesAll(cublasLtHandle_t handle,
+                                                   const cublasLtMatmulAlgo_t& algo) const {
   for (const int rows : kProbedRows) {
     RETURN_IF_ERROR(SetRows(rows));
     cublasLtMatmulHeuristicResult_t result;
     const cublasStatus_t status = cublasLtMatmulAlgoCheck(handle, product, w.get(), x.get(),
-                                                          out.get(), out.get(), &candidate, &result);
+                                                          out.get(), out.get(), &algo, &result);
     if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > 0) return false;
   }
   return true;
 }
 
-absl::Status CublasMatmul::Plan::Choose(cublasLtHandle_t handle) {
+absl::Status CublasMatmul::Plan::Choose(cublasLtHandle_t handle, int rows, bool pinned) {
+  RETURN_IF_ERROR(SetRows(rows));
   ASSIGN_OR_RETURN(const auto candidates, Candidates(handle));
   for (const cublasLtMatmulHeuristicResult_t& candidate : candidates) {
-    if (candidate.state != CUBLAS_STATUS_SUCCESS) continue;
-    ASSIGN_OR_RETURN(const bool serves, Serves(handle, candidate.algo));
-    if (!serves) continue;
+    if (candidate.state != CUBLAS_STATUS_SUCCESS || candidate.workspaceSize > 0) continue;
+    if (Attribute<int32_t>(candidate.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1) continue;
+    if (pinned) {
+      ASSIGN_OR_RETURN(const bool serves, ServesAll(handle, candidate.algo));
+      if (!serves) continue;
+    }
     algorithm = candidate.algo;
     return absl::OkStatus();
   }
   return absl::InternalError(absl::StrCat("cuBLASLt: none of ", candidates.size(),
-                                          " algorithms serves every number of rows"));
+                                          " algorithms keeps the inputs in one piece"));
 }
 
 absl::StatusOr<std::unique_ptr<CublasMatmul>> CublasMatmul::Create(CudaRuntime* runtime) {
@@ -153,19 +149,21 @@ bool CublasMatmul::Takes(const Matrix& w) {
   return w.inputs > 0 && w.inputs % step == 0 && w.outputs % 4 == 0;
 }
 
-absl::StatusOr<const CublasMatmul::Plan*> CublasMatmul::PlanFor(const Matrix& w) {
-  std::unique_ptr<Plan>& plan = plans_[{w.outputs, w.inputs, IsBf16(w.dtype)}];
+absl::StatusOr<const CublasMatmul::Plan*> CublasMatmul::PlanFor(const Matrix& w, int rows) {
+  const bool bf16 = IsBf16(w.dtype);
+  const int bucket = RowsBucket(rows, bf16);
+  std::unique_ptr<Plan>& plan = plans_[{w.outputs, w.inputs, bf16, bucket}];
   if (plan != nullptr) return plan.get();
   auto made = std::make_unique<Plan>();
   RETURN_IF_ERROR(made->Describe(w));
-  RETURN_IF_ERROR(made->Choose(handle_));
+  RETURN_IF_ERROR(made->Choose(handle_, bucket, /*pinned=*/!bf16));
   plan = std::move(made);
   return plan.get();
 }
 
 void CublasMatmul::Run(int rows, const void* x, const Matrix& w, float* out) {
   const auto run = [&]() -> absl::Status {
-    ASSIGN_OR_RETURN(const Plan* plan, PlanFor(w));
+    ASSIGN_OR_RETURN(const Plan* plan, PlanFor(w, rows));
     RETURN_IF_ERROR(plan->SetRows(rows));
     const float one = 1, zero = 0;
     RETURN_IF_CUBLAS(cublasLtMatmul(handle_, plan->product, &one, w.data, plan->w.get(), x,

@@ -1,9 +1,11 @@
 // Dense products by cuBLASLt: out[r, o] = sum_i x[r, i] * w[o, i], f32 sums and results, bf16 or
 // plain f32 inputs (no TF32).
 //
-// A row's bits may not depend on how many rows there are, so ONE algorithm serves every row count
-// of a shape: no split of the inputs, no workspace, chosen once for kPinnedRows rows. A contract
-// test compares the bits of row counts with each other.
+// A row's bits may not depend on how many rows there are. Measured on an H100 (cuBLASLt 13.1, bench/
+// gpu/matmul_probe): in bf16 every algorithm that neither splits the inputs nor wants a workspace
+// gives the same bits, whatever its tile and whatever the number of rows, while those that split
+// differ from it and from each other. So bf16 takes the library's first choice among the former for
+// each power of two of rows. f32 keeps ONE algorithm for all. linear_bits_test.cc holds both.
 #pragma once
 
 #include <cublasLt.h>
@@ -32,11 +34,12 @@ class CublasMatmul {
  private:
   struct Plan;
   explicit CublasMatmul(CudaRuntime* runtime);
-  absl::StatusOr<const Plan*> PlanFor(const Matrix& w);
+  absl::StatusOr<const Plan*> PlanFor(const Matrix& w, int rows);
 
   CudaRuntime& runtime_;
   cublasLtHandle_t handle_ = nullptr;
-  std::map<std::tuple<int, int, bool>, std::unique_ptr<Plan>> plans_;  // outputs, inputs, bf16
+  // By outputs, inputs, bf16, bucket of rows.
+  std::map<std::tuple<int, int, bool, int>, std::unique_ptr<Plan>> plans_;
 };
 
 }  // namespace pregate::cuda

@@ -197,6 +197,7 @@ class CudaDeviceImpl final : public CudaDevice {
     runtime_->Use();
     return runtime_->stream();
   }
+  void PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out);
   // Grows to the largest capacity ever asked for; null, with the error noted, when there is no
   // memory.
   void* Workspace(size_t bytes);
@@ -227,9 +228,13 @@ void CudaDeviceImpl::Linear(RowCount rows, const void* act_in, const Matrix& w, 
   if (cuda::CublasMatmul::Takes(w)) {
     runtime_->Use();
     products_->Run(rows.max, act_in, w, out);
-    if (bias != nullptr) cuda::AddBias(stream_in_use(), ToRows(rows), w.outputs, bias, out);
-    return;
+  } else {
+    PlainLinear(rows, act_in, w, out);
   }
+  if (bias != nullptr) cuda::AddBias(stream_in_use(), ToRows(rows), w.outputs, bias, out);
+}
+
+void CudaDeviceImpl::PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out) {
   cuda::GroupedMatmul p;
   p.rows = ToRows(rows);
   p.x = act_in;
@@ -238,7 +243,6 @@ void CudaDeviceImpl::Linear(RowCount rows, const void* act_in, const Matrix& w, 
   p.weight_stride = cuda::RowStride(w.inputs, w.dtype);
   p.outputs = p.out_columns = w.outputs;
   p.bf16 = IsBf16(w.dtype);
-  p.bias = bias;
   p.out = out;
   p.out_stride = w.outputs;
   cuda::GroupedLinear(stream_in_use(), p);

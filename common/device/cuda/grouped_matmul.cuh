@@ -56,7 +56,6 @@ __device__ void StoreResult(const GroupedMatmul& p, int row, int o, float sum, f
   if constexpr (kGateUp) {
     static_cast<T*>(p.out)[at] = FromFloat<T>(__fmul_rn(Silu(sum), up));
   } else {
-    if (p.bias != nullptr) sum = __fadd_rn(sum, p.bias[o]);
     static_cast<float*>(p.out)[at] = sum;
   }
 }

@@ -121,7 +121,6 @@ struct GroupedMatmul {
   int inputs = 0;
   int64_t weight_stride = 0;
   bool bf16 = false;
-  const float* bias = nullptr;  // [outputs] f32
   // Sorted row r goes to row out_index[r] (null: r). Columns from `outputs` up to out_columns
   // become 0.
   void* out = nullptr;
@@ -129,7 +128,7 @@ struct GroupedMatmul {
   int64_t out_stride = 0;
   int out_columns = 0;
 };
-// out (f32) = x · w^T (+ bias)
+// out (f32) = x · w^T
 void GroupedLinear(Stream& stream, const GroupedMatmul& problem);
 // out (elements) = round(silu(x · gate^T) * (x · up^T))
 void GroupedGateUp(Stream& stream, const GroupedMatmul& problem);
