@@ -50,7 +50,7 @@ TEST_P(DeviceLinearBitsTest, ARowHasTheSameBitsInEveryNumberOfRows) {
       const int first = Int(0, (kRowsMax - rows) / 128) * 128;
       const auto begin = all.begin() + int64_t{first} * s.outputs;
       EXPECT_TRUE(SameBits(run(first, rows), {begin, begin + int64_t{rows} * s.outputs}))
-          << rows << " rows of " << s.outputs << " x " << s.inputs << " " << DTypeName(s.dtype);
+          << rows << " rows of " << s.outputs << " x " << s.inputs << (s.dtype == DType::kBF16 ? " bf16" : " f32");
     }
   }
 }
