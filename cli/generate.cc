@@ -16,7 +16,7 @@ struct Options {
   std::string model, server, dtype = "f32";
   absl::Duration wait = absl::ZeroDuration();
   GenerateJob job;
-  int32_t max_tokens = 0, threads = 0, top_k = 0;
+  int32_t max_tokens = 0, threads = 0, expert_slots = 0, top_k = 0;
   double temperature = 0, top_p = 1, min_p = 0, repetition_penalty = 1;
   bool show_routes = false, as_json = false;
 };
@@ -39,6 +39,8 @@ void Declare(OptionSet& set, Options* o) {
   set.Switch("ignore-eos", &o->job.ignore_eos, "go on past the model's own end tokens");
   set.Choice("dtype", &o->dtype, {"f32", "bf16"}, "of weights and KV, with --model");
   set.Int("threads", &o->threads, 0, 1024, "threads", "with --model; 0: all cores");
+  set.Int("expert-slots", &o->expert_slots, 0, 1 << 20, "experts",
+          "with --model: whose units fit on the device at once; 0: all");
   set.Switch("show-routes", &o->show_routes, "print the routes and how often the expert changed");
   set.Switch("json", &o->as_json, "print one JSON object");
 }
@@ -54,7 +56,7 @@ absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(const Options& o) {
     return absl::UnimplementedError("--server: this build has no gRPC (PREGATE_GRPC=OFF)");
   }
 #endif
-  return MakeLocalGenerator({o.model, o.dtype, o.threads});
+  return MakeLocalGenerator({o.model, o.dtype, o.threads, o.expert_slots});
 }
 
 GenerateJob MakeJob(const Options& o) {

@@ -63,6 +63,7 @@ class LocalGenerator final : public Generator {
     worker.dtype = options.dtype;
     worker.threads = options.threads;
     worker.kv_cache_bytes = kLocalKvCacheBytes;
+    worker.expert_slots = options.expert_slots;
     ASSIGN_OR_RETURN(
         generator->services_,
         StartLocalServices(worker, &generator->clock_, &generator->registry_, &generator->log_));
@@ -107,7 +108,7 @@ class LocalGenerator final : public Generator {
 
   void StartEngine(const std::string& model_digest) {
     const PushEvent push = [this](EngineEvent event) { return inbox_.Push(std::move(event)); };
-    worker_link_ = std::make_unique<LocalWorkerLink>(0, services_.worker.get(), push);
+    worker_link_ = std::make_unique<LocalWorkerLink>(0, services_.workers[0].get(), push);
     if (services_.router) {
       router_link_ = std::make_unique<LocalRouterLink>(services_.router.get(), push);
     }

@@ -17,7 +17,14 @@ absl::StatusOr<LocalServices> StartLocalServices(const WorkerHostOptions& option
     ASSIGN_OR_RETURN(services.router, RouterEngine::Start(*checkpoint, *services.router_device,
                                                           *clock, *registry, router_options));
   }
-  ASSIGN_OR_RETURN(services.worker, WorkerHost::Load(options, /*config_digest=*/"", clock, log));
+  if (options.world_size > 1) services.fabric = std::make_unique<LocalFabric>();
+  for (int32_t rank = 0; rank < options.world_size; ++rank) {
+    WorkerHostOptions worker = options;
+    worker.rank = rank;
+    ASSIGN_OR_RETURN(
+        services.workers.emplace_back(),
+        WorkerHost::Load(worker, /*config_digest=*/"", clock, log, services.fabric.get()));
+  }
   return services;
 }
 

@@ -1,11 +1,13 @@
-// A router and a worker on this machine's CPU, each with its own device and thread pool.
+// A router and workers on this machine's CPU, each with its own device and thread pool.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
+#include "common/collective/local/local_fabric.h"
 #include "common/device/device.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
@@ -20,12 +22,13 @@ inline constexpr int64_t kLocalKvCacheBytes = int64_t{1} << 30;
 // Destroyed in the reverse order of declaration: loops stop before their devices go.
 struct LocalServices {
   std::unique_ptr<Device> router_device;
-  std::unique_ptr<RouterEngine> router;  // null for a dense model
-  std::unique_ptr<WorkerHost> worker;
+  std::unique_ptr<RouterEngine> router;              // null for a dense model
+  std::unique_ptr<LocalFabric> fabric;               // null with one worker
+  std::vector<std::unique_ptr<WorkerHost>> workers;  // by rank
 };
 
-// Both read the model of `options`; its threads are the worker's, the router has one. `clock`,
-// `registry` and `log` outlive the services.
+// All read the model of `options`, which are each worker's; options.world_size says how many there
+// are, rank is set. The router has one thread. `clock`, `registry` and `log` outlive the services.
 absl::StatusOr<LocalServices> StartLocalServices(const WorkerHostOptions& options, Clock* clock,
                                                  MetricsRegistry* registry, const Log* log);
 

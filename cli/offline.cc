@@ -2,6 +2,7 @@
 
 #include "cli/progress.h"
 #include "common/base/status.h"
+#include "common/config/limits.h"
 #include "common/device/cpu/cpu_device.h"
 
 namespace pregate::cli {
@@ -10,6 +11,8 @@ void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags) {
   set.String("model", &flags->model, "pregate or HF directory, or GGUF file").Required();
   set.Choice("dtype", &flags->dtype, {"f32", "bf16"}, "of weights and KV");
   set.Int("threads", &flags->threads, 0, 1024, "threads", "of the CPU device; 0: all cores");
+  set.Int("expert-slots", &flags->expert_slots, 0, kExpertsMax, "experts",
+          "whose units fit on the device at once; 0: all");
   set.Switch("json", &flags->as_json, "print one JSON object");
 }
 
@@ -23,6 +26,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& fla
   ASSIGN_OR_RETURN(loaded->checkpoint, Checkpoint::Open(flags.model));
   OfflineOptions options;
   ASSIGN_OR_RETURN(options.dtype, ParseDType(flags.dtype));
+  options.expert_slots = flags.expert_slots;
   if (flags.expert >= 0) {
     const int num_experts = loaded->checkpoint->spec().num_experts;
     if (flags.expert >= num_experts) {

@@ -17,11 +17,12 @@ namespace pregate::cli {
 
 struct OfflineFlags {
   std::string model, dtype = "f32";
-  int32_t threads = 0;  // 0: all cores
-  int32_t expert = -1;  // -1: the router decides
+  int32_t threads = 0;       // 0: all cores
+  int32_t expert = -1;       // -1: the router decides
+  int32_t expert_slots = 0;  // 0: all
   bool as_json = false;
 };
-// Declares --model, --dtype, --threads and --json.
+// Declares --model, --dtype, --threads, --expert-slots and --json.
 void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags);
 // Declares --expert.
 void DeclareExpertFlag(OptionSet& set, OfflineFlags* flags);

@@ -1,10 +1,11 @@
-// `pregate serve`: router, worker and scheduler in one process, joined by in-process links.
+// `pregate serve`: router, workers and scheduler in one process, joined by in-process links.
 #include <iostream>
 
 #include "cli/command.h"
 #include "cli/local_links.h"
 #include "cli/local_services.h"
 #include "common/base/status.h"
+#include "common/config/limits.h"
 #include "common/config/option_set.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
@@ -25,9 +26,14 @@ void Declare(OptionSet& set, Options* o) {
   set.String("model-name", &o->model_name,
              "name of the model in requests and metrics; empty: the last part of --model");
   set.Choice("dtype", &o->worker.dtype, {"f32", "bf16"}, "of weights and KV");
-  set.Int("threads", &o->worker.threads, 0, 1024, "threads", "of the worker; 0: all cores");
+  set.Int("threads", &o->worker.threads, 0, 1024, "threads", "of each worker; 0: all cores");
   set.Bytes("kv-cache-bytes", &o->worker.kv_cache_bytes, 1 << 16, int64_t{1} << 42,
             "memory of the KV blocks");
+  set.Int("workers", &o->worker.world_size, 1, kWorkersMax, "workers",
+          "that share the experts, each with --threads and --kv-cache-bytes of its own");
+  set.Int(
+      "expert-slots", &o->worker.expert_slots, 0, kExpertsMax, "experts",
+      "whose units a worker keeps on the device at once, the others wait in host memory; 0: all");
   set.Int("seq-slots", &o->worker.seq_slots, 1, 65536, "slots", "sequences open at once");
   DeclareSchedulerServerOptions(set, &o->server);
   DeclareLogOptions(set, &o->log);
@@ -46,7 +52,10 @@ absl::Status Run(const Options& o, const OptionSet& set) {
                    StartLocalServices(worker, &clock, &registry, &log));
   const auto make_links = [&](const PushEvent& push) -> absl::StatusOr<SchedulerLinks> {
     SchedulerLinks links;
-    links.workers.push_back(std::make_unique<LocalWorkerLink>(0, services.worker.get(), push));
+    for (const auto& worker : services.workers) {
+      const auto rank = static_cast<int32_t>(links.workers.size());
+      links.workers.push_back(std::make_unique<LocalWorkerLink>(rank, worker.get(), push));
+    }
     if (services.router) {
       links.router = std::make_unique<LocalRouterLink>(services.router.get(), push);
     }
@@ -64,7 +73,7 @@ absl::Status Run(const Options& o, const OptionSet& set) {
 
 int Serve(int argc, const char* const* argv) {
   Options options;
-  OptionSet set("pregate serve", "Runs router, worker and scheduler in one process.");
+  OptionSet set("pregate serve", "Runs router, workers and scheduler in one process.");
   Declare(set, &options);
   PARSE_OPTIONS_OR_RETURN(set, "serve", argc, argv);
   const absl::Status status = Run(options, set);

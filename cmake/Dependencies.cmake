@@ -10,6 +10,14 @@ pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
 
+# Debian's Gloo ships no CMake config.
+find_path(GLOO_INCLUDE_DIR gloo/transport/tcp/device.h REQUIRED)
+find_library(GLOO_LIBRARY gloo REQUIRED)
+add_library(pregate_gloo_vendor INTERFACE)
+target_include_directories(pregate_gloo_vendor SYSTEM INTERFACE ${GLOO_INCLUDE_DIR})
+target_link_libraries(pregate_gloo_vendor INTERFACE ${GLOO_LIBRARY})
+add_library(Gloo::gloo ALIAS pregate_gloo_vendor)
+
 if(PREGATE_GRPC)
   # Debian's protobuf ships no CMake config, and its gRPC config no plugin target.
   find_package(Protobuf REQUIRED)
@@ -24,6 +32,12 @@ if(PREGATE_CUDA)
   endif()
   find_package(CUDAToolkit 12 REQUIRED)
   include(cmake/Cuda.cmake)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} REQUIRED)
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} REQUIRED)
+  add_library(pregate_nccl_vendor INTERFACE)
+  target_include_directories(pregate_nccl_vendor SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+  target_link_libraries(pregate_nccl_vendor INTERFACE ${NCCL_LIBRARY} CUDA::cudart)
+  add_library(Nccl::nccl ALIAS pregate_nccl_vendor)
 endif()
 
 if(PREGATE_TESTS)

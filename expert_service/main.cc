@@ -24,10 +24,11 @@ absl::Status Run(int argc, char** argv) {
   const Log log("worker", log_options);
   LogStart(log, options);
   SystemClock clock;
-  ASSIGN_OR_RETURN(const auto host,
-                   WorkerHost::Load(host_options, options.ClusterDigest(), &clock, &log));
+  WorkerCollectives collectives(server_options.collective_host);
+  ASSIGN_OR_RETURN(const auto host, WorkerHost::Load(host_options, options.ClusterDigest(), &clock,
+                                                     &log, &collectives));
   ASSIGN_OR_RETURN(const auto server, WorkerServer::Start(server_options, host_options.model,
-                                                          host.get(), &clock, &log));
+                                                          host.get(), &collectives, &clock, &log));
   shutdown.Wait();
   log.Info("draining");
   server->Drain();

@@ -10,12 +10,14 @@ import sys
 BASE = ["common/base"]
 MODEL = BASE + ["common/step", "common/model"]
 DEVICE = MODEL + ["common/device"]
+COLLECTIVE = ["common/collective"]
 HOST = ["common/config", "common/telemetry"]
 ALLOWED = {
     "common/base": [],
     "common/step": BASE,
     "common/model": BASE + ["common/step"],
     "common/device": DEVICE,
+    "common/collective": DEVICE,
     "common/config": BASE,
     "common/telemetry": BASE + ["common/config"],
     "common/rpc": MODEL + HOST + ["proto"],
@@ -26,11 +28,11 @@ ALLOWED = {
                                         "router_service/engine"],
     "router_service/edge": DEVICE + HOST + ["common/rpc", "proto", "router_service"],
     "expert_service/core": MODEL,
-    "expert_service/engine": DEVICE + HOST + ["expert_service/core", "router_service/net",
-                                              "router_service/engine"],
-    "expert_service/testing": DEVICE + ["expert_service/core", "expert_service/engine",
+    "expert_service/engine": DEVICE + COLLECTIVE + HOST + ["expert_service/core", "router_service/net",
+                                                           "router_service/engine"],
+    "expert_service/testing": DEVICE + COLLECTIVE + ["expert_service/core", "expert_service/engine",
                                         "router_service/testing"],
-    "expert_service/edge": DEVICE + HOST + ["common/rpc", "proto", "expert_service"],
+    "expert_service/edge": DEVICE + COLLECTIVE + HOST + ["common/rpc", "proto", "expert_service"],
     "scheduler_service/core": MODEL,
     "scheduler_service/engine": MODEL + HOST + ["scheduler_service/core"],
     "scheduler_service/testing": MODEL + ["scheduler_service/core", "scheduler_service/engine"],

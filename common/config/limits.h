@@ -37,6 +37,10 @@
   X(kKvBlocksMax, 1 << 26, "blocks", "KV blocks of one worker")                                             \
   X(kLogprobsMax, 20, "logprobs", "alternatives reported beside one token")                                 \
   X(kRendezvousBytesMax, 4096, "bytes", "the collective's opaque rendezvous")                               \
+  X(kMeetBlobBytesMax, 64 << 10, "bytes", "what one rank tells the others when a group forms")               \
+  X(kMeetingsMax, 8, "meetings", "groups that form at once at one worker; the oldest makes room")           \
+  X(kMeetTimeoutMsMax, 60000, "ms", "one rank's wait for the others when a group forms")                    \
+  X(kMeetAnswerGraceMs, 1000, "ms", "from a meeting's end until its host counts as silent")                 \
   X(kErrorTextBytesMax, 4096, "bytes", "an error's text in a message between services")                     \
   X(kReconnectBackoffMsMin, 50, "ms", "first wait before a lost link is dialled again")                     \
   X(kReconnectBackoffMsMax, 200, "ms", "longest wait before a lost link is dialled again")                  \
@@ -63,6 +67,8 @@ static_assert(kContextTokensMax * 2 * 5 < kServiceMessageBytesMax,
               "a sequence's tokens and routes, as varints, fit one plan");
 static_assert(kHealthPollMs < kLoopHeartbeatMsMax && kHealthPollMs + kLoopHeartbeatMsMax < 1000,
               "a frozen loop turns unready within a second");
+static_assert(int64_t{kWorkersMax} * kMeetBlobBytesMax < kServiceMessageBytesMax,
+              "the blobs of all ranks fit one message");
 static_assert(kReconnectBackoffMsMin < kReconnectBackoffMsMax, "backoff grows");
 
 struct Limit {

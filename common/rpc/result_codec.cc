@@ -186,6 +186,10 @@ void Encode(const StepTimes& times, v1::StepTimes* out) {
   out->set_stall_us(times.stall_us);
   out->set_num_tokens(times.num_tokens);
   out->set_unique_experts(times.unique_experts);
+  out->set_unit_hits(times.unit_hits);
+  out->set_unit_misses(times.unit_misses);
+  out->set_unit_late_prefetches(times.unit_late_prefetches);
+  out->set_unit_evictions(times.unit_evictions);
 }
 
 StepTimes Decode(const v1::StepTimes& in) {
@@ -195,7 +199,11 @@ StepTimes Decode(const v1::StepTimes& in) {
           .sample_us = in.sample_us(),
           .stall_us = in.stall_us(),
           .num_tokens = in.num_tokens(),
-          .unique_experts = in.unique_experts()};
+          .unique_experts = in.unique_experts(),
+          .unit_hits = in.unit_hits(),
+          .unit_misses = in.unit_misses(),
+          .unit_late_prefetches = in.unit_late_prefetches(),
+          .unit_evictions = in.unit_evictions()};
 }
 
 void Encode(const StepResult& result, v1::StepResult* out) {

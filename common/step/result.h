@@ -60,6 +60,12 @@ struct StepTimes {
   int64_t stall_us = 0;  // waited on residency
   int32_t num_tokens = 0;
   int32_t unique_experts = 0;
+  // Units that the step needed: resident when it came to load them, absent, on their way; and units
+  // that gave way.
+  int64_t unit_hits = 0;
+  int64_t unit_misses = 0;
+  int64_t unit_late_prefetches = 0;
+  int64_t unit_evictions = 0;
 };
 
 struct StepResult {

@@ -1,5 +1,6 @@
 #include "expert_service/core/plan_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -81,6 +82,11 @@ absl::Status CheckSamplesLast(const StepPlan& plan, int32_t seq_slots) {
 }
 
 absl::Status CheckWanted(const Wanted& wanted, const StepLimits& limits) {
+  const int64_t num_units = int64_t{limits.num_layers} * limits.num_experts;
+  if (static_cast<int64_t>(wanted.units.size()) > num_units) {
+    return Invalid("the size of wanted.units", wanted.units.size(),
+                   absl::StrCat("at most ", num_units));
+  }
   if (wanted.load_first < 0 || wanted.load_first > static_cast<int64_t>(wanted.units.size())) {
     return Invalid("wanted.load_first", wanted.load_first,
                    absl::StrCat("0..", wanted.units.size()));
@@ -188,7 +194,12 @@ absl::Status CheckStepOrder(const StepPlan& plan, Epoch epoch, StepId last_step)
 absl::Status CheckPlan(const StepPlan& plan, const StepLimits& limits, const SequenceTable& table) {
   SlotsAfter slots(table);
   for (int32_t slot : plan.drop) RETURN_IF_ERROR(slots.Drop(slot));
-  for (const SequenceAdd& add : plan.add) RETURN_IF_ERROR(slots.Add(add.seq_slot));
+  for (const SequenceAdd& add : plan.add) {
+    RETURN_IF_ERROR(slots.Add(add.seq_slot));
+    const auto& members = limits.members;
+    if (std::find(members.begin(), members.end(), add.home_rank) != members.end()) continue;
+    return Invalid("add.home_rank", add.home_rank, "a member of the epoch");
+  }
   for (const BlockTableUpdate& update : plan.blocks) {
     RETURN_IF_ERROR(slots.MustBeOpen("blocks.seq_slot", update.seq_slot));
   }
@@ -200,8 +211,6 @@ absl::Status CheckPlan(const StepPlan& plan, const StepLimits& limits, const Seq
 }
 
 absl::Status CheckAdd(const SequenceAdd& add, const StepLimits& limits) {
-  if (add.home_rank != limits.rank)
-    return Invalid("home_rank", add.home_rank, absl::StrCat(limits.rank));
   if (add.history.size() >= static_cast<size_t>(limits.context_tokens)) {
     return Invalid("the size of history", static_cast<int64_t>(add.history.size()),
                    absl::StrCat("below the context of ", limits.context_tokens));

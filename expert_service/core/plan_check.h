@@ -7,7 +7,7 @@
 // else belongs to one sequence: it alone fails.
 //
 //   CheckStepOrder   epoch and step_id step CheckPlan        slots open and free, counts, the token
-//   budget, wanted units                step CheckAdd         sampling, history, home rank sequence
+//   budget, wanted units                step CheckAdd         sampling, history            sequence
 //   CheckBlocks      block ids, no hole in the table sequence CheckRow         contiguous, tokens,
 //   routes, targets, blocks, late rows, logprobs           sequence
 //

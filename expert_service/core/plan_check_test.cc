@@ -102,6 +102,8 @@ TEST(PlanCheckTest, RefusesAsAWholeWhatConfusesSlots) {
       {"add twice", [](StepPlan& p) { p.add.resize(2); }, "seq_slot 0 is taken"},
       {"add out of range", [](StepPlan& p) { p.add.emplace_back().seq_slot = 1 << 30; },
        "add.seq_slot"},
+      {"home of no member", [](StepPlan& p) { p.add.emplace_back().home_rank = 5; },
+       "add.home_rank is 5"},
       {"blocks of a closed slot",
        [](StepPlan& p) {
          p.blocks.push_back({2, 0, {1}});
@@ -276,7 +278,6 @@ TEST(BlockCheckTest, RefusesHolesAndIdsOutOfRange) {
 
 TEST(AddCheckTest, NamesWhatIsWrong) {
   const std::vector<std::pair<std::function<void(SequenceAdd&)>, const char*>> cases = {
-      {[](SequenceAdd& a) { a.home_rank = 1; }, "home_rank is 1"},
       {[](SequenceAdd& a) { a.history.assign(64, 1); }, "the size of history is 64"},
       {[](SequenceAdd& a) { a.history = {100}; }, "history[0] is 100"},
       {[](SequenceAdd& a) { a.prompt_len = -1; }, "prompt_len is -1"},

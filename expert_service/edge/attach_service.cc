@@ -28,6 +28,13 @@ grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* AttachService::A
   return stream.get();
 }
 
+grpc::ServerUnaryReactor* AttachService::Meet(grpc::CallbackServerContext* context,
+                                              const v1::MeetRequest* request,
+                                              v1::MeetResponse* response) {
+  if (meet_ == nullptr) return v1::ExpertWorker::CallbackService::Meet(context, request, response);
+  return meet_->Meet(request, response);
+}
+
 void AttachService::MakeCurrent(const std::shared_ptr<Stream>& stream) {
   absl::MutexLock lock(&mutex_);
   if (draining_) return stream->Close(Draining());

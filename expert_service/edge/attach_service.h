@@ -1,23 +1,30 @@
 // ExpertWorker.Attach over a worker: one scheduler stream at a time, a newer one takes the place of
 // the older. Messages are decoded here and queued for the worker's loop; nothing else happens.
+// ExpertWorker.Meet is MeetService's.
 #pragma once
 
 #include <memory>
 
 #include "absl/synchronization/mutex.h"
 #include "common/rpc/server_stream.h"
+#include "expert_service/edge/meet_service.h"
 #include "expert_service/engine/worker_port.h"
 #include "pregate/v1/worker.grpc.pb.h"
 
 namespace pregate {
 
-// Thread-safe. `port` outlives the service, which outlives its server.
+// Thread-safe. `port` and `meet` outlive the service, which outlives its server. Without `meet`
+// that call is UNIMPLEMENTED.
 class AttachService final : public v1::ExpertWorker::CallbackService {
  public:
-  explicit AttachService(WorkerPort* port) : port_(port) {}
+  explicit AttachService(WorkerPort* port, MeetService* meet = nullptr)
+      : port_(port), meet_(meet) {}
 
   grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* Meet(grpc::CallbackServerContext* context,
+                                 const v1::MeetRequest* request,
+                                 v1::MeetResponse* response) override;
 
   // Ends the open stream and refuses later ones with UNAVAILABLE.
   void Drain();
@@ -28,6 +35,7 @@ class AttachService final : public v1::ExpertWorker::CallbackService {
   void MakeCurrent(const std::shared_ptr<Stream>& stream);
 
   WorkerPort* const port_;
+  MeetService* const meet_;
   absl::Mutex mutex_;
   std::weak_ptr<Stream> current_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

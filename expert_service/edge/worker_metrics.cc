@@ -22,7 +22,15 @@ WorkerMetrics::WorkerMetrics(WorkerPort* port, MetricsRegistry* registry)
       failed_steps_(registry->AddCounter("worker_failed_steps_total", "Plans refused or aborted")),
       row_errors_(registry->AddCounter("worker_row_errors_total", "Sequences failed by a bad row")),
       stall_seconds_(registry->AddCounter("expert_stall_seconds_total",
-                                          "Time that steps waited on residency")) {}
+                                          "Time that steps waited on residency")),
+      unit_hits_(registry->AddCounter("expert_cache_hits_total",
+                                      "Units that were resident when a step needed them")),
+      unit_misses_(registry->AddCounter("expert_cache_misses_total",
+                                        "Units that were loaded when a step needed them")),
+      unit_late_prefetches_(registry->AddCounter("expert_late_prefetches_total",
+                                                 "Units that were on their way by then")),
+      unit_evictions_(
+          registry->AddCounter("expert_evictions_total", "Units that gave way to others")) {}
 
 void WorkerMetrics::SetMemory(const MemoryPlan& plan) {
   const std::string name = "worker_memory_bytes", help = "Memory by part, as planned at start";
@@ -63,6 +71,10 @@ void WorkerMetrics::Observe(const StepResult& result) {
   tokens_.Increment(result.times.num_tokens);
   row_errors_.Increment(static_cast<double>(result.row_errors.size()));
   stall_seconds_.Increment(result.times.stall_us * kSecondsPerUs);
+  unit_hits_.Increment(static_cast<double>(result.times.unit_hits));
+  unit_misses_.Increment(static_cast<double>(result.times.unit_misses));
+  unit_late_prefetches_.Increment(static_cast<double>(result.times.unit_late_prefetches));
+  unit_evictions_.Increment(static_cast<double>(result.times.unit_evictions));
 }
 
 }  // namespace pregate

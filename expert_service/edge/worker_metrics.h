@@ -32,6 +32,10 @@ class WorkerMetrics final : public WorkerPort {
   Counter& failed_steps_;
   Counter& row_errors_;
   Counter& stall_seconds_;
+  Counter& unit_hits_;
+  Counter& unit_misses_;
+  Counter& unit_late_prefetches_;
+  Counter& unit_evictions_;
 };
 
 }  // namespace pregate

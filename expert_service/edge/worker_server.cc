@@ -19,8 +19,8 @@ constexpr absl::Duration kDrainGrace = absl::Seconds(1);  // the stream is told 
 
 // Members end in reverse order: servers before what their threads use.
 struct WorkerServer::State {
-  State(const std::string& model_name, WorkerHost* host)
-      : host(host), registry(model_name), metrics(host, &registry), service(&metrics) {}
+  State(const std::string& model_name, WorkerHost* host, MeetService* meet)
+      : host(host), registry(model_name), metrics(host, &registry), service(&metrics, meet) {}
 
   WorkerHost* const host;
   MetricsRegistry registry;
@@ -34,13 +34,15 @@ void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options) {
   set.String("listen", &options->listen, "Address of ExpertWorker: loopback or unix:/path");
   set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
   set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
+  set.String("collective-host", &options->collective_host,
+             "Address of this machine that other workers dial to exchange activations");
   set.String("model-name", &options->model_name,
              "Name of the model in metrics; empty: the last part of --model");
 }
 
 absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
     const WorkerServerOptions& options, const std::string& model_path, WorkerHost* host,
-    Clock* clock, const Log* log) {
+    WorkerCollectives* collectives, Clock* clock, const Log* log) {
   ASSIGN_OR_RETURN(const Address listen, RequireLocal("listen", options.listen));
   ASSIGN_OR_RETURN(const Address metrics_listen,
                    RequireLocal("metrics-listen", options.metrics_listen));
@@ -48,13 +50,15 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
     return clock->Now() - host->last_progress() <= absl::Milliseconds(kLoopHeartbeatMsMax);
   };
   auto state = std::make_unique<State>(
-      options.model_name.empty() ? ModelNameOf(model_path) : options.model_name, host);
+      options.model_name.empty() ? ModelNameOf(model_path) : options.model_name, host,
+      collectives->service());
   state->metrics.SetMemory(host->memory());
   ASSIGN_OR_RETURN(state->metrics_server,
                    MetricsServer::Start(metrics_listen, &state->registry, ready));
   ASSIGN_OR_RETURN(
       state->rpc, RpcServer::Start({.listen = listen, .message_bytes_max = kServiceMessageBytesMax},
                                    {&state->service}, ready));
+  collectives->Open(state->rpc->bound());
   const std::string bound = state->rpc->bound().ToString();
   const std::string metrics_bound = state->metrics_server->bound().ToString();
   RETURN_IF_ERROR(

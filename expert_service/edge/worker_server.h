@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/config/option_set.h"
 #include "common/telemetry/log.h"
+#include "expert_service/edge/worker_collectives.h"
 #include "expert_service/engine/worker_host.h"
 
 namespace pregate {
@@ -15,6 +16,7 @@ struct WorkerServerOptions {
   std::string listen = "127.0.0.1:7620";
   std::string metrics_listen = "127.0.0.1:7621";
   std::string port_file;
+  std::string collective_host = "127.0.0.1";
   std::string model_name;  // label of metrics; empty: the model path's last part
 };
 void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options);
@@ -25,8 +27,9 @@ class WorkerServer {
   // Everything passed outlives the server. Addresses are bound when this returns.
   static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const WorkerServerOptions& options,
                                                              const std::string& model_path,
-                                                             WorkerHost* host, Clock* clock,
-                                                             const Log* log);
+                                                             WorkerHost* host,
+                                                             WorkerCollectives* collectives,
+                                                             Clock* clock, const Log* log);
   ~WorkerServer();
 
   // Health turns NOT_SERVING, the stream ends, the loop stops after the layer that runs. The

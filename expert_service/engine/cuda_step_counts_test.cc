@@ -21,7 +21,7 @@ class CountedEngine {
       : num_experts_(num_experts),
         checkpoint_(MakeRandomModel(TinySpec(num_experts), 5)),
         engine_(*checkpoint_, dtype, 1),
-        cuda_(dynamic_cast<CudaDevice&>(*engine_.device)) {
+        cuda_(dynamic_cast<CudaDevice&>(*engine_.devices[0])) {
     SamplingParams filtered;
     filtered.temperature = 0.8f;
     filtered.top_k = 20;
@@ -38,7 +38,7 @@ class CountedEngine {
     AddRow(slots_[1], 6, Emit::kSample);
     AddRow(slots_[2], 1, Emit::kSample);
     AddRow(slots_[3], 3, Emit::kScore);
-    StepResult result = engine_.executor->Run(maker_.Take(), progress);
+    StepResult result = engine_.executors[0]->Run(maker_.Take(), progress);
     EXPECT_TRUE(result.status.ok()) << result.status;
     EXPECT_TRUE(result.row_errors.empty());
     return result;

@@ -11,8 +11,7 @@ namespace pregate {
 namespace {
 
 struct BufferSizes {
-  size_t h, act, qkv, q, y, own, zeros, group_offsets, group_order, resident_offsets,
-      resident_order, rows, logits;
+  size_t h, act, qkv, q, y, own, zeros, resident_offsets, resident_order, rows, logits;
 };
 
 BufferSizes SizesFor(const Device& device, const ModelSpec& spec, size_t tokens,
@@ -22,14 +21,13 @@ BufferSizes SizesFor(const Device& device, const ModelSpec& spec, size_t tokens,
   const size_t act_rows = std::max(tokens, logits_rows);
   BufferSizes sizes;
   sizes.h = tokens * hidden * sizeof(float);
-  sizes.act = act_rows * std::max(hidden, q_width) * device.act_bytes(DType::kF32);
+  sizes.act = act_rows * std::max(hidden, q_width) *
+              std::max(device.act_bytes(DType::kF32), device.act_bytes(DType::kBF16));
   sizes.qkv = tokens * qkv_width * sizeof(float);
   sizes.q = tokens * q_width * sizeof(float);
   sizes.y = tokens * hidden * sizeof(float);
   sizes.own = tokens * hidden * sizeof(float);
   sizes.zeros = tokens * hidden * sizeof(float);
-  sizes.group_offsets = (spec.num_experts + 1) * sizeof(int32_t);
-  sizes.group_order = tokens * sizeof(int32_t);
   sizes.resident_offsets = 2 * sizeof(int32_t);
   sizes.resident_order = tokens * sizeof(int32_t);
   sizes.rows = logits_rows * hidden * sizeof(float);
@@ -39,17 +37,19 @@ BufferSizes SizesFor(const Device& device, const ModelSpec& spec, size_t tokens,
 
 }  // namespace
 
-ForwardPass::ForwardPass(Device* device, const ModelWeights* weights)
+ForwardPass::ForwardPass(Device* device, const ModelWeights* weights, ExpertPart* experts)
     : device_(*device),
       weights_(*weights),
+      experts_(experts),
       spec_(weights->spec()),
       qkv_args_{spec_.num_heads, spec_.num_kv_heads, spec_.head_dim, weights->inv_freq()} {}
 
 absl::StatusOr<std::unique_ptr<ForwardPass>> ForwardPass::Create(Device* device,
                                                                  const ModelWeights* weights,
+                                                                 ExpertPart* experts,
                                                                  int tokens_max,
                                                                  int logits_rows_max) {
-  std::unique_ptr<ForwardPass> pass(new ForwardPass(device, weights));
+  std::unique_ptr<ForwardPass> pass(new ForwardPass(device, weights, experts));
   const BufferSizes sizes = SizesFor(*device, weights->spec(), tokens_max, logits_rows_max);
   Buffers& b = pass->buffers_;
   for (auto& [buffer, bytes] :
@@ -60,8 +60,6 @@ absl::StatusOr<std::unique_ptr<ForwardPass>> ForwardPass::Create(Device* device,
                                                      {&b.y, sizes.y},
                                                      {&b.own, sizes.own},
                                                      {&b.zeros, sizes.zeros},
-                                                     {&b.group_offsets, sizes.group_offsets},
-                                                     {&b.group_order, sizes.group_order},
                                                      {&b.resident_offsets, sizes.resident_offsets},
                                                      {&b.resident_order, sizes.resident_order},
                                                      {&b.rows, sizes.rows},
@@ -74,23 +72,20 @@ absl::StatusOr<std::unique_ptr<ForwardPass>> ForwardPass::Create(Device* device,
 int64_t ForwardPass::Bytes(const Device& device, const ModelSpec& spec, int tokens_max,
                            int logits_rows_max) {
   const BufferSizes s = SizesFor(device, spec, tokens_max, logits_rows_max);
-  return s.h + s.act + s.qkv + s.q + s.y + s.own + s.zeros + s.group_offsets + s.group_order +
-         s.resident_offsets + s.resident_order + s.rows + s.logits;
+  return s.h + s.act + s.qkv + s.q + s.y + s.own + s.zeros + s.resident_offsets + s.resident_order +
+         s.rows + s.logits;
 }
 
-bool ForwardPass::Run(const TokenBatch& batch, const int32_t* routes, absl::Span<const KvLayer> kv,
-                      const StepProgress& on_progress) {
+absl::Status ForwardPass::Run(const TokenBatch& batch, absl::Span<const KvLayer> kv,
+                              const StepProgress& on_progress) {
   device_.BuildGroups(batch.rows, buffers_.zeros.as<int32_t>(), resident_groups());
-  if (spec_.is_moe()) device_.BuildGroups(batch.rows, routes, own_groups());
-
   device_.Embed(batch, weights_.embedding(), buffers_.h.as<float>());
   for (int l = 0; l < spec_.num_layers; ++l) {
-    const LayerWeights& layer = weights_.layers()[l];
-    Attention(batch, layer, kv[l]);
-    Mlp(batch, layer);
-    if (on_progress && !on_progress()) return false;
+    Attention(batch, weights_.layers()[l], kv[l]);
+    RETURN_IF_ERROR(Mlp(batch, l));
+    if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
   }
-  return true;
+  return absl::OkStatus();
 }
 
 void ForwardPass::Attention(const TokenBatch& batch, const LayerWeights& layer, const KvLayer& kv) {
@@ -107,7 +102,8 @@ void ForwardPass::Attention(const TokenBatch& batch, const LayerWeights& layer, 
   device_.AddResidual(batch.rows, spec_.hidden, buffers_.y.as<float>(), h);
 }
 
-void ForwardPass::Mlp(const TokenBatch& batch, const LayerWeights& layer) {
+absl::Status ForwardPass::Mlp(const TokenBatch& batch, int l) {
+  const LayerWeights& layer = weights_.layers()[l];
   const DType dtype = weights_.dtype();
   float* h = buffers_.h.as<float>();
   void* act = buffers_.act.as<void>();
@@ -121,12 +117,12 @@ void ForwardPass::Mlp(const TokenBatch& batch, const LayerWeights& layer) {
                 buffers_.y.as<float>());
     shared = buffers_.y.as<float>();
   }
-  if (layer.own.width > 0) {
-    device_.Ffn(batch.rows, act, own_groups(), layer.own_units, layer.own,
-                buffers_.own.as<float>());
+  if (spec_.is_moe() && spec_.own_width[l] > 0) {
+    RETURN_IF_ERROR(experts_->Run(l, batch.rows, act, buffers_.own.as<float>()));
     own = buffers_.own.as<float>();
   }
   device_.AddFfn(batch.rows, spec_.hidden, shared, own, dtype, h);
+  return absl::OkStatus();
 }
 
 const float* ForwardPass::Logits(RowCount rows, const int32_t* index) {
@@ -138,11 +134,6 @@ const float* ForwardPass::Logits(RowCount rows, const int32_t* index) {
                   weights_.dtype(), act);
   device_.Linear(rows, act, weights_.logits(), nullptr, logits);
   return logits;
-}
-
-ExpertGroups ForwardPass::own_groups() const {
-  return {buffers_.group_offsets.as<int32_t>(), buffers_.group_order.as<int32_t>(),
-          spec_.num_experts};
 }
 
 ExpertGroups ForwardPass::resident_groups() const {

@@ -15,29 +15,33 @@
 
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/device/device.h"
+#include "expert_service/engine/expert_part.h"
 #include "expert_service/engine/model_weights.h"
 #include "expert_service/engine/progress.h"
 
 namespace pregate {
 
-// Owns the activations; not thread-safe. The device and the weights outlive it.
+// Owns the activations; not thread-safe. Everything borrowed outlives it.
 class ForwardPass {
  public:
   // Steps of at most `tokens_max` tokens, logits of at most `logits_rows_max` rows a call.
+  // `experts` is null for a dense model.
   static absl::StatusOr<std::unique_ptr<ForwardPass>> Create(Device* device,
                                                              const ModelWeights* weights,
-                                                             int tokens_max, int logits_rows_max);
+                                                             ExpertPart* experts, int tokens_max,
+                                                             int logits_rows_max);
   // What Create allocates.
   static int64_t Bytes(const Device& device, const ModelSpec& spec, int tokens_max,
                        int logits_rows_max);
 
-  // Runs the layers. routes [rows.max] (device; unused when dense) are all in range; kv
-  // [num_layers]. False when `on_progress` (may be null) stopped it.
-  bool Run(const TokenBatch& batch, const int32_t* routes, absl::Span<const KvLayer> kv,
-           const StepProgress& on_progress);
+  // Runs the layers; kv [num_layers]. ABORTED when `on_progress` (may be null) stopped it.
+  // REQUIRES: ExpertPart::BeginStep for this batch.
+  absl::Status Run(const TokenBatch& batch, absl::Span<const KvLayer> kv,
+                   const StepProgress& on_progress);
 
   // Logits of the last Run's rows index[0..rows): returns [rows.max, vocab], valid until the next
   // call. REQUIRES: rows.max <= logits_rows_max.
@@ -53,20 +57,19 @@ class ForwardPass {
     DeviceBuffer own;  // [tokens, hidden] output of the experts' parts
     DeviceBuffer
         zeros;  // [tokens, hidden] the resident part of a layer that has none; [tokens] routes 0
-    DeviceBuffer group_offsets, group_order;        // experts' groups
     DeviceBuffer resident_offsets, resident_order;  // one group of all tokens
     DeviceBuffer rows;                              // [logits rows, hidden]
     DeviceBuffer logits;                            // [logits rows, vocab]
   };
 
-  ForwardPass(Device* device, const ModelWeights* weights);
+  ForwardPass(Device* device, const ModelWeights* weights, ExpertPart* experts);
   void Attention(const TokenBatch& batch, const LayerWeights& layer, const KvLayer& kv);
-  void Mlp(const TokenBatch& batch, const LayerWeights& layer);
-  ExpertGroups own_groups() const;
+  absl::Status Mlp(const TokenBatch& batch, int l);
   ExpertGroups resident_groups() const;
 
   Device& device_;
   const ModelWeights& weights_;
+  ExpertPart* const experts_;
   const ModelSpec& spec_;
   const QkvArgs qkv_args_;
   Buffers buffers_;

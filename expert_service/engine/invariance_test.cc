@@ -1,6 +1,7 @@
 // Invariance: the bits of a sequence's logits, samples and routes depend on its own tokens, routes
-// and sampling alone, not on what else is in the step, its chunking, preemption, late rows or the
-// thread count.
+// and sampling alone, not on what else is in the step, its chunking, preemption, late rows, the
+// thread count, or how many experts' units fit on the device and which of them are there, or
+// how many ranks share the experts.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -18,10 +19,16 @@ struct Param {
   int num_experts;
   DType dtype;
   int threads;
+  int32_t expert_slots = 0;
+  int32_t world_size = 1;
 };
 std::string ParamName(const testing::TestParamInfo<Param>& info) {
-  return absl::StrCat(info.param.num_experts > 0 ? "Moe" : "Dense", "_",
-                      DTypeName(info.param.dtype), "_", info.param.threads, "threads");
+  const Param& p = info.param;
+  std::string name = absl::StrCat(p.num_experts > 0 ? "Moe" : "Dense", "_", DTypeName(p.dtype), "_",
+                                  p.threads, "threads");
+  if (p.expert_slots > 0) absl::StrAppend(&name, "_", p.expert_slots, "slots");
+  if (p.world_size > 1) absl::StrAppend(&name, "_", p.world_size, "ranks");
+  return name;
 }
 
 // A sequence whose tokens are all known, and what its logits are when it runs alone.
@@ -42,7 +49,7 @@ std::vector<T> Slice(const std::vector<T>& values, int32_t first, int32_t count)
 }
 
 void RunAlone(TestEngine& engine, KnownSequence& sequence) {
-  engine.executor->Reset();
+  engine.Reset();
   PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, 1);
   const int32_t slot = maker.Open(1);
   maker.AddRow(slot, 0, sequence.tokens, sequence.routes, Emit::kLogits);
@@ -58,10 +65,20 @@ class InvarianceTest : public testing::TestWithParam<Param> {
       : seed(std::random_device{}()),
         random(seed),
         checkpoint(MakeRandomModel(TinySpec(GetParam().num_experts), 11)),
-        engine(*checkpoint, GetParam().dtype, GetParam().threads) {
+        engine(*checkpoint, {GetParam().dtype, GetParam().threads, GetParam().expert_slots,
+                             GetParam().world_size}) {
     RecordProperty("seed", std::to_string(seed));
   }
   int32_t Random(int32_t bound) { return static_cast<int32_t>(random() % bound); }
+  Wanted RandomWanted() {
+    Wanted wanted;
+    if (!engine.spec.is_moe()) return wanted;
+    for (int32_t i = Random(engine.spec.num_experts); i > 0; --i) {
+      wanted.units.push_back({Random(engine.spec.num_layers), Random(engine.spec.num_experts)});
+    }
+    wanted.load_first = Random(static_cast<int32_t>(wanted.units.size()) + 1);
+    return wanted;
+  }
 
   const uint32_t seed;
   std::mt19937 random;
@@ -90,6 +107,7 @@ TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
   PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, random());
   std::vector<Cursor> at(sequences.size());
   int compared = 0;
+  int64_t misses = 0;
   for (int step = 0; step < 60; ++step) {
     int32_t budget = TestEngine::kStepTokens;
     for (size_t s = 0; s < sequences.size(); ++s) {
@@ -109,9 +127,12 @@ TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
       at[s].next += count;
       budget -= count;
     }
-    const StepResult result = engine.Run(maker);
+    StepPlan plan = maker.Take();
+    plan.wanted.push_back(RandomWanted());
+    const StepResult result = engine.Run(plan);
     ASSERT_TRUE(result.status.ok()) << result.status;
     ASSERT_TRUE(result.row_errors.empty()) << result.row_errors[0].message;
+    misses += result.times.unit_misses;
     for (const RowLogits& row : result.logits) {
       const float* want = sequences[row.seq_id].logits.data() + size_t(row.position) * vocab;
       ASSERT_EQ(std::memcmp(row.logits.data(), want, row.logits.size() * sizeof(float)), 0)
@@ -120,6 +141,7 @@ TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
     }
   }
   EXPECT_GT(compared, 30);
+  EXPECT_EQ(misses > 0, GetParam().expert_slots > 0);
 }
 
 // A generation: prompt, then what was drawn.
@@ -147,7 +169,7 @@ constexpr int kGenerated = 20;
 
 // One row of one token at a time, nothing else in the step, every token explicit.
 void GenerateAlone(TestEngine& engine, Generation& generation) {
-  engine.executor->Reset();
+  engine.Reset();
   PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, 1);
   const int32_t slot = maker.Open(1, generation.sampling, generation.seed);
   const bool moe = engine.spec.is_moe();
@@ -172,7 +194,7 @@ std::vector<Generation> RandomGenerations(TestEngine& engine, const Checkpoint& 
                                           std::mt19937& random) {
   std::unique_ptr<OfflineRouter> router;
   if (engine.spec.is_moe())
-    router = *OfflineRouter::Create(checkpoint, *engine.device, TestEngine::kContext);
+    router = *OfflineRouter::Create(checkpoint, *engine.devices[0], TestEngine::kContext);
   std::vector<Generation> generations(5);
   for (size_t g = 0; g < generations.size(); ++g) {
     Generation& generation = generations[g];
@@ -289,7 +311,7 @@ TEST_P(InvarianceTest, SamplesAndRoutesAreTheSameInAnyCompany) {
 TEST_P(InvarianceTest, TheReplicaNamesTheRoutesOfTheRouter) {
   if (GetParam().num_experts == 0) GTEST_SKIP() << "dense";
   SCOPED_TRACE(testing::Message() << "seed " << seed);
-  auto router = *OfflineRouter::Create(*checkpoint, *engine.device, TestEngine::kContext);
+  auto router = *OfflineRouter::Create(*checkpoint, *engine.devices[0], TestEngine::kContext);
   std::set<ExpertId> used;
   for (Generation& generation : RandomGenerations(engine, *checkpoint, random)) {
     GenerateAlone(engine, generation);
@@ -299,12 +321,17 @@ TEST_P(InvarianceTest, TheReplicaNamesTheRoutesOfTheRouter) {
   EXPECT_GT(used.size(), 1u) << "the model's routes do not vary, so this shows nothing";
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, InvarianceTest,
-                         testing::Values(Param{4, DType::kF32, 1}, Param{4, DType::kF32, 2},
-                                         Param{4, DType::kF32, 3}, Param{4, DType::kBF16, 1},
-                                         Param{4, DType::kBF16, 2}, Param{4, DType::kBF16, 3},
-                                         Param{0, DType::kF32, 2}, Param{0, DType::kBF16, 3}),
-                         ParamName);
+INSTANTIATE_TEST_SUITE_P(
+    Models, InvarianceTest,
+    testing::Values(Param{4, DType::kF32, 1}, Param{4, DType::kF32, 2}, Param{4, DType::kF32, 3},
+                    Param{4, DType::kBF16, 1}, Param{4, DType::kBF16, 2}, Param{4, DType::kBF16, 3},
+                    Param{4, DType::kF32, 2, 1}, Param{4, DType::kBF16, 2, 1},
+                    Param{4, DType::kBF16, 1, 2}, Param{4, DType::kF32, 2, 3},
+                    Param{4, DType::kBF16, 2, 4}, Param{4, DType::kF32, 1, 0, 2},
+                    Param{4, DType::kBF16, 1, 0, 2}, Param{4, DType::kBF16, 1, 1, 2},
+                    Param{4, DType::kBF16, 1, 0, 3}, Param{0, DType::kF32, 2},
+                    Param{0, DType::kBF16, 3}),
+    ParamName);
 
 }  // namespace
 }  // namespace pregate

@@ -4,6 +4,8 @@
 
 #include "common/base/status.h"
 #include "common/config/limits.h"
+#include "expert_service/engine/expert_part.h"
+#include "expert_service/engine/expert_store.h"
 #include "expert_service/engine/forward_pass.h"
 #include "expert_service/engine/kv_cache.h"
 #include "expert_service/engine/slot_state.h"
@@ -24,6 +26,7 @@ absl::Status CheckOptions(const ModelSpec& spec, const ExecutorOptions& options)
   RETURN_IF_ERROR(CheckRange("context_tokens", options.context_tokens, 0, spec.max_position));
   RETURN_IF_ERROR(CheckRange("logits_rows_max", options.logits_rows_max, 1, kStepTokensMax));
   RETURN_IF_ERROR(CheckRange("kv_blocks", options.kv_blocks, 0, kKvBlocksMax));
+  RETURN_IF_ERROR(CheckRange("expert_slots", options.expert_slots, 0, spec.num_experts));
   if (options.dtype == DType::kF16)
     return absl::InvalidArgumentError("dtype is f16, must be f32 or bf16");
   return absl::OkStatus();
@@ -75,11 +78,17 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& devic
     if (spec.is_moe())
       plan.expert_bytes += spec.num_experts * UnitsBytes(device, spec, spec.own_width[l], dtype);
   }
+  if (options.expert_slots > 0) {
+    plan.expert_host_bytes = plan.expert_bytes;
+    plan.expert_bytes =
+        options.expert_slots * spec.num_layers * ExpertStore::SlotBytes(device, spec, dtype);
+  }
   plan.router_bytes = options.with_replica ? RouterBytes(device, spec) : 0;
   plan.kv_block_bytes = KvCache::Bytes(device, spec, dtype, 1, options.with_replica);
   ASSIGN_OR_RETURN(plan.kv_blocks, CountBlocks(options, plan.kv_block_bytes));
   plan.kv_bytes = KvCache::Bytes(device, spec, dtype, plan.kv_blocks, options.with_replica);
   plan.step_bytes = ForwardPass::Bytes(device, spec, options.step_tokens, options.logits_rows_max) +
+                    ExpertPart::Bytes(spec.num_experts, options.step_tokens) +
                     SlotState::Bytes(options.seq_slots, plan.context_tokens, spec.vocab_size);
   return plan;
 }

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/base/ids.h"
 #include "common/device/device.h"
 #include "common/model/spec.h"
 
@@ -16,7 +19,11 @@ struct ExecutorOptions {
   int32_t kv_blocks = 0;
   int32_t seq_slots = 64;
   int32_t step_tokens = 256;
-  int32_t context_tokens = 0;    // 0: the model's max_position
+  int32_t context_tokens = 0;  // 0: the model's max_position
+  // Experts' worth of unit slots on the device; 0: every unit that the rank holds lies there.
+  int32_t expert_slots = 0;
+  // Held from the start; missing: all.
+  std::optional<std::vector<ExpertId>> experts;
   int32_t logits_rows_max = 32;  // rows that go through the logits product at once
   // Routes of sampled tokens come from a replica of the router, which late rows need. False:
   // samples have no route.
@@ -27,7 +34,8 @@ struct MemoryPlan {
   int64_t embedding_bytes = 0;     // embedding and logits matrices
   int64_t attention_bytes = 0;     // all layers, norms included
   int64_t resident_ffn_bytes = 0;  // dense FFN or shared neurons
-  int64_t expert_bytes = 0;        // all units
+  int64_t expert_bytes = 0;        // slots, or all units
+  int64_t expert_host_bytes = 0;   // images in host memory, beside the slots
   int64_t router_bytes = 0;        // the replica's weights
   int64_t kv_bytes = 0;            // all blocks, the replica's layers included
   int64_t kv_block_bytes = 0;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/device/cpu/cpu_device.h"
+#include "expert_service/engine/expert_store.h"
 #include "expert_service/engine/model_weights.h"
 #include "expert_service/testing/random_model.h"
 
@@ -73,15 +74,20 @@ TEST_F(MemoryPlanTest, LoadedUnitsAreThoseOfTheCheckpoint) {
       });
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_EQ(progress, (std::vector<std::pair<int, int>>{{1, 3}, {2, 3}, {3, 3}}));
+  auto store = *ExpertStore::Create(checkpoint.get(), device_.get(), DType::kBF16, 0);
+  ASSERT_TRUE(store->Hold({0, 2}, nullptr).ok());
   const UnitId unit{1, 2};
   const std::string at = "model.layers.1.mlp.experts.2.";
-  const UnitHeader& header = (*weights)->unit_header(unit);
+  const UnitHeader& header = store->header(unit);
   const UnitImage image = PackUnitImage(
       *device_, header.shape, checkpoint->tensors[at + "gate_proj.weight"],
       checkpoint->tensors[at + "up_proj.weight"], checkpoint->tensors[at + "down_proj.weight"]);
   std::vector<std::byte> on_device(header.bytes);
   const void* units[3];
-  device_->Download(units, (*weights)->layers()[1].own_units, sizeof(units));
+  store->BeginStep({0, 2});
+  store->ForLayer(
+      1, [&](const void* const* table) { device_->Download(units, table, sizeof(units)); });
+  EXPECT_EQ(units[1], nullptr) << "an expert that is not held";
   device_->Download(on_device.data(), units[2], on_device.size());
   ASSERT_TRUE(device_->Synchronize().ok());
   EXPECT_TRUE(VerifyUnit(header, image.data).ok());

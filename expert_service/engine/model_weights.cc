@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/base/status.h"
+#include "expert_service/engine/unit_reader.h"
 
 namespace pregate {
 
@@ -29,7 +30,6 @@ class WeightsLoader {
     for (int l = 0; l < spec_.num_layers; ++l) {
       RETURN_IF_ERROR(LoadAttention(l));
       RETURN_IF_ERROR(LoadResident(l));
-      if (spec_.is_moe()) RETURN_IF_ERROR(LoadExperts(l));
       Report();
     }
     RETURN_IF_ERROR(device_.Synchronize());
@@ -112,15 +112,6 @@ class WeightsLoader {
                       layer.o);
   }
 
-  // gate, up and down below `prefix`.
-  absl::StatusOr<UnitImage> ReadUnit(const std::string& prefix, const UnitShape& shape) {
-    const size_t elements = size_t(shape.width) * shape.hidden;
-    ASSIGN_OR_RETURN(const std::vector<float> gate, Read(prefix + "gate_proj.weight", elements));
-    ASSIGN_OR_RETURN(const std::vector<float> up, Read(prefix + "up_proj.weight", elements));
-    ASSIGN_OR_RETURN(const std::vector<float> down, Read(prefix + "down_proj.weight", elements));
-    return PackUnitImage(device_, shape, gate, up, down);
-  }
-
   absl::Status UploadTable(const std::vector<const void*>& units, const void* const*& out) {
     ASSIGN_OR_RETURN(void* table, UploadBytes(units.data(), units.size() * sizeof(void*)));
     out = static_cast<const void* const*>(table);
@@ -133,26 +124,11 @@ class WeightsLoader {
     if (layer.resident.width == 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(
         const UnitImage image,
-        ReadUnit(absl::StrCat("model.layers.", l, spec_.is_moe() ? ".mlp.shared." : ".mlp."),
+        ReadUnit(checkpoint_, device_,
+                 absl::StrCat("model.layers.", l, spec_.is_moe() ? ".mlp.shared." : ".mlp."),
                  layer.resident));
     ASSIGN_OR_RETURN(void* unit, UploadBytes(image.data.data(), image.data.size()));
     return UploadTable({unit}, layer.resident_unit);
-  }
-
-  absl::Status LoadExperts(int l) {
-    LayerWeights& layer = weights_->layers_[l];
-    layer.own = {spec_.own_width[l], spec_.hidden, weights_->dtype_};
-    std::vector<const void*> units(spec_.num_experts);
-    for (int e = 0; e < spec_.num_experts; ++e) {
-      UnitImage image{{device_.numerics_id(weights_->dtype_), layer.own, 0, UnitChecksum({})}, {}};
-      if (layer.own.width > 0) {
-        ASSIGN_OR_RETURN(
-            image, ReadUnit(absl::StrCat("model.layers.", l, ".mlp.experts.", e, "."), layer.own));
-        ASSIGN_OR_RETURN(units[e], UploadBytes(image.data.data(), image.data.size()));
-      }
-      weights_->unit_headers_.push_back(image.header);
-    }
-    return UploadTable(units, layer.own_units);
   }
 
   const Checkpoint& checkpoint_;

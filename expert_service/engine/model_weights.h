@@ -3,7 +3,8 @@
 //   model.embed_tokens, lm_head         → embedding, logits (one matrix when tied)
 //   self_attn.{q,k,v}_proj              → qkv, rows stacked in that order; o
 //   mlp of a dense layer, mlp.shared    → resident unit
-//   mlp.experts.{e}                     → one unit per (layer, expert)
+//
+// The experts are ExpertStore's.
 #pragma once
 
 #include <memory>
@@ -12,9 +13,7 @@
 #include "absl/status/statusor.h"
 #include "common/device/device.h"
 #include "common/model/checkpoint.h"
-#include "common/step/plan.h"
 #include "expert_service/engine/progress.h"
-#include "expert_service/engine/unit_image.h"
 
 namespace pregate {
 
@@ -22,9 +21,8 @@ struct LayerWeights {
   const float* input_norm = nullptr;           // [hidden]
   const float* post_attention_norm = nullptr;  // [hidden]
   Matrix qkv, o;
-  UnitShape resident, own;                     // width 0: the layer has no such part
+  UnitShape resident;                          // width 0: the layer has no such part
   const void* const* resident_unit = nullptr;  // device array [1]
-  const void* const* own_units = nullptr;      // device array [num_experts]
 };
 
 // Immutable after Load. Owns its device memory; the device outlives it.
@@ -41,10 +39,6 @@ class ModelWeights {
   const float* final_norm() const { return final_norm_; }  // [hidden]
   const float* inv_freq() const { return inv_freq_; }      // [head_dim / 2]
   absl::Span<const LayerWeights> layers() const { return layers_; }
-  // REQUIRES: an MoE, the unit in range.
-  const UnitHeader& unit_header(const UnitId& unit) const {
-    return unit_headers_[unit.layer * spec_.num_experts + unit.expert];
-  }
 
  private:
   friend class WeightsLoader;
@@ -56,7 +50,6 @@ class ModelWeights {
   const float* final_norm_ = nullptr;
   const float* inv_freq_ = nullptr;
   std::vector<LayerWeights> layers_;
-  std::vector<UnitHeader> unit_headers_;  // [layers, experts]
   std::vector<DeviceBuffer> buffers_;
 };
 

@@ -26,6 +26,7 @@ ExecutorOptions ExecutorOptionsFor(const ModelSpec& spec, const OfflineOptions& 
   executor.context_tokens = context;
   executor.kv_blocks = BlocksNeeded(options, context);
   executor.with_replica = false;
+  executor.expert_slots = options.expert_slots;
   return executor;
 }
 

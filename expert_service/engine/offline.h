@@ -24,6 +24,7 @@ struct OfflineOptions {
   int32_t step_tokens = 256;
   int32_t seq_slots = 64;          // token lists in one step
   int32_t context_tokens = 0;      // longest list; 0: the model's max_position
+  int32_t expert_slots = 0;        // as ExecutorOptions'
   std::optional<ExpertId> expert;  // takes the place of the router for every token
 };
 
@@ -45,7 +46,7 @@ struct TokenScores {
   std::vector<ExpertId> routes;  // [tokens]; empty for a dense model
 };
 
-// Not thread-safe. The device and the clock outlive it; the checkpoint is needed only by Load.
+// Not thread-safe. The checkpoint, the device and the clock outlive it.
 class OfflineModel {
  public:
   // FAILED_PRECONDITION for an MoE that has no router when no expert is fixed.

@@ -1,5 +1,7 @@
 #include "expert_service/engine/step_executor.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -7,6 +9,9 @@
 #include "common/config/limits.h"
 #include "expert_service/core/plan_check.h"
 #include "expert_service/engine/emit_stage.h"
+#include "expert_service/engine/exchange.h"
+#include "expert_service/engine/expert_part.h"
+#include "expert_service/engine/expert_store.h"
 #include "expert_service/engine/forward_pass.h"
 #include "expert_service/engine/kv_cache.h"
 #include "expert_service/engine/model_weights.h"
@@ -19,11 +24,16 @@ namespace pregate {
 struct StepExecutor::State {
   Device* device;
   Clock* clock;
+  ModelSpec spec;
   StepLimits limits;
   MemoryPlan memory;
   std::string model_digest;
   std::unique_ptr<ModelWeights> weights;
   std::unique_ptr<KvCache> kv;
+  std::unique_ptr<ExpertStore> store;  // null when dense, as is the next
+  std::unique_ptr<ExpertPart> experts;
+  std::unique_ptr<Exchange> exchange;  // null where one rank runs all
+  std::vector<PlanToken> plan_tokens;  // of the step, when there is an exchange
   std::unique_ptr<ForwardPass> pass;
   std::unique_ptr<Replica> replica;  // null without a router
   std::unique_ptr<SlotState> slots;
@@ -34,7 +44,13 @@ struct StepExecutor::State {
   void ApplyDeltas(const StepPlan& plan, StepResult& result);
   void StageRows(const StepPlan& plan, StepResult& result);
   absl::Status Execute(const StepProgress& on_progress, StepResult& result);
-  void CountExperts(const StepPlan& plan, StepTimes& times);
+  absl::Status RunLayers(const StepProgress& on_progress, StepTimes& times);
+  void NoteResidency(const ResidencyCounts& before, absl::Duration stalled, StepResult& result);
+  absl::Status BeginExperts(const StepPlan& plan, StepTimes& times);
+  std::vector<ExpertId> ExpertSet(const StepPlan& plan) const;
+  bool IsHome(const Sequence& sequence) const { return sequence.home_rank == limits.rank; }
+  void NotePlanTokens(const Row& row, const Sequence& sequence, bool runs);
+  void StageRow(const Row& row, Sequence& sequence, StepResult& result);
   TokenBatch batch() const;
   int64_t MicrosSince(absl::Time start) const {
     return absl::ToInt64Microseconds(clock->Now() - start);
@@ -47,6 +63,7 @@ StepLimits LimitsFor(const ModelSpec& spec, const ExecutorOptions& options,
                      const MemoryPlan& memory) {
   StepLimits limits;
   limits.rank = options.rank;
+  limits.members = {options.rank};
   limits.seq_slots = options.seq_slots;
   limits.step_tokens = options.step_tokens;
   limits.context_tokens = memory.context_tokens;
@@ -59,8 +76,10 @@ StepLimits LimitsFor(const ModelSpec& spec, const ExecutorOptions& options,
   return limits;
 }
 
-absl::Status Stopped(StepId step_id) {
-  return absl::AbortedError(absl::StrCat("step ", step_id, " was stopped"));
+std::vector<ExpertId> AllExperts(int32_t num_experts) {
+  std::vector<ExpertId> experts(num_experts);
+  std::iota(experts.begin(), experts.end(), 0);
+  return experts;
 }
 
 }  // namespace
@@ -76,6 +95,7 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
   auto s = std::make_unique<State>();
   s->device = device;
   s->clock = clock;
+  s->spec = spec;
   ASSIGN_OR_RETURN(s->memory, PlanMemory(spec, *device, options));
   s->limits = LimitsFor(spec, options, s->memory);
   s->model_digest = checkpoint.digest();
@@ -83,8 +103,16 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
   ASSIGN_OR_RETURN(s->kv, KvCache::Create(device, spec, options.dtype, s->memory.kv_blocks,
                                           options.with_replica));
   ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device, options.dtype, progress));
-  ASSIGN_OR_RETURN(s->pass, ForwardPass::Create(device, s->weights.get(), options.step_tokens,
-                                                options.logits_rows_max));
+  if (spec.is_moe()) {
+    ASSIGN_OR_RETURN(s->store,
+                     ExpertStore::Create(&checkpoint, device, options.dtype, options.expert_slots));
+    RETURN_IF_ERROR(
+        s->store->Hold(options.experts.value_or(AllExperts(spec.num_experts)), progress));
+    ASSIGN_OR_RETURN(s->experts, ExpertPart::Create(device, s->store.get(), spec.num_experts,
+                                                    options.step_tokens));
+  }
+  ASSIGN_OR_RETURN(s->pass, ForwardPass::Create(device, s->weights.get(), s->experts.get(),
+                                                options.step_tokens, options.logits_rows_max));
   if (s->limits.has_replica) {
     ASSIGN_OR_RETURN(s->replica,
                      Replica::Create(checkpoint, device, s->kv->replica(), options.step_tokens));
@@ -100,6 +128,31 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
 
 void StepExecutor::Reset() { state_->table.Clear(); }
 
+absl::Status StepExecutor::Form(std::vector<int32_t> members, const Placement& placement,
+                                Collective* collective) {
+  State& s = *state_;
+  s.table.Clear();
+  s.limits.members = std::move(members);
+  if (!s.store) return absl::OkStatus();
+  s.experts->SetExchange(nullptr);
+  s.exchange = nullptr;
+  const auto self = std::find(s.limits.members.begin(), s.limits.members.end(), s.limits.rank);
+  const auto index = static_cast<int32_t>(self - s.limits.members.begin());
+  std::vector<ExpertId> held;
+  for (size_t e = 0; e < placement.ranks.size(); ++e) {
+    const std::vector<int32_t>& ranks = placement.ranks[e];
+    if (std::find(ranks.begin(), ranks.end(), index) != ranks.end()) {
+      held.push_back(static_cast<ExpertId>(e));
+    }
+  }
+  RETURN_IF_ERROR(s.store->Hold(held, nullptr));
+  if (collective == nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(s.exchange, Exchange::Create(s.device, collective, placement, s.spec.hidden,
+                                                s.weights->dtype(), s.limits.step_tokens));
+  s.experts->SetExchange(s.exchange.get());
+  return absl::OkStatus();
+}
+
 StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progress) {
   State& s = *state_;
   const absl::Time start = s.clock->Now();
@@ -112,18 +165,30 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
 
   s.ApplyDeltas(plan, result);
   s.StageRows(plan, result);
-  if (s.inputs->num_tokens() > 0) {
-    s.CountExperts(plan, result.times);
-    result.status = s.Execute(on_progress, result);
+  const ResidencyCounts before = s.store ? s.store->counts() : ResidencyCounts();
+  const absl::Duration stalled = s.store ? s.store->stalled() : absl::ZeroDuration();
+  // With several ranks, one without rows still runs its experts for the others.
+  if (s.inputs->num_tokens() > 0 || (s.exchange && !s.plan_tokens.empty())) {
+    result.times.num_tokens = s.inputs->num_tokens();
+    result.status = s.BeginExperts(plan, result.times);
+    if (result.status.ok()) result.status = s.Execute(on_progress, result);
+  }
+  if (s.store) {
+    s.store->EndStep();
+    s.NoteResidency(before, stalled, result);
   }
   result.times.step_us = s.MicrosSince(start);
   return result;
 }
 
 void StepExecutor::State::ApplyDeltas(const StepPlan& plan, StepResult& result) {
+  for (const Wanted& wanted : plan.wanted) {
+    if (wanted.rank == limits.rank && store) store->SetWanted(wanted.units, wanted.load_first);
+  }
   for (int32_t slot : plan.drop) table.Close(slot);
   for (const SequenceAdd& add : plan.add) {
     table.Open(add);
+    if (!IsHome(table.at(add.seq_slot))) continue;
     if (absl::Status status = CheckAdd(add, limits); !status.ok()) {
       result.row_errors.push_back(table.at(add.seq_slot).Fail(std::string(status.message())));
     } else {
@@ -132,7 +197,7 @@ void StepExecutor::State::ApplyDeltas(const StepPlan& plan, StepResult& result) 
   }
   for (const BlockTableUpdate& update : plan.blocks) {
     Sequence& sequence = table.at(update.seq_slot);
-    if (sequence.failed()) continue;
+    if (sequence.failed() || !IsHome(sequence)) continue;
     if (absl::Status status = CheckBlocks(update, limits, sequence); !status.ok()) {
       result.row_errors.push_back(sequence.Fail(std::string(status.message())));
     } else {
@@ -144,18 +209,48 @@ void StepExecutor::State::ApplyDeltas(const StepPlan& plan, StepResult& result) 
 
 void StepExecutor::State::StageRows(const StepPlan& plan, StepResult& result) {
   inputs->Clear();
-  for (const Row& row : plan.rows) {
-    Sequence& sequence = table.at(row.seq_slot);
-    if (absl::Status status = CheckRow(row, limits, sequence); !status.ok()) {
-      result.row_errors.push_back(sequence.Fail(std::string(status.message())));
-      continue;
-    }
-    const int32_t end = row.position + row.count;
-    inputs->AddRow(row, replica ? ReplicaFillFrom(sequence, row) : end);
-    sequence.length = end;
-    if (replica) sequence.replica_length = end;
-  }
+  plan_tokens.clear();
+  for (const Row& row : plan.rows) StageRow(row, table.at(row.seq_slot), result);
   inputs->Upload();
+}
+
+void StepExecutor::State::StageRow(const Row& row, Sequence& sequence, StepResult& result) {
+  absl::Status status = IsHome(sequence) ? CheckRow(row, limits, sequence) : absl::OkStatus();
+  NotePlanTokens(row, sequence, IsHome(sequence) && status.ok());
+  if (!IsHome(sequence)) return;
+  if (!status.ok()) {
+    result.row_errors.push_back(sequence.Fail(std::string(status.message())));
+    return;
+  }
+  const int32_t end = row.position + row.count;
+  inputs->AddRow(row, replica ? ReplicaFillFrom(sequence, row) : end);
+  sequence.length = end;
+  if (replica) sequence.replica_length = end;
+}
+
+// The route of a late row is known at its home: the step before has been collected there.
+void StepExecutor::State::NotePlanTokens(const Row& row, const Sequence& sequence, bool runs) {
+  if (!exchange) return;
+  const auto home = std::find(limits.members.begin(), limits.members.end(), sequence.home_rank);
+  PlanToken token{static_cast<int32_t>(home - limits.members.begin()), kNoRoute};
+  for (int32_t i = 0; i < row.count; ++i) {
+    if (runs) token.route = row.late ? sequence.sampled_route : row.routes[i];
+    plan_tokens.push_back(token);
+  }
+}
+
+absl::Status StepExecutor::State::BeginExperts(const StepPlan& plan, StepTimes& times) {
+  if (!store) return absl::OkStatus();
+  std::vector<ExpertId> expert_set;
+  if (exchange) {
+    RETURN_IF_ERROR(exchange->BeginStep(plan_tokens));
+    expert_set = exchange->expert_set();
+  } else {
+    expert_set = ExpertSet(plan);
+  }
+  times.unique_experts = static_cast<int32_t>(expert_set.size());
+  store->BeginStep(std::move(expert_set));
+  return absl::OkStatus();
 }
 
 TokenBatch StepExecutor::State::batch() const {
@@ -173,15 +268,11 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   if (replica) replica->FillKv(*inputs, *slots);
   result.times.router_us = MicrosSince(start);
 
-  const absl::Time forward_start = clock->Now();
-  if (!pass->Run(batch(), a.routes, kv->backbone(), on_progress)) {
-    return Stopped(result.step_id);
-  }
-  result.times.forward_us = MicrosSince(forward_start);
+  RETURN_IF_ERROR(RunLayers(on_progress, result.times));
 
   const absl::Time emit_start = clock->Now();
   ASSIGN_OR_RETURN(const bool emitted, emit->Run(*inputs, on_progress));
-  if (!emitted) return Stopped(result.step_id);
+  if (!emitted) return absl::AbortedError("the step was stopped");
   result.times.sample_us = MicrosSince(emit_start);
 
   const absl::Time route_start = clock->Now();
@@ -191,9 +282,16 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   return emit->Collect(*inputs, replica.get(), table, result);
 }
 
-void StepExecutor::State::CountExperts(const StepPlan& plan, StepTimes& times) {
-  times.num_tokens = inputs->num_tokens();
-  if (limits.num_experts == 0) return;
+absl::Status StepExecutor::State::RunLayers(const StepProgress& on_progress, StepTimes& times) {
+  const absl::Time start = clock->Now();
+  if (experts) experts->BeginStep(inputs->tokens(), inputs->device().routes);
+  RETURN_IF_ERROR(pass->Run(batch(), kv->backbone(), on_progress));
+  times.forward_us = MicrosSince(start);
+  return absl::OkStatus();
+}
+
+// The routes of late rows are known here: the step before has been collected.
+std::vector<ExpertId> StepExecutor::State::ExpertSet(const StepPlan& plan) const {
   std::vector<bool> used(limits.num_experts);
   for (const Row& row : plan.rows) {
     const Sequence& sequence = table.at(row.seq_slot);
@@ -201,7 +299,33 @@ void StepExecutor::State::CountExperts(const StepPlan& plan, StepTimes& times) {
     if (row.late) used[sequence.sampled_route] = true;
     for (ExpertId route : row.routes) used[route] = true;
   }
-  for (bool is_used : used) times.unique_experts += is_used;
+  std::vector<ExpertId> experts;
+  for (ExpertId e = 0; e < limits.num_experts; ++e) {
+    if (used[e]) experts.push_back(e);
+  }
+  return experts;
+}
+
+void StepExecutor::State::NoteResidency(const ResidencyCounts& before, absl::Duration stalled,
+                                        StepResult& result) {
+  const ResidencyCounts after = store->counts();
+  StepTimes& times = result.times;
+  times.stall_us = absl::ToInt64Microseconds(store->stalled() - stalled);
+  times.unit_hits = after.hits - before.hits;
+  times.unit_misses = after.misses - before.misses;
+  times.unit_late_prefetches = after.late_prefetches - before.late_prefetches;
+  times.unit_evictions = after.evictions - before.evictions;
+  result.unit_events = store->TakeEvents();
+}
+
+std::vector<UnitEvent> StepExecutor::Tick() {
+  if (!state_->store) return {};
+  state_->store->Tick();
+  return state_->store->TakeEvents();
+}
+
+std::vector<UnitId> StepExecutor::ResidentUnits() const {
+  return state_->store ? state_->store->ResidentUnits() : std::vector<UnitId>();
 }
 
 const StepLimits& StepExecutor::limits() const { return state_->limits; }

@@ -2,9 +2,9 @@
 // replica.
 //
 //   plan ─▶ check ─▶ commit drop, add, blocks ─▶ stage rows ─▶ upload
-//        ─▶ ResolveLate · MarkSeen · BuildGroups ─▶ replica FillKv ─▶ ForwardPass
-//        ─▶ per bounded batch of emitting rows: final norm ─▶ logits ─▶ sample | score | download
-//        ─▶ replica Forward over the samples: their routes ─▶ StepResult
+//        ─▶ ResolveLate · MarkSeen ─▶ replica FillKv ─▶ ForwardPass, experts as they become
+//        resident ─▶ per bounded batch of emitting rows: final norm ─▶ logits ─▶ sample | score |
+//        download ─▶ replica Forward over the samples: their routes ─▶ StepResult
 //
 // The state of a sequence lives from add to drop and is: its block table, its sampling parameters,
 // its seed, the set of tokens seen (repetition penalty), and two lengths in tokens: `length`, the
@@ -30,11 +30,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
+#include "common/collective/collective.h"
 #include "common/device/device.h"
 #include "common/model/checkpoint.h"
+#include "common/step/control.h"
 #include "common/step/plan.h"
 #include "common/step/result.h"
 #include "expert_service/core/step_limits.h"
@@ -46,7 +49,7 @@ namespace pregate {
 // Not thread-safe: one thread calls. After Create nothing is allocated on the device.
 class StepExecutor {
  public:
-  // `device` and `clock` outlive the executor; `checkpoint` is needed only during the call.
+  // `checkpoint`, `device` and `clock` outlive the executor.
   static absl::StatusOr<std::unique_ptr<StepExecutor>> Create(const Checkpoint& checkpoint,
                                                               Device* device, Clock* clock,
                                                               const ExecutorOptions& options,
@@ -55,9 +58,19 @@ class StepExecutor {
 
   // Drops every sequence; KV contents stay.
   void Reset();
+  // A new epoch: every sequence is dropped, KV contents stay. `members`: ranks in ascending order,
+  // this one among them; `placement` names indexes in them. Reads and packs the units of experts
+  // that this rank has not held before. `collective` (null with one member) is of the members, and
+  // outlives the epoch.
+  absl::Status Form(std::vector<int32_t> members, const Placement& placement,
+                    Collective* collective);
   // Fills everything of the result but incarnation. `on_progress` may be null; when it stops the
   // step, the status is ABORTED.
   StepResult Run(const StepPlan& plan, const StepProgress& on_progress);
+
+  // Between steps: goes on with loading what is wanted. Returns what has happened.
+  std::vector<UnitEvent> Tick();
+  std::vector<UnitId> ResidentUnits() const;
 
   const StepLimits& limits() const;
   const MemoryPlan& memory() const;

@@ -62,7 +62,8 @@ TEST_F(StepTest, AStepErrorChangesNothing) {
   ASSERT_TRUE(engine_.Run(maker_).status.ok());
   StepPlan wrong = maker_.Take();
   wrong.drop = {slot, slot};
-  EXPECT_THAT(engine_.executor->Run(wrong, nullptr).status.message(), HasSubstr("drop names slot"));
+  EXPECT_THAT(engine_.executors[0]->Run(wrong, nullptr).status.message(),
+              HasSubstr("drop names slot"));
   maker_.AddLateRow(slot, 5, Emit::kSample);
   const StepResult result = engine_.Run(maker_);
   EXPECT_EQ(result.samples.size(), 1u) << "the slot is still open";
@@ -154,7 +155,7 @@ TEST_F(StepTest, APrefixHitGoesOnFromSharedBlocks) {
   ASSERT_EQ(plan.blocks.size(), 1u);
   ASSERT_EQ(plan.blocks[0].first_index, 0);
   plan.blocks[0].ids[0] = maker_.Drop(whole)[0];
-  const StepResult second = engine_.executor->Run(plan, nullptr);
+  const StepResult second = engine_.executors[0]->Run(plan, nullptr);
   ASSERT_EQ(second.samples.size(), 1u) << second.row_errors[0].message;
   EXPECT_EQ(second.samples[0].token, first.samples[0].token);
   EXPECT_EQ(second.samples[0].route, first.samples[0].route);
@@ -164,7 +165,7 @@ TEST_F(StepTest, StopsBetweenLayersWhenAsked) {
   const int32_t slot = maker_.Open(1);
   maker_.AddRow(slot, 0, Tokens(5, 1), Routes(5, 1), Emit::kSample);
   int layers = 0;
-  const StepResult result = engine_.executor->Run(maker_.Take(), [&] { return ++layers < 2; });
+  const StepResult result = engine_.executors[0]->Run(maker_.Take(), [&] { return ++layers < 2; });
   EXPECT_EQ(result.status.code(), absl::StatusCode::kAborted);
   EXPECT_EQ(layers, 2);
   EXPECT_TRUE(result.samples.empty());

@@ -104,7 +104,10 @@ void StepInputs::CutChunks(Emit kind, int32_t begin) {
     const int32_t count = std::min(chunk_rows_, end - begin);
     host_.chunk_rows[chunks_.size()] = count;
     chunks_.push_back(
-        {kind, begin, count, {device_arrays_.chunk_rows + chunks_.size(), chunk_rows_}});
+        {kind,
+         begin,
+         count,
+         {device_arrays_.chunk_rows + chunks_.size(), StepBucket(count, chunk_rows_)}});
   }
 }
 

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "common/device/device.h"
 #include "common/step/plan.h"
+#include "expert_service/core/step_bucket.h"
 
 namespace pregate {
 
@@ -75,12 +76,13 @@ class StepInputs {
   absl::Span<const EmitChunk> chunks() const { return chunks_; }
 
   // Device views.
-  RowCount tokens() const { return {device_arrays_.num_tokens, step_tokens_}; }
-  RowCount fills() const { return {device_arrays_.num_fill, step_tokens_}; }
-  RowCount samples() const { return {device_arrays_.num_samples, step_tokens_}; }
+  RowCount tokens() const { return {device_arrays_.num_tokens, Bucket(num_tokens())}; }
+  RowCount fills() const { return {device_arrays_.num_fill, Bucket(num_fill())}; }
+  RowCount samples() const { return {device_arrays_.num_samples, Bucket(num_samples())}; }
 
  private:
   StepInputs(Device* device_pointer, int32_t step_tokens, int32_t chunk_rows);
+  int32_t Bucket(int32_t rows) const { return StepBucket(rows, step_tokens_); }
   StepArrays Carve(std::byte* base, size_t* bytes) const;
   int32_t chunks_max() const;
   void LayOutEmits(Emit kind);

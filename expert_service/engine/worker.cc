@@ -9,10 +9,41 @@
 #include "expert_service/core/plan_check.h"
 
 namespace pregate {
+namespace {
+
+absl::Status CheckMembers(const std::vector<int32_t>& members, int32_t rank) {
+  for (size_t i = 1; i < members.size(); ++i) {
+    if (members[i] > members[i - 1]) continue;
+    return absl::InvalidArgumentError(absl::StrCat("members[", i, "] is ", members[i], " after ",
+                                                   members[i - 1], ", must ascend"));
+  }
+  if (std::find(members.begin(), members.end(), rank) != members.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("members does not name rank ", rank));
+}
+
+absl::Status CheckPlacement(const Placement& placement, int32_t num_members) {
+  for (size_t e = 0; e < placement.ranks.size(); ++e) {
+    if (placement.ranks[e].empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("placement of expert ", e, " is empty"));
+    }
+    for (int32_t index : placement.ranks[e]) {
+      if (index >= 0 && index < num_members) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("placement of expert ", e, " is member ", index, " of ", num_members));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 Worker::Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Clock* clock,
-               const Log* log)
-    : options_(std::move(options)), executor_(std::move(executor)), clock_(clock), log_(log) {
+               const Log* log, CollectiveFactory* collectives)
+    : options_(std::move(options)),
+      executor_(std::move(executor)),
+      clock_(clock),
+      log_(log),
+      collectives_(collectives) {
   Touch();
 }
 
@@ -37,7 +68,10 @@ void Worker::Handle(LinkId link, ToWorker message) {
 
 void Worker::Heartbeat() {
   Touch();
-  if (epoch_ > 0) SendProgress(last_step_);
+  std::vector<UnitEvent> events = executor_->Tick();
+  if (epoch_ == 0) return;
+  if (!events.empty()) SendToOwner(UnitEvents{epoch_, std::move(events)});
+  SendProgress(last_step_);
 }
 
 absl::Status Worker::CheckForm(const Form& form) const {
@@ -47,44 +81,69 @@ absl::Status Worker::CheckForm(const Form& form) const {
                                                       epoch_, ", which scheduler '", scheduler_id_,
                                                       "' formed"));
   }
-  if (form.members.size() > 1) {
+  if (form.members.size() > 1 && collectives_ == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat("members has ", form.members.size(), " ranks, this worker runs alone"));
   }
-  if (form.members.empty() || form.members[0] != options_.rank) {
-    return absl::InvalidArgumentError(absl::StrCat("members does not name rank ", options_.rank));
-  }
+  RETURN_IF_ERROR(CheckMembers(form.members, options_.rank));
   const int32_t num_experts = executor_->limits().num_experts;
   if (form.placement.ranks.size() != static_cast<size_t>(num_experts)) {
     return absl::InvalidArgumentError(absl::StrCat("placement names ", form.placement.ranks.size(),
                                                    " experts, the model has ", num_experts));
   }
-  for (size_t e = 0; e < form.placement.ranks.size(); ++e) {
-    if (form.placement.ranks[e] == std::vector<int32_t>{options_.rank}) continue;
-    return absl::InvalidArgumentError(absl::StrCat("placement of expert ", e, " is not rank ",
-                                                   options_.rank, ", the only member"));
-  }
-  return absl::OkStatus();
+  return CheckPlacement(form.placement, static_cast<int32_t>(form.members.size()));
 }
 
 void Worker::HandleForm(LinkId link, const Form& form) {
   const auto found = links_.find(link);
   if (found == links_.end()) return;
-  const absl::Status status = CheckForm(form);
+  absl::Status status = CheckForm(form);
   if (status.ok()) {
-    executor_->Reset();
     epoch_ = form.epoch;
     scheduler_id_ = form.scheduler_id;
     owner_ = link;
     last_step_ = 0;
-    void_reason_ = absl::OkStatus();
-    log_->Info("formed", {{"epoch", epoch_}, {"scheduler", scheduler_id_}});
+    status = EnterEpoch(form);
+    void_reason_ = status;
+    log_->Info("formed", {{"epoch", epoch_},
+                          {"scheduler", scheduler_id_},
+                          {"members", form.members.size()},
+                          {"status", status.ok() ? "ok" : std::string(status.message())}});
   } else {
     log_->Warn("form refused", {{"epoch", form.epoch}, {"reason", std::string(status.message())}});
   }
   Epoch handled = form.epoch;
   awaited_epoch_.compare_exchange_strong(handled, 0);  // a refused one must not stop later steps
-  found->second(Formed{form.epoch, status, ""});
+  found->second(Formed{form.epoch, status, MakeRendezvous()});
+}
+
+absl::Status Worker::EnterEpoch(const Form& form) {
+  SetCollective(form.epoch, nullptr);
+  std::shared_ptr<Collective> collective;
+  if (form.members.size() > 1) {
+    const auto self = std::find(form.members.begin(), form.members.end(), options_.rank);
+    ASSIGN_OR_RETURN(collective, collectives_->Join(
+                                     form.rendezvous, static_cast<int>(self - form.members.begin()),
+                                     static_cast<int>(form.members.size()), options_.join_timeout));
+    SetCollective(form.epoch, collective);
+  }
+  Touch();
+  return executor_->Form(form.members, form.placement, collective.get());
+}
+
+std::string Worker::MakeRendezvous() const {
+  if (collectives_ == nullptr) return "";
+  absl::StatusOr<std::string> rendezvous = collectives_->MakeRendezvous();
+  if (rendezvous.ok()) return *std::move(rendezvous);
+  log_->Warn("no rendezvous", {{"reason", std::string(rendezvous.status().message())}});
+  return "";
+}
+
+// The old one is dropped after the executor can no longer call it: by the next Form at the latest.
+void Worker::SetCollective(Epoch epoch, std::shared_ptr<Collective> collective) {
+  std::lock_guard lock(collective_mutex_);
+  collective_epoch_ = epoch;
+  collective_.swap(collective);
 }
 
 void Worker::HandlePlan(LinkId link, const StepPlan& plan) {
@@ -137,6 +196,8 @@ void Worker::InterruptBefore(Epoch epoch) {
   Epoch seen = awaited_epoch_.load();
   while (seen < epoch && !awaited_epoch_.compare_exchange_weak(seen, epoch)) {
   }
+  std::lock_guard lock(collective_mutex_);
+  if (collective_ != nullptr && epoch > collective_epoch_) collective_->Abort();
 }
 
 void Worker::SendProgress(StepId step_id) {
@@ -169,10 +230,9 @@ Hello Worker::MakeHello() const {
   hello.vocab_size = limits.vocab_size;
   hello.num_experts = limits.num_experts;
   hello.residency_bytes = executor_->memory().expert_bytes;
-  for (int32_t l = 0; limits.num_experts > 0 && l < limits.num_layers; ++l) {
-    for (ExpertId e = 0; e < limits.num_experts; ++e) hello.resident_units.push_back({l, e});
-  }
+  hello.resident_units = executor_->ResidentUnits();
   hello.highest_epoch = epoch_;
+  hello.rendezvous = MakeRendezvous();
   return hello;
 }
 

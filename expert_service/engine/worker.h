@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/mailbox.h"
+#include "common/collective/collective.h"
 #include "common/step/control.h"
 #include "common/telemetry/log.h"
 #include "expert_service/engine/step_executor.h"
@@ -40,6 +41,7 @@ struct WorkerOptions {
   std::string config_digest;                                  // over cluster-wide options
   absl::Duration heartbeat_period = absl::Milliseconds(250);  // Progress when idle
   absl::Duration progress_period = absl::Milliseconds(200);  // least time between two within a step
+  absl::Duration join_timeout = absl::Seconds(5);  // for the members of an epoch to find each other
 };
 
 // The state machine. Not thread-safe but for InterruptBefore; WorkerLoop owns the thread.
@@ -48,9 +50,10 @@ class Worker {
   // Called on the worker's thread; must not block.
   using Send = std::function<void(FromWorker)>;
 
-  // `clock` and `log` outlive the worker.
+  // `clock`, `log` and `collectives` outlive the worker. `collectives` may be null: then it runs
+  // alone.
   Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Clock* clock,
-         const Log* log);
+         const Log* log, CollectiveFactory* collectives);
 
   void Attach(LinkId link, Send send);  // sends Hello
   // The stream broke. State is kept until the next Form; answers of the link's epoch go nowhere.
@@ -59,8 +62,8 @@ class Worker {
   // Progress of the last step, to show that the loop turns. The loop calls it when idle.
   void Heartbeat();
 
-  // Thread-safe: a Form of `epoch` waits. The step that runs stops at its next layer when the epoch
-  // is new.
+  // Thread-safe: a Form of `epoch` waits. When the epoch is new, the step that runs stops at its
+  // next layer, and its exchange with other ranks at once.
   void InterruptBefore(Epoch epoch);
 
   Hello MakeHello() const;
@@ -75,6 +78,10 @@ class Worker {
   void HandlePlan(LinkId link, const StepPlan& plan);
   void HandleDrain(const Drain& drain);
   absl::Status CheckForm(const Form& form) const;
+  absl::Status EnterEpoch(const Form& form);
+  std::string MakeRendezvous() const;
+  // What InterruptBefore may abort from another thread.
+  void SetCollective(Epoch epoch, std::shared_ptr<Collective> collective);
   StepResult RunStep(const StepPlan& plan);
   bool OnProgress(StepId step_id);  // false: stop the step
   void SendProgress(StepId step_id);
@@ -85,6 +92,7 @@ class Worker {
   const std::unique_ptr<StepExecutor> executor_;
   Clock* const clock_;
   const Log* const log_;
+  CollectiveFactory* const collectives_;
 
   std::map<LinkId, Send> links_;
   LinkId owner_ = 0;          // the link that formed the epoch; 0: none
@@ -94,6 +102,10 @@ class Worker {
   absl::Status void_reason_;  // not OK: the epoch takes no more plans
   bool draining_ = false;
   absl::Time progress_sent_ = absl::InfinitePast();
+
+  std::mutex collective_mutex_;  // the next two; only this thread writes them
+  std::shared_ptr<Collective> collective_;
+  Epoch collective_epoch_ = 0;
 
   std::atomic<Epoch> awaited_epoch_{0};
   std::atomic<int64_t> last_progress_ns_{0};

@@ -24,7 +24,17 @@ absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerHostOptions& optio
                          .kv_blocks = options.kv_blocks,
                          .seq_slots = options.seq_slots,
                          .step_tokens = options.step_tokens,
-                         .context_tokens = options.context_tokens};
+                         .context_tokens = options.context_tokens,
+                         .expert_slots = options.expert_slots};
+}
+
+// The share that the scheduler will place here when all workers are there.
+std::vector<ExpertId> ExpertsAtStart(int32_t num_experts, const WorkerHostOptions& options) {
+  std::vector<ExpertId> experts;
+  for (ExpertId e = options.rank % options.world_size; e < num_experts; e += options.world_size) {
+    experts.push_back(e);
+  }
+  return experts;
 }
 
 void LogMemory(const MemoryPlan& plan, const Log* log) {
@@ -33,6 +43,7 @@ void LogMemory(const MemoryPlan& plan, const Log* log) {
                             {"attention_bytes", plan.attention_bytes},
                             {"resident_ffn_bytes", plan.resident_ffn_bytes},
                             {"expert_bytes", plan.expert_bytes},
+                            {"expert_host_bytes", plan.expert_host_bytes},
                             {"router_bytes", plan.router_bytes},
                             {"kv_bytes", plan.kv_bytes},
                             {"kv_blocks", plan.kv_blocks},
@@ -53,6 +64,7 @@ LoadProgress LogProgress(const Log* log) {
 }  // namespace
 
 struct WorkerHost::State {
+  std::unique_ptr<Checkpoint> checkpoint;
   std::unique_ptr<Device> device;
   MemoryPlan memory;
   std::unique_ptr<WorkerLoop> loop;
@@ -68,6 +80,10 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
           "Compute threads; 0: one a hardware thread");
   set.Int("rank", &options->rank, 0, kWorkersMax - 1, "",
           "Index of this worker in the scheduler's --workers");
+  set.Int(
+      "world-size", &options->world_size, 1, kWorkersMax, "workers",
+      "Workers of the cell; of the experts this one's share is read at start, others when it is "
+      "to run them");
   set.Bytes("kv-cache-bytes", &options->kv_cache_bytes, kKvCacheBytesMin, kKvCacheBytesMax,
             "Memory for KV blocks");
   set.Int("kv-blocks", &options->kv_blocks, 0, kKvBlocksMax, "blocks of 16 tokens",
@@ -78,20 +94,25 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
   set.Int("context-tokens", &options->context_tokens, 0, kContextTokensMax, "tokens",
           "Longest sequence; 0: the model's")
       .ClusterWide();
+  set.Int("expert-slots", &options->expert_slots, 0, kExpertsMax, "experts",
+          "Experts whose units fit on the device at once, the others wait in host memory; 0: all");
 }
 
 absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOptions& options,
                                                              std::string config_digest,
-                                                             Clock* clock, const Log* log) {
-  ASSIGN_OR_RETURN(const ExecutorOptions executor_options, ToExecutorOptions(options));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.model));
+                                                             Clock* clock, const Log* log,
+                                                             CollectiveFactory* collectives) {
+  ASSIGN_OR_RETURN(ExecutorOptions executor_options, ToExecutorOptions(options));
   auto state = std::make_unique<State>();
+  ASSIGN_OR_RETURN(state->checkpoint, Checkpoint::Open(options.model));
+  executor_options.experts = ExpertsAtStart(state->checkpoint->spec().num_experts, options);
   ASSIGN_OR_RETURN(state->device, MakeDevice(options.device, options.threads));
-  ASSIGN_OR_RETURN(state->memory, PlanMemory(checkpoint->spec(), *state->device, executor_options));
+  ASSIGN_OR_RETURN(state->memory,
+                   PlanMemory(state->checkpoint->spec(), *state->device, executor_options));
   LogMemory(state->memory, log);
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
-                   StepExecutor::Create(*checkpoint, state->device.get(), clock, executor_options,
-                                        LogProgress(log)));
+                   StepExecutor::Create(*state->checkpoint, state->device.get(), clock,
+                                        executor_options, LogProgress(log)));
   const WorkerOptions worker_options{
       .rank = options.rank, .incarnation = RandomId(), .config_digest = std::move(config_digest)};
   log->Info("worker loaded", {{"model_digest", executor->model_digest()},
@@ -99,7 +120,7 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
                               {"device", executor->device_name()},
                               {"incarnation", worker_options.incarnation}});
   state->loop = std::make_unique<WorkerLoop>(
-      std::make_unique<Worker>(worker_options, std::move(executor), clock, log));
+      std::make_unique<Worker>(worker_options, std::move(executor), clock, log, collectives));
   return std::unique_ptr<WorkerHost>(new WorkerHost(std::move(state)));
 }
 

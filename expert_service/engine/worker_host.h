@@ -19,11 +19,13 @@ struct WorkerHostOptions {
   std::string device = "cpu";
   int32_t threads = 0;  // 0: one a hardware thread
   int32_t rank = 0;
+  int32_t world_size = 1;  // workers of the cell: which experts are read at start
   int64_t kv_cache_bytes = int64_t{256} << 20;
   int32_t kv_blocks = 0;  // 0: from kv_cache_bytes
   int32_t step_tokens = 256;
   int32_t seq_slots = 64;
   int32_t context_tokens = 0;  // 0: the model's
+  int32_t expert_slots = 0;    // 0: all units stay on the device
 };
 void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options);
 
@@ -31,10 +33,12 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options);
 class WorkerHost final : public WorkerPort {
  public:
   // Reads the checkpoint and builds everything; logs the memory plan before it allocates and its
-  // progress while it loads. `clock` and `log` outlive the host.
+  // progress while it loads. `clock`, `log` and `collectives` outlive the host; the last may be
+  // null: then the worker runs alone.
   static absl::StatusOr<std::unique_ptr<WorkerHost>> Load(const WorkerHostOptions& options,
                                                           std::string config_digest, Clock* clock,
-                                                          const Log* log);
+                                                          const Log* log,
+                                                          CollectiveFactory* collectives);
   ~WorkerHost() override;
 
   LinkId Attach(Worker::Send send) override;

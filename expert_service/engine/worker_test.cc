@@ -68,7 +68,8 @@ class WorkerTest : public testing::Test {
     options.incarnation = 99;
     options.config_digest = "cfg";
     options.progress_period = absl::Milliseconds(20);
-    worker_.emplace(options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_);
+    worker_.emplace(options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_,
+                    /*collectives=*/nullptr);
     Attach(1);
   }
 
@@ -275,7 +276,8 @@ class WorkerLoopTest : public testing::Test {
     WorkerOptions options;
     options.heartbeat_period = absl::Milliseconds(5);
     loop_.emplace(std::make_unique<Worker>(
-        options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_));
+        options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_,
+        /*collectives=*/nullptr));
   }
   ~WorkerLoopTest() override { loop_->Stop(); }
 

@@ -1,38 +1,47 @@
-// One executor with small limits on a device of its own.
+// Executors with small limits: one on a device of its own, or a cell of several on threads. The
+// checkpoint outlives it.
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "common/base/clock.h"
-#include "common/base/status.h"
+#include "common/collective/local/local_fabric.h"
+#include "common/device/device.h"
 #include "expert_service/engine/step_executor.h"
-#include "expert_service/testing/engine_device.h"
 #include "expert_service/testing/plan_maker.h"
 
 namespace pregate {
 
+struct TestEngineOptions {
+  DType dtype = DType::kF32;
+  int threads = 1;
+  int32_t expert_slots = 0;
+  int32_t world_size = 1;
+};
+
+// Not thread-safe. Every rank gets every plan; sequence s has its home at rank s % world_size.
 struct TestEngine {
   static constexpr int32_t kSlots = 8, kBlocks = 64, kStepTokens = 40, kContext = 96;
 
   TestEngine(const Checkpoint& checkpoint, DType dtype, int threads)
-      : device(MakeEngineTestDevice(threads)), spec(checkpoint.spec()) {
-    ExecutorOptions options;
-    options.dtype = dtype;
-    options.kv_blocks = kBlocks;
-    options.seq_slots = kSlots;
-    options.step_tokens = kStepTokens;
-    options.context_tokens = kContext;
-    options.logits_rows_max = 5;
-    auto created = StepExecutor::Create(checkpoint, device.get(), &clock, options, nullptr);
-    PREGATE_CHECK(created.ok(), "", created.status().ToString());
-    executor = *std::move(created);
-  }
-  StepResult Run(PlanMaker& maker) { return executor->Run(maker.Take(), nullptr); }
+      : TestEngine(checkpoint, {.dtype = dtype, .threads = threads}) {}
+  TestEngine(const Checkpoint& checkpoint, const TestEngineOptions& options);
 
-  std::unique_ptr<Device> device;
+  void Reset() {
+    for (const auto& executor : executors) executor->Reset();
+  }
+  // All ranks' answers as one; the first bad status.
+  StepResult Run(StepPlan plan);
+  StepResult Run(PlanMaker& maker) { return Run(maker.Take()); }
+
   ManualClock clock;
   ModelSpec spec;
-  std::unique_ptr<StepExecutor> executor;
+  LocalFabric fabric;
+  std::vector<std::unique_ptr<Device>> devices;          // [world_size]
+  std::vector<std::unique_ptr<Collective>> collectives;  // [world_size], none when alone
+  std::vector<std::unique_ptr<StepExecutor>> executors;  // [world_size]
+  Placement placement;
 };
 
 }  // namespace pregate

@@ -111,12 +111,13 @@ WorkerGroup::VoidReason WorkerGroup::OnDown(int32_t rank, const std::string& rea
 }
 
 WorkerGroup::VoidReason WorkerGroup::OnFormed(int32_t rank, const Formed& formed) {
+  // A late or unwelcome answer too says that the rendezvous before it is used up.
+  workers_[rank].rendezvous = formed.rendezvous;
   if (state_ != State::kForming || formed.epoch != epoch_ || !IsMember(rank)) return std::nullopt;
   if (!formed.status.ok()) {
     return absl::StrCat("worker ", rank, " refuses epoch ", epoch_, ": ", formed.status.message());
   }
   workers_[rank].answered = true;
-  workers_[rank].rendezvous = formed.rendezvous;
   const bool all = std::all_of(members_.begin(), members_.end(),
                                [&](int32_t m) { return workers_[m].answered; });
   if (all) state_ = State::kFormed;

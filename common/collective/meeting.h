@@ -1,0 +1,30 @@
+// How ranks find each other before they have a transport: an all-gather of small blobs (addresses).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace pregate {
+
+// Thread-safe.
+class Meeting {
+ public:
+  virtual ~Meeting() = default;
+
+  // Opens one meeting at this process; the string says where it is and is good for one Meet of each
+  // rank.
+  virtual absl::StatusOr<std::string> MakeRendezvous() = 0;
+
+  // Blocks until every rank of the meeting has called it; blobs[r] is rank r's. The first rank
+  // whose timeout passes ends the meeting for all, with DEADLINE_EXCEEDED and the missing ranks.
+  // NOT_FOUND: over, replaced or never made here. INVALID_ARGUMENT, ALREADY_EXISTS: this caller's
+  // rank, world size or blob; the others go on waiting.
+  virtual absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
+                                                        int world_size, const std::string& blob,
+                                                        absl::Duration timeout) = 0;
+};
+
+}  // namespace pregate

@@ -1,0 +1,159 @@
+#include "expert_service/core/residency.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status.h"
+
+namespace pregate {
+
+Residency::Residency(int32_t num_layers, int32_t num_experts, int32_t num_slots)
+    : num_experts_(num_experts),
+      units_(size_t(num_layers) * num_experts),
+      slots_(num_slots, kNone) {
+  PREGATE_CHECK(num_slots >= 1, "slots ", num_slots);
+}
+
+void Residency::SetWanted(absl::Span<const UnitId> units, int32_t load_first) {
+  for (const UnitId& unit : wanted_) entry(unit).wanted = kNone;
+  wanted_.assign(units.begin(), units.end());
+  load_first_ = load_first;
+  for (size_t i = wanted_.size(); i-- > 0;) entry(wanted_[i]).wanted = static_cast<int32_t>(i);
+}
+
+void Residency::BeginStep(std::vector<UnitId> demand) {
+  EndStep();
+  ++step_;
+  demand_ = std::move(demand);
+  for (const UnitId& unit : demand_) entry(unit).demanded = true;
+}
+
+void Residency::EndStep() {
+  for (const UnitId& unit : demand_) entry(unit).demanded = false;
+  demand_.clear();
+  next_demand_ = 0;
+}
+
+std::optional<UnitLoad> Residency::NextLoad(int32_t prefetches_max) {
+  if (const auto load = NextDemandLoad()) return load;
+  if (next_demand_ < demand_.size() || num_prefetching_ >= prefetches_max) return std::nullopt;
+  return NextPrefetch();
+}
+
+std::optional<UnitLoad> Residency::NextDemandLoad() {
+  for (; next_demand_ < demand_.size(); ++next_demand_) {
+    const UnitId unit = demand_[next_demand_];
+    const Entry& e = entry(unit);
+    // One that is no longer demanded was resident, was used, and may have given way since.
+    if (!e.demanded || e.state == UnitState::kResident) {
+      ++counts_.hits;
+      continue;
+    }
+    if (e.state == UnitState::kLoading) {
+      ++counts_.late_prefetches;
+      continue;
+    }
+    const auto load = StartLoad(unit);
+    if (load) {
+      ++counts_.misses;
+      ++next_demand_;
+    }
+    return load;
+  }
+  return std::nullopt;
+}
+
+std::optional<UnitLoad> Residency::NextPrefetch() {
+  for (int32_t i = 0; i < load_first_; ++i) {
+    if (entry(wanted_[i]).state != UnitState::kAbsent) continue;
+    const auto load = StartLoad(wanted_[i]);
+    if (load) {
+      entry(load->unit).prefetched = true;
+      ++num_prefetching_;
+    }
+    return load;
+  }
+  return std::nullopt;
+}
+
+std::optional<UnitLoad> Residency::StartLoad(const UnitId& unit) {
+  const auto slot = FindSlot(NeedOf(unit));
+  if (!slot) return std::nullopt;
+  if (slots_[*slot] != kNone) {
+    const UnitId victim = UnitAt(slots_[*slot]);
+    entry(victim).slot = kNone;
+    SetState(victim, UnitState::kAbsent);
+    ++counts_.evictions;
+  }
+  slots_[*slot] = unit.layer * num_experts_ + unit.expert;
+  entry(unit).slot = *slot;
+  SetState(unit, UnitState::kLoading);
+  ++counts_.loads;
+  return UnitLoad{unit, *slot};
+}
+
+Residency::Need Residency::NeedOf(const UnitId& unit) const {
+  const Entry& e = entry(unit);
+  if (e.demanded) return {0, unit.layer};
+  if (e.wanted != kNone) return {1, e.wanted};
+  return {2, step_ - e.last_use};
+}
+
+// A free slot, or the one whose unit is needed last, if that is later than `than`.
+std::optional<int32_t> Residency::FindSlot(const Need& than) const {
+  std::optional<int32_t> found;
+  Need latest = than;
+  for (int32_t slot = 0; slot < num_slots(); ++slot) {
+    if (slots_[slot] == kNone) return slot;
+    const Entry& e = units_[slots_[slot]];
+    if (e.state != UnitState::kResident || e.leases > 0) continue;
+    const Need need = NeedOf(UnitAt(slots_[slot]));
+    if (need <= latest) continue;
+    latest = need;
+    found = slot;
+  }
+  return found;
+}
+
+void Residency::OnLoaded(const UnitId& unit) {
+  Entry& e = entry(unit);
+  PREGATE_CHECK(e.state == UnitState::kLoading, "unit ", unit.layer, "/", unit.expert);
+  if (std::exchange(e.prefetched, false)) --num_prefetching_;
+  SetState(unit, UnitState::kResident);
+}
+
+void Residency::Lease(const UnitId& unit) {
+  PREGATE_CHECK(entry(unit).slot != kNone, "unit ", unit.layer, "/", unit.expert, " is absent");
+  ++entry(unit).leases;
+}
+
+void Residency::Release(const UnitId& unit) {
+  Entry& e = entry(unit);
+  PREGATE_CHECK(e.leases > 0, "unit ", unit.layer, "/", unit.expert, " has no lease");
+  --e.leases;
+  e.demanded = false;
+  e.last_use = step_;
+}
+
+void Residency::SetState(const UnitId& unit, UnitState state) {
+  entry(unit).state = state;
+  events_.push_back({++num_events_, unit, state});
+}
+
+int32_t Residency::num_resident() const {
+  return static_cast<int32_t>(std::count_if(units_.begin(), units_.end(), [](const Entry& e) {
+    return e.state == UnitState::kResident;
+  }));
+}
+
+std::vector<UnitId> Residency::ResidentUnits() const {
+  std::vector<UnitId> units;
+  for (size_t i = 0; i < units_.size(); ++i) {
+    if (units_[i].state == UnitState::kResident) units.push_back(UnitAt(static_cast<int32_t>(i)));
+  }
+  return units;
+}
+
+std::vector<UnitEvent> Residency::TakeEvents() { return std::exchange(events_, {}); }
+
+}  // namespace pregate

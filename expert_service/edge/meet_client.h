@@ -1,0 +1,45 @@
+// A Meeting over ExpertWorker.Meet. The rendezvous is "host:port/token" (or "unix:/path/token"):
+// where the lowest member listens, and which of its meetings.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "common/collective/meeting.h"
+#include "common/collective/meeting_room.h"
+#include "common/config/address.h"
+
+namespace pregate {
+
+struct MeetRendezvous {
+  Address host;       // on this machine: plaintext goes no further
+  std::string token;  // 32 lower-case hex digits
+
+  std::string ToString() const;
+};
+
+// A rendezvous comes from outside. INVALID_ARGUMENT when it is longer than kRendezvousBytesMax, its
+// address is none of this machine's or has no port, or its token is malformed.
+absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text);
+
+// Thread-safe. Meet blocks the calling thread, dials anew each time, and retries a host that does
+// not listen yet until its timeout (at most kMeetTimeoutMsMax) is over.
+class MeetClient final : public Meeting {
+ public:
+  // `room` answers the calls at `own` (see MeetService).
+  MeetClient(std::shared_ptr<MeetingRoom> room, Address own)
+      : room_(std::move(room)), own_(std::move(own)) {}
+
+  absl::StatusOr<std::string> MakeRendezvous() override;
+  absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
+                                                int world_size, const std::string& blob,
+                                                absl::Duration timeout) override;
+
+ private:
+  const std::shared_ptr<MeetingRoom> room_;
+  const Address own_;
+};
+
+}  // namespace pregate

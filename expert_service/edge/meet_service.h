@@ -1,0 +1,29 @@
+// ExpertWorker.Meet: the ranks of a new group find each other at the worker of the lowest one.
+#pragma once
+
+#include <grpcpp/support/server_callback.h>
+
+#include <memory>
+
+#include "common/collective/meeting_room.h"
+#include "pregate/v1/worker.pb.h"
+
+namespace pregate {
+
+// The limits of common/config as a room has them.
+MeetingLimits MeetLimits();
+
+// Thread-safe; outlives its server. Calls wait in the room, not on a thread. A call ends with the
+// meeting, when its timeout_ms is over, or when its client is gone; both end the meeting for all.
+class MeetService {
+ public:
+  // Only meetings that were opened in `room` take place; their number is the room's limit.
+  explicit MeetService(std::shared_ptr<MeetingRoom> room) : room_(std::move(room)) {}
+
+  grpc::ServerUnaryReactor* Meet(const v1::MeetRequest* request, v1::MeetResponse* response);
+
+ private:
+  const std::shared_ptr<MeetingRoom> room_;
+};
+
+}  // namespace pregate

@@ -1,0 +1,86 @@
+// How expert rows travel between the ranks of one epoch (DESIGN section 4, step 4): one plan a step
+// serves every layer.
+//
+//   routes of the plan's tokens ─ all-gather once a step ─▶ exchange plan
+//   layer:  act ─▶ wire ─ dispatch ─▶ wire ─▶ act of received rows ─▶ units ─▶ own
+//           own ─▶ round ─▶ wire ─ combine ─▶ wire ─▶ own of the rank's tokens
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/base/ids.h"
+#include "common/collective/collective.h"
+#include "common/device/device.h"
+#include "common/step/control.h"
+#include "expert_service/core/exchange_plan.h"
+
+namespace pregate {
+
+// One token of the step's plan, in plan order, as a rank sees it.
+struct PlanToken {
+  int32_t home = 0;           // index in the members
+  ExpertId route = kNoRoute;  // kNoRoute: another rank's, or one that does not run
+};
+
+// Not thread-safe. Device and collective outlive it.
+class Exchange {
+ public:
+  // Placement over indexes in the members, as the collective's ranks. Steps of at most `tokens_max`
+  // tokens in all.
+  static absl::StatusOr<std::unique_ptr<Exchange>> Create(Device* device, Collective* collective,
+                                                          Placement placement, int hidden,
+                                                          DType dtype, int tokens_max);
+
+  // Every rank calls it with the same plan; each token's home knows its route.
+  absl::Status BeginStep(absl::Span<const PlanToken> tokens);
+  // Of the rows that this rank runs for all.
+  const std::vector<ExpertId>& expert_set() const { return expert_set_; }
+  // No rank has a token: there is nothing to do.
+  bool idle() const { return num_running_ == 0; }
+
+  // act: of the rank's tokens, in plan order. Fills received().
+  absl::Status Dispatch(const void* act);
+  RowCount received_rows() const;
+  const void* received() const { return received_act_.as<void>(); }
+  ExpertGroups groups() const;
+  float* received_own() const { return received_own_.as<float>(); }
+  // Returns received_own to where its rows came from: own [rank's tokens, hidden].
+  absl::Status Combine(float* own);
+
+ private:
+  Exchange(Device* device, Collective* collective, Placement placement, int hidden, DType dtype,
+           int tokens_max);
+  absl::Status Allocate();
+  absl::Status GatherRoutes(absl::Span<const PlanToken> tokens);
+  void Upload();
+  RowCount Rows(int32_t which, int32_t num) const;
+  absl::Span<const int32_t> send_offsets() const;
+  absl::Span<const int32_t> recv_offsets() const;
+  int32_t num_sent() const { return send_offsets().back(); }
+  int32_t num_received() const { return recv_offsets().back(); }
+
+  Device& device_;
+  Collective& collective_;
+  const Placement placement_;
+  const int hidden_;
+  const DType dtype_;
+  const int tokens_max_;
+  const size_t row_bytes_;
+
+  ExchangePlan plan_;
+  std::vector<ExpertId> expert_set_;
+  int32_t num_running_ = 0;
+  std::vector<int32_t> mine_, all_;      // routes of the plan's tokens: [tokens], [world, tokens]
+  std::vector<int32_t> homes_, routes_;  // of those that run
+  std::vector<int32_t> staging_;
+  DeviceBuffer arrays_;  // counts, order, group offsets, group order
+  DeviceBuffer wire_out_, wire_in_;
+  DeviceBuffer received_act_, received_own_;
+};
+
+}  // namespace pregate

@@ -1,0 +1,226 @@
+#include "expert_service/engine/expert_store.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "common/base/status.h"
+#include "expert_service/engine/unit_reader.h"
+
+namespace pregate {
+namespace {
+
+// Loads ahead of demand that are under way at once: a demand load waits behind them.
+constexpr int32_t kPrefetchesMax = 2;
+
+}  // namespace
+
+ExpertStore::ExpertStore(const Checkpoint* checkpoint, Device* device, DType dtype)
+    : checkpoint_(*checkpoint),
+      spec_(checkpoint->spec()),
+      device_(*device),
+      dtype_(dtype),
+      held_(spec_.num_experts),
+      units_(size_t(spec_.num_layers) * spec_.num_experts),
+      table_row_(spec_.num_experts) {}
+
+absl::StatusOr<std::unique_ptr<ExpertStore>> ExpertStore::Create(const Checkpoint* checkpoint,
+                                                                 Device* device, DType dtype,
+                                                                 int32_t expert_slots) {
+  std::unique_ptr<ExpertStore> store(new ExpertStore(checkpoint, device, dtype));
+  ASSIGN_OR_RETURN(store->tables_, device->Allocate(store->units_.size() * sizeof(const void*)));
+  if (expert_slots > 0) RETURN_IF_ERROR(store->CreateSlots(expert_slots));
+  return store;
+}
+
+int64_t ExpertStore::SlotBytes(const Device& device, const ModelSpec& spec, DType dtype) {
+  const int width = *std::max_element(spec.own_width.begin(), spec.own_width.end());
+  return width == 0 ? 0 : static_cast<int64_t>(device.UnitBytes({width, spec.hidden, dtype}));
+}
+
+absl::Status ExpertStore::CreateSlots(int32_t expert_slots) {
+  const int32_t num_slots = expert_slots * spec_.num_layers;
+  slot_bytes_ = SlotBytes(device_, spec_, dtype_);
+  device_bytes_ = num_slots * slot_bytes_;
+  ASSIGN_OR_RETURN(slots_, device_.Allocate(device_bytes_));
+  slot_marks_.resize(num_slots);
+  residency_ = std::make_unique<Residency>(spec_.num_layers, spec_.num_experts, num_slots);
+  queue_ = device_.MakeTransferQueue();
+  return absl::OkStatus();
+}
+
+absl::Status ExpertStore::Hold(absl::Span<const ExpertId> experts, const LoadProgress& progress) {
+  std::fill(held_.begin(), held_.end(), false);
+  for (ExpertId expert : experts) held_[expert] = true;
+  for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
+    if (!has_units(layer)) continue;
+    for (ExpertId expert : experts) RETURN_IF_ERROR(HoldUnit({layer, expert}));
+    if (whole()) RETURN_IF_ERROR(UploadWholeTable(layer));
+    if (progress) progress(layer + 1, spec_.num_layers);
+  }
+  return device_.Synchronize();
+}
+
+absl::Status ExpertStore::HoldUnit(const UnitId& id) {
+  Unit& unit = UnitAt(id);
+  if (unit.image.bytes() > 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(UnitImage packed, ReadUnit(checkpoint_, device_,
+                                              absl::StrCat("model.layers.", id.layer,
+                                                           ".mlp.experts.", id.expert, "."),
+                                              shape(id.layer)));
+  unit.header = packed.header;
+  if (whole()) {
+    ASSIGN_OR_RETURN(unit.image, device_.Allocate(packed.data.size()));
+    device_.Upload(unit.image.as<void>(), packed.data.data(), packed.data.size());
+    device_bytes_ += packed.data.size();
+  } else {
+    ASSIGN_OR_RETURN(unit.image, device_.AllocateHost(packed.data.size()));
+    std::memcpy(unit.image.as<void>(), packed.data.data(), packed.data.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ExpertStore::UploadWholeTable(int32_t layer) {
+  for (ExpertId e = 0; e < spec_.num_experts; ++e) {
+    table_row_[e] = held_[e] ? UnitAt({layer, e}).image.as<void>() : nullptr;
+  }
+  device_.Upload(const_cast<const void**>(table(layer)), table_row_.data(),
+                 table_row_.size() * sizeof(const void*));
+  return absl::OkStatus();
+}
+
+void ExpertStore::SetWanted(absl::Span<const UnitId> units, int32_t load_first) {
+  if (whole()) return;
+  std::vector<UnitId> held;
+  int32_t held_first = 0;
+  for (size_t i = 0; i < units.size(); ++i) {
+    if (!held_[units[i].expert] || !has_units(units[i].layer)) continue;
+    held.push_back(units[i]);
+    if (static_cast<int32_t>(i) < load_first) ++held_first;
+  }
+  residency_->SetWanted(held, held_first);
+}
+
+void ExpertStore::BeginStep(std::vector<ExpertId> expert_set) {
+  expert_set_ = std::move(expert_set);
+  if (whole()) return;
+  std::vector<UnitId> demand;
+  for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
+    if (!has_units(layer)) continue;
+    for (ExpertId expert : expert_set_) demand.push_back({layer, expert});
+  }
+  residency_->BeginStep(std::move(demand));
+  Pump();
+}
+
+void ExpertStore::ForLayer(int32_t layer, RunWave run) {
+  if (!has_units(layer)) return;
+  if (whole()) {
+    ++num_waves_;
+    num_whole_hits_ += expert_set_.size();
+    return run(table(layer));
+  }
+  std::vector<ExpertId> left = expert_set_;
+  while (!left.empty()) {
+    Pump();
+    const std::vector<ExpertId> wave = NextWave(layer, left);
+    if (wave.empty()) {
+      // Copies for others hold the slots that could give way.
+      PREGATE_CHECK(!copying_.empty(), "layer ", layer, " has no slot");
+      queue_->Await(copying_.begin()->first);
+      NoteArrivals(copying_.begin()->first);
+      continue;
+    }
+    RunUnits(layer, wave, run);
+    std::erase_if(left,
+                  [&](ExpertId e) { return std::find(wave.begin(), wave.end(), e) != wave.end(); });
+  }
+  Pump();
+}
+
+// All that are there; else the one that arrives first.
+std::vector<ExpertId> ExpertStore::NextWave(int32_t layer, absl::Span<const ExpertId> left) {
+  std::vector<ExpertId> resident;
+  std::optional<ExpertId> first;
+  for (ExpertId e : left) {
+    const UnitState state = residency_->state({layer, e});
+    if (state == UnitState::kResident) resident.push_back(e);
+    if (state != UnitState::kLoading) continue;
+    if (!first || UnitAt({layer, e}).copy < UnitAt({layer, *first}).copy) first = e;
+  }
+  if (!resident.empty() || !first) return resident;
+  const uint64_t copy = UnitAt({layer, *first}).copy;
+  queue_->Await(copy);
+  NoteArrivals(copy);
+  return {*first};
+}
+
+void ExpertStore::RunUnits(int32_t layer, absl::Span<const ExpertId> wave, RunWave run) {
+  std::fill(table_row_.begin(), table_row_.end(), nullptr);
+  for (ExpertId e : wave) {
+    residency_->Lease({layer, e});
+    table_row_[e] = SlotAddress(residency_->slot({layer, e}));
+  }
+  device_.Upload(const_cast<const void**>(table(layer)), table_row_.data(),
+                 table_row_.size() * sizeof(const void*));
+  ++num_waves_;
+  run(table(layer));
+  const uint64_t mark = queue_->Mark();
+  for (ExpertId e : wave) {
+    slot_marks_[residency_->slot({layer, e})] = mark;
+    residency_->Release({layer, e});
+  }
+}
+
+void ExpertStore::EndStep() {
+  if (whole()) return;
+  residency_->EndStep();
+  Pump();
+}
+
+void ExpertStore::Tick() {
+  if (!whole()) Pump();
+}
+
+void ExpertStore::Pump() {
+  NoteArrivals(queue_->num_done());
+  while (const auto load = residency_->NextLoad(kPrefetchesMax)) {
+    Unit& unit = UnitAt(load->unit);
+    unit.copy = queue_->Copy(SlotAddress(load->slot), unit.image.as<void>(), unit.image.bytes(),
+                             slot_marks_[load->slot]);
+    copying_.emplace(unit.copy, load->unit);
+  }
+}
+
+void ExpertStore::NoteArrivals(uint64_t num_done) {
+  while (!copying_.empty() && copying_.begin()->first <= num_done) {
+    residency_->OnLoaded(copying_.begin()->second);
+    copying_.erase(copying_.begin());
+  }
+}
+
+std::vector<UnitId> ExpertStore::ResidentUnits() const {
+  if (!whole()) return residency_->ResidentUnits();
+  std::vector<UnitId> units;
+  for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
+    for (ExpertId e = 0; e < spec_.num_experts; ++e) {
+      if (has_units(layer) && held_[e]) units.push_back({layer, e});
+    }
+  }
+  return units;
+}
+
+std::vector<UnitEvent> ExpertStore::TakeEvents() {
+  return whole() ? std::vector<UnitEvent>() : residency_->TakeEvents();
+}
+
+ResidencyCounts ExpertStore::counts() const {
+  return whole() ? ResidencyCounts{.hits = num_whole_hits_} : residency_->counts();
+}
+
+absl::Duration ExpertStore::stalled() const {
+  return whole() ? absl::ZeroDuration() : queue_->stalled();
+}
+
+}  // namespace pregate

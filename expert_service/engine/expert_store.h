@@ -1,0 +1,119 @@
+// The experts' units of one rank: images in host memory, some of them in device slots, copies on
+// the way between the two.
+//
+//   whole     (slots 0)   every unit that the rank holds lies on the device; nothing ever moves
+//   slotted   (slots N)   N x layers slots of the largest unit's size; images stay in host memory
+//
+// A step says which experts it needs; then, layer by layer, ForLayer runs the experts' part over
+// the units that are there, in waves where they do not all fit, while the copies for what follows
+// go on beside it. The forward pass sees a unit's address only while the unit is leased.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/device/device.h"
+#include "common/model/checkpoint.h"
+#include "expert_service/core/residency.h"
+#include "expert_service/engine/progress.h"
+#include "expert_service/engine/unit_image.h"
+
+namespace pregate {
+
+// Not thread-safe: the thread that enqueues operations. Device and checkpoint outlive it.
+class ExpertStore {
+ public:
+  // `expert_slots` x layers slots; 0: whole. REQUIRES: an MoE. Nothing is held yet.
+  static absl::StatusOr<std::unique_ptr<ExpertStore>> Create(const Checkpoint* checkpoint,
+                                                             Device* device, DType dtype,
+                                                             int32_t expert_slots);
+  // The size of a slot: the largest unit's.
+  static int64_t SlotBytes(const Device& device, const ModelSpec& spec, DType dtype);
+
+  // From now on the rank runs these experts. Reads and packs the units that were never held before;
+  // what was stays in memory.
+  absl::Status Hold(absl::Span<const ExpertId> experts, const LoadProgress& progress);
+
+  // The scheduler's list. Units that the rank does not hold are left out.
+  void SetWanted(absl::Span<const UnitId> units, int32_t load_first);
+
+  // REQUIRES: every expert is held.
+  void BeginStep(std::vector<ExpertId> expert_set);
+  // Calls `run` with a device array [num_experts] of units, null where a unit is not part of the
+  // wave; once for each wave, each unit of the step's expert set in exactly one. Nothing to do for
+  // a layer without own neurons.
+  using RunWave = absl::FunctionRef<void(const void* const* units)>;
+  void ForLayer(int32_t layer, RunWave run);
+  // Starts what is wanted.
+  void EndStep();
+  // Between steps: takes note of what has arrived, starts what is wanted.
+  void Tick();
+
+  bool whole() const { return residency_ == nullptr; }
+  UnitShape shape(int32_t layer) const { return {spec_.own_width[layer], spec_.hidden, dtype_}; }
+  std::vector<UnitId> ResidentUnits() const;
+  std::vector<UnitEvent> TakeEvents();
+  ResidencyCounts counts() const;
+  int64_t num_waves() const { return num_waves_; }
+  // How long the step's operations have waited for copies, ever; complete after
+  // Device::Synchronize.
+  absl::Duration stalled() const;
+  // Device memory that units may take.
+  int64_t device_bytes() const { return device_bytes_; }
+  // REQUIRES: held.
+  const UnitHeader& header(const UnitId& unit) const { return UnitAt(unit).header; }
+
+ private:
+  struct Unit {
+    UnitHeader header;
+    DeviceBuffer image;  // whole: on the device; slotted: on the host; empty: never held
+    uint64_t copy = 0;   // the last copy into its slot
+  };
+
+  ExpertStore(const Checkpoint* checkpoint, Device* device, DType dtype);
+  Unit& UnitAt(const UnitId& unit) { return units_[unit.layer * spec_.num_experts + unit.expert]; }
+  const Unit& UnitAt(const UnitId& unit) const {
+    return units_[unit.layer * spec_.num_experts + unit.expert];
+  }
+  bool has_units(int32_t layer) const { return spec_.own_width[layer] > 0; }
+  absl::Status CreateSlots(int32_t expert_slots);
+  absl::Status HoldUnit(const UnitId& unit);
+  absl::Status UploadWholeTable(int32_t layer);
+  void Pump();
+  void NoteArrivals(uint64_t num_done);
+  std::vector<ExpertId> NextWave(int32_t layer, absl::Span<const ExpertId> left);
+  void RunUnits(int32_t layer, absl::Span<const ExpertId> wave, RunWave run);
+  void* SlotAddress(int32_t slot) const { return slots_.as<char>() + slot * slot_bytes_; }
+  const void* const* table(int32_t layer) const {
+    return tables_.as<const void*>() + int64_t{layer} * spec_.num_experts;
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelSpec& spec_;
+  Device& device_;
+  const DType dtype_;
+  std::vector<bool> held_;   // [experts]
+  std::vector<Unit> units_;  // [layers * experts]
+  DeviceBuffer tables_;      // [layers, experts] addresses or null
+  std::vector<ExpertId> expert_set_;
+  int64_t device_bytes_ = 0;
+  int64_t num_waves_ = 0;
+  int64_t num_whole_hits_ = 0;
+
+  // Slotted.
+  int64_t slot_bytes_ = 0;
+  DeviceBuffer slots_;
+  std::vector<uint64_t> slot_marks_;  // [slots] where the stream was done with what lies there
+  std::unique_ptr<Residency> residency_;
+  std::map<uint64_t, UnitId> copying_;    // by copy number
+  std::vector<const void*> table_row_;    // [experts] scratch
+  std::unique_ptr<TransferQueue> queue_;  // the last: its end waits for copies
+};
+
+}  // namespace pregate

@@ -1,0 +1,159 @@
+// The store on its own: what a wave sees, what lies where, what is counted. That results do not
+// depend on it is invariance_test's.
+#include "expert_service/engine/expert_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "common/device/cpu/cpu_device.h"
+#include "expert_service/testing/random_model.h"
+
+namespace pregate {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr int kExperts = 5;
+
+class ExpertStoreTest : public testing::Test {
+ protected:
+  std::unique_ptr<ExpertStore> MakeStore(int32_t expert_slots) {
+    auto store = ExpertStore::Create(checkpoint_.get(), device_.get(), DType::kBF16, expert_slots);
+    EXPECT_TRUE(store.ok()) << store.status();
+    EXPECT_TRUE((*store)->Hold({0, 1, 2, 3, 4}, nullptr).ok());
+    return *std::move(store);
+  }
+  std::vector<const void*> Row(const void* const* table) {
+    std::vector<const void*> row(kExperts);
+    device_->Download(row.data(), table, kExperts * sizeof(void*));
+    return row;
+  }
+  // Runs a step whose waves see what they should; returns the waves' sizes.
+  std::vector<size_t> RunStep(ExpertStore& store, std::vector<ExpertId> expert_set) {
+    std::vector<size_t> waves;
+    store.BeginStep(expert_set);
+    for (int32_t layer = 0; layer < checkpoint_->spec().num_layers; ++layer) {
+      std::vector<ExpertId> seen;
+      store.ForLayer(layer, [&](const void* const* table) {
+        const std::vector<const void*> row = Row(table);
+        size_t in_wave = 0;
+        for (ExpertId e = 0; e < kExperts; ++e) {
+          if (row[e] == nullptr) continue;
+          const UnitHeader& header = store.header({layer, e});
+          EXPECT_TRUE(
+              VerifyUnit(header, {static_cast<const std::byte*>(row[e]), header.bytes}).ok())
+              << "expert " << e << " in layer " << layer;
+          seen.push_back(e);
+          addresses_.insert(row[e]);
+          ++in_wave;
+        }
+        waves.push_back(in_wave);
+      });
+      std::sort(seen.begin(), seen.end());
+      EXPECT_EQ(seen, expert_set) << "layer " << layer;
+    }
+    store.EndStep();
+    return waves;
+  }
+
+  std::unique_ptr<Device> device_ = MakeCpuDevice({.threads = 1});
+  std::unique_ptr<InMemoryCheckpoint> checkpoint_ = MakeRandomModel(TinySpec(kExperts), 5);
+  std::set<const void*> addresses_;
+};
+
+TEST_F(ExpertStoreTest, AWholeStoreRunsEachLayerInOneWave) {
+  auto store = MakeStore(0);
+  std::vector<UnitId> all;
+  for (int l = 0; l < 2; ++l) {
+    for (int e = 0; e < kExperts; ++e) all.push_back({l, e});
+  }
+  EXPECT_EQ(store->ResidentUnits(), all);
+  int calls = 0;
+  store->BeginStep({1, 3});
+  for (int l = 0; l < 2; ++l) store->ForLayer(l, [&](const void* const*) { ++calls; });
+  store->EndStep();
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(store->counts().hits, 4);
+  EXPECT_THAT(store->TakeEvents(), IsEmpty());
+}
+
+TEST_F(ExpertStoreTest, UnitsAreVisibleInTheirWaveOnlyAndLieInTheBudget) {
+  for (int32_t slots : {1, 2, 3, 5}) {
+    auto store = MakeStore(slots);
+    addresses_.clear();
+    for (int step = 0; step < 4; ++step) {
+      RunStep(*store, {0, 1, 2, 3, 4});
+      RunStep(*store, {step});
+    }
+    const int64_t slot_bytes = ExpertStore::SlotBytes(*device_, checkpoint_->spec(), DType::kBF16);
+    EXPECT_EQ(store->device_bytes(), 2 * slots * slot_bytes);
+    EXPECT_LE(addresses_.size(), size_t(2 * slots)) << "a unit outside of the slots";
+    const char* first = static_cast<const char*>(*addresses_.begin());
+    const char* last = static_cast<const char*>(*addresses_.rbegin());
+    EXPECT_LT(last - first, store->device_bytes());
+    EXPECT_LE(store->ResidentUnits().size(), size_t(2 * slots));
+    EXPECT_EQ(store->counts().evictions > 0, slots < 5);
+  }
+}
+
+TEST_F(ExpertStoreTest, ASetThatIsResidentRunsInOneWaveAndLoadsNothing) {
+  auto store = MakeStore(2);
+  RunStep(*store, {1, 4});
+  const ResidencyCounts before = store->counts();
+  EXPECT_THAT(RunStep(*store, {1, 4}), ElementsAre(2, 2));
+  EXPECT_EQ(store->counts().loads, before.loads);
+  EXPECT_EQ(store->counts().hits, before.hits + 4);
+}
+
+TEST_F(ExpertStoreTest, WhatIsWantedIsThereBeforeItIsNeeded) {
+  auto store = MakeStore(1);
+  RunStep(*store, {0});
+  store->SetWanted(std::vector<UnitId>{{0, 3}, {1, 3}}, 2);
+  while (store->ResidentUnits() != std::vector<UnitId>{{0, 3}, {1, 3}}) store->Tick();
+  const ResidencyCounts before = store->counts();
+  RunStep(*store, {3});
+  EXPECT_EQ(store->counts().hits, before.hits + 2);
+  EXPECT_EQ(store->counts().misses, before.misses);
+}
+
+TEST_F(ExpertStoreTest, HoldsWhatItIsToldAndReadsMoreLater) {
+  for (int32_t slots : {0, 2}) {
+    auto store = *ExpertStore::Create(checkpoint_.get(), device_.get(), DType::kF32, slots);
+    ASSERT_TRUE(store->Hold({1}, nullptr).ok());
+    EXPECT_EQ(store->header({0, 0}).bytes, 0) << "packed, but not held";
+    store->SetWanted(std::vector<UnitId>{{0, 0}, {0, 1}}, 2);
+    store->Tick();
+    RunStep(*store, {1});
+    ASSERT_TRUE(store->Hold({0, 1}, nullptr).ok());
+    RunStep(*store, {0, 1});
+  }
+}
+
+// Twenty loads of 1.5 MB through one slot a layer with nothing to compute meanwhile.
+TEST_F(ExpertStoreTest, TheTimeThatAStepWaitsIsCounted) {
+  ModelSpec spec = TinySpec(kExperts);
+  spec.hidden = 256;
+  spec.head_dim = 64;
+  spec.num_layers = 4;
+  spec.shared_width.assign(4, 8);
+  spec.own_width.assign(4, 1024);
+  checkpoint_ = MakeRandomModel(spec, 5);
+  auto store = MakeStore(1);
+  const auto run = [&](std::vector<ExpertId> expert_set) {
+    store->BeginStep(std::move(expert_set));
+    for (int32_t layer = 0; layer < 4; ++layer) store->ForLayer(layer, [](const void* const*) {});
+    store->EndStep();
+  };
+  run({0, 1, 2, 3, 4});
+  EXPECT_GT(store->stalled(), absl::ZeroDuration());
+  run({2});
+  const absl::Duration before = store->stalled();
+  run({2});
+  EXPECT_EQ(store->stalled(), before);
+}
+
+}  // namespace
+}  // namespace pregate
