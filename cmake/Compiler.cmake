@@ -18,11 +18,15 @@ endif()
 
 # Every pregate target links this: the warnings we keep and the sanitizer of the preset.
 add_library(pregate_flags INTERFACE)
-target_compile_options(pregate_flags INTERFACE -Wall -Wextra -Wno-unused-parameter
-                       -Wno-missing-field-initializers)
+set(PREGATE_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
 if(PREGATE_WERROR)
-  target_compile_options(pregate_flags INTERFACE -Werror)
+  list(APPEND PREGATE_WARNINGS -Werror)
 endif()
+# nvcc hands them to its host compiler, in one piece.
+list(JOIN PREGATE_WARNINGS , PREGATE_NVCC_WARNINGS)
+target_compile_options(pregate_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:${PREGATE_WARNINGS}>
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${PREGATE_NVCC_WARNINGS}>)
 if(PREGATE_SANITIZE)
   add_compile_options(-fsanitize=${PREGATE_SANITIZE} -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=${PREGATE_SANITIZE})

@@ -5,6 +5,8 @@
 // - Row counts, group offsets, block tables and unit pointers are DEVICE arrays; the host passes
 //   only capacities (`max`), which are the same for two steps of one bucket. Workspace is sized by
 //   capacities at their first use, so a later step of the same bucket allocates nothing.
+// - Arrays of rows hold `max` rows. What lies beyond the count may be read and, by Linear, written;
+//   it never shows in the rows before.
 // - Every operation is batch-invariant: the bits of one row's output depend on that row's inputs
 //   (and, for attention, on its own sequence) alone, never on the other rows, the chunking or the
 //   thread count.

@@ -34,9 +34,10 @@ class Rig {
   }
   template <class T>
   std::vector<T> Get(const T* data, size_t n) {
-    EXPECT_TRUE(device_.Synchronize().ok());
     std::vector<T> values(n);
     device_.Download(values.data(), data, n * sizeof(T));
+    const absl::Status status = device_.Synchronize();
+    EXPECT_TRUE(status.ok()) << status;
     return values;
   }
   void* Bytes(size_t bytes);  // zeroed

@@ -3,6 +3,13 @@
 
 #include <cstdint>
 
+// What a kernel may call too.
+#ifdef __CUDACC__
+#define PREGATE_HOST_DEVICE __host__ __device__
+#else
+#define PREGATE_HOST_DEVICE
+#endif
+
 namespace pregate {
 
 // Order of the filters: repetition penalty, temperature, top-k, top-p, min-p; then Gumbel-max.
@@ -22,7 +29,7 @@ struct PhiloxBlock {
 
 // Philox4x32-10 (Salmon et al., SC 2011). Counter = (absolute position, vocabulary id / 4), key =
 // seed.
-inline PhiloxBlock Philox(uint64_t seed, uint64_t position, uint64_t vocab_block) {
+PREGATE_HOST_DEVICE inline PhiloxBlock Philox(uint64_t seed, uint64_t position, uint64_t vocab_block) {
   uint32_t c[4] = {static_cast<uint32_t>(vocab_block), static_cast<uint32_t>(vocab_block >> 32),
                    static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32)};
   uint32_t k[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
@@ -42,7 +49,7 @@ inline PhiloxBlock Philox(uint64_t seed, uint64_t position, uint64_t vocab_block
 }
 
 // Uniform in (0, 1), never 0 or 1: 23 bits, centred. (With 24 the addition of a half would round.)
-inline float UniformOpen(uint32_t bits) {
+PREGATE_HOST_DEVICE inline float UniformOpen(uint32_t bits) {
   return (static_cast<float>(bits >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 

@@ -4,9 +4,9 @@
 
 #include <random>
 
-#include "common/device/cpu/cpu_device.h"
 #include "common/device/reference/reference_device.h"
 #include "expert_service/core/exchange_plan.h"
+#include "expert_service/testing/engine_device.h"
 #include "expert_service/testing/random_model.h"
 
 namespace pregate {
@@ -15,7 +15,7 @@ namespace {
 class ExchangeContractTest : public testing::TestWithParam<const char*> {
  protected:
   std::unique_ptr<Device> device_ =
-      GetParam() == std::string("cpu") ? MakeCpuDevice({.threads = 2}) : MakeReferenceDevice();
+      GetParam() == std::string("tested") ? MakeEngineTestDevice(2) : MakeReferenceDevice();
 };
 
 TEST_P(ExchangeContractTest, DevicesGroupTokensAsTheLocalPlanDoes) {
@@ -50,7 +50,7 @@ TEST_P(ExchangeContractTest, DevicesGroupTokensAsTheLocalPlanDoes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, ExchangeContractTest, testing::Values("reference", "cpu"),
+INSTANTIATE_TEST_SUITE_P(Devices, ExchangeContractTest, testing::Values("reference", "tested"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

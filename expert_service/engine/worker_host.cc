@@ -6,7 +6,7 @@
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/config/values.h"
-#include "common/device/cpu/cpu_device.h"
+#include "common/device/any/any_device.h"
 #include "common/model/checkpoint.h"
 
 namespace pregate {
@@ -75,6 +75,7 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
   set.Choice("dtype", &options->dtype, {"f32", "bf16"},
              "Type of weights, KV and exchanged activations")
       .ClusterWide();
+  set.Choice("device", &options->device, {"cpu", "cuda"}, "What computes: this machine's CPU or a card");
   set.Int("threads", &options->threads, 0, kThreadsMax, "threads",
           "Compute threads; 0: one a hardware thread");
   set.Int("rank", &options->rank, 0, kWorkersMax - 1, "",
@@ -105,7 +106,7 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
   auto state = std::make_unique<State>();
   ASSIGN_OR_RETURN(state->checkpoint, Checkpoint::Open(options.model));
   executor_options.experts = ExpertsAtStart(state->checkpoint->spec().num_experts, options);
-  state->device = MakeCpuDevice({.threads = options.threads});
+  ASSIGN_OR_RETURN(state->device, MakeDevice(options.device, options.threads));
   ASSIGN_OR_RETURN(state->memory,
                    PlanMemory(state->checkpoint->spec(), *state->device, executor_options));
   LogMemory(state->memory, log);

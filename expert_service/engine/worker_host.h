@@ -16,6 +16,7 @@ namespace pregate {
 struct WorkerHostOptions {
   std::string model;
   std::string dtype = "f32";
+  std::string device = "cpu";
   int32_t threads = 0;  // 0: one a hardware thread
   int32_t rank = 0;
   int32_t world_size = 1;  // workers of the cell: which experts are read at start

@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "common/base/status.h"
-#include "common/device/cpu/cpu_device.h"
+#include "expert_service/testing/engine_device.h"
 
 namespace pregate {
 namespace {
@@ -29,7 +29,7 @@ void Append(std::vector<T>& from, std::vector<T>& to) {
 TestEngine::TestEngine(const Checkpoint& checkpoint, const TestEngineOptions& o)
     : spec(checkpoint.spec()) {
   for (int32_t rank = 0; rank < o.world_size; ++rank) {
-    devices.push_back(MakeCpuDevice({.threads = o.threads}));
+    devices.push_back(MakeEngineTestDevice(o.threads));
     ExecutorOptions options;
     options.rank = rank;
     options.dtype = o.dtype;

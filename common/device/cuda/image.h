@@ -1,0 +1,29 @@
+// How matrices and expert units lie in the card's memory: plain rows of rounded elements, each row
+// padded with zeros to 16 bytes; a unit is gate, up and down, each section aligned to 256 bytes.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "common/device/device.h"
+
+namespace pregate::cuda {
+
+// REQUIRES: kF32 or kBF16.
+bool IsBf16(DType dtype);
+int64_t ElementBytes(DType dtype);
+
+// Elements from one row to the next.
+int64_t RowStride(int inputs, DType dtype);
+size_t MatrixImageBytes(int outputs, int inputs, DType dtype);
+void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
+                     void* host_dst);
+
+struct UnitSections {
+  size_t up, down, end;  // bytes from the image's start; gate is at 0
+};
+UnitSections SectionsOf(const UnitShape& shape);
+void PackUnitImage(absl::Span<const float> gate, absl::Span<const float> up,
+                   absl::Span<const float> down, const UnitShape& shape, void* host_dst);
+
+}  // namespace pregate::cuda

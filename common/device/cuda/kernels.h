@@ -1,0 +1,154 @@
+// Launch functions of the CUDA device's kernels: plain arguments only, so that a .cu file includes
+// neither Abseil nor device.h. What an operation means is said in common/device/device.h and, line
+// by line, in common/device/reference.
+//
+// Grids are sized by capacities (Rows::max); every kernel reads the count on the device and leaves
+// rows beyond it alone. Sums run in an order that depends on the row's own data alone. Pointers are
+// device pointers. `bf16` tells the element type of what the comment calls "elements".
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "common/step/sampling.h"
+
+namespace pregate::cuda {
+
+// Where kernels go, and what is known of them.
+struct Stream {
+  cudaStream_t handle = nullptr;
+  int64_t num_launches = 0;
+  cudaError_t error = cudaSuccess;  // the first one of a launch
+};
+
+struct Rows {
+  const int32_t* num = nullptr;  // [1]
+  int max = 0;
+};
+
+// --- rows ---
+// out[r, :] = element row ids[r] of the table, whose rows are `stride` elements apart.
+void Embed(Stream& stream, Rows rows, const int32_t* ids, const void* table, int64_t stride,
+           int width, bool bf16, float* out);
+void RmsNorm(Stream& stream, Rows rows, int width, const float* x, const float* weight, float eps,
+             bool bf16, void* act_out);
+// h += shared + round(own), own may be null.
+void AddFfn(Stream& stream, Rows rows, int width, const float* shared, const float* own, bool bf16,
+            float* h);
+// out[r, :] += bias
+void AddBias(Stream& stream, Rows rows, int width, const float* bias, float* out);
+// act_out = round(silu or relu of x)
+void Activate(Stream& stream, Rows rows, int width, bool silu, const float* x, bool bf16,
+              void* act_out);
+void GatherRows(Stream& stream, Rows rows, int width, const float* x, const int32_t* index,
+                float* out);
+void ResolveLate(Stream& stream, Rows rows, const uint8_t* late, const int32_t* seq_slots,
+                 const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,
+                 int32_t* routes);
+void ScatterToSlots(Stream& stream, Rows rows, const int32_t* values, const int32_t* seq_slots,
+                    int32_t* last);
+void MarkSeen(Stream& stream, Rows rows, const int32_t* token_ids, const int32_t* seq_slots,
+              int words_per_slot, uint32_t* seen);
+
+// --- wire: elements on both sides, an index of -1 leaves the row alone ---
+void CopyToWire(Stream& stream, Rows rows, int width, const void* act, const int32_t* index,
+                bool bf16, void* wire);
+void CopyRows(Stream& stream, Rows rows, int width, const void* wire, bool bf16, void* act);
+void RoundRows(Stream& stream, Rows rows, int width, const float* x, bool bf16, void* wire);
+void WidenToRows(Stream& stream, Rows rows, int width, const void* wire, const int32_t* index,
+                 bool bf16, float* out);
+
+// --- groups ---
+void BuildGroups(Stream& stream, Rows rows, const int32_t* routes, int num_experts,
+                 int32_t* offsets, int32_t* order);
+struct ExchangeProblem {
+  Rows tokens;
+  int rank, world_size, num_experts, stride;
+  const int32_t* home_ranks;  // [max]
+  const int32_t* routes;      // [max]
+  const int32_t* targets;     // [world, experts]
+  int32_t* send_rows;         // [world * stride]
+  int32_t* offsets;           // [experts + 1]
+  int32_t* order;             // [world * stride]
+};
+// REQUIRES: world * experts <= kExchangePairsMax.
+inline constexpr int kExchangePairsMax = 48 * 1024;
+void BuildExchange(Stream& stream, const ExchangeProblem& problem);
+
+// --- attention ---
+struct PagedTokens {
+  Rows rows;
+  const int32_t* positions;     // [max]
+  const int32_t* seq_slots;     // [max]
+  const int32_t* block_tables;  // [slots, blocks_per_seq]
+  int blocks_per_seq;
+};
+struct Heads {
+  int num_heads, num_kv_heads, head_dim;
+};
+// Elements [2: keys, values][num_blocks][num_kv_heads][16 tokens][head_dim].
+struct PagedKv {
+  void* data;
+  int num_blocks;
+  bool bf16;
+};
+void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& heads,
+                    const float* inv_freq, const float* qkv, const PagedKv& kv, float* q_out);
+// act_out elements of type `bf16`. REQUIRES: head_dim <= kHeadDimMax.
+inline constexpr int kHeadDimMax = 256;
+void Attention(Stream& stream, const PagedTokens& tokens, const Heads& heads, const float* q,
+               const PagedKv& kv, float scale, bool bf16, void* act_out);
+
+// --- matrix products over groups of rows ---
+// Row r of the sorted order belongs to the group whose offsets hold r; without offsets all rows are
+// one group. Weights [outputs, inputs] are rows of `weight_stride` elements (a multiple of 16
+// bytes, zero beyond `inputs`).
+struct GroupedMatmul {
+  Rows rows;
+  const void* x = nullptr;           // elements, rows of x_stride
+  const int32_t* x_index = nullptr;  // sorted row r reads x row x_index[r]; null: r
+  int64_t x_stride = 0;
+  const int32_t* offsets = nullptr;  // [num_groups + 1]
+  int num_groups = 1;
+  // The group's weights: units[group] + section (null units are skipped), or `weight`.
+  const void* const* units = nullptr;
+  const void* weight = nullptr;
+  int64_t section_bytes = 0;
+  int64_t second_section_bytes = 0;  // of `up`, for GroupedGateUp
+  int outputs = 0;
+  int inputs = 0;
+  int64_t weight_stride = 0;
+  bool bf16 = false;
+  // Sorted row r goes to row out_index[r] (null: r). Columns from `outputs` up to out_columns
+  // become 0.
+  void* out = nullptr;
+  const int32_t* out_index = nullptr;
+  int64_t out_stride = 0;
+  int out_columns = 0;
+};
+// out (f32) = x · w^T
+void GroupedLinear(Stream& stream, const GroupedMatmul& problem);
+// out (elements) = round(silu(x · gate^T) * (x · up^T))
+void GroupedGateUp(Stream& stream, const GroupedMatmul& problem);
+
+// --- vocabulary ---
+void ArgMax(Stream& stream, Rows rows, int width, const float* x, int32_t* out);
+void ScoreTokens(Stream& stream, Rows rows, int vocab_size, const float* logits,
+                 const int32_t* targets, float* out_logprobs, uint8_t* out_greedy);
+struct SampleProblem {
+  Rows rows;
+  const float* logits;
+  int vocab_size;
+  const SamplingParams* params;
+  const uint64_t* seeds;
+  const uint32_t* seen;
+  const int32_t* seq_slots;
+  const int32_t* positions;
+  uint8_t* not_finite;
+  int32_t* out_tokens;
+};
+void SampleTokens(Stream& stream, const SampleProblem& problem);
+
+}  // namespace pregate::cuda

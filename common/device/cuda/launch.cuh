@@ -1,0 +1,81 @@
+// What the kernels share: launching, rounding, reductions over a block.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "common/device/cuda/kernels.h"
+
+namespace pregate::cuda {
+
+// Nothing happens for an empty grid. `shared_bytes` beyond 48 KiB are asked for here.
+template <class... P, class... A>
+void Launch(Stream& stream, dim3 grid, int threads, size_t shared_bytes, void (*kernel)(P...),
+            A&&... args) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  cudaError_t error = cudaSuccess;
+  if (shared_bytes > 48 * 1024) {
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(shared_bytes));
+  }
+  if (error == cudaSuccess) {
+    kernel<<<grid, threads, shared_bytes, stream.handle>>>(static_cast<P>(args)...);
+    error = cudaGetLastError();
+  }
+  ++stream.num_launches;
+  if (stream.error == cudaSuccess) stream.error = error;
+}
+
+constexpr int CeilDiv(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
+
+using Bf16 = __nv_bfloat16;
+
+template <class T>
+__device__ T FromFloat(float x);
+template <>
+__device__ inline float FromFloat<float>(float x) {
+  return x;
+}
+template <>
+__device__ inline Bf16 FromFloat<Bf16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+__device__ inline float ToFloat(float x) { return x; }
+__device__ inline float ToFloat(Bf16 x) { return __bfloat162float(x); }
+
+// x / (1 + e^-x); written out so that no compiler choice shows in the bits.
+__device__ inline float Silu(float x) { return __fdiv_rn(x, __fadd_rn(1.0f, expf(-x))); }
+
+// Calls F<float> or F<Bf16>.
+template <class F>
+void ForElement(bool bf16, const F& f) {
+  if (bf16) {
+    f(Bf16());
+  } else {
+    f(float());
+  }
+}
+
+// The same result in every thread, in an order that the number of threads fixes. `scratch` [32] in
+// shared memory; may be used again at once. REQUIRES: blockDim.x is a multiple of 32.
+template <class T, class Combine>
+__device__ T BlockReduce(T value, T* scratch, T identity, const Combine& combine) {
+  for (int offset = 16; offset > 0; offset /= 2) {
+    value = combine(value, __shfl_xor_sync(~0u, value, offset));
+  }
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  const int warps = blockDim.x / 32;
+  T total = identity;
+  for (int w = 0; w < warps; ++w) total = combine(total, scratch[w]);
+  return total;
+}
+
+struct Sum {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+
+}  // namespace pregate::cuda

@@ -1,0 +1,63 @@
+// Linear at the shapes of real models: a row has the same bits in every number of rows, which is what
+// the choice of algorithms in cublas_matmul.h rests on.
+#include <random>
+
+#include "common/device/device_contract.h"
+
+namespace pregate {
+namespace {
+
+constexpr int kRowsMax = 4096;
+
+struct Shape {
+  int outputs, inputs;
+  DType dtype;
+};
+
+class DeviceLinearBitsTest : public DeviceContractTest {
+ protected:
+  std::vector<float> Uniform(size_t n) {
+    std::vector<float> values(n);
+    uint64_t state = random_();
+    for (float& x : values) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      x = static_cast<float>(static_cast<int64_t>(state) >> 40) * 0x1p-23f;
+    }
+    return values;
+  }
+};
+
+TEST_P(DeviceLinearBitsTest, ARowHasTheSameBitsInEveryNumberOfRows) {
+  Device& device = *devices_[0];
+  for (const Shape& s : {Shape{12288, 4096, DType::kBF16}, {4096, 4096, DType::kBF16},
+                         {32000, 4096, DType::kBF16}, {960, 576, DType::kBF16},
+                         {576, 576, DType::kBF16}, {49152, 576, DType::kBF16},
+                         {1536, 512, DType::kF32}, {512, 512, DType::kF32},
+                         {960, 576, DType::kF32}}) {
+    Rig rig(device);
+    const Matrix w = rig.PutMatrix(Uniform(size_t(s.outputs) * s.inputs), s.outputs, s.inputs,
+                                   s.dtype);
+    const auto x = static_cast<const char*>(
+        rig.PutAct(Uniform(size_t{kRowsMax} * s.inputs), s.dtype));
+    float* out = static_cast<float*>(rig.Bytes(size_t{4} * kRowsMax * s.outputs));
+    const auto run = [&](int first, int rows) {
+      const RowCount count = {rig.Put<int32_t>({rows}), rows};
+      device.Linear(count, x + first * s.inputs * device.act_bytes(s.dtype), w, nullptr, out);
+      return rig.Get(out, size_t(rows) * s.outputs);
+    };
+    const std::vector<float> all = run(0, kRowsMax);
+    for (const int rows : {1, 2, 3, 4, 7, 8, 16, 17, 32, 33, 64, 100, 128, 256, 300, 512, 1024}) {
+      const int first = Int(0, (kRowsMax - rows) / 128) * 128;
+      const auto begin = all.begin() + int64_t{first} * s.outputs;
+      EXPECT_TRUE(SameBits(run(first, rows), {begin, begin + int64_t{rows} * s.outputs}))
+          << rows << " rows of " << s.outputs << " x " << s.inputs << (s.dtype == DType::kBF16 ? " bf16" : " f32");
+    }
+  }
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceLinearBitsTest);
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceLinearBitsTest, testing::ValuesIn(FamiliesUnderTest()),
+                         FamilyName);
+
+}  // namespace
+}  // namespace pregate

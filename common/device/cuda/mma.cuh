@@ -1,0 +1,43 @@
+// Tensor-core products of bf16 with f32 sums: D[16 x 8] += A[16 x 16] · B[16 x 8].
+#pragma once
+
+#include <cstdint>
+
+namespace pregate::cuda {
+
+struct Accumulator {
+  float c[4] = {};  // lane (g, t) = (lane / 4, lane % 4): [g][2t, 2t + 1], [g + 8][2t, 2t + 1]
+};
+
+// a: rows g and g + 8 (alternating) of two K-pairs; b: column g of the same two pairs. Which inputs
+// the pairs stand for is the caller's choice, as long as both sides agree.
+__device__ inline void Mma(Accumulator& d, uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                           uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\n"
+      : "+f"(d.c[0]), "+f"(d.c[1]), "+f"(d.c[2]), "+f"(d.c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// 32 inputs at once: each lane holds 8 consecutive inputs 8t .. 8t + 7 of its rows (16 bytes), the
+// first product takes the inputs 8t .. 8t + 3 of all lanes, the second the other half. `low` is row
+// g of A, `high` row g + 8, `b` column g.
+__device__ inline void Mma32(Accumulator& d, const uint4& low, const uint4& high, const uint4& b) {
+  Mma(d, low.x, high.x, low.y, high.y, b.x, b.y);
+  Mma(d, low.z, high.z, low.w, high.w, b.z, b.w);
+}
+
+// 16 bytes from device to shared memory, zeros where !valid; done after CopyWait.
+__device__ inline void CopyAsync16(void* shared, const void* global, bool valid) {
+  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(global),
+               "r"(valid ? 16 : 0));
+}
+__device__ inline void CopyCommit() { asm volatile("cp.async.commit_group;\n"); }
+template <int kPending>
+__device__ inline void CopyWait() {
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending));
+}
+
+}  // namespace pregate::cuda

@@ -1,0 +1,89 @@
+// Copies and per-slot state of single rows.
+#include "common/device/cuda/launch.cuh"
+
+namespace pregate::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+template <class T>
+__global__ void EmbedKernel(Rows rows, const int32_t* ids, const T* table, int64_t stride,
+                            int width, float* out) {
+  const int r = blockIdx.x;
+  if (r >= *rows.num) return;
+  const T* row = table + ids[r] * stride;
+  for (int i = threadIdx.x; i < width; i += kThreads) out[int64_t{r} * width + i] = ToFloat(row[i]);
+}
+
+__global__ void GatherRowsKernel(Rows rows, int width, const float* x, const int32_t* index,
+                                 float* out) {
+  const int r = blockIdx.x;
+  if (r >= *rows.num) return;
+  const float* row = x + int64_t{index[r]} * width;
+  for (int i = threadIdx.x; i < width; i += kThreads) out[int64_t{r} * width + i] = row[i];
+}
+
+__device__ bool OwnRow(Rows rows, int* r) {
+  *r = blockIdx.x * kThreads + threadIdx.x;
+  return *r < *rows.num;
+}
+
+__global__ void ResolveLateKernel(Rows rows, const uint8_t* late, const int32_t* seq_slots,
+                                  const int32_t* last_token, const int32_t* last_route,
+                                  int32_t* token_ids, int32_t* routes) {
+  int r;
+  if (!OwnRow(rows, &r) || late[r] == 0) return;
+  token_ids[r] = last_token[seq_slots[r]];
+  routes[r] = last_route[seq_slots[r]];
+}
+
+__global__ void ScatterToSlotsKernel(Rows rows, const int32_t* values, const int32_t* seq_slots,
+                                     int32_t* last) {
+  int r;
+  if (OwnRow(rows, &r)) last[seq_slots[r]] = values[r];
+}
+
+__global__ void MarkSeenKernel(Rows rows, const int32_t* token_ids, const int32_t* seq_slots,
+                               int words_per_slot, uint32_t* seen) {
+  int r;
+  if (!OwnRow(rows, &r)) return;
+  const int id = token_ids[r];
+  atomicOr(seen + int64_t{seq_slots[r]} * words_per_slot + id / 32, 1u << (id % 32));
+}
+
+}  // namespace
+
+void Embed(Stream& stream, Rows rows, const int32_t* ids, const void* table, int64_t stride,
+           int width, bool bf16, float* out) {
+  ForElement(bf16, [&](auto element) {
+    using T = decltype(element);
+    Launch(stream, rows.max, kThreads, 0, EmbedKernel<T>, rows, ids, static_cast<const T*>(table),
+           stride, width, out);
+  });
+}
+
+void GatherRows(Stream& stream, Rows rows, int width, const float* x, const int32_t* index,
+                float* out) {
+  Launch(stream, rows.max, kThreads, 0, GatherRowsKernel, rows, width, x, index, out);
+}
+
+void ResolveLate(Stream& stream, Rows rows, const uint8_t* late, const int32_t* seq_slots,
+                 const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,
+                 int32_t* routes) {
+  Launch(stream, CeilDiv(rows.max, kThreads), kThreads, 0, ResolveLateKernel, rows, late, seq_slots,
+         last_token, last_route, token_ids, routes);
+}
+
+void ScatterToSlots(Stream& stream, Rows rows, const int32_t* values, const int32_t* seq_slots,
+                    int32_t* last) {
+  Launch(stream, CeilDiv(rows.max, kThreads), kThreads, 0, ScatterToSlotsKernel, rows, values,
+         seq_slots, last);
+}
+
+void MarkSeen(Stream& stream, Rows rows, const int32_t* token_ids, const int32_t* seq_slots,
+              int words_per_slot, uint32_t* seen) {
+  Launch(stream, CeilDiv(rows.max, kThreads), kThreads, 0, MarkSeenKernel, rows, token_ids,
+         seq_slots, words_per_slot, seen);
+}
+
+}  // namespace pregate::cuda

@@ -1,0 +1,146 @@
+// common/step/sampling.h for one row a block. Each filter is a cut: a place in the order (value
+// descending, id ascending) below which tokens are out. Top-k and top-p find theirs by a radix
+// select over that order's key, 8 bits a pass, on sums of integer weights, so that the order of
+// additions shows nowhere: top-k's weights are 1, top-p's are exp(x - top) in units of 2^-40.
+#include "common/device/cuda/vocabulary.cuh"
+
+namespace pregate::cuda {
+namespace {
+
+constexpr int kThreads = 1024;
+constexpr int kBins = 256;
+constexpr double kWeightOne = static_cast<double>(uint64_t{1} << 40);
+
+// Larger values, then lower ids, have larger keys; all keys differ.
+__device__ uint64_t OrderKey(float value, int id) {
+  const uint32_t bits = __float_as_uint(value);
+  const uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  return (uint64_t{ordered} << 32) | (0xFFFFFFFFu - static_cast<uint32_t>(id));
+}
+
+// One row's logits after the repetition penalty and the temperature.
+struct ScaledRow {
+  const float* logits;
+  const uint32_t* seen;
+  float penalty, temperature;
+
+  __device__ float Penalized(int i) const {
+    const float x = logits[i];
+    if (penalty == 1 || (seen[i / 32] >> (i % 32) & 1) == 0) return x;
+    return x > 0 ? __fdiv_rn(x, penalty) : __fmul_rn(x, penalty);
+  }
+  // + 0: -0 and 0 are equal, so their keys have to be.
+  __device__ float operator()(int i) const {
+    return __fadd_rn(__fdiv_rn(Penalized(i), temperature), 0.0f);
+  }
+};
+
+struct Scratch {
+  Candidate best[32];
+  uint64_t sums[32];
+  unsigned long long bins[kBins];
+  uint64_t prefix, before;
+};
+
+// The key of the first token, from the largest down, at which the sum of the weights of tokens with
+// keys of at least `cut` reaches `goal`; `cut` itself when it never does.
+template <class Weight>
+__device__ uint64_t CutAt(int n, const ScaledRow& x, uint64_t cut, uint64_t goal, Scratch& s,
+                          const Weight& weight) {
+  uint64_t prefix = 0, before = 0;
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    for (int b = threadIdx.x; b < kBins; b += kThreads) s.bins[b] = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < n; i += kThreads) {
+      const float value = x(i);
+      const uint64_t key = OrderKey(value, i);
+      if (key < cut || (shift < 56 && key >> (shift + 8) != prefix)) continue;
+      atomicAdd(&s.bins[key >> shift & (kBins - 1)],
+                static_cast<unsigned long long>(weight(value)));
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      int bin = kBins - 1;
+      while (bin > 0 && before + s.bins[bin] < goal) before += s.bins[bin--];
+      s.prefix = prefix << 8 | static_cast<uint64_t>(bin);
+      s.before = before;
+    }
+    __syncthreads();
+    prefix = s.prefix;
+    before = s.before;
+    __syncthreads();
+  }
+  return prefix > cut ? prefix : cut;
+}
+
+__device__ uint64_t TopPCut(int n, const ScaledRow& x, uint64_t cut, float top_p, float top,
+                            Scratch& s) {
+  const auto weight = [top](float value) {
+    return static_cast<uint64_t>(exp(static_cast<double>(value) - top) * kWeightOne);
+  };
+  uint64_t total = 0;
+  for (int i = threadIdx.x; i < n; i += kThreads) {
+    const float value = x(i);
+    if (OrderKey(value, i) >= cut) total += weight(value);
+  }
+  total = BlockReduce(total, s.sums, uint64_t{0}, Sum());
+  const uint64_t goal = static_cast<uint64_t>(ceil(top_p * static_cast<double>(total)));
+  return CutAt(n, x, cut, goal > 0 ? goal : 1, s, weight);
+}
+
+__device__ float Gumbel(uint64_t seed, uint64_t position, int id) {
+  const PhiloxBlock block = Philox(seed, position, static_cast<uint64_t>(id) / 4);
+  return -logf(-logf(UniformOpen(block.lane[id % 4])));
+}
+
+__device__ int32_t Draw(const SampleProblem& p, int r, const ScaledRow& x, int32_t greedy,
+                        const SamplingParams& params, Scratch& s) {
+  const int n = p.vocab_size;
+  const float top = x(greedy);
+  if (!isfinite(top)) return greedy;  // a temperature next to zero
+  uint64_t cut = 0;
+  if (params.top_k > 0 && params.top_k < n) {
+    cut = CutAt(n, x, cut, params.top_k, s, [](float) { return uint64_t{1}; });
+  }
+  if (params.top_p < 1) cut = TopPCut(n, x, cut, params.top_p, top, s);
+  const double lowest =
+      params.min_p > 0 ? top + log(static_cast<double>(params.min_p)) : -static_cast<double>(INFINITY);
+  const uint64_t seed = p.seeds[p.seq_slots[r]];
+  Candidate mine = {0, -1};
+  for (int i = threadIdx.x; i < n; i += kThreads) {
+    const float value = x(i);
+    const bool kept = i == greedy || (OrderKey(value, i) >= cut && value >= lowest);
+    if (kept) mine = Better()(mine, {__fadd_rn(value, Gumbel(seed, p.positions[r], i)), i});
+  }
+  return BlockBest(mine, s.best).id;
+}
+
+__global__ void __launch_bounds__(kThreads) SampleTokensKernel(SampleProblem p) {
+  __shared__ Scratch s;
+  const int r = blockIdx.x;
+  if (r >= *p.rows.num) return;
+  const int n = p.vocab_size, slot = p.seq_slots[r];
+  const float* logits = p.logits + int64_t{r} * n;
+  const SamplingParams params = p.params[slot];
+  int bad = 0;
+  for (int i = threadIdx.x; i < n; i += kThreads) bad |= !isfinite(logits[i]);
+  bad = __syncthreads_or(bad);
+  int32_t token = 0;
+  if (!bad) {
+    const ScaledRow x = {logits, p.seen + int64_t{slot} * ((n + 31) / 32),
+                         params.repetition_penalty, params.temperature};
+    token = BlockBest(n, s.best, [&](int i) { return x.Penalized(i); }).id;
+    if (params.temperature > 0) token = Draw(p, r, x, token, params, s);
+  }
+  if (threadIdx.x != 0) return;
+  p.not_finite[r] = bad != 0;
+  p.out_tokens[r] = token;
+}
+
+}  // namespace
+
+void SampleTokens(Stream& stream, const SampleProblem& problem) {
+  Launch(stream, problem.rows.max, kThreads, 0, SampleTokensKernel, problem);
+}
+
+}  // namespace pregate::cuda

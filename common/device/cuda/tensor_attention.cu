@@ -1,0 +1,306 @@
+// Causal attention over paged bf16 keys and values on tensor cores.
+//
+//   tile    the rows of a step that are consecutive positions of one sequence within one 64-aligned
+//           range of positions; one block a tile and head, 16 rows a warp
+//   walk    64 keys at a time from position 0 on, double-buffered in shared memory, with a running
+//           maximum for each row
+//
+// A row's sums depend on its own position and keys alone: a key beyond it has weight 0, and the walk
+// has the same steps for every row of a 64-aligned range, whichever rows stand beside it. Queries
+// (f32) and weights are split in two bf16 parts each, so that products lose nothing that shows.
+#include "common/device/cuda/attention.cuh"
+#include "common/device/cuda/mma.cuh"
+
+namespace pregate::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kTile = 64;  // rows of a tile, keys of a step
+
+// Rows [first, first + count); count 0: this block's row is not the first of a tile.
+struct QueryTile {
+  int first, count, position;
+};
+
+__device__ QueryTile FindQueryTile(const PagedTokens& tokens, int r) {
+  const int n = *tokens.rows.num;
+  if (r >= n) return {r, 0, 0};
+  const int slot = tokens.seq_slots[r], position = tokens.positions[r];
+  const auto continues = [&](int other, int other_position) {
+    return other >= 0 && other < n && tokens.seq_slots[other] == slot &&
+           tokens.positions[other] == other_position && other_position >= 0 &&
+           other_position / kTile == position / kTile;
+  };
+  if (continues(r - 1, position - 1)) return {r, 0, position};
+  const int lane = threadIdx.x % 32;
+  const uint32_t gaps_low = __ballot_sync(~0u, !continues(r + lane, position + lane));
+  const uint32_t gaps_high = __ballot_sync(~0u, !continues(r + 32 + lane, position + 32 + lane));
+  const int count = gaps_low != 0 ? __ffs(gaps_low) - 1
+                                  : 32 + (gaps_high != 0 ? __ffs(gaps_high) - 1 : 32);
+  return {r, count, position};
+}
+
+// A row of keys or values in shared memory is kChunks vectors of 16 bytes, swapped around so that
+// the lanes that read together hit different banks.
+template <int kDims>
+struct Shared {
+  static constexpr int kChunks = kDims / 8;
+  static constexpr int kVectors = kTile * kChunks;
+  uint4 keys[2][kVectors], values[2][kVectors];
+
+  __device__ static int KeyAt(int row, int chunk) {
+    return row * kChunks + (chunk ^ ((row & 1) * 4));
+  }
+  __device__ static int ValueAt(int row, int chunk) { return row * kChunks + (chunk ^ (row & 7)); }
+};
+
+template <int kDims>
+__device__ void CopyKeysAndValues(Shared<kDims>& s, int buffer, const KvBlocks<Bf16>& blocks,
+                                  int kv_head, int first_key, int last_key, int head_dim) {
+  constexpr int kChunks = Shared<kDims>::kChunks;
+  for (int i = threadIdx.x; i < Shared<kDims>::kVectors; i += kThreads) {
+    const int row = i / kChunks, chunk = i % kChunks, position = first_key + row;
+    const bool valid = position <= last_key && chunk * 8 < head_dim;
+    const Bf16* key = valid ? blocks.key(kv_head, position) + chunk * 8 : nullptr;
+    const Bf16* value = valid ? blocks.value(kv_head, position) + chunk * 8 : nullptr;
+    CopyAsync16(&s.keys[buffer][Shared<kDims>::KeyAt(row, chunk)], key, valid);
+    CopyAsync16(&s.values[buffer][Shared<kDims>::ValueAt(row, chunk)], value, valid);
+  }
+  CopyCommit();
+}
+
+__device__ bool HasNotFinite(uint32_t pair) {
+  return (pair & 0x7F80u) == 0x7F80u || (pair & 0x7F800000u) == 0x7F800000u;
+}
+
+// Weight 0 times a value that is not finite would harm rows that do not see it. In the one step
+// where rows see different keys such values become 0; rows from `poison` on answer with NaN.
+template <int kDims>
+__device__ void TakeOutNotFinite(uint4* values, int first_key, int* poison) {
+  constexpr int kChunks = Shared<kDims>::kChunks;
+  for (int i = threadIdx.x; i < Shared<kDims>::kVectors; i += kThreads) {
+    uint4& v = values[Shared<kDims>::ValueAt(i / kChunks, i % kChunks)];
+    if (!(HasNotFinite(v.x) || HasNotFinite(v.y) || HasNotFinite(v.z) || HasNotFinite(v.w))) {
+      continue;
+    }
+    v = {0, 0, 0, 0};
+    atomicMin(poison, first_key + i / kChunks);
+  }
+}
+
+// Two floats as their bf16 parts: `high` nearest to them, `low` nearest to what is left.
+struct SplitPair {
+  uint32_t high, low;
+
+  __device__ SplitPair(float a, float b) {
+    const __nv_bfloat162 h = __floats2bfloat162_rn(a, b);
+    const __nv_bfloat162 l = __floats2bfloat162_rn(a - __low2float(h), b - __high2float(h));
+    high = *reinterpret_cast<const uint32_t*>(&h);
+    low = *reinterpret_cast<const uint32_t*>(&l);
+  }
+};
+
+struct SplitEight {
+  uint4 high = {0, 0, 0, 0}, low = {0, 0, 0, 0};
+
+  __device__ void Load(const float* x) {
+    const float4 a = *reinterpret_cast<const float4*>(x);
+    const float4 b = *reinterpret_cast<const float4*>(x + 4);
+    const SplitPair p0(a.x, a.y), p1(a.z, a.w), p2(b.x, b.y), p3(b.z, b.w);
+    high = {p0.high, p1.high, p2.high, p3.high};
+    low = {p0.low, p1.low, p2.low, p3.low};
+  }
+};
+
+__device__ void LoadTransposed(const uint4* row, uint32_t (&b)[4]) {
+  const uint32_t from = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+               : "r"(from));
+}
+
+// What a lane holds of its warp's 16 rows: rows g (index 0) and g + 8 (index 1).
+template <int kDims>
+struct RowState {
+  SplitEight q[kDims / 32][2];
+  Accumulator out[kDims / 8];
+  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
+  int position[2];
+};
+
+template <int kDims>
+__device__ void MultiplyKeys(const RowState<kDims>& state, const uint4* keys,
+                             Accumulator (&x)[kTile / 8]) {
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+  for (int n = 0; n < kTile / 8; ++n) {
+#pragma unroll
+    for (int j = 0; j < kDims / 32; ++j) {
+      const uint4 b = keys[Shared<kDims>::KeyAt(n * 8 + g, j * 4 + t)];
+      Mma32(x[n], state.q[j][0].high, state.q[j][1].high, b);
+      Mma32(x[n], state.q[j][0].low, state.q[j][1].low, b);
+    }
+  }
+}
+
+// x becomes the weights exp(x * scale - top); the row's earlier sums are scaled to the new top.
+template <int kDims>
+__device__ void Softmax(RowState<kDims>& state, int first_key, float scale,
+                        Accumulator (&x)[kTile / 8]) {
+  const int t = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    float top = state.top[i];
+#pragma unroll
+    for (int n = 0; n < kTile / 8; ++n) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float& value = x[n].c[2 * i + c];
+        const bool seen = first_key + n * 8 + 2 * t + c <= state.position[i];
+        value = seen ? __fmul_rn(value, scale) : -INFINITY;
+        top = fmaxf(top, value);
+      }
+    }
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+    const float keep = __expf(state.top[i] - top);
+    state.top[i] = top;
+    float sum = __fmul_rn(state.sum[i], keep);
+#pragma unroll
+    for (int n = 0; n < kTile / 8; ++n) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float& value = x[n].c[2 * i + c];
+        value = __expf(value - top);
+        sum = __fadd_rn(sum, value);
+      }
+    }
+    state.sum[i] = sum;
+#pragma unroll
+    for (Accumulator& out : state.out) {
+      out.c[2 * i] = __fmul_rn(out.c[2 * i], keep);
+      out.c[2 * i + 1] = __fmul_rn(out.c[2 * i + 1], keep);
+    }
+  }
+}
+
+template <int kDims>
+__device__ void AddValues(RowState<kDims>& state, const uint4* values,
+                          const Accumulator (&x)[kTile / 8]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int k = 0; k < kTile / 16; ++k) {
+    const SplitPair a0(x[2 * k].c[0], x[2 * k].c[1]), a1(x[2 * k].c[2], x[2 * k].c[3]),
+        a2(x[2 * k + 1].c[0], x[2 * k + 1].c[1]), a3(x[2 * k + 1].c[2], x[2 * k + 1].c[3]);
+    const int row = k * 16 + lane / 8 % 2 * 8 + lane % 8;
+#pragma unroll
+    for (int c = 0; c < kDims / 8; c += 2) {
+      uint32_t b[4];
+      LoadTransposed(values + Shared<kDims>::ValueAt(row, c + lane / 16), b);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        Accumulator& out = state.out[c + half];
+        Mma(out, a0.high, a1.high, a2.high, a3.high, b[2 * half], b[2 * half + 1]);
+        Mma(out, a0.low, a1.low, a2.low, a3.low, b[2 * half], b[2 * half + 1]);
+      }
+    }
+  }
+}
+
+template <int kDims, class Out>
+__device__ void StoreRows(const AttentionProblem& p, const RowState<kDims>& state,
+                          const QueryTile& tile, int first_row, int head, int poison) {
+  const int t = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    float sum = state.sum[i];
+    sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 1));
+    sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 2));
+    const int row = first_row + i * 8;
+    if (row >= tile.count) continue;
+    if (state.position[i] >= poison) sum = NAN;
+    Out* out = static_cast<Out*>(p.out) +
+               (int64_t{tile.first + row} * p.heads.num_heads + head) * p.heads.head_dim;
+#pragma unroll
+    for (int c = 0; c < kDims / 8; ++c) {
+      if (c * 8 >= p.heads.head_dim) break;
+      out[c * 8 + 2 * t] = FromFloat<Out>(__fdiv_rn(state.out[c].c[2 * i], sum));
+      out[c * 8 + 2 * t + 1] = FromFloat<Out>(__fdiv_rn(state.out[c].c[2 * i + 1], sum));
+    }
+  }
+}
+
+template <int kDims, class Out>
+__global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProblem p) {
+  extern __shared__ uint4 memory[];
+  __shared__ int poison;
+  auto& s = *reinterpret_cast<Shared<kDims>*>(memory);
+  const QueryTile tile = FindQueryTile(p.tokens, blockIdx.x);
+  if (tile.count == 0) return;
+  const int head = blockIdx.y, head_dim = p.heads.head_dim;
+  const int kv_head = head / (p.heads.num_heads / p.heads.num_kv_heads);
+  const KvBlocks<Bf16> blocks(p.kv, p.heads, p.tokens, tile.first);
+  const int last_key = tile.position + tile.count - 1, steps = last_key / kTile + 1;
+  if (threadIdx.x == 0) poison = INT32_MAX;
+  CopyKeysAndValues<kDims>(s, 0, blocks, kv_head, 0, last_key, head_dim);
+
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  const int first_row = warp * 16 + g;
+  const bool works = warp * 16 < tile.count;
+  RowState<kDims> state;
+  for (int i = 0; i < 2; ++i) {
+    const int row = min(first_row + i * 8, tile.count - 1);  // beyond: the last one, not stored
+    state.position[i] = tile.position + row;
+    const float* q = p.q + (int64_t{tile.first + row} * p.heads.num_heads + head) * head_dim;
+#pragma unroll
+    for (int j = 0; j < kDims / 32; ++j) {
+      if (j * 32 + t * 8 < head_dim) state.q[j][i].Load(q + j * 32 + t * 8);
+    }
+  }
+
+  for (int step = 0; step < steps; ++step) {
+    const int first_key = step * kTile, buffer = step % 2;
+    if (step + 1 < steps) {
+      CopyKeysAndValues<kDims>(s, 1 - buffer, blocks, kv_head, first_key + kTile, last_key,
+                               head_dim);
+      CopyWait<1>();
+    } else {
+      CopyWait<0>();
+    }
+    __syncthreads();
+    if (step + 1 == steps) {
+      TakeOutNotFinite<kDims>(s.values[buffer], first_key, &poison);
+      __syncthreads();
+    }
+    if (works) {
+      Accumulator x[kTile / 8];
+      MultiplyKeys<kDims>(state, s.keys[buffer], x);
+      Softmax<kDims>(state, first_key, p.scale, x);
+      AddValues<kDims>(state, s.values[buffer], x);
+    }
+    __syncthreads();
+  }
+  if (works) StoreRows<kDims, Out>(p, state, tile, first_row, head, poison);
+}
+
+template <int kDims>
+void LaunchTensorAttention(Stream& stream, const AttentionProblem& p) {
+  const dim3 grid(p.tokens.rows.max, p.heads.num_heads);
+  ForElement(p.out_bf16, [&](auto out) {
+    Launch(stream, grid, kThreads, sizeof(Shared<kDims>),
+           TensorAttentionKernel<kDims, decltype(out)>, p);
+  });
+}
+
+}  // namespace
+
+bool TensorAttentionTakes(const AttentionProblem& p) {
+  return p.kv.bf16 && p.heads.head_dim % 8 == 0 && p.heads.head_dim <= 128;
+}
+
+void TensorAttention(Stream& stream, const AttentionProblem& p) {
+  p.heads.head_dim <= 64 ? LaunchTensorAttention<64>(stream, p)
+                         : LaunchTensorAttention<128>(stream, p);
+}
+
+}  // namespace pregate::cuda

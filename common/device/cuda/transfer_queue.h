@@ -1,0 +1,45 @@
+// Copies on a stream of their own; order against the operations by events.
+#pragma once
+
+#include <deque>
+#include <vector>
+
+#include "common/device/cuda/device_runtime.h"
+#include "common/device/device.h"
+
+namespace pregate::cuda {
+
+// The copies' source should be pinned (AllocateHost): from other memory CUDA copies with a wait.
+class StreamTransferQueue final : public TransferQueue {
+ public:
+  explicit StreamTransferQueue(CudaRuntime* runtime);
+  ~StreamTransferQueue() override;
+
+  uint64_t Mark() override;
+  uint64_t Copy(void* dst, const void* host_src, size_t bytes, uint64_t after) override;
+  void Await(uint64_t number) override;
+  uint64_t num_done() override;
+  absl::Duration stalled() override;
+
+ private:
+  // An event that stands for a mark or a copy, by its number.
+  struct Numbered {
+    uint64_t number;
+    Event event;
+  };
+  struct Wait {
+    Event begin, end;
+  };
+  void ForgetPassedMarks();
+  void CollectWaits();
+
+  CudaRuntime& runtime_;
+  cudaStream_t stream_ = nullptr;
+  uint64_t num_marks_ = 0, num_copies_ = 0, num_done_ = 0;
+  std::deque<Numbered> marks_, copies_;  // those not yet known to have passed
+  std::deque<Wait> waits_;
+  std::vector<Event> free_events_, free_timed_;
+  absl::Duration stalled_;
+};
+
+}  // namespace pregate::cuda
