@@ -120,11 +120,13 @@ void Worker::HandleForm(LinkId link, const Form& form) {
 absl::Status Worker::EnterEpoch(const Form& form) {
   SetCollective(form.epoch, nullptr);
   std::shared_ptr<Collective> collective;
-  if (form.members.size() > 1) {
+  const bool alone = form.members.size() == 1;
+  if (!alone || options_.exchange_alone) {
     const auto self = std::find(form.members.begin(), form.members.end(), options_.rank);
-    ASSIGN_OR_RETURN(collective, collectives_->Join(
-                                     form.rendezvous, static_cast<int>(self - form.members.begin()),
-                                     static_cast<int>(form.members.size()), options_.join_timeout));
+    ASSIGN_OR_RETURN(collective, collectives_->Join(alone ? MakeRendezvous() : form.rendezvous,
+                                                    static_cast<int>(self - form.members.begin()),
+                                                    static_cast<int>(form.members.size()),
+                                                    options_.join_timeout));
     SetCollective(form.epoch, collective);
   }
   Touch();

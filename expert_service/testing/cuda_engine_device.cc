@@ -1,10 +1,12 @@
-// One card is one rank: tests of several are left out. Without a card the program runs no test and says so; PREGATE_REQUIRE_GPU=1 makes that an error.
+// One card is one rank: tests of several are left out. Without a card the program runs no test and
+// says so; PREGATE_REQUIRE_GPU=1 makes that an error.
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <cstdlib>
 
 #include "common/base/status.h"
+#include "common/collective/any/device_collectives.h"
 #include "common/device/cuda/cuda_device.h"
 #include "expert_service/testing/engine_device.h"
 
@@ -30,6 +32,10 @@ std::unique_ptr<Device> MakeEngineTestDevice(int) {
   auto device = MakeCudaDevice({});
   PREGATE_CHECK(device.ok(), "", device.status().ToString());
   return *std::move(device);
+}
+
+std::unique_ptr<CollectiveFactory> MakeEngineTestCollectives(Device* device) {
+  return MakeDeviceCollectives(device);
 }
 
 }  // namespace pregate
