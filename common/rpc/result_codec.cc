@@ -63,6 +63,9 @@ absl::Status CheckHello(const v1::Hello& in) {
   RETURN_IF_ERROR(CheckBetween("hello.context_tokens", in.context_tokens(), 0, kContextTokensMax));
   RETURN_IF_ERROR(CheckBetween("hello.vocab_size", in.vocab_size(), 0, kVocabMax));
   RETURN_IF_ERROR(CheckBetween("hello.num_experts", in.num_experts(), 0, kExpertsMax));
+  RETURN_IF_ERROR(CheckBetween("hello.num_layers", in.num_layers(), 0, kLayersMax));
+  RETURN_IF_ERROR(
+      CheckBetween("hello.residency_slots", in.residency_slots(), 0, kResidentUnitsMax));
   RETURN_IF_ERROR(CheckCount("hello.resident_units", in.resident_units_size(), kResidentUnitsMax));
   return CheckBytes("hello.rendezvous", in.rendezvous(), kRendezvousBytesMax);
 }
