@@ -188,6 +188,8 @@ Scenario RandomScenario(uint64_t seed) {
   s.options.eviction = policy / 64 % 2 == 0 ? Eviction::kLru : Eviction::kNextUse;
   // Of 15 units in all; two workers hold 9 and 6 of them.
   if (policy / 128 % 2 == 0) s.worker.residency_slots = 1 + static_cast<int32_t>(policy / 256 % 5);
+  // Also the size of the pieces that prompts are routed in.
+  s.options.step_tokens = 2 + static_cast<int32_t>(policy / 4096 % 60);
   s.options.preemptions_max = static_cast<int32_t>(random.Next() % 4);
   s.load.spread = absl::Milliseconds(50 << (random.Next() % 6));
   s.load.num_clients = 4 + static_cast<int>(random.Next() % 14);

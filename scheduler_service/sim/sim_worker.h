@@ -54,8 +54,8 @@ class SimWorker final : public WorkerLink {
   struct Load {
     int32_t tokens = 0;
     int32_t emits = 0;
-    double keys = 0;   // of all rows
-    double pairs = 0;  // (token, key)
+    double keys = 0;                // of all rows
+    double pairs = 0;               // (token, key)
     std::vector<ExpertId> experts;  // ascending
   };
 
