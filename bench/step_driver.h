@@ -1,5 +1,5 @@
-// Drives one executor with hand-made plans. Routes follow runs of about seven tokens, as the router's
-// do.
+// Drives one executor with hand-made plans. Routes follow runs of about seven tokens, as the
+// router's do.
 #pragma once
 
 #include <cstdint>

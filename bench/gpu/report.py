@@ -81,11 +81,9 @@ def print_tables(report):
         row = bench["prefill"]
         print(f"prefill {row['tokens']}: {row['ms_median']:.1f} ms, floor {row['floor_ms']:.1f}, x{row['times_floor']:.2f}")
     for key in ("logits_smollm2", "logits_llama2_7b"):
-        row = report.get(key)
-        if row:
-            print(f"{key}: error {row['relative_error']:.5f} worst {row['relative_error_worst_token']:.5f} "
-                  f"agreement {row['argmax_agreement']:.4f} routes {row['route_agreement']:.4f} "
-                  f"load {row['cpu']['load_s']:.0f}/{row['cuda']['load_s']:.0f} s")
+        for pair, row in ((report.get(key) or {}).get("pairs") or {}).items():
+            print(f"{key}: {pair:26s} error {row['relative_error']:.2e} worst {row['relative_error_worst_token']:.2e} "
+                  f"agreement {row['argmax_agreement']:.4f}")
     for step, table in (report.get("ncu") or {}).items():
         print(f"{step}: {table['us']:.0f} us in kernels")
         for name, row in list(table["kernels"].items())[:12]:

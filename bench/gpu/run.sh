@@ -52,6 +52,7 @@ fi
 if wants sanitizer; then
   stage memcheck-contract 120 compute-sanitizer --tool memcheck --error-exitcode 3 \
     "$bin/cuda_device_contract_test" --gtest_filter='-*LinearBits*'
+  stage memcheck-step 100 compute-sanitizer --tool memcheck --error-exitcode 3 "$bin/cuda_step_test"
   stage memcheck-counts 60 compute-sanitizer --tool memcheck --error-exitcode 3 \
     "$bin/cuda_step_counts_test" --gtest_filter='-*Capture*'
   stage racecheck-contract 60 compute-sanitizer --tool racecheck --error-exitcode 3 \
@@ -71,6 +72,7 @@ if wants ncu; then
     "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 8 --profile
 fi
 if wants large; then
-  stage logits-llama2-7b 240 "$bin/gpu_compare_logits" --model "$models/llama2-7b"
+  stage logits-llama2-7b 300 "$bin/gpu_compare_logits" --model "$models/llama2-7b" --sides cpu-f32,cpu-bf16,cuda-bf16
 fi
 python3 "$work/report.py" "$out"
+tar -C "$out" -czf "$out/logs.tar.gz" --remove-files $(cd "$out" && ls *.log *.json stages.txt card.txt | grep -v '^gpu-')

@@ -163,9 +163,8 @@ absl::Status Run(const Options& o) {
   ExecutorOptions options;
   options.dtype = kDType;
   options.step_tokens = o.prefill;
-  options.kv_blocks =
-      std::max(o.prefill / kKvBlockTokens + 1,
-               batch_max * ((o.context + o.steps + 8) / kKvBlockTokens + 1));
+  options.kv_blocks = std::max(o.prefill / kKvBlockTokens + 1,
+                               batch_max * ((o.context + o.steps + 8) / kKvBlockTokens + 1));
   const absl::Time start = clock.Now();
   ASSIGN_OR_RETURN(const auto executor,
                    StepExecutor::Create(*checkpoint, device.get(), &clock, options, nullptr));
@@ -176,16 +175,15 @@ absl::Status Run(const Options& o) {
     bench.Profile(batch_max);
     return absl::OkStatus();
   }
-  nlohmann::json report = {
-      {"device", device->name()},
-      {"numerics_id", device->numerics_id(kDType)},
-      {"layers", spec.num_layers},
-      {"experts", spec.num_experts},
-      {"seed", *o.seed},
-      {"load_s", absl::ToDoubleSeconds(clock.Now() - start)},
-      {"copy_tb_per_s", card.copy_tb_per_s},
-      {"bf16_tflop_per_s", card.bf16_tflop_per_s},
-      {"token_gb", static_cast<double>(TokenBytes(spec, kDType)) / 1e9}};
+  nlohmann::json report = {{"device", device->name()},
+                           {"numerics_id", device->numerics_id(kDType)},
+                           {"layers", spec.num_layers},
+                           {"experts", spec.num_experts},
+                           {"seed", *o.seed},
+                           {"load_s", absl::ToDoubleSeconds(clock.Now() - start)},
+                           {"copy_tb_per_s", card.copy_tb_per_s},
+                           {"bf16_tflop_per_s", card.bf16_tflop_per_s},
+                           {"token_gb", static_cast<double>(TokenBytes(spec, kDType)) / 1e9}};
   report["prefill"] = bench.Prefill();
   for (const std::string& batch : o.batches) {
     report["decode"].push_back(bench.Decode(std::stoi(batch)));

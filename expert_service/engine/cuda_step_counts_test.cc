@@ -123,8 +123,7 @@ TEST_P(CudaStepCountsTest, CudaItselfCanCaptureWhatAStepEnqueues) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, CudaStepCountsTest,
-                         testing::Values(DType::kF32, DType::kBF16),
+INSTANTIATE_TEST_SUITE_P(DTypes, CudaStepCountsTest, testing::Values(DType::kF32, DType::kBF16),
                          [](const auto& info) { return std::string(DTypeName(info.param)); });
 
 }  // namespace

@@ -75,7 +75,8 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
   set.Choice("dtype", &options->dtype, {"f32", "bf16"},
              "Type of weights, KV and exchanged activations")
       .ClusterWide();
-  set.Choice("device", &options->device, {"cpu", "cuda"}, "What computes: this machine's CPU or a card");
+  set.Choice("device", &options->device, {"cpu", "cuda"},
+             "What computes: this machine's CPU or a card");
   set.Int("threads", &options->threads, 0, kThreadsMax, "threads",
           "Compute threads; 0: one a hardware thread");
   set.Int("rank", &options->rank, 0, kWorkersMax - 1, "",

@@ -1,4 +1,5 @@
-// One card is one rank: tests of several are left out. Without a card the program runs no test and says so; PREGATE_REQUIRE_GPU=1 makes that an error.
+// One card is one rank: tests of several are left out. Without a card the program runs no test and
+// says so; PREGATE_REQUIRE_GPU=1 makes that an error.
 #include <gtest/gtest.h>
 
 #include <cstdio>
