@@ -6,10 +6,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <random>
 #include <thread>
 #include <vector>
 
+#include "bench/step_driver.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
@@ -58,89 +58,8 @@ double ReadBandwidth(int threads) {
   return best;
 }
 
-// Weight bytes that one decoded token reads: everything but the rows of the embedding and the
-// experts not taken.
-int64_t TokenBytes(const ModelSpec& spec, DType dtype) {
-  const int64_t h = spec.hidden, d = spec.head_dim;
-  int64_t weights = int64_t{spec.vocab_size} * h;
-  for (int l = 0; l < spec.num_layers; ++l) {
-    weights += h * d * (2 * spec.num_heads + 2 * spec.num_kv_heads);
-    weights += 3 * h * (spec.resident_width(l) + (spec.is_moe() ? spec.own_width[l] : 0));
-  }
-  return weights * static_cast<int64_t>(DTypeBytes(dtype));
-}
-
-// Drives one executor with hand-made plans. Routes follow runs of about seven tokens, as the
-// router's do.
-class Driver {
- public:
-  Driver(StepExecutor* executor, const ModelSpec& spec, uint64_t seed)
-      : executor_(executor), spec_(spec), random_(seed) {}
-
-  void Open(int slot, int tokens) {
-    SequenceAdd add;
-    add.seq_slot = slot;
-    add.seq_id = ++next_id_;
-    add.prompt_len = tokens;
-    plan_.add.push_back(add);
-    const int blocks = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
-    BlockTableUpdate update{slot, 0, std::vector<BlockId>(blocks)};
-    std::iota(update.ids.begin(), update.ids.end(), next_block_);
-    next_block_ += blocks;
-    plan_.blocks.push_back(update);
-    lengths_.push_back(0);
-  }
-  void Close() {
-    for (size_t s = 0; s < lengths_.size(); ++s) plan_.drop.push_back(static_cast<int32_t>(s));
-    lengths_.clear();
-    next_block_ = 0;
-  }
-  void AddRow(int slot, int count, bool emit) {
-    Row row;
-    row.seq_slot = slot;
-    row.position = lengths_[slot];
-    row.count = count;
-    row.emit = emit ? Emit::kSample : Emit::kNone;
-    for (int i = 0; i < count; ++i) {
-      row.tokens.push_back(Random(spec_.vocab_size));
-      if (!spec_.is_moe()) continue;
-      if (Random(7) == 0) route_ = Random(spec_.num_experts);
-      row.routes.push_back(route_);
-    }
-    lengths_[slot] += count;
-    plan_.rows.push_back(row);
-  }
-  StepTimes Run() {
-    plan_.epoch = 1;
-    plan_.step_id = ++step_;
-    const StepResult result = executor_->Run(plan_, nullptr);
-    PREGATE_CHECK(result.status.ok() && result.row_errors.empty(),
-                  "step: ", result.status.ToString());
-    plan_ = StepPlan();
-    return result.times;
-  }
-
- private:
-  int Random(int below) { return std::uniform_int_distribution<int>(0, below - 1)(random_); }
-
-  StepExecutor* const executor_;
-  const ModelSpec& spec_;
-  std::mt19937_64 random_;
-  StepPlan plan_;
-  std::vector<int> lengths_;  // by slot
-  BlockId next_block_ = 0;
-  SeqId next_id_ = 0;
-  StepId step_ = 0;
-  ExpertId route_ = 0;
-};
-
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
-
 // Seconds of a prefill of `tokens`, in chunks of the step's budget; the best of `repeats`.
-double PrefillSeconds(Driver& driver, int tokens, int chunk, int repeats) {
+double PrefillSeconds(StepDriver& driver, int tokens, int chunk, int repeats) {
   double best = 1e30;
   for (int r = 0; r < repeats; ++r) {
     driver.Open(0, tokens + 1);
@@ -156,7 +75,7 @@ double PrefillSeconds(Driver& driver, int tokens, int chunk, int repeats) {
   return best;
 }
 
-nlohmann::json DecodeReport(Driver& driver, int batch, int steps, int64_t token_bytes,
+nlohmann::json DecodeReport(StepDriver& driver, int batch, int steps, int64_t token_bytes,
                             double read_gbs) {
   constexpr int kContext = 32;
   for (int s = 0; s < batch; ++s) {
@@ -195,7 +114,7 @@ absl::Status Bench(const Options& o) {
   options.kv_blocks = 4096;
   ASSIGN_OR_RETURN(auto executor,
                    StepExecutor::Create(*checkpoint, device.get(), &clock, options, nullptr));
-  Driver driver(executor.get(), spec, *o.seed);
+  StepDriver driver(executor.get(), spec, *o.seed);
   const double read_gbs = ReadBandwidth(o.threads);
   const int64_t token_bytes = TokenBytes(spec, dtype);
   nlohmann::json report = {{"model", o.model},

@@ -1,7 +1,7 @@
 // Which cuBLASLt algorithms give a row the same bits whatever the number of rows, and how fast they
 // are beside the device's own kernels: the ground for the choice in common/device/cuda. Prints one
 // line per algorithm. All rows of x are equal, so all rows of a result should be.
-// usage: matmul_probe
+// usage: gpu_matmul_probe [--own]    (--own: the device's kernels alone)
 #include <cublasLt.h>
 #include <cuda_runtime.h>
 
@@ -68,9 +68,7 @@ struct Case {
   ~Case() {
     for (void* p : {(void*)w, (void*)x, (void*)out, (void*)num, workspace}) cudaFree(p);
   }
-  const uint16_t* weights(int i) const {
-    return w + size_t(i % kWeightCopies) * outputs * inputs;
-  }
+  const uint16_t* weights(int i) const { return w + size_t(i % kWeightCopies) * outputs * inputs; }
   // A digest of row 0, or 0 when the rows differ.
   uint32_t Digest(int rows) const {
     std::vector<uint32_t> bits(size_t(rows) * outputs);
@@ -127,8 +125,8 @@ class Lt {
     SetRows(rows);
     cublasLtMatmulPreference_t preference;
     Check(cublasLtMatmulPreferenceCreate(&preference));
-    Check(cublasLtMatmulPreferenceSetAttribute(
-        preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof(workspace)));
+    Check(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                               &workspace, sizeof(workspace)));
     std::vector<cublasLtMatmulHeuristicResult_t> found(8);
     int count = 0;
     cublasLtMatmulAlgoGetHeuristic(handle_, desc_, w_, x_, out_, out_, preference, 8, found.data(),
@@ -140,8 +138,7 @@ class Lt {
   bool Check1(const cublasLtMatmulAlgo_t& algo, int rows, size_t* workspace) {
     SetRows(rows);
     cublasLtMatmulHeuristicResult_t result = {};
-    const auto status =
-        cublasLtMatmulAlgoCheck(handle_, desc_, w_, x_, out_, out_, &algo, &result);
+    const auto status = cublasLtMatmulAlgoCheck(handle_, desc_, w_, x_, out_, out_, &algo, &result);
     *workspace = result.workspaceSize;
     return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
   }
@@ -166,11 +163,12 @@ std::string Describe(const cublasLtMatmulAlgo_t& algo) {
     return value;
   };
   char text[120];
-  std::snprintf(text, sizeof(text), "id %d tile %d stages %d split %d reduce %d swizzle %d custom %d",
+  std::snprintf(text, sizeof(text),
+                "id %d tile %d stages %d split %d reduce %d swizzle %d custom %d",
                 get(CUBLASLT_ALGO_CONFIG_ID), get(CUBLASLT_ALGO_CONFIG_TILE_ID),
                 get(CUBLASLT_ALGO_CONFIG_STAGES_ID), get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM),
-                get(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME),
-                get(CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING), get(CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION));
+                get(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME), get(CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING),
+                get(CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION));
   return text;
 }
 
@@ -247,7 +245,7 @@ void CopyBandwidth() {
   cudaFree(b);
 }
 
-void Main() {
+void Main(bool own_only) {
   CopyBandwidth();
   cublasLtHandle_t handle;
   Check(cublasLtCreate(&handle));
@@ -255,14 +253,14 @@ void Main() {
        {std::pair{12288, 4096}, {4096, 4096}, {32000, 4096}, {960, 576}}) {
     Case c(outputs, inputs);
     ProbeOwn(c);
-    ProbeLibrary(handle, c);
+    if (!own_only) ProbeLibrary(handle, c);
   }
 }
 
 }  // namespace
 }  // namespace pregate::cuda
 
-int main() {
-  pregate::cuda::Main();
+int main(int argc, char** argv) {
+  pregate::cuda::Main(argc > 1 && std::strcmp(argv[1], "--own") == 0);
   return 0;
 }

@@ -7,13 +7,25 @@ namespace pregate::cuda {
 namespace {
 
 constexpr int kWarps = 4;
-constexpr int kKeys = 32;                     // of one round: a lane each
+constexpr int kKeys = 32;                    // of one round: a lane each
 constexpr int kLaneDims = kHeadDimMax / 32;  // dimension i belongs to lane i % 32
 
+// One chain of sums over the dimensions in order, whichever way they are read.
 template <class T>
 __device__ float Dot(const float* q, const T* key, int d) {
+  constexpr int kVector = 16 / sizeof(T);
   float sum = 0;
-  for (int i = 0; i < d; ++i) sum = fmaf(q[i], ToFloat(key[i]), sum);
+  if (d % kVector != 0) {
+    for (int i = 0; i < d; ++i) sum = fmaf(q[i], ToFloat(key[i]), sum);
+    return sum;
+  }
+#pragma unroll 8
+  for (int i = 0; i < d; i += kVector) {
+    const uint4 bits = *reinterpret_cast<const uint4*>(key + i);
+    const T* part = reinterpret_cast<const T*>(&bits);
+#pragma unroll
+    for (int j = 0; j < kVector; ++j) sum = fmaf(q[i + j], ToFloat(part[j]), sum);
+  }
   return sum;
 }
 
@@ -45,6 +57,7 @@ __global__ void AttentionKernel(AttentionProblem p) {
     top = new_top;
     sum *= keep;
     for (float& a : acc) a *= keep;
+#pragma unroll 4
     for (int j = 0; j < keys; ++j) {
       const float w = __shfl_sync(~0u, weight, j);
       const T* value = blocks.value(kv_head, first + j);

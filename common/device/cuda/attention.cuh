@@ -17,8 +17,8 @@ struct AttentionProblem {
 
 // Any dtype, any head_dim up to kHeadDimMax.
 void PlainAttention(Stream& stream, const AttentionProblem& problem);
-// bf16, head_dim a multiple of 8 up to 128: a choice by shape, so that a model always meets the same
-// kernel.
+// bf16, head_dim a multiple of 8 up to 128: a choice by shape, so that a model always meets the
+// same kernel.
 bool TensorAttentionTakes(const AttentionProblem& problem);
 void TensorAttention(Stream& stream, const AttentionProblem& problem);
 

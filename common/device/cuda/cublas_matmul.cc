@@ -25,15 +25,15 @@ int RowsBucket(int rows, bool bf16) {
 class Layout {
  public:
   absl::Status Init(bool bf16, int width, int rows) {
-    return CublasStatus(cublasLtMatrixLayoutCreate(&layout_, bf16 ? CUDA_R_16BF : CUDA_R_32F, width,
-                                                   rows, width),
-                        "cublasLtMatrixLayoutCreate");
+    return CublasStatus(
+        cublasLtMatrixLayoutCreate(&layout_, bf16 ? CUDA_R_16BF : CUDA_R_32F, width, rows, width),
+        "cublasLtMatrixLayoutCreate");
   }
   absl::Status SetRows(int rows) {
     const uint64_t cols = rows;
-    return CublasStatus(cublasLtMatrixLayoutSetAttribute(layout_, CUBLASLT_MATRIX_LAYOUT_COLS,
-                                                         &cols, sizeof(cols)),
-                        "cublasLtMatrixLayoutSetAttribute");
+    return CublasStatus(
+        cublasLtMatrixLayoutSetAttribute(layout_, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof(cols)),
+        "cublasLtMatrixLayoutSetAttribute");
   }
   ~Layout() {
     if (layout_ != nullptr) cublasLtMatrixLayoutDestroy(layout_);
@@ -166,10 +166,9 @@ void CublasMatmul::Run(int rows, const void* x, const Matrix& w, float* out) {
     ASSIGN_OR_RETURN(const Plan* plan, PlanFor(w, rows));
     RETURN_IF_ERROR(plan->SetRows(rows));
     const float one = 1, zero = 0;
-    RETURN_IF_CUBLAS(cublasLtMatmul(handle_, plan->product, &one, w.data, plan->w.get(), x,
-                                    plan->x.get(), &zero, out, plan->out.get(), out,
-                                    plan->out.get(), &plan->algorithm, nullptr, 0,
-                                    runtime_.handle()));
+    RETURN_IF_CUBLAS(cublasLtMatmul(
+        handle_, plan->product, &one, w.data, plan->w.get(), x, plan->x.get(), &zero, out,
+        plan->out.get(), out, plan->out.get(), &plan->algorithm, nullptr, 0, runtime_.handle()));
     return absl::OkStatus();
   };
   if (rows > 0) runtime_.NoteMatmul(run());

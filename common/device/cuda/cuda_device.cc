@@ -18,7 +18,7 @@ using cuda::IsBf16;
 
 // Part of the numerics id: raised with every change to the order or the formulas of a kernel's
 // sums.
-constexpr int kKernelSet = 1;
+constexpr int kKernelSet = 2;
 
 cuda::Rows ToRows(RowCount rows) { return {rows.num, rows.max}; }
 cuda::Heads ToHeads(const QkvArgs& args) {
@@ -133,12 +133,12 @@ class CudaDeviceImpl final : public CudaDevice {
   }
   void BuildExchange(RowCount tokens, const ExchangeArgs& args,
                      const ExchangeArrays& out) override {
-    PREGATE_CHECK(args.world_size * args.num_experts <= cuda::kExchangePairsMax,
-                  "ranks ", args.world_size, " experts ", args.num_experts);
-    cuda::BuildExchange(stream_in_use(),
-                        {ToRows(tokens), args.rank, args.world_size, args.num_experts, args.stride,
-                         args.home_ranks, args.routes, args.targets, out.send_rows,
-                         out.received.offsets, out.received.order});
+    PREGATE_CHECK(args.world_size * args.num_experts <= cuda::kExchangePairsMax, "ranks ",
+                  args.world_size, " experts ", args.num_experts);
+    cuda::BuildExchange(
+        stream_in_use(),
+        {ToRows(tokens), args.rank, args.world_size, args.num_experts, args.stride, args.home_ranks,
+         args.routes, args.targets, out.send_rows, out.received.offsets, out.received.order});
   }
   void ActToWire(RowCount rows, int width, const void* act, const int32_t* index, DType dtype,
                  void* wire) override {
@@ -167,9 +167,9 @@ class CudaDeviceImpl final : public CudaDevice {
     cuda::ArgMax(stream_in_use(), ToRows(rows), width, x, out);
   }
   void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
-    cuda::SampleTokens(stream_in_use(), {ToRows(args.rows), args.logits, args.vocab_size,
-                                         args.params, args.seeds, args.seen, args.seq_slots,
-                                         args.positions, args.not_finite, out_tokens});
+    cuda::SampleTokens(stream_in_use(),
+                       {ToRows(args.rows), args.logits, args.vocab_size, args.params, args.seeds,
+                        args.seen, args.seq_slots, args.positions, args.not_finite, out_tokens});
   }
   void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
                 uint32_t* seen) override {

@@ -30,8 +30,8 @@ size_t MatrixImageBytes(int outputs, int inputs, DType dtype) {
 
 void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
                      void* host_dst) {
-  PREGATE_CHECK(rows.size() == static_cast<size_t>(outputs) * inputs, "values ", rows.size(), " for ",
-                outputs, " x ", inputs);
+  PREGATE_CHECK(rows.size() == static_cast<size_t>(outputs) * inputs, "values ", rows.size(),
+                " for ", outputs, " x ", inputs);
   const int64_t stride = RowStride(inputs, dtype);
   std::memset(host_dst, 0, MatrixImageBytes(outputs, inputs, dtype));
   for (int64_t o = 0; o < outputs; ++o) {

@@ -1,5 +1,5 @@
-// Linear at the shapes of real models: a row has the same bits in every number of rows, which is what
-// the choice of algorithms in cublas_matmul.h rests on.
+// Linear at the shapes of real models: a row has the same bits in every number of rows, which is
+// what the choice of algorithms in cublas_matmul.h rests on.
 #include <random>
 
 #include "common/device/device_contract.h"
@@ -29,16 +29,20 @@ class DeviceLinearBitsTest : public DeviceContractTest {
 
 TEST_P(DeviceLinearBitsTest, ARowHasTheSameBitsInEveryNumberOfRows) {
   Device& device = *devices_[0];
-  for (const Shape& s : {Shape{12288, 4096, DType::kBF16}, {4096, 4096, DType::kBF16},
-                         {32000, 4096, DType::kBF16}, {960, 576, DType::kBF16},
-                         {576, 576, DType::kBF16}, {49152, 576, DType::kBF16},
-                         {1536, 512, DType::kF32}, {512, 512, DType::kF32},
+  for (const Shape& s : {Shape{12288, 4096, DType::kBF16},
+                         {4096, 4096, DType::kBF16},
+                         {32000, 4096, DType::kBF16},
+                         {960, 576, DType::kBF16},
+                         {576, 576, DType::kBF16},
+                         {49152, 576, DType::kBF16},
+                         {1536, 512, DType::kF32},
+                         {512, 512, DType::kF32},
                          {960, 576, DType::kF32}}) {
     Rig rig(device);
-    const Matrix w = rig.PutMatrix(Uniform(size_t(s.outputs) * s.inputs), s.outputs, s.inputs,
-                                   s.dtype);
-    const auto x = static_cast<const char*>(
-        rig.PutAct(Uniform(size_t{kRowsMax} * s.inputs), s.dtype));
+    const Matrix w =
+        rig.PutMatrix(Uniform(size_t(s.outputs) * s.inputs), s.outputs, s.inputs, s.dtype);
+    const auto x =
+        static_cast<const char*>(rig.PutAct(Uniform(size_t{kRowsMax} * s.inputs), s.dtype));
     float* out = static_cast<float*>(rig.Bytes(size_t{4} * kRowsMax * s.outputs));
     const auto run = [&](int first, int rows) {
       const RowCount count = {rig.Put<int32_t>({rows}), rows};
@@ -50,7 +54,8 @@ TEST_P(DeviceLinearBitsTest, ARowHasTheSameBitsInEveryNumberOfRows) {
       const int first = Int(0, (kRowsMax - rows) / 128) * 128;
       const auto begin = all.begin() + int64_t{first} * s.outputs;
       EXPECT_TRUE(SameBits(run(first, rows), {begin, begin + int64_t{rows} * s.outputs}))
-          << rows << " rows of " << s.outputs << " x " << s.inputs << (s.dtype == DType::kBF16 ? " bf16" : " f32");
+          << rows << " rows of " << s.outputs << " x " << s.inputs
+          << (s.dtype == DType::kBF16 ? " bf16" : " f32");
     }
   }
 }

@@ -21,8 +21,8 @@ class KvBlocks {
 
   __device__ T* key(int kv_head, int position) const {
     const int64_t block = table_[position / kBlockTokens];
-    return keys_ + ((block * num_kv_heads_ + kv_head) * kBlockTokens + position % kBlockTokens) *
-                       head_dim_;
+    return keys_ +
+           ((block * num_kv_heads_ + kv_head) * kBlockTokens + position % kBlockTokens) * head_dim_;
   }
   __device__ T* value(int kv_head, int position) const {
     return key(kv_head, position) + values_offset_;

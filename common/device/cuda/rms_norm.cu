@@ -4,7 +4,7 @@
 namespace pregate::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 1024;
 
 template <class T>
 __global__ void RmsNormKernel(Rows rows, int width, const float* x, const float* weight, float eps,

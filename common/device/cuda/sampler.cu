@@ -103,8 +103,8 @@ __device__ int32_t Draw(const SampleProblem& p, int r, const ScaledRow& x, int32
     cut = CutAt(n, x, cut, params.top_k, s, [](float) { return uint64_t{1}; });
   }
   if (params.top_p < 1) cut = TopPCut(n, x, cut, params.top_p, top, s);
-  const double lowest =
-      params.min_p > 0 ? top + log(static_cast<double>(params.min_p)) : -static_cast<double>(INFINITY);
+  const double lowest = params.min_p > 0 ? top + log(static_cast<double>(params.min_p))
+                                         : -static_cast<double>(INFINITY);
   const uint64_t seed = p.seeds[p.seq_slots[r]];
   Candidate mine = {0, -1};
   for (int i = threadIdx.x; i < n; i += kThreads) {

@@ -43,8 +43,7 @@ __global__ void __launch_bounds__(kChunks * 32) SkinnyMatmulKernel(GroupedMatmul
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i) {
     const bool there = i * 8 + g < tile.count;
-    x[i] = there ? static_cast<const Bf16*>(p.x) +
-                       SourceRow(p, tile.begin + i * 8 + g) * p.x_stride
+    x[i] = there ? static_cast<const Bf16*>(p.x) + SourceRow(p, tile.begin + i * 8 + g) * p.x_stride
                  : nullptr;
   }
 

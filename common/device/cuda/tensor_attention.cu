@@ -5,9 +5,10 @@
 //   walk    64 keys at a time from position 0 on, double-buffered in shared memory, with a running
 //           maximum for each row
 //
-// A row's sums depend on its own position and keys alone: a key beyond it has weight 0, and the walk
-// has the same steps for every row of a 64-aligned range, whichever rows stand beside it. Queries
-// (f32) and weights are split in two bf16 parts each, so that products lose nothing that shows.
+// A row's sums depend on its own position and keys alone: a key beyond it has weight 0, and the
+// walk has the same steps for every row of a 64-aligned range, whichever rows stand beside it.
+// Queries (f32) and weights are split in two bf16 parts each, so that products lose nothing that
+// shows.
 #include "common/device/cuda/attention.cuh"
 #include "common/device/cuda/mma.cuh"
 
@@ -35,8 +36,8 @@ __device__ QueryTile FindQueryTile(const PagedTokens& tokens, int r) {
   const int lane = threadIdx.x % 32;
   const uint32_t gaps_low = __ballot_sync(~0u, !continues(r + lane, position + lane));
   const uint32_t gaps_high = __ballot_sync(~0u, !continues(r + 32 + lane, position + 32 + lane));
-  const int count = gaps_low != 0 ? __ffs(gaps_low) - 1
-                                  : 32 + (gaps_high != 0 ? __ffs(gaps_high) - 1 : 32);
+  const int count =
+      gaps_low != 0 ? __ffs(gaps_low) - 1 : 32 + (gaps_high != 0 ? __ffs(gaps_high) - 1 : 32);
   return {r, count, position};
 }
 

@@ -8,7 +8,7 @@
 
 namespace pregate::cuda {
 
-inline constexpr int kChunks = 4;
+inline constexpr int kChunks = 8;
 
 // Inputs of one run: a multiple of 64.
 __host__ __device__ inline int ChunkInputs(int inputs) {

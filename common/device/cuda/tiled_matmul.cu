@@ -1,6 +1,6 @@
 // bf16 products of many rows: a block of 8 warps makes a tile of 128 weight rows x 128 rows of x
-// over a pipeline of tiles of 64 inputs in shared memory. For gate and up the 128 weight rows are 64
-// of each, so that a thread holds both sums of an output.
+// over a pipeline of tiles of 64 inputs in shared memory. For gate and up the 128 weight rows are
+// 64 of each, so that a thread holds both sums of an output.
 #include "common/device/cuda/tensor_matmul.cuh"
 
 namespace pregate::cuda {
@@ -8,10 +8,10 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kTileWeights = 128, kTileRows = 128;
-constexpr int kDepth = 64;   // inputs of a stage, as two planes of 32
+constexpr int kDepth = 64;  // inputs of a stage, as two planes of 32
 constexpr int kStages = 3;
-constexpr int kPlane = 128 * 4;            // vectors of 16 bytes: [row][4]
-constexpr int kPanel = 2 * kPlane;         // [plane][row][4]
+constexpr int kPlane = 128 * 4;              // vectors of 16 bytes: [row][4]
+constexpr int kPanel = 2 * kPlane;           // [plane][row][4]
 constexpr int kVectors = kPanel / kThreads;  // that a thread copies, of each panel
 constexpr size_t kSharedBytes = size_t{kStages} * 2 * kPanel * sizeof(uint4);
 
@@ -62,9 +62,9 @@ __device__ CopyPlan InputPlan(const GroupedMatmul& p, const RowTile& tile) {
   CopyPlan plan;
   for (int i = 0; i < kVectors; ++i) {
     const bool there = plan.row(i) < tile.count;
-    plan.rows[i] = there ? static_cast<const Bf16*>(p.x) +
-                               SourceRow(p, tile.begin + plan.row(i)) * p.x_stride
-                         : nullptr;
+    plan.rows[i] =
+        there ? static_cast<const Bf16*>(p.x) + SourceRow(p, tile.begin + plan.row(i)) * p.x_stride
+              : nullptr;
   }
   return plan;
 }

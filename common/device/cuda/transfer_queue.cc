@@ -72,8 +72,7 @@ void StreamTransferQueue::Await(uint64_t number) {
   const Numbered& copy = copies_[number - num_done_ - 1];
   Wait wait = {Take(free_timed_, /*timed=*/true), Take(free_timed_, /*timed=*/true)};
   runtime_.Note(cudaEventRecord(wait.begin.get(), runtime_.handle()), "cudaEventRecord");
-  runtime_.Note(cudaStreamWaitEvent(runtime_.handle(), copy.event.get(), 0),
-                "cudaStreamWaitEvent");
+  runtime_.Note(cudaStreamWaitEvent(runtime_.handle(), copy.event.get(), 0), "cudaStreamWaitEvent");
   runtime_.Note(cudaEventRecord(wait.end.get(), runtime_.handle()), "cudaEventRecord");
   waits_.push_back(std::move(wait));
 }

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Runs on the GPU machine, from the folder that bundle.sh made: tests of the CUDA device (also under
+# compute-sanitizer), logits against the CPU, times of decode and prefill beside their floors, and a
+# table by kernel from ncu. Every stage has a time limit; one that fails is recorded and the next one
+# runs. Leaves gpu-CARD.json and the logs in $OUT (default: ./gpu-results).
+#
+#   [STAGES="tests sanitizer small bench ncu large"] .bundle/run.sh
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+out=${OUT:-$PWD/gpu-results}
+stages=${STAGES:-tests sanitizer small bench ncu large}
+work=${WORK:-/tmp/pregate-gpu}
+models=${MODELS:-/dev/shm/pregate-models}
+mkdir -p "$out" "$work" "$models"
+[[ -x $work/bin/pregate || ! -f $here/bundle.tar.xz ]] || tar -C "$work" -xf "$here/bundle.tar.xz"
+bin=$work/bin
+export PREGATE_REQUIRE_GPU=1 LD_LIBRARY_PATH=/usr/local/cuda/lib64 PATH=$PATH:/usr/local/cuda/bin
+export WORK_DIR=$work
+
+wants() { [[ " $stages " == *" $1 "* ]]; }
+
+# stage NAME SECONDS COMMAND...: its output goes to NAME.log, its JSON (stdout) to NAME.json.
+stage() {
+  local name=$1 limit=$2 start=$SECONDS status
+  shift 2
+  timeout "$limit" "$@" > "$out/$name.json" 2> "$out/$name.log"
+  status=$?
+  echo "$name $status $((SECONDS - start))" >> "$out/stages.txt"
+  echo "== $name: status $status, $((SECONDS - start)) s"
+  [[ $status == 0 ]] || tail -n 5 "$out/$name.log"
+}
+
+synth() { # NAME FLAGS...: in the background, so that the tests run meanwhile
+  local name=$1
+  shift
+  [[ -f $models/$name/config.json ]] ||
+    timeout 300 "$bin/pregate" synth --dtype bf16 --out "$models/$name" "$@" > "$out/synth.log" 2>&1
+}
+
+: > "$out/stages.txt"
+nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$out/card.txt"
+if wants bench || wants ncu || wants large; then
+  synth llama2-7b --shape llama2-7b --experts 7 --shared 0.25 --own 0.25 &
+  synth_pid=$!
+fi
+
+if wants tests; then
+  stage contract 60 "$bin/cuda_device_contract_test"
+  stage step 60 "$bin/cuda_step_test"
+  stage counts 30 "$bin/cuda_step_counts_test"
+fi
+if wants sanitizer; then
+  stage memcheck-contract 120 compute-sanitizer --tool memcheck --error-exitcode 3 \
+    "$bin/cuda_device_contract_test" --gtest_filter='-*LinearBits*'
+  stage memcheck-step 100 compute-sanitizer --tool memcheck --error-exitcode 3 "$bin/cuda_step_test"
+  stage memcheck-counts 60 compute-sanitizer --tool memcheck --error-exitcode 3 \
+    "$bin/cuda_step_counts_test" --gtest_filter='-*Capture*'
+  stage racecheck-contract 60 compute-sanitizer --tool racecheck --error-exitcode 3 \
+    "$bin/cuda_device_contract_test" --gtest_filter='*Attention*Agrees*:*Ffn*Agrees*:*BuildGroups*'
+fi
+if wants small; then
+  synth smollm2 --shape smollm2-135m --experts 7 --shared 0.25 --own 0.25
+  stage logits-smollm2 100 "$bin/gpu_compare_logits" --model "$models/smollm2"
+fi
+[[ -z ${synth_pid:-} ]] || wait "$synth_pid"
+if wants bench; then
+  stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b"
+fi
+if wants ncu; then
+  stage ncu 150 ncu --profile-from-start off --clock-control none --csv --target-processes all \
+    --metrics gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__inst_executed_pipe_tensor.sum \
+    "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 8 --profile
+fi
+if wants large; then
+  stage logits-llama2-7b 300 "$bin/gpu_compare_logits" --model "$models/llama2-7b" --sides cpu-f32,cpu-bf16,cuda-bf16
+fi
+python3 "$work/report.py" "$out"
+tar -C "$out" -czf "$out/logs.tar.gz" --remove-files $(cd "$out" && ls *.log *.json stages.txt card.txt | grep -v '^gpu-')

@@ -1,0 +1,219 @@
+// Times the worker's step on a card: decode at several batch sizes and one prefill, each beside its
+// floor, which is the bytes it must read over the card's copy bandwidth, or the operations it must
+// do over the card's rate of bf16 products. Prints one JSON object. --profile runs one decode step
+// of the largest batch and one prefill between cudaProfilerStart and Stop, for ncu.
+// usage: gpu_step_bench --model DIR [--batches 1,8,32] [--context 590] [--prefill 4096]
+#include <cuda_profiler_api.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "bench/gpu/card_limits.h"
+#include "bench/step_driver.h"
+#include "common/base/clock.h"
+#include "common/base/status.h"
+#include "common/config/option_set.h"
+#include "common/device/cuda/cuda_device.h"
+#include "common/model/checkpoint.h"
+
+namespace pregate {
+namespace {
+
+constexpr DType kDType = DType::kBF16;
+
+struct Options {
+  std::string model;
+  bool profile = false;
+  int32_t context = 590, prefill = 4096, steps = 40, repeats = 5;
+  std::vector<std::string> batches;
+  std::optional<uint64_t> seed = 1;
+};
+
+struct Bench {
+  CudaDevice& device;
+  StepDriver& driver;
+  const ModelSpec& spec;
+  const CardLimits& card;
+  const Options& options;
+
+  void OpenDecode(int batch);
+  StepTimes DecodeStep(int batch);
+  nlohmann::json Decode(int batch);
+  nlohmann::json Prefill();
+  void Profile(int batch);
+};
+
+int64_t OwnBytes(const ModelSpec& spec) {
+  int64_t elements = 0;
+  for (int l = 0; l < spec.num_layers && spec.is_moe(); ++l) {
+    elements += int64_t{3} * spec.hidden * spec.own_width[l];
+  }
+  return elements * static_cast<int64_t>(DTypeBytes(kDType));
+}
+
+// Keys and values of one position in all layers.
+int64_t KvBytes(const ModelSpec& spec) {
+  return int64_t{2} * spec.num_layers * spec.num_kv_heads * spec.head_dim *
+         static_cast<int64_t>(DTypeBytes(kDType));
+}
+
+void Bench::OpenDecode(int batch) {
+  for (int s = 0; s < batch; ++s) {
+    driver.Open(s, options.context + options.steps + 8);
+    driver.AddRow(s, options.context, true);
+    driver.Run();
+  }
+}
+
+StepTimes Bench::DecodeStep(int batch) {
+  for (int s = 0; s < batch; ++s) driver.AddRow(s, 1, true);
+  return driver.Run();
+}
+
+nlohmann::json Bench::Decode(int batch) {
+  OpenDecode(batch);
+  for (int i = 0; i < 4; ++i) DecodeStep(batch);
+  const CudaCounts before = device.counts();
+  std::vector<double> step_ms, experts, enqueue_ms;
+  for (int i = 0; i < options.steps; ++i) {
+    const StepTimes times = DecodeStep(batch);
+    step_ms.push_back(times.step_us / 1e3);
+    enqueue_ms.push_back((times.router_us + times.forward_us + times.sample_us) / 1e3);
+    experts.push_back(times.unique_experts);
+  }
+  driver.Close();
+  double experts_mean = 0;
+  for (const double n : experts) experts_mean += n / static_cast<double>(experts.size());
+  const double bytes = static_cast<double>(TokenBytes(spec, kDType)) +
+                       std::max(0.0, experts_mean - 1) * static_cast<double>(OwnBytes(spec)) +
+                       static_cast<double>(KvBytes(spec)) * batch * options.context;
+  const double floor_ms = bytes / card.copy_tb_per_s / 1e9, median = Median(step_ms);
+  return {{"batch", batch},
+          {"context", options.context},
+          {"step_ms_median", median},
+          {"step_ms_min", *std::min_element(step_ms.begin(), step_ms.end())},
+          {"enqueue_ms_median", Median(enqueue_ms)},
+          {"experts_mean", experts_mean},
+          {"floor_gb", bytes / 1e9},
+          {"floor_ms", floor_ms},
+          {"times_floor", median / floor_ms},
+          {"launches_per_step", double(device.counts().launches - before.launches) / options.steps},
+          {"allocations", device.counts().allocations - before.allocations},
+          {"tokens_per_s", batch * 1e3 / median}};
+}
+
+// No logits: 4,096 tokens fill the model's context.
+nlohmann::json Bench::Prefill() {
+  const int n = options.prefill;
+  std::vector<double> ms;
+  for (int r = 0; r < options.repeats; ++r) {
+    driver.Open(0, n);
+    driver.AddRow(0, n, false);
+    ms.push_back(driver.Run().step_us / 1e3);
+    driver.Close();
+  }
+  const double logits = 2.0 * spec.vocab_size * spec.hidden;
+  const double per_token =
+      static_cast<double>(TokenBytes(spec, kDType)) / DTypeBytes(kDType) * 2 - logits;
+  // Causal: position p meets p + 1 keys, in two products.
+  const double attention = 4.0 * spec.num_layers * spec.num_heads * spec.head_dim * n * (n + 1) / 2;
+  const double flop = per_token * n + attention;
+  const double floor_ms = flop / card.bf16_tflop_per_s / 1e9, median = Median(ms);
+  return {{"tokens", n},
+          {"ms_median", median},
+          {"ms_first", ms[0]},
+          {"tflop", flop / 1e12},
+          {"floor_ms", floor_ms},
+          {"times_floor", median / floor_ms},
+          {"share_of_bf16_rate", floor_ms / median},
+          {"tokens_per_s", n * 1e3 / median}};
+}
+
+// A decode step, then a prefill, each between profiler marks; prints how many launches each made.
+void Bench::Profile(int batch) {
+  OpenDecode(batch);
+  for (int i = 0; i < 2; ++i) DecodeStep(batch);
+  const int64_t start = device.counts().launches;
+  cudaProfilerStart();
+  DecodeStep(batch);
+  cudaProfilerStop();
+  const int64_t decode = device.counts().launches - start;
+  driver.Close();
+  driver.Open(0, options.prefill);
+  driver.AddRow(0, options.prefill, false);
+  cudaProfilerStart();
+  driver.Run();
+  cudaProfilerStop();
+  std::printf("{\"decode_launches\": %lld, \"prefill_launches\": %lld}\n",
+              static_cast<long long>(decode),
+              static_cast<long long>(device.counts().launches - start - decode));
+}
+
+absl::Status Run(const Options& o) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<CudaDevice> device, MakeCudaDevice({}));
+  CardLimits card;
+  if (!o.profile) {
+    ASSIGN_OR_RETURN(card, MeasureCard(*device));
+  }
+  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(o.model));
+  SystemClock clock;
+  int batch_max = 1;
+  for (const std::string& batch : o.batches) batch_max = std::max(batch_max, std::stoi(batch));
+  ExecutorOptions options;
+  options.dtype = kDType;
+  options.step_tokens = o.prefill;
+  options.kv_blocks = std::max(o.prefill / kKvBlockTokens + 1,
+                               batch_max * ((o.context + o.steps + 8) / kKvBlockTokens + 1));
+  const absl::Time start = clock.Now();
+  ASSIGN_OR_RETURN(const auto executor,
+                   StepExecutor::Create(*checkpoint, device.get(), &clock, options, nullptr));
+  const ModelSpec& spec = checkpoint->spec();
+  StepDriver driver(executor.get(), spec, *o.seed);
+  Bench bench = {*device, driver, spec, card, o};
+  if (o.profile) {
+    bench.Profile(batch_max);
+    return absl::OkStatus();
+  }
+  nlohmann::json report = {{"device", device->name()},
+                           {"numerics_id", device->numerics_id(kDType)},
+                           {"layers", spec.num_layers},
+                           {"experts", spec.num_experts},
+                           {"seed", *o.seed},
+                           {"load_s", absl::ToDoubleSeconds(clock.Now() - start)},
+                           {"copy_tb_per_s", card.copy_tb_per_s},
+                           {"bf16_tflop_per_s", card.bf16_tflop_per_s},
+                           {"token_gb", static_cast<double>(TokenBytes(spec, kDType)) / 1e9}};
+  report["prefill"] = bench.Prefill();
+  for (const std::string& batch : o.batches) {
+    report["decode"].push_back(bench.Decode(std::stoi(batch)));
+  }
+  std::printf("%s\n", report.dump(1).c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace pregate
+
+int main(int argc, char** argv) {
+  pregate::Options o;
+  pregate::OptionSet set("gpu_step_bench", "Times the worker's step on a card.");
+  set.String("model", &o.model, "checkpoint directory").Required();
+  set.Switch("profile", &o.profile, "one decode step and one prefill between profiler marks");
+  set.Int("context", &o.context, 1, 1 << 16, "tokens", "that a decoded token sees");
+  set.Int("prefill", &o.prefill, 1, 1 << 16, "tokens", "length of the prompt, one step");
+  set.Int("steps", &o.steps, 1, 4096, "steps", "decode steps a batch size");
+  set.Int("repeats", &o.repeats, 1, 100, "", "prefills, of which the median counts");
+  set.Strings("batches", &o.batches, "decode batch sizes (default: 1,8,32)");
+  set.OptionalUint64("seed", &o.seed, "of tokens and routes");
+  const auto outcome = set.Parse(argc, argv);
+  if (!outcome.ok()) {
+    std::fprintf(stderr, "gpu_step_bench: %s\n", outcome.status().ToString().c_str());
+    return 2;
+  }
+  if (*outcome == pregate::OptionSet::Outcome::kExit) return 0;
+  if (o.batches.empty()) o.batches = {"1", "8", "32"};
+  const absl::Status status = pregate::Run(o);
+  if (!status.ok()) std::fprintf(stderr, "gpu_step_bench: %s\n", status.ToString().c_str());
+  return status.ok() ? 0 : 1;
+}

@@ -1,0 +1,71 @@
+#include "bench/step_driver.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "common/base/status.h"
+
+namespace pregate {
+
+int64_t TokenBytes(const ModelSpec& spec, DType dtype) {
+  const int64_t h = spec.hidden, d = spec.head_dim;
+  int64_t weights = int64_t{spec.vocab_size} * h;
+  for (int l = 0; l < spec.num_layers; ++l) {
+    weights += h * d * (2 * spec.num_heads + 2 * spec.num_kv_heads);
+    weights += 3 * h * (spec.resident_width(l) + (spec.is_moe() ? spec.own_width[l] : 0));
+  }
+  return weights * static_cast<int64_t>(DTypeBytes(dtype));
+}
+
+double Median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+void StepDriver::Open(int slot, int tokens) {
+  SequenceAdd add;
+  add.seq_slot = slot;
+  add.seq_id = ++next_id_;
+  add.prompt_len = tokens;
+  plan_.add.push_back(add);
+  const int blocks = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+  BlockTableUpdate update{slot, 0, std::vector<BlockId>(blocks)};
+  std::iota(update.ids.begin(), update.ids.end(), next_block_);
+  next_block_ += blocks;
+  plan_.blocks.push_back(update);
+  lengths_.push_back(0);
+}
+
+void StepDriver::Close() {
+  for (size_t s = 0; s < lengths_.size(); ++s) plan_.drop.push_back(static_cast<int32_t>(s));
+  lengths_.clear();
+  next_block_ = 0;
+}
+
+void StepDriver::AddRow(int slot, int count, bool emit) {
+  Row row;
+  row.seq_slot = slot;
+  row.position = lengths_[slot];
+  row.count = count;
+  row.emit = emit ? Emit::kSample : Emit::kNone;
+  for (int i = 0; i < count; ++i) {
+    row.tokens.push_back(Random(spec_.vocab_size));
+    if (!spec_.is_moe()) continue;
+    if (Random(7) == 0) route_ = Random(spec_.num_experts);
+    row.routes.push_back(route_);
+  }
+  lengths_[slot] += count;
+  plan_.rows.push_back(row);
+}
+
+StepTimes StepDriver::Run() {
+  plan_.epoch = 1;
+  plan_.step_id = ++step_;
+  const StepResult result = executor_->Run(plan_, nullptr);
+  PREGATE_CHECK(result.status.ok() && result.row_errors.empty(),
+                "step: ", result.status.ToString());
+  plan_ = StepPlan();
+  return result.times;
+}
+
+}  // namespace pregate

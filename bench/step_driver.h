@@ -1,0 +1,48 @@
+// Drives one executor with hand-made plans. Routes follow runs of about seven tokens, as the
+// router's do.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "common/model/spec.h"
+#include "common/step/plan.h"
+#include "common/step/result.h"
+#include "expert_service/engine/step_executor.h"
+
+namespace pregate {
+
+// Weight bytes that one decoded token reads: everything but the rows of the embedding and the
+// experts not taken.
+int64_t TokenBytes(const ModelSpec& spec, DType dtype);
+
+double Median(std::vector<double> values);
+
+// The executor and the spec outlive it.
+class StepDriver {
+ public:
+  StepDriver(StepExecutor* executor, const ModelSpec& spec, uint64_t seed)
+      : executor_(executor), spec_(spec), random_(seed) {}
+
+  // Slots count up from 0. Room for `tokens` tokens.
+  void Open(int slot, int tokens);
+  void Close();  // all of them
+  void AddRow(int slot, int count, bool emit);
+  StepTimes Run();
+
+ private:
+  int Random(int below) { return std::uniform_int_distribution<int>(0, below - 1)(random_); }
+
+  StepExecutor* const executor_;
+  const ModelSpec& spec_;
+  std::mt19937_64 random_;
+  StepPlan plan_;
+  std::vector<int> lengths_;  // by slot
+  BlockId next_block_ = 0;
+  SeqId next_id_ = 0;
+  StepId step_ = 0;
+  ExpertId route_ = 0;
+};
+
+}  // namespace pregate
