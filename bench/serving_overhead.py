@@ -4,6 +4,7 @@ Starts the three services on loopback and sends requests one by one. A worker's 
 that the scheduler and the client see come from the same requests, so a noisy machine shifts both; medians over
 requests. TTFT groups ask for one token, so that all their steps are prefill; decode groups for 64 from a short prompt.
 usage: serving_overhead.py --bin build/release/bin --model DIR --out FILE [--requests 12] [--dtype bf16] [--threads 2]
+       [--router-threads 1]
 """
 import argparse
 import json
@@ -35,7 +36,8 @@ class Cluster:
         common = ["--model", args.model, "--log-level", "warn"]
         free = ["--metrics-listen", "127.0.0.1:0"]
         self.processes = [
-            self.start("pregate-router", *common, *free, "--listen", socket["router"], "--threads", "1"),
+            self.start("pregate-router", *common, *free, "--listen", socket["router"], "--threads",
+                       str(args.router_threads)),
             self.start("pregate-worker", *common, *free, "--listen", socket["worker"], "--threads", str(args.threads),
                        "--dtype", args.dtype),
             self.start("pregate-scheduler", *common, *free, "--listen", self.server, "--router", socket["router"],
@@ -104,9 +106,11 @@ def main():
     parser.add_argument("--requests", type=int, default=12)
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--router-threads", type=int, default=1)
     args = parser.parse_args()
     report = {"machine": machine.describe(), "model": pathlib.Path(args.model).name,
-              "config": {"dtype": args.dtype, "threads": args.threads, "requests": args.requests, "seed": SEED}}
+              "config": {"dtype": args.dtype, "threads": args.threads, "router_threads": args.router_threads,
+                         "requests": args.requests, "seed": SEED}}
     for mode, flags in MODES.items():
         with tempfile.TemporaryDirectory() as scratch:
             cluster = Cluster(args, flags, scratch)
