@@ -35,6 +35,7 @@ ALLOWED = {
     "expert_service/edge": DEVICE + COLLECTIVE + HOST + ["common/rpc", "proto", "expert_service"],
     "scheduler_service/core": MODEL,
     "scheduler_service/engine": MODEL + HOST + ["scheduler_service/core"],
+    "scheduler_service/sim": MODEL + HOST + ["scheduler_service/core", "scheduler_service/engine"],
     "scheduler_service/testing": MODEL + ["scheduler_service/core", "scheduler_service/engine"],
     "scheduler_service/edge": MODEL + HOST + ["common/rpc", "proto", "scheduler_service"],
     "refactor": DEVICE + ["common/config"],

@@ -40,7 +40,9 @@ void Encode(const Hello& hello, v1::Hello* out) {
   out->set_context_tokens(hello.context_tokens);
   out->set_vocab_size(hello.vocab_size);
   out->set_num_experts(hello.num_experts);
+  out->set_num_layers(hello.num_layers);
   out->set_residency_bytes(hello.residency_bytes);
+  out->set_residency_slots(hello.residency_slots);
   for (const UnitId& unit : hello.resident_units) Encode(unit, out->add_resident_units());
   out->set_highest_epoch(hello.highest_epoch);
   out->set_rendezvous(hello.rendezvous);
@@ -61,6 +63,9 @@ absl::Status CheckHello(const v1::Hello& in) {
   RETURN_IF_ERROR(CheckBetween("hello.context_tokens", in.context_tokens(), 0, kContextTokensMax));
   RETURN_IF_ERROR(CheckBetween("hello.vocab_size", in.vocab_size(), 0, kVocabMax));
   RETURN_IF_ERROR(CheckBetween("hello.num_experts", in.num_experts(), 0, kExpertsMax));
+  RETURN_IF_ERROR(CheckBetween("hello.num_layers", in.num_layers(), 0, kLayersMax));
+  RETURN_IF_ERROR(
+      CheckBetween("hello.residency_slots", in.residency_slots(), 0, kResidentUnitsMax));
   RETURN_IF_ERROR(CheckCount("hello.resident_units", in.resident_units_size(), kResidentUnitsMax));
   return CheckBytes("hello.rendezvous", in.rendezvous(), kRendezvousBytesMax);
 }
@@ -80,7 +85,9 @@ absl::StatusOr<Hello> Decode(const v1::Hello& in) {
               .context_tokens = in.context_tokens(),
               .vocab_size = in.vocab_size(),
               .num_experts = in.num_experts(),
+              .num_layers = in.num_layers(),
               .residency_bytes = in.residency_bytes(),
+              .residency_slots = in.residency_slots(),
               .highest_epoch = in.highest_epoch(),
               .rendezvous = in.rendezvous()};
   for (const v1::UnitId& unit : in.resident_units()) {

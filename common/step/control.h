@@ -51,7 +51,9 @@ struct Hello {
   int32_t context_tokens = 0;  // longest sequence
   int32_t vocab_size = 0;
   int32_t num_experts = 0;
+  int32_t num_layers = 0;  // with experts; 0: its units are not for the scheduler to name
   int64_t residency_bytes = 0;
+  int32_t residency_slots = 0;  // units that fit at once; 0: everything fits
   std::vector<UnitId> resident_units;
   Epoch highest_epoch = 0;
   std::string rendezvous;

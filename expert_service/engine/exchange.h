@@ -49,6 +49,8 @@ class Exchange {
   const void* received() const { return received_act_.as<void>(); }
   ExpertGroups groups() const;
   float* received_own() const { return received_own_.as<float>(); }
+  // Blocks until what the group has enqueued is done, and tells a dead peer from a slow one.
+  absl::Status Wait() { return collective_.Wait(); }
   // Returns received_own to where its rows came from: own [rank's tokens, hidden].
   absl::Status Combine(float* own);
 

@@ -21,6 +21,7 @@ struct Param {
   int threads;
   int32_t expert_slots = 0;
   int32_t world_size = 1;
+  bool exchange_alone = false;
 };
 std::string ParamName(const testing::TestParamInfo<Param>& info) {
   const Param& p = info.param;
@@ -28,6 +29,7 @@ std::string ParamName(const testing::TestParamInfo<Param>& info) {
                                   p.threads, "threads");
   if (p.expert_slots > 0) absl::StrAppend(&name, "_", p.expert_slots, "slots");
   if (p.world_size > 1) absl::StrAppend(&name, "_", p.world_size, "ranks");
+  if (p.exchange_alone) absl::StrAppend(&name, "_exchange");
   return name;
 }
 
@@ -66,7 +68,7 @@ class InvarianceTest : public testing::TestWithParam<Param> {
         random(seed),
         checkpoint(MakeRandomModel(TinySpec(GetParam().num_experts), 11)),
         engine(*checkpoint, {GetParam().dtype, GetParam().threads, GetParam().expert_slots,
-                             GetParam().world_size}) {
+                             GetParam().world_size, GetParam().exchange_alone}) {
     RecordProperty("seed", std::to_string(seed));
   }
   int32_t Random(int32_t bound) { return static_cast<int32_t>(random() % bound); }
@@ -328,6 +330,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Param{4, DType::kF32, 2, 1}, Param{4, DType::kBF16, 2, 1},
                     Param{4, DType::kBF16, 1, 2}, Param{4, DType::kF32, 2, 3},
                     Param{4, DType::kBF16, 2, 4}, Param{4, DType::kF32, 1, 0, 2},
+                    Param{4, DType::kF32, 2, 0, 1, true}, Param{4, DType::kBF16, 1, 2, 1, true},
                     Param{4, DType::kBF16, 1, 0, 2}, Param{4, DType::kBF16, 1, 1, 2},
                     Param{4, DType::kBF16, 1, 0, 3}, Param{0, DType::kF32, 2},
                     Param{0, DType::kBF16, 3}),

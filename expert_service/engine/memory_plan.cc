@@ -80,8 +80,8 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& devic
   }
   if (options.expert_slots > 0) {
     plan.expert_host_bytes = plan.expert_bytes;
-    plan.expert_bytes =
-        options.expert_slots * spec.num_layers * ExpertStore::SlotBytes(device, spec, dtype);
+    plan.unit_slots = options.expert_slots * spec.num_layers;
+    plan.expert_bytes = plan.unit_slots * ExpertStore::SlotBytes(device, spec, dtype);
   }
   plan.router_bytes = options.with_replica ? RouterBytes(device, spec) : 0;
   plan.kv_block_bytes = KvCache::Bytes(device, spec, dtype, 1, options.with_replica);

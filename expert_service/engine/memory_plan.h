@@ -35,6 +35,7 @@ struct MemoryPlan {
   int64_t attention_bytes = 0;     // all layers, norms included
   int64_t resident_ffn_bytes = 0;  // dense FFN or shared neurons
   int64_t expert_bytes = 0;        // slots, or all units
+  int32_t unit_slots = 0;          // units that fit at once; 0: all
   int64_t expert_host_bytes = 0;   // images in host memory, beside the slots
   int64_t router_bytes = 0;        // the replica's weights
   int64_t kv_bytes = 0;            // all blocks, the replica's layers included

@@ -141,11 +141,13 @@ class GoldenTest : public testing::Test {
   std::unique_ptr<OfflineModel> Open(const char* folder) {
     auto checkpoint = Checkpoint::Open((dir_ / folder).string());
     PREGATE_CHECK(checkpoint.ok(), "", checkpoint.status().ToString());
-    return Load(**checkpoint, device_.get(), &clock_, {});
+    checkpoint_ = *std::move(checkpoint);
+    return Load(*checkpoint_, device_.get(), &clock_, {});
   }
 
   std::filesystem::path dir_;
   std::shared_ptr<const SafetensorsFile> golden_;
+  std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<Device> device_ = MakeCpuDevice({.threads = 1});
   ManualClock clock_;
 };

@@ -279,6 +279,7 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   if (replica && inputs->num_samples() > 0)
     replica->RouteSamples(*inputs, emit->sampled_tokens(), *slots);
   result.times.router_us += MicrosSince(route_start);
+  if (exchange) RETURN_IF_ERROR(exchange->Wait());
   return emit->Collect(*inputs, replica.get(), table, result);
 }
 

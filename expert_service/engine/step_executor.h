@@ -60,8 +60,8 @@ class StepExecutor {
   void Reset();
   // A new epoch: every sequence is dropped, KV contents stay. `members`: ranks in ascending order,
   // this one among them; `placement` names indexes in them. Reads and packs the units of experts
-  // that this rank has not held before. `collective` (null with one member) is of the members, and
-  // outlives the epoch.
+  // that this rank has not held before. `collective` is of the members and outlives the epoch;
+  // null with one member: nothing travels.
   absl::Status Form(std::vector<int32_t> members, const Placement& placement,
                     Collective* collective);
   // Fills everything of the result but incarnation. `on_progress` may be null; when it stops the

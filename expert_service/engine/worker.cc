@@ -120,11 +120,13 @@ void Worker::HandleForm(LinkId link, const Form& form) {
 absl::Status Worker::EnterEpoch(const Form& form) {
   SetCollective(form.epoch, nullptr);
   std::shared_ptr<Collective> collective;
-  if (form.members.size() > 1) {
+  const bool alone = form.members.size() == 1;
+  if (!alone || options_.exchange_alone) {
     const auto self = std::find(form.members.begin(), form.members.end(), options_.rank);
-    ASSIGN_OR_RETURN(collective, collectives_->Join(
-                                     form.rendezvous, static_cast<int>(self - form.members.begin()),
-                                     static_cast<int>(form.members.size()), options_.join_timeout));
+    ASSIGN_OR_RETURN(collective, collectives_->Join(alone ? MakeRendezvous() : form.rendezvous,
+                                                    static_cast<int>(self - form.members.begin()),
+                                                    static_cast<int>(form.members.size()),
+                                                    options_.join_timeout));
     SetCollective(form.epoch, collective);
   }
   Touch();
@@ -229,7 +231,10 @@ Hello Worker::MakeHello() const {
   hello.context_tokens = limits.context_tokens;
   hello.vocab_size = limits.vocab_size;
   hello.num_experts = limits.num_experts;
+  hello.num_layers = limits.num_experts > 0 ? limits.num_layers : 0;
+  if (limits.num_experts > 0) hello.num_layers = limits.num_layers;
   hello.residency_bytes = executor_->memory().expert_bytes;
+  hello.residency_slots = executor_->memory().unit_slots;
   hello.resident_units = executor_->ResidentUnits();
   hello.highest_epoch = epoch_;
   hello.rendezvous = MakeRendezvous();

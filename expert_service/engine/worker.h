@@ -41,6 +41,7 @@ struct WorkerOptions {
   std::string config_digest;                                  // over cluster-wide options
   absl::Duration heartbeat_period = absl::Milliseconds(250);  // Progress when idle
   absl::Duration progress_period = absl::Milliseconds(200);  // least time between two within a step
+  bool exchange_alone = false;  // expert rows go through a collective with one member too
   absl::Duration join_timeout = absl::Seconds(5);  // for the members of an epoch to find each other
 };
 

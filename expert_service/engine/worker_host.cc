@@ -4,6 +4,7 @@
 
 #include "common/base/random_id.h"
 #include "common/base/status.h"
+#include "common/collective/any/device_collectives.h"
 #include "common/config/limits.h"
 #include "common/config/values.h"
 #include "common/device/any/any_device.h"
@@ -66,6 +67,7 @@ LoadProgress LogProgress(const Log* log) {
 struct WorkerHost::State {
   std::unique_ptr<Checkpoint> checkpoint;
   std::unique_ptr<Device> device;
+  std::unique_ptr<CollectiveFactory> collectives;  // the device's own, if it has any
   MemoryPlan memory;
   std::unique_ptr<WorkerLoop> loop;
 };
@@ -97,6 +99,9 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
       .ClusterWide();
   set.Int("expert-slots", &options->expert_slots, 0, kExpertsMax, "experts",
           "Experts whose units fit on the device at once, the others wait in host memory; 0: all");
+  set.Choice(
+      "exchange-alone", &options->exchange_alone, {"on", "off"},
+      "Send expert rows through the collective even when this worker is alone, to measure it");
 }
 
 absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOptions& options,
@@ -114,8 +119,15 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
                    StepExecutor::Create(*state->checkpoint, state->device.get(), clock,
                                         executor_options, LogProgress(log)));
-  const WorkerOptions worker_options{
-      .rank = options.rank, .incarnation = RandomId(), .config_digest = std::move(config_digest)};
+  const WorkerOptions worker_options{.rank = options.rank,
+                                     .incarnation = RandomId(),
+                                     .config_digest = std::move(config_digest),
+                                     .exchange_alone = options.exchange_alone == "on"};
+  state->collectives = MakeDeviceCollectives(state->device.get());
+  if (state->collectives != nullptr) collectives = state->collectives.get();
+  if (worker_options.exchange_alone && collectives == nullptr) {
+    return absl::InvalidArgumentError("exchange-alone is on, but this worker has no collective");
+  }
   log->Info("worker loaded", {{"model_digest", executor->model_digest()},
                               {"numerics_id", executor->numerics_id()},
                               {"device", executor->device_name()},

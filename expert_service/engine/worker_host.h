@@ -26,6 +26,7 @@ struct WorkerHostOptions {
   int32_t seq_slots = 64;
   int32_t context_tokens = 0;  // 0: the model's
   int32_t expert_slots = 0;    // 0: all units stay on the device
+  std::string exchange_alone = "off";
 };
 void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options);
 
@@ -33,8 +34,8 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options);
 class WorkerHost final : public WorkerPort {
  public:
   // Reads the checkpoint and builds everything; logs the memory plan before it allocates and its
-  // progress while it loads. `clock`, `log` and `collectives` outlive the host; the last may be
-  // null: then the worker runs alone.
+  // progress while it loads. `clock`, `log` and `collectives` outlive the host; the last is for
+  // devices whose memory is the host's, and may be null: then the worker runs alone.
   static absl::StatusOr<std::unique_ptr<WorkerHost>> Load(const WorkerHostOptions& options,
                                                           std::string config_digest, Clock* clock,
                                                           const Log* log,

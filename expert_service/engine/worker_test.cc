@@ -123,6 +123,8 @@ TEST_F(WorkerTest, ALinkBeginsWithHello) {
   EXPECT_EQ(hello.vocab_size, 131);
   EXPECT_EQ(hello.num_experts, 3);
   EXPECT_EQ(hello.resident_units.size(), 6u);
+  EXPECT_EQ(hello.resident_units.size() % hello.num_layers, 0u);
+  EXPECT_EQ(hello.residency_slots, 0) << "everything fits";
   EXPECT_EQ(hello.highest_epoch, 0u);
 }
 

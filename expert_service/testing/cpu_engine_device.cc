@@ -1,3 +1,4 @@
+#include "common/collective/local/local_fabric.h"
 #include "common/device/cpu/cpu_device.h"
 #include "expert_service/testing/engine_device.h"
 
@@ -5,6 +6,10 @@ namespace pregate {
 
 std::unique_ptr<Device> MakeEngineTestDevice(int threads) {
   return MakeCpuDevice({.threads = threads});
+}
+
+std::unique_ptr<CollectiveFactory> MakeEngineTestCollectives(Device*) {
+  return std::make_unique<LocalFabric>();
 }
 
 }  // namespace pregate

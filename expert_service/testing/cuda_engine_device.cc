@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "common/base/status.h"
+#include "common/collective/any/device_collectives.h"
 #include "common/device/cuda/cuda_device.h"
 #include "expert_service/testing/engine_device.h"
 
@@ -16,6 +17,10 @@ std::unique_ptr<Device> MakeEngineTestDevice(int) {
   auto device = MakeCudaDevice({});
   PREGATE_CHECK(device.ok(), "", device.status().ToString());
   return *std::move(device);
+}
+
+std::unique_ptr<CollectiveFactory> MakeEngineTestCollectives(Device* device) {
+  return MakeDeviceCollectives(device);
 }
 
 }  // namespace pregate

@@ -44,15 +44,17 @@ TestEngine::TestEngine(const Checkpoint& checkpoint, const TestEngineOptions& o)
     PREGATE_CHECK(created.ok(), "", created.status().ToString());
     executors.push_back(*std::move(created));
   }
-  if (o.world_size == 1) return;
+  if (o.world_size == 1 && !o.exchange_alone) return;
+  if (o.exchange_alone) alone = MakeEngineTestCollectives(devices[0].get());
+  CollectiveFactory& factory = o.exchange_alone ? *alone : fabric;
   for (ExpertId e = 0; e < spec.num_experts; ++e) placement.ranks.push_back({e % o.world_size});
   std::vector<int32_t> members(o.world_size);
   std::iota(members.begin(), members.end(), 0);
-  const std::string rendezvous = *fabric.MakeRendezvous();
+  const std::string rendezvous = *factory.MakeRendezvous();
   collectives.resize(o.world_size);
   OnRanks(o.world_size, [&](size_t rank) {
     collectives[rank] =
-        *fabric.Join(rendezvous, static_cast<int>(rank), o.world_size, absl::Seconds(10));
+        *factory.Join(rendezvous, static_cast<int>(rank), o.world_size, absl::Seconds(10));
     const absl::Status formed = executors[rank]->Form(members, placement, collectives[rank].get());
     PREGATE_CHECK(formed.ok(), "", formed.ToString());
   });

@@ -18,6 +18,7 @@ struct TestEngineOptions {
   int threads = 1;
   int32_t expert_slots = 0;
   int32_t world_size = 1;
+  bool exchange_alone = false;  // one rank, whose expert rows go through its collective
 };
 
 // Not thread-safe. Every rank gets every plan; sequence s has its home at rank s % world_size.
@@ -39,7 +40,8 @@ struct TestEngine {
   ModelSpec spec;
   LocalFabric fabric;
   std::vector<std::unique_ptr<Device>> devices;          // [world_size]
-  std::vector<std::unique_ptr<Collective>> collectives;  // [world_size], none when alone
+  std::unique_ptr<CollectiveFactory> alone;              // with exchange_alone
+  std::vector<std::unique_ptr<Collective>> collectives;  // [world_size], or none
   std::vector<std::unique_ptr<StepExecutor>> executors;  // [world_size]
   Placement placement;
 };

@@ -17,8 +17,9 @@ void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
     s->slot = s->home_rank = -1;
     s->blocks.clear();
     s->planned = s->samples_in_flight = 0;
-    s->sample_step = 0;
+    s->sample_step = s->idle_since = 0;
   }
+  last_step_ = 0;
   drops_.clear();
   ranks_.clear();
   for (const RankBlocks& r : ranks) ranks_.push_back({r.rank, BlockAllocator(r.num_blocks)});
@@ -27,8 +28,9 @@ void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
 }
 
 void Batch::Enqueue(Sequence* sequence) {
-  PREGATE_CHECK(sequence->all_routed(), "sequence ", sequence->id);
+  PREGATE_CHECK(sequence->num_routed() > 0, "sequence ", sequence->id);
   sequence->state = SequenceState::kQueued;
+  sequence->idle_since = last_step_;
   waiting_.emplace(sequence->id, sequence);
 }
 
@@ -63,6 +65,7 @@ PlannerView Batch::View(PlannerView base) {
 
 CommittedStep Batch::Commit(const Proposal& proposal, Epoch epoch, StepId step_id) {
   CommittedStep step;
+  last_step_ = step_id;
   step.plan.epoch = epoch;
   step.plan.step_id = step_id;
   for (SeqId id : proposal.preempt) Preempt(id);
@@ -80,6 +83,7 @@ void Batch::Preempt(SeqId id) {
   const SequenceIter it = FindRunning(id);
   Sequence* s = *it;
   Release(s);
+  s->idle_since = last_step_;
   running_.erase(it);
   ++s->preemptions;
   s->state = SequenceState::kPreempted;
@@ -141,6 +145,7 @@ void Batch::AddRow(const ProposedRow& proposed, CommittedStep* step) {
     if (!s->dense) row.routes.assign(route, route + row.count);
   }
   s->planned += row.count;
+  s->idle_since = step->plan.step_id;
   SentRow sent{s->id, s->home_rank, -1};
   if (row.emit == Emit::kSample) {
     sent.sample_position = s->planned;

@@ -34,7 +34,7 @@ class Batch {
   // A new epoch: empty tables with these blocks and slots. What ran waits, to be planned anew.
   void Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots);
 
-  // REQUIRES: all its tokens are routed.
+  // REQUIRES: its first token is routed.
   void Enqueue(Sequence* sequence);
   // Finished: its blocks are free at once, its slot is dropped with the next plan (steps run in
   // order, so a step that still uses them is over by then).
@@ -67,6 +67,7 @@ class Batch {
   BlockTableUpdate Grow(const ProposedBlocks& blocks);
   void AddRow(const ProposedRow& row, CommittedStep* step);
 
+  StepId last_step_ = 0;  // committed
   std::vector<Rank> ranks_;
   std::vector<int32_t> free_slots_;  // the last one is given first
   std::vector<int32_t> drops_;       // slots that the workers still hold

@@ -17,14 +17,23 @@ struct RankBlocks {
   int32_t num_blocks = 0;  // of the rank in all; in a view: those that are free
 };
 
+// Where an expert's units are, as the residency mirror knows it.
+struct ExpertPlace {
+  std::vector<int32_t> ranks;  // that hold it, ascending
+  int32_t units_resident = 0;  // of its units, on the first of them
+  bool resident = true;        // all of them
+};
+
 // Everything that a policy may look at. Spans are valid during the call.
 struct PlannerView {
   StepId step_id = 0;           // of the step to plan
   int32_t step_tokens = 0;      // token budget of one step
   int32_t free_slots = 0;       // sequences that may be added
   int32_t preemptions_max = 0;  // of one sequence, by KV exhaustion
-  bool late_rows = false;  // the step before is still unanswered and its samples may be built upon
+  bool late_rows = false;   // the step before is still unanswered and its samples may be built upon
+  int32_t experts_fit = 0;  // experts whose units fit at once, over all ranks; 0: all of them
   absl::Span<const RankBlocks> free_blocks;
+  absl::Span<const ExpertPlace> experts;      // by id; empty: dense, or nothing is known
   absl::Span<const Sequence* const> running;  // oldest first
   absl::Span<const Sequence* const>
       waiting;  // oldest first; at least as many as there are free slots, if there are
@@ -56,7 +65,18 @@ struct Proposal {
   bool empty() const { return preempt.empty() && rows.empty() && wanted.empty(); }
 };
 
-// A policy. Pure: the same view gives the same proposal.
+// A policy. Pure: the same view gives the same proposal. What holds for all of them (draft.h has
+// the mechanics):
+//   - No more tokens than the budget, no more sequences than slots; a row has its blocks.
+//   - A row holds tokens whose routes are known; only the last known token of a sequence emits.
+//   - One that needs a block when none is free preempts the youngest of its home rank; the youngest
+//     itself waits. A new one needs blocks for all its tokens, and leaves one to each that runs.
+//   - Preemptions are bounded: a sequence that was preempted preemptions_max times comes back only
+//     when the blocks suffice for it and every older one to their ends, and nothing older comes in
+//     afterwards that would break this.
+//   - When any running sequence could have a row, some sequence has one.
+//   - A new sequence's home is the rank that holds the expert which most of its prompt names, load
+//     permitting.
 class Planner {
  public:
   virtual ~Planner() = default;
@@ -64,18 +84,12 @@ class Planner {
 };
 
 // First come, first served, with chunked prefill:
-//   1. a decode token (or a late row) for every running sequence, oldest first. One that needs a
-//   block when none is free
-//      preempts the youngest of its home rank; the youngest itself waits. So the oldest always
+//   1. a decode token (or a late row) for every running sequence, oldest first: the oldest always
 //      advances.
 //   2. prefill chunks of running sequences, oldest first, in what is left of the budget.
 //   3. unless something was preempted: waiting sequences, oldest first, while slots, budget and
-//   blocks last. A new one
-//      needs blocks for all its tokens, and leaves one to each that runs.
-// Preemptions are bounded: a sequence that was preempted preemptions_max times comes back only when
-// the blocks suffice for it and every older one to their ends, and nothing older comes in
-// afterwards that would break this. REQUIRES: no more running sequences than step_tokens, else the
-// youngest get no row.
+//      blocks last.
+// REQUIRES: no more running sequences than step_tokens, else the youngest get no row.
 class FcfsPlanner final : public Planner {
  public:
   Proposal Propose(const PlannerView& view) const override;

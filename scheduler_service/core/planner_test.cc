@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <utility>
 
 #include "scheduler_service/core/batch.h"
 
@@ -144,6 +145,26 @@ TEST_F(PlannerTest, ASequenceWithoutRouteLeavesTheBatch) {
   EXPECT_TRUE(Propose().empty());
   a->RecordRoutes(2, {1});
   EXPECT_THAT(Propose().rows, testing::SizeIs(1));
+}
+
+TEST_F(PlannerTest, ARoutedPrefixRunsAndOnlyTheLastTokenEmits) {
+  Reset(100, 4);
+  Sequence* a = Enqueue(10, 5);
+  const std::vector<ExpertId> routes = std::exchange(a->routes, std::vector(10, kNoRoute));
+  a->routed = 0;
+  EXPECT_TRUE(Propose().empty());
+  a->RecordRoutes(0, absl::MakeConstSpan(routes).first(3));
+  const StepPlan first = Step();
+  ASSERT_EQ(first.rows.size(), 1u);
+  EXPECT_THAT(first.rows[0].routes, ElementsAre(0, 1, 2));
+  EXPECT_EQ(first.rows[0].emit, Emit::kNone);
+  EXPECT_TRUE(Propose().empty());
+  a->RecordRoutes(3, absl::MakeConstSpan(routes).subspan(3, 1));
+  EXPECT_EQ(Step().rows[0].emit, Emit::kNone) << "one token is no decode token while more follow";
+  a->RecordRoutes(4, absl::MakeConstSpan(routes).subspan(4));
+  const StepPlan last = Step();
+  EXPECT_EQ(last.rows[0].count, 6);
+  EXPECT_EQ(last.rows[0].emit, Emit::kSample);
 }
 
 // The older one grows to three blocks, and there are only three.

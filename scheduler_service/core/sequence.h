@@ -1,11 +1,11 @@
 // A sequence: one request's tokens and routes, and what the workers hold of it in this epoch.
 //
-//            tokens     0 ........................ num_tokens()      committed: prompt, then
-//            generated routes     0 ............. routed                       known without a
-//            hole; all of them before a row is sent rows sent  0 ..... planned KV that this epoch
-//            has or will have
-//   planned > num_tokens() is possible by one: a late row stands on a sample that is not committed
-//   yet.
+//   tokens     0 ........................ num_tokens()   committed: prompt, then generated
+//   routes     0 ............. routed                    known without a hole
+//   rows sent  0 ..... planned                           KV that this epoch has or will have
+//
+// planned <= routed, so a prompt may start while its tail is still at the router. planned is beyond
+// num_tokens() by one at most: a late row stands on a sample that is not committed yet.
 #pragma once
 
 #include <cstdint>
@@ -48,11 +48,14 @@ struct Sequence {
   int32_t planned = 0;
   int32_t samples_in_flight = 0;
   StepId sample_step = 0;  // the last step that samples it
+  StepId idle_since = 0;   // the last step that has a row of it, or after which it was enqueued
 
   int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()); }
   int32_t num_generated() const { return num_tokens() - prompt_len; }
   int32_t num_blocks() const { return static_cast<int32_t>(blocks.size()); }
-  bool all_routed() const { return dense || routed == num_tokens(); }
+  // Leading tokens that may be sent: those with a route, all of a dense model's.
+  int32_t num_routed() const { return dense ? num_tokens() : routed; }
+  bool all_routed() const { return num_routed() == num_tokens(); }
 
   // `route` may be kNoRoute: RecordRoute follows.
   void Append(TokenId token, ExpertId route);

@@ -30,9 +30,10 @@ SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, in
                                   "From acceptance to the end of finished requests",
                                   LatencyBuckets())),
       queue_time_(registry->AddHistogram("request_queue_time_seconds",
-                                         "From the last route to the first row in a step",
+                                         "From the first routes to the first row in a step",
                                          LatencyBuckets())),
-      route_time_(registry->AddHistogram("route_seconds", "From asking for routes to having them",
+      route_time_(registry->AddHistogram("route_seconds",
+                                         "From asking for a prompt's routes to having them all",
                                          ShortLatencyBuckets())),
       step_duration_(registry->AddHistogram("step_duration_seconds",
                                             "A step on the worker: plan taken to result made",
@@ -59,7 +60,13 @@ SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, in
           registry->AddCounter("generation_tokens_total", "Tokens streamed to clients")),
       preemptions_(registry->AddCounter("preemptions_total",
                                         "Times that sequences lost their KV to others")),
-      recoveries_(registry->AddCounter("recoveries_total", "Epochs that became void")) {
+      recoveries_(registry->AddCounter("recoveries_total", "Epochs that became void")),
+      unit_loads_(registry->AddCounter("expert_loads_total",
+                                       "Expert units (one layer of one expert) made resident")),
+      unit_evictions_(registry->AddCounter("expert_cache_evictions_total",
+                                           "Expert units that left their slots")),
+      stall_(registry->AddCounter("expert_stall_seconds_total",
+                                  "Time that steps waited for expert units")) {
   for (int e = 0; e < num_experts; ++e) {
     expert_tokens_.push_back(&registry->AddCounter("expert_tokens_total",
                                                    "Prompt and generated tokens by their expert",
@@ -124,7 +131,13 @@ void SchedulerMetrics::OnStep(const StepReport& report) {
   step_duration_.Observe(Seconds(absl::Microseconds(report.times.step_us)));
   step_round_trip_.Observe(Seconds(report.round_trip));
   step_tokens_.Observe(report.num_tokens);
+  stall_.Increment(Seconds(absl::Microseconds(report.times.stall_us)));
   if (!expert_tokens_.empty()) step_unique_experts_.Observe(report.times.unique_experts);
+}
+
+void SchedulerMetrics::OnUnits(const scheduler::UnitCounts& counts) {
+  unit_loads_.Increment(static_cast<double>(counts.loads));
+  unit_evictions_.Increment(static_cast<double>(counts.evictions));
 }
 
 void SchedulerMetrics::OnRouted(absl::Duration duration, int32_t num_tokens) {

@@ -28,6 +28,7 @@ class SchedulerMetrics final : public EngineObserver {
   void OnFormed(Epoch epoch, const Hello& hello) override;
   void OnRecovery(const std::string& reason) override;
   void OnStep(const StepReport& report) override;
+  void OnUnits(const scheduler::UnitCounts& counts) override;
   void OnRouted(absl::Duration duration, int32_t num_tokens) override;
   void OnFirstToken(absl::Duration since_accept) override;
   void OnNextToken(absl::Duration since_last) override;
@@ -58,6 +59,9 @@ class SchedulerMetrics final : public EngineObserver {
   Counter& generation_tokens_;
   Counter& preemptions_;
   Counter& recoveries_;
+  Counter& unit_loads_;
+  Counter& unit_evictions_;
+  Counter& stall_;
   std::vector<Counter*> expert_tokens_;  // [expert]
 
   mutable absl::Mutex mutex_;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kQueueMax = 1 << 16;
 constexpr int kPreemptionsMax = 1000;
+constexpr int kAgeStepsMax = 10000;
 
 }  // namespace
 
@@ -26,6 +27,14 @@ void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* optio
              "Send a plan before the result of the one before it");
   set.Choice("decode-routing", &options->decode_routing, {"replica", "service"},
              "Who routes just-sampled tokens: the worker's replica or the router service");
+  set.Choice("batching", &options->batching, {"fcfs", "by_expert"},
+             "Who shares a step: the oldest, or tokens of few experts where not all experts fit");
+  set.Int("batch-age-steps", &options->batch_age_steps, 0, kAgeStepsMax, "steps",
+          "by_expert: how often a sequence that could run may be passed over in a row");
+  set.Int("batch-experts-max", &options->batch_experts_max, 0, kExpertsMax, "experts",
+          "by_expert: experts that a step takes by choice; 0: as many as fit at once");
+  set.Choice("eviction", &options->eviction, {"lru", "next_use"},
+             "Which experts leave where not all fit: least recently used, or next used last");
   set.Int("preemptions-max", &options->preemptions_max, 0, kPreemptionsMax, "times",
           "How often one sequence may lose its KV to others");
   set.Duration("worker-stall-timeout-s", &options->worker_stall_timeout, absl::Milliseconds(500),
@@ -49,6 +58,11 @@ EngineOptions ToEngineOptions(const SchedulerServerOptions& options, std::string
       options.decode_routing == "service" ? DecodeRouting::kService : DecodeRouting::kReplica;
   engine.step_tokens = options.step_tokens;
   engine.running_max = options.running_max;
+  engine.batching = options.batching == "fcfs" ? Batching::kFcfs : Batching::kByExpert;
+  engine.by_expert.age_steps = options.batch_age_steps;
+  engine.by_expert.experts_max = options.batch_experts_max;
+  engine.eviction =
+      options.eviction == "lru" ? scheduler::Eviction::kLru : scheduler::Eviction::kNextUse;
   engine.queue_requests = options.queue_max;
   engine.preemptions_max = options.preemptions_max;
   engine.worker_stall_timeout = options.worker_stall_timeout;

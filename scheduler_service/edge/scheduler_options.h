@@ -21,6 +21,10 @@ struct SchedulerServerOptions {
   int32_t running_max = 1024;
   std::string run_ahead = "on";
   std::string decode_routing = "replica";
+  std::string batching = "by_expert";
+  int32_t batch_age_steps = 8;
+  int32_t batch_experts_max = 0;
+  std::string eviction = "next_use";
   int32_t preemptions_max = 4;
   absl::Duration worker_stall_timeout = absl::Seconds(15);
   absl::Duration drain_timeout = absl::Seconds(30);

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "common/step/control.h"
 #include "common/step/result.h"
+#include "scheduler_service/core/residency.h"
 #include "scheduler_service/engine/request.h"
 
 namespace pregate {
@@ -41,6 +42,8 @@ class EngineObserver {
   virtual void OnFormed(Epoch epoch, const Hello& hello) {}
   virtual void OnRecovery(const std::string& reason) {}
   virtual void OnStep(const StepReport& report) {}
+  // Changes of what is resident, as the workers report them.
+  virtual void OnUnits(const scheduler::UnitCounts& counts) {}
   virtual void OnRouted(absl::Duration duration, int32_t num_tokens) {}
   virtual void OnFirstToken(absl::Duration since_accept) {}
   virtual void OnNextToken(absl::Duration since_last) {}

@@ -6,12 +6,17 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "scheduler_service/core/by_expert_planner.h"
+#include "scheduler_service/core/wanted.h"
 
 namespace pregate {
 
 // Who routes just-sampled tokens: the worker's replica, or the router service (then plans are in
 // lockstep).
 enum class DecodeRouting { kReplica, kService };
+
+// Who shares a step (core/planner.h, core/by_expert_planner.h).
+enum class Batching { kFcfs, kByExpert };
 
 struct EngineOptions {
   std::string scheduler_id;
@@ -25,6 +30,9 @@ struct EngineOptions {
   int32_t running_max = 1 << 16;  // sequences in the batch; a worker's slots may be fewer
   int32_t queue_requests = 256;   // admitted requests that do not run
   int32_t preemptions_max = 4;    // of one sequence by KV exhaustion
+  Batching batching = Batching::kByExpert;
+  scheduler::ByExpertOptions by_expert;
+  scheduler::Eviction eviction = scheduler::Eviction::kNextUse;
   int32_t recoveries_max =
       16;  // in a row that one sequence may be part of without a new token, before it fails
 

@@ -137,7 +137,7 @@ void RequestDesk::Close(LiveRequest* request, absl::Status status, FinishReason 
   info.generated_tokens = r->sequence.num_generated();
   info.preemptions = r->sequence.preemptions;
   info.route_time = Between(r->accepted, r->routed);
-  info.queue_time = Between(r->routed, r->first_row);
+  info.queue_time = Between(r->enqueued, r->first_row);
   info.ttft = Between(r->accepted, r->first_token);
   info.total = now - r->accepted;
   retry_after_.RequestLeft(now);

@@ -28,7 +28,8 @@ struct LiveRequest {
   int32_t recoveries_without_token = 0;
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time accepted;
-  absl::Time routed = absl::InfinitePast();  // InfinitePast: not yet; so are the others
+  absl::Time enqueued = absl::InfinitePast();  // InfinitePast: not yet; so are the others
+  absl::Time routed = absl::InfinitePast();    // the whole prompt
   absl::Time first_row = absl::InfinitePast();
   absl::Time first_token = absl::InfinitePast();
   absl::Time last_token = absl::InfinitePast();

@@ -13,10 +13,19 @@ void RouteClient::Request(Sequence* sequence, absl::Time now) {
   Send(&session, sequence->routed, now);
 }
 
+// What is routed already is sent again in one go, after a GAP, with the first piece that is not.
+int32_t RouteClient::PieceFrom(const Sequence& s, int32_t base) const {
+  const int32_t known = std::max(s.routed - base, 0);
+  const int32_t unknown = s.num_tokens() - base - known;
+  const int32_t odd = unknown % piece_tokens_;
+  const int32_t piece = odd > 0 ? odd : std::min(piece_tokens_, unknown);
+  return std::min(known + piece, kRouteTokensMax);
+}
+
 void RouteClient::Send(Session* session, int32_t base, absl::Time now) {
   const Sequence& s = *session->sequence;
   session->base = base;
-  session->count = std::min(s.num_tokens() - base, kRouteTokensMax);
+  session->count = PieceFrom(s, base);
   session->sent_at = now;
   if (!up_) return;
   ++session->sends;

@@ -2,8 +2,12 @@
 // still need a route, and what was asked. One request a session is under way at a time, so an
 // answer needs no number; the protocol is idempotent, so everything may be sent again. Losses show
 // as RouterDown, as a GAP, or as no answer for `resend_after`.
+//
+// A prompt is asked for in pieces of one step's tokens, the odd piece first: what is routed may run
+// while the rest is at the router, and the prompt takes no more steps than it would whole.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -18,8 +22,11 @@ namespace pregate::scheduler {
 // Not thread-safe. Borrows a sequence from its first Request to Close.
 class RouteClient {
  public:
-  RouteClient(RouterLink* link, absl::Duration resend_after)
-      : link_(link), resend_after_(resend_after) {}
+  // `piece_tokens`: of one request, at most kRouteTokensMax.
+  RouteClient(RouterLink* link, absl::Duration resend_after, int32_t piece_tokens)
+      : link_(link),
+        resend_after_(resend_after),
+        piece_tokens_(std::min(piece_tokens, kRouteTokensMax)) {}
 
   // Asks for the routes of every token from the first unrouted one. Nothing is sent while the
   // router is away.
@@ -49,11 +56,13 @@ class RouteClient {
     absl::Time sent_at;
   };
 
+  int32_t PieceFrom(const Sequence& s, int32_t base) const;
   void Send(Session* session, int32_t base, absl::Time now);
   void OnGap(Session* session, int32_t have, absl::Time now);
 
   RouterLink* const link_;
   const absl::Duration resend_after_;
+  const int32_t piece_tokens_;
   bool up_ = false;
   absl::btree_map<SeqId, Session> sessions_;
 };

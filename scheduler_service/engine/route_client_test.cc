@@ -32,21 +32,62 @@ class RouteClientTest : public testing::Test, public RouterLink {
   FakeModel model_;
   FakeRouter router_{model_, 1};
   std::vector<ToRouter> sent_;
-  RouteClient client_{this, kResend};
+  RouteClient client_{this, kResend, kRouteTokensMax};
   absl::Time now_ = absl::UnixEpoch();
 };
 
-TEST_F(RouteClientTest, SplitsAPromptIntoRequestsOfTheProtocolsSize) {
-  Sequence s = MakeSequence(1, 2 * kRouteTokensMax + 5);
-  client_.OnUp(now_);
-  client_.Request(&s, now_);
-  for (size_t i = 0; i < 3; ++i) {
-    ASSERT_EQ(sent_.size(), i + 1);
-    EXPECT_EQ(Request(i).base, static_cast<int32_t>(i) * kRouteTokensMax);
-    ASSERT_TRUE(Answer(i).ok());
+// The sizes of the requests that a prompt is asked for in.
+std::vector<int32_t> Pieces(int32_t num_tokens, int32_t piece_tokens) {
+  struct Link final : RouterLink {
+    void Send(ToRouter message) override { sent.push_back(std::get<RouteRequest>(message)); }
+    std::vector<RouteRequest> sent;
+  } link;
+  RouteClient client(&link, kResend, piece_tokens);
+  Sequence s;
+  s.id = 1;
+  for (int32_t i = 0; i < num_tokens; ++i) s.Append(i % 40, kNoRoute);
+  client.OnUp(absl::UnixEpoch());
+  client.Request(&s, absl::UnixEpoch());
+  std::vector<int32_t> sizes;
+  while (!s.all_routed() && sizes.size() < link.sent.size()) {
+    const RouteRequest& r = link.sent.back();
+    EXPECT_EQ(r.base, s.routed);
+    sizes.push_back(static_cast<int32_t>(r.tokens.size()));
+    const std::vector<ExpertId> routes(r.tokens.size(), 1);
+    EXPECT_TRUE(client.OnResponse({1, r.base, routes, false, 0, ""}, 2, absl::UnixEpoch()).ok());
   }
-  EXPECT_EQ(sent_.size(), 3u);
   EXPECT_TRUE(s.all_routed());
+  return sizes;
+}
+
+TEST(RoutePiecesTest, AreOfOneStepsTokensTheOddOneFirst) {
+  using testing::ElementsAre;
+  EXPECT_THAT(Pieces(1, 256), ElementsAre(1));
+  EXPECT_THAT(Pieces(255, 256), ElementsAre(255));
+  EXPECT_THAT(Pieces(256, 256), ElementsAre(256));
+  EXPECT_THAT(Pieces(401, 256), ElementsAre(145, 256));
+  EXPECT_THAT(Pieces(513, 256), ElementsAre(1, 256, 256));
+  EXPECT_THAT(Pieces(3, 1), ElementsAre(1, 1, 1));
+  EXPECT_THAT(Pieces(2 * kRouteTokensMax + 5, 1 << 20),
+              ElementsAre(5, kRouteTokensMax, kRouteTokensMax));
+}
+
+TEST(RoutePiecesTest, WhatWasRoutedIsSentAgainInOneGoWithTheNextPiece) {
+  struct Link final : RouterLink {
+    void Send(ToRouter message) override { sent.push_back(std::get<RouteRequest>(message)); }
+    std::vector<RouteRequest> sent;
+  } link;
+  RouteClient client(&link, kResend, 4);
+  Sequence s;
+  s.id = 1;
+  for (int32_t i = 0; i < 40; ++i) s.Append(i, i < 33 ? 1 : kNoRoute);
+  client.OnUp(absl::UnixEpoch());
+  client.Request(&s, absl::UnixEpoch());
+  EXPECT_EQ(link.sent[0].base, 33);
+  EXPECT_EQ(link.sent[0].tokens.size(), 3u);
+  ASSERT_TRUE(client.OnResponse({1, 33, {}, true, 0, ""}, 2, absl::UnixEpoch()).ok());
+  EXPECT_EQ(link.sent[1].base, 0);
+  EXPECT_EQ(link.sent[1].tokens.size(), 36u);
 }
 
 TEST_F(RouteClientTest, AsksAgainAfterTheRouterCameBack) {

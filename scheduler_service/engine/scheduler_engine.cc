@@ -13,13 +13,24 @@ using scheduler::CommittedStep;
 using scheduler::LiveRequest;
 using scheduler::Sequence;
 
+namespace {
+
+std::unique_ptr<const scheduler::Planner> MakePlanner(const EngineOptions& options) {
+  if (options.batching == Batching::kFcfs) return std::make_unique<scheduler::FcfsPlanner>();
+  return std::make_unique<scheduler::ByExpertPlanner>(options.by_expert);
+}
+
+}  // namespace
+
 SchedulerEngine::SchedulerEngine(EngineOptions options, EngineParts parts)
     : options_(std::move(options)),
       parts_(std::move(parts)),
-      planner_(parts_.planner ? parts_.planner : &fcfs_planner_),
+      own_planner_(MakePlanner(options_)),
+      planner_(parts_.planner ? parts_.planner : own_planner_.get()),
       desk_(parts_.tokenizer, parts_.random, parts_.observer),
-      routes_(parts_.router, options_.route_resend),
-      group_(options_, parts_.workers, parts_.observer) {}
+      routes_(parts_.router, options_.route_resend, options_.step_tokens),
+      group_(options_, parts_.workers, parts_.observer),
+      residency_(options_.eviction) {}
 
 void SchedulerEngine::Run() {
   now_ = parts_.clock->Now();
@@ -67,10 +78,13 @@ void SchedulerEngine::PlanAndSend() {
     base.step_tokens = StepTokens();
     base.preemptions_max = options_.preemptions_max;
     base.late_rows = !ledger_.empty();
-    const scheduler::Proposal proposal = planner_->Propose(batch_.View(base));
+    residency_.Fill(&base);
+    const scheduler::PlannerView view = batch_.View(base);
+    scheduler::Proposal proposal = planner_->Propose(view);
     // Slots that are no longer needed wait for the next plan; when nothing runs, a plan without
     // rows drops them.
     if (proposal.empty() && (!batch_.has_drops() || !ledger_.empty())) return;
+    if (!proposal.rows.empty()) proposal.wanted = residency_.Want(view, proposal);
     Send(batch_.Commit(proposal, group_.epoch(), next_step_++));
   }
 }
@@ -100,8 +114,11 @@ void SchedulerEngine::Publish() {
   health_.SetServing(begun_, dense() || routes_.up(), draining_);
 }
 
+// A late row may name any expert, so it needs them all to fit.
 int SchedulerEngine::PipelineDepth() const {
-  return options_.run_ahead && !late_rows_refused_ && !ServiceRoutesDecode() ? 2 : 1;
+  return options_.run_ahead && !late_rows_refused_ && !ServiceRoutesDecode() && residency_.all_fit()
+             ? 2
+             : 1;
 }
 
 int32_t SchedulerEngine::StepTokens() const {
@@ -134,6 +151,7 @@ void SchedulerEngine::Handle(SubmitEvent& event) {
   LiveRequest* request = desk_.Admit(std::move(event), Limits(), batch_.num_running(), now_);
   if (!request) return;
   if (const auto reason = desk_.ReplayResumed(request)) return Finish(request, *reason);
+  EnqueueIfNew(request);  // a dense model's
   if (request->sequence.all_routed()) return OnRouted(request);
   routes_.Request(&request->sequence, now_);
 }
@@ -200,19 +218,27 @@ void SchedulerEngine::OnRoutes(RouteResponse& response) {
   const bool was_routed = request->sequence.all_routed();
   const absl::Status status = routes_.OnResponse(response, group_.facts()->num_experts, now_);
   if (!status.ok()) return End(request, status);
+  EnqueueIfNew(request);
   if (!was_routed && request->sequence.all_routed()) OnRouted(request);
 }
 
-// Of a new request: it enters the queue. Of a running one: its last token may go to the client, and
-// into the batch.
+// A routed prefix is enough to run; the planner sends no token before its route is there.
+void SchedulerEngine::EnqueueIfNew(LiveRequest* request) {
+  Sequence* s = &request->sequence;
+  if (s->state != scheduler::SequenceState::kRouting || s->num_routed() == 0) return;
+  request->enqueued = now_;
+  batch_.Enqueue(s);
+}
+
+// Every token has its route. The first time that is the prompt: the client learns its routes. Later
+// it is a sampled token, which may go to the client now.
 void SchedulerEngine::OnRouted(LiveRequest* request) {
   Sequence* s = &request->sequence;
   if (!ServiceRoutesDecode()) routes_.Close(s->id);  // the workers' replicas route what follows
-  if (s->state != scheduler::SequenceState::kRouting) return desk_.Deliver(request, now_);
+  if (request->routed != absl::InfinitePast()) return desk_.Deliver(request, now_);
   request->routed = now_;
   parts_.observer->OnRouted(now_ - request->accepted, s->num_tokens());
   desk_.Start(request, group_.facts()->model_digest, group_.facts()->numerics_id);
-  batch_.Enqueue(s);
 }
 
 }  // namespace pregate

@@ -19,6 +19,7 @@
 #include "scheduler_service/core/batch.h"
 #include "scheduler_service/core/planner.h"
 #include "scheduler_service/core/random_source.h"
+#include "scheduler_service/core/residency.h"
 #include "scheduler_service/engine/health.h"
 #include "scheduler_service/engine/links.h"
 #include "scheduler_service/engine/observer.h"
@@ -39,7 +40,7 @@ struct EngineParts {
   const Tokenizer* tokenizer = nullptr;
   scheduler::RandomSource* random = nullptr;  // draws the seeds that requests leave out
   EngineObserver* observer = nullptr;
-  const scheduler::Planner* planner = nullptr;  // null: first come, first served
+  const scheduler::Planner* planner = nullptr;  // null: what the options say
 };
 
 // Run on one thread; only health() may be read from others.
@@ -73,7 +74,7 @@ class SchedulerEngine {
   void OnMessage(int32_t rank, Formed& formed);
   void OnMessage(int32_t rank, Progress& progress);
   void OnMessage(int32_t rank, StepResult& result);
-  void OnMessage(int32_t rank, UnitEvents& events) {}
+  void OnMessage(int32_t rank, UnitEvents& events);
   void OnRoutes(RouteResponse& response);
   void UpdateRouter();
 
@@ -81,8 +82,10 @@ class SchedulerEngine {
   void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason);
   void CommitAnswer(int32_t rank, const scheduler::StepAnswer& answer, const StepTimes& times);
   void CommitSample(const Sample& sample);
+  void MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events);
   void Send(scheduler::CommittedStep step);
 
+  void EnqueueIfNew(scheduler::LiveRequest* request);
   void OnRouted(scheduler::LiveRequest* request);
   void Finish(scheduler::LiveRequest* request,
               FinishReason reason);  // the generation has ended by itself
@@ -99,13 +102,14 @@ class SchedulerEngine {
 
   const EngineOptions options_;
   const EngineParts parts_;
-  const scheduler::FcfsPlanner fcfs_planner_;
+  const std::unique_ptr<const scheduler::Planner> own_planner_;
   const scheduler::Planner* const planner_;
   scheduler::RequestDesk desk_;
   scheduler::RouteClient routes_;
   scheduler::WorkerGroup group_;
   scheduler::StepLedger ledger_;
   scheduler::Batch batch_;
+  scheduler::Residency residency_;
   EngineHealth health_;
   EngineGauges gauges_;
 

@@ -94,8 +94,9 @@ Outcome Simulate(const Scenario& scenario) {
     configs.push_back(scenario.worker);
     configs.back().rank = rank;
     configs.back().model = model;
+    const bool all_fit = scenario.worker.residency_slots == 0;
     configs.back().late_rows =
-        scenario.run_ahead && !(scenario.service && scenario.num_experts > 0);
+        scenario.run_ahead && !(scenario.num_experts > 0 && (scenario.service || !all_fit));
     configs.back().routes_samples = !scenario.service;
   }
   SimWorld world(scenario.seed, model, configs);
@@ -179,6 +180,16 @@ Scenario RandomScenario(uint64_t seed) {
   s.worker.step_tokens = 4 + static_cast<int32_t>(random.Next() % 60);
   s.worker.context_tokens = 112;
   s.options.queue_requests = 3 + static_cast<int32_t>(random.Next() % 12);
+  const uint64_t policy = random.Next();
+  s.options.batching = policy % 2 == 0 ? Batching::kFcfs : Batching::kByExpert;
+  s.options.by_expert = {.age_steps = static_cast<int32_t>(policy / 2 % 8),
+                         .experts_max = policy / 16 % 4 == 0 ? 2 : 0,
+                         .chunk_tokens = 4};
+  s.options.eviction = policy / 64 % 2 == 0 ? Eviction::kLru : Eviction::kNextUse;
+  // Of 15 units in all; two workers hold 9 and 6 of them.
+  if (policy / 128 % 2 == 0) s.worker.residency_slots = 1 + static_cast<int32_t>(policy / 256 % 5);
+  // Also the size of the pieces that prompts are routed in.
+  s.options.step_tokens = 2 + static_cast<int32_t>(policy / 4096 % 60);
   s.options.preemptions_max = static_cast<int32_t>(random.Next() % 4);
   s.load.spread = absl::Milliseconds(50 << (random.Next() % 6));
   s.load.num_clients = 4 + static_cast<int>(random.Next() % 14);

@@ -48,6 +48,10 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
   }
   void Send(ToWorker message) override { to_worker_.push_back(std::move(message)); }
   void OnRecovery(const std::string& reason) override { recoveries_.push_back(reason); }
+  void OnUnits(const UnitCounts& counts) override { unit_loads_ += counts.loads; }
+  void OnLog(LogLevel level, const std::string& message) override {
+    if (level == LogLevel::kWarning) warnings_.push_back(message);
+  }
 
   template <typename... E>
   static std::vector<EngineEvent> Events(E... events) {
@@ -125,6 +129,8 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
   };
 
   EngineOptions options_;
+  int64_t unit_loads_ = 0;
+  std::vector<std::string> warnings_;
   int32_t num_experts_ = 0;
   int32_t kv_blocks_ = 20;
   ManualClock clock_;
@@ -305,6 +311,69 @@ TEST_F(EngineTest, RoutesComeFromTheRouterOnceAndTravelInTheRows) {
   Then([this] { return Events(WorkerEvent{0, Answer(2, {{1, 3, 8, 1, {}}})}); });
   Run();
   EXPECT_THAT(clients_[0]->routes, ElementsAre(0, 1));
+}
+
+TEST_F(EngineTest, ARoutedPrefixRunsAndTheClientHearsWhenAllIsRouted) {
+  num_experts_ = 3;
+  options_.step_tokens = 4;
+  ThenFormed();
+  ThenEvent(RouterEvent{RouterHello{1, "r", 3, 48}});
+  ThenEvent(Submit({3, 4, 5, 6, 7, 8}, 1));
+  Then([this] {
+    EXPECT_EQ(std::get<RouteRequest>(router_link_.sent.back()).tokens.size(), 2u);
+    return Events(RouterEvent{RouteResponse{1, 0, {2, 1}, false, 0, ""}});
+  });
+  Then([this] {
+    EXPECT_EQ(NumPlans(), 1);
+    EXPECT_THAT(LastPlan().rows[0].routes, ElementsAre(2, 1));
+    EXPECT_EQ(LastPlan().rows[0].emit, Emit::kNone);
+    EXPECT_TRUE(clients_[0]->start.model_digest.empty()) << "its prompt is not routed yet";
+    EXPECT_EQ(std::get<RouteRequest>(router_link_.sent.back()).base, 2);
+    return Events(RouterEvent{RouteResponse{1, 2, {0, 0, 1, 1}, false, 0, ""}});
+  });
+  Then([this] {
+    EXPECT_EQ(LastPlan().rows[0].emit, Emit::kSample);
+    EXPECT_THAT(clients_[0]->start.prompt_routes, ElementsAre(2, 1, 0, 0, 1, 1));
+    return Events(WorkerEvent{0, Answer(1, {})}, WorkerEvent{0, Answer(2, {{1, 6, 7, 0, {}}})});
+  });
+  Run();
+  EXPECT_THAT(clients_[0]->tokens, ElementsAre(7));
+}
+
+TEST_F(EngineTest, WhereExpertsDoNotFitUnitsAreWantedAndPlansAreInLockstep) {
+  num_experts_ = 3;
+  Hello hello = MakeHello();
+  hello.num_layers = 2;
+  hello.residency_slots = 4;
+  ThenEvent(WorkerEvent{0, hello});
+  Then([this] { return Events(WorkerEvent{0, Formed{LastForm().epoch, absl::OkStatus(), ""}}); });
+  ThenEvent(RouterEvent{RouterHello{1, "r", 3, 48}});
+  ThenEvent(Submit({3, 4}, 3));
+  ThenEvent(RouterEvent{RouteResponse{1, 0, {2, 2}, false, 0, ""}});
+  Then([this] {
+    EXPECT_EQ(NumPlans(), 1) << "a late row may name any expert";
+    EXPECT_EQ(LastPlan().wanted.size(), 1u);
+    EXPECT_EQ(LastPlan().wanted[0].load_first, 2);
+    EXPECT_EQ(LastPlan().wanted[0].units[0], (UnitId{0, 2}));
+    StepResult result = Answer(1, {{1, 2, 7, 2, {}}});
+    result.unit_events = {{1, {0, 2}, UnitState::kLoading},
+                          {2, {0, 2}, UnitState::kResident},
+                          {4, {1, 2}, UnitState::kResident}};
+    return Events(WorkerEvent{0, result});
+  });
+  Then([this] {
+    EXPECT_EQ(unit_loads_, 2);
+    EXPECT_THAT(warnings_, ElementsAre(HasSubstr("unit event 4 follows 2")));
+    EXPECT_EQ(NumPlans(), 2);
+    EXPECT_TRUE(LastPlan().wanted.empty()) << "nothing has changed";
+    return Events(WorkerEvent{0, Answer(2, {{1, 3, 8, 0, {}}})});
+  });
+  Then([this] {
+    EXPECT_EQ(LastPlan().wanted[0].units[0], (UnitId{0, 0}));
+    return Events(WorkerEvent{0, Answer(3, {{1, 4, 9, 0, {}}})});
+  });
+  Run();
+  EXPECT_THAT(clients_[0]->tokens, ElementsAre(7, 8, 9));
 }
 
 TEST_F(EngineTest, ARouterOfAnotherModelIsRefused) {

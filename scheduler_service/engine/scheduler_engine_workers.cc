@@ -29,6 +29,7 @@ void SchedulerEngine::Handle(WorkerDown& event) {
 void SchedulerEngine::OnMessage(int32_t rank, Hello& hello) {
   late_rows_refused_ = false;
   RecoverIf(group_.OnHello(rank, hello, desk_.table().empty(), now_));
+  if (group_.IsUp(rank)) residency_.OnHello(rank, hello);
   if (!routes_.up() || desk_.table().empty()) UpdateRouter();  // the facts may have changed
 }
 
@@ -42,6 +43,7 @@ void SchedulerEngine::BeginEpoch() {
   next_step_ = 1;
   std::vector<scheduler::RankBlocks> ranks;
   for (int32_t rank : group_.members()) ranks.push_back({rank, group_.HelloOf(rank).kv_blocks});
+  residency_.BeginEpoch(group_.members(), group_.placement());
   batch_.Reset(ranks, std::min({group_.limits().seq_slots, options_.running_max, StepTokens()}));
   const int32_t tokens_max =
       std::min(group_.limits().context_tokens, group_.limits().kv_blocks * kKvBlockTokens);
@@ -86,7 +88,24 @@ void SchedulerEngine::OnMessage(int32_t rank, Progress& progress) {
   if (is_due) group_.OnAdvance(rank, now_);
 }
 
+void SchedulerEngine::OnMessage(int32_t rank, UnitEvents& events) {
+  MirrorUnits(rank, events.events);
+}
+
+// What a rank holds outlives its epochs, so events of an old one count too.
+void SchedulerEngine::MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events) {
+  if (events.empty() || !group_.IsUp(rank)) return;
+  scheduler::UnitCounts counts;
+  const absl::Status status = residency_.OnEvents(rank, events, &counts);
+  if (!status.ok()) {
+    parts_.observer->OnLog(LogLevel::kWarning,
+                           absl::StrCat("worker ", rank, ": ", status.message()));
+  }
+  parts_.observer->OnUnits(counts);
+}
+
 void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
+  MirrorUnits(rank, result.unit_events);
   if (!begun_ || result.epoch != group_.epoch() || !group_.IsMember(rank)) return;
   if (result.incarnation != group_.HelloOf(rank).incarnation) return;
   const bool refuses_late_rows = absl::IsFailedPrecondition(result.status) && !ledger_.empty() &&

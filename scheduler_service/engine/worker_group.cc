@@ -28,6 +28,8 @@ absl::Status CheckSizes(const Hello& hello) {
   RETURN_IF_ERROR(CheckRange("step_tokens", hello.step_tokens, 1, kStepTokensMax));
   RETURN_IF_ERROR(CheckRange("context_tokens", hello.context_tokens, 2, kContextTokensMax));
   RETURN_IF_ERROR(CheckRange("vocab_size", hello.vocab_size, 1, INT32_MAX));
+  RETURN_IF_ERROR(CheckRange("num_layers", hello.num_layers, 0, kLayersMax));
+  RETURN_IF_ERROR(CheckRange("residency_slots", hello.residency_slots, 0, kResidentUnitsMax));
   return CheckRange("num_experts", hello.num_experts, 0, kExpertsMax);
 }
 
@@ -176,7 +178,8 @@ void WorkerGroup::FormIfDue(absl::Time now) {
   form.epoch = epoch_;
   form.scheduler_id = options_.scheduler_id;
   form.members = members_;
-  form.placement = RoundRobin(facts_->num_experts, static_cast<int32_t>(members_.size()));
+  placement_ = RoundRobin(facts_->num_experts, static_cast<int32_t>(members_.size()));
+  form.placement = placement_;
   if (members_.size() > 1) form.rendezvous = workers_[members_.front()].rendezvous;
   for (int32_t rank : members_) {
     workers_[rank].answered = false;

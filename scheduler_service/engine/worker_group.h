@@ -72,7 +72,9 @@ class WorkerGroup {
   bool formed() const { return state_ == State::kFormed; }
   Epoch epoch() const { return epoch_; }
   const std::vector<int32_t>& members() const { return members_; }
+  const Placement& placement() const { return placement_; }  // of the members, by index
   bool IsMember(int32_t rank) const;
+  bool IsUp(int32_t rank) const { return workers_[rank].up; }
   const Hello& HelloOf(int32_t rank) const { return workers_[rank].hello; }
   void SendToMembers(const StepPlan& plan);
 
@@ -110,6 +112,7 @@ class WorkerGroup {
   Epoch epoch_ = 0;
   Epoch highest_epoch_ = 0;
   std::vector<int32_t> members_;
+  Placement placement_;
   std::optional<ModelFacts> facts_;
   GroupLimits limits_;
   absl::Time next_form_ = absl::InfinitePast();

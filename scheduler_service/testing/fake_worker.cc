@@ -29,6 +29,9 @@ Hello FakeWorker::MakeHello() const {
   hello.context_tokens = config_.context_tokens;
   hello.vocab_size = config_.model.vocab_size;
   hello.num_experts = config_.model.num_experts;
+  hello.num_layers = config_.num_layers;
+  hello.residency_slots = config_.residency_slots;
+  hello.resident_units = resident_;
   hello.highest_epoch = epoch_;
   return hello;
 }
@@ -91,6 +94,9 @@ bool FakeWorker::Apply(const StepPlan& plan, StepResult* result) {
   for (const BlockTableUpdate& update : plan.blocks) {
     if (!SetBlocks(update)) return false;
   }
+  for (const Wanted& wanted : plan.wanted) {
+    if (wanted.rank == config_.rank && !Load(wanted, result)) return false;
+  }
   for (const Row& row : plan.rows) {
     num_tokens += row.count;
     if (!RunRow(row, plan.step_id, result)) return false;
@@ -139,6 +145,35 @@ bool FakeWorker::SetBlocks(const BlockTableUpdate& update) {
     }
     owner_[id] = update.seq_slot;
   }
+  return true;
+}
+
+// Loads at once and keeps nothing else.
+bool FakeWorker::Load(const Wanted& wanted, StepResult* result) {
+  const auto has = [](const std::vector<UnitId>& units, const UnitId& unit) {
+    return std::find(units.begin(), units.end(), unit) != units.end();
+  };
+  if (!Expect(config_.residency_slots > 0 && wanted.load_first <= config_.residency_slots &&
+                  wanted.load_first <= static_cast<int32_t>(wanted.units.size()),
+              absl::StrCat("wanted: loads ", wanted.load_first))) {
+    return false;
+  }
+  const std::vector<UnitId> next(wanted.units.begin(), wanted.units.begin() + wanted.load_first);
+  for (size_t i = 0; i < wanted.units.size(); ++i) {
+    const UnitId& unit = wanted.units[i];
+    const bool known = unit.layer >= 0 && unit.layer < config_.num_layers && unit.expert >= 0 &&
+                       unit.expert < config_.model.num_experts;
+    const bool once = std::count(wanted.units.begin(), wanted.units.end(), unit) == 1;
+    if (!Expect(known && once, "wanted: a unit twice, or unknown")) return false;
+  }
+  for (const UnitId& unit : resident_) {
+    if (!has(next, unit)) result->unit_events.push_back({++last_event_, unit, UnitState::kAbsent});
+  }
+  for (const UnitId& unit : next) {
+    if (!has(resident_, unit))
+      result->unit_events.push_back({++last_event_, unit, UnitState::kResident});
+  }
+  resident_ = next;
   return true;
 }
 

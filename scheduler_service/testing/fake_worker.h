@@ -24,6 +24,8 @@ struct FakeWorkerConfig {
   bool late_rows =
       true;  // false: lockstep, so late rows and a second unanswered plan are violations
   bool routes_samples = true;  // false: no replica
+  int32_t num_layers = 3;
+  int32_t residency_slots = 0;  // 0: everything fits
 };
 
 // Not thread-safe. Time is its owner's: plans queue up until RunNext.
@@ -68,6 +70,7 @@ class FakeWorker {
   bool Add(const SequenceAdd& add);
   bool SetBlocks(const BlockTableUpdate& update);
   bool RunRow(const Row& row, StepId step_id, StepResult* result);
+  bool Load(const Wanted& wanted, StepResult* result);
   bool CheckRow(const Row& row, const Slot& slot, StepId step_id);
   bool Home(const Slot& slot) const { return slot.add.home_rank == config_.rank; }
   Cell& CellAt(const Slot& slot, int32_t position);
@@ -79,8 +82,10 @@ class FakeWorker {
   bool void_ = true;
   std::deque<StepPlan> queue_;
   std::vector<Slot> slots_;
-  std::vector<Cell> cells_;     // [kv_blocks x kKvBlockTokens]; outlives epochs
-  std::vector<int32_t> owner_;  // [kv_blocks] slot or -1
+  std::vector<Cell> cells_;       // [kv_blocks x kKvBlockTokens]; outlives epochs
+  std::vector<int32_t> owner_;    // [kv_blocks] slot or -1
+  std::vector<UnitId> resident_;  // outlives epochs
+  uint64_t last_event_ = 0;
   std::vector<std::string> violations_;
 };
 

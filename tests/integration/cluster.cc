@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
 #include "common/config/address.h"
@@ -52,7 +53,8 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
     StartServe();
   } else {
     if (options_.experts > 0) StartRouter();
-    StartWorker();
+    workers_.resize(options_.workers);
+    for (int rank = 0; rank < options_.workers; ++rank) StartWorker(rank);
     StartScheduler();
   }
   auto address = ParseAddress(Socket("scheduler"));
@@ -73,17 +75,23 @@ void Cluster::StartRouter() {
       LogPath("router"));
 }
 
-void Cluster::StartWorker() {
-  worker_ = std::make_unique<Process>(
-      Join(
-          {Program("pregate-worker"), "--model", TinyModel(options_.experts), "--listen",
-           Socket("worker"), "--metrics-listen", "127.0.0.1:0", "--threads", "1", "--dtype", "f32"},
-          options_.worker_flags),
-      LogPath("worker"));
+void Cluster::StartWorker(int rank) {
+  const std::string name = absl::StrCat("worker", rank);
+  workers_[rank] = std::make_unique<Process>(
+      Join({Program("pregate-worker"), "--model", TinyModel(options_.experts), "--listen",
+            Socket(name), "--metrics-listen", "127.0.0.1:0", "--threads", "1", "--dtype", "f32",
+            "--rank", absl::StrCat(rank), "--world-size", absl::StrCat(options_.workers)},
+           options_.worker_flags),
+      LogPath(name));
 }
 
 void Cluster::StartScheduler() {
-  std::vector<std::string> argv = {Program("pregate-scheduler"), "--workers", Socket("worker")};
+  std::vector<std::string> sockets;
+  for (int rank = 0; rank < options_.workers; ++rank) {
+    sockets.push_back(Socket(absl::StrCat("worker", rank)));
+  }
+  std::vector<std::string> argv = {Program("pregate-scheduler"), "--workers",
+                                   absl::StrJoin(sockets, ",")};
   if (options_.experts > 0) argv = Join(argv, {"--router", Socket("router")});
   StartFrontDoor(std::move(argv));
 }
@@ -129,7 +137,9 @@ std::optional<double> Cluster::Metric(const std::string& series) {
 
 std::string Cluster::Logs() const {
   std::string logs;
-  for (const char* name : {"router", "worker", "scheduler"}) {
+  std::vector<std::string> names = {"router", "scheduler"};
+  for (int rank = 0; rank < options_.workers; ++rank) names.push_back(absl::StrCat("worker", rank));
+  for (const std::string& name : names) {
     logs += absl::StrCat("== ", name, "\n", ReadFile(LogPath(name)));
   }
   return logs;

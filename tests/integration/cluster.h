@@ -32,11 +32,12 @@ struct Generation {
 
 struct ClusterOptions {
   int experts = 3;
+  int workers = 1;
   bool one_process = false;  // `pregate serve`; its flags are the scheduler's
   std::vector<std::string> scheduler_flags, worker_flags, router_flags;
 };
 
-// Router, worker and scheduler as processes (or all in the scheduler's). Fixed addresses on Unix
+// Router, workers and scheduler as processes (or all in the scheduler's). Fixed addresses on Unix
 // sockets, so that a process may be killed and come back at the same place.
 class Cluster {
  public:
@@ -44,11 +45,11 @@ class Cluster {
   ~Cluster();
 
   void StartRouter();
-  void StartWorker();
+  void StartWorker(int rank = 0);
   void StartScheduler();
   void StartServe();  // in the scheduler's place
   Process& router() { return *router_; }
-  Process& worker() { return *worker_; }
+  Process& worker(int rank = 0) { return *workers_[rank]; }
   Process& scheduler() { return *scheduler_; }
 
   bool Ready();  // grpc.health.v1 of the scheduler, asked over a new call
@@ -66,7 +67,8 @@ class Cluster {
 
   TempDir dir_;
   const ClusterOptions options_;
-  std::unique_ptr<Process> router_, worker_, scheduler_;
+  std::unique_ptr<Process> router_, scheduler_;
+  std::vector<std::unique_ptr<Process>> workers_;  // by rank
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Inference::Stub> stub_;
 };

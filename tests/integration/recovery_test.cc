@@ -57,39 +57,52 @@ TEST(RecoveryTest, KillingTheRouterChangesNoTextWhenTheServiceRoutes) {
   KillsTheRouterAtARandomToken("service");
 }
 
-TEST(RecoveryTest, KillingTheWorkerUnderLoadChangesNoText) {
-  for (const char* run_ahead : {"on", "off"}) {
-    Cluster cluster({.scheduler_flags = {"--run-ahead", run_ahead}});
-    cluster.AwaitReady();
-    const Expected expected = Undisturbed(cluster);
-    for (int seed = 0; seed < 4; ++seed) {
-      SCOPED_TRACE(::testing::Message() << "seed " << seed << " run-ahead " << run_ahead);
-      std::mt19937 random(seed);
-      const int at = std::uniform_int_distribution<int>(1, kTokens - 1)(random);
-      std::vector<Generation> all(8);
-      std::vector<std::thread> clients;
-      bool killed = false;
-      for (int i = 0; i < 8; ++i) {
-        const auto kill_at = [&, i](int num_tokens, grpc::ClientContext&) {
-          if (i != 0 || killed || num_tokens < at) return;
-          killed = true;
-          cluster.worker().Kill();
-          cluster.StartWorker();
-        };
-        clients.emplace_back([&, i, kill_at] {
-          all[i] =
-              Generate(cluster.stub(), i % 2 ? Sampled() : Greedy(), absl::Seconds(60), kill_at);
-        });
-      }
-      for (std::thread& t : clients) t.join();
-      EXPECT_TRUE(killed);
-      for (int i = 0; i < 8; ++i) {
-        ASSERT_TRUE(all[i].status.ok()) << i << ": " << all[i].status.error_message();
-        EXPECT_EQ(all[i].ids, i % 2 ? expected.sampled : expected.greedy) << "stream " << i;
-      }
+struct KillCase {
+  int workers;
+  const char* run_ahead;
+};
+
+// Eight streams; when the first has got some tokens, a random worker dies and comes back.
+void KillsAWorkerUnderLoad(const KillCase& c) {
+  Cluster cluster({.workers = c.workers, .scheduler_flags = {"--run-ahead", c.run_ahead}});
+  cluster.AwaitReady();
+  const Expected expected = Undisturbed(cluster);
+  for (int seed = 0; seed < 4; ++seed) {
+    SCOPED_TRACE(::testing::Message()
+                 << "seed " << seed << " run-ahead " << c.run_ahead << " workers " << c.workers);
+    std::mt19937 random(seed);
+    const int at = std::uniform_int_distribution<int>(1, kTokens - 1)(random);
+    const int rank = seed % c.workers;
+    std::vector<Generation> all(8);
+    std::vector<std::thread> clients;
+    bool killed = false;
+    for (int i = 0; i < 8; ++i) {
+      const auto kill_at = [&, i](int num_tokens, grpc::ClientContext&) {
+        if (i != 0 || killed || num_tokens < at) return;
+        killed = true;
+        cluster.worker(rank).Kill();
+        cluster.StartWorker(rank);
+      };
+      clients.emplace_back([&, i, kill_at] {
+        all[i] = Generate(cluster.stub(), i % 2 ? Sampled() : Greedy(), absl::Seconds(60), kill_at);
+      });
     }
-    EXPECT_GE(cluster.Metric("pregate_recoveries_total{model=\"tiny-3\"}").value_or(0), 4);
+    for (std::thread& t : clients) t.join();
+    EXPECT_TRUE(killed);
+    for (int i = 0; i < 8; ++i) {
+      ASSERT_TRUE(all[i].status.ok()) << i << ": " << all[i].status.error_message();
+      EXPECT_EQ(all[i].ids, i % 2 ? expected.sampled : expected.greedy) << "stream " << i;
+    }
   }
+  EXPECT_GE(cluster.Metric("pregate_recoveries_total{model=\"tiny-3\"}").value_or(0), 4);
+}
+
+TEST(RecoveryTest, KillingTheWorkerUnderLoadChangesNoText) {
+  for (const char* run_ahead : {"on", "off"}) KillsAWorkerUnderLoad({1, run_ahead});
+}
+
+TEST(RecoveryTest, KillingOneOfTwoWorkersUnderLoadChangesNoText) {
+  for (const char* run_ahead : {"on", "off"}) KillsAWorkerUnderLoad({2, run_ahead});
 }
 
 // Time until the cluster says it is not ready.

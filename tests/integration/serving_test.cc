@@ -128,6 +128,31 @@ TEST(ServingTest, RunAheadAndLockstepGiveEqualTextOverBothLinksWithDropsInFlight
   }
 }
 
+// Text does not depend on how many workers share the experts, how they exchange, or how many
+// experts fit on a device.
+TEST(ServingTest, OneWorkerTwoWorkersAndFewSlotsGiveEqualText) {
+  const auto make = [](int i) { return Request(Prompt(i), 24, i % 2 ? 0.9f : 0.0f, 100 + i); };
+  std::vector<Generation> expected;
+  for (const ClusterOptions& options : std::vector<ClusterOptions>{
+           {},
+           {.worker_flags = {"--expert-slots", "1"}},
+           {.worker_flags = {"--expert-slots", "2"}},
+           {.workers = 2},
+           {.workers = 2, .worker_flags = {"--expert-slots", "1"}},
+           {.one_process = true, .scheduler_flags = {"--workers", "2"}},
+           {.one_process = true, .scheduler_flags = {"--workers", "3", "--expert-slots", "1"}}}) {
+    Cluster cluster(options);
+    cluster.AwaitReady();
+    const std::vector<Generation> got = GenerateMany(cluster, 12, make);
+    if (expected.empty()) expected = got;
+    for (int i = 0; i < 12; ++i) {
+      ASSERT_TRUE(got[i].status.ok()) << i << ": " << got[i].status.error_message();
+      EXPECT_EQ(got[i].ids, expected[i].ids) << "request " << i << ", workers " << options.workers;
+      EXPECT_EQ(got[i].routes, expected[i].routes) << "request " << i;
+    }
+  }
+}
+
 TEST(ServingTest, ACancelledCallFreesItsBlocks) {
   Cluster cluster({});
   cluster.AwaitReady();

@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "absl/status/status.h"
+#include "common/collective/gloo/sigpipe_block.h"
 
 namespace pregate {
 
@@ -11,9 +12,11 @@ namespace pregate {
 // every other failure of a connection. `doing` says what was tried.
 absl::Status GlooStatus(const std::exception& error, const char* doing);
 
-// Runs `body`, which returns a Status and may throw.
+// Runs `body`, which returns a Status and may throw or write to a closed connection. Every call
+// into Gloo that does I/O or starts its thread goes through here.
 template <typename Body>
 absl::Status CatchGloo(const char* doing, Body body) {
+  const SigpipeBlock no_sigpipe;
   try {
     return body();
   } catch (const std::exception& error) {

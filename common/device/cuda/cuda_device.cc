@@ -55,6 +55,7 @@ class CudaDeviceImpl final : public CudaDevice {
   size_t act_bytes(DType dtype) const override { return cuda::ElementBytes(dtype); }
   CudaCounts counts() const override { return runtime_->counts(); }
   void* stream() const override { return runtime_->handle(); }
+  int ordinal() const override { return runtime_->ordinal(); }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override { return runtime_->Allocate(bytes); }
   absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes) override {

@@ -28,6 +28,7 @@ class CudaDevice : public Device {
  public:
   virtual CudaCounts counts() const = 0;
   virtual void* stream() const = 0;  // a cudaStream_t
+  virtual int ordinal() const = 0;   // of the card
 };
 
 // UNAVAILABLE, with CUDA's text, where there is no card or no driver.

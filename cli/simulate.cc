@@ -1,0 +1,165 @@
+// `pregate simulate`: a trace of requests through the production scheduler, in virtual time.
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "cli/read_file.h"
+#include "common/base/status.h"
+#include "common/config/option_set.h"
+#include "scheduler_service/sim/simulation.h"
+
+namespace pregate::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+struct SimulateFlags {
+  std::string trace, costs, out;
+  double locality = 0.71, rate_scale = 1;
+  std::string batching = "by_expert", eviction = "next_use", run_ahead = "on";
+  int32_t slots = 0, age_steps = 8, experts_max = 0, chunk_tokens = 32;
+  int32_t step_tokens = 256, running_max = 256, kv_blocks = 1 << 16, context_tokens = 1 << 15;
+  int32_t queue_max = 1 << 16, requests = 0;
+  std::optional<uint64_t> seed = 1;
+  bool as_json = false;
+};
+
+void DeclareSimulateFlags(OptionSet& set, SimulateFlags* o) {
+  set.String("trace", &o->trace, "CSV: TIMESTAMP,ContextTokens,GeneratedTokens").Required();
+  set.String("costs", &o->costs, "cost file of a machine, as in bench/costs").Required();
+  set.Double("locality", &o->locality, 0, 1, "",
+             "probability that a token keeps the expert of the one before");
+  set.Choice("policy", &o->batching, {"fcfs", "by_expert"}, "who shares a step");
+  set.Choice("cache", &o->eviction, {"lru", "next_use"}, "which experts leave, and come early");
+  set.Int("slots", &o->slots, 0, 1024, "experts",
+          "that fit at once, times the layers of units; 0: all of them");
+  set.Int("batch-age-steps", &o->age_steps, 0, 10000, "steps",
+          "by_expert: how often a sequence that could run may be passed over in a row");
+  set.Int("batch-experts-max", &o->experts_max, 0, 1024, "experts",
+          "by_expert: that a step takes by choice; 0: as many as fit at once");
+  set.Int("batch-chunk-tokens", &o->chunk_tokens, 1, 65536, "tokens",
+          "by_expert: least prefill chunk that a change of route may cut");
+  set.Choice("run-ahead", &o->run_ahead, {"on", "off"},
+             "send a plan before the result of the one before it");
+  set.Int("step-tokens", &o->step_tokens, 1, 65536, "tokens", "budget of a step");
+  set.Int("running-max", &o->running_max, 1, 65536, "sequences", "in the batch");
+  set.Int("kv-blocks", &o->kv_blocks, 1, 1 << 26, "blocks", "of 16 tokens");
+  set.Int("context-tokens", &o->context_tokens, 2, 1 << 20, "tokens", "longest sequence");
+  set.Int("queue-max", &o->queue_max, 1, 1 << 24, "requests", "that may wait; others are refused");
+  set.Int("requests", &o->requests, 0, sim::kTraceRequestsMax, "requests",
+          "of the trace, the first ones; 0: all");
+  set.Double("rate-scale", &o->rate_scale, 1e-6, 1e6, "times", "how much faster requests arrive");
+  set.OptionalUint64("seed", &o->seed, "of prompts, routes and samples; same seed, same bytes");
+  set.String("out", &o->out, "write the JSON report here too");
+  set.Switch("json", &o->as_json, "print one JSON object");
+}
+
+absl::StatusOr<sim::SimulationOptions> ToSimulation(const SimulateFlags& o) {
+  sim::SimulationOptions s;
+  ASSIGN_OR_RETURN(const std::string costs, ReadTextFile("costs", o.costs));
+  auto parsed = sim::ParseCosts(costs);
+  if (!parsed.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(o.costs, ": ", parsed.status().message()));
+  }
+  s.costs = *parsed;
+  s.locality = o.locality;
+  s.rate_scale = o.rate_scale;
+  s.seed = *o.seed;
+  s.worker = {.expert_slots = o.slots == 0 ? s.costs.experts : std::min(o.slots, s.costs.experts),
+              .kv_blocks = o.kv_blocks,
+              .seq_slots = o.running_max,
+              .step_tokens = o.step_tokens,
+              .context_tokens = o.context_tokens};
+  s.engine.batching = o.batching == "fcfs" ? Batching::kFcfs : Batching::kByExpert;
+  s.engine.eviction =
+      o.eviction == "lru" ? scheduler::Eviction::kLru : scheduler::Eviction::kNextUse;
+  s.engine.by_expert = {
+      .age_steps = o.age_steps, .experts_max = o.experts_max, .chunk_tokens = o.chunk_tokens};
+  s.engine.run_ahead = o.run_ahead == "on";
+  s.engine.step_tokens = o.step_tokens;
+  s.engine.running_max = o.running_max;
+  s.engine.queue_requests = o.queue_max;
+  return s;
+}
+
+Json SimulationConfig(const SimulateFlags& o, const sim::SimulationOptions& s) {
+  return {{"trace", o.trace},
+          {"costs", o.costs},
+          {"machine", s.costs.machine},
+          {"cost_source", s.costs.source},
+          {"layers", s.costs.layers},
+          {"experts", s.costs.experts},
+          {"locality", o.locality},
+          {"policy", o.batching},
+          {"cache", o.eviction},
+          {"slots", s.worker.expert_slots},
+          {"batch_age_steps", o.age_steps},
+          {"batch_experts_max", o.experts_max},
+          {"batch_chunk_tokens", o.chunk_tokens},
+          {"run_ahead", o.run_ahead},
+          {"step_tokens", o.step_tokens},
+          {"running_max", o.running_max},
+          {"kv_blocks", o.kv_blocks},
+          {"rate_scale", o.rate_scale},
+          {"seed", *o.seed}};
+}
+
+void PrintSimulation(const Json& r) {
+  std::printf("requests %s, refused %s, steps %s of %s tokens, %s experts a step\n",
+              r["requests"].dump().c_str(), r["refused"].dump().c_str(), r["steps"].dump().c_str(),
+              r["tokens_per_step"].dump().c_str(), r["unique_experts_per_step"].dump().c_str());
+  std::printf("%-22s %12s %12s %12s %12s\n", "seconds", "mean", "p50", "p95", "p99");
+  for (const char* name : {"ttft_s", "itl_s", "normalized_latency_s"}) {
+    std::printf("%-22s", name);
+    for (const char* p : {"mean", "p50", "p95", "p99"}) {
+      std::printf(" %12.6g", r[name][p].get<double>());
+    }
+    std::printf("\n");
+  }
+  std::printf("hit ratio %s, loads %s, reuse %s, stall %s s, preemptions %s\n",
+              r["hit_ratio"].dump().c_str(), r["loads"].dump().c_str(),
+              r["reuse_ratio"].dump().c_str(), r["stall_s"].dump().c_str(),
+              r["preemptions"].dump().c_str());
+}
+
+absl::Status RunSimulation(const SimulateFlags& o) {
+  ASSIGN_OR_RETURN(sim::SimulationOptions simulation, ToSimulation(o));
+  ASSIGN_OR_RETURN(const std::string csv, ReadTextFile("trace", o.trace));
+  const int64_t requests_max = o.requests == 0 ? sim::kTraceRequestsMax + 1 : o.requests;
+  auto trace = sim::ParseTrace(csv, requests_max, o.context_tokens / 2);
+  if (!trace.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(o.trace, ": ", trace.status().message()));
+  }
+  ProgressLine line("requests", /*silent=*/false);
+  simulation.progress = [&](int64_t done, int64_t total) { line.Update(done, total); };
+  ASSIGN_OR_RETURN(const sim::Report report, sim::Simulate(simulation, *trace));
+  Json result = sim::ToJson(report);
+  if (!o.as_json) PrintSimulation(result);
+  result["config"] = SimulationConfig(o, simulation);
+  if (o.as_json) PrintJson(result);
+  if (o.out.empty()) return absl::OkStatus();
+  std::ofstream out(o.out);
+  out << result.dump(1) << "\n";
+  out.flush();
+  return out ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", o.out));
+}
+
+}  // namespace
+
+int Simulate(int argc, const char* const* argv) {
+  SimulateFlags o;
+  OptionSet set("pregate simulate",
+                "Runs a trace of requests through the production scheduler in virtual time, at the "
+                "costs of a machine. Times in the report are seconds; a reference is one expert "
+                "that a step names in one layer.");
+  DeclareSimulateFlags(set, &o);
+  PARSE_OPTIONS_OR_RETURN(set, "simulate", argc, argv);
+  const absl::Status status = RunSimulation(o);
+  return status.ok() ? kExitOk : Fail("simulate", status);
+}
+
+}  // namespace pregate::cli

@@ -1,0 +1,15 @@
+// The collectives that go with a device.
+#pragma once
+
+#include <memory>
+
+#include "common/collective/collective.h"
+#include "common/device/device.h"
+
+namespace pregate {
+
+// NCCL's on the device's stream for a card; null for a device whose memory is the host's: there any
+// collective of host memory serves. The device outlives it.
+std::unique_ptr<CollectiveFactory> MakeDeviceCollectives(Device* device);
+
+}  // namespace pregate

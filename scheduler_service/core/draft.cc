@@ -1,0 +1,121 @@
+#include "scheduler_service/core/draft.h"
+
+#include <algorithm>
+
+#include "scheduler_service/core/home_rank.h"
+
+namespace pregate::scheduler {
+
+Draft::Draft(const PlannerView& view)
+    : view_(view),
+      free_(view.free_blocks.begin(), view.free_blocks.end()),
+      budget_(view.step_tokens),
+      slots_(view.free_slots) {
+  for (const Sequence* s : view.running) members_.push_back({s, s->home_rank, s->num_blocks()});
+  proposal_.rows.reserve(members_.size() + 4);
+}
+
+bool Draft::MayRunLate(const PlannerView& view, const Sequence& s) {
+  return view.late_rows && s.samples_in_flight == 1 && s.planned == s.num_tokens() &&
+         s.sample_step + 1 == view.step_id && s.num_tokens() + 1 < s.max_len;
+}
+
+void Draft::AddDecodeRow(size_t running) {
+  Member& member = members_[running];
+  const Sequence& s = *member.sequence;
+  const bool late = MayRunLate(view_, s);
+  if (budget_ == 0 || member.preempted || (!late && !MayDecode(s))) return;
+  if (!MakeRoom(&member, BlocksThrough(s.planned + 1))) return;
+  proposal_.rows.push_back({s.id, s.planned, 1, late, Emit::kSample});
+  --budget_;
+}
+
+void Draft::AddChunk(size_t running, int32_t tokens_max) {
+  const Member& member = members_[running];
+  const Sequence& s = *member.sequence;
+  if (budget_ > 0 && tokens_max > 0 && !member.preempted && MayPrefill(s)) {
+    AddRow(s, s.planned, tokens_max);
+  }
+}
+
+void Draft::AddRow(const Sequence& s, int32_t position, int32_t tokens_max) {
+  const int32_t count = std::min({s.num_routed() - position, budget_, tokens_max});
+  const Emit emit = position + count == s.num_tokens() ? Emit::kSample : Emit::kNone;
+  proposal_.rows.push_back({s.id, position, count, false, emit});
+  budget_ -= count;
+}
+
+bool Draft::MakeRoom(Member* member, int32_t num_blocks) {
+  const int32_t more = num_blocks - member->num_blocks;
+  if (more <= 0) return true;
+  RankBlocks& free = FreeOf(member->rank);
+  while (free.num_blocks < more) {
+    if (!PreemptYoungest(*member)) return false;
+  }
+  free.num_blocks -= more;
+  member->num_blocks = num_blocks;
+  proposal_.blocks.push_back({member->sequence->id, more});
+  return true;
+}
+
+// Only younger ones than the one that needs room: those have no row yet.
+bool Draft::PreemptYoungest(const Member& than) {
+  for (auto victim = members_.rbegin(); victim != members_.rend(); ++victim) {
+    if (victim->sequence->id <= than.sequence->id) return false;
+    if (victim->preempted || victim->rank != than.rank) continue;
+    victim->preempted = true;
+    FreeOf(victim->rank).num_blocks += victim->num_blocks;
+    proposal_.preempt.push_back(victim->sequence->id);
+    return true;
+  }
+  return false;
+}
+
+bool Draft::Admit(const Sequence& s, int32_t tokens_max) {
+  if (slots_ == 0 || budget_ == 0) return false;
+  RankBlocks* home = HomeFor(s);
+  if (home == nullptr) return false;
+  const int32_t num_blocks = BlocksThrough(s.num_tokens());
+  home->num_blocks -= num_blocks;
+  --slots_;
+  members_.push_back({&s, home->rank, num_blocks});
+  proposal_.add.push_back({s.id, home->rank});
+  proposal_.blocks.push_back({s.id, num_blocks});
+  AddRow(s, 0, tokens_max);
+  return true;
+}
+
+// The rank of its expert if there is room, else the roomiest.
+RankBlocks* Draft::HomeFor(const Sequence& s) {
+  RankBlocks* choice = PreferredHome(s, view_.experts, absl::MakeSpan(free_));
+  if (choice != nullptr && choice->num_blocks >= BlocksToAdmit(s, choice->rank)) return choice;
+  choice = Roomiest(absl::MakeSpan(free_));
+  if (choice == nullptr || choice->num_blocks < BlocksToAdmit(s, choice->rank)) return nullptr;
+  return choice;
+}
+
+int32_t Draft::BlocksToAdmit(const Sequence& s, int32_t rank) const {
+  // Sequences up to this id must be able to reach their ends.
+  SeqId guarded = IsProtected(s) ? s.id : 0;
+  int32_t num_members = 0;
+  for (const Member& m : members_) {
+    if (m.rank != rank) continue;
+    ++num_members;
+    if (IsProtected(*m.sequence)) guarded = std::max(guarded, m.sequence->id);
+  }
+  if (s.id > guarded) return BlocksThrough(s.num_tokens()) + num_members;
+  int32_t to_the_end = BlocksAtEnd(s);
+  for (const Member& m : members_) {
+    if (m.rank == rank && m.sequence->id <= guarded) {
+      to_the_end += BlocksAtEnd(*m.sequence) - m.num_blocks;
+    }
+  }
+  return to_the_end;
+}
+
+RankBlocks& Draft::FreeOf(int32_t rank) {
+  return *std::find_if(free_.begin(), free_.end(),
+                       [&](const RankBlocks& r) { return r.rank == rank; });
+}
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,71 @@
+// One proposal in the making: what is left of budget, slots and blocks. Policies decide who gets a
+// row and in which order; the rules that every proposal keeps (planner.h) are kept here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "scheduler_service/core/planner.h"
+
+namespace pregate::scheduler {
+
+// Not thread-safe. `view` outlives it. Running sequences are named by their index in view.running.
+// REQUIRES: rows are given oldest first, so that no sequence loses a row that it has by preemption.
+class Draft {
+ public:
+  explicit Draft(const PlannerView& view);
+
+  // A decode token or a late row, if the sequence has one to run, budget is left and blocks can be
+  // had. Preempts younger ones for a block.
+  void AddDecodeRow(size_t running);
+  // Up to `tokens_max` tokens of its prefill, within the budget. Its blocks are there since it was
+  // added.
+  void AddChunk(size_t running, int32_t tokens_max);
+  // Adds a waiting sequence with its first chunk. False: no slot, budget or blocks for it, and so
+  // for none behind it. REQUIRES: MayEnter; tokens_max > 0.
+  bool Admit(const Sequence& s, int32_t tokens_max);
+
+  bool has_preempted() const { return !proposal_.preempt.empty(); }
+  bool has_rows() const { return !proposal_.rows.empty(); }
+  int32_t budget() const { return budget_; }
+  Proposal Take() { return std::move(proposal_); }
+
+  // Tokens that are known, routed and not sent yet.
+  static int32_t Unsent(const Sequence& s) { return s.num_routed() - s.planned; }
+  // One more token and it samples.
+  static bool MayDecode(const Sequence& s) { return s.all_routed() && Unsent(s) == 1; }
+  // The sample that a late row stands on comes from the very step before, and does not end the
+  // sequence by its length.
+  static bool MayRunLate(const PlannerView& view, const Sequence& s);
+  static bool MayPrefill(const Sequence& s) { return Unsent(s) > 0 && !MayDecode(s); }
+  // One that was preempted in the step before may have a sample under way; a new one may have no
+  // route yet.
+  static bool MayEnter(const Sequence& s) { return s.samples_in_flight == 0 && s.num_routed() > 0; }
+
+ private:
+  // A sequence of the batch as the proposal leaves it. Those that ran come first, oldest first.
+  struct Member {
+    const Sequence* sequence;
+    int32_t rank;
+    int32_t num_blocks;
+    bool preempted = false;
+  };
+
+  void AddRow(const Sequence& s, int32_t position, int32_t tokens_max);
+  bool MakeRoom(Member* member, int32_t num_blocks);
+  bool PreemptYoungest(const Member& than);
+  RankBlocks* HomeFor(const Sequence& s);
+  int32_t BlocksToAdmit(const Sequence& s, int32_t rank) const;
+  bool IsProtected(const Sequence& s) const { return s.preemptions >= view_.preemptions_max; }
+  RankBlocks& FreeOf(int32_t rank);
+
+  const PlannerView& view_;
+  std::vector<RankBlocks> free_;
+  std::vector<Member> members_;
+  int32_t budget_;
+  int32_t slots_;
+  Proposal proposal_;
+};
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,184 @@
+// What every policy promises (planner.h), over random loads: nobody starves, no budget or KV rule
+// is broken, everything ends.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler_service/core/batch.h"
+#include "scheduler_service/core/by_expert_planner.h"
+#include "scheduler_service/core/random_source.h"
+
+namespace pregate::scheduler {
+namespace {
+
+constexpr int32_t kExperts = 5;
+
+struct Policy {
+  const char* name;
+  bool by_expert;
+  int32_t age_steps;
+  int32_t experts_fit;
+};
+
+// One random load on one or two ranks, planned to its end in lockstep or one step ahead.
+class World {
+ public:
+  World(const Policy& policy, uint64_t seed) : policy_(policy), random_(seed) {
+    if (policy.by_expert) {
+      planner_ = std::make_unique<ByExpertPlanner>(
+          ByExpertOptions{.age_steps = policy.age_steps, .chunk_tokens = 3});
+    } else {
+      planner_ = std::make_unique<FcfsPlanner>();
+    }
+    late_ = policy.experts_fit == 0 && Below(2) == 0;
+    slots_ = 1 + Below(8);
+    step_tokens_ = slots_ + Below(30);
+    preemptions_max_ = Below(4);
+    const int32_t num_ranks = 1 + Below(2);
+    for (int32_t r = 0; r < num_ranks; ++r) ranks_.push_back({r, 5 + Below(10)});
+    for (int32_t e = 0; e < kExperts; ++e) {
+      experts_.push_back({{e % num_ranks}, 0, policy.experts_fit == 0 || Below(2) == 0});
+    }
+    batch_.Reset(ranks_, slots_);
+    for (int i = 3 + Below(20); i > 0; --i) Enqueue();
+  }
+
+  // Empty, or what went wrong.
+  std::string Run() {
+    std::string problem;
+    for (step_ = 1; problem.empty() && num_finished_ < sequences_.size(); ++step_) {
+      if (step_ > 5000) return "it does not end";
+      problem = Step();
+      for (ExpertPlace& e : experts_) {
+        if (policy_.experts_fit > 0 && Below(4) == 0) e.resident = !e.resident;
+      }
+    }
+    return problem;
+  }
+  int64_t num_preemptions() const { return num_preemptions_; }
+
+ private:
+  int32_t Below(int32_t n) { return static_cast<int32_t>(random_.Next() % n); }
+
+  void Enqueue() {
+    auto s = std::make_unique<Sequence>();
+    s->id = sequences_.size() + 1;
+    s->prompt_len = 1 + Below(50);
+    s->max_len = std::min(s->prompt_len + 1 + Below(40), 5 * kKvBlockTokens);
+    for (int32_t i = 0; i < s->prompt_len; ++i) s->Append(i, NextRoute());
+    batch_.Enqueue(s.get());
+    sequences_.push_back(std::move(s));
+  }
+  ExpertId NextRoute() {
+    if (Below(10) >= 7) route_ = Below(kExperts);
+    return route_;
+  }
+
+  std::string Step() {
+    PlannerView base;
+    base.step_id = step_;
+    base.step_tokens = step_tokens_;
+    base.preemptions_max = preemptions_max_;
+    base.late_rows = late_ && AnyInFlight();
+    base.experts = experts_;
+    base.experts_fit = policy_.experts_fit;
+    const PlannerView view = batch_.View(base);
+    const Proposal proposal = planner_->Propose(view);
+    if (const std::string problem = Check(view, proposal); !problem.empty()) return problem;
+    num_preemptions_ += proposal.preempt.size();
+    const CommittedStep step = batch_.Commit(proposal, 1, step_);  // aborts where blocks lack
+    if (step.num_tokens > step_tokens_) return "over budget";
+    if (step.rows.empty() && !AnyInFlight()) return "nobody has a row";
+    if (!late_ || step.rows.empty() || Below(2) == 0) AnswerAll();
+    return "";
+  }
+
+  std::string Check(const PlannerView& view, const Proposal& proposal) const {
+    int32_t rows_of_last = 0;
+    for (const ProposedRow& row : proposal.rows) {
+      const Sequence& s = *sequences_[row.seq_id - 1];
+      const int32_t end = row.position + row.count;
+      if (!row.late && end > s.num_routed()) return "a token without route";
+      if (!row.late && (row.emit == Emit::kSample) != (end == s.num_tokens())) return "emit";
+      rows_of_last += row.count;
+    }
+    const auto has = [&](const auto& list, SeqId id) {
+      return std::any_of(list.begin(), list.end(), [&](const auto& x) { return x.seq_id == id; });
+    };
+    const bool short_of_blocks = !proposal.preempt.empty() || !Fits(view, proposal);
+    for (const Sequence* s : view.running) {
+      const bool could = s->samples_in_flight == 0 && s->num_tokens() == s->planned + 1;
+      if (!could || has(proposal.rows, s->id) || short_of_blocks) continue;
+      const StepId passed_over = view.step_id - s->idle_since;  // this one included
+      if (passed_over > static_cast<StepId>(policy_.by_expert ? policy_.age_steps : 0)) {
+        return absl::StrCat("sequence ", s->id, " was passed over ", passed_over, " times");
+      }
+    }
+    return "";
+  }
+  // Every rank keeps a block for a row that was left out.
+  bool Fits(const PlannerView& view, const Proposal& proposal) const {
+    int32_t taken = 0, least = INT32_MAX;
+    for (const ProposedBlocks& b : proposal.blocks) taken += b.count;
+    for (const RankBlocks& r : view.free_blocks) least = std::min(least, r.num_blocks);
+    return least > taken;
+  }
+
+  bool AnyInFlight() const {
+    return std::any_of(sequences_.begin(), sequences_.end(),
+                       [](const auto& s) { return s->samples_in_flight > 0; });
+  }
+  void AnswerAll() {
+    for (const auto& s : sequences_) {
+      while (s->samples_in_flight > 0) {
+        --s->samples_in_flight;
+        if (s->state == SequenceState::kFinished) continue;
+        s->Append(7, NextRoute());
+        if (s->num_tokens() < s->max_len) continue;
+        batch_.Remove(s.get());
+        ++num_finished_;
+      }
+    }
+  }
+
+  const Policy policy_;
+  SplitMix64 random_;
+  std::unique_ptr<Planner> planner_;
+  Batch batch_;
+  std::vector<RankBlocks> ranks_;
+  std::vector<ExpertPlace> experts_;
+  std::vector<std::unique_ptr<Sequence>> sequences_;
+  bool late_ = false;
+  int32_t slots_ = 0, step_tokens_ = 0, preemptions_max_ = 0;
+  StepId step_ = 1;
+  ExpertId route_ = 0;
+  size_t num_finished_ = 0;
+  int64_t num_preemptions_ = 0;
+};
+
+class PlannerPropertyTest : public testing::TestWithParam<Policy> {};
+
+TEST_P(PlannerPropertyTest, NobodyStarvesAndEverythingEnds) {
+  int64_t preemptions = 0;
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    World world(GetParam(), seed);
+    ASSERT_EQ(world.Run(), "") << "seed " << seed;
+    preemptions += world.num_preemptions();
+  }
+  EXPECT_GT(preemptions, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, PlannerPropertyTest,
+                         testing::Values(Policy{"fcfs", false, 0, 0},
+                                         Policy{"fcfs_2_fit", false, 0, 2},
+                                         Policy{"by_expert_all_fit", true, 4, 0},
+                                         Policy{"by_expert_2_fit", true, 4, 2},
+                                         Policy{"by_expert_1_fits_age_0", true, 0, 1},
+                                         Policy{"by_expert_3_fit_age_12", true, 12, 3}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace pregate::scheduler

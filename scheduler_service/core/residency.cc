@@ -1,0 +1,124 @@
+#include "scheduler_service/core/residency.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace pregate::scheduler {
+
+void UnitMirror::Reset(uint64_t incarnation, int32_t num_layers, int32_t num_experts,
+                       absl::Span<const UnitId> resident) {
+  if (incarnation != incarnation_) last_number_ = 0;
+  may_jump_ = incarnation == incarnation_;
+  incarnation_ = incarnation;
+  num_layers_ = num_layers;
+  num_experts_ = num_experts;
+  states_.assign(static_cast<size_t>(num_layers) * num_experts, UnitState::kAbsent);
+  resident_.assign(num_experts, 0);
+  for (const UnitId& unit : resident) {
+    if (IsKnown(unit)) Set(unit, UnitState::kResident);
+  }
+}
+
+absl::Status UnitMirror::Apply(absl::Span<const UnitEvent> events, UnitCounts* counts) {
+  absl::Status status;
+  for (const UnitEvent& event : events) {
+    if (event.number <= last_number_ || !IsKnown(event.unit)) {
+      status.Update(absl::InvalidArgumentError(
+          absl::StrCat("unit event ", event.number, " after ", last_number_, ": layer ",
+                       event.unit.layer, ", expert ", event.unit.expert)));
+      continue;
+    }
+    if (event.number != last_number_ + 1 && !may_jump_) {
+      status.Update(absl::DataLossError(
+          absl::StrCat("unit event ", event.number, " follows ", last_number_)));
+    }
+    may_jump_ = false;
+    last_number_ = event.number;
+    const UnitState before = StateOf(event.unit);
+    Set(event.unit, event.state);
+    const bool was_resident = before == UnitState::kResident;
+    const bool is_resident = event.state == UnitState::kResident;
+    counts->loads += is_resident && !was_resident ? 1 : 0;
+    counts->evictions += was_resident && !is_resident ? 1 : 0;
+    counts->failures += event.state == UnitState::kFailed ? 1 : 0;
+  }
+  return status;
+}
+
+UnitState UnitMirror::StateOf(const UnitId& unit) const {
+  if (!IsKnown(unit)) return UnitState::kAbsent;
+  return states_[static_cast<size_t>(unit.layer) * num_experts_ + unit.expert];
+}
+
+int32_t UnitMirror::num_resident(ExpertId expert) const {
+  return expert >= 0 && expert < num_experts_ ? resident_[expert] : 0;
+}
+
+bool UnitMirror::IsKnown(const UnitId& unit) const {
+  return unit.layer >= 0 && unit.layer < num_layers_ && unit.expert >= 0 &&
+         unit.expert < num_experts_;
+}
+
+void UnitMirror::Set(const UnitId& unit, UnitState state) {
+  UnitState& now = states_[static_cast<size_t>(unit.layer) * num_experts_ + unit.expert];
+  resident_[unit.expert] += (state == UnitState::kResident) - (now == UnitState::kResident);
+  now = state;
+}
+
+void Residency::OnHello(int32_t rank, const Hello& hello) {
+  Rank& r = ranks_[rank];
+  r.num_layers = hello.num_layers;
+  r.slots = hello.num_layers > 0 ? hello.residency_slots : 0;
+  r.units.Reset(hello.incarnation, hello.num_layers, hello.num_experts, hello.resident_units);
+}
+
+absl::Status Residency::OnEvents(int32_t rank, absl::Span<const UnitEvent> events,
+                                 UnitCounts* counts) {
+  const auto it = ranks_.find(rank);
+  return it == ranks_.end() ? absl::OkStatus() : it->second.units.Apply(events, counts);
+}
+
+void Residency::BeginEpoch(absl::Span<const int32_t> members, const Placement& placement) {
+  experts_.assign(placement.ranks.size(), {});
+  for (size_t e = 0; e < experts_.size(); ++e) {
+    for (int32_t index : placement.ranks[e]) experts_[e].ranks.push_back(members[index]);
+  }
+  std::vector<RankUnits> ranks;
+  bool all_fit = true;
+  experts_fit_ = 0;
+  for (int32_t rank : members) {
+    const Rank& r = ranks_[rank];
+    RankUnits units{rank, r.num_layers, r.slots, {}};
+    for (size_t e = 0; e < experts_.size(); ++e) {
+      const auto& holders = experts_[e].ranks;
+      if (std::find(holders.begin(), holders.end(), rank) != holders.end()) {
+        units.experts.push_back(static_cast<ExpertId>(e));
+      }
+    }
+    const int32_t held = static_cast<int32_t>(units.experts.size());
+    const bool fit = r.slots == 0 || int64_t{held} * r.num_layers <= r.slots;
+    all_fit &= fit;
+    experts_fit_ += fit ? held : std::max(r.slots / r.num_layers, 1);
+    if (!fit) ranks.push_back(std::move(units));
+  }
+  if (all_fit) experts_fit_ = 0;
+  wanted_.Begin(std::move(ranks), static_cast<int32_t>(experts_.size()));
+}
+
+void Residency::Fill(PlannerView* view) {
+  for (size_t e = 0; e < experts_.size(); ++e) {
+    if (experts_[e].ranks.empty()) continue;
+    const Rank& rank = ranks_[experts_[e].ranks.front()];
+    experts_[e].units_resident = rank.units.num_resident(static_cast<ExpertId>(e));
+    experts_[e].resident = rank.slots == 0 || experts_[e].units_resident == rank.num_layers;
+  }
+  view->experts = experts_;
+  view->experts_fit = experts_fit_;
+}
+
+std::vector<Wanted> Residency::Want(const PlannerView& view, const Proposal& proposal) {
+  return all_fit() ? std::vector<Wanted>() : wanted_.Update(view, proposal);
+}
+
+}  // namespace pregate::scheduler

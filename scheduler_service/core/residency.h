@@ -1,0 +1,83 @@
+// What every rank holds of the experts' units, mirrored from what it says, and what it should hold
+// (DESIGN section 5, "Residency"). The worker's residency is the truth; the scheduler names units,
+// never slots.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "common/step/control.h"
+#include "scheduler_service/core/planner.h"
+#include "scheduler_service/core/wanted.h"
+
+namespace pregate::scheduler {
+
+struct UnitCounts {
+  int64_t loads = 0;
+  int64_t evictions = 0;
+  int64_t failures = 0;
+};
+
+// One rank's units. Starts empty. Not thread-safe.
+class UnitMirror {
+ public:
+  // A Hello. Events of the same incarnation may have been lost before it, so numbers may jump here.
+  void Reset(uint64_t incarnation, int32_t num_layers, int32_t num_experts,
+             absl::Span<const UnitId> resident);
+  // DATA_LOSS: a number is missing. The events are applied all the same: each tells its unit's
+  // state, so the mirror is wrong about the lost one's unit only, until the next. INVALID_ARGUMENT:
+  // a unit that the model has not, or a number for the second time; that event is ignored.
+  absl::Status Apply(absl::Span<const UnitEvent> events, UnitCounts* counts);
+
+  UnitState StateOf(const UnitId& unit) const;
+  // Layers of the expert that are resident.
+  int32_t num_resident(ExpertId expert) const;
+
+ private:
+  bool IsKnown(const UnitId& unit) const;
+  void Set(const UnitId& unit, UnitState state);
+
+  uint64_t incarnation_ = 0;
+  uint64_t last_number_ = 0;
+  bool may_jump_ = false;
+  int32_t num_layers_ = 0;
+  int32_t num_experts_ = 0;
+  std::vector<UnitState> states_;  // [layer x expert]
+  std::vector<int32_t> resident_;  // [expert]
+};
+
+// The cell's residency. Not thread-safe.
+class Residency {
+ public:
+  explicit Residency(Eviction eviction) : wanted_(eviction) {}
+
+  void OnHello(int32_t rank, const Hello& hello);
+  // As UnitMirror::Apply. Ranks that said no Hello are ignored.
+  absl::Status OnEvents(int32_t rank, absl::Span<const UnitEvent> events, UnitCounts* counts);
+  // A new epoch: where the experts live now. Ranks keep what they hold.
+  void BeginEpoch(absl::Span<const int32_t> members, const Placement& placement);
+
+  // Every member holds all its units at once: nothing is wanted, late rows are fine.
+  bool all_fit() const { return experts_fit_ == 0; }
+  // What planners look at. Valid until the next change.
+  void Fill(PlannerView* view);
+  // The lists that have changed. REQUIRES: the view was filled, the proposal is made of it.
+  std::vector<Wanted> Want(const PlannerView& view, const Proposal& proposal);
+
+ private:
+  struct Rank {
+    int32_t num_layers = 0;
+    int32_t slots = 0;  // units that fit at once; 0: all
+    UnitMirror units;
+  };
+
+  absl::btree_map<int32_t, Rank> ranks_;
+  std::vector<ExpertPlace> experts_;
+  int32_t experts_fit_ = 0;
+  WantedLists wanted_;
+};
+
+}  // namespace pregate::scheduler

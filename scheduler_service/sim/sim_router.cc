@@ -1,0 +1,47 @@
+#include "scheduler_service/sim/sim_router.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace pregate::sim {
+
+void SimRouter::SayHello() {
+  RouterHello hello;
+  hello.router_digest = "simulated";
+  hello.num_experts = costs_->experts;
+  hello.vocab_size = RouteChain::kVocab;
+  agenda_->Deliver(RouterEvent{hello});
+}
+
+void SimRouter::Send(ToRouter message) {
+  if (const auto* close = std::get_if<CloseSession>(&message)) {
+    sessions_.erase(close->session);
+    return;
+  }
+  const RouteRequest& request = std::get<RouteRequest>(message);
+  const absl::Duration link = absl::Seconds(costs_->link_s);
+  const absl::Time begin = std::max(agenda_->now() + link, free_at_);
+  free_at_ = begin +
+             absl::Seconds(costs_->route_request_s + costs_->route_token_s * request.tokens.size());
+  agenda_->DeliverAt(free_at_ + link, RouterEvent{Answer(request)});
+}
+
+RouteResponse SimRouter::Answer(const RouteRequest& request) {
+  RouteResponse response;
+  response.session = request.session;
+  response.base = request.base;
+  std::vector<ExpertId>& routes = sessions_[request.session];
+  if (request.base > static_cast<int32_t>(routes.size())) {
+    response.gap = true;
+    response.have = static_cast<int32_t>(routes.size());
+    return response;
+  }
+  routes.resize(request.base);
+  for (const TokenId token : request.tokens) {
+    routes.push_back(chain_->Next(routes.empty() ? kNoRoute : routes.back(), token));
+  }
+  response.routes.assign(routes.begin() + request.base, routes.end());
+  return response;
+}
+
+}  // namespace pregate::sim
