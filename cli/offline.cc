@@ -3,13 +3,14 @@
 #include "cli/progress.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
-#include "common/device/cpu/cpu_device.h"
+#include "common/device/any/any_device.h"
 
 namespace pregate::cli {
 
 void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags) {
   set.String("model", &flags->model, "pregate or HF directory, or GGUF file").Required();
   set.Choice("dtype", &flags->dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Choice("device", &flags->device, {"cpu", "cuda"}, "that computes");
   set.Int("threads", &flags->threads, 0, 1024, "threads", "of the CPU device; 0: all cores");
   set.Int("expert-slots", &flags->expert_slots, 0, kExpertsMax, "experts",
           "whose units fit on the device at once; 0: all");
@@ -35,7 +36,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& fla
     }
     options.expert = flags.expert;
   }
-  loaded->device = MakeCpuDevice({.threads = flags.threads});
+  ASSIGN_OR_RETURN(loaded->device, MakeDevice(flags.device, flags.threads));
   ProgressLine progress("loading", flags.as_json);
   ASSIGN_OR_RETURN(
       loaded->model,

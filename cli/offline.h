@@ -1,4 +1,4 @@
-// What `logits` and `eval` share: a model loaded on this machine's CPU without services.
+// What `logits` and `eval` share: a model loaded on one device of this machine without services.
 #pragma once
 
 #include <memory>
@@ -16,13 +16,13 @@
 namespace pregate::cli {
 
 struct OfflineFlags {
-  std::string model, dtype = "f32";
+  std::string model, dtype = "f32", device = "cpu";
   int32_t threads = 0;       // 0: all cores
   int32_t expert = -1;       // -1: the router decides
   int32_t expert_slots = 0;  // 0: all
   bool as_json = false;
 };
-// Declares --model, --dtype, --threads, --expert-slots and --json.
+// Declares --model, --dtype, --device, --threads, --expert-slots and --json.
 void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags);
 // Declares --expert.
 void DeclareExpertFlag(OptionSet& set, OfflineFlags* flags);

@@ -26,6 +26,8 @@ void Declare(OptionSet& set, Options* o) {
   set.String("model-name", &o->model_name,
              "name of the model in requests and metrics; empty: the last part of --model");
   set.Choice("dtype", &o->worker.dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Choice("device", &o->worker.device, {"cpu", "cuda"},
+             "of the worker; the router stays on CPU");
   set.Int("threads", &o->worker.threads, 0, 1024, "threads", "of each worker; 0: all cores");
   set.Bytes("kv-cache-bytes", &o->worker.kv_cache_bytes, 1 << 16, int64_t{1} << 42,
             "memory of the KV blocks");
