@@ -4,11 +4,14 @@
 # table by kernel from ncu. Every stage has a time limit; one that fails is recorded and the next one
 # runs. Leaves gpu-CARD.json and the logs in $OUT (default: ./gpu-results).
 #
-#   [STAGES="tests sanitizer small bench ncu large"] .bundle/run.sh
+#   [STAGES="tests sanitizer small bench slots ncu large"] [MOE=DIR] .bundle/run.sh
+#
+# MOE: a real MoE (models/smollm2-135m-moe5 applied to SmolLM2); with it, stage "serve" lets a CPU's
+# and a card's cluster answer the same greedy requests over gRPC, and "slots" times that model.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$PWD/gpu-results}
-stages=${STAGES:-tests sanitizer small bench ncu large}
+stages=${STAGES:-tests sanitizer small bench slots ncu large}
 work=${WORK:-/tmp/pregate-gpu}
 models=${MODELS:-/dev/shm/pregate-models}
 mkdir -p "$out" "$work" "$models"
@@ -48,6 +51,7 @@ if wants tests; then
   stage contract 60 "$bin/cuda_device_contract_test"
   stage step 60 "$bin/cuda_step_test"
   stage counts 30 "$bin/cuda_step_counts_test"
+  NCCL_NVLS_ENABLE=0 stage nccl 90 "$bin/nccl_collective_contract_test"
 fi
 if wants sanitizer; then
   stage memcheck-contract 120 compute-sanitizer --tool memcheck --error-exitcode 3 \
@@ -65,6 +69,15 @@ fi
 [[ -z ${synth_pid:-} ]] || wait "$synth_pid"
 if wants bench; then
   stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b"
+fi
+if wants slots; then
+  stage slots 120 "$bin/expert_slots_bench" --model "${MOE:-$models/llama2-7b}" --device cuda --slots 2,3,5,0 \
+    --batches 1,8 --steps 48 --prefill 256
+  NCCL_NVLS_ENABLE=0 stage exchange-alone 60 "$bin/expert_slots_bench" --model "${MOE:-$models/llama2-7b}" --device cuda \
+    --slots 0 --batches 1,8 --steps 48 --prefill 256 --exchange-alone
+fi
+if wants serve; then
+  NCCL_NVLS_ENABLE=0 stage serve 240 python3 "$work/serve_compare.py" "$bin" "$MOE"
 fi
 if wants ncu; then
   stage ncu 150 ncu --profile-from-start off --clock-control none --csv --target-processes all \
