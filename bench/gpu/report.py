@@ -80,6 +80,13 @@ def print_tables(report):
     if "prefill" in bench:
         row = bench["prefill"]
         print(f"prefill {row['tokens']}: {row['ms_median']:.1f} ms, floor {row['floor_ms']:.1f}, x{row['times_floor']:.2f}")
+    for key in ("slots", "exchange_alone"):
+        for row in (report.get(key) or {}).get("slots", []):
+            decode = ", ".join(f"batch {d['batch']} {d['step_ms_mean']:.2f} ms (stall {d['stall_ms_mean']:.2f})"
+                               for d in row["decode"])
+            print(f"{key} {row['expert_slots']}: {decode}, prefill {row['prefill']['step_ms_mean']:.2f} ms")
+    if serve := report.get("serve"):
+        print(f"serve: {serve['num_equal']} of {len(serve['prompts'])} texts equal, {serve['speed']}")
     for key in ("logits_smollm2", "logits_llama2_7b"):
         for pair, row in ((report.get(key) or {}).get("pairs") or {}).items():
             print(f"{key}: {pair:26s} error {row['relative_error']:.2e} worst {row['relative_error_worst_token']:.2e} "
@@ -102,6 +109,9 @@ def main():
         "step_bench": read_json(folder / "step-bench.json"),
         "logits_smollm2": read_json(folder / "logits-smollm2.json"),
         "logits_llama2_7b": read_json(folder / "logits-llama2-7b.json"),
+        "slots": read_json(folder / "slots.json"),
+        "exchange_alone": read_json(folder / "exchange-alone.json"),
+        "serve": read_json(folder / "serve.json"),
         "ncu": ncu_tables(folder),
     }
     name = re.sub(r"[^a-z0-9]+", "-", card.split(",")[0].lower()).strip("-")
