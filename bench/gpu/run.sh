@@ -56,7 +56,9 @@ fi
 if wants sanitizer; then
   stage memcheck-contract 120 compute-sanitizer --tool memcheck --error-exitcode 3 \
     "$bin/cuda_device_contract_test" --gtest_filter='-*LinearBits*'
-  stage memcheck-step 100 compute-sanitizer --tool memcheck --error-exitcode 3 "$bin/cuda_step_test"
+  # NCCL under it takes longer to join than the test allows, and probes kernels that are not there.
+  stage memcheck-step 100 compute-sanitizer --tool memcheck --error-exitcode 3 "$bin/cuda_step_test" \
+    --gtest_filter='-*ranks*:*exchange*'
   stage memcheck-counts 60 compute-sanitizer --tool memcheck --error-exitcode 3 \
     "$bin/cuda_step_counts_test" --gtest_filter='-*Capture*'
   stage racecheck-contract 60 compute-sanitizer --tool racecheck --error-exitcode 3 \
