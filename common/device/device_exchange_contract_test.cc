@@ -96,6 +96,112 @@ TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
   }
 }
 
+// Two ranks in one process, on one device: each makes its part of the plan from routes that are
+// only known on the device (late rows), and the bits are those of one rank that runs everything.
+TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne) {
+  constexpr int kWorld = 2, kExperts = 5;
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    Device& device = *devices_[0];
+    Rig rig(device);
+    const int tokens = Int(1, 60);
+    const UnitShape shape = {Int(1, 70), Int(1, 70), dtype};
+    const int hidden = shape.hidden;
+    const size_t n = size_t(shape.width) * hidden, value_bytes = dtype == DType::kBF16 ? 2 : 4;
+    std::vector<const void*> units;
+    for (int e = 0; e < kExperts; ++e) {
+      units.push_back(rig.PutUnit(Floats(n), Floats(n), Floats(n), shape));
+    }
+    const std::vector<float> x = Floats(size_t(tokens) * hidden);
+    std::vector<int32_t> homes, planned, last_route, slots;
+    std::vector<uint8_t> late;
+    std::vector<std::vector<int>> own(kWorld);  // tokens by home
+    for (int t = 0; t < tokens; ++t) {
+      homes.push_back(Int(0, kWorld - 1));
+      own[homes.back()].push_back(t);
+      late.push_back(Int(0, 1));
+      last_route.push_back(Int(0, kExperts - 1));
+      planned.push_back(late.back() ? 0 : Int(0, kExperts - 1));
+      slots.push_back(t);
+    }
+    const RowCount all = rig.Rows(tokens);
+    std::vector<int32_t> room(all.max - tokens);  // arrays hold `max` rows
+    const auto put = [&](std::vector<int32_t> values) {
+      values.insert(values.end(), room.begin(), room.end());
+      return rig.Put(values);
+    };
+    int32_t* routes = put(planned);
+    late.resize(all.max);
+    device.ResolveLate(all, rig.Put(late), put(slots), put(std::vector<int32_t>(tokens)),
+                       put(last_route), put(std::vector<int32_t>(tokens)), routes);
+
+    const ExpertGroups groups = {rig.Put(std::vector<int32_t>(kExperts + 1)),
+                                 rig.Put(std::vector<int32_t>(all.max)), kExperts};
+    device.BuildGroups(all, routes, groups);
+    std::vector<float> padded = x;
+    padded.resize(size_t(all.max) * hidden);
+    float* one = rig.Put(std::vector<float>(padded.size()));
+    device.Ffn(all, rig.PutAct(padded, dtype), groups, rig.Put(units), shape, one);
+    std::vector<float> expected = rig.Get(one, x.size());
+    for (float& value : expected) value = RoundTo(dtype, value);
+
+    const int stride = static_cast<int>(std::max({own[0].size(), own[1].size(), size_t{1}}));
+    const int rows = kWorld * stride;
+    const size_t message = size_t(stride) * hidden * value_bytes;
+    const RowCount wire_rows = {rig.Put<int32_t>({rows}), rows};
+    std::vector<int32_t> targets;
+    for (int home = 0; home < kWorld; ++home) {
+      for (int e = 0; e < kExperts; ++e) targets.push_back(e % kWorld);
+    }
+    struct Rank {
+      ExchangeArrays plan;
+      char *out, *in;  // wires
+    };
+    std::vector<Rank> ranks;
+    const auto swap_messages = [&] {
+      for (int s = 0; s < kWorld; ++s) {
+        for (int d = 0; d < kWorld; ++d) {
+          const std::vector<char> sent = rig.Get(ranks[s].out + d * message, message);
+          device.Upload(ranks[d].in + s * message, sent.data(), message);
+        }
+      }
+    };
+    for (int r = 0; r < kWorld; ++r) {
+      Rank rank = {{rig.Put(std::vector<int32_t>(rows)),
+                    {rig.Put(std::vector<int32_t>(kExperts + 1)),
+                     rig.Put(std::vector<int32_t>(rows)), kExperts}},
+                   static_cast<char*>(rig.Bytes(kWorld * message)),
+                   static_cast<char*>(rig.Bytes(kWorld * message))};
+      device.BuildExchange(all, {r, kWorld, kExperts, stride, put(homes), routes, rig.Put(targets)},
+                           rank.plan);
+      std::vector<float> act = PickRows(x, hidden, own[r]);
+      act.resize(size_t(stride) * hidden);
+      device.ActToWire(wire_rows, hidden, rig.PutAct(act, dtype), rank.plan.send_rows, dtype,
+                       rank.out);
+      ranks.push_back(rank);
+    }
+    swap_messages();
+    for (int r = 0; r < kWorld; ++r) {
+      void* received = rig.Bytes(size_t(rows) * hidden * device.act_bytes(dtype));
+      float* run = rig.Put(std::vector<float>(size_t(rows) * hidden));
+      std::vector<const void*> held = units;
+      for (int e = 0; e < kExperts; ++e) {
+        if (e % kWorld != r) held[e] = nullptr;
+      }
+      device.WireToAct(wire_rows, hidden, ranks[r].in, dtype, received);
+      device.Ffn(wire_rows, received, ranks[r].plan.received, rig.Put(held), shape, run);
+      device.RoundToWire(wire_rows, hidden, run, dtype, ranks[r].out);
+    }
+    swap_messages();
+    for (int r = 0; r < kWorld; ++r) {
+      float* back = rig.Put(std::vector<float>(size_t(stride) * hidden));
+      device.WireToRows(wire_rows, hidden, ranks[r].in, ranks[r].plan.send_rows, dtype, back);
+      const std::vector<float> got = rig.Get(back, own[r].size() * hidden);
+      EXPECT_TRUE(SameBits(got, PickRows(expected, hidden, own[r])))
+          << "rank " << r << ", " << tokens << " tokens";
+    }
+  }
+}
+
 TEST_P(DeviceExchangeContractTest, CopiesArriveInOrderBeforeWhatAwaitsThem) {
   Device& device = *devices_[0];
   Rig rig(device);

@@ -18,6 +18,9 @@
 
 namespace pregate {
 
+// Loads ahead of demand that are under way at once: a demand load waits behind them.
+inline constexpr int32_t kPrefetchesMax = 2;
+
 struct UnitLoad {
   UnitId unit;
   int32_t slot = 0;

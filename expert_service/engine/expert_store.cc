@@ -9,13 +9,6 @@
 #include "expert_service/engine/unit_reader.h"
 
 namespace pregate {
-namespace {
-
-// Loads ahead of demand that are under way at once: a demand load waits behind them.
-constexpr int32_t kPrefetchesMax = 2;
-
-}  // namespace
-
 ExpertStore::ExpertStore(const Checkpoint* checkpoint, Device* device, DType dtype)
     : checkpoint_(*checkpoint),
       spec_(checkpoint->spec()),

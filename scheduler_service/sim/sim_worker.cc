@@ -55,7 +55,7 @@ void SimWorker::Begin() {
   plans_.pop_front();
   const absl::Time begin = agenda_->now();
   for (const Wanted& wanted : plan.wanted) {
-    cache_.SetWanted(wanted.units, wanted.load_first, begin);
+    cache_.SetWanted(wanted.units, wanted.load_first);
   }
   StepResult result;
   result.epoch = plan.epoch;
@@ -109,8 +109,9 @@ absl::Time SimWorker::Run(const Load& load, absl::Time begin) {
                          costs_->key_s * load.keys + costs_->pair_s * load.pairs;
   const absl::Duration layer_time = absl::Seconds(seconds / costs_->layers);
   absl::Time t = begin;
+  cache_.BeginStep(load.experts, begin);
   for (int32_t layer = 0; layer < costs_->layers; ++layer) {
-    t = cache_.RunLayer(layer, load.experts, t) + layer_time;
+    t = cache_.RunLayer(layer, t) + layer_time;
     Record(layer, load.experts);
   }
   cache_.EndStep(t);

@@ -37,7 +37,7 @@ class SimWorker final : public WorkerLink {
   void Send(ToWorker message) override;
 
   const StepCounts& counts() const { return counts_; }
-  const CacheCounts& cache_counts() const { return cache_.counts(); }
+  CacheCounts cache_counts() const { return cache_.counts(); }
   // The units that steps named, in order, the first `references_max`; and loads until then.
   void RecordReferences(size_t references_max) { references_max_ = references_max; }
   const std::vector<int32_t>& references() const { return references_; }
