@@ -24,6 +24,7 @@ void Residency::SetWanted(absl::Span<const UnitId> units, int32_t load_first) {
 void Residency::BeginStep(std::vector<UnitId> demand) {
   EndStep();
   ++step_;
+  layer_ = 0;
   demand_ = std::move(demand);
   for (const UnitId& unit : demand_) entry(unit).demanded = true;
 }
@@ -77,7 +78,7 @@ std::optional<UnitLoad> Residency::NextPrefetch() {
 }
 
 std::optional<UnitLoad> Residency::StartLoad(const UnitId& unit) {
-  const auto slot = FindSlot(NeedOf(unit));
+  const auto slot = FindSlot(MustOutlast(unit));
   if (!slot) return std::nullopt;
   if (slots_[*slot] != kNone) {
     const UnitId victim = UnitAt(slots_[*slot]);
@@ -96,7 +97,16 @@ Residency::Need Residency::NeedOf(const UnitId& unit) const {
   const Entry& e = entry(unit);
   if (e.demanded) return {0, unit.layer};
   if (e.wanted != kNone) return {1, e.wanted};
-  return {2, step_ - e.last_use};
+  // The longest unused; of one step, the last layer: its turn comes last in the next step too.
+  constexpr int64_t kLayersMax = int64_t{1} << 20;
+  return {2, (step_ - e.last_use) * kLayersMax + unit.layer};
+}
+
+// A unit that gives way to this one is needed later than that.
+Residency::Need Residency::MustOutlast(const UnitId& unit) const {
+  const Need need = NeedOf(unit);
+  const bool ahead = need.kind == 0 && unit.layer > layer_;
+  return ahead ? Need{0, INT64_MAX} : need;
 }
 
 // A free slot, or the one whose unit is needed last, if that is later than `than`.

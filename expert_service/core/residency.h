@@ -3,9 +3,12 @@
 //
 // A unit is needed by the step that runs (demand), or wanted by the scheduler (by next use), or
 // neither. What is loaded next: demand in the order of layers, then the first of what is wanted.
-// What gives way: first what nobody wants, the longest unused first; then the wanted from the
-// list's tail; then demand of the last layers; never a leased unit, nor one that is needed sooner
-// than the one to come. So one slot is enough for any step.
+// What gives way: first what nobody wants, the longest unused first (of one step, the last layer:
+// its turn comes last in the next step too); then the wanted from the
+// list's tail; never a leased unit. Demand of later layers gives way only to the layer that waits,
+// the last layer first: a load ahead that displaced it would cost another load. A load of what is
+// wanted displaces nothing that is wanted sooner. So one slot is enough for any step, and steps
+// that need more units than there are slots keep those of the layers to come.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +47,8 @@ class Residency {
   void SetWanted(absl::Span<const UnitId> units, int32_t load_first);
   // What the step will lease, in the order of layers.
   void BeginStep(std::vector<UnitId> demand);
+  // The step has come to this layer (0 after BeginStep).
+  void BeginLayer(int32_t layer) { layer_ = layer; }
   // What is left of the demand (an aborted step) is forgotten.
   void EndStep();
 
@@ -89,6 +94,7 @@ class Residency {
   }
   UnitId UnitAt(int32_t index) const { return {index / num_experts_, index % num_experts_}; }
   Need NeedOf(const UnitId& unit) const;
+  Need MustOutlast(const UnitId& unit) const;
   std::optional<int32_t> FindSlot(const Need& than) const;
   std::optional<UnitLoad> NextDemandLoad();
   std::optional<UnitLoad> NextPrefetch();
@@ -102,6 +108,7 @@ class Residency {
   int32_t load_first_ = 0;
   std::vector<UnitId> demand_;  // in the order of layers
   size_t next_demand_ = 0;      // all before it are loaded, loading or done
+  int32_t layer_ = 0;           // that the step has come to
   int32_t num_prefetching_ = 0;
   int64_t step_ = 0;
   ResidencyCounts counts_;

@@ -106,6 +106,29 @@ TEST(ResidencyTest, LeasedUnitsStay) {
   EXPECT_EQ(r.NextLoad(kPrefetches)->unit, (UnitId{0, 1}));
 }
 
+// Eight layers of two experts through twelve slots, the same in every step: what the last layers
+// need stays, so a step loads as little as it can.
+TEST(ResidencyTest, LoadsAheadDoNotDisplaceTheDemandOfLaterLayers) {
+  constexpr int kLayers = 8;
+  Residency r(kLayers, 2, 12);
+  const auto run_step = [&] {
+    std::vector<UnitId> demand;
+    for (int l = 0; l < kLayers; ++l) demand.insert(demand.end(), {{l, 0}, {l, 1}});
+    r.BeginStep(demand);
+    for (int l = 0; l < kLayers; ++l) {
+      r.BeginLayer(l);
+      for (int e = 0; e < 2; ++e) {
+        Settle(r);
+        Use(r, {l, e});
+      }
+    }
+  };
+  for (int step = 0; step < 3; ++step) run_step();
+  const int64_t before = r.counts().loads;
+  for (int step = 0; step < 10; ++step) run_step();
+  EXPECT_LE(r.counts().loads - before, 10 * 6) << "the optimum is 4.3 of 16 a step";
+}
+
 TEST(ResidencyTest, EventsAreNumberedAndTellTheWholeStory) {
   Residency r(1, 2, 1);
   r.BeginStep({{0, 0}});
@@ -153,6 +176,7 @@ TEST(ResidencyTest, EveryStepEndsWithOneSlotAndMore) {
       }
       r.BeginStep(demand);
       for (int l = 0; l < layers; ++l) {
+        r.BeginLayer(l);
         std::set<int> left = expert_set;
         for (int turns = 0; !left.empty(); ++turns) {
           ASSERT_LT(turns, 100) << "no progress";

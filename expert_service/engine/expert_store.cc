@@ -114,6 +114,7 @@ void ExpertStore::ForLayer(int32_t layer, RunWave run) {
     num_whole_hits_ += expert_set_.size();
     return run(table(layer));
   }
+  residency_->BeginLayer(layer);
   std::vector<ExpertId> left = expert_set_;
   while (!left.empty()) {
     Pump();

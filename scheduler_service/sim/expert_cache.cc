@@ -30,6 +30,7 @@ void ExpertCache::BeginStep(absl::Span<const ExpertId> experts, absl::Time now) 
 
 absl::Time ExpertCache::RunLayer(int32_t layer, absl::Time now) {
   if (all_fit()) return now;
+  residency_->BeginLayer(layer);
   absl::Time t = now;
   std::vector<ExpertId> left = experts_;
   while (!left.empty()) {
