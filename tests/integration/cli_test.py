@@ -15,7 +15,7 @@ import unittest
 
 BIN = pathlib.Path(sys.argv.pop(1) if len(sys.argv) > 1 else "build/debug/bin").resolve()
 HAS_TRAINER = (BIN / "pregate-refactor").exists()
-COMMANDS = ["serve", "generate", "refactor", "import", "logits", "tokenize", "eval ppl", "eval task", "inspect", "synth"]
+COMMANDS = ["serve", "generate", "refactor", "import", "logits", "tokenize", "eval ppl", "eval task", "inspect", "synth", "simulate"]
 
 
 def pregate(*args, code=0):
@@ -203,6 +203,33 @@ class CliTest(unittest.TestCase):
             self.assertEqual(server.wait(timeout=60), 0)
         self.assert_fails(1, "tiny", "generate", "--model", "tiny", *ask)
         self.assert_fails(1, "unix:", "generate", "--server", f"unix:{self.dir}/nobody", *ask)
+
+    def test_generate_says_the_same_with_few_expert_slots(self):
+        flags = ["generate", "--model", self.moe, "--prompt", "Once upon a time", "--max-tokens", 12, "--threads", 1]
+        whole = pregate_json(*flags)
+        for slots in (1, 2, 3):
+            few = pregate_json(*flags, "--expert-slots", slots)
+            self.assertEqual((few["ids"], few["routes"]), (whole["ids"], whole["routes"]))
+        self.assert_fails(1, "expert_slots is 4, must be 0..3", *flags, "--expert-slots", 4)
+
+    def test_simulate_gives_the_same_bytes_for_the_same_seed(self):
+        trace = self.dir / "trace.csv"
+        rows = [f"2024-01-01 00:00:{i:02d}.0000000,{20 + 7 * i},{5 + i}" for i in range(40)]
+        trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n")
+        flags = ["simulate", "--trace", trace, "--locality", 0.7, "--policy", "by_expert", "--cache", "next_use",
+                 "--slots", 2, "--json"]
+        first = pregate(*flags, "--seed", 3)
+        self.assertEqual(first, pregate(*flags, "--seed", 3))
+        self.assertNotEqual(first, pregate(*flags, "--seed", 4))
+        report = json.loads(first)
+        for name in ("ttft_s", "itl_s", "normalized_latency_s"):
+            self.assertLessEqual({"mean", "p50", "p95", "p99"}, report[name].keys())
+        for name in ("unique_experts_per_step", "hit_ratio", "stall_s", "loads"):
+            self.assertIn(name, report)
+        self.assertGreater(report["loads"], 0)
+        trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:01.0,12,many\n")
+        self.assert_fails(1, "line 2", *flags)
+        self.assert_fails(1, "many", *flags)
 
     def test_addresses_beyond_loopback_are_refused(self):
         for option in ("--listen", "--metrics-listen"):
