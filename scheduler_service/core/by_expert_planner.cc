@@ -24,7 +24,8 @@ class ExpertSet {
     Choose();
   }
 
-  bool Has(ExpertId e) const { return in_[e]; }
+  // Not when the route is still unknown.
+  bool Has(ExpertId e) const { return e != kNoRoute && in_[e]; }
   bool IsOld(const Sequence& s) const {
     return view_.step_id > s.idle_since + static_cast<StepId>(options_.age_steps);
   }
