@@ -49,7 +49,7 @@ absl::Status ExpertStore::Hold(absl::Span<const ExpertId> experts, const LoadPro
   for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
     if (!has_units(layer)) continue;
     for (ExpertId expert : experts) RETURN_IF_ERROR(HoldUnit({layer, expert}));
-    if (whole()) RETURN_IF_ERROR(UploadWholeTable(layer));
+    if (whole()) UploadWholeTable(layer);
     if (progress) progress(layer + 1, spec_.num_layers);
   }
   return device_.Synchronize();
@@ -74,13 +74,12 @@ absl::Status ExpertStore::HoldUnit(const UnitId& id) {
   return absl::OkStatus();
 }
 
-absl::Status ExpertStore::UploadWholeTable(int32_t layer) {
+void ExpertStore::UploadWholeTable(int32_t layer) {
   for (ExpertId e = 0; e < spec_.num_experts; ++e) {
     table_row_[e] = held_[e] ? UnitAt({layer, e}).image.as<void>() : nullptr;
   }
   device_.Upload(const_cast<const void**>(table(layer)), table_row_.data(),
                  table_row_.size() * sizeof(const void*));
-  return absl::OkStatus();
 }
 
 void ExpertStore::SetWanted(absl::Span<const UnitId> units, int32_t load_first) {

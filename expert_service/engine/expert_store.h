@@ -84,7 +84,7 @@ class ExpertStore {
   bool has_units(int32_t layer) const { return spec_.own_width[layer] > 0; }
   absl::Status CreateSlots(int32_t expert_slots);
   absl::Status HoldUnit(const UnitId& unit);
-  absl::Status UploadWholeTable(int32_t layer);
+  void UploadWholeTable(int32_t layer);
   void Pump();
   void NoteArrivals(uint64_t num_done);
   std::vector<ExpertId> NextWave(int32_t layer, absl::Span<const ExpertId> left);
