@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "bench/bench_main.h"
 #include "bench/step_driver.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
@@ -170,15 +171,9 @@ int main(int argc, char** argv) {
   set.Strings("slots", &o.slots, "numbers of expert slots, 0: all stay (default: 2,3,5,0)");
   set.Strings("batches", &o.batches, "decode batch sizes (default: 1,8)");
   set.OptionalUint64("seed", &o.seed, "of tokens and routes");
-  const auto outcome = set.Parse(argc, argv);
-  if (!outcome.ok()) {
-    std::fprintf(stderr, "expert_slots_bench: %s\n", outcome.status().ToString().c_str());
-    return 2;
-  }
-  if (*outcome == pregate::OptionSet::Outcome::kExit) return 0;
-  if (o.slots.empty()) o.slots = {"2", "3", "5", "0"};
-  if (o.batches.empty()) o.batches = {"1", "8"};
-  const absl::Status status = pregate::Bench(o);
-  if (!status.ok()) std::fprintf(stderr, "expert_slots_bench: %s\n", status.ToString().c_str());
-  return status.ok() ? 0 : 1;
+  return pregate::BenchMain("expert_slots_bench", set, argc, argv, [&] {
+    if (o.slots.empty()) o.slots = {"2", "3", "5", "0"};
+    if (o.batches.empty()) o.batches = {"1", "8"};
+    return pregate::Bench(o);
+  });
 }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/bench_main.h"
 #include "bench/step_driver.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
@@ -151,14 +152,8 @@ int main(int argc, char** argv) {
   set.Int("repeats", &o.repeats, 1, 100, "", "prefills, of which the best counts");
   set.Strings("batches", &o.batches, "decode batch sizes (default: 1,8)");
   set.OptionalUint64("seed", &o.seed, "of tokens and routes");
-  const auto outcome = set.Parse(argc, argv);
-  if (!outcome.ok()) {
-    std::fprintf(stderr, "step_bench: %s\n", outcome.status().ToString().c_str());
-    return 2;
-  }
-  if (*outcome == pregate::OptionSet::Outcome::kExit) return 0;
-  if (o.batches.empty()) o.batches = {"1", "8"};
-  const absl::Status status = pregate::Bench(o);
-  if (!status.ok()) std::fprintf(stderr, "step_bench: %s\n", status.ToString().c_str());
-  return status.ok() ? 0 : 1;
+  return pregate::BenchMain("step_bench", set, argc, argv, [&] {
+    if (o.batches.empty()) o.batches = {"1", "8"};
+    return pregate::Bench(o);
+  });
 }

@@ -17,6 +17,7 @@
 #include <numeric>
 #include <vector>
 
+#include "bench/bench_main.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
@@ -300,13 +301,5 @@ int main(int argc, char** argv) {
   set.Choice("dtype", &o.dtype, {"f32", "bf16"}, "of weights and KV");
   set.Int("threads", &o.threads, 1, 1024, "threads", "of the device");
   set.Int("repeats", &o.repeats, 1, 100, "", "of each point, of which the best counts");
-  const auto outcome = set.Parse(argc, argv);
-  if (!outcome.ok()) {
-    std::fprintf(stderr, "step_cost: %s\n", outcome.status().ToString().c_str());
-    return 2;
-  }
-  if (*outcome == pregate::OptionSet::Outcome::kExit) return 0;
-  const absl::Status status = pregate::Run(o);
-  if (!status.ok()) std::fprintf(stderr, "step_cost: %s\n", status.ToString().c_str());
-  return status.ok() ? 0 : 1;
+  return pregate::BenchMain("step_cost", set, argc, argv, [&] { return pregate::Run(o); });
 }

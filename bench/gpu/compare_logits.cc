@@ -14,6 +14,7 @@
 #include <numeric>
 #include <random>
 
+#include "bench/bench_main.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
@@ -228,14 +229,8 @@ int main(int argc, char** argv) {
   set.Int("tokens", &o.tokens, 1, 1 << 20, "tokens", "to compare");
   set.Int("threads", &o.threads, 0, 1024, "threads", "of the CPU; 0: all");
   set.OptionalUint64("seed", &o.seed, "of the tokens");
-  const auto outcome = set.Parse(argc, argv);
-  if (!outcome.ok()) {
-    std::fprintf(stderr, "gpu_compare_logits: %s\n", outcome.status().ToString().c_str());
-    return 2;
-  }
-  if (*outcome == pregate::OptionSet::Outcome::kExit) return 0;
-  if (o.sides.empty()) o.sides = {"cpu-f32", "cpu-bf16", "cuda-bf16", "cuda-f32"};
-  const absl::Status status = pregate::Main(o);
-  if (!status.ok()) std::fprintf(stderr, "gpu_compare_logits: %s\n", status.ToString().c_str());
-  return status.ok() ? 0 : 1;
+  return pregate::BenchMain("gpu_compare_logits", set, argc, argv, [&] {
+    if (o.sides.empty()) o.sides = {"cpu-f32", "cpu-bf16", "cuda-bf16", "cuda-f32"};
+    return pregate::Main(o);
+  });
 }

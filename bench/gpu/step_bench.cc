@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "bench/bench_main.h"
 #include "bench/gpu/card_limits.h"
 #include "bench/step_driver.h"
 #include "common/base/clock.h"
@@ -206,14 +207,8 @@ int main(int argc, char** argv) {
   set.Int("repeats", &o.repeats, 1, 100, "", "prefills, of which the median counts");
   set.Strings("batches", &o.batches, "decode batch sizes (default: 1,8,32)");
   set.OptionalUint64("seed", &o.seed, "of tokens and routes");
-  const auto outcome = set.Parse(argc, argv);
-  if (!outcome.ok()) {
-    std::fprintf(stderr, "gpu_step_bench: %s\n", outcome.status().ToString().c_str());
-    return 2;
-  }
-  if (*outcome == pregate::OptionSet::Outcome::kExit) return 0;
-  if (o.batches.empty()) o.batches = {"1", "8", "32"};
-  const absl::Status status = pregate::Run(o);
-  if (!status.ok()) std::fprintf(stderr, "gpu_step_bench: %s\n", status.ToString().c_str());
-  return status.ok() ? 0 : 1;
+  return pregate::BenchMain("gpu_step_bench", set, argc, argv, [&] {
+    if (o.batches.empty()) o.batches = {"1", "8", "32"};
+    return pregate::Run(o);
+  });
 }

@@ -29,7 +29,8 @@ struct PhiloxBlock {
 
 // Philox4x32-10 (Salmon et al., SC 2011). Counter = (absolute position, vocabulary id / 4), key =
 // seed.
-PREGATE_HOST_DEVICE inline PhiloxBlock Philox(uint64_t seed, uint64_t position, uint64_t vocab_block) {
+PREGATE_HOST_DEVICE inline PhiloxBlock Philox(uint64_t seed, uint64_t position,
+                                              uint64_t vocab_block) {
   uint32_t c[4] = {static_cast<uint32_t>(vocab_block), static_cast<uint32_t>(vocab_block >> 32),
                    static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32)};
   uint32_t k[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};

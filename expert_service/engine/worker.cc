@@ -141,7 +141,7 @@ std::string Worker::MakeRendezvous() const {
   return "";
 }
 
-// The old one is dropped after the executor can no longer call it: by the next Form at the latest.
+// Drops the old one: until the executor has formed the new epoch no plan runs, so nothing calls it.
 void Worker::SetCollective(Epoch epoch, std::shared_ptr<Collective> collective) {
   std::lock_guard lock(collective_mutex_);
   collective_epoch_ = epoch;

@@ -21,6 +21,8 @@ class Agenda final : public Inbox {
   void After(absl::Duration delay, std::function<void()> action) {
     At(clock_.Now() + delay, std::move(action));
   }
+  // Runs the next planned action, if one is due by `until`; false: none is.
+  bool RunNext(absl::Time until);
   // The loop sees it when it waits next.
   void Deliver(EngineEvent event) { inbox_.push_back(std::move(event)); }
   void DeliverAt(absl::Time time, EngineEvent event) {

@@ -24,29 +24,11 @@ SimWorld::SimWorld(uint64_t seed, const FakeModel& model, std::vector<FakeWorker
 
 std::vector<EngineEvent> SimWorld::Wait(absl::Time deadline) {
   ++num_waits_;
-  while (inbox_.empty()) {
-    if (RunNextPlanned(deadline)) continue;
-    clock_.Set(std::max(clock_.Now(), deadline));
-    break;
-  }
-  return std::exchange(inbox_, {});
-}
-
-void SimWorld::At(absl::Time time, std::function<void()> action) {
-  agenda_.push({std::max(time, clock_.Now()), next_number_++, std::move(action)});
-}
-
-bool SimWorld::RunNextPlanned(absl::Time until) {
-  if (agenda_.empty() || agenda_.top().time > until) return false;
-  const Planned planned = agenda_.top();
-  agenda_.pop();
-  clock_.Set(std::max(clock_.Now(), planned.time));
-  planned.action();
-  return true;
+  return agenda_.Wait(deadline);
 }
 
 void SimWorld::RunOut(absl::Time end) {
-  while (RunNextPlanned(end)) {
+  while (agenda_.RunNext(end)) {
   }
 }
 
@@ -57,12 +39,12 @@ absl::Duration SimWorld::RandomDuration(absl::Duration min, absl::Duration max) 
 // Messages of one link arrive in order.
 absl::Time SimWorld::Arrival(absl::Time* last) {
   *last = std::max(*last,
-                   clock_.Now() + RandomDuration(absl::Microseconds(20), absl::Microseconds(500)));
+                   agenda_.now() + RandomDuration(absl::Microseconds(20), absl::Microseconds(500)));
   return *last;
 }
 
 void SimWorld::Log(const std::string& line) {
-  absl::StrAppend(&log_, absl::ToUnixMicros(clock_.Now()), " ", line, "\n");
+  absl::StrAppend(&log_, absl::ToUnixMicros(agenda_.now()), " ", line, "\n");
 }
 
 // --- workers ---
@@ -80,7 +62,7 @@ void SimWorld::StartWorker(int rank) {
 void SimWorld::Beat(int rank, int connection) {
   const WorkerEnd& end = ends_[rank];
   if (end.connection != connection) return;
-  if (end.frozen_until <= clock_.Now()) FromWorkerToEngine(rank, end.worker->LastProgress());
+  if (end.frozen_until <= agenda_.now()) FromWorkerToEngine(rank, end.worker->LastProgress());
   After(absl::Milliseconds(250), [=, this] { Beat(rank, connection); });
 }
 
@@ -113,7 +95,7 @@ void SimWorld::BreakWorkerLink(int rank, absl::Duration down_for) {
 
 void SimWorld::FreezeWorker(int rank, absl::Duration duration) {
   Log(absl::StrCat("worker ", rank, " freezes"));
-  ends_[rank].frozen_until = clock_.Now() + duration;
+  ends_[rank].frozen_until = agenda_.now() + duration;
 }
 
 void SimWorld::RepeatOldResult(int rank) {
@@ -140,7 +122,7 @@ void SimWorld::OnSend(int rank, ToWorker message) {
 
 void SimWorld::Receive(int rank, ToWorker message) {
   WorkerEnd& end = ends_[rank];
-  if (const absl::Time until = end.frozen_until; until > clock_.Now()) {
+  if (const absl::Time until = end.frozen_until; until > agenda_.now()) {
     const int connection = end.connection;
     At(until, [this, rank, connection, m = std::move(message)] {
       if (ends_[rank].connection == connection) Receive(rank, m);
@@ -166,7 +148,7 @@ void SimWorld::WorkOn(int rank) {
   end.busy = true;
   FromWorkerToEngine(rank, end.worker->LastProgress());
   const int connection = end.connection;
-  const absl::Time done = std::max(clock_.Now(), end.frozen_until) +
+  const absl::Time done = std::max(agenda_.now(), end.frozen_until) +
                           RandomDuration(absl::Milliseconds(1), absl::Milliseconds(20));
   At(done, [=, this, work = ++end.work] { FinishStep(rank, work, connection); });
 }

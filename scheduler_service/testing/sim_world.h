@@ -6,13 +6,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <queue>
 #include <string>
 #include <vector>
 
 #include "common/base/clock.h"
 #include "scheduler_service/core/random_source.h"
 #include "scheduler_service/engine/links.h"
+#include "scheduler_service/sim/agenda.h"
 #include "scheduler_service/testing/fake_router.h"
 #include "scheduler_service/testing/fake_worker.h"
 
@@ -23,11 +23,11 @@ class SimWorld final : public Inbox {
   SimWorld(uint64_t seed, const FakeModel& model, std::vector<FakeWorkerConfig> workers);
 
   std::vector<EngineEvent> Wait(absl::Time deadline) override;
-  void At(absl::Time time, std::function<void()> action);
+  void At(absl::Time time, std::function<void()> action) { agenda_.At(time, std::move(action)); }
   void After(absl::Duration delay, std::function<void()> action) {
-    At(clock_.Now() + delay, std::move(action));
+    agenda_.After(delay, std::move(action));
   }
-  void Deliver(EngineEvent event) { inbox_.push_back(std::move(event)); }
+  void Deliver(EngineEvent event) { agenda_.Deliver(std::move(event)); }
   // Runs what is still planned, until `end`.
   void RunOut(absl::Time end);
 
@@ -51,7 +51,7 @@ class SimWorld final : public Inbox {
 
   WorkerLink* worker_link(int rank) { return &ends_[rank].link; }
   RouterLink* router_link() { return &router_link_; }
-  ManualClock* clock() { return &clock_; }
+  ManualClock* clock() { return agenda_.clock(); }
   FakeWorker& worker(int rank) { return *ends_[rank].worker; }
   FakeRouter& router() { return *router_; }
   SplitMix64& random() { return random_; }
@@ -88,16 +88,6 @@ class SimWorld final : public Inbox {
     StepResult old_result;
     std::vector<std::string> violations;  // of incarnations that are gone
   };
-  struct Planned {
-    absl::Time time;
-    uint64_t number;
-    std::function<void()> action;
-    bool operator<(const Planned& other) const {
-      return time != other.time ? time > other.time : number > other.number;
-    }
-  };
-
-  bool RunNextPlanned(absl::Time until);
   void OnSend(int rank, ToWorker message);
   void OnSend(ToRouter message);
   void Receive(int rank, ToWorker message);
@@ -110,11 +100,8 @@ class SimWorld final : public Inbox {
   absl::Time Arrival(absl::Time* last);
 
   SplitMix64 random_;
-  ManualClock clock_;
   const FakeModel model_;
-  std::priority_queue<Planned> agenda_;
-  uint64_t next_number_ = 0;
-  std::vector<EngineEvent> inbox_;
+  sim::Agenda agenda_;
   std::vector<WorkerEnd> ends_;
   std::vector<absl::Time> last_to_, last_from_;  // links keep their order
   SimRouterLink router_link_;
