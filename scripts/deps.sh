@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what pregate needs on Debian 12. usage: scripts/deps.sh [build] [test] [refactor] [fetch]   (default: build)
+# Installs what pregate needs on Debian 12. usage: scripts/deps.sh [GROUP ...]   (default: build)
 #   build     compiler, CMake, gRPC and the other libraries of the services
 #   test      build, plus what the test suites use
 #   refactor  build, plus LibTorch for `pregate refactor` (1.5 GB installed)
 #   fetch     build, plus pip, which the quickstart gets its model with
+#   venv      build, plus venv, which scripts/tools.sh keeps its Python packages in
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobuf-compiler
@@ -13,6 +14,7 @@ build=(g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobu
 test=(libgtest-dev libgmock-dev libbenchmark-dev)
 refactor=(libtorch-dev)
 fetch=(python3-pip)
+venv=(python3-venv)
 
 packages=("${build[@]}")
 for group in "$@"; do
@@ -21,7 +23,8 @@ for group in "$@"; do
     test) packages+=("${test[@]}") ;;
     refactor) packages+=("${refactor[@]}") ;;
     fetch) packages+=("${fetch[@]}") ;;
-    *) echo "deps.sh: unknown group '$group' (build, test, refactor, fetch)" >&2; exit 2 ;;
+    venv) packages+=("${venv[@]}") ;;
+    *) echo "deps.sh: unknown group '$group' (build, test, refactor, fetch, venv)" >&2; exit 2 ;;
   esac
 done
 

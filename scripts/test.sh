@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds and tests; a ctest summary comes last.
-# usage: scripts/test.sh [--fast | --sanitizers]
-#   (none)        every suite of the debug preset: unit, contract, sim, integration
+# usage: scripts/test.sh [--fast | --sanitizers | --suite LABEL]
+#   (none)        every suite of the debug preset
 #   --fast        its unit and contract suites only
+#   --suite LABEL the tests of one label: unit, contract, sim, integration, security, tokenizer, chart, images, monitoring, clients
 #   --sanitizers  TSan over the preset without gRPC, ASan+UBSan over all suites, then the same as without a flag
 # PREGATE_SHARED_DIR names a folder with golden cases and texts (default: ../shared); without it those tests are skipped.
 set -euo pipefail
@@ -21,12 +22,13 @@ run_suite() {  # run_suite PRESET CTEST_ARGS...
 
 case "${1:-}" in
   --fast) run_suite debug -L 'unit|contract' ;;
+  --suite) run_suite debug --no-tests=error -L "^${2:?--suite needs a label}\$" ;;
   --sanitizers)
     run_suite tsan
     run_suite asan-ubsan
     run_suite debug
     ;;
   "") run_suite debug ;;
-  *) sed -n '3,6p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *) sed -n '3,7p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac
 exit $failed

