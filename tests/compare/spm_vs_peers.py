@@ -115,7 +115,9 @@ def main():
                      "sentencepiece on the imported model": again.encode(text)}
             if not stray:
                 peers["llama.cpp"] = llama.tokenize(text, add_bos=False, special=False)
-                peers["transformers"] = hf.encode(readable, add_special_tokens=False, split_special_tokens=True)
+                # Before a text that begins with a space transformers 5 puts no dummy prefix; the others do.
+                if not readable.startswith(" "):
+                    peers["transformers"] = hf.encode(readable, add_special_tokens=False, split_special_tokens=True)
             for peer, ids in peers.items():
                 same = ours[0] == list(ids)
                 report.check(same, f"{name}, {peer}: " +
