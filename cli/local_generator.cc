@@ -86,7 +86,7 @@ class LocalGenerator final : public Generator {
       const ChatMessage message{"user", job.prompt};
       ASSIGN_OR_RETURN(request.prompt, tokenizer_->ApplyChatTemplate({&message, 1}, true));
     } else {
-      request.prompt = tokenizer_->Encode(job.prompt);
+      request.prompt = tokenizer_->EncodePrompt(job.prompt);
     }
     if (request.prompt.empty()) return absl::InvalidArgumentError("--prompt: it has no tokens");
     request.sampling = job.sampling;
