@@ -14,7 +14,7 @@ from grafana import dashboard, gauge, graph, mean, number, quantiles, rate, shar
 MODEL = 'model=~"$model"'
 CHOSEN = 'model=~"$model", instance=~"$instance"'
 RANKS = 'model=~"$model", instance=~"$instance", rank=~"$rank"'
-WORKER, PLACE = "worker {{rank}}", "{{model}} {{instance}}"
+WORKER, PLACE = "{{model}} worker {{rank}}", "{{model}} {{instance}}"
 TOKENS, UNITS = "suffix:tokens/s", "suffix:units/s"
 TAIL = (0.95, 0.99)
 
@@ -83,7 +83,7 @@ def overview():
                    (f"max(pregate_kv_cache_usage_ratio{{{CHOSEN}}})", "used"), maximum=1),
         ]), ("Latency", latency()), ("Traffic", traffic()), ("Services", [
             graph("Workers up", "short", "1 while a worker is attached to its scheduler.",
-                  gauge("worker_up", CHOSEN, "{{model}} worker {{rank}}"), maximum=1),
+                  gauge("worker_up", CHOSEN, WORKER), maximum=1),
             graph("Router up", "short", "1 while the router is connected. Nothing for a dense model.",
                   gauge("router_up", CHOSEN, PLACE), maximum=1),
             graph("Memory of the schedulers", "bytes", "Resident memory of the processes.",
@@ -102,7 +102,7 @@ def residency():
               (f"{units['late_prefetches']} / {needed}", "late prefetches"),
               (f"{units['misses']} / {needed}", "misses"), maximum=1),
         graph("Time lost to absent units", "percentunit", "Time that steps waited for units, of their time.",
-              share("expert_stall_seconds_total", "worker_step_seconds_sum", RANKS, "rank", WORKER),
+              share("expert_stall_seconds_total", "worker_step_seconds_sum", RANKS, "model, rank", WORKER),
               maximum=1),
         graph("Loads and evictions", UNITS, "Units (one layer of one expert) copied into slots; those that "
               "gave way.",
@@ -135,13 +135,13 @@ def routes():
 def steps():
     return [
         graph("Step on each worker", "s", "Mean time from plan taken to result made.",
-              mean("worker_step_seconds", RANKS, "rank", WORKER)),
+              mean("worker_step_seconds", RANKS, "model, rank", WORKER)),
         graph("Step on the workers", "s", "The chosen workers together.",
               *quantiles("worker_step_seconds", RANKS)),
         graph("Router replica's part", "s", "What a worker's own router takes of a step to route samples.",
               *quantiles("worker_router_seconds", RANKS)),
         graph("Tokens through the backbone", TOKENS, "Tokens in steps, by worker.",
-              rate("worker_tokens_total", RANKS, "rank", WORKER)),
+              rate("worker_tokens_total", RANKS, "model, rank", WORKER)),
         graph("Failed steps and rows", "cps", "Plans refused or aborted; sequences failed by a bad row.",
               rate("worker_failed_steps_total", RANKS, legend="steps"),
               rate("worker_row_errors_total", RANKS, legend="rows")),
@@ -157,9 +157,10 @@ def exchange():
               f"others included. {empty}",
               mean("exchange_seconds", RANKS), *quantiles("exchange_seconds", RANKS, TAIL)),
         graph("Exchange, of the steps' time", "percentunit", f"The same, as a share. {empty}",
-              share("exchange_seconds_sum", "worker_step_seconds_sum", RANKS, "rank", WORKER), maximum=1),
+              share("exchange_seconds_sum", "worker_step_seconds_sum", RANKS, "model, rank", WORKER),
+              maximum=1),
         graph("Exchanged bytes", "Bps", "Payload of expert rows and routes to and from other workers.",
-              rate("exchange_bytes_total", RANKS, "rank, direction", WORKER + " {{direction}}")),
+              rate("exchange_bytes_total", RANKS, "model, rank, direction", WORKER + " {{direction}}")),
     ]
 
 
