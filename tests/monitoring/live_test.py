@@ -40,17 +40,17 @@ def lint(text):
     return done.stdout + done.stderr + ('' if done.returncode == 0 else f'exit code {done.returncode}')
 
 
-def configuration(folder, targets):
-    """The repository's configuration with this cell's targets, in a hurry.
+def configuration(folder, targets, name='prometheus.yml'):
+    """A configuration of the repository with this cell's targets, in a hurry.
 
     The rules are those of the repository to the letter but for `for:`, so that an alert needs seconds.
     """
-    text = (DEPLOY / 'prometheus/prometheus.yml').read_text()
+    text = (DEPLOY / 'prometheus' / name).read_text()
     text = re.sub(r'_interval: 15s', f'_interval: {cell.SCRAPE_S}s', text)
     for role, port in (('scheduler', 7601), ('router', 7611), ('worker', 7621)):
         assert f'["127.0.0.1:{port}"]' in text
         text = text.replace(f'["127.0.0.1:{port}"]', json.dumps(targets[role]))
-    path = folder / 'prometheus.yml'
+    path = folder / name
     path.write_text(text)
     (folder / 'rules').mkdir()
     for rules in (DEPLOY / 'prometheus/rules').glob('*.yml'):
@@ -195,6 +195,54 @@ class LiveTest(unittest.TestCase):
                     series = f'{rule["name"]}{{{labels}}}'
                     cell.await_(f'data for {series}', 10, lambda e=series: self.range_values(e))
         self.assertGreater(recorded, 10)
+
+
+class TlsTest(unittest.TestCase):
+    """The same over mutual TLS."""
+
+    # A job that the services must refuse, to put beside those of the repository.
+    STRANGER = """
+  - job_name: {name}
+    scheme: {scheme}
+    tls_config: {{{tls}}}
+    static_configs:
+      - targets: ["{target}"]
+"""
+
+    def test_the_monitor_may_scrape_and_nobody_else(self):
+        temp = tempfile.TemporaryDirectory()
+        self.addCleanup(temp.cleanup)
+        folder = pathlib.Path(temp.name)
+        certs = folder / 'certs'
+        subprocess.run([BIN / 'pregate', 'certs', 'init', '--dir', certs], check=True, capture_output=True)
+        (folder / 'monitor').symlink_to(certs / 'monitor')
+        cell.synth(BIN, folder / 'tiny')
+        running = cell.Cell(BIN, folder, folder / 'tiny', workers=1,
+                            tls=lambda role: ['--tls-dir', certs / role])
+        self.addCleanup(running.close)
+        running.start()
+
+        config = configuration(folder, running.targets(), 'prometheus-mtls.yml')
+        target = running.targets()['scheduler'][0]
+        client = ', '.join(f'{key}: certs/client/{file}' for key, file in (
+            ('ca_file', 'ca.crt'), ('cert_file', 'tls.crt'), ('key_file', 'tls.key')))
+        with config.open('a') as file:
+            for name, scheme, tls in (('no-tls', 'http', ''), ('client', 'https', client),
+                                      ('no-certificate', 'https', 'ca_file: certs/client/ca.crt')):
+                file.write(self.STRANGER.format(name=name, scheme=scheme, tls=tls, target=target))
+        prometheus = cell.Prometheus(config, folder)
+        self.addCleanup(prometheus.close)
+
+        def scraped():
+            targets = prometheus.api('targets')['activeTargets']
+            return not any(t['health'] == 'unknown' for t in targets) and targets
+
+        errors = {t['labels']['job']: t['lastError'] for t in cell.await_('all are scraped', 20, scraped)}
+        self.assertEqual({job for job, error in errors.items() if not error},
+                         {'pregate-scheduler', 'pregate-router', 'pregate-worker'}, errors)
+        self.assertIn('403', errors['client'])
+        self.assertIn('tls', errors['no-certificate'])
+        self.assertGreater(prometheus.query('sum(pregate_generation_tokens_total)')[0][1], 0)
 
 
 if __name__ == '__main__':

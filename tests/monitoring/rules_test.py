@@ -32,6 +32,7 @@ def alerts():
 class RulesTest(unittest.TestCase):
     def test_promtool_takes_configuration_and_rules(self):
         for args in (['check', 'config', ROOT / 'deploy/prometheus/prometheus.yml'],
+                     ['check', 'config', '--syntax-only', ROOT / 'deploy/prometheus/prometheus-mtls.yml'],
                      ['check', 'rules', '--lint-fatal', *sorted(RULES.glob('*.yml'))]):
             code, said = promtool(*args)
             self.assertEqual(code, 0, said)
