@@ -5,6 +5,7 @@
 #   refactor  build, plus LibTorch for `pregate refactor` (1.5 GB installed)
 #   fetch     build, plus pip, which the quickstart gets its model with
 #   venv      build, plus venv, which scripts/tools.sh keeps its Python packages in
+#   images    build, plus what makes and runs container images; images-context: without buildah and podman
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobuf-compiler
@@ -15,6 +16,8 @@ test=(libgtest-dev libgmock-dev libbenchmark-dev)
 refactor=(libtorch-dev)
 fetch=(python3-pip)
 venv=(python3-venv)
+images_context=(binutils dpkg-dev patchelf)
+images=("${images_context[@]}" buildah podman runc shellcheck)
 
 packages=("${build[@]}")
 for group in "$@"; do
@@ -24,7 +27,9 @@ for group in "$@"; do
     refactor) packages+=("${refactor[@]}") ;;
     fetch) packages+=("${fetch[@]}") ;;
     venv) packages+=("${venv[@]}") ;;
-    *) echo "deps.sh: unknown group '$group' (build, test, refactor, fetch, venv)" >&2; exit 2 ;;
+    images) packages+=("${images[@]}") ;;
+    images-context) packages+=("${images_context[@]}") ;;
+    *) echo "deps.sh: unknown group '$group' (build, test, refactor, fetch, venv, images, images-context)" >&2; exit 2 ;;
   esac
 done
 
