@@ -17,7 +17,7 @@ refactor=(libtorch-dev)
 fetch=(python3-pip)
 venv=(python3-venv)
 images_context=(binutils dpkg-dev patchelf)
-images=("${images_context[@]}" buildah podman runc shellcheck)
+images=("${images_context[@]}" buildah podman runc netavark aardvark-dns iptables shellcheck)
 
 packages=("${build[@]}")
 for group in "$@"; do

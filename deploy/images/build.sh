@@ -45,8 +45,9 @@ build_programs() {
 
 # A program linked to CUDA does not start without its libraries, and one that is not serves no card.
 check_variant() {
-  local linked=cpu
-  if ldd "$bin/pregate-worker" | grep -qE 'libcudart|libcublas|libnccl'; then linked=cuda; fi
+  local linked=cpu libraries
+  libraries=$(ldd "$bin/pregate-worker")
+  if grep -qE 'libcudart|libcublas|libnccl' <<<"$libraries"; then linked=cuda; fi
   [ "$linked" = "$variant" ] && return
   say "variant $variant, but $bin/pregate-worker is built for $linked (PREGATE_CUDA)"
   return 1
