@@ -38,12 +38,18 @@ needed_libraries() {
   done | LC_ALL=C sort -u
 }
 
+# The packages that own the libraries whose paths are on stdin; one search of dpkg's database for all, since it is slow.
 # /lib is a link to /usr/lib, and packages list their files under either.
-package_of() {
-  local real=$1 owner
-  owner=$(dpkg-query -S "$real" 2>/dev/null) || owner=$(dpkg-query -S "${real#/usr}" 2>/dev/null) ||
-    { echo "rootfs.sh: no Debian package owns $real" >&2; return 1; }
-  printf '%s\n' "${owner%%:*}"
+packages_of() {
+  local real candidates=() found owned
+  while read -r real; do candidates+=("$real" "${real#/usr}"); done
+  found=$(dpkg-query -S "${candidates[@]}" 2>/dev/null || true)
+  owned=$(awk -F': ' '{print $NF}' <<<"$found")
+  for real in "${candidates[@]}"; do
+    grep -qxF -e "/usr${real#/usr}" -e "${real#/usr}" <<<"$owned" ||
+      { echo "rootfs.sh: no Debian package owns $real" >&2; return 1; }
+  done
+  cut -d: -f1 <<<"$found" | LC_ALL=C sort -u
 }
 
 make_skeleton() {
@@ -59,10 +65,11 @@ make_skeleton() {
 }
 
 # The part of a package's file list, or of its checksums, that is in the root.
-keep_present() {  # keep_present FIELD: filters lines of stdin whose field names a path
+keep_present() {  # keep_present PREFIX_PATTERN: filters lines of stdin that are a path behind that prefix
   local line path
   while IFS= read -r line; do
-    path=$(cut -d' ' -f"$1-" <<<"$line")
+    # shellcheck disable=SC2295
+    path=${line#$1}  # a pattern
     if [ -e "$root/${path#/}" ] || [ -L "$root/${path#/}" ]; then printf '%s\n' "$line"; fi
   done
 }
@@ -76,8 +83,8 @@ install_package() {  # install_package DEB
   dpkg-deb --field "$deb" | sed '1a Status: install ok installed' >>"$admin/status"
   printf '\n' >>"$admin/status"
   dpkg-deb --fsys-tarfile "$deb" | tar -t | sed -e 's|^\./|/|' -e 's|/$||' -e 's|^$|/.|' |
-    keep_present 1 >"$admin/info/$name.list"
-  dpkg-deb --ctrl-tarfile "$deb" | tar -x -O ./md5sums | keep_present 3 >"$admin/info/$name.md5sums"
+    keep_present "" >"$admin/info/$name.list"
+  dpkg-deb --ctrl-tarfile "$deb" | tar -x -O ./md5sums | keep_present '*  ' >"$admin/info/$name.md5sums"
 }
 
 add_user() {  # programs run as 65532; root is there because tools expect it
@@ -92,8 +99,7 @@ pack() {  # pack DIR ARCHIVE [TAR_OPTION ...]: equal trees give equal bytes
 }
 
 libraries=$(needed_libraries "$@")
-packages=$(grep -vE "$cuda_names" <<<"$libraries" |
-  while read -r _ path; do package_of "$(realpath "$path")"; done | LC_ALL=C sort -u)
+packages=$(grep -vE "$cuda_names" <<<"$libraries" | cut -d' ' -f2 | xargs realpath | packages_of)
 mkdir -p "$out" "$work/debs"
 out=$(realpath "$out")
 
