@@ -131,6 +131,7 @@ class Cell:
             probe = self.containers.run("podman", "healthcheck", "run", self.container(service), check=False)
             if probe.returncode == 0:
                 return
+            check(probe.returncode == 1, f"{service} has ended:\n{self.logs(service)}")
             check(time.monotonic() < deadline, f"{service} is not serving after {START_S} s: {probe.stdout}\n{self.logs(service)}")
             time.sleep(0.2)
 
@@ -165,7 +166,7 @@ def check_cell(containers, work, bin_dir):
     check(text_of(answer.stdout) == text_of(alone.stdout), f"the cell answers\n{answer.stdout}\nand one process\n{alone.stdout}")
     say("answered a client in another container")
 
-    for role, reason in ((None, ""), ("monitor", "PERMISSION_DENIED")):
+    for role, reason in ((None, ""), ("monitor", "wrong role monitor")):
         refused = cell.generate(role)
         check(refused.returncode != 0 and reason in refused.stdout, f"generate as {role}: {refused.stdout}")
     say("refused one without an identity, and a monitor")
@@ -199,7 +200,8 @@ def run(bin_dir, work):
         containers.run(bin_dir / "pregate", "synth", *model, "--out", work / "model")
         check_programs(containers, work, variant)
         say("programs start, read-only and without root")
-        containers.run(bin_dir / "pregate", "certs", "init", "--dir", work / "certs")
+        containers.run(bin_dir / "pregate", "certs", "init", "--dir", work / "certs", "--hosts",
+                       "scheduler,router,worker-0,worker-1")
         containers.run("chown", "--recursive", "65532:65532", work / "certs")
         check_cell(containers, work, bin_dir)
         say("stopped on SIGTERM with exit code 0")
