@@ -1,4 +1,4 @@
-"""The compose files as podman-compose resolves them, and the Python of scripts/tools.sh that can read them."""
+"""The compose files as podman-compose resolves them, and the Python of scripts/tools.sh that reads them."""
 
 import fcntl
 import os
@@ -38,8 +38,13 @@ def resolve(names, environment, env_file=None):
     """The merged compose document of `names` as a dict; profiles of `env_file` are on."""
     import yaml
 
-    done = podman_compose([DEPLOY / n for n in names], ["config"], environment,
-                          DEPLOY / env_file if env_file else None, capture_output=True)
+    done = podman_compose(
+        [DEPLOY / n for n in names],
+        ["config"],
+        environment,
+        DEPLOY / env_file if env_file else None,
+        capture_output=True,
+    )
     if done.returncode != 0:
         raise RuntimeError(f"podman-compose config of {names}: {done.stderr}")
     return yaml.safe_load(done.stdout)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds deploy/*.yaml and deploy/images to the compose specification, to the programs' options and to the rules of
+"""Holds deploy/*.yaml and deploy/images to the compose specification, the programs' options and the rules of
 a hardened service. usage: compose_test.py BIN_DIR"""
 
 import functools
@@ -29,7 +29,9 @@ def resolved(names, env_file=None):
 
 def options_of(argv, environment):
     """What a program says its options are, under `environment`."""
-    done = subprocess.run([BIN / argv[0], *argv[1:], "--print-config"], env=environment, text=True, capture_output=True)
+    done = subprocess.run(
+        [BIN / argv[0], *argv[1:], "--print-config"], env=environment, text=True, capture_output=True
+    )
     if done.returncode != 0:
         raise AssertionError(f"{argv} --print-config: {done.stderr}")
     return json.loads(done.stdout)
@@ -51,6 +53,7 @@ class ComposeTest(unittest.TestCase):
     def test_keeps_the_compose_specification(self):
         import compose_spec
         import yaml
+
         for names, env_file in SHIPPED:
             document = resolved(names, env_file)
             compose_spec.PyCompose.from_yaml(yaml.safe_dump(document))
@@ -62,7 +65,9 @@ class ComposeTest(unittest.TestCase):
     def test_needs_the_directories_to_be_named(self):
         for missing in ENVIRONMENT:
             rest = {k: v for k, v in ENVIRONMENT.items() if k != missing}
-            done = compose_files.podman_compose([DEPLOY / "compose.yaml"], ["config"], rest, capture_output=True)
+            done = compose_files.podman_compose(
+                [DEPLOY / "compose.yaml"], ["config"], rest, capture_output=True
+            )
             self.assertNotEqual(done.returncode, 0, missing)
 
     def test_every_variable_is_an_option_of_its_program(self):
@@ -72,6 +77,7 @@ class ComposeTest(unittest.TestCase):
             for variable in environment.keys() - HEALTH_ONLY:
                 self.assertIn(option_of(variable), list(options))
                 self.assertEqual(options[option_of(variable)]["value"], environment[variable])
+
         self.check_each_service(check)
 
     def test_healthcheck_asks_the_listener_as_the_program_itself(self):
@@ -83,8 +89,11 @@ class ComposeTest(unittest.TestCase):
             port = environment["PREGATE_LISTEN"].rsplit(":", 1)[1]
             self.assertEqual(options["server"]["value"], f"127.0.0.1:{port}")
             self.assertEqual(options["tls-dir"]["value"], environment["PREGATE_TLS_DIR"])
-            self.assertLess(float(options["timeout-s"]["value"]),
-                            float(service["healthcheck"]["timeout"].removesuffix("s")))
+            self.assertLess(
+                float(options["timeout-s"]["value"]),
+                float(service["healthcheck"]["timeout"].removesuffix("s")),
+            )
+
         self.check_each_service(check)
 
     def test_services_are_locked_down(self):
@@ -96,18 +105,22 @@ class ComposeTest(unittest.TestCase):
             self.assertTrue(all(t.startswith("/tmp:size=") for t in service["tmpfs"]))
             for volume in service["volumes"]:
                 self.assertTrue(volume.endswith(":ro"), volume)
+
         self.check_each_service(check)
 
     def test_only_the_client_port_is_published_beyond_loopback(self):
         def check(name, service):
-            listen = {service["environment"][v].rsplit(":", 1)[1] for v in ("PREGATE_LISTEN", "PREGATE_METRICS_LISTEN")}
+            listen = {
+                service["environment"][v].rsplit(":", 1)[1]
+                for v in ("PREGATE_LISTEN", "PREGATE_METRICS_LISTEN")
+            }
             for port in service["ports"]:
                 self.assertIn(port.rsplit(":", 1)[1], listen)
                 if port != "7600:7600":
                     self.assertTrue(port.startswith("127.0.0.1:"), port)
+
         self.check_each_service(check)
-        published = [p for _, s in resolved(CPU, "two-workers.env")["services"].items()
-                     for p in s["ports"]]
+        published = [p for _, s in resolved(CPU, "two-workers.env")["services"].items() for p in s["ports"]]
         self.assertEqual(len(published), len(set(p.rsplit(":", 1)[0] for p in published)))
 
     def test_the_cell_fits_together(self):
@@ -122,18 +135,23 @@ class ComposeTest(unittest.TestCase):
                 worker = services[name]["environment"]
                 self.assertEqual(worker["PREGATE_LISTEN"], f"0.0.0.0:{port}")
                 self.assertEqual(worker["PREGATE_COLLECTIVE_HOST"], name)
-                self.assertEqual((int(worker["PREGATE_RANK"]), int(worker["PREGATE_WORLD_SIZE"])), (rank, len(workers)))
+                self.assertEqual(
+                    (int(worker["PREGATE_RANK"]), int(worker["PREGATE_WORLD_SIZE"])), (rank, len(workers))
+                )
 
     def test_each_service_mounts_its_own_identity(self):
         def check(name, service):
             role = name.split("-")[0]
             self.assertIn(f"/identities/{role}:/tls:ro", service["volumes"])
+
         self.check_each_service(check)
 
     def test_cuda_gives_each_worker_a_device_of_its_own(self):
         services = resolved(CUDA, "two-workers.env")["services"]
-        devices = [services[w]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"][0]
-                   for w in ("worker-0", "worker-1")]
+        devices = [
+            services[w]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"][0]
+            for w in ("worker-0", "worker-1")
+        ]
         self.assertEqual(devices, ["0", "1"])
         for worker in ("worker-0", "worker-1"):
             self.assertEqual(services[worker]["environment"]["PREGATE_DEVICE"], "cuda")
@@ -157,7 +175,9 @@ class ScriptTest(unittest.TestCase):
 
     def test_nothing_names_a_registry(self):
         for file in [*DEPLOY.glob("*.yaml"), *(DEPLOY / "images").iterdir()]:
-            self.assertNotRegex(file.read_text(), r"(docker|quay|gcr|ghcr)\.io|FROM (?!scratch)[a-z]", file.name)
+            self.assertNotRegex(
+                file.read_text(), r"(docker|quay|gcr|ghcr)\.io|FROM (?!scratch)[a-z]", file.name
+            )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,15 @@ import shutil
 import subprocess
 
 # What rootless and nested machines need; harmless elsewhere.
-RUN_OPTIONS = ["--runtime", "runc", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--pull=never"]
+RUN_OPTIONS = [
+    "--runtime",
+    "runc",
+    "--ulimit",
+    "nofile=1024:1024",
+    "--ulimit",
+    "nproc=1000:1000",
+    "--pull=never",
+]
 
 
 class Unavailable(Exception):
@@ -19,17 +27,38 @@ class Containers:
         self.environment = None
 
     def run(self, *argv, check=True, timeout=120, **options):
-        """Runs a command under this storage; its output is in the result, and in the error of a failed one."""
-        done = subprocess.run([str(a) for a in argv], env=self.environment, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=timeout, **options)
+        """Runs a command under this storage; its output is in the result and in a failure's text."""
+        done = subprocess.run(
+            [str(a) for a in argv],
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            **options,
+        )
         if check and done.returncode != 0:
             raise AssertionError(f"exit code {done.returncode} of {' '.join(map(str, argv))}:\n{done.stdout}")
         return done
 
     def podman_run(self, image, *arguments, options=(), check=True):
-        """One program in a container as the compose file runs it: read-only, no capability, the image's user."""
-        return self.run("podman", "run", "--rm", *RUN_OPTIONS, "--no-healthcheck", "--read-only", "--cap-drop", "ALL",
-                        "--security-opt", "no-new-privileges", *options, image, *arguments, check=check)
+        """One program as the compose file runs it: read-only, no capability, the image's user."""
+        return self.run(
+            "podman",
+            "run",
+            "--rm",
+            *RUN_OPTIONS,
+            "--no-healthcheck",
+            "--read-only",
+            "--cap-drop",
+            "ALL",
+            "--security-opt",
+            "no-new-privileges",
+            *options,
+            image,
+            *arguments,
+            check=check,
+        )
 
     def open(self):
         """Picks a storage driver with which a container runs here; raises Unavailable where none does."""
@@ -54,12 +83,17 @@ class Containers:
         storage = self.work / "storage"
         storage.mkdir()
         (storage / "storage.conf").write_text(
-            f'[storage]\ndriver = "{driver}"\nrunroot = "{storage}/run"\ngraphroot = "{storage}/graph"\n')
+            f'[storage]\ndriver = "{driver}"\nrunroot = "{storage}/run"\ngraphroot = "{storage}/graph"\n'
+        )
         (storage / "containers.conf").write_text(
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
-            f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{storage}/networks"\n')
-        self.environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(storage / "storage.conf"),
-                            "CONTAINERS_CONF": str(storage / "containers.conf")}
+            f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{storage}/networks"\n'
+        )
+        self.environment = {
+            **os.environ,
+            "CONTAINERS_STORAGE_CONF": str(storage / "storage.conf"),
+            "CONTAINERS_CONF": str(storage / "containers.conf"),
+        }
 
     def _probe(self):
         """None, or why a static program does not run in a container on a network of its own."""
