@@ -21,6 +21,10 @@ constexpr Command kCommands[] = {
     {"", "serve", "run router, worker and scheduler in one process", Serve},
 #endif
     {"", "generate", "generate text from a model or a running cluster", Generate},
+#ifdef PREGATE_WITH_GRPC
+    {"", "chat", "talk to the model of a running cluster", Chat},
+#endif
+    {"", "top", "watch a running cluster's metrics", Top},
     {"", "refactor", "cut a dense model into experts", Refactor},
     {"", "import", "turn a Hugging Face, GGUF or authors' checkpoint into ours", Import},
     {"", "logits", "write logits, router logits and expert ids of token lists", Logits},
