@@ -1,5 +1,7 @@
 // `pregate serve`: router, workers and scheduler in one process, joined by in-process links.
 #include <iostream>
+#include <memory>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/local_links.h"
@@ -9,6 +11,7 @@
 #include "common/config/option_set.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
+#include "expert_service/engine/worker_metrics.h"
 #include "scheduler_service/edge/scheduler_server.h"
 
 namespace pregate::cli {
@@ -52,11 +55,17 @@ absl::Status Run(const Options& o, const OptionSet& set) {
   worker.step_tokens = o.server.step_tokens;
   ASSIGN_OR_RETURN(const LocalServices services,
                    StartLocalServices(worker, &clock, &registry, &log));
+  std::vector<std::unique_ptr<WorkerMetrics>> ports;
+  for (const auto& host : services.workers) {
+    ports.push_back(
+        std::make_unique<WorkerMetrics>(host.get(), &registry, host->rank(), host->memory(),
+                                        [host = host.get()] { return host->residency(); }));
+  }
   const auto make_links = [&](const PushEvent& push) -> absl::StatusOr<SchedulerLinks> {
     SchedulerLinks links;
-    for (const auto& worker : services.workers) {
+    for (const auto& port : ports) {
       const auto rank = static_cast<int32_t>(links.workers.size());
-      links.workers.push_back(std::make_unique<LocalWorkerLink>(rank, worker.get(), push));
+      links.workers.push_back(std::make_unique<LocalWorkerLink>(rank, port.get(), push));
     }
     if (services.router) {
       links.router = std::make_unique<LocalRouterLink>(services.router.get(), push);

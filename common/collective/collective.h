@@ -60,6 +60,9 @@ class Collective {
   // return ABORTED, its peers' fail. What a new epoch does to the old one's group.
   virtual void Abort() = 0;
 
+  // True: AllToAll only enqueues, so the host's clock does not say how long it takes.
+  virtual bool enqueues() const = 0;
+
   // Payload sent to other ranks so far by operations that began, without the transport's headers.
   virtual int64_t bytes_sent() const = 0;
 };

@@ -197,6 +197,9 @@ void Encode(const StepTimes& times, v1::StepTimes* out) {
   out->set_unit_misses(times.unit_misses);
   out->set_unit_late_prefetches(times.unit_late_prefetches);
   out->set_unit_evictions(times.unit_evictions);
+  out->set_exchange_us(times.exchange_us);
+  out->set_exchange_bytes_sent(times.exchange_bytes_sent);
+  out->set_exchange_bytes_received(times.exchange_bytes_received);
 }
 
 StepTimes Decode(const v1::StepTimes& in) {
@@ -210,7 +213,10 @@ StepTimes Decode(const v1::StepTimes& in) {
           .unit_hits = in.unit_hits(),
           .unit_misses = in.unit_misses(),
           .unit_late_prefetches = in.unit_late_prefetches(),
-          .unit_evictions = in.unit_evictions()};
+          .unit_evictions = in.unit_evictions(),
+          .exchange_us = in.exchange_us(),
+          .exchange_bytes_sent = in.exchange_bytes_sent(),
+          .exchange_bytes_received = in.exchange_bytes_received()};
 }
 
 void Encode(const StepResult& result, v1::StepResult* out) {

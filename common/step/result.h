@@ -66,6 +66,11 @@ struct StepTimes {
   int64_t unit_misses = 0;
   int64_t unit_late_prefetches = 0;
   int64_t unit_evictions = 0;
+  // What travelled between the ranks: the host's time in it over all layers, waiting for peers
+  // included (0: nothing travelled, or the collective only enqueues); payload to and from others.
+  int64_t exchange_us = 0;
+  int64_t exchange_bytes_sent = 0;
+  int64_t exchange_bytes_received = 0;
 };
 
 struct StepResult {

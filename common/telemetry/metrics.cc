@@ -45,7 +45,20 @@ Histogram& MetricsRegistry::AddHistogram(const std::string& name, const std::str
       .Add(labels, buckets);
 }
 
+Gauge& MetricsRegistry::AddProcessGauge(const std::string& name, const std::string& help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry_).Add({});
+}
+
+void MetricsRegistry::BeforeSerialize(std::function<void()> refresh) {
+  absl::MutexLock lock(&mutex_);
+  refreshes_.push_back(std::move(refresh));
+}
+
 std::string MetricsRegistry::Serialize() const {
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& refresh : refreshes_) refresh();
+  }
   return prometheus::TextSerializer().Serialize(registry_.Collect());
 }
 

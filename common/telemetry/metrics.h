@@ -1,5 +1,5 @@
-// The process's metrics: prefix `pregate_`, base units, label `model` on every series (DESIGN
-// section 10). Not process-global: several registries coexist in one process.
+// The process's metrics: prefix `pregate_`, base units, label `model` on every series but the
+// process's own (DESIGN section 10). Not process-global: several registries coexist in one process.
 #pragma once
 
 #include <prometheus/counter.h>
@@ -7,9 +7,13 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 
 namespace pregate {
 
@@ -32,11 +36,20 @@ class MetricsRegistry {
   Histogram& AddHistogram(const std::string& name, const std::string& help,
                           const std::vector<double>& buckets, const MetricLabels& labels = {});
 
+  // About the process, not the model: neither prefix nor labels.
+  Gauge& AddProcessGauge(const std::string& name, const std::string& help);
+
+  // `refresh` is called at the begin of every Serialize, on its thread, never twice at a time. It
+  // must not block, and what it touches outlives the last Serialize.
+  void BeforeSerialize(std::function<void()> refresh);
+
   // The text exposition format.
   std::string Serialize() const;
 
  private:
   const MetricLabels constant_labels_;
+  mutable absl::Mutex mutex_;
+  std::vector<std::function<void()>> refreshes_ ABSL_GUARDED_BY(mutex_);
   prometheus::Registry registry_;
 };
 

@@ -6,9 +6,10 @@
 #include "common/rpc/port_file.h"
 #include "common/rpc/rpc_server.h"
 #include "common/telemetry/metrics_server.h"
+#include "common/telemetry/process_metrics.h"
 #include "common/telemetry/start.h"
 #include "expert_service/edge/attach_service.h"
-#include "expert_service/edge/worker_metrics.h"
+#include "expert_service/engine/worker_metrics.h"
 
 namespace pregate {
 namespace {
@@ -20,7 +21,11 @@ constexpr absl::Duration kDrainGrace = absl::Seconds(1);  // the stream is told 
 // Members end in reverse order: servers before what their threads use.
 struct WorkerServer::State {
   State(const std::string& model_name, WorkerHost* host, MeetService* meet)
-      : host(host), registry(model_name), metrics(host, &registry), service(&metrics, meet) {}
+      : host(host),
+        registry(model_name),
+        metrics(host, &registry, host->rank(), host->memory(),
+                [host] { return host->residency(); }),
+        service(&metrics, meet) {}
 
   WorkerHost* const host;
   MetricsRegistry registry;
@@ -52,7 +57,7 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
   auto state = std::make_unique<State>(
       options.model_name.empty() ? ModelNameOf(model_path) : options.model_name, host,
       collectives->service());
-  state->metrics.SetMemory(host->memory());
+  AddProcessMetrics(&state->registry);
   ASSIGN_OR_RETURN(state->metrics_server,
                    MetricsServer::Start(metrics_listen, &state->registry, ready));
   ASSIGN_OR_RETURN(

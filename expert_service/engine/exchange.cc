@@ -15,20 +15,22 @@ constexpr int32_t kSent = 0, kReceived = 1, kHeader = 2;
 }  // namespace
 
 Exchange::Exchange(Device* device, Collective* collective, Placement placement, int hidden,
-                   DType dtype, int tokens_max)
+                   DType dtype, int tokens_max, Clock* clock)
     : device_(*device),
       collective_(*collective),
       placement_(std::move(placement)),
       hidden_(hidden),
       dtype_(dtype),
       tokens_max_(tokens_max),
-      row_bytes_(size_t(hidden) * DTypeBytes(dtype)) {}
+      row_bytes_(size_t(hidden) * DTypeBytes(dtype)),
+      clock_(*clock) {}
 
 absl::StatusOr<std::unique_ptr<Exchange>> Exchange::Create(Device* device, Collective* collective,
                                                            Placement placement, int hidden,
-                                                           DType dtype, int tokens_max) {
+                                                           DType dtype, int tokens_max,
+                                                           Clock* clock) {
   std::unique_ptr<Exchange> exchange(
-      new Exchange(device, collective, std::move(placement), hidden, dtype, tokens_max));
+      new Exchange(device, collective, std::move(placement), hidden, dtype, tokens_max, clock));
   RETURN_IF_ERROR(exchange->Allocate());
   return exchange;
 }
@@ -45,6 +47,7 @@ absl::Status Exchange::Allocate() {
 }
 
 absl::Status Exchange::BeginStep(absl::Span<const PlanToken> tokens) {
+  use_ = ExchangeUse();
   RETURN_IF_ERROR(GatherRoutes(tokens));
   num_running_ = static_cast<int32_t>(routes_.size());
   ASSIGN_OR_RETURN(plan_, MakeExchangePlan(homes_, routes_, placement_, collective_.world_size()));
@@ -62,7 +65,9 @@ absl::Status Exchange::GatherRoutes(absl::Span<const PlanToken> tokens) {
   mine_.clear();
   for (const PlanToken& token : tokens) mine_.push_back(token.route);
   all_.resize(tokens.size() * collective_.world_size());
-  RETURN_IF_ERROR(collective_.AllGather(mine_.data(), mine_.size() * sizeof(int32_t), all_.data()));
+  const size_t bytes = mine_.size() * sizeof(int32_t);
+  RETURN_IF_ERROR(Measure((collective_.world_size() - 1) * bytes,
+                          [&] { return collective_.AllGather(mine_.data(), bytes, all_.data()); }));
   homes_.clear();
   routes_.clear();
   for (size_t t = 0; t < tokens.size(); ++t) {
@@ -71,6 +76,27 @@ absl::Status Exchange::GatherRoutes(absl::Span<const PlanToken> tokens) {
     homes_.push_back(tokens[t].home);
     routes_.push_back(route);
   }
+  return absl::OkStatus();
+}
+
+absl::Status Exchange::AllToAll(absl::Span<const int32_t> send_offsets,
+                                absl::Span<const int32_t> recv_offsets) {
+  const int rank = collective_.rank();
+  const int32_t own_rows = recv_offsets[rank + 1] - recv_offsets[rank];
+  return Measure((recv_offsets.back() - own_rows) * row_bytes_, [&] {
+    return collective_.AllToAll(wire_out_.as<void>(), send_offsets, wire_in_.as<void>(),
+                                recv_offsets, row_bytes_);
+  });
+}
+
+absl::Status Exchange::Measure(int64_t bytes_received,
+                               absl::FunctionRef<absl::Status()> operation) {
+  const absl::Time start = clock_.Now();
+  const int64_t sent = collective_.bytes_sent();
+  RETURN_IF_ERROR(operation());
+  use_.bytes_sent += collective_.bytes_sent() - sent;
+  use_.bytes_received += bytes_received;
+  if (!collective_.enqueues()) use_.host_time += clock_.Now() - start;
   return absl::OkStatus();
 }
 
@@ -112,8 +138,7 @@ ExpertGroups Exchange::groups() const {
 absl::Status Exchange::Dispatch(const void* act) {
   device_.ActToWire(Rows(kSent, num_sent()), hidden_, act, arrays_.as<int32_t>() + kHeader, dtype_,
                     wire_out_.as<void>());
-  RETURN_IF_ERROR(collective_.AllToAll(wire_out_.as<void>(), send_offsets(), wire_in_.as<void>(),
-                                       recv_offsets(), row_bytes_));
+  RETURN_IF_ERROR(AllToAll(send_offsets(), recv_offsets()));
   device_.WireToAct(received_rows(), hidden_, wire_in_.as<void>(), dtype_,
                     received_act_.as<void>());
   return absl::OkStatus();
@@ -121,8 +146,7 @@ absl::Status Exchange::Dispatch(const void* act) {
 
 absl::Status Exchange::Combine(float* own) {
   device_.RoundToWire(received_rows(), hidden_, received_own(), dtype_, wire_out_.as<void>());
-  RETURN_IF_ERROR(collective_.AllToAll(wire_out_.as<void>(), recv_offsets(), wire_in_.as<void>(),
-                                       send_offsets(), row_bytes_));
+  RETURN_IF_ERROR(AllToAll(recv_offsets(), send_offsets()));
   device_.WireToRows(Rows(kSent, num_sent()), hidden_, wire_in_.as<void>(),
                      arrays_.as<int32_t>() + kHeader, dtype_, own);
   return absl::OkStatus();

@@ -10,9 +10,12 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/base/clock.h"
 #include "common/base/ids.h"
 #include "common/collective/collective.h"
 #include "common/device/device.h"
@@ -27,14 +30,23 @@ struct PlanToken {
   ExpertId route = kNoRoute;  // kNoRoute: another rank's, or one that does not run
 };
 
-// Not thread-safe. Device and collective outlive it.
+// What one step's exchange took. `host_time` is what the thread spent in it, waiting for peers
+// included; zero where the collective only enqueues.
+struct ExchangeUse {
+  absl::Duration host_time;
+  int64_t bytes_sent = 0;  // payload to other ranks
+  int64_t bytes_received = 0;
+};
+
+// Not thread-safe. Device, collective and clock outlive it.
 class Exchange {
  public:
   // Placement over indexes in the members, as the collective's ranks. Steps of at most `tokens_max`
   // tokens in all.
   static absl::StatusOr<std::unique_ptr<Exchange>> Create(Device* device, Collective* collective,
                                                           Placement placement, int hidden,
-                                                          DType dtype, int tokens_max);
+                                                          DType dtype, int tokens_max,
+                                                          Clock* clock);
 
   // Every rank calls it with the same plan; each token's home knows its route.
   absl::Status BeginStep(absl::Span<const PlanToken> tokens);
@@ -51,14 +63,20 @@ class Exchange {
   float* received_own() const { return received_own_.as<float>(); }
   // Blocks until what the group has enqueued is done, and tells a dead peer from a slow one.
   absl::Status Wait() { return collective_.Wait(); }
+  // Since BeginStep, which is part of it.
+  const ExchangeUse& use() const { return use_; }
   // Returns received_own to where its rows came from: own [rank's tokens, hidden].
   absl::Status Combine(float* own);
 
  private:
   Exchange(Device* device, Collective* collective, Placement placement, int hidden, DType dtype,
-           int tokens_max);
+           int tokens_max, Clock* clock);
   absl::Status Allocate();
   absl::Status GatherRoutes(absl::Span<const PlanToken> tokens);
+  absl::Status AllToAll(absl::Span<const int32_t> send_offsets,
+                        absl::Span<const int32_t> recv_offsets);
+  // Runs `operation` of the collective and adds it to use_.
+  absl::Status Measure(int64_t bytes_received, absl::FunctionRef<absl::Status()> operation);
   void Upload();
   RowCount Rows(int32_t which, int32_t num) const;
   absl::Span<const int32_t> send_offsets() const;
@@ -73,8 +91,10 @@ class Exchange {
   const DType dtype_;
   const int tokens_max_;
   const size_t row_bytes_;
+  Clock& clock_;
 
   ExchangePlan plan_;
+  ExchangeUse use_;
   std::vector<ExpertId> expert_set_;
   int32_t num_running_ = 0;
   std::vector<int32_t> mine_, all_;      // routes of the plan's tokens: [tokens], [world, tokens]

@@ -67,6 +67,7 @@ absl::Status ExpertStore::HoldUnit(const UnitId& id) {
     ASSIGN_OR_RETURN(unit.image, device_.Allocate(packed.data.size()));
     device_.Upload(unit.image.as<void>(), packed.data.data(), packed.data.size());
     device_bytes_ += packed.data.size();
+    ++num_whole_units_;
   } else {
     ASSIGN_OR_RETURN(unit.image, device_.AllocateHost(packed.data.size()));
     std::memcpy(unit.image.as<void>(), packed.data.data(), packed.data.size());
@@ -210,6 +211,18 @@ std::vector<UnitEvent> ExpertStore::TakeEvents() {
 
 ResidencyCounts ExpertStore::counts() const {
   return whole() ? ResidencyCounts{.hits = num_whole_hits_} : residency_->counts();
+}
+
+ResidencyStats ExpertStore::stats() const {
+  if (whole()) {
+    return {.units = num_whole_units_, .slots = num_whole_units_, .bytes = device_bytes_};
+  }
+  const int32_t units = residency_->num_resident();
+  return {.units = units,
+          .slots = residency_->num_slots(),
+          .bytes = units * slot_bytes_,
+          .loads = residency_->counts().loads,
+          .evictions = residency_->counts().evictions};
 }
 
 absl::Duration ExpertStore::stalled() const {

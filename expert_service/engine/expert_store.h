@@ -22,6 +22,7 @@
 #include "common/model/checkpoint.h"
 #include "expert_service/core/residency.h"
 #include "expert_service/engine/progress.h"
+#include "expert_service/engine/residency_stats.h"
 #include "expert_service/engine/unit_image.h"
 
 namespace pregate {
@@ -60,6 +61,7 @@ class ExpertStore {
   std::vector<UnitId> ResidentUnits() const;
   std::vector<UnitEvent> TakeEvents();
   ResidencyCounts counts() const;
+  ResidencyStats stats() const;
   int64_t num_waves() const { return num_waves_; }
   // How long the step's operations have waited for copies, ever; complete after
   // Device::Synchronize.
@@ -105,6 +107,7 @@ class ExpertStore {
   int64_t device_bytes_ = 0;
   int64_t num_waves_ = 0;
   int64_t num_whole_hits_ = 0;
+  int64_t num_whole_units_ = 0;  // on the device
 
   // Slotted.
   int64_t slot_bytes_ = 0;

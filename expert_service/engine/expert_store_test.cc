@@ -71,6 +71,9 @@ TEST_F(ExpertStoreTest, AWholeStoreRunsEachLayerInOneWave) {
     for (int e = 0; e < kExperts; ++e) all.push_back({l, e});
   }
   EXPECT_EQ(store->ResidentUnits(), all);
+  EXPECT_EQ(store->stats().units, 2 * kExperts);
+  EXPECT_EQ(store->stats().slots, 2 * kExperts);
+  EXPECT_EQ(store->stats().bytes, store->device_bytes());
   int calls = 0;
   store->BeginStep({1, 3});
   for (int l = 0; l < 2; ++l) store->ForLayer(l, [&](const void* const*) { ++calls; });
@@ -96,6 +99,11 @@ TEST_F(ExpertStoreTest, UnitsAreVisibleInTheirWaveOnlyAndLieInTheBudget) {
     EXPECT_LT(last - first, store->device_bytes());
     EXPECT_LE(store->ResidentUnits().size(), size_t(2 * slots));
     EXPECT_EQ(store->counts().evictions > 0, slots < 5);
+    const ResidencyStats stats = store->stats();
+    EXPECT_EQ(stats.slots, 2 * slots);
+    EXPECT_EQ(stats.units, static_cast<int64_t>(store->ResidentUnits().size()));
+    EXPECT_EQ(stats.bytes, stats.units * slot_bytes);
+    EXPECT_EQ(stats.evictions, store->counts().evictions);
   }
 }
 

@@ -82,6 +82,13 @@ std::vector<ExpertId> AllExperts(int32_t num_experts) {
   return experts;
 }
 
+// Rounded up: 0 says that nothing was measured.
+void NoteExchange(const ExchangeUse& use, StepTimes& times) {
+  times.exchange_us = absl::ToInt64Microseconds(absl::Ceil(use.host_time, absl::Microseconds(1)));
+  times.exchange_bytes_sent = use.bytes_sent;
+  times.exchange_bytes_received = use.bytes_received;
+}
+
 }  // namespace
 
 StepExecutor::StepExecutor(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -148,7 +155,7 @@ absl::Status StepExecutor::Form(std::vector<int32_t> members, const Placement& p
   RETURN_IF_ERROR(s.store->Hold(held, nullptr));
   if (collective == nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(s.exchange, Exchange::Create(s.device, collective, placement, s.spec.hidden,
-                                                s.weights->dtype(), s.limits.step_tokens));
+                                                s.weights->dtype(), s.limits.step_tokens, s.clock));
   s.experts->SetExchange(s.exchange.get());
   return absl::OkStatus();
 }
@@ -172,6 +179,7 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
     result.times.num_tokens = s.inputs->num_tokens();
     result.status = s.BeginExperts(plan, result.times);
     if (result.status.ok()) result.status = s.Execute(on_progress, result);
+    if (s.exchange) NoteExchange(s.exchange->use(), result.times);
   }
   if (s.store) {
     s.store->EndStep();
@@ -327,6 +335,10 @@ std::vector<UnitEvent> StepExecutor::Tick() {
 
 std::vector<UnitId> StepExecutor::ResidentUnits() const {
   return state_->store ? state_->store->ResidentUnits() : std::vector<UnitId>();
+}
+
+ResidencyStats StepExecutor::residency() const {
+  return state_->store ? state_->store->stats() : ResidencyStats();
 }
 
 const StepLimits& StepExecutor::limits() const { return state_->limits; }

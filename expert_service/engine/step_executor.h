@@ -43,6 +43,7 @@
 #include "expert_service/core/step_limits.h"
 #include "expert_service/engine/memory_plan.h"
 #include "expert_service/engine/progress.h"
+#include "expert_service/engine/residency_stats.h"
 
 namespace pregate {
 
@@ -71,6 +72,7 @@ class StepExecutor {
   // Between steps: goes on with loading what is wanted. Returns what has happened.
   std::vector<UnitEvent> Tick();
   std::vector<UnitId> ResidentUnits() const;
+  ResidencyStats residency() const;
 
   const StepLimits& limits() const;
   const MemoryPlan& memory() const;

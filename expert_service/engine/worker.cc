@@ -45,6 +45,7 @@ Worker::Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Cl
       log_(log),
       collectives_(collectives) {
   Touch();
+  PublishResidency();
 }
 
 void Worker::Attach(LinkId link, Send send) {
@@ -69,6 +70,7 @@ void Worker::Handle(LinkId link, ToWorker message) {
 void Worker::Heartbeat() {
   Touch();
   std::vector<UnitEvent> events = executor_->Tick();
+  PublishResidency();
   if (epoch_ == 0) return;
   if (!events.empty()) SendToOwner(UnitEvents{epoch_, std::move(events)});
   SendProgress(last_step_);
@@ -104,6 +106,7 @@ void Worker::HandleForm(LinkId link, const Form& form) {
     owner_ = link;
     last_step_ = 0;
     status = EnterEpoch(form);
+    PublishResidency();
     void_reason_ = status;
     log_->Info("formed", {{"epoch", epoch_},
                           {"scheduler", scheduler_id_},
@@ -158,6 +161,7 @@ void Worker::HandlePlan(LinkId link, const StepPlan& plan) {
   }
   SendProgress(plan.step_id);
   StepResult result = RunStep(plan);
+  PublishResidency();
   result.incarnation = options_.incarnation;
   if (!result.status.ok() && void_reason_.ok()) {
     void_reason_ = result.status;
@@ -210,6 +214,17 @@ void Worker::SendProgress(StepId step_id) {
 void Worker::SendToOwner(FromWorker message) {
   const auto found = links_.find(owner_);
   if (found != links_.end()) found->second(std::move(message));
+}
+
+void Worker::PublishResidency() {
+  const ResidencyStats residency = executor_->residency();
+  std::lock_guard lock(residency_mutex_);
+  residency_ = residency;
+}
+
+ResidencyStats Worker::residency() const {
+  std::lock_guard lock(residency_mutex_);
+  return residency_;
 }
 
 void Worker::Touch() { last_progress_ns_.store(absl::ToUnixNanos(clock_->Now())); }

@@ -70,6 +70,8 @@ class Worker {
   Hello MakeHello() const;
   Epoch epoch() const { return epoch_; }
   bool draining() const { return draining_; }
+  // What is resident, as of the last message or heartbeat; thread-safe.
+  ResidencyStats residency() const;
   // When the loop last turned or a layer ended; thread-safe.
   absl::Time last_progress() const;
   absl::Duration heartbeat_period() const { return options_.heartbeat_period; }
@@ -88,6 +90,7 @@ class Worker {
   void SendProgress(StepId step_id);
   void SendToOwner(FromWorker message);
   void Touch();  // moves last_progress
+  void PublishResidency();
 
   const WorkerOptions options_;
   const std::unique_ptr<StepExecutor> executor_;
@@ -107,6 +110,9 @@ class Worker {
   std::mutex collective_mutex_;  // the next two; only this thread writes them
   std::shared_ptr<Collective> collective_;
   Epoch collective_epoch_ = 0;
+
+  mutable std::mutex residency_mutex_;
+  ResidencyStats residency_;  // guarded by it
 
   std::atomic<Epoch> awaited_epoch_{0};
   std::atomic<int64_t> last_progress_ns_{0};
@@ -129,6 +135,7 @@ class WorkerLoop {
 
   // For the health service: ready while this is at most about a second old.
   absl::Time last_progress() const { return worker_->last_progress(); }
+  ResidencyStats residency() const { return worker_->residency(); }
 
   // Ends the step that runs at its next layer, then the thread. Idempotent; not from `send`.
   void Stop();

@@ -69,6 +69,7 @@ struct WorkerHost::State {
   std::unique_ptr<Device> device;
   std::unique_ptr<CollectiveFactory> collectives;  // the device's own, if it has any
   MemoryPlan memory;
+  int32_t rank = 0;
   std::unique_ptr<WorkerLoop> loop;
 };
 
@@ -110,6 +111,7 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
                                                              CollectiveFactory* collectives) {
   ASSIGN_OR_RETURN(ExecutorOptions executor_options, ToExecutorOptions(options));
   auto state = std::make_unique<State>();
+  state->rank = options.rank;
   ASSIGN_OR_RETURN(state->checkpoint, Checkpoint::Open(options.model));
   executor_options.experts = ExpertsAtStart(state->checkpoint->spec().num_experts, options);
   ASSIGN_OR_RETURN(state->device, MakeDevice(options.device, options.threads));
@@ -148,6 +150,8 @@ void WorkerHost::Disconnected(LinkId link) { state_->loop->Disconnected(link); }
 
 absl::Time WorkerHost::last_progress() const { return state_->loop->last_progress(); }
 const MemoryPlan& WorkerHost::memory() const { return state_->memory; }
+int32_t WorkerHost::rank() const { return state_->rank; }
+ResidencyStats WorkerHost::residency() const { return state_->loop->residency(); }
 void WorkerHost::Stop() { state_->loop->Stop(); }
 
 }  // namespace pregate

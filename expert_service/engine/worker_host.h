@@ -48,6 +48,8 @@ class WorkerHost final : public WorkerPort {
 
   absl::Time last_progress() const;
   const MemoryPlan& memory() const;
+  int32_t rank() const;
+  ResidencyStats residency() const;
   // Ends the step that runs at its next layer, then the loop. Idempotent.
   void Stop();
 

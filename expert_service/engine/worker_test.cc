@@ -331,6 +331,14 @@ TEST_F(WorkerLoopTest, AnswersInOrderAndRunsOnePlanAhead) {
   }
 }
 
+// Asked from another thread than the worker's, as metrics do.
+TEST_F(WorkerLoopTest, SaysWhatIsResidentFromTheStart) {
+  const ResidencyStats stats = loop_->residency();
+  EXPECT_EQ(stats.units, 2 * 3) << "every unit of two layers and three experts";
+  EXPECT_EQ(stats.slots, stats.units);
+  EXPECT_GT(stats.bytes, 0);
+}
+
 TEST_F(WorkerLoopTest, BeatsWhileIdle) {
   const LinkId link = Attach();
   loop_->Submit(link, MakeForm(1));

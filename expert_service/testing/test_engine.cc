@@ -75,6 +75,8 @@ StepResult TestEngine::Run(StepPlan plan) {
     Append(results[rank].logits, all.logits);
     Append(results[rank].row_errors, all.row_errors);
     all.times.unit_misses += results[rank].times.unit_misses;
+    all.times.exchange_bytes_sent += results[rank].times.exchange_bytes_sent;
+    all.times.exchange_bytes_received += results[rank].times.exchange_bytes_received;
   }
   return all;
 }

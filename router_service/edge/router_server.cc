@@ -8,6 +8,7 @@
 #include "common/rpc/port_file.h"
 #include "common/rpc/rpc_server.h"
 #include "common/telemetry/metrics_server.h"
+#include "common/telemetry/process_metrics.h"
 #include "common/telemetry/start.h"
 #include "router_service/edge/route_service.h"
 
@@ -101,6 +102,7 @@ absl::Status RouterServer::State::Serve(const RouterServerOptions& options, cons
     return clock->Now() - engine->heartbeat() <= absl::Milliseconds(kLoopHeartbeatMsMax);
   };
   service = std::make_unique<RouteService>(engine.get(), kRouterStreamsMax);
+  AddProcessMetrics(&registry);
   ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(metrics_listen, &registry, ready));
   ASSIGN_OR_RETURN(rpc,
                    RpcServer::Start({.listen = listen, .message_bytes_max = kRouteMessageBytesMax},

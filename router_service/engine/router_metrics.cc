@@ -3,8 +3,8 @@
 namespace pregate {
 
 RouterMetrics::RouterMetrics(MetricsRegistry& registry, int step_tokens_max)
-    : route_seconds(registry.AddHistogram("route_seconds", "Route request taken to answer made",
-                                          ShortLatencyBuckets())),
+    : route_seconds(registry.AddHistogram(
+          "router_route_seconds", "Route request taken to answer made", ShortLatencyBuckets())),
       step_seconds(registry.AddHistogram("router_step_seconds", "One pass of the router's network",
                                          ShortLatencyBuckets())),
       step_tokens(registry.AddHistogram("router_step_tokens",

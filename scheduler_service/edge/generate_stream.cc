@@ -12,12 +12,15 @@ namespace pregate {
 void GenerateStream::Submit(GenerateRequest request) {
   self_ = shared_from_this();
   if (context_.push(SubmitEvent{context_.client_key, std::move(request), self_})) return;
+  const absl::Status status = absl::ResourceExhaustedError("the scheduler's inbox is full");
+  context_.metrics->CountRefusal(status);
   absl::MutexLock lock(&mutex_);
-  End(absl::ResourceExhaustedError("the scheduler's inbox is full"), absl::Seconds(1), true);
+  End(status, absl::Seconds(1), true);
 }
 
 void GenerateStream::Refuse(const absl::Status& status) {
   self_ = shared_from_this();
+  context_.metrics->CountRefusal(status);
   absl::MutexLock lock(&mutex_);
   End(status, absl::ZeroDuration(), true);
 }

@@ -113,6 +113,7 @@ TEST_P(InferenceServiceTest, ABadRequestNeverReachesTheEngine) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_THAT(status.error_message(), HasSubstr("priority is 1"));
   EXPECT_TRUE(inbox_.Wait(absl::ZeroDuration()).empty());
+  EXPECT_THAT(registry_.Serialize(), HasSubstr("finish_reason=\"invalid\"} 1\n"));
 }
 
 TEST_P(InferenceServiceTest, ARefusalCarriesRetryPushback) {

@@ -11,10 +11,31 @@ constexpr int kStepTokensBucketMax = 8192;
 
 double Seconds(absl::Duration d) { return absl::ToDoubleSeconds(d); }
 
-// "refused" is an overload's answer; everything else that fails is "error", "cancelled",
-// "deadline".
-std::string ReasonLabel(const DoneInfo& info) {
-  return absl::IsResourceExhausted(info.status) ? "refused" : FinishReasonName(info.reason);
+constexpr FinishReason kFinishReasons[] = {FinishReason::kLength,     FinishReason::kStopToken,
+                                           FinishReason::kStopString, FinishReason::kCancelled,
+                                           FinishReason::kDeadline,   FinishReason::kError};
+constexpr const char* kFailureReasons[] = {"refused", "unavailable", "invalid"};
+
+// Sets the failures that are an overload's, an outage's or the client's own apart from "error".
+std::string FailureLabel(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kResourceExhausted:
+      return "refused";
+    case absl::StatusCode::kUnavailable:
+      return "unavailable";
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kUnimplemented:
+      return "invalid";
+    case absl::StatusCode::kCancelled:
+      return FinishReasonName(FinishReason::kCancelled);
+    case absl::StatusCode::kDeadlineExceeded:
+      return FinishReasonName(FinishReason::kDeadline);
+    default:
+      return FinishReasonName(FinishReason::kError);
+  }
 }
 
 }  // namespace
@@ -36,37 +57,40 @@ SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, in
                                          "From asking for a prompt's routes to having them all",
                                          ShortLatencyBuckets())),
       step_duration_(registry->AddHistogram("step_duration_seconds",
-                                            "A step on the worker: plan taken to result made",
+                                            "A step at its slowest worker: plan taken to result "
+                                            "made",
                                             LatencyBuckets())),
       step_round_trip_(
           registry->AddHistogram("step_round_trip_seconds",
-                                 "Plan sent to result handled; contains the wait behind a step "
-                                 "planned before",
+                                 "Plan sent to the last result handled; contains the wait behind "
+                                 "a step planned before",
                                  LatencyBuckets())),
       step_tokens_(registry->AddHistogram("step_tokens", "Tokens in a step",
                                           PowerOfTwoBuckets(kStepTokensBucketMax))),
       step_unique_experts_(registry->AddHistogram("step_unique_experts",
-                                                  "Distinct experts in a step",
+                                                  "Experts that a step ran, over all workers",
                                                   CountBuckets(std::max(num_experts, 1)))),
       running_(registry->AddGauge("num_requests_running", "Requests in the batch")),
       waiting_(registry->AddGauge("num_requests_waiting",
                                   "Requests that are routed, queued or preempted")),
       kv_usage_(registry->AddGauge("kv_cache_usage_ratio", "KV blocks in use, of all")),
-      workers_up_(registry->AddGauge("worker_up", "Workers that are attached")),
-      router_up_(registry->AddGauge("router_up", "1 while the router is connected")),
+      router_up_(num_experts == 0
+                     ? nullptr
+                     : &registry->AddGauge("router_up", "1 while the router is connected")),
       prompt_tokens_(
           registry->AddCounter("prompt_tokens_total", "Prompt tokens of started requests")),
       generation_tokens_(
           registry->AddCounter("generation_tokens_total", "Tokens streamed to clients")),
       preemptions_(registry->AddCounter("preemptions_total",
                                         "Times that sequences lost their KV to others")),
-      recoveries_(registry->AddCounter("recoveries_total", "Epochs that became void")),
-      unit_loads_(registry->AddCounter("expert_loads_total",
-                                       "Expert units (one layer of one expert) made resident")),
-      unit_evictions_(registry->AddCounter("expert_cache_evictions_total",
-                                           "Expert units that left their slots")),
-      stall_(registry->AddCounter("expert_stall_seconds_total",
-                                  "Time that steps waited for expert units")) {
+      recoveries_(registry->AddCounter("recoveries_total", "Epochs that became void")) {
+  std::vector<std::string> reasons(std::begin(kFailureReasons), std::end(kFailureReasons));
+  for (const FinishReason reason : kFinishReasons) reasons.push_back(FinishReasonName(reason));
+  for (const std::string& reason : reasons) {
+    requests_[reason] = &registry->AddCounter(
+        "requests_total", "Requests that ended, by why: refused is an overload's answer",
+        {{"finish_reason", reason}});
+  }
   for (int e = 0; e < num_experts; ++e) {
     expert_tokens_.push_back(&registry->AddCounter("expert_tokens_total",
                                                    "Prompt and generated tokens by their expert",
@@ -77,6 +101,14 @@ SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, in
 WorkerFacts SchedulerMetrics::facts() const {
   absl::MutexLock lock(&mutex_);
   return facts_;
+}
+
+void SchedulerMetrics::CountRequest(const std::string& finish_reason) {
+  requests_.at(finish_reason)->Increment();
+}
+
+void SchedulerMetrics::CountRefusal(const absl::Status& status) {
+  CountRequest(FailureLabel(status));
 }
 
 void SchedulerMetrics::CountRoutes(const std::vector<ExpertId>& routes) {
@@ -128,16 +160,14 @@ void SchedulerMetrics::OnRecovery(const std::string& reason) {
 }
 
 void SchedulerMetrics::OnStep(const StepReport& report) {
-  step_duration_.Observe(Seconds(absl::Microseconds(report.times.step_us)));
+  step_duration_.Observe(Seconds(report.duration));
   step_round_trip_.Observe(Seconds(report.round_trip));
   step_tokens_.Observe(report.num_tokens);
-  stall_.Increment(Seconds(absl::Microseconds(report.times.stall_us)));
-  if (!expert_tokens_.empty()) step_unique_experts_.Observe(report.times.unique_experts);
+  if (!expert_tokens_.empty()) step_unique_experts_.Observe(report.unique_experts);
 }
 
-void SchedulerMetrics::OnUnits(const scheduler::UnitCounts& counts) {
-  unit_loads_.Increment(static_cast<double>(counts.loads));
-  unit_evictions_.Increment(static_cast<double>(counts.evictions));
+void SchedulerMetrics::OnPreempted(int64_t num_sequences) {
+  preemptions_.Increment(static_cast<double>(num_sequences));
 }
 
 void SchedulerMetrics::OnRouted(absl::Duration duration, int32_t num_tokens) {
@@ -151,11 +181,7 @@ void SchedulerMetrics::OnFirstToken(absl::Duration since_accept) {
 void SchedulerMetrics::OnNextToken(absl::Duration since_last) { itl_.Observe(Seconds(since_last)); }
 
 void SchedulerMetrics::OnDone(const DoneInfo& info) {
-  registry_
-      ->AddCounter("requests_total", "Requests that ended, by why",
-                   {{"finish_reason", ReasonLabel(info)}})
-      .Increment();
-  preemptions_.Increment(info.preemptions);
+  CountRequest(info.status.ok() ? FinishReasonName(info.reason) : FailureLabel(info.status));
   if (!info.status.ok()) return;
   queue_time_.Observe(Seconds(info.queue_time));
   e2e_.Observe(Seconds(info.total));
@@ -164,8 +190,12 @@ void SchedulerMetrics::OnDone(const DoneInfo& info) {
 void SchedulerMetrics::OnGauges(const EngineGauges& gauges) {
   running_.Set(gauges.requests_running);
   waiting_.Set(gauges.requests_waiting);
-  workers_up_.Set(gauges.workers_up);
-  router_up_.Set(gauges.router_up ? 1 : 0);
+  for (size_t rank = 0; rank < gauges.workers_up.size(); ++rank) {
+    registry_
+        ->AddGauge("worker_up", "1 while the worker is attached", {{"rank", absl::StrCat(rank)}})
+        .Set(gauges.workers_up[rank] ? 1 : 0);
+  }
+  if (router_up_ != nullptr) router_up_->Set(gauges.router_up ? 1 : 0);
   kv_usage_.Set(
       gauges.kv_blocks == 0 ? 0 : static_cast<double>(gauges.kv_blocks_used) / gauges.kv_blocks);
 }

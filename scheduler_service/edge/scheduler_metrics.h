@@ -2,6 +2,8 @@
 // GetModelInfo.
 #pragma once
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
@@ -20,6 +22,8 @@ class SchedulerMetrics final : public EngineObserver {
 
   WorkerFacts facts() const;
 
+  // A request that never reached the engine. Any thread.
+  void CountRefusal(const absl::Status& status);
   // From the streams, on the engine's thread.
   void CountPrompt(const StartInfo& info);
   void CountTokens(const TokensOut& out);
@@ -28,7 +32,7 @@ class SchedulerMetrics final : public EngineObserver {
   void OnFormed(Epoch epoch, const Hello& hello) override;
   void OnRecovery(const std::string& reason) override;
   void OnStep(const StepReport& report) override;
-  void OnUnits(const scheduler::UnitCounts& counts) override;
+  void OnPreempted(int64_t num_sequences) override;
   void OnRouted(absl::Duration duration, int32_t num_tokens) override;
   void OnFirstToken(absl::Duration since_accept) override;
   void OnNextToken(absl::Duration since_last) override;
@@ -37,6 +41,7 @@ class SchedulerMetrics final : public EngineObserver {
 
  private:
   void CountRoutes(const std::vector<ExpertId>& routes);
+  void CountRequest(const std::string& finish_reason);
 
   MetricsRegistry* const registry_;
   const Log* const log_;
@@ -53,16 +58,13 @@ class SchedulerMetrics final : public EngineObserver {
   Gauge& running_;
   Gauge& waiting_;
   Gauge& kv_usage_;
-  Gauge& workers_up_;
-  Gauge& router_up_;
+  Gauge* const router_up_;  // null when dense: there is no router
   Counter& prompt_tokens_;
   Counter& generation_tokens_;
   Counter& preemptions_;
   Counter& recoveries_;
-  Counter& unit_loads_;
-  Counter& unit_evictions_;
-  Counter& stall_;
-  std::vector<Counter*> expert_tokens_;  // [expert]
+  std::map<std::string, Counter*> requests_;  // by finish reason; all of them, from the start
+  std::vector<Counter*> expert_tokens_;       // [expert]
 
   mutable absl::Mutex mutex_;
   WorkerFacts facts_ ABSL_GUARDED_BY(mutex_);

@@ -28,11 +28,23 @@ TEST_F(SchedulerMetricsTest, CountsTokensByTheirExpert) {
 }
 
 TEST_F(SchedulerMetricsTest, SaysWhyRequestsEnded) {
+  std::string text = registry_.Serialize();
+  for (const char* reason : {"length", "stop_token", "stop_string", "cancelled", "deadline",
+                             "error", "refused", "unavailable", "invalid"}) {
+    EXPECT_THAT(text,
+                HasSubstr(absl::StrCat("pregate_requests_total{model=\"tiny\",finish_reason=\"",
+                                       reason, "\"} 0")));
+  }
   metrics_.OnDone({.reason = FinishReason::kLength, .total = absl::Seconds(2)});
   metrics_.OnDone({.status = absl::ResourceExhaustedError("full"), .reason = FinishReason::kError});
   metrics_.OnDone({.status = absl::CancelledError(""), .reason = FinishReason::kCancelled});
-  const std::string text = registry_.Serialize();
-  for (const char* reason : {"length", "refused", "cancelled"}) {
+  metrics_.OnDone({.status = absl::InternalError("row"), .reason = FinishReason::kError});
+  metrics_.OnDone({.status = absl::UnavailableError("drains"), .reason = FinishReason::kError});
+  metrics_.OnDone({.status = absl::DeadlineExceededError(""), .reason = FinishReason::kDeadline});
+  metrics_.CountRefusal(absl::InvalidArgumentError("top_k is -1"));
+  text = registry_.Serialize();
+  for (const char* reason :
+       {"length", "refused", "cancelled", "error", "unavailable", "deadline", "invalid"}) {
     EXPECT_THAT(text,
                 HasSubstr(absl::StrCat("pregate_requests_total{model=\"tiny\",finish_reason=\"",
                                        reason, "\"} 1")));
@@ -43,7 +55,7 @@ TEST_F(SchedulerMetricsTest, SaysWhyRequestsEnded) {
 TEST_F(SchedulerMetricsTest, FollowsGaugesAndFormations) {
   metrics_.OnGauges({.requests_running = 2,
                      .requests_waiting = 1,
-                     .workers_up = 1,
+                     .workers_up = {true, false},
                      .kv_blocks = 8,
                      .kv_blocks_used = 2});
   metrics_.OnFormed(3, {.model_digest = "d", .numerics_id = "n", .context_tokens = 9});
@@ -51,11 +63,41 @@ TEST_F(SchedulerMetricsTest, FollowsGaugesAndFormations) {
   const std::string text = registry_.Serialize();
   EXPECT_THAT(text, HasSubstr("pregate_kv_cache_usage_ratio{model=\"tiny\"} 0.25"));
   EXPECT_THAT(text, HasSubstr("pregate_num_requests_running{model=\"tiny\"} 2"));
+  EXPECT_THAT(text, HasSubstr("pregate_worker_up{model=\"tiny\",rank=\"0\"} 1"));
+  EXPECT_THAT(text, HasSubstr("pregate_worker_up{model=\"tiny\",rank=\"1\"} 0"));
   EXPECT_THAT(text, HasSubstr("pregate_recoveries_total{model=\"tiny\"} 1"));
   EXPECT_EQ(metrics_.facts().numerics_id, "n");
   EXPECT_EQ(metrics_.facts().context_tokens, 9);
   ASSERT_EQ(lines_.size(), 2u);
   EXPECT_THAT(lines_[1], HasSubstr("worker 0 is down"));
+}
+
+TEST_F(SchedulerMetricsTest, ObservesAStepOnce) {
+  metrics_.OnStep({.duration = absl::Milliseconds(20),
+                   .round_trip = absl::Milliseconds(25),
+                   .num_tokens = 7,
+                   .unique_experts = 2});
+  const std::string text = registry_.Serialize();
+  EXPECT_THAT(text, HasSubstr("pregate_step_duration_seconds_sum{model=\"tiny\"} 0.02"));
+  EXPECT_THAT(text, HasSubstr("pregate_step_round_trip_seconds_sum{model=\"tiny\"} 0.025"));
+  EXPECT_THAT(text, HasSubstr("pregate_step_tokens_sum{model=\"tiny\"} 7"));
+  EXPECT_THAT(text, HasSubstr("pregate_step_unique_experts_sum{model=\"tiny\"} 2"));
+}
+
+// A client feels 1 ms between tokens and waits 100 s for a prompt: both have a bucket of their own.
+TEST_F(SchedulerMetricsTest, BucketsResolveMillisecondsAndLongPrompts) {
+  metrics_.OnNextToken(absl::Microseconds(900));
+  metrics_.OnNextToken(absl::Microseconds(1900));
+  metrics_.OnFirstToken(absl::Seconds(95));
+  const std::string text = registry_.Serialize();
+  const auto bucket = [](const char* name, const char* le, int count) {
+    return HasSubstr(absl::StrCat("pregate_", name, "_seconds_bucket{model=\"tiny\",le=\"", le,
+                                  "\"} ", count, "\n"));
+  };
+  EXPECT_THAT(text, bucket("inter_token_latency", "0.001", 1));
+  EXPECT_THAT(text, bucket("inter_token_latency", "0.002", 2));
+  EXPECT_THAT(text, bucket("time_to_first_token", "80", 0));
+  EXPECT_THAT(text, bucket("time_to_first_token", "100", 1));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "common/rpc/port_file.h"
 #include "common/rpc/rpc_server.h"
 #include "common/telemetry/metrics_server.h"
+#include "common/telemetry/process_metrics.h"
 #include "scheduler_service/edge/inference_service.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
 #include "scheduler_service/engine/mailbox_inbox.h"
@@ -84,6 +85,7 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
       state.parts());
   state.loop = std::thread([&state] { state.engine->Run(); });
   const auto ready = [&state] { return state.ready(); };
+  AddProcessMetrics(registry);
   ASSIGN_OR_RETURN(state.metrics_server, MetricsServer::Start(metrics_listen, registry, ready));
   ASSIGN_OR_RETURN(state.rpc,
                    RpcServer::Start({.listen = listen, .message_bytes_max = kClientMessageBytesMax},

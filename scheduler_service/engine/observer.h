@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "common/step/control.h"
@@ -14,19 +15,20 @@ namespace pregate {
 
 enum class LogLevel { kInfo, kWarning, kError };
 
+// A step that every member has answered.
 struct StepReport {
-  StepTimes times;            // of one rank
+  absl::Duration duration;    // plan taken to result made, at the slowest member
   absl::Duration round_trip;  // plan sent to result handled; with run-ahead it contains the wait
                               // behind the step before
   int32_t num_rows = 0;
   int32_t num_tokens = 0;
-  int32_t num_samples = 0;  // that were committed
+  int32_t unique_experts = 0;  // that ran, over all members
 };
 
 struct EngineGauges {
   int32_t requests_running = 0;
   int32_t requests_waiting = 0;  // routing, queued or preempted
-  int32_t workers_up = 0;
+  std::vector<bool> workers_up;  // by rank
   bool router_up = false;
   int64_t kv_blocks = 0;
   int64_t kv_blocks_used = 0;
@@ -42,6 +44,8 @@ class EngineObserver {
   virtual void OnFormed(Epoch epoch, const Hello& hello) {}
   virtual void OnRecovery(const std::string& reason) {}
   virtual void OnStep(const StepReport& report) {}
+  // Sequences lost their KV to others.
+  virtual void OnPreempted(int64_t num_sequences) {}
   // Changes of what is resident, as the workers report them.
   virtual void OnUnits(const scheduler::UnitCounts& counts) {}
   virtual void OnRouted(absl::Duration duration, int32_t num_tokens) {}

@@ -85,6 +85,7 @@ void SchedulerEngine::PlanAndSend() {
     // rows drops them.
     if (proposal.empty() && (!batch_.has_drops() || !ledger_.empty())) return;
     if (!proposal.rows.empty()) proposal.wanted = residency_.Want(view, proposal);
+    if (!proposal.preempt.empty()) parts_.observer->OnPreempted(proposal.preempt.size());
     Send(batch_.Commit(proposal, group_.epoch(), next_step_++));
   }
 }
@@ -103,7 +104,9 @@ void SchedulerEngine::Publish() {
   EngineGauges gauges;
   gauges.requests_running = batch_.num_running();
   gauges.requests_waiting = desk_.table().size() - batch_.num_running();
-  gauges.workers_up = group_.num_up();
+  for (int32_t rank = 0; rank < static_cast<int32_t>(parts_.workers.size()); ++rank) {
+    gauges.workers_up.push_back(group_.IsUp(rank));
+  }
   gauges.router_up = routes_.up();
   gauges.kv_blocks = batch_.num_blocks();
   gauges.kv_blocks_used = batch_.num_blocks_used();

@@ -80,7 +80,7 @@ class SchedulerEngine {
 
   void BeginEpoch();
   void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason);
-  void CommitAnswer(int32_t rank, const scheduler::StepAnswer& answer, const StepTimes& times);
+  void CommitAnswer(int32_t rank, const scheduler::StepAnswer& answer);
   void CommitSample(const Sample& sample);
   void MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events);
   void Send(scheduler::CommittedStep step);

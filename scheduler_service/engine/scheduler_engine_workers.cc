@@ -112,16 +112,15 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
                                  ledger_.steps().front().id == result.step_id &&
                                  ledger_.steps().front().has_late_rows;
   if (refuses_late_rows) late_rows_refused_ = true;
-  const StepTimes times = result.times;
   absl::StatusOr<StepAnswer> answer = ledger_.Match(
       rank, std::move(result), {group_.facts()->vocab_size, group_.facts()->num_experts});
   if (!answer.ok())
     return RecoverIf(absl::StrCat("worker ", rank, ": ", answer.status().message()));
   group_.OnAdvance(rank, now_);
-  if (!answer->stale) CommitAnswer(rank, *answer, times);
+  if (!answer->stale) CommitAnswer(rank, *answer);
 }
 
-void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer, const StepTimes& times) {
+void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer) {
   for (const Sample& sample : answer.samples) CommitSample(sample);
   for (const RowError& error : answer.errors) {
     LiveRequest* request = desk_.table().Find(error.seq_id);
@@ -133,12 +132,13 @@ void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer, const
     return RecoverIf(absl::StrCat("worker ", rank, " left out the sample of sequence ", id));
   }
   group_.OnStepAnswered();
+  if (!answer.complete) return;
   StepReport report;
-  report.times = times;
+  report.duration = absl::Microseconds(answer.step_us_max);
   report.round_trip = now_ - answer.sent_at;
   report.num_rows = answer.num_rows;
   report.num_tokens = answer.num_tokens;
-  report.num_samples = static_cast<int32_t>(answer.samples.size());
+  report.unique_experts = answer.unique_experts;
   parts_.observer->OnStep(report);
 }
 

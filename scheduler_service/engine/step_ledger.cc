@@ -74,8 +74,14 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
                                                       last_id_, ", the next one due ", due_id));
   }
   if (!result.status.ok()) return result.status;
+  const StepTimes times = result.times;
   ASSIGN_OR_RETURN(StepAnswer answer, MatchRows(*due, rank, std::move(result), bounds));
   due->awaiting.erase(std::find(due->awaiting.begin(), due->awaiting.end(), rank));
+  due->step_us_max = std::max(due->step_us_max, times.step_us);
+  due->unique_experts += times.unique_experts;
+  answer.complete = due->awaiting.empty();
+  answer.step_us_max = due->step_us_max;
+  answer.unique_experts = due->unique_experts;
   while (!steps_.empty() && steps_.front().awaiting.empty()) steps_.pop_front();
   return answer;
 }

@@ -20,12 +20,17 @@ struct SentStep {
   std::vector<int32_t> awaiting;  // members that have not answered
   int32_t num_tokens = 0;
   bool has_late_rows = false;
+  int64_t step_us_max = 0;     // of the members that have answered
+  int32_t unique_experts = 0;  // theirs, in all
 };
 
 // One rank's answer, checked against what was asked.
 struct StepAnswer {
   bool stale = false;  // answered before: nothing else is filled
   absl::Time sent_at;
+  bool complete = false;  // every member has answered: the next two are the step's
+  int64_t step_us_max = 0;
+  int32_t unique_experts = 0;
   int32_t num_rows = 0;
   int32_t num_tokens = 0;
   std::vector<Sample> samples;    // in the order of rows

@@ -38,6 +38,22 @@ TEST(StepLedgerTest, TakesWhatWasAskedOfTheRank) {
   EXPECT_TRUE(ledger.empty());
 }
 
+TEST(StepLedgerTest, AStepIsAsLongAsItsSlowestRankAndRunsTheExpertsOfAll) {
+  StepLedger ledger;
+  ledger.Push(Step(1, {0, 1}));
+  StepResult first = Result(1, {{11, 5, 8, 2, {}}}), last = Result(1, {{13, 9, 7, 1, {}}});
+  first.times = {.step_us = 900, .unique_experts = 2};
+  last.times = {.step_us = 400, .unique_experts = 1};
+  auto answer = ledger.Match(0, std::move(first), kBounds);
+  ASSERT_TRUE(answer.ok());
+  EXPECT_FALSE(answer->complete);
+  answer = ledger.Match(1, std::move(last), kBounds);
+  ASSERT_TRUE(answer.ok());
+  EXPECT_TRUE(answer->complete);
+  EXPECT_EQ(answer->step_us_max, 900);
+  EXPECT_EQ(answer->unique_experts, 3);
+}
+
 TEST(StepLedgerTest, NamesRowsWithoutAnAnswer) {
   StepLedger ledger;
   ledger.Push(Step(1, {0}));

@@ -25,6 +25,7 @@ class GlooCollective final : public Collective {
   int rank() const override { return context_->rank; }
   int world_size() const override { return context_->size; }
   absl::string_view name() const override { return "gloo"; }
+  bool enqueues() const override { return false; }
   int64_t bytes_sent() const override { return bytes_sent_; }
 
   absl::Status AllGather(const void* mine, size_t bytes, void* all) override;

@@ -18,6 +18,7 @@ class LocalCollective final : public Collective {
   int rank() const override { return rank_; }
   int world_size() const override { return group_->world_size(); }
   absl::string_view name() const override { return "local"; }
+  bool enqueues() const override { return false; }
   int64_t bytes_sent() const override { return bytes_sent_; }
 
   absl::Status AllGather(const void* mine, size_t bytes, void* all) override {

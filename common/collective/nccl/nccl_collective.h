@@ -22,6 +22,7 @@ class NcclCollective final : public Collective {
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
   absl::string_view name() const override { return "nccl"; }
+  bool enqueues() const override { return true; }
   int64_t bytes_sent() const override { return bytes_sent_; }
 
   absl::Status AllGather(const void* mine, size_t bytes, void* all) override;

@@ -1,0 +1,132 @@
+#include "expert_service/engine/worker_metrics.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace pregate {
+namespace {
+
+constexpr double kSecondsPerUs = 1e-6;
+
+MetricLabels With(MetricLabels labels, const char* name, const char* value) {
+  labels.emplace(name, value);
+  return labels;
+}
+
+constexpr char kExchangeBytesHelp[] = "Payload of expert rows and routes to and from other workers";
+
+}  // namespace
+
+WorkerMetrics::WorkerMetrics(WorkerPort* port, MetricsRegistry* registry, int32_t rank,
+                             const MemoryPlan& plan, std::function<ResidencyStats()> residency)
+    : port_(port),
+      rank_{{"rank", absl::StrCat(rank)}},
+      attached_(registry->AddGauge("worker_links", "Scheduler streams that are attached", rank_)),
+      step_seconds_(registry->AddHistogram("worker_step_seconds",
+                                           "A step on this worker: plan taken to result made",
+                                           LatencyBuckets(), rank_)),
+      replica_seconds_(registry->AddHistogram("worker_router_seconds",
+                                              "The router replica's part of a step",
+                                              ShortLatencyBuckets(), rank_)),
+      exchange_seconds_(registry->AddHistogram(
+          "exchange_seconds",
+          "A step's exchange with other workers over all layers, on the host's clock, waiting for "
+          "them included; nothing where a worker is alone or a GPU's stream exchanges (NCCL)",
+          ShortLatencyBuckets(), rank_)),
+      exchange_bytes_sent_(registry->AddCounter("exchange_bytes_total", kExchangeBytesHelp,
+                                                With(rank_, "direction", "sent"))),
+      exchange_bytes_received_(registry->AddCounter("exchange_bytes_total", kExchangeBytesHelp,
+                                                    With(rank_, "direction", "received"))),
+      tokens_(registry->AddCounter("worker_tokens_total", "Tokens that went through the backbone",
+                                   rank_)),
+      failed_steps_(
+          registry->AddCounter("worker_failed_steps_total", "Plans refused or aborted", rank_)),
+      row_errors_(
+          registry->AddCounter("worker_row_errors_total", "Sequences failed by a bad row", rank_)),
+      stall_seconds_(registry->AddCounter("expert_stall_seconds_total",
+                                          "Time that steps waited for expert units", rank_)),
+      unit_hits_(registry->AddCounter("expert_cache_hits_total",
+                                      "Units that were resident when a step came to load them",
+                                      rank_)),
+      unit_misses_(registry->AddCounter("expert_cache_misses_total",
+                                        "Units that were absent when a step came to load them",
+                                        rank_)),
+      unit_late_prefetches_(registry->AddCounter("expert_cache_late_prefetches_total",
+                                                 "Units that were on their way by then", rank_)),
+      unit_evictions_(registry->AddCounter("expert_cache_evictions_total",
+                                           "Units that gave way to others", rank_)),
+      unit_loads_(registry->AddCounter("expert_cache_loads_total",
+                                       "Copies of units into slots that began", rank_)),
+      resident_units_(registry->AddGauge("expert_resident_units",
+                                         "Units (one layer of one expert) on the device", rank_)),
+      resident_bytes_(registry->AddGauge("expert_resident_bytes",
+                                         "Device memory of the units that are resident", rank_)),
+      slots_(registry->AddGauge("expert_cache_slots",
+                                "Units that fit on the device at once; where all fit, as many as "
+                                "the worker holds",
+                                rank_)) {
+  SetMemory(registry, plan);
+  registry->BeforeSerialize(
+      [this, residency = std::move(residency)] { SetResidency(residency()); });
+}
+
+void WorkerMetrics::SetMemory(MetricsRegistry* registry, const MemoryPlan& plan) {
+  const std::string name = "worker_memory_bytes", help = "Memory by part, as planned at start";
+  for (const auto& [part, bytes] :
+       {std::pair<const char*, int64_t>{"embedding", plan.embedding_bytes},
+        {"attention", plan.attention_bytes},
+        {"resident_ffn", plan.resident_ffn_bytes},
+        {"experts", plan.expert_bytes},
+        {"experts_host", plan.expert_host_bytes},
+        {"router", plan.router_bytes},
+        {"kv", plan.kv_bytes},
+        {"step", plan.step_bytes}}) {
+    registry->AddGauge(name, help, With(rank_, "part", part)).Set(static_cast<double>(bytes));
+  }
+}
+
+LinkId WorkerMetrics::Attach(Worker::Send send) {
+  attached_.Increment();
+  return port_->Attach([this, send = std::move(send)](FromWorker message) {
+    if (const auto* result = std::get_if<StepResult>(&message)) Observe(*result);
+    send(std::move(message));
+  });
+}
+
+bool WorkerMetrics::Submit(LinkId link, ToWorker message) {
+  return port_->Submit(link, std::move(message));
+}
+
+void WorkerMetrics::Disconnected(LinkId link) {
+  attached_.Decrement();
+  port_->Disconnected(link);
+}
+
+void WorkerMetrics::Observe(const StepResult& result) {
+  if (!result.status.ok()) return failed_steps_.Increment();
+  const StepTimes& times = result.times;
+  step_seconds_.Observe(times.step_us * kSecondsPerUs);
+  replica_seconds_.Observe(times.router_us * kSecondsPerUs);
+  if (times.exchange_us > 0) exchange_seconds_.Observe(times.exchange_us * kSecondsPerUs);
+  exchange_bytes_sent_.Increment(static_cast<double>(times.exchange_bytes_sent));
+  exchange_bytes_received_.Increment(static_cast<double>(times.exchange_bytes_received));
+  tokens_.Increment(times.num_tokens);
+  row_errors_.Increment(static_cast<double>(result.row_errors.size()));
+  stall_seconds_.Increment(times.stall_us * kSecondsPerUs);
+  unit_hits_.Increment(static_cast<double>(times.unit_hits));
+  unit_misses_.Increment(static_cast<double>(times.unit_misses));
+  unit_late_prefetches_.Increment(static_cast<double>(times.unit_late_prefetches));
+}
+
+// Loads and evictions happen between steps too, so they are not a step's.
+void WorkerMetrics::SetResidency(const ResidencyStats& now) {
+  resident_units_.Set(static_cast<double>(now.units));
+  resident_bytes_.Set(static_cast<double>(now.bytes));
+  slots_.Set(static_cast<double>(now.slots));
+  unit_loads_.Increment(static_cast<double>(now.loads - counted_.loads));
+  unit_evictions_.Increment(static_cast<double>(now.evictions - counted_.evictions));
+  counted_ = now;
+}
+
+}  // namespace pregate
