@@ -5,11 +5,6 @@
 
 namespace pregate::cli {
 
-// The parts of a message that matter here; for matchers.
-static bool operator==(const ChatMessage& a, const std::pair<std::string, std::string>& b) {
-  return a.role == b.first && a.content == b.second;
-}
-
 namespace {
 
 using ::testing::ElementsAre;
@@ -53,17 +48,26 @@ TEST(ChatLinesTest, ReadsSeeds) {
   }
 }
 
+using Turn = std::pair<std::string, std::string>;
+
+std::vector<Turn> Turns(const std::vector<ChatMessage>& messages) {
+  std::vector<Turn> turns;
+  for (const ChatMessage& m : messages) turns.emplace_back(m.role, m.content);
+  return turns;
+}
+
 TEST(ChatHistoryTest, SendsAllTurnsAndKeepsTheSystemMessageOverAReset) {
-  using Turn = std::pair<std::string, std::string>;
   ChatHistory history("");
-  EXPECT_THAT(history.WithQuestion("q1"), ElementsAre(Turn{"user", "q1"}));
+  EXPECT_THAT(Turns(history.WithQuestion("q1")), ElementsAre(Turn{"user", "q1"}));
   EXPECT_TRUE(history.empty());  // asking alone changes nothing
   history.Add("q1", "a1");
   history.SetSystem("s");
-  EXPECT_THAT(history.WithQuestion("q2"), ElementsAre(Turn{"system", "s"}, Turn{"user", "q1"},
-                                                      Turn{"assistant", "a1"}, Turn{"user", "q2"}));
+  EXPECT_THAT(Turns(history.WithQuestion("q2")),
+              ElementsAre(Turn{"system", "s"}, Turn{"user", "q1"}, Turn{"assistant", "a1"},
+                          Turn{"user", "q2"}));
   history.Reset();
-  EXPECT_THAT(history.WithQuestion("q3"), ElementsAre(Turn{"system", "s"}, Turn{"user", "q3"}));
+  EXPECT_THAT(Turns(history.WithQuestion("q3")),
+              ElementsAre(Turn{"system", "s"}, Turn{"user", "q3"}));
 }
 
 TEST(ChatHistoryTest, RoomForAnAnswerEndsWithTheContext) {

@@ -1,5 +1,4 @@
-// Streams an answer from pregate: generate ADDRESS REQUEST [DEADLINE_S], REQUEST as JSON. Ctrl-C
-// cancels. PREGATE_TLS_DIR: a folder with tls.crt, tls.key and ca.crt; without it: plaintext.
+// Streams an answer; Ctrl-C cancels it. PREGATE_TLS_DIR: folder of tls.crt, tls.key, ca.crt.
 #include <google/protobuf/util/json_util.h>
 #include <grpcpp/grpcpp.h>
 
@@ -25,7 +24,8 @@ std::shared_ptr<grpc::ChannelCredentials> Security(const char* dir = getenv("PRE
 
 int main(int argc, char** argv) {
   pregate::v1::GenerateRequest request;
-  if (argc < 3 || !google::protobuf::util::JsonStringToMessage(argv[2], &request).ok()) return 2;
+  if (argc < 3 || !google::protobuf::util::JsonStringToMessage(argv[2], &request).ok())
+    return std::cerr << "usage: generate ADDRESS GENERATE_REQUEST_AS_JSON [DEADLINE_S]\n", 2;
   const auto deadline = std::chrono::system_clock::now() + (argc > 3 ? atoi(argv[3]) : 60) * 1s;
   grpc::ChannelArguments args;
   // gRPC repeats a call that got no answer yet, after the pause that an overloaded server names.
