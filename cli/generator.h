@@ -14,6 +14,7 @@
 #include "common/base/ids.h"
 #include "common/model/tokenizer.h"
 #include "common/step/sampling.h"
+#include "common/tls/tls_material.h"
 
 namespace pregate::cli {
 
@@ -96,8 +97,9 @@ struct LocalOptions {
 absl::StatusOr<std::unique_ptr<Generator>> MakeLocalGenerator(const LocalOptions& options);
 
 // A client of `address` ("HOST:PORT" or "unix:PATH"). Waits up to `wait` for the server to be
-// ready.
+// ready. One at a time in a process.
 absl::StatusOr<std::unique_ptr<RemoteClient>> MakeRemoteGenerator(const std::string& address,
+                                                                  const TlsOptions& tls,
                                                                   absl::Duration wait);
 
 }  // namespace pregate::cli

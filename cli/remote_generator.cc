@@ -3,10 +3,8 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/synchronization/mutex.h"
 #include "cli/generator.h"
+#include "cli/remote_server.h"
 #include "common/base/status.h"
-#include "common/config/address.h"
-#include "common/config/limits.h"
-#include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
 #include "common/rpc/status.h"
 #include "pregate/v1/inference.grpc.pb.h"
@@ -59,8 +57,8 @@ v1::GenerateRequest ToProto(const GenerateJob& job) {
 
 class RemoteGenerator final : public RemoteClient {
  public:
-  explicit RemoteGenerator(std::shared_ptr<grpc::Channel> channel)
-      : stub_(v1::Inference::NewStub(std::move(channel))) {}
+  explicit RemoteGenerator(std::unique_ptr<RemoteServer> server)
+      : server_(std::move(server)), stub_(v1::Inference::NewStub(server_->channel())) {}
 
   absl::StatusOr<GenerateOutcome> Generate(const GenerateJob& job, const OnText& on_text) override {
     GenerateOutcome outcome;
@@ -131,7 +129,8 @@ class RemoteGenerator final : public RemoteClient {
     }
   }
 
-  std::unique_ptr<v1::Inference::Stub> stub_;
+  const std::unique_ptr<RemoteServer> server_;
+  const std::unique_ptr<v1::Inference::Stub> stub_;
   absl::Mutex mutex_;
   grpc::ClientContext* current_ ABSL_GUARDED_BY(mutex_) = nullptr;  // of a Generate under way
 };
@@ -151,11 +150,14 @@ absl::Status WaitUntilReady(const std::shared_ptr<grpc::Channel>& channel,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RemoteClient>> MakeRemoteGenerator(const std::string& address,
+                                                                  const TlsOptions& tls,
                                                                   absl::Duration wait) {
-  ASSIGN_OR_RETURN(const Address parsed, RequireLocal("server", address));
-  auto channel = MakeChannel(parsed, kClientMessageBytesMax);
-  if (wait > absl::ZeroDuration()) RETURN_IF_ERROR(WaitUntilReady(channel, address, wait));
-  return std::make_unique<RemoteGenerator>(std::move(channel));
+  ASSIGN_OR_RETURN(auto server, RemoteServer::Open(address, tls, {Role::kClient, Role::kOperator},
+                                                   {Role::kScheduler}));
+  if (wait > absl::ZeroDuration()) {
+    RETURN_IF_ERROR(WaitUntilReady(server->channel(), address, wait));
+  }
+  return std::make_unique<RemoteGenerator>(std::move(server));
 }
 
 }  // namespace pregate::cli
