@@ -16,6 +16,7 @@ namespace pregate::cli {
 namespace {
 
 struct ChatOptions {
+  TlsOptions tls;
   std::string server = "127.0.0.1:7600", system;
   absl::Duration wait = absl::ZeroDuration();
   int32_t max_tokens = 0;
@@ -26,6 +27,7 @@ struct ChatOptions {
 
 void Declare(OptionSet& set, ChatOptions* o) {
   set.String("server", &o->server, "HOST:PORT or unix:PATH of a running scheduler");
+  DeclareTlsOptions(set, &o->tls);
   set.Duration("wait-s", &o->wait, absl::ZeroDuration(), absl::Hours(1),
                "wait this long for the server to be ready");
   set.String("system", &o->system, "how to answer: the conversation's system message");
@@ -46,8 +48,8 @@ class ChatSession {
   ChatSession(RemoteClient* client, RemoteClient::Model model, const ChatOptions& options)
       : client_(*client), model_(std::move(model)), options_(options), history_(options.system) {}
 
-  // Returns at /quit or the end of stdin.
-  void Run() {
+  // Returns at /quit or the end of stdin: what failed last, if nobody was there to see it.
+  absl::Status Run() {
     if (prompts_) {
       std::fprintf(stderr, "%s · context %d tokens · /help lists the commands\n",
                    model_.name.c_str(), model_.context_tokens);
@@ -60,10 +62,14 @@ class ChatSession {
         std::fprintf(stderr, "\n(/quit or Ctrl-D ends)\n");
         continue;
       }
-      if (outcome == LineReader::Outcome::kEnd) break;
-      if (!Obey(ParseChatLine(line))) return;
+      if (outcome == LineReader::Outcome::kEnd) {
+        if (prompts_) std::fprintf(stderr, "\n");
+        break;
+      }
+      if (!Obey(ParseChatLine(line))) break;
     }
-    if (prompts_) std::fprintf(stderr, "\n");
+    if (!prompts_) return failed_;
+    return absl::OkStatus();
   }
 
  private:
@@ -144,6 +150,7 @@ class ChatSession {
   }
 
   void Say(const absl::Status& status) {
+    if (!absl::IsCancelled(status)) failed_ = status;
     const std::string why = absl::IsCancelled(status) ? "cancelled" : std::string(status.message());
     std::fprintf(stderr, "(%s)\n", why.c_str());
   }
@@ -156,17 +163,18 @@ class ChatSession {
   const RemoteClient::Model model_;
   ChatOptions options_;
   ChatHistory history_;
+  absl::Status failed_;
   LineReader lines_{STDIN_FILENO};
   const bool colour_ = isatty(STDERR_FILENO) != 0;
   const bool prompts_ = colour_ && isatty(STDIN_FILENO) != 0;
 };
 
 absl::Status RunChat(const ChatOptions& options) {
-  ASSIGN_OR_RETURN(const auto client, MakeRemoteGenerator(options.server, options.wait));
+  ASSIGN_OR_RETURN(const auto client,
+                   MakeRemoteGenerator(options.server, options.tls, options.wait));
   ASSIGN_OR_RETURN(RemoteClient::Model model, client->Describe());
   const Interrupts interrupts;
-  ChatSession(client.get(), std::move(model), options).Run();
-  return absl::OkStatus();
+  return ChatSession(client.get(), std::move(model), options).Run();
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ constexpr int kPlainColumns = 200;
 
 struct TopOptions {
   std::vector<std::string> metrics = {"127.0.0.1:7601", "127.0.0.1:7611", "127.0.0.1:7621"};
+  TlsOptions tls;
   absl::Duration interval = absl::Seconds(1), timeout = absl::Seconds(1);
   bool once = false, as_json = false;
 };
@@ -30,6 +31,7 @@ struct TopOptions {
 void Declare(OptionSet& set, TopOptions* o) {
   set.Strings("metrics", &o->metrics,
               "metrics addresses of scheduler, router and workers, in any order");
+  DeclareTlsOptions(set, &o->tls);
   set.Duration("interval-s", &o->interval, absl::Milliseconds(100), absl::Hours(1),
                "between two looks");
   set.Duration("timeout-s", &o->timeout, absl::Milliseconds(10), absl::Minutes(1),
@@ -67,14 +69,15 @@ class Screen {
   const bool terminal_;
 };
 
-absl::StatusOr<std::vector<Address>> ParseAddresses(const std::vector<std::string>& texts) {
+absl::StatusOr<std::vector<Address>> ParseAddresses(const std::vector<std::string>& texts,
+                                                    bool encrypted) {
   if (texts.empty() || texts.size() > kSourcesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("--metrics names ", texts.size(), " addresses, must be 1..", kSourcesMax));
   }
   std::vector<Address> addresses;
   for (const std::string& text : texts) {
-    ASSIGN_OR_RETURN(addresses.emplace_back(), RequireLocal("metrics", text));
+    ASSIGN_OR_RETURN(addresses.emplace_back(), ParseAddressOption("metrics", text, encrypted));
     if (addresses.back().is_unix()) {
       return absl::InvalidArgumentError(absl::StrCat("--metrics: ", text, " is no host:port"));
     }
@@ -92,14 +95,19 @@ bool WaitOrQuit(Keys& keys, absl::Time until) {
 }
 
 absl::Status RunTop(const TopOptions& options) {
-  ASSIGN_OR_RETURN(const std::vector<Address> addresses, ParseAddresses(options.metrics));
+  std::unique_ptr<TlsFiles> tls;
+  if (!options.tls.dir.empty()) {
+    ASSIGN_OR_RETURN(tls, TlsFiles::Load(options.tls));
+  }
+  ASSIGN_OR_RETURN(const std::vector<Address> addresses,
+                   ParseAddresses(options.metrics, tls != nullptr));
   const Interrupts interrupts;
   Keys keys;
   Screen screen(!options.once && !options.as_json);
-  std::vector<SourceSample> before = FetchAll(addresses, options.timeout);
+  std::vector<SourceSample> before = FetchAll(addresses, tls.get(), options.timeout);
   for (absl::Time next = absl::Now() + options.interval; !WaitOrQuit(keys, next);
        next = std::max(next + options.interval, absl::Now())) {
-    std::vector<SourceSample> now = FetchAll(addresses, options.timeout);
+    std::vector<SourceSample> now = FetchAll(addresses, tls.get(), options.timeout);
     const TopView view = MakeView(before, now);
     if (options.as_json) {
       PrintJson(ToJson(view));

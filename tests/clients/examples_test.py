@@ -117,6 +117,18 @@ class Examples:
             self.assertLess(scheduler.metric("pregate_generation_tokens_total"), 600)
 
 
+    def test_mutual_tls(self):
+        expected = self.folder.generate("Hello", 20)["text"]
+        certs, strangers = self.folder.certs(), self.folder.certs()
+        with self.folder.serve(certs=certs) as server:
+            with self.client(server, request("Hello", 20), PREGATE_TLS_DIR=str(certs / "client")) as client:
+                code, text, err = client.finish()
+            self.assertEqual((code, text), (0, expected), err)
+            for refused in ({"PREGATE_TLS_DIR": str(strangers / "client")}, {}):
+                with self.client(server, request("Hello", 20), "1", **refused) as client:
+                    self.assertNotEqual(client.finish()[0], 0)
+
+
 class CppTest(Examples, unittest.TestCase):
     argv, source = [CPP], live.ROOT / "examples/cpp/generate.cc"
 

@@ -2,12 +2,11 @@
 import json
 import os
 import pathlib
-import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -36,9 +35,17 @@ def pregate(*args, code=0):
 class Program:
     """A program with --port-file under test; killed at the end of a `with`."""
 
-    def __init__(self, folder, name, *argv, listen="127.0.0.1:0", metrics="127.0.0.1:0"):
+    def __init__(self, folder, name, *argv, certs=None):
+        """`certs`: a folder made by `pregate certs init`; without it all is plaintext."""
         self.name, self.ports, self.log = name, folder / f"{name}.json", folder / f"{name}.log"
-        self.argv = [*map(str, argv), "--listen", listen, "--metrics-listen", metrics, "--port-file", str(self.ports)]
+        self.argv = [*map(str, argv), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+                     "--port-file", str(self.ports)]
+        self.operator = ["--tls-dir", str(certs / "operator")] if certs else []
+        self.tls = None
+        if certs:
+            self.argv += ["--tls-dir", str(certs / "scheduler")]
+            self.tls = ssl.create_default_context(cafile=certs / "operator/ca.crt")
+            self.tls.load_cert_chain(certs / "operator/tls.crt", certs / "operator/tls.key")
         self.process = None
         self.start()
 
@@ -62,7 +69,8 @@ class Program:
 
     def metric(self, name, **labels):
         """Sum of the series of /metrics that have the labels; 0 when there is none."""
-        text = urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10).read().decode()
+        url = f"{'https' if self.tls else 'http'}://{self.metrics_address}/metrics"
+        text = urllib.request.urlopen(url, timeout=10, context=self.tls).read().decode()
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
                    if line.startswith((f"{name}{{", f"{name} ")) and all(w in line for w in wanted))
@@ -97,8 +105,15 @@ class Folder:
         self.model = self.path / "tiny"
         pregate("synth", "--shape", "tiny", "--experts", 3, "--shared", 0.25, "--own", 0.25, "--seed", 1, "--out", self.model)
 
-    def serve(self, *flags, name="serve", **places):
-        server = Program(self.path, name, BIN / "pregate", "serve", "--model", self.model, "--threads", 1, *flags, **places)
+    def certs(self):
+        """A new authority and certificates for all roles."""
+        made = self.path / f"certs-{len(list(self.path.glob('certs-*')))}"
+        pregate("certs", "init", "--dir", made)
+        return made
+
+    def serve(self, *flags, certs=None):
+        server = Program(self.path, "serve", BIN / "pregate", "serve", "--model", self.model, "--threads", 1, *flags,
+                         certs=certs)
         wait_ready(server)
         return server
 
@@ -122,12 +137,10 @@ class Folder:
 
 
 def wait_ready(server):
-    """Until /healthz says so."""
+    """Until grpc.health.v1 says so."""
     def ready():
-        try:
-            return urllib.request.urlopen(f"http://{server.metrics_address}/healthz", timeout=10).status == 200
-        except urllib.error.HTTPError:
-            return False
+        return subprocess.run([BIN / "pregate", "health", "--server", server.address, *server.operator],
+                              capture_output=True).returncode == 0
     wait_for(ready, f"{server.name} is ready")
 
 
