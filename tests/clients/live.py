@@ -1,4 +1,5 @@
 """Live programs for the tests of this folder: a tiny model, servers on free ports, their metrics."""
+import itertools
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ TOOLS = ROOT / ".cache/tools"
 PYTHON = TOOLS / "venv/bin/python"
 BIN = pathlib.Path(sys.argv.pop(1)).resolve()  # every test here is called as TEST.py BIN_DIR ...
 TIMEOUT_S = 60
+COUNTER = itertools.count()
 
 
 def wait_for(condition, what, timeout_s=TIMEOUT_S):
@@ -37,7 +39,8 @@ class Program:
 
     def __init__(self, folder, name, *argv, certs=None):
         """`certs`: a folder made by `pregate certs init`; without it all is plaintext."""
-        self.name, self.ports, self.log = name, folder / f"{name}.json", folder / f"{name}.log"
+        self.name = f"{name}-{next(COUNTER)}"
+        self.ports, self.log = folder / f"{self.name}.json", folder / f"{self.name}.log"
         self.argv = [*map(str, argv), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
                      "--port-file", str(self.ports)]
         self.operator = ["--tls-dir", str(certs / "operator")] if certs else []
