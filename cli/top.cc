@@ -50,7 +50,10 @@ class Screen {
     if (terminal_) Put("\x1b[?25h\x1b[?1049l");
   }
   void Show(const TopView& view) {
-    if (!terminal_) return Put(ToText(view, kPlainColumns) + "\n");
+    if (!terminal_) {
+      Put((shown_++ > 0 ? "\n" : "") + ToText(view, kPlainColumns));
+      return;
+    }
     const std::string text = ToText(view, Columns()) + "q quits\n";
     Put(absl::StrCat("\x1b[H", absl::StrReplaceAll(text, {{"\n", "\x1b[K\n"}}), "\x1b[J"));
   }
@@ -67,6 +70,7 @@ class Screen {
   }
 
   const bool terminal_;
+  int shown_ = 0;
 };
 
 absl::StatusOr<std::vector<Address>> ParseAddresses(const std::vector<std::string>& texts,
