@@ -9,8 +9,9 @@ groups=(build)
 case "$preset" in
   release) ;;
   refactor) groups+=(refactor) ;;
-  debug | cuda) groups+=(test refactor) ;;
-  *) groups+=(test) ;;
+  debug | cuda) groups+=(test refactor monitoring) ;;
+  core | tsan) groups+=(test) ;; # no services
+  *) groups+=(test monitoring) ;;
 esac
 scripts/deps.sh "${groups[@]}"
 mkdir -p "build/$preset"

@@ -5,6 +5,7 @@
 #   refactor  build, plus LibTorch for `pregate refactor` (1.5 GB installed)
 #   fetch     build, plus pip, which the quickstart gets its model with
 #   venv      build, plus venv, which scripts/tools.sh keeps its Python packages in
+#   monitoring  build, plus Prometheus and promtool; its service is switched off if it was not there before
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobuf-compiler
@@ -15,6 +16,7 @@ test=(libgtest-dev libgmock-dev libbenchmark-dev)
 refactor=(libtorch-dev)
 fetch=(python3-pip)
 venv=(python3-venv)
+monitoring=(prometheus)
 
 packages=("${build[@]}")
 for group in "$@"; do
@@ -23,8 +25,9 @@ for group in "$@"; do
     test) packages+=("${test[@]}") ;;
     refactor) packages+=("${refactor[@]}") ;;
     fetch) packages+=("${fetch[@]}") ;;
+    monitoring) packages+=("${monitoring[@]}") ;;
     venv) packages+=("${venv[@]}") ;;
-    *) echo "deps.sh: unknown group '$group' (build, test, refactor, fetch, venv)" >&2; exit 2 ;;
+    *) echo "deps.sh: unknown group '$group' (build, test, refactor, fetch, venv, monitoring)" >&2; exit 2 ;;
   esac
 done
 
@@ -39,3 +42,8 @@ sudo=""
 echo "deps: installing ${#missing[@]} Debian packages: ${missing[*]}"
 $sudo apt-get update -qq
 DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+
+# Tests start a Prometheus of their own; the package would leave one running on port 9090.
+if [[ " ${missing[*]} " == *" prometheus "* && -d /run/systemd/system ]]; then
+  $sudo systemctl disable --quiet --now prometheus
+fi

@@ -8,6 +8,7 @@ namespace pregate {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class SchedulerMetricsTest : public ::testing::Test {
  protected:
@@ -82,6 +83,22 @@ TEST_F(SchedulerMetricsTest, ObservesAStepOnce) {
   EXPECT_THAT(text, HasSubstr("pregate_step_round_trip_seconds_sum{model=\"tiny\"} 0.025"));
   EXPECT_THAT(text, HasSubstr("pregate_step_tokens_sum{model=\"tiny\"} 7"));
   EXPECT_THAT(text, HasSubstr("pregate_step_unique_experts_sum{model=\"tiny\"} 2"));
+}
+
+// An alert on router_up must not tell of a router that is not there.
+TEST_F(SchedulerMetricsTest, ADenseModelHasNoRouterToBeUp) {
+  MetricsRegistry registry("dense");
+  SchedulerMetrics metrics(&registry, &log_, /*num_experts=*/0);
+  metrics.OnGauges({.requests_running = 1, .router_up = false});
+  EXPECT_THAT(registry.Serialize(), Not(HasSubstr("router_up")));
+  metrics_.OnGauges({.requests_running = 1, .router_up = true});
+  EXPECT_THAT(registry_.Serialize(), HasSubstr("pregate_router_up{model=\"tiny\"} 1"));
+}
+
+TEST_F(SchedulerMetricsTest, CountsPreemptionsWhenTheyHappen) {
+  metrics_.OnPreempted(2);
+  metrics_.OnDone({.reason = FinishReason::kLength, .preemptions = 2});
+  EXPECT_THAT(registry_.Serialize(), HasSubstr("pregate_preemptions_total{model=\"tiny\"} 2"));
 }
 
 // A client feels 1 ms between tokens and waits 100 s for a prompt: both have a bucket of their own.
