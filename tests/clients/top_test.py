@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -163,6 +164,15 @@ class TopTest(unittest.TestCase):
             self.assertRegex(shown("--tls-dir", certs / "client"), "DOWN .*HTTP 403")
             self.assertRegex(shown("--tls-dir", strangers / "operator"), "DOWN .*certificate")
             self.assertIn("DOWN", shown())
+        # One whom our authority vouches for, but who is no service.
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as impostor:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certs / "client/tls.crt", certs / "client/tls.key")
+            impostor.socket = tls.wrap_socket(impostor.socket, server_side=True)
+            threading.Thread(target=impostor.serve_forever).start()
+            text = self.top([f"127.0.0.1:{impostor.server_port}"], "--once", "--interval-s", 0.1, "--tls-dir", certs / "operator")
+            self.assertIn("the server is a client, not scheduler", text)
+            impostor.shutdown()
 
 
 if __name__ == "__main__":
