@@ -85,7 +85,7 @@ class LocalGenerator final : public Generator {
     if (const std::vector<ChatMessage> messages = Conversation(job); !messages.empty()) {
       ASSIGN_OR_RETURN(request.prompt, tokenizer_->ApplyChatTemplate(messages, true));
     } else {
-      request.prompt = tokenizer_->Encode(job.prompt);
+      request.prompt = tokenizer_->EncodePrompt(job.prompt);
     }
     if (request.prompt.empty()) return absl::InvalidArgumentError("--prompt: it has no tokens");
     request.sampling = job.sampling;

@@ -42,4 +42,5 @@ endif()
 
 if(PREGATE_TESTS)
   find_package(GTest REQUIRED)
+  pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
 endif()

@@ -25,9 +25,9 @@ function(pregate_executable NAME)
   set_target_properties(${NAME} PROPERTIES UNITY_BUILD ${PREGATE_UNITY} UNITY_BUILD_BATCH_SIZE 16)
 endfunction()
 
-# pregate_test(NAME LABEL unit|contract|integration|sim SOURCES ... DEPS ...): a GoogleTest program.
+# pregate_test(NAME LABEL unit|contract|integration|sim ... SOURCES ... DEPS ...): a GoogleTest program.
 function(pregate_test NAME)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "LABEL;SOURCES;DEPS" ${ARGN})
   if(NOT PREGATE_TESTS)
     return()
   endif()
@@ -38,6 +38,6 @@ function(pregate_test NAME)
   set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${NAME} PRIVATE ${ARG_DEPS} pregate_flags GTest::gmock GTest::gtest_main)
   add_test(NAME ${NAME} COMMAND ${NAME} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${NAME} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
+  set_tests_properties(${NAME} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT}
     ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/tsan.supp")
 endfunction()

@@ -64,8 +64,8 @@ class Checkpoint {
   virtual bool Has(const std::string& name) const = 0;
   // Dequantised, canonical order. REQUIRES: out.size() == product of the tensor's shape.
   virtual absl::Status Read(const std::string& name, absl::Span<float> out) const = 0;
-  // The tokenizer beside the weights (tokenizer.json, or GGUF metadata); NotFound when there is
-  // none.
+  // The tokenizer beside the weights (tokenizer.model, tokenizer.json, or GGUF metadata); NotFound
+  // when there is none.
   virtual absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const = 0;
 
  protected:

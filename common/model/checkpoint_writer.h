@@ -40,8 +40,8 @@ absl::StatusOr<std::string> WriteCheckpoint(const std::string& dir, const ModelS
 // type, else f32.
 DType NativeDType(const Checkpoint& checkpoint);
 
-// Copies tokenizer.json and its companions from a directory, or writes them from a GGUF file's
-// metadata. OK and no files where the source has no tokenizer.
+// Copies tokenizer.model, tokenizer.json and their companions from a directory, or writes them from
+// a GGUF file's metadata. OK and no files where the source has no tokenizer.
 absl::Status CopyTokenizer(const std::string& source_path, const std::string& dir);
 
 }  // namespace pregate

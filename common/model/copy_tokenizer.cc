@@ -10,8 +10,8 @@ namespace {
 namespace fs = std::filesystem;
 
 absl::Status CopyFiles(const std::string& source, const std::string& dir) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "chat_template.jinja"}) {
+  for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json",
+                           "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}) {
     const fs::path from = fs::path(source) / name;
     std::error_code error;
     if (!fs::exists(from, error)) continue;
@@ -28,10 +28,8 @@ absl::Status CopyFiles(const std::string& source, const std::string& dir) {
 absl::Status CopyTokenizer(const std::string& source_path, const std::string& dir) {
   if (fs::is_directory(source_path)) return CopyFiles(source_path, dir);
   ASSIGN_OR_RETURN(const std::shared_ptr<const GgufFile> file, GgufFile::Open(source_path));
-  const absl::StatusOr<BpeTokenizerSpec> spec = GgufTokenizerSpec(*file);
-  if (absl::IsNotFound(spec.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(spec.status());
-  return SaveTokenizerJson(*spec, dir);
+  const absl::Status status = SaveGgufTokenizer(*file, dir);
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
 }  // namespace pregate

@@ -92,7 +92,7 @@ absl::StatusOr<CheckpointParts> ReadDirectory(const std::string& path) {
   RETURN_IF_ERROR(CheckAllUsed(files, parts));
   if (own_format) RETURN_IF_ERROR(CheckManifest(path, recorded_digest, &parts));
   parts.files.assign(files.files.begin(), files.files.end());
-  parts.load_tokenizer = [path] { return LoadTokenizerJson(path); };
+  parts.load_tokenizer = [path] { return LoadTokenizer(path); };
   return parts;
 }
 

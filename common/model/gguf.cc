@@ -391,4 +391,16 @@ absl::StatusOr<std::vector<int64_t>> GgufFile::Ints(const std::string& key) cons
   return out;
 }
 
+absl::StatusOr<std::vector<float>> GgufFile::Floats(const std::string& key) const {
+  const Value* value = Find(key);
+  if (value == nullptr || value->type != kArray || value->element_type != kFloat32) {
+    return Bad(key, "an array of 32-bit floats");
+  }
+  std::vector<float> out(value->count);
+  for (uint64_t i = 0; i < value->count; ++i) {
+    out[i] = Load<float>(value->raw.data() + i * sizeof(float));
+  }
+  return out;
+}
+
 }  // namespace pregate

@@ -39,6 +39,7 @@ class GgufFile {
                                      std::optional<std::string> fallback = std::nullopt) const;
   absl::StatusOr<std::vector<std::string_view>> Strings(const std::string& key) const;  // an array
   absl::StatusOr<std::vector<int64_t>> Ints(const std::string& key) const;              // an array
+  absl::StatusOr<std::vector<float>> Floats(const std::string& key) const;  // an array of F32
   // Unimplemented: names the file, the key and the string that it holds.
   absl::Status Unsupported(const std::string& key) const;
 

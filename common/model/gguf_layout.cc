@@ -147,10 +147,7 @@ absl::StatusOr<CheckpointParts> ReadGguf(const std::string& path) {
   RETURN_IF_ERROR(ValidateSpec(parts.spec));
   RETURN_IF_ERROR(MapTensors(*file, parts.spec, &parts.views));
   parts.files.push_back(file);
-  parts.load_tokenizer = [file]() -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
-    ASSIGN_OR_RETURN(BpeTokenizerSpec spec, GgufTokenizerSpec(*file));
-    return MakeBpeTokenizer(std::move(spec));
-  };
+  parts.load_tokenizer = [file] { return LoadGgufTokenizer(*file); };
   return parts;
 }
 

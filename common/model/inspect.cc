@@ -110,7 +110,13 @@ absl::StatusOr<Json> InspectCheckpoint(const std::string& path, bool verify) {
   if (spec.is_moe()) out["bytes_expert_unit_max"] = sizes.bytes_unit_max;
   out["stored_types"] = sizes.types;
   out["provenance"] = ProvenanceJson(spec.provenance);
-  out["tokenizer"] = checkpoint->LoadTokenizer().ok();
+  const auto tokenizer = checkpoint->LoadTokenizer();
+  out["tokenizer"] = tokenizer.ok();
+  if (tokenizer.ok()) {
+    out["tokenizer_kind"] = (*tokenizer)->kind();
+  } else if (!absl::IsNotFound(tokenizer.status())) {
+    out["tokenizer_error"] = std::string(tokenizer.status().message());
+  }
   return out;
 }
 

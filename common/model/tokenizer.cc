@@ -23,14 +23,25 @@ void MoveCompleteText(std::string* bytes, std::string* text) {
 }  // namespace
 
 std::string Tokenizer::Decode(absl::Span<const TokenId> ids) const {
-  IncrementalDecoder decoder(*this);
+  IncrementalDecoder decoder(*this, /*starts_text=*/true);
   std::string text;
   for (const TokenId id : ids) text += decoder.Add(id);
   return text + decoder.Finish();
 }
 
+std::vector<TokenId> Tokenizer::EncodePrompt(std::string_view text) const {
+  std::vector<TokenId> ids = Encode(text);
+  if (const auto bos = PromptBos()) ids.insert(ids.begin(), *bos);
+  return ids;
+}
+
 std::string IncrementalDecoder::Add(TokenId id) {
-  pending_.append(tokenizer_->TokenBytes(id));
+  std::string_view bytes = tokenizer_->TokenBytes(id);
+  if (drop_space_ && !bytes.empty()) {
+    if (bytes.starts_with(' ')) bytes.remove_prefix(1);
+    drop_space_ = false;
+  }
+  pending_.append(bytes);
   std::string text;
   MoveCompleteText(&pending_, &text);
   return text;

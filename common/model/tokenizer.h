@@ -1,4 +1,5 @@
-// Byte-level BPE, special tokens, incremental detokenisation and the chat template.
+// Byte-level BPE and SentencePiece, special tokens, incremental detokenisation and the chat
+// template.
 #pragma once
 
 #include <memory>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/base/ids.h"
+#include "common/model/sentencepiece_model.h"
 
 namespace pregate {
 
@@ -23,15 +25,21 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
+  // "byte-level BPE", "SentencePiece BPE" or "SentencePiece unigram"; for people.
+  virtual std::string_view kind() const { return "other"; }
   virtual int vocab_size() const = 0;
   // Text to ids; no special token is added, and none is recognised in `text`. A byte that belongs
-  // to no UTF-8 character is read as U+FFFD; bytes that the vocabulary lacks are left out.
-  // REQUIRES: text.size() < 2^30.
+  // to no UTF-8 character is read as U+FFFD. Bytes that the vocabulary lacks are left out by
+  // byte-level BPE; a SentencePiece model without byte pieces gives its unknown token for a run of
+  // characters that it lacks. REQUIRES: text.size() < 2^30.
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
   // The raw bytes of one token (may be a part of a UTF-8 character); empty for special tokens and
   // for ids outside the vocabulary, which count as special.
   virtual std::string_view TokenBytes(TokenId id) const = 0;
   virtual bool IsSpecial(TokenId id) const = 0;
+  // Whether Encode puts a space before a text that is not its own (SentencePiece's dummy prefix).
+  // Decode takes it off again.
+  virtual bool AddsLeadingSpace() const { return false; }
   virtual std::optional<TokenId> SpecialId(std::string_view text) const = 0;
   // The model's own template; text in a message never becomes a special token. InvalidArgument for
   // no messages or an unknown role, Unimplemented for a template that is not known, naming it,
@@ -43,13 +51,20 @@ class Tokenizer {
   // The token that a plain text prompt must begin with, for models that ask for one.
   virtual std::optional<TokenId> PromptBos() const = 0;
 
-  std::string Decode(absl::Span<const TokenId> ids) const;  // invalid UTF-8 becomes U+FFFD
+  // The whole text of `ids`; invalid UTF-8 becomes U+FFFD.
+  std::string Decode(absl::Span<const TokenId> ids) const;
+  // Encode with PromptBos in front.
+  std::vector<TokenId> EncodePrompt(std::string_view text) const;
 };
 
 // Turns a stream of tokens into text without ever splitting a UTF-8 character. Not thread-safe.
 class IncrementalDecoder {
  public:
-  explicit IncrementalDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+  // `starts_text`: the first token begins a text, and the space that Encode may have put there
+  // goes. Otherwise the tokens go on with a prompt, and that space is the one between prompt and
+  // answer.
+  explicit IncrementalDecoder(const Tokenizer& tokenizer, bool starts_text = false)
+      : tokenizer_(&tokenizer), drop_space_(starts_text && tokenizer.AddsLeadingSpace()) {}
   // The text that has become complete with this token, possibly empty.
   std::string Add(TokenId id);
   // What is left at the end; incomplete bytes become U+FFFD.
@@ -57,6 +72,7 @@ class IncrementalDecoder {
 
  private:
   const Tokenizer* tokenizer_;
+  bool drop_space_;  // at the beginning of the next token that has text
   std::string pending_;
 };
 
@@ -78,11 +94,38 @@ struct BpeTokenizerSpec {
 // Checks all of the spec; errors name the token, merge or field at fault.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spec);
 
+// What tokenizer.model or GGUF metadata hold. User-defined pieces (<|im_start|> and what else was
+// added to a model) are special tokens: text never becomes one, although the SentencePiece library
+// would make it one.
+struct SentencePieceTokenizerSpec {
+  SentencePieceModel model;
+  std::string chat_template;  // Jinja source, matched by content
+  std::optional<TokenId> bos, eos;
+  bool add_bos = false;  // a plain text prompt begins with bos
+
+  bool operator==(const SentencePieceTokenizerSpec&) const = default;
+};
+// Checks all of the spec; errors name the piece or field at fault.
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(
+    SentencePieceTokenizerSpec spec);
+
+// The tokenizer of a Hugging Face directory: tokenizer.model where it is there, else
+// tokenizer.json; NotFound without either.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& dir);
+
 // tokenizer.json (+ tokenizer_config.json, chat_template.jinja) in `dir`; NotFound without one.
 absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir);
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir);
 // Writes tokenizer.json and tokenizer_config.json that HF tokenizers and transformers load, and
 // that LoadTokenizerSpec reads back equal (a pre-tokenizer's alias as its name).
 absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir);
+
+// tokenizer.model (+ tokenizer_config.json, added_tokens.json, chat_template.jinja) in `dir`;
+// NotFound without one. Tokens added to the model become user-defined pieces. A prompt begins with
+// bos, where there is one, unless tokenizer_config.json says no.
+absl::StatusOr<SentencePieceTokenizerSpec> LoadSentencePieceSpec(const std::string& dir);
+// Writes tokenizer.model and tokenizer_config.json that the SentencePiece library and transformers
+// load, and that LoadSentencePieceSpec reads back equal.
+absl::Status SaveSentencePieceModel(const SentencePieceTokenizerSpec& spec, const std::string& dir);
 
 }  // namespace pregate

@@ -13,12 +13,6 @@
 namespace pregate {
 namespace {
 
-constexpr const char* kTurnStart = "<|im_start|>";
-constexpr const char* kTurnEnd = "<|im_end|>";
-// Tokens that end a turn or a text in the model families that use byte-level BPE, besides eos.
-constexpr const char* kStopTexts[] = {kTurnEnd, "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",
-                                      "<|end_of_text|>"};
-
 class BpeTokenizer final : public Tokenizer {
  public:
   BpeTokenizer(BpeVocabulary vocab, const std::string& pre_tokenizer, std::string chat_template,
@@ -27,10 +21,10 @@ class BpeTokenizer final : public Tokenizer {
         pre_tokenizer_(PreTokenizer::Make(pre_tokenizer)),
         whole_words_(KeepsWholeWords(pre_tokenizer)),
         chat_template_(std::move(chat_template)),
-        chat_(ParseChatMl(chat_template_)),
         prompt_bos_(prompt_bos),
         eos_(eos) {}
 
+  std::string_view kind() const override { return "byte-level BPE"; }
   int vocab_size() const override { return vocab_.size(); }
   std::string_view TokenBytes(TokenId id) const override { return vocab_.Bytes(id); }
   bool IsSpecial(TokenId id) const override { return vocab_.IsSpecial(id); }
@@ -45,41 +39,11 @@ class BpeTokenizer final : public Tokenizer {
     return ids;
   }
 
-  std::vector<TokenId> StopTokens() const override {
-    std::vector<TokenId> stops;
-    if (eos_) stops.push_back(*eos_);
-    for (const char* text : kStopTexts) {
-      const auto id = SpecialId(text);
-      if (id && id != eos_) stops.push_back(*id);
-    }
-    return stops;
-  }
+  std::vector<TokenId> StopTokens() const override { return FindStopTokens(*this, eos_); }
 
   absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const override {
-    if (!chat_) return UnknownChatTemplate(chat_template_);
-    const auto start = SpecialId(kTurnStart), end = SpecialId(kTurnEnd);
-    if (!start || !end) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "the chat template needs the special tokens ", kTurnStart, " and ", kTurnEnd));
-    }
-    RETURN_IF_ERROR(CheckMessages(messages));
-    std::vector<TokenId> ids;
-    const auto append_turn = [&](const std::string& role, const std::string& content) {
-      ids.push_back(*start);
-      AppendText(absl::StrCat(role, "\n", content), &ids);
-      ids.push_back(*end);
-      AppendText("\n", &ids);
-    };
-    if (chat_->default_system && messages[0].role != "system") {
-      append_turn("system", *chat_->default_system);
-    }
-    for (const ChatMessage& message : messages) append_turn(message.role, message.content);
-    if (add_generation_prompt) {
-      ids.push_back(*start);
-      AppendText("assistant\n", &ids);
-    }
-    return ids;
+    return chat_template_.Apply(*this, messages, add_generation_prompt);
   }
 
  private:
@@ -121,8 +85,7 @@ class BpeTokenizer final : public Tokenizer {
   const BpeVocabulary vocab_;
   const std::unique_ptr<PreTokenizer> pre_tokenizer_;
   const bool whole_words_;
-  const std::string chat_template_;
-  const std::optional<ChatMl> chat_;
+  const ChatTemplate chat_template_;
   const std::optional<TokenId> prompt_bos_, eos_;
 };
 

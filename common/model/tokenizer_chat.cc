@@ -1,11 +1,18 @@
 #include "common/model/tokenizer_chat.h"
 
+#include <utility>
+
 #include "absl/strings/escaping.h"
 #include "common/base/sha256.h"
 #include "common/base/status.h"
 
 namespace pregate {
 namespace {
+
+constexpr const char* kTurnStart = "<|im_start|>";
+constexpr const char* kTurnEnd = "<|im_end|>";
+constexpr const char* kStopTexts[] = {kTurnEnd, "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",
+                                      "<|end_of_text|>"};
 
 // The parts of ChatML's template in the normal form of Normalise.
 constexpr std::string_view kLoop = "{%formessageinmessages%}";
@@ -48,6 +55,62 @@ bool Unwrap(std::string_view prefix, std::string_view suffix, std::string_view* 
   return true;
 }
 
+// Names the message: there are none, or a role is not system, user or assistant.
+absl::Status CheckMessages(absl::Span<const ChatMessage> messages) {
+  if (messages.empty()) return absl::InvalidArgumentError("messages: there are none");
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string& role = messages[i].role;
+    if (role == "system" || role == "user" || role == "assistant") continue;
+    return absl::InvalidArgumentError(absl::StrCat("messages[", i, "].role is \"",
+                                                   absl::CHexEscape(role.substr(0, 64)),
+                                                   "\", expected system, user or assistant"));
+  }
+  return absl::OkStatus();
+}
+
+// FailedPrecondition without a template, otherwise Unimplemented: its beginning and its SHA-256.
+absl::Status UnknownChatTemplate(std::string_view chat_template) {
+  if (chat_template.empty()) {
+    return absl::FailedPreconditionError("the model's tokenizer has no chat template");
+  }
+  return absl::UnimplementedError(absl::StrCat(
+      "the model's chat template \"", absl::CHexEscape(std::string(chat_template.substr(0, 64))),
+      "\"... (", chat_template.size(), " bytes, SHA-256 ", Sha256Hex(chat_template).substr(0, 16),
+      "...) is not supported (ChatML is)"));
+}
+
+void AppendEncoded(const Tokenizer& tokenizer, std::string_view text, std::vector<TokenId>* ids) {
+  const std::vector<TokenId> more = tokenizer.Encode(text);
+  ids->insert(ids->end(), more.begin(), more.end());
+}
+
+absl::StatusOr<std::vector<TokenId>> ApplyChatMl(const ChatMl& chat, const Tokenizer& tokenizer,
+                                                 absl::Span<const ChatMessage> messages,
+                                                 bool add_generation_prompt) {
+  const auto start = tokenizer.SpecialId(kTurnStart), end = tokenizer.SpecialId(kTurnEnd);
+  if (!start || !end) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the chat template needs the special tokens ", kTurnStart, " and ", kTurnEnd));
+  }
+  RETURN_IF_ERROR(CheckMessages(messages));
+  std::vector<TokenId> ids;
+  const auto append_turn = [&](const std::string& role, const std::string& content) {
+    ids.push_back(*start);
+    AppendEncoded(tokenizer, absl::StrCat(role, "\n", content), &ids);
+    ids.push_back(*end);
+    AppendEncoded(tokenizer, "\n", &ids);
+  };
+  if (chat.default_system && messages[0].role != "system") {
+    append_turn("system", *chat.default_system);
+  }
+  for (const ChatMessage& message : messages) append_turn(message.role, message.content);
+  if (add_generation_prompt) {
+    ids.push_back(*start);
+    AppendEncoded(tokenizer, "assistant\n", &ids);
+  }
+  return ids;
+}
+
 }  // namespace
 
 std::optional<ChatMl> ParseChatMl(std::string_view chat_template) {
@@ -65,26 +128,24 @@ std::optional<ChatMl> ParseChatMl(std::string_view chat_template) {
   return chat;
 }
 
-absl::Status CheckMessages(absl::Span<const ChatMessage> messages) {
-  if (messages.empty()) return absl::InvalidArgumentError("messages: there are none");
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const std::string& role = messages[i].role;
-    if (role == "system" || role == "user" || role == "assistant") continue;
-    return absl::InvalidArgumentError(absl::StrCat("messages[", i, "].role is \"",
-                                                   absl::CHexEscape(role.substr(0, 64)),
-                                                   "\", expected system, user or assistant"));
-  }
-  return absl::OkStatus();
+ChatTemplate::ChatTemplate(std::string source)
+    : source_(std::move(source)), chat_ml_(ParseChatMl(source_)) {}
+
+absl::StatusOr<std::vector<TokenId>> ChatTemplate::Apply(const Tokenizer& tokenizer,
+                                                         absl::Span<const ChatMessage> messages,
+                                                         bool add_generation_prompt) const {
+  if (chat_ml_) return ApplyChatMl(*chat_ml_, tokenizer, messages, add_generation_prompt);
+  return UnknownChatTemplate(source_);
 }
 
-absl::Status UnknownChatTemplate(std::string_view chat_template) {
-  if (chat_template.empty()) {
-    return absl::FailedPreconditionError("the model's tokenizer has no chat template");
+std::vector<TokenId> FindStopTokens(const Tokenizer& tokenizer, std::optional<TokenId> eos) {
+  std::vector<TokenId> stops;
+  if (eos) stops.push_back(*eos);
+  for (const char* text : kStopTexts) {
+    const auto id = tokenizer.SpecialId(text);
+    if (id && id != eos) stops.push_back(*id);
   }
-  return absl::UnimplementedError(absl::StrCat(
-      "the model's chat template \"", absl::CHexEscape(std::string(chat_template.substr(0, 64))),
-      "\"... (", chat_template.size(), " bytes, SHA-256 ", Sha256Hex(chat_template).substr(0, 16),
-      "...) is not supported (ChatML is)"));
+  return stops;
 }
 
 }  // namespace pregate

@@ -4,8 +4,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/model/tokenizer.h"
 
@@ -22,11 +23,22 @@ struct ChatMl {
 // matter, and neither does whether a line end in a string is escaped.
 std::optional<ChatMl> ParseChatMl(std::string_view chat_template);
 
-// InvalidArgument, naming the message, for no messages or a role that is not system, user or
-// assistant.
-absl::Status CheckMessages(absl::Span<const ChatMessage> messages);
+// The template of one model. Immutable; thread-safe.
+class ChatTemplate {
+ public:
+  explicit ChatTemplate(std::string source);
 
-// FailedPrecondition without a template, otherwise Unimplemented: its beginning and its SHA-256.
-absl::Status UnknownChatTemplate(std::string_view chat_template);
+  // Tokenizer::ApplyChatTemplate for `tokenizer`.
+  absl::StatusOr<std::vector<TokenId>> Apply(const Tokenizer& tokenizer,
+                                             absl::Span<const ChatMessage> messages,
+                                             bool add_generation_prompt) const;
+
+ private:
+  const std::string source_;
+  const std::optional<ChatMl> chat_ml_;
+};
+
+// `eos` and the special tokens that end a turn or a text in the families of models known here.
+std::vector<TokenId> FindStopTokens(const Tokenizer& tokenizer, std::optional<TokenId> eos);
 
 }  // namespace pregate

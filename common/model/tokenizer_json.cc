@@ -8,6 +8,7 @@
 #include "common/model/limits.h"
 #include "common/model/mapped_file.h"
 #include "common/model/tokenizer.h"
+#include "common/model/tokenizer_config.h"
 #include "common/model/tokenizer_json_pre.h"
 
 namespace pregate {
@@ -37,7 +38,10 @@ absl::Status CheckModel(const JsonObject& model) {
   }
   ASSIGN_OR_RETURN(const bool byte_fallback, model.Bool("byte_fallback", false));
   if (byte_fallback) {
-    return absl::UnimplementedError(absl::StrCat(model.where(), ": byte_fallback is set"));
+    return absl::UnimplementedError(
+        absl::StrCat(model.where(),
+                     ": byte_fallback is set: this is a SentencePiece model; put "
+                     "the tokenizer.model that it was made from beside it"));
   }
   return absl::OkStatus();
 }
@@ -107,44 +111,17 @@ absl::Status PlaceTokens(const std::string& where, TokensById tokens, BpeTokeniz
   return absl::OkStatus();
 }
 
-// A token of tokenizer_config.json: its text, or an object that holds it as "content".
-absl::StatusOr<std::optional<TokenId>> ReadNamedToken(const JsonObject& config, const char* key,
-                                                      const BpeTokenizerSpec& spec) {
-  if (!config.Has(key)) return std::nullopt;
-  std::string text;
-  if (config.json()[key].is_object()) {
-    ASSIGN_OR_RETURN(const JsonObject token, config.Object(key));
-    ASSIGN_OR_RETURN(text, token.String("content"));
-  } else {
-    ASSIGN_OR_RETURN(text, config.String(key));
-  }
-  const auto it = std::find(spec.tokens.begin(), spec.tokens.end(), text);
-  if (it == spec.tokens.end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(config.where(), ": ", key, " \"", text.substr(0, 64), "\" is not a token"));
-  }
-  return static_cast<TokenId>(it - spec.tokens.begin());
-}
-
-absl::Status ReadConfig(const std::string& path, BpeTokenizerSpec* spec) {
-  const auto text = ReadSmallFile(path, kConfigBytesMax);
-  if (absl::IsNotFound(text.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(text.status());
-  ASSIGN_OR_RETURN(const json parsed, ParseJson(*text, path));
-  ASSIGN_OR_RETURN(const JsonObject config, JsonObject::From(parsed, path));
-  ASSIGN_OR_RETURN(spec->bos, ReadNamedToken(config, "bos_token", *spec));
-  ASSIGN_OR_RETURN(spec->eos, ReadNamedToken(config, "eos_token", *spec));
-  ASSIGN_OR_RETURN(spec->add_bos, config.Bool("add_bos_token", false));
-  ASSIGN_OR_RETURN(spec->chat_template, config.String("chat_template", ""));
-  return absl::OkStatus();
-}
-
-// Where the file exists it takes the place of tokenizer_config.json's template.
-absl::Status ReadChatTemplateFile(const std::string& path, BpeTokenizerSpec* spec) {
-  auto text = ReadSmallFile(path, kConfigBytesMax);
-  if (absl::IsNotFound(text.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(text.status());
-  spec->chat_template = *std::move(text);
+absl::Status ReadConfig(const std::string& dir, BpeTokenizerSpec* spec) {
+  ASSIGN_OR_RETURN(TokenizerConfig config, ReadTokenizerConfig(dir));
+  const auto find = [&](const std::string& text) -> std::optional<TokenId> {
+    const auto it = std::find(spec->tokens.begin(), spec->tokens.end(), text);
+    if (it == spec->tokens.end()) return std::nullopt;
+    return static_cast<TokenId>(it - spec->tokens.begin());
+  };
+  ASSIGN_OR_RETURN(spec->bos, FindNamedToken(config, "bos_token", config.bos, find));
+  ASSIGN_OR_RETURN(spec->eos, FindNamedToken(config, "eos_token", config.eos, find));
+  spec->add_bos = config.add_bos.value_or(false);
+  spec->chat_template = std::move(config.chat_template);
   return absl::OkStatus();
 }
 
@@ -164,8 +141,7 @@ absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir) {
   RETURN_IF_ERROR(ReadAddedTokens(root, &tokens, &spec));
   RETURN_IF_ERROR(PlaceTokens(path, std::move(tokens), &spec));
   ASSIGN_OR_RETURN(spec.pre_tokenizer, PreTokenizerFromJson(root, model));
-  RETURN_IF_ERROR(ReadConfig(dir + "/tokenizer_config.json", &spec));
-  RETURN_IF_ERROR(ReadChatTemplateFile(dir + "/chat_template.jinja", &spec));
+  RETURN_IF_ERROR(ReadConfig(dir, &spec));
   ASSIGN_OR_RETURN(const std::optional<std::string> first, FirstTokenFromJson(root));
   if (first) {
     const auto it = std::find(spec.tokens.begin(), spec.tokens.end(), *first);

@@ -16,7 +16,6 @@ namespace {
 
 constexpr TokenId kAbsent = -1;
 constexpr size_t kMergesMax = size_t{1} << 22;  // pairs
-constexpr size_t kTokenTextBytesMax = 4096;     // bytes of one token as the spec spells it
 
 uint64_t PairKey(TokenId left, TokenId right) {
   return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);

@@ -24,9 +24,9 @@ absl::Status Check(const grpc::AuthMetadataProcessor::InputMetadata& metadata,
 
 grpc::Status CallAuthorizer::Process(const InputMetadata& metadata, grpc::AuthContext* context,
                                      OutputMetadata*, OutputMetadata*) {
-  const absl::Status status = Check(metadata, *context, gate_->files->options().trust_domain);
+  const absl::Status status = Check(metadata, *context, gate_.files->options().trust_domain);
   if (status.ok()) return grpc::Status::OK;
-  gate_->refusals->Add("grpc server", status.message());
+  gate_.refusals->Add("grpc server", status.message());
   return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, std::string(status.message()));
 }
 

@@ -3,6 +3,8 @@
 
 #include <grpcpp/security/auth_metadata_processor.h>
 
+#include <utility>
+
 #include "common/telemetry/tls_gate.h"
 
 namespace pregate {
@@ -11,15 +13,15 @@ namespace pregate {
 // and are logged.
 class CallAuthorizer final : public grpc::AuthMetadataProcessor {
  public:
-  // `gate` outlives the server.
-  explicit CallAuthorizer(const TlsGate* gate) : gate_(gate) {}
+  //
+  explicit CallAuthorizer(TlsGate gate) : gate_(std::move(gate)) {}
 
   bool IsBlocking() const override { return false; }
   grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext* context,
                        OutputMetadata* consumed, OutputMetadata* response) override;
 
  private:
-  const TlsGate* const gate_;
+  const TlsGate gate_;
 };
 
 }  // namespace pregate

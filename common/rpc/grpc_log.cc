@@ -23,7 +23,12 @@ struct Target {
 absl::Mutex mutex(absl::kConstInit);
 Target* target ABSL_GUARDED_BY(mutex) = nullptr;
 
+// gRPC complains of every connection whose server name is not in our certificate, and goes on: here
+// roles are compared, not names.
+constexpr char kNoError[] = "No match found for server name";
+
 void Take(gpr_log_func_args* args) {
+  if (absl::StartsWith(args->message, kNoError)) return;
   const absl::string_view file = args->file;
   absl::MutexLock lock(&mutex);
   if (target == nullptr) return;

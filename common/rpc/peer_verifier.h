@@ -10,12 +10,12 @@
 namespace pregate {
 
 // On a server: any role of the trust domain; what it may call is asked for each call. Refusals are
-// logged. `gate` outlives the server.
-std::shared_ptr<grpc::experimental::CertificateVerifier> MakeClientVerifier(const TlsGate* gate);
+// logged.
+std::shared_ptr<grpc::experimental::CertificateVerifier> MakeClientVerifier(TlsGate gate);
 
 // On a channel: one of `server` roles. The reason of a refusal is logged, and comes back in the
-// status of calls. `gate` outlives the channel.
-std::shared_ptr<grpc::experimental::CertificateVerifier> MakeServerVerifier(const TlsGate* gate,
+// status of calls.
+std::shared_ptr<grpc::experimental::CertificateVerifier> MakeServerVerifier(TlsGate gate,
                                                                             RoleSet server);
 
 }  // namespace pregate

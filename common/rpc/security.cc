@@ -3,10 +3,15 @@
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
+#include <optional>
+#include <thread>
+
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/rpc/call_authorizer.h"
+#include "common/rpc/credential_files.h"
 #include "common/rpc/peer_verifier.h"
 
 namespace pregate {
@@ -21,45 +26,63 @@ void LogMaterial(const Log* log, absl::string_view message, const TlsMaterial& m
                       {"authorities", material.authorities.size()}});
 }
 
-std::shared_ptr<FileWatcherCertificateProvider> Watch(const std::string& dir) {
+std::shared_ptr<FileWatcherCertificateProvider> Follow(const CredentialFiles& files) {
   return std::make_shared<FileWatcherCertificateProvider>(
-      absl::StrCat(dir, "/", kTlsKeyFile), absl::StrCat(dir, "/", kTlsCertificateFile),
-      absl::StrCat(dir, "/", kTlsAuthorityFile), kTlsRefreshMs / 1000);
+      files.key.path(), files.certificate.path(), files.authority.path(), kTlsRefreshMs / 1000);
 }
 
 }  // namespace
 
 struct Security::State {
-  // Null: plaintext.
-  std::unique_ptr<TlsFiles> files;
-  std::unique_ptr<RefusalLog> refusals;
-  TlsGate gate;
-  // Hands the own certificate to gRPC and follows its files on a thread of its own.
+  ~State();
+
+  TlsGate gate;                            // empty: plaintext
+  std::optional<CredentialFiles> checked;  // what the files held; changed under its lock
+  // Hands `checked` to gRPC, and follows it on a thread of its own.
   std::shared_ptr<FileWatcherCertificateProvider> provider;
+  absl::Notification stop;
+  std::thread watcher;  // looks for changed files, also while nobody connects
 
   absl::Status OpenTls(const TlsOptions& options, RoleSet own, const Log* log, Clock* clock);
+  void Take(const TlsFiles::Change& change, const Log* log);
+  void Watch();
 };
+
+void Security::State::Take(const TlsFiles::Change& change, const Log* log) {
+  absl::Status status = change.status;
+  if (status.ok()) status = checked->Replace(change.material->pem);
+  if (status.ok()) return LogMaterial(log, "tls files changed", *change.material);
+  log->Error("tls files refused", {{"reason", status.message()}});
+}
+
+// Copies of `gate` may live on for a moment: they must not come back here or to the log.
+Security::State::~State() {
+  stop.Notify();
+  if (watcher.joinable()) watcher.join();
+  if (gate.files != nullptr) gate.files->set_on_change(nullptr);
+  if (gate.refusals != nullptr) gate.refusals->Stop();
+}
+
+void Security::State::Watch() {
+  while (!stop.WaitForNotificationWithTimeout(absl::Milliseconds(kTlsRefreshMs)))
+    gate.files->Current();
+}
 
 absl::Status Security::State::OpenTls(const TlsOptions& options, RoleSet own, const Log* log,
                                       Clock* clock) {
-  ASSIGN_OR_RETURN(files, TlsFiles::Load(options));
-  const auto material = files->Current();
+  ASSIGN_OR_RETURN(gate.files, TlsFiles::Load(options));
+  const auto material = gate.files->Current();
   if (!own.Has(material->role)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--tls-dir: ", options.dir, "/", kTlsCertificateFile, ": wrong role ",
         RoleName(material->role), ", this program needs a certificate of ", own.ToString()));
   }
   LogMaterial(log, "tls", *material);
-  files->set_on_change([log](const TlsFiles::Change& change) {
-    if (!change.status.ok()) {
-      log->Error("tls files refused", {{"reason", change.status.message()}});
-    } else {
-      LogMaterial(log, "tls files changed", *change.material);
-    }
-  });
-  refusals = std::make_unique<RefusalLog>(log, clock);
-  gate = {files.get(), refusals.get()};
-  provider = Watch(options.dir);
+  ASSIGN_OR_RETURN(checked, CredentialFiles::Make(material->pem));
+  gate.files->set_on_change([this, log](const TlsFiles::Change& change) { Take(change, log); });
+  gate.refusals = std::make_shared<RefusalLog>(log, clock);
+  provider = Follow(*checked);
+  watcher = std::thread([this] { Watch(); });
   return absl::OkStatus();
 }
 
@@ -73,7 +96,7 @@ absl::StatusOr<std::unique_ptr<Security>> Security::Load(const TlsOptions& optio
 Security::Security(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Security::~Security() = default;
 
-bool Security::encrypted() const { return state_->files != nullptr; }
+bool Security::encrypted() const { return state_->gate.files != nullptr; }
 const TlsGate* Security::gate() const { return encrypted() ? &state_->gate : nullptr; }
 
 absl::StatusOr<Address> Security::ParseAddress(absl::string_view option,
@@ -89,9 +112,9 @@ std::shared_ptr<grpc::ServerCredentials> Security::MakeServerCredentials() const
   options.watch_identity_key_cert_pairs();
   options.watch_root_certs();
   options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_BUT_DONT_VERIFY);
-  options.set_certificate_verifier(MakeClientVerifier(&state_->gate));
+  options.set_certificate_verifier(MakeClientVerifier(state_->gate));
   auto credentials = grpc::experimental::TlsServerCredentials(options);
-  credentials->SetAuthMetadataProcessor(std::make_shared<CallAuthorizer>(&state_->gate));
+  credentials->SetAuthMetadataProcessor(std::make_shared<CallAuthorizer>(state_->gate));
   return credentials;
 }
 
@@ -103,7 +126,7 @@ std::shared_ptr<grpc::ChannelCredentials> Security::MakeChannelCredentials(RoleS
   options.watch_root_certs();
   options.set_verify_server_certs(false);
   options.set_check_call_host(false);
-  options.set_certificate_verifier(MakeServerVerifier(&state_->gate, server));
+  options.set_certificate_verifier(MakeServerVerifier(state_->gate, server));
   return grpc::experimental::TlsCredentials(options);
 }
 

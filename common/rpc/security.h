@@ -17,8 +17,9 @@ namespace pregate {
 class Security {
  public:
   // Plaintext where options.dir is empty; else reads and checks the files, whose certificate must
-  // be of one of `own` roles. Errors name the option and the file at fault. Changed files are
-  // taken while the process runs and logged; `log` and `clock` outlive the object.
+  // be of one of `own` roles. Errors name the option and the file at fault. A thread looks for
+  // changed files: good ones are taken for new connections, bad ones refused, both are logged.
+  // `log` and `clock` outlive the object.
   static absl::StatusOr<std::unique_ptr<Security>> Load(const TlsOptions& options, RoleSet own,
                                                         const Log* log, Clock* clock);
   ~Security();

@@ -137,13 +137,10 @@ TEST_F(SecurityRotationTest, AnAuthorityIsReplacedThroughABundle) {
   ASSERT_EQ(WriteTlsDir(scheduler.dir(), new_scheduler), absl::OkStatus());
   new_router.authority = next.pem();
   ASSERT_EQ(WriteTlsDir(router.dir(), new_router), absl::OkStatus());
-  const TlsPeer old(authority_.Issue(Role::kScheduler, nullptr));
   // Now the old authority's certificates are refused, in time.
   const auto dial_old = [&] {
-    grpc::SslCredentialsOptions options{next.pem(), old.security().gate() ? "" : "", ""};
     const TlsPem pem = authority_.Issue(Role::kScheduler);
-    options.pem_private_key = pem.key;
-    options.pem_cert_chain = pem.certificate;
+    const grpc::SslCredentialsOptions options{next.pem(), pem.key, pem.certificate};
     grpc::ChannelArguments args;
     args.SetSslTargetNameOverride("localhost");
     return IsServing(

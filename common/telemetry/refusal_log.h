@@ -17,18 +17,20 @@ namespace pregate {
 // Thread-safe; never blocks for long.
 class RefusalLog {
  public:
-  // `log` and `clock` outlive it. `message` is each line's.
+  // `log` and `clock` live until Stop. `message` is each line's.
   RefusalLog(const Log* log, Clock* clock, const char* message = "peer refused")
-      : log_(log), clock_(clock), message_(message) {}
+      : clock_(clock), message_(message), log_(log) {}
 
   // One warning, with where ("grpc server", "https") and the reason.
   void Add(absl::string_view where, absl::string_view reason);
+  // Nothing is written from now on: for whoever may still add while the process ends.
+  void Stop();
 
  private:
-  const Log* const log_;
   Clock* const clock_;
   const char* const message_;
   absl::Mutex mutex_;
+  const Log* log_ ABSL_GUARDED_BY(mutex_);  // null: stopped
   absl::Time window_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   int lines_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t suppressed_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -1,15 +1,18 @@
 // How a port that speaks TLS knows itself and its peers, and where it says whom it refused.
 #pragma once
 
+#include <memory>
+
 #include "common/telemetry/refusal_log.h"
 #include "common/tls/tls_files.h"
 
 namespace pregate {
 
-// Borrowed by servers and channels, which it outlives.
+// A value: whoever checks peers keeps a copy, because a handshake may still run while its server or
+// channel goes.
 struct TlsGate {
-  TlsFiles* files = nullptr;
-  RefusalLog* refusals = nullptr;
+  std::shared_ptr<TlsFiles> files;
+  std::shared_ptr<RefusalLog> refusals;
 };
 
 }  // namespace pregate

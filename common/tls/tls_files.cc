@@ -20,6 +20,11 @@ TlsFiles::TlsFiles(TlsOptions options, TlsPem pem, TlsMaterial material)
       seen_(std::move(pem)),
       current_(std::make_shared<const TlsMaterial>(std::move(material))) {}
 
+void TlsFiles::set_on_change(OnChange on_change) {
+  absl::MutexLock lock(&mutex_);
+  on_change_ = std::move(on_change);
+}
+
 std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
   absl::MutexLock lock(&mutex_);
   const absl::Time now = absl::Now();

@@ -25,9 +25,9 @@ class TlsFiles {
     const TlsMaterial* material;  // the new ones
   };
   using OnChange = std::function<void(const Change& change)>;
-  // Called under a lock on the thread that found new files, once for each content. Set before
-  // threads use the files.
-  void set_on_change(OnChange on_change) { on_change_ = std::move(on_change); }
+  // Called under a lock on the thread that found new files, once for each content. Null: nobody;
+  // the one before is not running any more when this returns.
+  void set_on_change(OnChange on_change);
 
   // New files that fail a check are not taken: the ones before stay.
   std::shared_ptr<const TlsMaterial> Current();
@@ -39,11 +39,11 @@ class TlsFiles {
   void Refresh() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TlsOptions options_;
-  OnChange on_change_;
   absl::Mutex mutex_;
+  OnChange on_change_ ABSL_GUARDED_BY(mutex_);
   absl::Time looked_at_ ABSL_GUARDED_BY(mutex_);
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);
-  TlsPem seen_ ABSL_GUARDED_BY(mutex_);  // taken or refused
+  TlsPem seen_ ABSL_GUARDED_BY(mutex_);  // last, whether taken or refused
   std::shared_ptr<const TlsMaterial> current_ ABSL_GUARDED_BY(mutex_);
 };
 

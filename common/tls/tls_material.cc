@@ -80,6 +80,7 @@ absl::StatusOr<TlsMaterial> ParseTlsMaterial(const TlsPem& pem, const TlsOptions
     return AtFault(options.dir, file, why.message());
   };
   TlsMaterial material;
+  material.pem = pem;
   material.trust_domain = options.trust_domain;
   auto certificates = ParseCertificates(pem.certificate);
   if (!certificates.ok()) return at_fault(kTlsCertificateFile, certificates.status());

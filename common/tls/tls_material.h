@@ -33,6 +33,7 @@ absl::StatusOr<TlsPem> ReadTlsDir(const std::string& dir);
 
 // Immutable; shared between threads.
 struct TlsMaterial {
+  TlsPem pem;  // what the rest was parsed from
   X509Ptr certificate;
   std::vector<X509Ptr> intermediates;
   KeyPtr key;

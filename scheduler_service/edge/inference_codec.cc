@@ -38,12 +38,6 @@ absl::Status CheckCounts(const v1::GenerateRequest& in) {
   return CheckCount("tokens", in.tokens().ids_size(), kContextTokensMax);
 }
 
-std::vector<TokenId> TokenizeText(const std::string& text, const Tokenizer& tokenizer) {
-  std::vector<TokenId> ids = tokenizer.Encode(text);
-  if (const auto bos = tokenizer.PromptBos()) ids.insert(ids.begin(), *bos);
-  return ids;
-}
-
 absl::Status CheckChat(const v1::Chat& chat) {
   if (chat.messages().empty()) return BadField("chat.messages", "is empty");
   RETURN_IF_ERROR(CheckCount("chat.messages", chat.messages_size(), kChatMessagesMax));
@@ -78,7 +72,7 @@ absl::StatusOr<std::vector<TokenId>> DecodePrompt(const v1::GenerateRequest& in,
     case v1::GenerateRequest::kText:
       if (in.text().empty()) return BadField("text", "is empty");
       RETURN_IF_ERROR(CheckBytes("text", in.text(), kPromptBytesMax));
-      return TokenizeText(in.text(), *model.tokenizer);
+      return model.tokenizer->EncodePrompt(in.text());
     case v1::GenerateRequest::kTokens:
       if (in.tokens().ids().empty()) return BadField("tokens", "is empty");
       return ToVector(in.tokens().ids());
@@ -162,7 +156,7 @@ absl::StatusOr<std::vector<TokenId>> DecodeTokenizeRequest(const v1::TokenizeReq
   if (in.has_chat()) return TokenizeChat(in.chat(), *model.tokenizer);
   if (!in.has_text()) return BadField("input", "is not set: give text or chat");
   RETURN_IF_ERROR(CheckBytes("text", in.text(), kPromptBytesMax));
-  return TokenizeText(in.text(), *model.tokenizer);
+  return model.tokenizer->EncodePrompt(in.text());
 }
 
 absl::StatusOr<std::string> DecodeDetokenizeRequest(const v1::DetokenizeRequest& in,

@@ -2,6 +2,7 @@
 
 usage: cli_test.py BIN_DIR    (programs of one build; the tests of `refactor` want pregate-refactor there)
 """
+import contextlib
 import json
 import math
 import os
@@ -40,6 +41,32 @@ def safetensors(path):
             for name, t in header.items()}
 
 
+def sentencepiece_model(pieces):
+    """The bytes of a tokenizer.model (sentencepiece_model.proto): BPE with byte fallback, as Llama-2's."""
+    def field(number, payload):
+        return bytes([number << 3 | 2, *varint(len(payload))]) + payload
+
+    def varint(value):
+        return [value] if value < 128 else [value & 127 | 128, *varint(value >> 7)]
+
+    out = b""
+    for text, score, kind in pieces:
+        out += field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + bytes([0x18, kind]))
+    trainer = bytes([3 << 3, 2, *varint(35 << 3), 1])  # model_type BPE, byte_fallback
+    normalizer = bytes([3 << 3, 1, 4 << 3, 0])  # add_dummy_prefix, remove_extra_whitespaces
+    return out + field(2, trainer) + field(3, normalizer)
+
+
+def llama_pieces(size):
+    """<unk>, <s>, </s>, the bytes, letters, then words with their space: `size` in all."""
+    pieces = [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3)] + [(f"<0x{b:02X}>", 0, 6) for b in range(256)]
+    texts = ["\u2581", *"abcdefghijklmnopqrstuvwxyzOS", "\u2581t", "\u2581th", "\u2581the", "\u2581a", "ti", "me", "time"]
+    texts += [f"\u2581{a}{b}" for a in "bcdfgklmnprs" for b in "aeiouy"]
+    texts += [f"{a}{b}" for a in "abcdefghijklmnop" for b in "qrstuvwxyz"]
+    texts = texts[:size - len(pieces)]
+    return pieces + [(text, -float(i), 1) for i, text in enumerate(texts)]
+
+
 class CliTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -57,6 +84,22 @@ class CliTest(unittest.TestCase):
 
     def assert_fails(self, code, named, *args):
         self.assertIn(named, pregate(*args, code=code))
+
+    @contextlib.contextmanager
+    def served(self, model):
+        """`pregate serve` for the time of a with block; its socket."""
+        socket, ports = f"unix:{self.dir}/door", self.dir / "ports.json"
+        ports.unlink(missing_ok=True)
+        server = subprocess.Popen([BIN / "pregate", "serve", "--model", model, "--listen", socket, "--metrics-listen",
+                                   "127.0.0.1:0", "--port-file", ports], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.time() + 60
+            while not ports.exists() and time.time() < deadline:
+                time.sleep(0.05)
+            yield socket
+        finally:
+            server.terminate()
+            self.assertEqual(server.wait(timeout=60), 0)
 
     def test_every_command_has_help_and_refuses_unknown_flags(self):
         self.assertIn("usage:", pregate("--help"))
@@ -190,20 +233,38 @@ class CliTest(unittest.TestCase):
             self.assertIn(key, alone)
         self.assertEqual(len(alone["ids"]), 12)
         self.assertEqual(alone["finish_reason"], "length")
-        socket, ports = f"unix:{self.dir}/door", self.dir / "ports.json"
-        server = subprocess.Popen([BIN / "pregate", "serve", "--model", self.moe, "--listen", socket, "--metrics-listen",
-                                   "127.0.0.1:0", "--port-file", ports], stderr=subprocess.DEVNULL)
-        try:
-            deadline = time.time() + 60
-            while not ports.exists() and time.time() < deadline:
-                time.sleep(0.05)
+        with self.served(self.moe) as socket:
             served = pregate_json("generate", "--server", socket, *ask)
             self.assertEqual((served["ids"], served["text"]), (alone["ids"], alone["text"]))
-        finally:
-            server.terminate()
-            self.assertEqual(server.wait(timeout=60), 0)
         self.assert_fails(1, "tiny", "generate", "--model", "tiny", *ask)
         self.assert_fails(1, "unix:", "generate", "--server", f"unix:{self.dir}/nobody", *ask)
+
+    def test_a_sentencepiece_model_serves_as_byte_level_bpe_does(self):
+        model, imported = self.dir / "spm", self.dir / "spm-import"
+        subprocess.run(["cp", "-r", self.moe, model], check=True)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (model / name).unlink()
+        self.assert_fails(1, "tokenizer", "tokenize", "--model", model, "--text-file", self.text)
+        pieces = llama_pieces(512)
+        self.assertEqual(len(pieces), 512)
+        (model / "tokenizer.model").write_bytes(sentencepiece_model(pieces))
+        self.assertEqual(pregate_json("inspect", model)["tokenizer_kind"], "SentencePiece BPE")
+        self.assertEqual(pregate_json("inspect", self.moe)["tokenizer_kind"], "byte-level BPE")
+
+        text = self.dir / "spm.txt"
+        text.write_text("the time\n<s>")
+        ids = pregate_json("tokenize", "--model", model, "--text-file", text)["ids"]
+        self.assertEqual([pieces[i][0] for i in ids],
+                         ["\u2581the", "\u2581t", "i", "me", "<0x0A>", "<0x3C>", "s", "<0x3E>"])
+        ask = ["--prompt", "the time\n<s>", "--max-tokens", 16, "--temperature", 0.8, "--seed", 3]
+        alone = pregate_json("generate", "--model", model, "--dtype", "f32", *ask)
+        self.assertEqual(len(alone["prompt_routes"]), len(ids) + 1)  # bos in front
+        joined = b"".join(b"" if kind in (2, 3) else bytes([int(t[3:5], 16)]) if kind == 6 else t.encode()
+                          for t, _, kind in (pieces[i] for i in alone["ids"]))
+        self.assertEqual(alone["text"], joined.decode(errors="replace").replace("\u2581", " "))
+        with self.served(model) as socket:
+            served = pregate_json("generate", "--server", socket, *ask)
+        self.assertEqual((served["ids"], served["text"]), (alone["ids"], alone["text"]))
 
     def test_generate_says_the_same_with_few_expert_slots(self):
         flags = ["generate", "--model", self.moe, "--prompt", "Once upon a time", "--max-tokens", 12, "--threads", 1]

@@ -49,6 +49,14 @@ const std::string& TinyModel(int experts) {
 }
 
 Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
+  if (options_.tls) {
+    const Finished made = RunProgram({Program("pregate"), "certs", "init", "--dir", certs_});
+    PREGATE_CHECK(made.exit_code == 0, "certs: ", made.err);
+  }
+  auto security = Security::Load({.dir = options_.tls ? certs_ + "/operator" : ""},
+                                 {Role::kOperator}, &log_, &clock_);
+  PREGATE_CHECK(security.ok(), "", security.status().message());
+  security_ = *std::move(security);
   if (options_.one_process) {
     StartServe();
   } else {
@@ -57,9 +65,9 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
     for (int rank = 0; rank < options_.workers; ++rank) StartWorker(rank);
     StartScheduler();
   }
-  auto address = ParseAddress(Socket("scheduler"));
+  auto address = ParseAddress(Listens("scheduler"));
   PREGATE_CHECK(address.ok());
-  channel_ = MakeChannel(*address, kClientMessageBytesMax);
+  channel_ = MakeChannel(*address, kClientMessageBytesMax, *security_, {Role::kScheduler});
   stub_ = v1::Inference::NewStub(channel_);
 }
 
@@ -67,32 +75,55 @@ Cluster::~Cluster() {
   if (::testing::Test::HasFailure()) std::fprintf(stderr, "%s\n", Logs().c_str());
 }
 
+std::vector<std::string> Cluster::ListenFlags(const std::string& name, Role role) const {
+  std::remove(PortFile(name).c_str());
+  std::vector<std::string> flags = {"--metrics-listen", "127.0.0.1:0", "--port-file",
+                                    PortFile(name)};
+  if (!options_.tls) return Join(flags, {"--listen", Socket(name)});
+  return Join(flags, {"--listen", "127.0.0.1:0", "--tls-dir", certs_ + "/" + RoleName(role)});
+}
+
+std::string Cluster::PortOf(const std::string& name, const char* which) const {
+  return nlohmann::json::parse(ReadFile(PortFile(name))).at(which).get<std::string>();
+}
+
+std::string Cluster::Listens(const std::string& name) const {
+  return options_.tls ? PortOf(name, "listen") : Socket(name);
+}
+
+std::string Cluster::ServesMetrics(const std::string& name) const {
+  return PortOf(name, "metrics");
+}
+
 void Cluster::StartRouter() {
-  router_ = std::make_unique<Process>(
-      Join({Program("pregate-router"), "--model", TinyModel(options_.experts), "--listen",
-            Socket("router"), "--metrics-listen", "127.0.0.1:0", "--threads", "1"},
-           options_.router_flags),
-      LogPath("router"));
+  router_ = std::make_unique<Process>(Join(Join({Program("pregate-router"), "--model",
+                                                 TinyModel(options_.experts), "--threads", "1"},
+                                                ListenFlags("router", Role::kRouter)),
+                                           options_.router_flags),
+                                      LogPath("router"));
+  if (options_.tls) AwaitPortFile(*router_, PortFile("router"), "router");
 }
 
 void Cluster::StartWorker(int rank) {
   const std::string name = absl::StrCat("worker", rank);
   workers_[rank] = std::make_unique<Process>(
-      Join({Program("pregate-worker"), "--model", TinyModel(options_.experts), "--listen",
-            Socket(name), "--metrics-listen", "127.0.0.1:0", "--threads", "1", "--dtype", "f32",
-            "--rank", absl::StrCat(rank), "--world-size", absl::StrCat(options_.workers)},
+      Join(Join({Program("pregate-worker"), "--model", TinyModel(options_.experts), "--threads",
+                 "1", "--dtype", "f32", "--rank", absl::StrCat(rank), "--world-size",
+                 absl::StrCat(options_.workers)},
+                ListenFlags(name, Role::kWorker)),
            options_.worker_flags),
       LogPath(name));
+  if (options_.tls) AwaitPortFile(*workers_[rank], PortFile(name), name);
 }
 
 void Cluster::StartScheduler() {
-  std::vector<std::string> sockets;
+  std::vector<std::string> workers;
   for (int rank = 0; rank < options_.workers; ++rank) {
-    sockets.push_back(Socket(absl::StrCat("worker", rank)));
+    workers.push_back(Listens(absl::StrCat("worker", rank)));
   }
   std::vector<std::string> argv = {Program("pregate-scheduler"), "--workers",
-                                   absl::StrJoin(sockets, ",")};
-  if (options_.experts > 0) argv = Join(argv, {"--router", Socket("router")});
+                                   absl::StrJoin(workers, ",")};
+  if (options_.experts > 0) argv = Join(argv, {"--router", Listens("router")});
   StartFrontDoor(std::move(argv));
 }
 
@@ -101,14 +132,11 @@ void Cluster::StartServe() {
 }
 
 void Cluster::StartFrontDoor(std::vector<std::string> argv) {
-  const std::string port_file = dir_ / "scheduler.json";
-  std::remove(port_file.c_str());
-  argv = Join(std::move(argv),
-              {"--model", TinyModel(options_.experts), "--listen", Socket("scheduler"),
-               "--metrics-listen", "127.0.0.1:0", "--port-file", port_file});
+  argv = Join(Join(std::move(argv), {"--model", TinyModel(options_.experts)}),
+              ListenFlags("scheduler", Role::kScheduler));
   scheduler_ =
       std::make_unique<Process>(Join(argv, options_.scheduler_flags), LogPath("scheduler"));
-  AwaitPortFile(*scheduler_, port_file, argv[0]);
+  AwaitPortFile(*scheduler_, PortFile("scheduler"), argv[0]);
 }
 
 bool Cluster::Ready() {
@@ -121,8 +149,8 @@ void Cluster::AwaitReady() {
 }
 
 std::optional<double> Cluster::Metric(const std::string& series) {
-  const auto ports = nlohmann::json::parse(ReadFile(dir_ / "scheduler.json"));
-  auto address = ParseAddress(ports.at("metrics").get<std::string>());
+  PREGATE_CHECK(!options_.tls, "Metric asks in plaintext");
+  auto address = ParseAddress(ServesMetrics("scheduler"));
   PREGATE_CHECK(address.ok());
   httplib::Client client(address->host, address->port);
   const auto response = client.Get("/metrics");

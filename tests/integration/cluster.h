@@ -8,6 +8,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/rpc/security.h"
+#include "common/telemetry/log.h"
 #include "pregate/v1/inference.grpc.pb.h"
 #include "tests/integration/process.h"
 
@@ -34,11 +37,13 @@ struct ClusterOptions {
   int experts = 3;
   int workers = 1;
   bool one_process = false;  // `pregate serve`; its flags are the scheduler's
+  bool tls = false;          // mutual TLS over TCP, with certificates of `pregate certs init`
   std::vector<std::string> scheduler_flags, worker_flags, router_flags;
 };
 
-// Router, workers and scheduler as processes (or all in the scheduler's). Fixed addresses on Unix
-// sockets, so that a process may be killed and come back at the same place.
+// Router, workers and scheduler as processes (or all in the scheduler's). Without TLS at fixed
+// addresses on Unix sockets, so that a process may be killed and come back at the same place; with
+// TLS at ports of 127.0.0.1 that a process took when it started.
 class Cluster {
  public:
   explicit Cluster(ClusterOptions options);
@@ -52,6 +57,12 @@ class Cluster {
   Process& worker(int rank = 0) { return *workers_[rank]; }
   Process& scheduler() { return *scheduler_; }
 
+  // With TLS: DIR/ROLE for each role.
+  const std::string& certs() const { return certs_; }
+  // Where a process listens, once it does: "scheduler", "router", "worker0".
+  std::string Listens(const std::string& name) const;
+  std::string ServesMetrics(const std::string& name) const;
+
   bool Ready();  // grpc.health.v1 of the scheduler, asked over a new call
   // Fails the test with all logs when the cluster is not ready in 30 s.
   void AwaitReady();
@@ -62,11 +73,18 @@ class Cluster {
 
  private:
   void StartFrontDoor(std::vector<std::string> argv);
+  std::vector<std::string> ListenFlags(const std::string& name, Role role) const;
+  std::string PortFile(const std::string& name) const { return dir_ / (name + ".json"); }
+  std::string PortOf(const std::string& name, const char* which) const;
   std::string Socket(const std::string& name) const { return "unix:" + dir_.path() + "/" + name; }
   std::string LogPath(const std::string& name) const { return dir_.path() + "/" + name + ".log"; }
 
   TempDir dir_;
   const ClusterOptions options_;
+  const std::string certs_ = dir_ / "certs";
+  SystemClock clock_;
+  const Log log_{"test", {.level = "error"}};
+  std::unique_ptr<Security> security_;  // the test's own, as an operator
   std::unique_ptr<Process> router_, scheduler_;
   std::vector<std::unique_ptr<Process>> workers_;  // by rank
   std::shared_ptr<grpc::Channel> channel_;

@@ -1,0 +1,34 @@
+// The files beside a tokenizer in a Hugging Face directory: tokenizer_config.json,
+// chat_template.jinja and added_tokens.json.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "common/base/ids.h"
+
+namespace pregate {
+
+struct TokenizerConfig {
+  std::string where;                    // the file, for errors
+  std::optional<std::string> bos, eos;  // as text
+  std::optional<bool> add_bos;          // nothing: the file does not say
+  std::string chat_template;            // chat_template.jinja's where that is there
+};
+
+// A file that is not there sets nothing.
+absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(const std::string& dir);
+
+// The id of the token that `key` (bos_token, eos_token) names: InvalidArgument where `find` knows
+// none, nothing where the file names none.
+absl::StatusOr<std::optional<TokenId>> FindNamedToken(
+    const TokenizerConfig& config, const char* key, const std::optional<std::string>& text,
+    absl::FunctionRef<std::optional<TokenId>(const std::string&)> find);
+
+// added_tokens.json and tokenizer_config.json's added_tokens_decoder, by id.
+absl::StatusOr<std::map<TokenId, std::string>> ReadAddedTokenFiles(const std::string& dir);
+
+}  // namespace pregate

@@ -1,0 +1,263 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "common/model/checkpoint.h"
+#include "common/model/gguf_tokenizer.h"
+#include "common/model/hf_config.h"
+#include "common/model/import.h"
+#include "common/model/inspect.h"
+#include "common/model/testing/gguf_sentencepiece.h"
+#include "common/model/testing/small_sentencepiece.h"
+#include "common/model/testing/small_vocabulary.h"
+#include "common/model/tokenizer.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::unique_ptr<Tokenizer> Make(SentencePieceTokenizerSpec spec) {
+  auto tokenizer = MakeSentencePieceTokenizer(std::move(spec));
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+  return *std::move(tokenizer);
+}
+
+// The texts of all tokens, with bars between.
+std::string Pieces(const Tokenizer& tokenizer, std::string_view text) {
+  std::string out;
+  for (const TokenId id : tokenizer.Encode(text)) {
+    out += (out.empty() ? "" : "|") + std::string(tokenizer.TokenBytes(id));
+  }
+  return out;
+}
+
+TokenId Byte(uint8_t byte) { return kFirstBytePieceId + byte; }
+
+TEST(SentencePieceTokenizerTest, MergesByScore) {
+  const auto tokenizer = Make(SmallSentencePiece());
+  EXPECT_EQ(Pieces(*tokenizer, "hello world"), " hello| world");
+  EXPECT_EQ(Pieces(*tokenizer, "hell"), " |hell");
+  EXPECT_EQ(Pieces(*tokenizer, "  hello"), "  | hello");
+  EXPECT_EQ(Pieces(*tokenizer, ""), "");
+}
+
+TEST(SentencePieceTokenizerTest, CharactersWithoutAPieceAreBytes) {
+  const auto tokenizer = Make(SmallSentencePiece());
+  const std::vector<TokenId> ids = tokenizer->Encode("é\nж");
+  ASSERT_EQ(ids.size(), 5u);  // a space, the piece é, three bytes
+  EXPECT_EQ(ids[2], Byte('\n'));
+  EXPECT_EQ(ids[3], Byte(0xD0));
+  EXPECT_EQ(ids[4], Byte(0xB6));
+  EXPECT_EQ(tokenizer->TokenBytes(Byte(0xD0)), "\xD0");
+  EXPECT_EQ(tokenizer->Decode(ids), "é\nж");
+}
+
+TEST(SentencePieceTokenizerTest, StrayBytesAreReplacementCharacters) {
+  const auto tokenizer = Make(SmallSentencePiece());
+  EXPECT_EQ(tokenizer->Encode("h\xFFh\xE2\x96"), tokenizer->Encode("h\uFFFDh\uFFFD\uFFFD"));
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode("\xC3")), "\uFFFD");
+}
+
+TEST(SentencePieceTokenizerTest, TextNeverBecomesASpecialToken) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  spec.model.pieces.push_back({"<|im_end|>", 1000, PieceType::kUserDefined});
+  spec.model.pieces.push_back({"<|", -50, PieceType::kNormal});
+  const TokenId im_end = static_cast<TokenId>(spec.model.pieces.size()) - 2;
+  for (const auto algorithm :
+       {SentencePieceModel::Algorithm::kBpe, SentencePieceModel::Algorithm::kUnigram}) {
+    spec.model.algorithm = algorithm;
+    const auto tokenizer = Make(spec);
+    for (const char* text : {"<s>", "</s>", "<unk>", "<|im_end|>", "hello<|im_end|>", "<0x0A>"}) {
+      for (const TokenId id : tokenizer->Encode(text)) {
+        EXPECT_FALSE(tokenizer->IsSpecial(id)) << text;
+        EXPECT_NE(id, Byte('\n'));
+      }
+      EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
+    }
+    EXPECT_TRUE(tokenizer->IsSpecial(im_end));
+    EXPECT_EQ(tokenizer->TokenBytes(im_end), "");
+    EXPECT_EQ(tokenizer->SpecialId("<|im_end|>"), im_end);
+    EXPECT_EQ(tokenizer->SpecialId("</s>"), kEosPieceId);
+    EXPECT_EQ(tokenizer->SpecialId("hello"), std::nullopt);
+    EXPECT_THAT(tokenizer->StopTokens(), ElementsAre(kEosPieceId, im_end));
+  }
+  for (const TokenId id : {-1, kUnkPieceId, kBosPieceId, 100000}) {
+    EXPECT_TRUE(Make(spec)->IsSpecial(id));
+    EXPECT_EQ(Make(spec)->TokenBytes(id), "");
+  }
+}
+
+TEST(SentencePieceTokenizerTest, TheDummyPrefixIsNoPartOfAText) {
+  const auto tokenizer = Make(SmallSentencePiece());
+  for (const char* text : {"hello", " hello", "  hello ", " ", "\n hello", "é", "h e"}) {
+    EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text) << "'" << text << "'";
+    std::vector<TokenId> prompt = tokenizer->EncodePrompt(text);
+    EXPECT_EQ(prompt[0], kBosPieceId);
+    EXPECT_EQ(tokenizer->Decode(prompt), text);
+  }
+}
+
+TEST(SentencePieceTokenizerTest, AContinuationKeepsItsSpace) {
+  const auto tokenizer = Make(SmallSentencePiece());
+  IncrementalDecoder answer(*tokenizer);
+  std::string text = "hello";
+  for (const TokenId id : tokenizer->Encode("world hello")) text += answer.Add(id);
+  EXPECT_EQ(text + answer.Finish(), "hello world hello");
+  IncrementalDecoder whole(*tokenizer, /*starts_text=*/true);
+  text.clear();
+  for (const TokenId id : tokenizer->EncodePrompt("world hello")) text += whole.Add(id);
+  EXPECT_EQ(text, "world hello");
+}
+
+TEST(SentencePieceTokenizerTest, WithoutADummyPrefixSpacesAreTheTextsOwn) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  spec.model.add_dummy_prefix = false;
+  const auto tokenizer = Make(spec);
+  EXPECT_EQ(Pieces(*tokenizer, "hello world"), "hello| world");
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(" hello")), " hello");
+}
+
+TEST(SentencePieceTokenizerTest, ExtraWhitespaceGoesWhereTheModelWantsIt) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  spec.model.remove_extra_whitespaces = true;
+  EXPECT_EQ(Pieces(*Make(spec), "  hello    world  "), " hello| world");
+  EXPECT_EQ(Pieces(*Make(spec), "   "), "");
+}
+
+TEST(SentencePieceTokenizerTest, LongTextsStayFast) {
+  const auto tokenizer = Make(SmallSentencePiece());
+  EXPECT_EQ(tokenizer->Encode(std::string(1 << 20, 'x')).size(), (1u << 20) + 1);
+  EXPECT_EQ(tokenizer->Encode(std::string(1 << 20, ' ')).size(), (1u << 19) + 1);
+}
+
+TEST(SentencePieceTokenizerTest, RefusesBosAndEosOutsideOfTheVocabulary) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  spec.eos = 5000;
+  EXPECT_THAT(std::string(MakeSentencePieceTokenizer(spec).status().message()),
+              HasSubstr("eos 5000"));
+  spec = SmallSentencePiece();
+  spec.bos = std::nullopt;
+  EXPECT_THAT(std::string(MakeSentencePieceTokenizer(spec).status().message()),
+              HasSubstr("add_bos"));
+}
+
+class SentencePieceFilesTest : public ::testing::Test {
+ protected:
+  void WriteModelFile(const SentencePieceModel& model) {
+    WriteFile(dir_.path("tokenizer.model"), SerializeSentencePieceModel(model));
+  }
+  std::string LoadError() const {
+    return std::string(LoadTokenizer(dir_.path()).status().message());
+  }
+  TempDir dir_;
+};
+
+TEST_F(SentencePieceFilesTest, AModelAloneIsEnough) {
+  WriteModelFile(SmallSentencePiece().model);
+  EXPECT_EQ(LoadSentencePieceSpec(dir_.path()).value(), SmallSentencePiece());
+  EXPECT_EQ(LoadTokenizer(dir_.path()).value()->PromptBos(), kBosPieceId);
+}
+
+TEST_F(SentencePieceFilesTest, TokenizerConfigDecidesOnBosEosAndTemplate) {
+  WriteModelFile(SmallSentencePiece().model);
+  WriteFile(dir_.path("tokenizer_config.json"),
+            R"({"add_bos_token": false, "bos_token": {"content": "</s>"}, "eos_token": "<s>",)"
+            R"( "chat_template": "x"})");
+  auto spec = LoadSentencePieceSpec(dir_.path()).value();
+  EXPECT_EQ(spec.bos, kEosPieceId);
+  EXPECT_EQ(spec.eos, kBosPieceId);
+  EXPECT_FALSE(spec.add_bos);
+  EXPECT_EQ(spec.chat_template, "x");
+  WriteFile(dir_.path("tokenizer_config.json"), R"({"eos_token": "<end>"})");
+  EXPECT_THAT(LoadError(), HasSubstr("eos_token \"<end>\" is not a token"));
+}
+
+TEST_F(SentencePieceFilesTest, TokensAddedByAFineTuneAreSpecial) {
+  const SentencePieceModel model = SmallSentencePiece().model;
+  const int next = static_cast<int>(model.pieces.size());
+  WriteModelFile(model);
+  WriteFile(dir_.path("added_tokens.json"), R"({"<|im_end|>": )" + std::to_string(next) + "}");
+  WriteFile(dir_.path("tokenizer_config.json"),
+            R"({"added_tokens_decoder": {"1": {"content": "<s>"}, ")" + std::to_string(next + 1) +
+                R"(": {"content": "<|im_start|>"}}, "eos_token": "<|im_end|>"})");
+  const auto tokenizer = LoadTokenizer(dir_.path());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->vocab_size(), next + 2);
+  EXPECT_EQ((*tokenizer)->SpecialId("<|im_start|>"), next + 1);
+  EXPECT_THAT((*tokenizer)->StopTokens(), ElementsAre(next));
+  WriteFile(dir_.path("added_tokens.json"), R"({"<|im_end|>": 7})");
+  EXPECT_THAT(LoadError(), HasSubstr("\"<|im_end|>\" has the id 7"));
+  WriteFile(dir_.path("added_tokens.json"), R"({})");
+  EXPECT_THAT(LoadError(), HasSubstr("\"<|im_start|>\" has the id 285, expected 284"));
+}
+
+TEST_F(SentencePieceFilesTest, TheModelFileComesBeforeTokenizerJson) {
+  ASSERT_TRUE(SaveTokenizerJson(SmallVocabulary(), dir_.path()).ok());
+  EXPECT_EQ(LoadTokenizer(dir_.path()).value()->kind(), "byte-level BPE");
+  std::filesystem::remove(dir_.path("tokenizer_config.json"));
+  WriteModelFile(SmallSentencePiece().model);
+  EXPECT_EQ(LoadTokenizer(dir_.path()).value()->kind(), "SentencePiece BPE");
+  std::filesystem::remove(dir_.path("tokenizer.model"));
+  std::filesystem::remove(dir_.path("tokenizer.json"));
+  EXPECT_TRUE(absl::IsNotFound(LoadTokenizer(dir_.path()).status()));
+}
+
+TEST_F(SentencePieceFilesTest, RefusesAFileThatIsTooLarge) {
+  WriteFile(dir_.path("tokenizer.model"), "");
+  std::filesystem::resize_file(dir_.path("tokenizer.model"), (16u << 20) + 1);
+  EXPECT_TRUE(absl::IsOutOfRange(LoadTokenizer(dir_.path()).status()));
+}
+
+TEST_F(SentencePieceFilesTest, ReadsBackWhatItSaves) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  spec.model.pieces.push_back({"<|x|>", 0, PieceType::kUserDefined});
+  spec.chat_template = "{{ bos_token }}";
+  spec.add_bos = false;
+  ASSERT_TRUE(SaveSentencePieceModel(spec, dir_.path()).ok());
+  EXPECT_EQ(LoadSentencePieceSpec(dir_.path()).value(), spec);
+}
+
+// A small Llama whose vocabulary is the small one.
+nlohmann::json ConfigFor(const SentencePieceTokenizerSpec& spec) {
+  nlohmann::json config = SmallConfig();
+  config["vocab_size"] = spec.model.pieces.size();
+  return config;
+}
+
+TEST_F(SentencePieceFilesTest, CheckpointsImportAndInspectCarryIt) {
+  const SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  const nlohmann::json config = ConfigFor(spec);
+  const auto shape = ParseLlamaConfig(*JsonObject::From(config, "config"));
+  WriteModel(dir_.path("hf"), config, RandomTensors(*shape, 1));
+  ASSERT_TRUE(SaveSentencePieceModel(spec, dir_.path("hf")).ok());
+  EXPECT_EQ(InspectCheckpoint(dir_.path("hf"), false).value()["tokenizer_kind"],
+            "SentencePiece BPE");
+  ImportOptions import{.from = "hf", .in = dir_.path("hf"), .out = dir_.path("out")};
+  ASSERT_TRUE(ImportCheckpoint(import).ok());
+  const auto checkpoint = Checkpoint::Open(dir_.path("out"));
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto tokenizer = (*checkpoint)->LoadTokenizer();
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->Encode("hello world"), Make(spec)->Encode("hello world"));
+  WriteFile(dir_.path("out/tokenizer.model"), "spoilt");
+  const auto inspected = InspectCheckpoint(dir_.path("out"), false).value();
+  EXPECT_FALSE(inspected["tokenizer"]);
+  EXPECT_THAT(inspected["tokenizer_error"].get<std::string>(), HasSubstr("tokenizer.model"));
+}
+
+TEST_F(SentencePieceFilesTest, AGgufFilesVocabularyBecomesAModelFile) {
+  const SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  WriteFile(dir_.path("m.gguf"), GgufVocabulary(spec).Build());
+  const auto file = GgufFile::Open(dir_.path("m.gguf"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  std::filesystem::create_directory(dir_.path("out"));
+  ASSERT_TRUE(SaveGgufTokenizer(**file, dir_.path("out")).ok());
+  EXPECT_EQ(LoadSentencePieceSpec(dir_.path("out")).value(), spec);
+  EXPECT_EQ(LoadGgufTokenizer(**file).value()->kind(), "SentencePiece BPE");
+}
+
+}  // namespace
+}  // namespace pregate

@@ -1,0 +1,165 @@
+// A cluster of processes over mutual TLS, by the programs' own options.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "common/config/address.h"
+#include "tests/integration/cluster.h"
+
+namespace pregate::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::GenerateRequest Prompt(int i) {
+  return Request(absl::StrCat("Prompt number ", i, ": once upon a time"), 24, i % 2 ? 0.9f : 0.0f,
+                 100 + i);
+}
+
+// GET of the scheduler's metrics port as `role`; "" shows no certificate. Status and body, 0 when
+// there was no answer.
+std::pair<int, std::string> HttpsGet(const Cluster& cluster, const std::string& role,
+                                     const char* path) {
+  const auto address = ParseAddress(cluster.ServesMetrics("scheduler"));
+  const std::string dir = cluster.certs() + "/" + (role.empty() ? "client" : role);
+  httplib::SSLClient client("127.0.0.1", address->port, role.empty() ? "" : dir + "/tls.crt",
+                            role.empty() ? "" : dir + "/tls.key");
+  client.set_ca_cert_path(dir + "/ca.crt");
+  client.enable_server_certificate_verification(true);
+  const auto response = client.Get(path);
+  return response ? std::pair(response->status, response->body) : std::pair(0, std::string());
+}
+
+Finished Health(const Cluster& cluster, const std::string& name, const std::string& role) {
+  std::vector<std::string> argv = {Program("pregate"),    "health",      "--server",
+                                   cluster.Listens(name), "--timeout-s", "10"};
+  if (!role.empty()) {
+    argv.push_back("--tls-dir");
+    argv.push_back(cluster.certs() + "/" + role);
+  }
+  return RunProgram(argv);
+}
+
+// Two workers, so that they meet over TLS as well.
+TEST(SecurityTest, AClusterOverTlsSaysTheSameAsOneInPlaintext) {
+  Cluster plaintext({.workers = 2}), tls({.workers = 2, .tls = true});
+  plaintext.AwaitReady();
+  tls.AwaitReady();
+  for (int i = 0; i < 6; ++i) {
+    const Generation a = Generate(plaintext.stub(), Prompt(i)), b = Generate(tls.stub(), Prompt(i));
+    ASSERT_TRUE(a.status.ok()) << a.status.error_message();
+    ASSERT_TRUE(b.status.ok()) << b.status.error_message();
+    EXPECT_EQ(a.ids, b.ids);
+    EXPECT_EQ(a.routes, b.routes);
+    EXPECT_EQ(a.text, b.text);
+  }
+}
+
+TEST(SecurityTest, ThePortsOfAProgramTellRolesApart) {
+  Cluster cluster({.tls = true});
+  cluster.AwaitReady();
+  // Metrics.
+  const auto [monitor_status, metrics] = HttpsGet(cluster, "monitor", "/metrics");
+  EXPECT_EQ(monitor_status, 200);
+  EXPECT_THAT(metrics, HasSubstr("pregate_prompt_tokens_total"));
+  EXPECT_EQ(HttpsGet(cluster, "operator", "/metrics").first, 200);
+  for (const char* role : {"client", "worker", "router"}) {
+    const auto [status, body] = HttpsGet(cluster, role, "/metrics");
+    EXPECT_EQ(status, 403) << role;
+    EXPECT_THAT(body, HasSubstr(absl::StrCat("role ", role, " may not call GET /metrics")));
+    EXPECT_EQ(HttpsGet(cluster, role, "/healthz").first, 200) << role;
+  }
+  EXPECT_EQ(HttpsGet(cluster, "operator", "/else").first, 403);
+  EXPECT_EQ(HttpsGet(cluster, "", "/healthz").first, 0);
+  const auto address = *ParseAddress(cluster.ServesMetrics("scheduler"));
+  EXPECT_FALSE(httplib::Client(address.host, address.port).Get("/healthz"));
+  EXPECT_TRUE(WaitUntil(
+      [&] { return cluster.Logs().find("peer did not return a certificate") != std::string::npos; },
+      absl::Seconds(10)));
+  // Health, by the command that probes use.
+  for (const char* name : {"scheduler", "router", "worker0"}) {
+    const Finished serving = Health(cluster, name, "operator");
+    EXPECT_EQ(serving.exit_code, 0) << name << serving.err;
+    EXPECT_EQ(serving.out, "serving\n");
+  }
+  EXPECT_EQ(Health(cluster, "scheduler", "").exit_code, 1);
+  // Text, by the command line.
+  const auto generate = [&](const std::string& server, const std::string& role) {
+    return RunProgram({Program("pregate"), "generate", "--server", server, "--tls-dir",
+                       cluster.certs() + "/" + role, "--prompt", "x", "--max-tokens", "3"});
+  };
+  EXPECT_EQ(generate(cluster.Listens("scheduler"), "client").exit_code, 0);
+  EXPECT_THAT(generate(cluster.Listens("scheduler"), "monitor").err,
+              HasSubstr("wrong role monitor"));
+  EXPECT_THAT(generate(cluster.Listens("router"), "client").err,
+              HasSubstr("wrong role: the peer is router, not scheduler"));
+}
+
+TEST(SecurityTest, RenewalUnderStreamsLosesNone) {
+  Cluster cluster({.tls = true});
+  cluster.AwaitReady();
+  constexpr int kStreams = 16;
+  std::vector<Generation> all(kStreams);
+  std::vector<std::thread> clients;
+  for (int i = 0; i < kStreams; ++i) {
+    clients.emplace_back([&, i] {
+      all[i] = Generate(cluster.stub(), Request(absl::StrCat("Prompt ", i), 400, 0, i),
+                        absl::Minutes(3));
+    });
+  }
+  const Finished renewed =
+      RunProgram({Program("pregate"), "certs", "renew", "--dir", cluster.certs()});
+  EXPECT_EQ(renewed.exit_code, 0) << renewed.err;
+  for (std::thread& t : clients) t.join();
+  for (const Generation& g : all) {
+    EXPECT_TRUE(g.status.ok()) << g.status.error_message();
+    EXPECT_EQ(g.ids.size(), 400u);
+  }
+  EXPECT_TRUE(WaitUntil(
+      [&] {
+        const std::string logs = cluster.Logs();
+        size_t count = 0;
+        for (size_t at = 0; (at = logs.find("tls files changed", at)) != std::string::npos; ++at)
+          ++count;
+        return count == 3;  // scheduler, router, worker
+      },
+      absl::Seconds(20)))
+      << cluster.Logs();
+  // The metrics port shows the renewed certificate; new connections are good everywhere.
+  EXPECT_EQ(HttpsGet(cluster, "monitor", "/metrics").first, 200);
+  EXPECT_EQ(Health(cluster, "router", "operator").exit_code, 0);
+}
+
+TEST(SecurityTest, ProgramsRefuseWhatWouldBePlaintextByOption) {
+  const TempDir dir;
+  const struct {
+    std::vector<std::string> argv;
+    const char* option;
+  } kCases[] = {
+      {{"pregate-router", "--listen", "0.0.0.0:0"}, "--listen"},
+      {{"pregate-router", "--listen", "unix:" + dir / "r", "--metrics-listen", "0.0.0.0:0"},
+       "--metrics-listen"},
+      {{"pregate-worker", "--listen", "0.0.0.0:0"}, "--listen"},
+      {{"pregate-worker", "--collective-host", "10.0.0.1"}, "--collective-insecure"},
+      {{"pregate-scheduler", "--workers", "10.0.0.1:7620"}, "--workers"},
+      {{"pregate-scheduler", "--router", "router.example:7610"}, "--router"},
+      {{"pregate-scheduler", "--tls-dir", dir / "none"}, "tls.crt: No such file"},
+  };
+  for (const auto& c : kCases) {
+    std::vector<std::string> argv = c.argv;
+    argv[0] = Program(argv[0]);
+    argv.insert(argv.end(), {"--model", TinyModel(3)});
+    const Finished run = RunProgram(argv, absl::Seconds(60));
+    EXPECT_EQ(run.exit_code, 2) << c.option << run.err;
+    EXPECT_THAT(run.err, HasSubstr(c.option));
+    EXPECT_THAT(run.err, HasSubstr("--tls-dir"));
+  }
+}
+
+}  // namespace
+}  // namespace pregate::testing
