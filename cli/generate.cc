@@ -2,9 +2,7 @@
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <set>
 
-#include "absl/strings/str_format.h"
 #include "cli/command.h"
 #include "cli/generator.h"
 #include "common/config/option_set.h"
@@ -72,28 +70,10 @@ GenerateJob MakeJob(const Options& o) {
   return job;
 }
 
-void PrintRoutes(const GenerateOutcome& outcome) {
-  std::vector<ExpertId> all = outcome.prompt_routes;
-  all.insert(all.end(), outcome.routes.begin(), outcome.routes.end());
-  if (all.empty()) return;
-  size_t changes = 0;
-  for (size_t i = 1; i < all.size(); ++i) changes += all[i] != all[i - 1];
-  std::cerr << "routes (prompt | answer): ";
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (i == outcome.prompt_routes.size()) std::cerr << "|";
-    std::cerr << all[i];
-  }
-  std::cerr << absl::StrFormat(
-      "\nexperts used: %d · expert changed %d times in %d tokens (%.0f%% kept)\n",
-      std::set<ExpertId>(all.begin(), all.end()).size(), changes, all.size(),
-      all.size() > 1 ? 100.0 * (all.size() - 1 - changes) / (all.size() - 1) : 100.0);
-}
-
 void PrintSummary(const GenerateOutcome& o, bool show_routes) {
-  std::cerr << absl::StrFormat(
-      "\nprompt %d tokens · answer %d tokens (%s) · TTFT %.1f ms · %.1f tokens/s · seed %d\n",
-      o.prompt_tokens, o.ids.size(), o.finish_reason, o.ttft_s * 1e3, o.tokens_per_s, o.seed);
-  if (show_routes) PrintRoutes(o);
+  std::cerr << "\n" << SummaryText(o) << "\n";
+  const std::string routes = show_routes ? RoutesText(o) : "";
+  if (!routes.empty()) std::cerr << routes << "\n";
 }
 
 void PrintAsJson(const GenerateOutcome& o) {

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/ids.h"
+#include "common/model/tokenizer.h"
 #include "common/step/sampling.h"
 #include "common/tls/tls_material.h"
 
@@ -20,6 +21,7 @@ namespace pregate::cli {
 struct GenerateJob {
   std::string prompt;
   bool chat = false;  // the prompt is a user's message; the model's template is applied
+  std::vector<ChatMessage> messages;  // not empty: a conversation, in the prompt's place
   std::optional<int32_t> max_tokens;
   SamplingParams sampling;
   std::optional<uint64_t> seed;
@@ -38,6 +40,14 @@ struct GenerateOutcome {
   double tokens_per_s = 0;  // after the first token; 1 / ttft_s when there is only one
 };
 
+// The conversation that `job` asks to go on with; empty: its prompt is plain text.
+std::vector<ChatMessage> Conversation(const GenerateJob& job);
+
+// "prompt 42 tokens · answer 23 tokens (stop_token) · TTFT 148.6 ms · 70.8 tokens/s · seed 7"
+std::string SummaryText(const GenerateOutcome& outcome);
+// Two lines on the routes of prompt and answer; empty for a dense model.
+std::string RoutesText(const GenerateOutcome& outcome);
+
 // Called with text as it becomes complete.
 using OnText = std::function<void(std::string_view)>;
 
@@ -47,6 +57,21 @@ class Generator {
   virtual ~Generator() = default;
   virtual absl::StatusOr<GenerateOutcome> Generate(const GenerateJob& job,
                                                    const OnText& on_text) = 0;
+};
+
+// A generator on a running cluster, and what a conversation needs beside. Cancel may be called from
+// any thread, the rest from one.
+class RemoteClient : public Generator {
+ public:
+  // Ends a Generate under way, whose status is then CANCELLED.
+  virtual void Cancel() = 0;
+  // Tokens of the prompt that these messages become.
+  virtual absl::StatusOr<int32_t> CountTokens(const std::vector<ChatMessage>& messages) = 0;
+  struct Model {
+    std::string name;
+    int32_t context_tokens = 0;  // longest prompt plus answer
+  };
+  virtual absl::StatusOr<Model> Describe() = 0;
 };
 
 // Takes the times of one generation as its tokens arrive.
@@ -73,8 +98,8 @@ absl::StatusOr<std::unique_ptr<Generator>> MakeLocalGenerator(const LocalOptions
 
 // A client of `address` ("HOST:PORT" or "unix:PATH"). Waits up to `wait` for the server to be
 // ready. One at a time in a process.
-absl::StatusOr<std::unique_ptr<Generator>> MakeRemoteGenerator(const std::string& address,
-                                                               const TlsOptions& tls,
-                                                               absl::Duration wait);
+absl::StatusOr<std::unique_ptr<RemoteClient>> MakeRemoteGenerator(const std::string& address,
+                                                                  const TlsOptions& tls,
+                                                                  absl::Duration wait);
 
 }  // namespace pregate::cli

@@ -82,9 +82,8 @@ class LocalGenerator final : public Generator {
     SubmitEvent submit;
     submit.client_key = ++last_key_;
     GenerateRequest& request = submit.request;
-    if (job.chat) {
-      const ChatMessage message{"user", job.prompt};
-      ASSIGN_OR_RETURN(request.prompt, tokenizer_->ApplyChatTemplate({&message, 1}, true));
+    if (const std::vector<ChatMessage> messages = Conversation(job); !messages.empty()) {
+      ASSIGN_OR_RETURN(request.prompt, tokenizer_->ApplyChatTemplate(messages, true));
     } else {
       request.prompt = tokenizer_->EncodePrompt(job.prompt);
     }

@@ -22,6 +22,10 @@ constexpr Command kCommands[] = {
     {"", "health", "say whether a service is ready", Health},
 #endif
     {"", "generate", "generate text from a model or a running cluster", Generate},
+#ifdef PREGATE_WITH_GRPC
+    {"", "chat", "talk to the model of a running cluster", Chat},
+#endif
+    {"", "top", "watch a running cluster's metrics", Top},
     {"certs", "init", "make an authority and a certificate for each role", CertsInit},
     {"certs", "renew", "make new certificates from the same authority", CertsRenew},
     {"certs", "show", "show roles, lifetimes and fingerprints", CertsShow},

@@ -1,5 +1,7 @@
 #include <grpcpp/grpcpp.h>
 
+#include "absl/cleanup/cleanup.h"
+#include "absl/synchronization/mutex.h"
 #include "cli/generator.h"
 #include "cli/remote_server.h"
 #include "common/base/status.h"
@@ -23,12 +25,20 @@ const char* ReasonName(v1::FinishReason reason) {
   }
 }
 
+v1::Chat ToProto(const std::vector<ChatMessage>& messages) {
+  v1::Chat chat;
+  for (const ChatMessage& m : messages) {
+    v1::ChatMessage* message = chat.add_messages();
+    message->set_role(m.role);
+    message->set_content(m.content);
+  }
+  return chat;
+}
+
 v1::GenerateRequest ToProto(const GenerateJob& job) {
   v1::GenerateRequest request;
-  if (job.chat) {
-    v1::ChatMessage* message = request.mutable_chat()->add_messages();
-    message->set_role("user");
-    message->set_content(job.prompt);
+  if (const std::vector<ChatMessage> messages = Conversation(job); !messages.empty()) {
+    *request.mutable_chat() = ToProto(messages);
   } else {
     request.set_text(job.prompt);
   }
@@ -45,7 +55,7 @@ v1::GenerateRequest ToProto(const GenerateJob& job) {
   return request;
 }
 
-class RemoteGenerator final : public Generator {
+class RemoteGenerator final : public RemoteClient {
  public:
   explicit RemoteGenerator(std::unique_ptr<RemoteServer> server)
       : server_(std::move(server)), stub_(v1::Inference::NewStub(server_->channel())) {}
@@ -54,6 +64,8 @@ class RemoteGenerator final : public Generator {
     GenerateOutcome outcome;
     TokenTimer timer;
     grpc::ClientContext context;
+    SetCurrent(&context);
+    const absl::Cleanup over = [this] { SetCurrent(nullptr); };
     auto stream = stub_->Generate(&context, ToProto(job));
     v1::GenerateResponse response;
     while (stream->Read(&response)) {
@@ -64,7 +76,40 @@ class RemoteGenerator final : public Generator {
     return outcome;
   }
 
+  void Cancel() override {
+    absl::MutexLock lock(&mutex_);
+    if (current_ != nullptr) current_->TryCancel();
+  }
+
+  absl::StatusOr<int32_t> CountTokens(const std::vector<ChatMessage>& messages) override {
+    v1::TokenizeRequest request;
+    *request.mutable_chat() = ToProto(messages);
+    v1::TokenizeResponse response;
+    grpc::ClientContext context;
+    SetDeadline(&context);
+    RETURN_IF_ERROR(FromGrpcStatus(stub_->Tokenize(&context, request, &response)));
+    return response.ids_size();
+  }
+
+  absl::StatusOr<Model> Describe() override {
+    v1::GetModelInfoResponse response;
+    grpc::ClientContext context;
+    SetDeadline(&context);
+    RETURN_IF_ERROR(FromGrpcStatus(stub_->GetModelInfo(&context, {}, &response)));
+    return Model{response.model(), response.context_tokens()};
+  }
+
  private:
+  // Of calls that only ask; a generation takes as long as it takes.
+  static void SetDeadline(grpc::ClientContext* context) {
+    context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  }
+
+  void SetCurrent(grpc::ClientContext* context) {
+    absl::MutexLock lock(&mutex_);
+    current_ = context;
+  }
+
   static void Add(const v1::GenerateResponse& response, GenerateOutcome* outcome, TokenTimer* timer,
                   const OnText& on_text) {
     if (response.has_start()) {
@@ -86,6 +131,8 @@ class RemoteGenerator final : public Generator {
 
   const std::unique_ptr<RemoteServer> server_;
   const std::unique_ptr<v1::Inference::Stub> stub_;
+  absl::Mutex mutex_;
+  grpc::ClientContext* current_ ABSL_GUARDED_BY(mutex_) = nullptr;  // of a Generate under way
 };
 
 // Ready as grpc.health.v1 says it.
@@ -102,9 +149,9 @@ absl::Status WaitUntilReady(const std::shared_ptr<grpc::Channel>& channel,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Generator>> MakeRemoteGenerator(const std::string& address,
-                                                               const TlsOptions& tls,
-                                                               absl::Duration wait) {
+absl::StatusOr<std::unique_ptr<RemoteClient>> MakeRemoteGenerator(const std::string& address,
+                                                                  const TlsOptions& tls,
+                                                                  absl::Duration wait) {
   ASSIGN_OR_RETURN(auto server, RemoteServer::Open(address, tls, {Role::kClient, Role::kOperator},
                                                    {Role::kScheduler}));
   if (wait > absl::ZeroDuration()) {

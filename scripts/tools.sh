@@ -36,6 +36,10 @@ with zipfile.ZipFile(io.BytesIO(layer)) as inner:
 PY
 }
 
+mkdir -p .cache
+exec 9>.cache/tools.lock  # suites that run beside each other call this at once
+flock 9
+
 for group in "${groups[@]}"; do
   [ -n "${packages[$group]:-}" ] || { echo "tools.sh: unknown group '$group' (${!packages[*]})" >&2; exit 2; }
   stamp="$tools/$group.stamp"

@@ -1,0 +1,94 @@
+#include "cli/terminal.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "absl/time/clock.h"
+
+namespace pregate::cli {
+namespace {
+
+// Threads of gRPC may take the signal in our place, so waits look at the flag this often.
+constexpr int kPollMs = 50;
+constexpr size_t kLineBytesMax = 1 << 20;
+
+std::atomic<bool> interrupted = false;  // a handler has nothing else to write to
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void SetHandler(void (*handler)(int)) {
+  struct sigaction action = {};
+  action.sa_handler = handler;  // no SA_RESTART: reads end
+  sigaction(SIGINT, &action, nullptr);
+}
+
+bool Readable(int fd, int timeout_ms) {
+  pollfd waited{fd, POLLIN, 0};
+  return poll(&waited, 1, timeout_ms) > 0;
+}
+
+}  // namespace
+
+Interrupts::Interrupts() {
+  SetHandler([](int) { interrupted = true; });
+}
+Interrupts::~Interrupts() { SetHandler(SIG_DFL); }
+bool Interrupts::Take() { return interrupted.exchange(false); }
+
+LineReader::Outcome LineReader::Read(std::string* line) {
+  while (!TakeLine(line)) {
+    if (at_end_) return Outcome::kEnd;
+    if (Interrupts::Take()) return Outcome::kInterrupted;
+    if (!Readable(fd_, kPollMs)) continue;
+    char chunk[4096];
+    const ssize_t n = read(fd_, chunk, sizeof(chunk));
+    if (n > 0) buffer_.append(chunk, n);
+    if (n == 0) at_end_ = true;
+    if (n < 0 && errno != EINTR && errno != EAGAIN) at_end_ = true;
+  }
+  return Outcome::kLine;
+}
+
+bool LineReader::TakeLine(std::string* line) {
+  const size_t end = buffer_.find('\n');
+  if (end == std::string::npos && buffer_.size() < kLineBytesMax &&
+      !(at_end_ && !buffer_.empty())) {
+    return false;
+  }
+  const size_t size = std::min({end, buffer_.size(), kLineBytesMax});
+  *line = buffer_.substr(0, size);
+  buffer_.erase(0, size + (size == end ? 1 : 0));
+  return true;
+}
+
+Keys::Keys() : terminal_(isatty(STDIN_FILENO) != 0) {
+  if (!terminal_ || tcgetattr(STDIN_FILENO, &before_) != 0) return;
+  termios raw = before_;
+  raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);  // ISIG stays: Ctrl-C is a signal
+  tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
+
+Keys::~Keys() {
+  if (terminal_) tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+}
+
+std::optional<char> Keys::Wait(absl::Duration timeout) {
+  const absl::Time end = absl::Now() + timeout;
+  for (absl::Duration left = timeout; left > absl::ZeroDuration(); left = end - absl::Now()) {
+    if (interrupted) return std::nullopt;
+    const int ms =
+        static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, kPollMs));
+    if (!terminal_) {
+      absl::SleepFor(absl::Milliseconds(ms));
+      continue;
+    }
+    char key = 0;
+    if (Readable(STDIN_FILENO, ms) && read(STDIN_FILENO, &key, 1) == 1) return key;
+  }
+  return std::nullopt;
+}
+
+}  // namespace pregate::cli
