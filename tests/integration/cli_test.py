@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import stat
 import struct
 import subprocess
 import sys
@@ -110,6 +111,26 @@ class CliTest(unittest.TestCase):
                     continue
                 self.assert_fails(2, "--no-such-flag", *command.split(), "--no-such-flag", "1")
         self.assert_fails(2, "frobnicate", "frobnicate")
+
+    def test_certs_are_made_shown_and_renewed(self):
+        certs = self.dir / "certs"
+        self.assertIn("certs/ca/ca.key", pregate("certs", "init", "--dir", certs, "--hosts", "a.example,10.1.2.3", "--days", 30))
+        made = {c["name"]: c for c in pregate_json("certs", "show", "--dir", certs)["certificates"]}
+        self.assertEqual(set(made), {"ca", "scheduler", "router", "worker", "client", "monitor", "operator"})
+        self.assertEqual(made["router"]["uri"], "spiffe://pregate.internal/pregate/router")
+        self.assertEqual(made["router"]["trusts_sha256"], [made["ca"]["fingerprint_sha256"]])
+        self.assertEqual(stat.S_IMODE((certs / "router/tls.key").stat().st_mode), 0o600)
+        self.assert_fails(1, "renew", "certs", "init", "--dir", certs)
+        self.assert_fails(2, "a b", "certs", "renew", "--dir", certs, "--hosts", "a b")
+        self.assert_fails(1, "none", "certs", "renew", "--dir", self.dir / "none")
+        renewed = {c["name"]: c for c in pregate_json("certs", "renew", "--dir", certs)["certificates"]}
+        for name in made:
+            self.assertEqual(made[name]["fingerprint_sha256"] == renewed[name]["fingerprint_sha256"], name == "ca")
+
+    def test_health_says_no_and_refuses_plaintext_elsewhere(self):
+        self.assert_fails(1, "unix:", "health", "--server", f"unix:{self.dir}/nobody")
+        self.assert_fails(2, "--tls-dir", "health", "--server", "10.0.0.1:7600")
+        self.assert_fails(2, "tls.crt", "health", "--server", "10.0.0.1:7600", "--tls-dir", self.dir / "none")
 
     def test_synth_is_deterministic_by_seed(self):
         again, other = self.dir / "again", self.dir / "other"

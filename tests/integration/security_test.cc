@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <signal.h>
 
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -21,10 +22,20 @@ v1::GenerateRequest Prompt(int i) {
                  100 + i);
 }
 
+// OpenSSL writes without MSG_NOSIGNAL, so whoever speaks TLS through it must not die of a peer that
+// leaves.
+bool IgnoresSigpipe(const Process& process) {
+  const std::string status = ReadFile(absl::StrCat("/proc/", process.pid(), "/status"));
+  const size_t at = status.find("SigIgn:\t");
+  return at != std::string::npos &&
+         (std::stoull(status.substr(at + 8), nullptr, 16) >> (SIGPIPE - 1)) % 2 == 1;
+}
+
 // GET of the scheduler's metrics port as `role`; "" shows no certificate. Status and body, 0 when
 // there was no answer.
 std::pair<int, std::string> HttpsGet(const Cluster& cluster, const std::string& role,
                                      const char* path) {
+  signal(SIGPIPE, SIG_IGN);
   const auto address = ParseAddress(cluster.ServesMetrics("scheduler"));
   const std::string dir = cluster.certs() + "/" + (role.empty() ? "client" : role);
   httplib::SSLClient client("127.0.0.1", address->port, role.empty() ? "" : dir + "/tls.crt",
@@ -81,6 +92,9 @@ TEST(SecurityTest, ThePortsOfAProgramTellRolesApart) {
   EXPECT_TRUE(WaitUntil(
       [&] { return cluster.Logs().find("peer did not return a certificate") != std::string::npos; },
       absl::Seconds(10)));
+  EXPECT_TRUE(IgnoresSigpipe(cluster.scheduler()));
+  EXPECT_TRUE(IgnoresSigpipe(cluster.router()));
+  EXPECT_TRUE(IgnoresSigpipe(cluster.worker()));
   // Health, by the command that probes use.
   for (const char* name : {"scheduler", "router", "worker0"}) {
     const Finished serving = Health(cluster, name, "operator");
