@@ -19,7 +19,7 @@ from containers import RUN_OPTIONS, Containers, Unavailable
 PROGRAMS = {"pregate", "pregate-router", "pregate-scheduler", "pregate-worker"}
 TAG = "pregate:test"
 SKIP = 77
-# For a cell with the tiny model: 3 s, but 50 s where DNS queries are lost while the network's name server starts.
+# For a cell with the tiny model: 3 s; 50 s where DNS queries get lost while the network's name server starts.
 START_S = 150
 
 
@@ -70,7 +70,7 @@ def check_metadata(containers):
 
 
 def check_contents(containers, work):
-    """Four programs, no shell, no set-uid file, nothing all may write but /tmp and the like, whole packages."""
+    """4 programs, no shell, no set-uid file, nothing all may write but /tmp and the like, packages whole."""
     root = work / "root"
     root.mkdir()
     name = containers.run("podman", "create", *RUN_OPTIONS[2:], "--no-healthcheck", TAG).stdout.split()[-1]
