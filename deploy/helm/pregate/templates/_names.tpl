@@ -87,9 +87,12 @@ labels:
 {{- if contains ":" .Values.listenAddress -}}[::1]{{- else -}}127.0.0.1{{- end -}}
 {{- end -}}
 
-{{/* (dict "root" $ "image" overrides): REGISTRY/REPOSITORY:TAG or @DIGEST */}}
+{{/* (dict "root" $ "image" overrides "variant" "cuda"): REGISTRY/REPOSITORY:TAG or @DIGEST */}}
 {{- define "pregate.image" -}}
-{{- $image := mergeOverwrite (deepCopy .root.Values.image) (default dict .image) -}}
+{{- $own := default dict .image -}}
+{{- $image := mergeOverwrite (deepCopy .root.Values.image) $own -}}
+{{- /* A tag of its own is meant to win over a digest for all. */ -}}
+{{- if and $own.tag (not $own.digest) }}{{ $_ := set $image "digest" "" }}{{ end -}}
 {{- $name := $image.repository -}}
 {{- if $image.registry -}}
 {{- $name = printf "%s/%s" (trimSuffix "/" $image.registry) $name -}}
@@ -97,7 +100,7 @@ labels:
 {{- if $image.digest -}}
 {{- printf "%s@%s" $name $image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" $name (default .root.Chart.AppVersion $image.tag) -}}
+{{- printf "%s:%s" $name (default (printf "%s-%s" .root.Chart.AppVersion (default "cpu" .variant)) $image.tag) -}}
 {{- end -}}
 {{- end -}}
 

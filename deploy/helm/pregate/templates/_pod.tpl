@@ -52,9 +52,9 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* (dict "root" $ "values" .Values.router): image, pull policy, security */}}
+{{/* (dict "root" $ "values" .Values.router "variant" "cpu"): image, pull policy, security */}}
 {{- define "pregate.containerBase" -}}
-image: {{ include "pregate.image" (dict "root" .root "image" .values.image) | quote }}
+image: {{ include "pregate.image" (dict "root" .root "image" .values.image "variant" .variant) | quote }}
 imagePullPolicy: {{ include "pregate.pullPolicy" (dict "root" .root "image" .values.image) }}
 securityContext:
   allowPrivilegeEscalation: false

@@ -48,12 +48,19 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The programs take a flag once; those of the chart are values, or what Services, probes and policies rely on. */}}
 {{- define "pregate.validateExtraArgs" -}}
-{{- range $component := list "scheduler" "router" "worker" -}}
+{{- $all := splitList " " "model model-name listen metrics-listen tls-dir tls-trust-domain log-level log-format" -}}
+{{- $own := dict
+    "scheduler" "workers router step-tokens queue-max running-max run-ahead decode-routing batching batch-age-steps batch-experts-max eviction preemptions-max worker-stall-timeout-s drain-timeout-s"
+    "router" "threads step-tokens context-tokens sessions-max session-idle-s kv-cache-bytes"
+    "worker" "rank world-size collective-host collective-insecure device dtype threads kv-cache-bytes step-tokens seq-slots context-tokens expert-slots" -}}
+{{- range $component, $flags := $own -}}
+{{- $taken := concat $all (splitList " " $flags) -}}
 {{- range (index $.Values $component).extraArgs -}}
 {{- $flag := regexFind "^--[a-z0-9-]+" . -}}
-{{- if has $flag (list "--listen" "--metrics-listen" "--workers" "--router" "--rank" "--world-size" "--tls-dir" "--tls-trust-domain" "--model" "--model-name" "--collective-host" "--collective-insecure") -}}
-{{- fail (printf "%s.extraArgs: %s is set by the chart; Services, probes and policies depend on it" $component $flag) -}}
+{{- if has (trimPrefix "--" $flag) $taken -}}
+{{- fail (printf "%s.extraArgs: %s is set by the chart" $component $flag) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
