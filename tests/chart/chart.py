@@ -1,4 +1,5 @@
 """The chart as the tests see it: rendering, and ways into what was rendered."""
+import functools
 import pathlib
 import subprocess
 
@@ -9,6 +10,7 @@ CHART = ROOT / "deploy" / "helm" / "pregate"
 HELM = ROOT / ".cache" / "tools" / "bin" / "helm"
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 PORTS = {"scheduler": 7600, "router": 7610, "worker": 7620}
+PROGRAMS = {"scheduler": "pregate-scheduler", "router": "pregate-router", "worker": "pregate-worker"}
 
 
 class Refused(Exception):
@@ -72,6 +74,22 @@ class Rendered:
         containers = self.pods()[component][1]["containers"]
         assert len(containers) == 1, component
         return containers[0]
+
+
+@functools.lru_cache(maxsize=None)
+def rendered(values, release="demo", namespace="ns"):
+    """A value set's objects; read only."""
+    return Rendered(values, release=release, namespace=namespace)
+
+
+def each_set(test):
+    """Runs a test method once for each value set."""
+    @functools.wraps(test)
+    def run(self):
+        for values in VALUE_SETS:
+            with self.subTest(values=values):
+                test(self, rendered(values))
+    return run
 
 
 def component_of(obj):
