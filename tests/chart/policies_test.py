@@ -6,7 +6,7 @@ usage: with_tools.sh policies_test.py
 import itertools
 import unittest
 
-from arrows import Pod, allowed
+from arrows import Pod, allowed, one_way
 from chart import rendered, selects
 
 
@@ -49,7 +49,13 @@ class NetworkPolicies(unittest.TestCase):
                 continue  # traffic among others is none of the chart's business
             ports = self.ARROWS.get((source, target), set())
             expected = ports is None or port in ports
-            self.assertEqual(allowed(policies, a, b, port), expected, f"{values}: {source} -> {target}:{port}")
+            what = f"{values}: {source} -> {target}:{port}"
+            self.assertEqual(allowed(policies, a, b, port), expected, what)
+            # Each side by itself, so that one too wide is not hidden by the other.
+            if source in ours:
+                self.assertEqual(one_way(policies, a, b, "Egress", "TCP", port), expected, f"egress, {what}")
+            if target in ours:
+                self.assertEqual(one_way(policies, b, a, "Ingress", "TCP", port), expected, f"ingress, {what}")
 
     def test_arrows_with_the_client_label(self):
         for values in ("minimal", "cpu"):
