@@ -17,6 +17,10 @@ using CommandFn = int (*)(int argc, const char* const* argv);
 
 int Serve(int argc, const char* const* argv);
 int Generate(int argc, const char* const* argv);
+int Health(int argc, const char* const* argv);
+int CertsInit(int argc, const char* const* argv);
+int CertsRenew(int argc, const char* const* argv);
+int CertsShow(int argc, const char* const* argv);
 int Refactor(int argc, const char* const* argv);
 int Import(int argc, const char* const* argv);
 int Logits(int argc, const char* const* argv);

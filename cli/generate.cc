@@ -14,6 +14,7 @@ namespace {
 
 struct Options {
   std::string model, server, dtype = "f32";
+  TlsOptions tls;  // with `server`
   absl::Duration wait = absl::ZeroDuration();
   GenerateJob job;
   int32_t max_tokens = 0, threads = 0, expert_slots = 0, top_k = 0;
@@ -24,6 +25,7 @@ struct Options {
 void Declare(OptionSet& set, Options* o) {
   set.String("model", &o->model, "pregate or HF directory, or GGUF file; runs in this process");
   set.String("server", &o->server, "HOST:PORT or unix:PATH of a running scheduler");
+  DeclareTlsOptions(set, &o->tls);
   set.Duration("wait-s", &o->wait, absl::ZeroDuration(), absl::Hours(1),
                "wait this long for the server to be ready");
   set.String("prompt", &o->job.prompt, "the text to go on from").Required();
@@ -50,7 +52,7 @@ absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(const Options& o) {
     return absl::InvalidArgumentError("give either --model or --server");
   }
 #ifdef PREGATE_WITH_GRPC
-  if (!o.server.empty()) return MakeRemoteGenerator(o.server, o.wait);
+  if (!o.server.empty()) return MakeRemoteGenerator(o.server, o.tls, o.wait);
 #else
   if (!o.server.empty()) {
     return absl::UnimplementedError("--server: this build has no gRPC (PREGATE_GRPC=OFF)");

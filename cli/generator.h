@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "common/base/ids.h"
 #include "common/step/sampling.h"
+#include "common/tls/tls_material.h"
 
 namespace pregate::cli {
 
@@ -71,8 +72,9 @@ struct LocalOptions {
 absl::StatusOr<std::unique_ptr<Generator>> MakeLocalGenerator(const LocalOptions& options);
 
 // A client of `address` ("HOST:PORT" or "unix:PATH"). Waits up to `wait` for the server to be
-// ready.
+// ready. One at a time in a process.
 absl::StatusOr<std::unique_ptr<Generator>> MakeRemoteGenerator(const std::string& address,
+                                                               const TlsOptions& tls,
                                                                absl::Duration wait);
 
 }  // namespace pregate::cli

@@ -19,8 +19,12 @@ struct Command {
 constexpr Command kCommands[] = {
 #ifdef PREGATE_WITH_GRPC
     {"", "serve", "run router, worker and scheduler in one process", Serve},
+    {"", "health", "say whether a service is ready", Health},
 #endif
     {"", "generate", "generate text from a model or a running cluster", Generate},
+    {"certs", "init", "make an authority and a certificate for each role", CertsInit},
+    {"certs", "renew", "make new certificates from the same authority", CertsRenew},
+    {"certs", "show", "show roles, lifetimes and fingerprints", CertsShow},
     {"", "refactor", "cut a dense model into experts", Refactor},
     {"", "import", "turn a Hugging Face, GGUF or authors' checkpoint into ours", Import},
     {"", "logits", "write logits, router logits and expert ids of token lists", Logits},

@@ -1,10 +1,8 @@
 #include <grpcpp/grpcpp.h>
 
 #include "cli/generator.h"
+#include "cli/remote_server.h"
 #include "common/base/status.h"
-#include "common/config/address.h"
-#include "common/config/limits.h"
-#include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
 #include "common/rpc/status.h"
 #include "pregate/v1/inference.grpc.pb.h"
@@ -49,8 +47,8 @@ v1::GenerateRequest ToProto(const GenerateJob& job) {
 
 class RemoteGenerator final : public Generator {
  public:
-  explicit RemoteGenerator(std::shared_ptr<grpc::Channel> channel)
-      : stub_(v1::Inference::NewStub(std::move(channel))) {}
+  explicit RemoteGenerator(std::unique_ptr<RemoteServer> server)
+      : server_(std::move(server)), stub_(v1::Inference::NewStub(server_->channel())) {}
 
   absl::StatusOr<GenerateOutcome> Generate(const GenerateJob& job, const OnText& on_text) override {
     GenerateOutcome outcome;
@@ -86,7 +84,8 @@ class RemoteGenerator final : public Generator {
     }
   }
 
-  std::unique_ptr<v1::Inference::Stub> stub_;
+  const std::unique_ptr<RemoteServer> server_;
+  const std::unique_ptr<v1::Inference::Stub> stub_;
 };
 
 // Ready as grpc.health.v1 says it.
@@ -104,11 +103,14 @@ absl::Status WaitUntilReady(const std::shared_ptr<grpc::Channel>& channel,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Generator>> MakeRemoteGenerator(const std::string& address,
+                                                               const TlsOptions& tls,
                                                                absl::Duration wait) {
-  ASSIGN_OR_RETURN(const Address parsed, RequireLocal("server", address));
-  auto channel = MakeChannel(parsed, kClientMessageBytesMax);
-  if (wait > absl::ZeroDuration()) RETURN_IF_ERROR(WaitUntilReady(channel, address, wait));
-  return std::make_unique<RemoteGenerator>(std::move(channel));
+  ASSIGN_OR_RETURN(auto server, RemoteServer::Open(address, tls, {Role::kClient, Role::kOperator},
+                                                   {Role::kScheduler}));
+  if (wait > absl::ZeroDuration()) {
+    RETURN_IF_ERROR(WaitUntilReady(server->channel(), address, wait));
+  }
+  return std::make_unique<RemoteGenerator>(std::move(server));
 }
 
 }  // namespace pregate::cli

@@ -7,6 +7,8 @@
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/config/option_set.h"
+#include "common/rpc/grpc_log.h"
+#include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
 #include "scheduler_service/edge/scheduler_server.h"
@@ -14,14 +16,15 @@
 namespace pregate::cli {
 namespace {
 
-struct Options {
+struct ServeOptions {
   std::string model_name;
   WorkerHostOptions worker{.kv_cache_bytes = kLocalKvCacheBytes};
   SchedulerServerOptions server;
+  TlsOptions tls;
   LogOptions log;
 };
 
-void Declare(OptionSet& set, Options* o) {
+void DeclareServe(OptionSet& set, ServeOptions* o) {
   set.String("model", &o->worker.model, "pregate or HF directory, or GGUF file").Required();
   set.String("model-name", &o->model_name,
              "name of the model in requests and metrics; empty: the last part of --model");
@@ -38,14 +41,17 @@ void Declare(OptionSet& set, Options* o) {
       "whose units a worker keeps on the device at once, the others wait in host memory; 0: all");
   set.Int("seq-slots", &o->worker.seq_slots, 1, 65536, "slots", "sequences open at once");
   DeclareSchedulerServerOptions(set, &o->server);
+  DeclareTlsOptions(set, &o->tls);
   DeclareLogOptions(set, &o->log);
 }
 
-absl::Status Run(const Options& o, const OptionSet& set) {
+absl::Status Run(const ServeOptions& o, const OptionSet& set) {
   ShutdownSignal shutdown;
   const Log log("serve", o.log);
   LogStart(log, set);
   SystemClock clock;
+  const GrpcLog grpc_log(&log, &clock);
+  ASSIGN_OR_RETURN(const auto security, Security::Load(o.tls, {Role::kScheduler}, &log, &clock));
   ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(o.worker.model, o.model_name));
   MetricsRegistry registry(model.name);
   WorkerHostOptions worker = o.worker;
@@ -63,8 +69,9 @@ absl::Status Run(const Options& o, const OptionSet& set) {
     }
     return links;
   };
-  ASSIGN_OR_RETURN(const auto server, SchedulerServer::Start(o.server, std::move(model), make_links,
-                                                             &registry, &clock, &log));
+  ASSIGN_OR_RETURN(const auto server,
+                   SchedulerServer::Start(o.server, std::move(model), make_links, &registry,
+                                          security.get(), &clock, &log));
   shutdown.Wait();
   log.Info("draining");
   server->Drain();
@@ -74,9 +81,9 @@ absl::Status Run(const Options& o, const OptionSet& set) {
 }  // namespace
 
 int Serve(int argc, const char* const* argv) {
-  Options options;
+  ServeOptions options;
   OptionSet set("pregate serve", "Runs router, workers and scheduler in one process.");
-  Declare(set, &options);
+  DeclareServe(set, &options);
   PARSE_OPTIONS_OR_RETURN(set, "serve", argc, argv);
   const absl::Status status = Run(options, set);
   return status.ok() ? kExitOk : Fail("serve", status);

@@ -1,6 +1,8 @@
 // pregate-worker: runs step plans of a scheduler on this machine.
 #include "common/base/status.h"
 #include "common/config/option_set.h"
+#include "common/rpc/grpc_log.h"
+#include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
 #include "expert_service/edge/worker_server.h"
@@ -13,9 +15,11 @@ absl::Status Run(int argc, char** argv) {
   OptionSet options("pregate-worker", "Runs the backbone for a pregate scheduler");
   WorkerHostOptions host_options;
   WorkerServerOptions server_options;
+  TlsOptions tls_options;
   LogOptions log_options;
   DeclareWorkerHostOptions(options, &host_options);
   DeclareWorkerServerOptions(options, &server_options);
+  DeclareTlsOptions(options, &tls_options);
   DeclareLogOptions(options, &log_options);
   ASSIGN_OR_RETURN(const OptionSet::Outcome outcome, options.Parse(argc, argv));
   if (outcome == OptionSet::Outcome::kExit) return absl::OkStatus();
@@ -24,11 +28,15 @@ absl::Status Run(int argc, char** argv) {
   const Log log("worker", log_options);
   LogStart(log, options);
   SystemClock clock;
-  WorkerCollectives collectives(server_options.collective_host);
+  const GrpcLog grpc_log(&log, &clock);
+  ASSIGN_OR_RETURN(const auto security, Security::Load(tls_options, {Role::kWorker}, &log, &clock));
+  RETURN_IF_ERROR(CheckCollectiveHost(server_options));
+  WorkerCollectives collectives(server_options.collective_host, security.get());
   ASSIGN_OR_RETURN(const auto host, WorkerHost::Load(host_options, options.ClusterDigest(), &clock,
                                                      &log, &collectives));
-  ASSIGN_OR_RETURN(const auto server, WorkerServer::Start(server_options, host_options.model,
-                                                          host.get(), &collectives, &clock, &log));
+  ASSIGN_OR_RETURN(const auto server,
+                   WorkerServer::Start(server_options, host_options.model, host.get(), &collectives,
+                                       security.get(), &clock, &log));
   shutdown.Wait();
   log.Info("draining");
   server->Drain();

@@ -2,6 +2,8 @@
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
+#include "common/rpc/grpc_log.h"
+#include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
 #include "router_service/edge/router_server.h"
@@ -12,8 +14,10 @@ namespace {
 absl::Status Run(int argc, char** argv) {
   OptionSet options("pregate-router", "Names the expert of every token for a pregate scheduler");
   RouterServerOptions server_options;
+  TlsOptions tls_options;
   LogOptions log_options;
   DeclareRouterServerOptions(options, &server_options);
+  DeclareTlsOptions(options, &tls_options);
   DeclareLogOptions(options, &log_options);
   ASSIGN_OR_RETURN(const OptionSet::Outcome outcome, options.Parse(argc, argv));
   if (outcome == OptionSet::Outcome::kExit) return absl::OkStatus();
@@ -22,7 +26,10 @@ absl::Status Run(int argc, char** argv) {
   const Log log("router", log_options);
   LogStart(log, options);
   SystemClock clock;
-  ASSIGN_OR_RETURN(const auto server, RouterServer::Start(server_options, &clock, &log));
+  const GrpcLog grpc_log(&log, &clock);
+  ASSIGN_OR_RETURN(const auto security, Security::Load(tls_options, {Role::kRouter}, &log, &clock));
+  ASSIGN_OR_RETURN(const auto server,
+                   RouterServer::Start(server_options, security.get(), &clock, &log));
   shutdown.Wait();
   log.Info("draining");
   server->Drain();

@@ -1,6 +1,8 @@
 // pregate-scheduler: the client API, and the one loop that plans every step.
 #include "common/base/status.h"
 #include "common/config/option_set.h"
+#include "common/rpc/grpc_log.h"
+#include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
 #include "scheduler_service/edge/scheduler_links.h"
@@ -14,6 +16,7 @@ absl::Status Run(int argc, char** argv) {
   std::string model_path, model_name;
   SchedulerServerOptions server_options;
   SchedulerLinkOptions link_options;
+  TlsOptions tls_options;
   LogOptions log_options;
   options
       .String("model", &model_path, "Checkpoint directory or GGUF file; only its tokenizer is read")
@@ -22,6 +25,7 @@ absl::Status Run(int argc, char** argv) {
                  "Name of the model in requests and metrics; empty: the last part of --model");
   DeclareSchedulerServerOptions(options, &server_options);
   DeclareSchedulerLinkOptions(options, &link_options);
+  DeclareTlsOptions(options, &tls_options);
   DeclareLogOptions(options, &log_options);
   ASSIGN_OR_RETURN(const OptionSet::Outcome outcome, options.Parse(argc, argv));
   if (outcome == OptionSet::Outcome::kExit) return absl::OkStatus();
@@ -30,15 +34,19 @@ absl::Status Run(int argc, char** argv) {
   const Log log("scheduler", log_options);
   LogStart(log, options);
   SystemClock clock;
+  const GrpcLog grpc_log(&log, &clock);
+  ASSIGN_OR_RETURN(const auto security,
+                   Security::Load(tls_options, {Role::kScheduler}, &log, &clock));
   ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(model_path, model_name));
   MetricsRegistry registry(model.name);
   const bool has_router = model.has_routes();
-  ASSIGN_OR_RETURN(
-      const auto server,
-      SchedulerServer::Start(
-          server_options, std::move(model),
-          [&](const auto& push) { return MakeGrpcLinks(link_options, has_router, push, &log); },
-          &registry, &clock, &log));
+  ASSIGN_OR_RETURN(const auto server, SchedulerServer::Start(
+                                          server_options, std::move(model),
+                                          [&](const auto& push) {
+                                            return MakeGrpcLinks(link_options, has_router, push,
+                                                                 *security, &log);
+                                          },
+                                          &registry, security.get(), &clock, &log));
   shutdown.Wait();
   log.Info("draining");
   server->Drain();

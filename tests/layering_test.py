@@ -11,7 +11,7 @@ BASE = ["common/base"]
 MODEL = BASE + ["common/step", "common/model"]
 DEVICE = MODEL + ["common/device"]
 COLLECTIVE = ["common/collective"]
-HOST = ["common/config", "common/telemetry"]
+HOST = ["common/config", "common/tls", "common/telemetry"]
 ALLOWED = {
     "common/base": [],
     "common/step": BASE,
@@ -19,7 +19,8 @@ ALLOWED = {
     "common/device": DEVICE,
     "common/collective": DEVICE,
     "common/config": BASE,
-    "common/telemetry": BASE + ["common/config"],
+    "common/tls": BASE + ["common/config"],
+    "common/telemetry": BASE + ["common/config", "common/tls"],
     "common/rpc": MODEL + HOST + ["proto"],
     "router_service/core": MODEL,
     "router_service/net": DEVICE,

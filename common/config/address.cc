@@ -1,7 +1,9 @@
 #include "common/config/address.h"
 
+#include <arpa/inet.h>
 #include <sys/un.h>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -13,6 +15,7 @@ namespace pregate {
 namespace {
 
 constexpr size_t kUnixPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
+constexpr size_t kHostBytesMax = 253;
 
 absl::Status BadAddress(absl::string_view text, absl::string_view why) {
   return absl::InvalidArgumentError(
@@ -30,11 +33,22 @@ bool IsLoopbackV4(absl::string_view host) {
   return true;
 }
 
+// What gRPC takes for a host and nothing else: no scheme, path, zone or control character.
+bool IsHost(const std::string& host) {
+  unsigned char ipv6[sizeof(in6_addr)];
+  if (absl::StrContains(host, ":")) return inet_pton(AF_INET6, host.c_str(), ipv6) == 1;
+  bool good = host.size() <= kHostBytesMax;
+  for (const char c : host) good &= absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
+  return good;
+}
+
 }  // namespace
 
 bool Address::is_loopback() const {
   return !is_unix() && (host == "localhost" || host == "::1" || IsLoopbackV4(host));
 }
+
+bool Address::is_wildcard() const { return host == "0.0.0.0" || host == "::"; }
 
 std::string Address::ToString() const {
   if (is_unix()) return absl::StrCat("unix:", path);
@@ -65,18 +79,25 @@ absl::StatusOr<Address> ParseAddress(absl::string_view text) {
     return BadAddress(text, "the port is not 0 to 65535");
   }
   address.host = std::string(host);
+  if (!IsHost(address.host)) return BadAddress(text, "the host is no name or IP address");
   return address;
 }
 
-absl::StatusOr<Address> RequireLocal(absl::string_view option, absl::string_view text) {
+bool StaysOnThisMachine(const Address& address) {
+  return address.is_unix() || address.is_loopback();
+}
+
+absl::StatusOr<Address> ParseAddressOption(absl::string_view option, absl::string_view text,
+                                           bool encrypted) {
   absl::StatusOr<Address> address = ParseAddress(text);
   if (!address.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--", option, ": ", address.status().message()));
   }
-  if (!address->is_unix() && !address->is_loopback()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--", option, ": ", text,
-        " is not on this machine, and TLS is not built yet: use 127.0.0.1, [::1] or unix:/path"));
+  if (!encrypted && !StaysOnThisMachine(*address)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", option, ": ", text,
+                     " is not on this machine, which plaintext does not leave: give --tls-dir, or "
+                     "use 127.0.0.1, [::1] or unix:/path"));
   }
   return address;
 }

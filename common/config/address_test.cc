@@ -37,17 +37,32 @@ TEST(ParseAddressTest, NamesWhatIsWrong) {
   }
 }
 
-TEST(RequireLocalTest, RefusesOtherMachinesByOption) {
+TEST(ParseAddressTest, TakesNothingForAHostThatGrpcMightReadAsAScheme) {
+  for (const char* text : {"dns:///x:1", "unix-abstract:a:1", "a/b:1", "a b:1", "[::1%eth0]:1",
+                           "[x:y]:1", "ipv4:10.0.0.1:1", "a\n:1", "http://a:1"}) {
+    EXPECT_FALSE(ParseAddress(text).ok()) << text;
+  }
+}
+
+TEST(ParseAddressOptionTest, PlaintextIsRefusedByOptionOnOtherMachines) {
   for (const char* text : {"0.0.0.0:1", "10.0.0.1:1", "[::]:1", "127.evil.example:1",
                            "example.com:1", "127.0.0.1.example.com:1"}) {
-    const auto address = RequireLocal("listen", text);
+    const auto address = ParseAddressOption("listen", text, /*encrypted=*/false);
     ASSERT_FALSE(address.ok()) << text;
     EXPECT_THAT(std::string(address.status().message()), HasSubstr("--listen"));
-    EXPECT_THAT(std::string(address.status().message()), HasSubstr("TLS"));
+    EXPECT_THAT(std::string(address.status().message()), HasSubstr("--tls-dir"));
+    EXPECT_TRUE(ParseAddressOption("listen", text, /*encrypted=*/true).ok()) << text;
   }
   for (const char* text : {"127.0.0.1:1", "127.3.2.1:1", "[::1]:1", "localhost:1", "unix:/a"}) {
-    EXPECT_TRUE(RequireLocal("listen", text).ok()) << text;
+    EXPECT_TRUE(ParseAddressOption("listen", text, /*encrypted=*/false).ok()) << text;
   }
+  EXPECT_FALSE(ParseAddressOption("listen", "no-port", /*encrypted=*/true).ok());
+}
+
+TEST(AddressTest, WildcardsAreNotLoopback) {
+  EXPECT_TRUE(ParseAddress("0.0.0.0:1")->is_wildcard());
+  EXPECT_TRUE(ParseAddress("[::]:1")->is_wildcard());
+  EXPECT_FALSE(ParseAddress("127.0.0.1:1")->is_wildcard());
 }
 
 }  // namespace

@@ -52,7 +52,13 @@
   X(kMetricsThreads, 2, "threads", "the metrics endpoint's workers")                                        \
   X(kMetricsQueueConnections, 16, "connections", "waiting for a thread of the metrics endpoint")            \
   X(kMetricsTimeoutMs, 2000, "ms", "reading a request or writing an answer of the metrics endpoint")        \
-  X(kMetricsRequestBytesMax, 8192, "bytes", "body of a request to the metrics endpoint")
+  X(kMetricsRequestBytesMax, 8192, "bytes", "body of a request to the metrics endpoint")                    \
+  X(kTlsFileBytesMax, 1 << 20, "bytes", "one file of a --tls-dir")                                          \
+  X(kTlsCertificatesMax, 64, "certificates", "one file of a --tls-dir, or a peer's chain")                  \
+  X(kTlsRefreshMs, 1000, "ms", "between two looks at a --tls-dir for new files")                            \
+  X(kTlsSecurityLevel, 2, "level", "OpenSSL's strength of a peer's keys and digests (2: 112 bits)")         \
+  X(kRefusalLinesMax, 10, "lines", "log lines on refused peers in one kRefusalWindowMs")                    \
+  X(kRefusalWindowMs, 10000, "ms", "after which refused peers are logged one by one again")
 // clang-format on
 
 namespace pregate {

@@ -8,8 +8,9 @@
 
 namespace pregate {
 
-std::shared_ptr<grpc::Channel> MakeChannel(const Address& address, int message_bytes_max) {
-  PREGATE_CHECK(address.is_unix() || address.is_loopback(), "plaintext to ", address.ToString());
+namespace {
+
+grpc::ChannelArguments MakeArguments(int message_bytes_max) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(message_bytes_max);
   args.SetMaxSendMessageSize(message_bytes_max);
@@ -17,11 +18,29 @@ std::shared_ptr<grpc::Channel> MakeChannel(const Address& address, int message_b
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMin);
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMin);
+  // By its use, how long one attempt may take: a TLS handshake on a busy machine needs more than a
+  // backoff.
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMax);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy variable must not catch loopback
-  return grpc::CreateCustomChannel(address.ToString(), grpc::InsecureChannelCredentials(), args);
+  return args;
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> MakeChannel(const Address& address, int message_bytes_max,
+                                           const Security& security, RoleSet server) {
+  PREGATE_CHECK(security.encrypted() || StaysOnThisMachine(address), "plaintext to ",
+                address.ToString());
+  return grpc::CreateCustomChannel(address.ToString(), security.MakeChannelCredentials(server),
+                                   MakeArguments(message_bytes_max));
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const Address& address, int message_bytes_max) {
+  PREGATE_CHECK(StaysOnThisMachine(address), "plaintext to ", address.ToString());
+  return grpc::CreateCustomChannel(address.ToString(), grpc::InsecureChannelCredentials(),
+                                   MakeArguments(message_bytes_max));
 }
 
 }  // namespace pregate

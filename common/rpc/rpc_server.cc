@@ -61,13 +61,17 @@ struct RpcServer::State {
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
     const RpcServerOptions& options, const std::vector<grpc::Service*>& services,
     std::function<bool()> ready) {
-  PREGATE_CHECK(options.listen.is_unix() || options.listen.is_loopback(), "plaintext on ",
+  const bool encrypted = options.security != nullptr && options.security->encrypted();
+  PREGATE_CHECK(encrypted || StaysOnThisMachine(options.listen), "plaintext on ",
                 options.listen.ToString());
   EnablePlugins();
   grpc::ServerBuilder builder;
   Configure(builder, options.message_bytes_max);
   int port = 0;
-  builder.AddListeningPort(options.listen.ToString(), grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(
+      options.listen.ToString(),
+      encrypted ? options.security->MakeServerCredentials() : grpc::InsecureServerCredentials(),
+      &port);
   for (grpc::Service* service : services) builder.RegisterService(service);
   auto state = std::make_unique<State>();
   state->server = builder.BuildAndStart();

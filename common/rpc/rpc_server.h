@@ -12,12 +12,15 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/config/address.h"
+#include "common/rpc/security.h"
 
 namespace pregate {
 
 struct RpcServerOptions {
-  Address listen;  // loopback or a Unix socket (RequireLocal); port 0 takes a free port
+  Address listen;  // port 0 takes a free port
   int message_bytes_max = 0;
+  // Outlives the server. Null, for tests: plaintext. REQUIRES: plaintext stays on this machine.
+  const Security* security = nullptr;
 };
 
 // Thread-safe. Services outlive the server.

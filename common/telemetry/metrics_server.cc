@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
+#include "common/telemetry/https.h"
 
 namespace pregate {
 namespace {
@@ -69,24 +70,44 @@ void SetSocketOptions(socket_t socket) {
   setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 }
 
+// Asked before any path is looked up, so that who may not know a path does not learn of it.
+void AdmitByRole(httplib::Server& server, const TlsGate* gate) {
+  server.set_pre_routing_handler(
+      [gate](const httplib::Request& request, httplib::Response& response) {
+        const absl::Status status = CheckHttpAccess(*gate, request);
+        if (status.ok()) return httplib::Server::HandlerResponse::Unhandled;
+        response.status = 403;
+        response.set_content(absl::StrCat(status.message(), "\n"), "text/plain");
+        return httplib::Server::HandlerResponse::Handled;
+      });
+}
+
 }  // namespace
 
 struct MetricsServer::State {
-  httplib::Server server;
+  std::unique_ptr<httplib::Server> server;
   Address bound;
   std::thread acceptor;
 };
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const Address& address,
                                                                     const MetricsRegistry* registry,
-                                                                    std::function<bool()> ready) {
+                                                                    std::function<bool()> ready,
+                                                                    const TlsGate* gate) {
   if (address.is_unix()) {
     return absl::InvalidArgumentError(
         absl::StrCat("metrics address ", address.ToString(), ": HTTP is served on TCP only"));
   }
+  PREGATE_CHECK(gate != nullptr || address.is_loopback(), "plain HTTP on ", address.ToString());
   auto state = std::make_unique<State>();
   state->bound = address;
-  httplib::Server& server = state->server;
+  if (gate != nullptr) {
+    ASSIGN_OR_RETURN(state->server, MakeHttpsServer(gate));
+    AdmitByRole(*state->server, gate);
+  } else {
+    state->server = std::make_unique<httplib::Server>();
+  }
+  httplib::Server& server = *state->server;
   server.new_task_queue = [] { return new BoundedPool; };
   server.set_socket_options(SetSocketOptions);
   server.set_keep_alive_max_count(1);
@@ -120,7 +141,7 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const Addres
 MetricsServer::MetricsServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 MetricsServer::~MetricsServer() {
-  state_->server.stop();
+  state_->server->stop();
   state_->acceptor.join();
 }
 

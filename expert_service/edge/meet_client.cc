@@ -41,8 +41,10 @@ absl::Status CheckBlobs(const v1::MeetResponse& response, int world_size) {
   return absl::OkStatus();
 }
 
-absl::Status Call(const Address& host, const v1::MeetRequest& request, v1::MeetResponse* response) {
-  const auto stub = v1::ExpertWorker::NewStub(MakeChannel(host, kServiceMessageBytesMax));
+absl::Status Call(const Address& host, const Security& security, const v1::MeetRequest& request,
+                  v1::MeetResponse* response) {
+  const auto stub = v1::ExpertWorker::NewStub(
+      MakeChannel(host, kServiceMessageBytesMax, security, {Role::kWorker}));
   grpc::ClientContext context;
   // The host answers first, and knows who is missing; this is for a host that is silent.
   context.set_deadline(absl::ToChronoTime(
@@ -61,7 +63,7 @@ absl::Status Call(const Address& host, const v1::MeetRequest& request, v1::MeetR
 
 std::string MeetRendezvous::ToString() const { return absl::StrCat(host.ToString(), "/", token); }
 
-absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text) {
+absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text, bool encrypted) {
   if (text.size() > static_cast<size_t>(kRendezvousBytesMax)) {
     return BadRendezvous(absl::StrCat(text.size(), " bytes, at most ", kRendezvousBytesMax));
   }
@@ -71,9 +73,10 @@ absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text) {
   }
   const absl::StatusOr<Address> host = ParseAddress(text.substr(0, slash));
   if (!host.ok()) return BadRendezvous("no address before the token");
-  if (!host->is_unix() && !host->is_loopback()) {
-    return BadRendezvous("the address is not on this machine, and TLS is not built yet");
+  if (!encrypted && !StaysOnThisMachine(*host)) {
+    return BadRendezvous("the address is not on this machine, which plaintext does not leave");
   }
+  if (host->is_wildcard()) return BadRendezvous("the address is a wildcard, which none can dial");
   if (!host->is_unix() && host->port == 0) return BadRendezvous("port 0");
   return MeetRendezvous{*host, std::string(text.substr(slash + 1))};
 }
@@ -85,7 +88,8 @@ absl::StatusOr<std::string> MeetClient::MakeRendezvous() {
 absl::StatusOr<std::vector<std::string>> MeetClient::Meet(const std::string& rendezvous, int rank,
                                                           int world_size, const std::string& blob,
                                                           absl::Duration timeout) {
-  ASSIGN_OR_RETURN(const MeetRendezvous where, ParseMeetRendezvous(rendezvous));
+  ASSIGN_OR_RETURN(const MeetRendezvous where,
+                   ParseMeetRendezvous(rendezvous, security_->encrypted()));
   v1::MeetRequest request;
   request.set_token(where.token);
   request.set_rank(rank);
@@ -94,7 +98,7 @@ absl::StatusOr<std::vector<std::string>> MeetClient::Meet(const std::string& ren
   request.set_timeout_ms(static_cast<int32_t>(
       std::clamp(absl::ToInt64Milliseconds(timeout), int64_t{1}, int64_t{kMeetTimeoutMsMax})));
   v1::MeetResponse response;
-  RETURN_IF_ERROR(Call(where.host, request, &response));
+  RETURN_IF_ERROR(Call(where.host, *security_, request, &response));
   RETURN_IF_ERROR(CheckBlobs(response, world_size));
   return std::vector<std::string>(response.blobs().begin(), response.blobs().end());
 }

@@ -10,27 +10,28 @@
 #include "common/collective/meeting.h"
 #include "common/collective/meeting_room.h"
 #include "common/config/address.h"
+#include "common/rpc/security.h"
 
 namespace pregate {
 
 struct MeetRendezvous {
-  Address host;       // on this machine: plaintext goes no further
+  Address host;       // on this machine where Meet is plaintext
   std::string token;  // 32 lower-case hex digits
 
   std::string ToString() const;
 };
 
 // A rendezvous comes from outside. INVALID_ARGUMENT when it is longer than kRendezvousBytesMax, its
-// address is none of this machine's or has no port, or its token is malformed.
-absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text);
+// address has no port or, unless `encrypted`, is none of this machine's, or its token is malformed.
+absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text, bool encrypted);
 
 // Thread-safe. Meet blocks the calling thread, dials anew each time, and retries a host that does
 // not listen yet until its timeout (at most kMeetTimeoutMsMax) is over.
 class MeetClient final : public Meeting {
  public:
-  // `room` answers the calls at `own` (see MeetService).
-  MeetClient(std::shared_ptr<MeetingRoom> room, Address own)
-      : room_(std::move(room)), own_(std::move(own)) {}
+  // `room` answers the calls at `own` (see MeetService). `security` outlives the client.
+  MeetClient(std::shared_ptr<MeetingRoom> room, Address own, const Security* security)
+      : room_(std::move(room)), own_(std::move(own)), security_(security) {}
 
   absl::StatusOr<std::string> MakeRendezvous() override;
   absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
@@ -40,6 +41,7 @@ class MeetClient final : public Meeting {
  private:
   const std::shared_ptr<MeetingRoom> room_;
   const Address own_;
+  const Security* const security_;
 };
 
 }  // namespace pregate

@@ -10,6 +10,8 @@
 #include "common/rpc/rpc_server.h"
 #include "expert_service/edge/attach_service.h"
 #include "expert_service/edge/meet_client.h"
+#include "expert_service/edge/worker_collectives.h"
+#include "expert_service/edge/worker_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -31,7 +33,7 @@ class MeetTest : public testing::Test {
         {&service_}, [] { return true; });
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    client_ = std::make_unique<MeetClient>(room_, server_->bound());
+    client_ = std::make_unique<MeetClient>(room_, server_->bound(), plaintext_.get());
   }
   std::future<Blobs> Meet(const std::string& rendezvous, int rank, int world_size,
                           const std::string& blob, absl::Duration timeout = kLong) {
@@ -44,6 +46,7 @@ class MeetTest : public testing::Test {
   std::shared_ptr<MeetingRoom> room_ = std::make_shared<MeetingRoom>(MeetLimits());
   MeetService meet_{room_};
   AttachService service_{nullptr, &meet_};
+  const std::unique_ptr<Security> plaintext_ = *Security::Load({}, {}, nullptr, nullptr);
   std::unique_ptr<RpcServer> server_;
   std::unique_ptr<MeetClient> client_;
 };
@@ -159,7 +162,7 @@ TEST_F(MeetTest, GlooGroupsFormOverIt) {
 
 TEST(MeetRendezvousTest, ParsesWhatItPrints) {
   for (const std::string host : {"127.0.0.1:7620", "[::1]:1", "localhost:65535", "unix:/a/b"}) {
-    const auto parsed = ParseMeetRendezvous(host + "/" + kToken);
+    const auto parsed = ParseMeetRendezvous(host + "/" + kToken, /*encrypted=*/false);
     ASSERT_TRUE(parsed.ok()) << parsed.status();
     EXPECT_EQ(parsed->host.ToString(), host);
     EXPECT_EQ(parsed->token, kToken);
@@ -176,8 +179,50 @@ TEST(MeetRendezvousTest, RefusesHostileText) {
         "127.0.0.1:0" + token, "127.0.0.1:65536" + token, "10.0.0.1:7620" + token,
         "example.org:7620" + token, "dns:///x:1" + token, "127.0.0.1:7620" + token + "\n",
         std::string(kRendezvousBytesMax, '1') + ":1" + token, std::string(1 << 20, '/')}) {
-    EXPECT_EQ(ParseMeetRendezvous(text).status().code(), absl::StatusCode::kInvalidArgument)
+    EXPECT_EQ(ParseMeetRendezvous(text, /*encrypted=*/false).status().code(),
+              absl::StatusCode::kInvalidArgument)
         << text.substr(0, 80);
+  }
+}
+
+TEST(MeetRendezvousTest, OtherMachinesAreForTlsOnly) {
+  for (const std::string host : {"10.0.0.1:7620", "worker-0.workers:7620", "[2001:db8::1]:1"}) {
+    const std::string text = host + "/" + kToken;
+    EXPECT_FALSE(ParseMeetRendezvous(text, /*encrypted=*/false).ok()) << text;
+    EXPECT_TRUE(ParseMeetRendezvous(text, /*encrypted=*/true).ok()) << text;
+  }
+  for (const std::string host : {"0.0.0.0:7620", "[::]:7620", "dns:///x:1", "10.0.0.1:0"}) {
+    EXPECT_FALSE(ParseMeetRendezvous(host + "/" + kToken, /*encrypted=*/true).ok()) << host;
+  }
+}
+
+TEST(WorkerCollectivesTest, AWildcardIsMetAtTheCollectiveHost) {
+  const auto plaintext = *Security::Load({}, {}, nullptr, nullptr);
+  for (const char* listen : {"0.0.0.0:7620", "[::]:7620"}) {
+    WorkerCollectives collectives("10.1.2.3", plaintext.get());
+    EXPECT_EQ(collectives.MakeRendezvous().status().code(), absl::StatusCode::kUnavailable);
+    collectives.Open(*ParseAddress(listen));
+    EXPECT_THAT(*collectives.MakeRendezvous(), testing::StartsWith("10.1.2.3:7620/"));
+  }
+  WorkerCollectives named("10.1.2.3", plaintext.get());
+  named.Open(*ParseAddress("127.0.0.1:1"));
+  EXPECT_THAT(*named.MakeRendezvous(), testing::StartsWith("127.0.0.1:1/"));
+}
+
+TEST(CollectiveHostTest, BeyondLoopbackItWantsToBeToldThatItIsInsecure) {
+  for (const char* host : {"127.0.0.1", "::1", "localhost"}) {
+    EXPECT_TRUE(CheckCollectiveHost({.collective_host = host}).ok()) << host;
+  }
+  for (const char* host : {"10.0.0.1", "worker-0.workers", "2001:db8::1"}) {
+    const absl::Status status = CheckCollectiveHost({.collective_host = host});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << host;
+    EXPECT_THAT(status.message(), HasSubstr("--collective-host"));
+    EXPECT_THAT(status.message(), HasSubstr("--collective-insecure"));
+    EXPECT_TRUE(CheckCollectiveHost({.collective_host = host, .collective_insecure = true}).ok());
+  }
+  for (const char* host : {"", "0.0.0.0", "::", "a b", "a:1"}) {
+    EXPECT_FALSE(CheckCollectiveHost({.collective_host = host, .collective_insecure = true}).ok())
+        << host;
   }
 }
 

@@ -17,14 +17,16 @@ namespace pregate {
 // Thread-safe. Outlives the server of its service.
 class WorkerCollectives final : public CollectiveFactory {
  public:
-  // `host`: the address of this machine that peers dial for Gloo's connections.
-  explicit WorkerCollectives(std::string host)
+  // `host`: the address of this machine that peers dial for Gloo's connections, and for Meet where
+  // the service answers at a wildcard. `security` outlives the object.
+  WorkerCollectives(std::string host, const Security* security)
       : host_(std::move(host)),
+        security_(security),
         room_(std::make_shared<MeetingRoom>(MeetLimits())),
         service_(room_) {}
 
   MeetService* service() { return &service_; }
-  // `service` answers at `own`. Before, there is no rendezvous: UNAVAILABLE.
+  // `service` answers at `own`, as bound. Before, there is no rendezvous: UNAVAILABLE.
   void Open(Address own);
 
   absl::StatusOr<std::string> MakeRendezvous() override;
@@ -35,6 +37,7 @@ class WorkerCollectives final : public CollectiveFactory {
   absl::StatusOr<CollectiveFactory*> Gloo();
 
   const std::string host_;
+  const Security* const security_;
   const std::shared_ptr<MeetingRoom> room_;
   MeetService service_;
   absl::Mutex mutex_;

@@ -1,5 +1,6 @@
 #include "expert_service/edge/worker_server.h"
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/config/address.h"
 #include "common/config/limits.h"
@@ -31,21 +32,42 @@ struct WorkerServer::State {
 };
 
 void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options) {
-  set.String("listen", &options->listen, "Address of ExpertWorker: loopback or unix:/path");
+  set.String(
+      "listen", &options->listen,
+      "Address of ExpertWorker: host:port or unix:/path; without --tls-dir on this machine only");
   set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
   set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
   set.String("collective-host", &options->collective_host,
-             "Address of this machine that other workers dial to exchange activations");
+             "Address of this machine that other workers dial: to meet, where --listen is a "
+             "wildcard, and to exchange activations");
+  set.Switch("collective-insecure", &options->collective_insecure,
+             "Allow a --collective-host beyond loopback: activations travel unencrypted and "
+             "unauthenticated between workers, so keep them on a private network");
   set.String("model-name", &options->model_name,
              "Name of the model in metrics; empty: the last part of --model");
 }
 
+absl::Status CheckCollectiveHost(const WorkerServerOptions& options) {
+  const absl::StatusOr<Address> address =
+      ParseAddress(Address{.host = options.collective_host}.ToString());
+  if (!address.ok() || address->is_unix() || address->is_wildcard()) {
+    return absl::InvalidArgumentError(absl::StrCat("--collective-host: '", options.collective_host,
+                                                   "' is no name or address to dial"));
+  }
+  if (address->is_loopback() || options.collective_insecure) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--collective-host: ", options.collective_host,
+                   " is not on this machine, and activations travel unencrypted between workers, "
+                   "also with --tls-dir: keep them on a private network and say "
+                   "--collective-insecure"));
+}
+
 absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
     const WorkerServerOptions& options, const std::string& model_path, WorkerHost* host,
-    WorkerCollectives* collectives, Clock* clock, const Log* log) {
-  ASSIGN_OR_RETURN(const Address listen, RequireLocal("listen", options.listen));
+    WorkerCollectives* collectives, const Security* security, Clock* clock, const Log* log) {
+  ASSIGN_OR_RETURN(const Address listen, security->ParseAddress("listen", options.listen));
   ASSIGN_OR_RETURN(const Address metrics_listen,
-                   RequireLocal("metrics-listen", options.metrics_listen));
+                   security->ParseAddress("metrics-listen", options.metrics_listen));
   const auto ready = [host, clock] {
     return clock->Now() - host->last_progress() <= absl::Milliseconds(kLoopHeartbeatMsMax);
   };
@@ -54,10 +76,11 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
       collectives->service());
   state->metrics.SetMemory(host->memory());
   ASSIGN_OR_RETURN(state->metrics_server,
-                   MetricsServer::Start(metrics_listen, &state->registry, ready));
-  ASSIGN_OR_RETURN(
-      state->rpc, RpcServer::Start({.listen = listen, .message_bytes_max = kServiceMessageBytesMax},
-                                   {&state->service}, ready));
+                   MetricsServer::Start(metrics_listen, &state->registry, ready, security->gate()));
+  ASSIGN_OR_RETURN(state->rpc, RpcServer::Start({.listen = listen,
+                                                 .message_bytes_max = kServiceMessageBytesMax,
+                                                 .security = security},
+                                                {&state->service}, ready));
   collectives->Open(state->rpc->bound());
   const std::string bound = state->rpc->bound().ToString();
   const std::string metrics_bound = state->metrics_server->bound().ToString();

@@ -62,7 +62,8 @@ class Client {
  public:
   explicit Client(const Address& address)
       : link_(
-            address, [this](EngineEvent event) { return events_.Push(std::move(event)); }, &log_) {}
+            address.ToString(), MakeChannel(address, kRouteMessageBytesMax),
+            [this](EngineEvent event) { return events_.Push(std::move(event)); }, &log_) {}
 
   void Send(ToRouter message) { link_.Send(std::move(message)); }
 

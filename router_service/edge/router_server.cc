@@ -40,7 +40,7 @@ struct RouterServer::State {
   State(const std::string& model_name, Clock* clock) : clock(clock), registry(model_name) {}
 
   absl::Status Load(const RouterServerOptions& options, const Log* log);
-  absl::Status Serve(const RouterServerOptions& options, const Log* log);
+  absl::Status Serve(const RouterServerOptions& options, const Security& security, const Log* log);
 
   Clock* const clock;
   MetricsRegistry registry;
@@ -54,7 +54,8 @@ struct RouterServer::State {
 void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options) {
   RouterEngineOptions& engine = options->engine;
   set.String("model", &options->model, "Checkpoint directory with a router").Required();
-  set.String("listen", &options->listen, "Address of Router: loopback or unix:/path");
+  set.String("listen", &options->listen,
+             "Address of Router: host:port or unix:/path; without --tls-dir on this machine only");
   set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
   set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
   set.String("model-name", &options->model_name,
@@ -74,11 +75,11 @@ void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options) {
 }
 
 absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
-    const RouterServerOptions& options, Clock* clock, const Log* log) {
+    const RouterServerOptions& options, const Security* security, Clock* clock, const Log* log) {
   auto state = std::make_unique<State>(
       options.model_name.empty() ? ModelNameOf(options.model) : options.model_name, clock);
   RETURN_IF_ERROR(state->Load(options, log));
-  RETURN_IF_ERROR(state->Serve(options, log));
+  RETURN_IF_ERROR(state->Serve(options, *security, log));
   return std::unique_ptr<RouterServer>(new RouterServer(std::move(state)));
 }
 
@@ -93,18 +94,21 @@ absl::Status RouterServer::State::Load(const RouterServerOptions& options, const
   return absl::OkStatus();
 }
 
-absl::Status RouterServer::State::Serve(const RouterServerOptions& options, const Log* log) {
-  ASSIGN_OR_RETURN(const Address listen, RequireLocal("listen", options.listen));
+absl::Status RouterServer::State::Serve(const RouterServerOptions& options,
+                                        const Security& security, const Log* log) {
+  ASSIGN_OR_RETURN(const Address listen, security.ParseAddress("listen", options.listen));
   ASSIGN_OR_RETURN(const Address metrics_listen,
-                   RequireLocal("metrics-listen", options.metrics_listen));
+                   security.ParseAddress("metrics-listen", options.metrics_listen));
   const auto ready = [this] {
     return clock->Now() - engine->heartbeat() <= absl::Milliseconds(kLoopHeartbeatMsMax);
   };
   service = std::make_unique<RouteService>(engine.get(), kRouterStreamsMax);
-  ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(metrics_listen, &registry, ready));
-  ASSIGN_OR_RETURN(rpc,
-                   RpcServer::Start({.listen = listen, .message_bytes_max = kRouteMessageBytesMax},
-                                    {service.get()}, ready));
+  ASSIGN_OR_RETURN(metrics_server,
+                   MetricsServer::Start(metrics_listen, &registry, ready, security.gate()));
+  ASSIGN_OR_RETURN(rpc, RpcServer::Start({.listen = listen,
+                                          .message_bytes_max = kRouteMessageBytesMax,
+                                          .security = &security},
+                                         {service.get()}, ready));
   const std::string bound = rpc->bound().ToString();
   const std::string metrics_bound = metrics_server->bound().ToString();
   RETURN_IF_ERROR(

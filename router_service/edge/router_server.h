@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/config/option_set.h"
+#include "common/rpc/security.h"
 #include "common/telemetry/log.h"
 #include "router_service/engine/router_engine.h"
 
@@ -26,9 +27,10 @@ void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options);
 // Ready while the engine's loop turns.
 class RouterServer {
  public:
-  // Loads the router and binds both addresses. `clock` and `log` outlive the server.
+  // Loads the router and binds both addresses. What is passed by pointer outlives the server.
   static absl::StatusOr<std::unique_ptr<RouterServer>> Start(const RouterServerOptions& options,
-                                                             Clock* clock, const Log* log);
+                                                             const Security* security, Clock* clock,
+                                                             const Log* log);
   ~RouterServer();
 
   std::string bound() const;  // address of Router.Route

@@ -3,18 +3,16 @@
 #include <utility>
 
 #include "common/base/status.h"
-#include "common/config/limits.h"
-#include "common/rpc/channel.h"
 #include "common/rpc/router_codec.h"
 
 namespace pregate {
 
-GrpcRouterLink::GrpcRouterLink(const Address& address, std::function<bool(EngineEvent)> push,
-                               const Log* log)
-    : address_(address.ToString()),
+GrpcRouterLink::GrpcRouterLink(std::string address, const std::shared_ptr<grpc::Channel>& channel,
+                               std::function<bool(EngineEvent)> push, const Log* log)
+    : address_(std::move(address)),
       push_(std::move(push)),
       log_(log),
-      stub_(v1::Router::NewStub(MakeChannel(address, kRouteMessageBytesMax))),
+      stub_(v1::Router::NewStub(channel)),
       dialer_({.open = [this](auto* context,
                               auto* reactor) { stub_->async()->Route(context, reactor); },
                .on_message = [this](const auto& response) { return OnMessage(response); },

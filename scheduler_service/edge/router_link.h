@@ -1,11 +1,12 @@
 // The scheduler's end of Router.Route.
 #pragma once
 
+#include <grpcpp/channel.h>
+
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "common/config/address.h"
 #include "common/rpc/stream_dialer.h"
 #include "common/telemetry/log.h"
 #include "pregate/v1/router.grpc.pb.h"
@@ -18,9 +19,11 @@ namespace pregate {
 // that do not decode and a full inbox end the connection: on the next one the engine asks again.
 class GrpcRouterLink final : public RouterLink {
  public:
-  // `push` takes an event for the engine's inbox (false: full), on gRPC's threads and the link's
-  // own, until the link is destroyed. `log` outlives the link.
-  GrpcRouterLink(const Address& address, std::function<bool(EngineEvent)> push, const Log* log);
+  // `address` is where `channel` leads, for logs. `push` takes an event for the engine's inbox
+  // (false: full), on gRPC's threads and the link's own, until the link is destroyed. `log`
+  // outlives the link.
+  GrpcRouterLink(std::string address, const std::shared_ptr<grpc::Channel>& channel,
+                 std::function<bool(EngineEvent)> push, const Log* log);
 
   void Send(ToRouter message) override;
 

@@ -6,9 +6,10 @@
 
 namespace pregate {
 
-// Dialling begins at once; events go to `push`. `log` outlives the links. Errors name the option
-// and the address at fault.
+// Dialling begins at once; events go to `push`. `security` and `log` outlive the links. Errors name
+// the option and the address at fault.
 absl::StatusOr<SchedulerLinks> MakeGrpcLinks(const SchedulerLinkOptions& options, bool has_router,
-                                             const SchedulerServer::Push& push, const Log* log);
+                                             const SchedulerServer::Push& push,
+                                             const Security& security, const Log* log);
 
 }  // namespace pregate

@@ -14,7 +14,9 @@ constexpr int kAgeStepsMax = 10000;
 }  // namespace
 
 void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options) {
-  set.String("listen", &options->listen, "Address of Inference: loopback or unix:/path");
+  set.String(
+      "listen", &options->listen,
+      "Address of Inference: host:port or unix:/path; without --tls-dir on this machine only");
   set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
   set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
   set.Int("queue-max", &options->queue_max, 1, kQueueMax, "requests",

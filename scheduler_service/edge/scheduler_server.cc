@@ -70,10 +70,10 @@ struct SchedulerServer::State {
 
 absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
     const SchedulerServerOptions& options, ServedModel model, const MakeLinks& make_links,
-    MetricsRegistry* registry, Clock* clock, const Log* log) {
-  ASSIGN_OR_RETURN(const Address listen, RequireLocal("listen", options.listen));
+    MetricsRegistry* registry, const Security* security, Clock* clock, const Log* log) {
+  ASSIGN_OR_RETURN(const Address listen, security->ParseAddress("listen", options.listen));
   ASSIGN_OR_RETURN(const Address metrics_listen,
-                   RequireLocal("metrics-listen", options.metrics_listen));
+                   security->ParseAddress("metrics-listen", options.metrics_listen));
   // Owned by the server from here on: its destructor drains what has been started.
   std::unique_ptr<SchedulerServer> server(
       new SchedulerServer(std::make_unique<State>(std::move(model), registry, clock, log)));
@@ -84,10 +84,12 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
       state.parts());
   state.loop = std::thread([&state] { state.engine->Run(); });
   const auto ready = [&state] { return state.ready(); };
-  ASSIGN_OR_RETURN(state.metrics_server, MetricsServer::Start(metrics_listen, registry, ready));
-  ASSIGN_OR_RETURN(state.rpc,
-                   RpcServer::Start({.listen = listen, .message_bytes_max = kClientMessageBytesMax},
-                                    {&state.service}, ready));
+  ASSIGN_OR_RETURN(state.metrics_server,
+                   MetricsServer::Start(metrics_listen, registry, ready, security->gate()));
+  ASSIGN_OR_RETURN(state.rpc, RpcServer::Start({.listen = listen,
+                                                .message_bytes_max = kClientMessageBytesMax,
+                                                .security = security},
+                                               {&state.service}, ready));
   state.bound = state.rpc->bound().ToString();
   state.metrics_bound = state.metrics_server->bound().ToString();
   RETURN_IF_ERROR(WritePortFile(options.port_file,

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
+#include "common/rpc/security.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "scheduler_service/edge/scheduler_options.h"
@@ -33,7 +34,7 @@ class SchedulerServer {
   // Pointers outlive the server. Addresses are bound when this returns.
   static absl::StatusOr<std::unique_ptr<SchedulerServer>> Start(
       const SchedulerServerOptions& options, ServedModel model, const MakeLinks& make_links,
-      MetricsRegistry* registry, Clock* clock, const Log* log);
+      MetricsRegistry* registry, const Security* security, Clock* clock, const Log* log);
   ~SchedulerServer();  // Drain()
 
   const std::string& bound() const;          // address of Inference

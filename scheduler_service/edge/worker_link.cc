@@ -3,19 +3,18 @@
 #include <utility>
 
 #include "common/base/status.h"
-#include "common/config/limits.h"
-#include "common/rpc/channel.h"
 #include "common/rpc/worker_codec.h"
 
 namespace pregate {
 
-GrpcWorkerLink::GrpcWorkerLink(int32_t rank, const Address& address,
+GrpcWorkerLink::GrpcWorkerLink(int32_t rank, std::string address,
+                               const std::shared_ptr<grpc::Channel>& channel,
                                std::function<bool(EngineEvent)> push, const Log* log)
     : rank_(rank),
-      address_(address.ToString()),
+      address_(std::move(address)),
       push_(std::move(push)),
       log_(log),
-      stub_(v1::ExpertWorker::NewStub(MakeChannel(address, kServiceMessageBytesMax))),
+      stub_(v1::ExpertWorker::NewStub(channel)),
       dialer_({.open = [this](auto* context,
                               auto* reactor) { stub_->async()->Attach(context, reactor); },
                .on_message = [this](const auto& response) { return OnMessage(response); },

@@ -1,10 +1,11 @@
 // The scheduler's end of ExpertWorker.Attach for one rank.
 #pragma once
 
+#include <grpcpp/channel.h>
+
 #include <functional>
 #include <memory>
 
-#include "common/config/address.h"
 #include "common/rpc/stream_dialer.h"
 #include "common/telemetry/log.h"
 #include "pregate/v1/worker.grpc.pb.h"
@@ -17,10 +18,11 @@ namespace pregate {
 // end the connection: the next one begins with a new epoch.
 class GrpcWorkerLink final : public WorkerLink {
  public:
-  // `push` takes an event for the engine's inbox (false: full), on gRPC's threads and the link's
-  // own, until the link is destroyed. `log` outlives the link.
-  GrpcWorkerLink(int32_t rank, const Address& address, std::function<bool(EngineEvent)> push,
-                 const Log* log);
+  // `address` is where `channel` leads, for logs. `push` takes an event for the engine's inbox
+  // (false: full), on gRPC's threads and the link's own, until the link is destroyed. `log`
+  // outlives the link.
+  GrpcWorkerLink(int32_t rank, std::string address, const std::shared_ptr<grpc::Channel>& channel,
+                 std::function<bool(EngineEvent)> push, const Log* log);
 
   void Send(ToWorker message) override;
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/mailbox.h"
 #include "common/config/limits.h"
+#include "common/rpc/channel.h"
 #include "common/rpc/rpc_server.h"
 #include "common/rpc/server_stream.h"
 #include "common/rpc/worker_codec.h"
@@ -52,7 +53,8 @@ class WorkerLinkTest : public ::testing::Test {
   }
   std::unique_ptr<GrpcWorkerLink> Dial() {
     return std::make_unique<GrpcWorkerLink>(
-        3, address_, [this](EngineEvent event) { return inbox_.Push(std::move(event)); }, &log_);
+        3, address_.ToString(), MakeChannel(address_, kServiceMessageBytesMax),
+        [this](EngineEvent event) { return inbox_.Push(std::move(event)); }, &log_);
   }
   EngineEvent Next() {
     if (pending_.empty()) pending_ = inbox_.Wait(absl::Seconds(20));

@@ -15,7 +15,8 @@ import unittest
 
 BIN = pathlib.Path(sys.argv.pop(1) if len(sys.argv) > 1 else "build/debug/bin").resolve()
 HAS_TRAINER = (BIN / "pregate-refactor").exists()
-COMMANDS = ["serve", "generate", "refactor", "import", "logits", "tokenize", "eval ppl", "eval task", "inspect", "synth", "simulate"]
+COMMANDS = ["serve", "generate", "refactor", "import", "logits", "tokenize", "eval ppl", "eval task", "inspect", "synth", "simulate",
+            "health", "certs init", "certs renew", "certs show"]
 
 
 def pregate(*args, code=0):

@@ -1,0 +1,110 @@
+#include "common/rpc/security.h"
+
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/config/limits.h"
+#include "common/rpc/call_authorizer.h"
+#include "common/rpc/peer_verifier.h"
+
+namespace pregate {
+namespace {
+
+using grpc::experimental::FileWatcherCertificateProvider;
+
+void LogMaterial(const Log* log, absl::string_view message, const TlsMaterial& material) {
+  log->Info(message, {{"role", RoleName(material.role)},
+                      {"serial", SerialOf(material.certificate.get())},
+                      {"not_after", absl::FormatTime(NotAfter(material.certificate.get()))},
+                      {"authorities", material.authorities.size()}});
+}
+
+std::shared_ptr<FileWatcherCertificateProvider> Watch(const std::string& dir) {
+  return std::make_shared<FileWatcherCertificateProvider>(
+      absl::StrCat(dir, "/", kTlsKeyFile), absl::StrCat(dir, "/", kTlsCertificateFile),
+      absl::StrCat(dir, "/", kTlsAuthorityFile), kTlsRefreshMs / 1000);
+}
+
+}  // namespace
+
+struct Security::State {
+  // Null: plaintext.
+  std::unique_ptr<TlsFiles> files;
+  std::unique_ptr<RefusalLog> refusals;
+  TlsGate gate;
+  // Hands the own certificate to gRPC and follows its files on a thread of its own.
+  std::shared_ptr<FileWatcherCertificateProvider> provider;
+
+  absl::Status OpenTls(const TlsOptions& options, RoleSet own, const Log* log, Clock* clock);
+};
+
+absl::Status Security::State::OpenTls(const TlsOptions& options, RoleSet own, const Log* log,
+                                      Clock* clock) {
+  ASSIGN_OR_RETURN(files, TlsFiles::Load(options));
+  const auto material = files->Current();
+  if (!own.Has(material->role)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--tls-dir: ", options.dir, "/", kTlsCertificateFile, ": wrong role ",
+        RoleName(material->role), ", this program needs a certificate of ", own.ToString()));
+  }
+  LogMaterial(log, "tls", *material);
+  files->set_on_change([log](const TlsFiles::Change& change) {
+    if (!change.status.ok()) {
+      log->Error("tls files refused", {{"reason", change.status.message()}});
+    } else {
+      LogMaterial(log, "tls files changed", *change.material);
+    }
+  });
+  refusals = std::make_unique<RefusalLog>(log, clock);
+  gate = {files.get(), refusals.get()};
+  provider = Watch(options.dir);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Security>> Security::Load(const TlsOptions& options, RoleSet own,
+                                                         const Log* log, Clock* clock) {
+  auto state = std::make_unique<State>();
+  if (!options.dir.empty()) RETURN_IF_ERROR(state->OpenTls(options, own, log, clock));
+  return std::unique_ptr<Security>(new Security(std::move(state)));
+}
+
+Security::Security(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Security::~Security() = default;
+
+bool Security::encrypted() const { return state_->files != nullptr; }
+const TlsGate* Security::gate() const { return encrypted() ? &state_->gate : nullptr; }
+
+absl::StatusOr<Address> Security::ParseAddress(absl::string_view option,
+                                               absl::string_view text) const {
+  return ParseAddressOption(option, text, encrypted());
+}
+
+// gRPC demands a certificate and the proof of its key; whether it is to be believed is
+// PeerVerifier's to say, because only so the reason is known and can be logged.
+std::shared_ptr<grpc::ServerCredentials> Security::MakeServerCredentials() const {
+  if (!encrypted()) return grpc::InsecureServerCredentials();
+  grpc::experimental::TlsServerCredentialsOptions options(state_->provider);
+  options.watch_identity_key_cert_pairs();
+  options.watch_root_certs();
+  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_BUT_DONT_VERIFY);
+  options.set_certificate_verifier(MakeClientVerifier(&state_->gate));
+  auto credentials = grpc::experimental::TlsServerCredentials(options);
+  credentials->SetAuthMetadataProcessor(std::make_shared<CallAuthorizer>(&state_->gate));
+  return credentials;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> Security::MakeChannelCredentials(RoleSet server) const {
+  if (!encrypted()) return grpc::InsecureChannelCredentials();
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(state_->provider);
+  options.watch_identity_key_cert_pairs();
+  options.watch_root_certs();
+  options.set_verify_server_certs(false);
+  options.set_check_call_host(false);
+  options.set_certificate_verifier(MakeServerVerifier(&state_->gate, server));
+  return grpc::experimental::TlsCredentials(options);
+}
+
+}  // namespace pregate

@@ -1,0 +1,83 @@
+#include "common/telemetry/https.h"
+
+#include <openssl/err.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/tls/access_table.h"
+#include "common/tls/peer_check.h"
+
+namespace pregate {
+namespace {
+
+constexpr char kWhere[] = "https";
+
+// Before the server's certificate is chosen: this connection gets the files of now.
+int UseCurrentFiles(SSL* ssl, void* arg) {
+  const auto material = static_cast<const TlsGate*>(arg)->files->Current();
+  const bool used = SSL_use_certificate(ssl, material->certificate.get()) == 1 &&
+                    SSL_use_PrivateKey(ssl, material->key.get()) == 1 &&
+                    SSL_clear_chain_certs(ssl) == 1;
+  bool chained = used;
+  for (const X509Ptr& next : material->intermediates) {
+    chained = chained && SSL_add1_chain_cert(ssl, next.get()) == 1;
+  }
+  return chained ? 1 : 0;
+}
+
+// In place of OpenSSL's own verification: the same check as on every other port.
+int Verify(X509_STORE_CTX* context, void* arg) {
+  const auto* const gate = static_cast<const TlsGate*>(arg);
+  const auto material = gate->files->Current();
+  X509* const certificate = X509_STORE_CTX_get0_cert(context);
+  absl::Status status =
+      CheckChain(*material, certificate, X509_STORE_CTX_get0_untrusted(context), PeerUse::kClient);
+  if (status.ok()) status = RoleOf(*material, certificate).status();
+  X509_STORE_CTX_set_error(context, status.ok() ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
+  if (!status.ok()) gate->refusals->Add(kWhere, status.message());
+  return status.ok() ? 1 : 0;
+}
+
+// What OpenSSL refuses without asking Verify: no certificate, plain HTTP, no common cipher.
+void NoteEnd(const SSL* ssl, int where, int result) {
+  if ((where & SSL_CB_EXIT) == 0 || result > 0) return;
+  const unsigned long error = ERR_peek_last_error();
+  if (error == 0 || ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED) return;
+  const char* const reason = ERR_reason_error_string(error);
+  const auto* const gate = static_cast<const TlsGate*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  gate->refusals->Add(kWhere, absl::StrCat("handshake: ", reason == nullptr ? "failed" : reason));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<httplib::Server>> MakeHttpsServer(const TlsGate* gate) {
+  void* const arg = const_cast<TlsGate*>(gate);
+  auto server = std::make_unique<httplib::SSLServer>([arg](SSL_CTX& context) {
+    SSL_CTX_set_app_data(&context, arg);
+    SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION);
+    SSL_CTX_set_cert_cb(&context, UseCurrentFiles, arg);
+    SSL_CTX_set_verify(&context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    SSL_CTX_set_cert_verify_callback(&context, Verify, arg);
+    SSL_CTX_set_info_callback(&context, NoteEnd);
+    // A resumed session would skip Verify.
+    SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_num_tickets(&context, 0);
+    SSL_CTX_set_options(&context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+    return true;
+  });
+  if (!server->is_valid()) return absl::InternalError("HTTPS: " + TakeOpenSslError());
+  return server;
+}
+
+absl::Status CheckHttpAccess(const TlsGate& gate, const httplib::Request& request) {
+  const X509Ptr certificate(SSL_get1_peer_certificate(request.ssl));
+  if (certificate == nullptr) return absl::PermissionDeniedError("no client certificate");
+  absl::StatusOr<Role> role = RoleOf(*gate.files->Current(), certificate.get());
+  absl::Status status = role.ok()
+                            ? CheckAccess(*role, absl::StrCat(request.method, " ", request.path))
+                            : role.status();
+  if (!status.ok()) gate.refusals->Add(kWhere, status.message());
+  return status;
+}
+
+}  // namespace pregate

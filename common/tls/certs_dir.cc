@@ -1,0 +1,204 @@
+#include "common/tls/certs_dir.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/random_id.h"
+#include "common/base/status.h"
+#include "common/tls/certificate_authority.h"
+
+namespace pregate {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr absl::Duration kAuthorityLifetime = absl::Hours(24 * 3652);
+constexpr absl::Duration kClockSkew = absl::Minutes(5);  // of machines that compare notBefore
+constexpr char kAuthorityKeyFile[] = "ca.key";
+constexpr char kData[] = "..data";
+constexpr mode_t kSecretMode = 0600, kPublicMode = 0644;
+
+absl::Status Failed(const std::string& path, int error) {
+  return absl::InternalError(absl::StrCat(path, ": ", std::strerror(error)));
+}
+
+absl::Status WriteFile(const std::string& path, absl::string_view bytes, mode_t mode) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  if (fd < 0) return Failed(path, errno);
+  const bool written =
+      write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && fsync(fd) == 0;
+  const int error = errno;
+  close(fd);
+  return written ? absl::OkStatus() : Failed(path, error);
+}
+
+absl::StatusOr<std::string> ReadText(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+absl::Status MakeDirectory(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  return error ? Failed(path, error.value()) : absl::OkStatus();
+}
+
+// Makes `link` point to `target`, in one step also where it points elsewhere now.
+absl::Status PointLink(const std::string& link, const std::string& target) {
+  const std::string fresh = absl::StrCat(link, ".new");
+  unlink(fresh.c_str());
+  if (symlink(target.c_str(), fresh.c_str()) != 0) return Failed(fresh, errno);
+  if (rename(fresh.c_str(), link.c_str()) != 0) return Failed(link, errno);
+  return absl::OkStatus();
+}
+
+void RemoveOtherVersions(const std::string& role_dir, const std::string& kept) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(role_dir, error)) {
+    const std::string name = entry.path().filename();
+    if (absl::StartsWith(name, "..v-") && name != kept) fs::remove_all(entry.path(), error);
+  }
+}
+
+absl::StatusOr<CertificateAuthority> ReadAuthority(const std::string& dir) {
+  ASSIGN_OR_RETURN(const std::string certificate, ReadText(dir + "/ca/ca.crt"));
+  ASSIGN_OR_RETURN(const std::string key, ReadText(dir + "/ca/ca.key"));
+  auto authority = CertificateAuthority::Parse(certificate, key);
+  if (authority.ok()) return authority;
+  return absl::InvalidArgumentError(absl::StrCat(dir, "/ca: ", authority.status().message()));
+}
+
+absl::Status IssueLeaves(const CertsOptions& options, const CertificateAuthority& authority,
+                         const std::string& trusted, absl::Time now) {
+  RETURN_IF_ERROR(CheckTrustDomain(options.trust_domain));
+  LeafRequest leaf;
+  leaf.hosts = {"localhost", "127.0.0.1", "::1"};
+  leaf.hosts.insert(leaf.hosts.end(), options.hosts.begin(), options.hosts.end());
+  leaf.not_before = now - kClockSkew;
+  leaf.not_after = std::min(now + options.lifetime, NotAfter(authority.certificate()));
+  std::vector<std::pair<std::string, TlsPem>> issued;  // all or none is written
+  for (const Role role : AllRoles()) {
+    leaf.common_name = RoleName(role);
+    leaf.uris = {IdentityUri(options.trust_domain, role)};
+    ASSIGN_OR_RETURN(const IssuedPem pem, authority.Issue(leaf));
+    issued.emplace_back(absl::StrCat(options.dir, "/", RoleName(role)),
+                        TlsPem{pem.certificate, pem.key, trusted});
+  }
+  for (const auto& [dir, pem] : issued) RETURN_IF_ERROR(WriteTlsDir(dir, pem));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CertInfo> InfoOf(const std::string& name, const std::string& file) {
+  ASSIGN_OR_RETURN(const std::string pem, ReadText(file));
+  const auto certificates = ParseCertificates(pem);
+  if (!certificates.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ": ", certificates.status().message()));
+  }
+  X509* const certificate = certificates->front().get();
+  CertInfo info{.name = name,
+                .file = file,
+                .subject = SubjectOf(certificate),
+                .serial = SerialOf(certificate),
+                .fingerprint_sha256 = FingerprintOf(certificate),
+                .not_before = NotBefore(certificate),
+                .not_after = NotAfter(certificate)};
+  if (const auto uri = UriNameOf(certificate); uri.ok()) info.uri = *uri;
+  return info;
+}
+
+absl::StatusOr<CertInfo> LeafInfo(const std::string& name, const std::string& role_dir) {
+  ASSIGN_OR_RETURN(CertInfo info, InfoOf(name, absl::StrCat(role_dir, "/", kTlsCertificateFile)));
+  const std::string file = absl::StrCat(role_dir, "/", kTlsAuthorityFile);
+  ASSIGN_OR_RETURN(const std::string pem, ReadText(file));
+  const auto authorities = ParseCertificates(pem);
+  if (!authorities.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ": ", authorities.status().message()));
+  }
+  for (const X509Ptr& authority : *authorities) {
+    info.trusts.push_back(FingerprintOf(authority.get()));
+  }
+  return info;
+}
+
+}  // namespace
+
+absl::Status WriteTlsDir(const std::string& role_dir, const TlsPem& pem) {
+  const std::string version = absl::StrCat("..v-", absl::Hex(RandomId(), absl::kZeroPad16));
+  const std::string dir = absl::StrCat(role_dir, "/", version);
+  RETURN_IF_ERROR(MakeDirectory(dir));
+  RETURN_IF_ERROR(WriteFile(absl::StrCat(dir, "/", kTlsKeyFile), pem.key, kSecretMode));
+  RETURN_IF_ERROR(
+      WriteFile(absl::StrCat(dir, "/", kTlsCertificateFile), pem.certificate, kPublicMode));
+  RETURN_IF_ERROR(WriteFile(absl::StrCat(dir, "/", kTlsAuthorityFile), pem.authority, kPublicMode));
+  RETURN_IF_ERROR(PointLink(absl::StrCat(role_dir, "/", kData), version));
+  for (const char* file : {kTlsKeyFile, kTlsCertificateFile, kTlsAuthorityFile}) {
+    const std::string link = absl::StrCat(role_dir, "/", file);
+    std::error_code error;
+    if (fs::is_symlink(link, error)) continue;
+    RETURN_IF_ERROR(PointLink(link, absl::StrCat(kData, "/", file)));
+  }
+  RemoveOtherVersions(role_dir, version);
+  return absl::OkStatus();
+}
+
+absl::Status InitCerts(const CertsOptions& options, absl::Time now) {
+  const std::string ca = options.dir + "/ca";
+  std::error_code error;
+  if (fs::exists(ca, error)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("--dir: ", ca,
+                     " is there already: `pregate certs renew` keeps it, and a new "
+                     "authority wants a new directory"));
+  }
+  RETURN_IF_ERROR(CheckTrustDomain(options.trust_domain));
+  ASSIGN_OR_RETURN(
+      const auto authority,
+      CertificateAuthority::Make("pregate authority", now - kClockSkew, now + kAuthorityLifetime));
+  const IssuedPem pem = authority.ToPem();
+  RETURN_IF_ERROR(MakeDirectory(ca));
+  if (chmod(ca.c_str(), 0700) != 0) return Failed(ca, errno);
+  RETURN_IF_ERROR(WriteFile(absl::StrCat(ca, "/", kAuthorityKeyFile), pem.key, kSecretMode));
+  RETURN_IF_ERROR(
+      WriteFile(absl::StrCat(ca, "/", kTlsAuthorityFile), pem.certificate, kPublicMode));
+  return IssueLeaves(options, authority, pem.certificate, now);
+}
+
+absl::Status RenewCerts(const CertsOptions& options, absl::Time now) {
+  ASSIGN_OR_RETURN(const auto authority, ReadAuthority(options.dir));
+  // The whole file, which is a bundle while an authority is being replaced.
+  ASSIGN_OR_RETURN(const std::string trusted, ReadText(options.dir + "/ca/ca.crt"));
+  return IssueLeaves(options, authority, trusted, now);
+}
+
+absl::StatusOr<std::vector<CertInfo>> ShowCerts(const std::string& dir) {
+  std::vector<CertInfo> all;
+  std::error_code error;
+  if (fs::exists(dir + "/ca/ca.crt", error)) {
+    ASSIGN_OR_RETURN(CertInfo info, InfoOf("ca", dir + "/ca/ca.crt"));
+    all.push_back(std::move(info));
+  }
+  for (const Role role : AllRoles()) {
+    const std::string role_dir = absl::StrCat(dir, "/", RoleName(role));
+    if (!fs::exists(role_dir, error)) continue;
+    ASSIGN_OR_RETURN(CertInfo info, LeafInfo(RoleName(role), role_dir));
+    all.push_back(std::move(info));
+  }
+  if (all.empty()) {
+    return absl::NotFoundError(absl::StrCat("--dir: ", dir, " holds no certificates of pregate"));
+  }
+  return all;
+}
+
+}  // namespace pregate
