@@ -35,6 +35,12 @@ def template(values, release="demo", namespace="ns", sets=(), chart=CHART):
     return helm(*args)
 
 
+def notes(values):
+    """What `helm install` prints at its end. A dry run of the client's needs no cluster."""
+    return helm("install", "demo", CHART, "-f", CHART / "ci" / f"{values}.yaml", "--namespace", "ns",
+                "--dry-run=client").partition("NOTES:\n")[2]
+
+
 class Rendered:
     """The objects of one rendering."""
 
@@ -88,6 +94,7 @@ def each_set(test):
     def run(self):
         for values in VALUE_SETS:
             with self.subTest(values=values):
+                self.values = values
                 test(self, rendered(values))
     return run
 

@@ -9,7 +9,7 @@ import unittest
 
 import yaml
 
-from chart import CHART, ROOT, VALUE_SETS, Rendered, each_set, flags, helm, quantity, rendered, selects
+from chart import CHART, ROOT, VALUE_SETS, Rendered, each_set, flags, helm, notes, quantity, rendered, selects
 
 
 class Workloads(unittest.TestCase):
@@ -234,6 +234,29 @@ class HelmTest(unittest.TestCase):
 
     def test_it_carries_the_client_label(self):
         self.assertEqual(rendered("minimal").workload("test")["metadata"]["labels"]["demo-pregate-client"], "true")
+
+
+class Notes(unittest.TestCase):
+    """The commands that `helm install` prints name objects that are there."""
+
+    @each_set
+    def test_objects_exist(self, chart):
+        text = notes(self.values)
+        there = {(o["kind"].lower(), o["metadata"]["name"]) for o in chart.objects}
+        named = re.findall(r"\b(statefulset|deployment|service)/(\S+)", text)
+        self.assertEqual(len(named), 3)
+        self.assertLessEqual(set(named), there)
+        for namespace in re.findall(r" -n (\S+)", text):
+            self.assertEqual(namespace, "ns")
+
+    def test_secret_and_trust_domain(self):
+        self.assertIn("get secret pregate-client ", notes("minimal"))
+        self.assertIn("get secret demo-pregate-client-tls ", notes("cert-manager"))
+        self.assertIn("--tls-trust-domain cell.example", notes("cert-manager"))
+
+    def test_the_label_for_clients(self):
+        self.assertIn('demo-pregate-client: "true"', notes("minimal"))
+        self.assertNotIn("-client: ", notes("everything"))
 
 
 class Names(unittest.TestCase):
