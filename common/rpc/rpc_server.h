@@ -1,5 +1,6 @@
-// A gRPC server with what every service needs: grpc.health.v1 that follows a readiness function,
-// reflection, keepalive, message limits, port 0, and a drain.
+// A gRPC server with what every service needs: grpc.health.v1 that follows a readiness function and
+// (as service kLiveService) a liveness function, reflection, keepalive, message limits, port 0, and
+// a drain.
 #pragma once
 
 #include <grpcpp/impl/codegen/service_type.h>
@@ -16,11 +17,15 @@
 
 namespace pregate {
 
+inline constexpr int kLoopStuckMsMin = 120000;  // TEMPORARY: limits.h
+
 struct RpcServerOptions {
   Address listen;  // port 0 takes a free port
   int message_bytes_max = 0;
   // Outlives the server. Null, for tests: plaintext. REQUIRES: plaintext stays on this machine.
   const Security* security = nullptr;
+  // Whether a restart would not help: called as `ready` is. Null: as long as the server answers.
+  std::function<bool()> live;
 };
 
 // Thread-safe. Services outlive the server.
