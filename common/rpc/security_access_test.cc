@@ -34,7 +34,8 @@ grpc::Status Call(const std::shared_ptr<grpc::Channel>& channel, const std::stri
   bool ok;
   call->StartCall(&tag);
   queue.Next(&tag, &ok);
-  call->WriteLast(grpc::ByteBuffer(), grpc::WriteOptions(), &tag);
+  const grpc::Slice empty("");
+  call->WriteLast(grpc::ByteBuffer(&empty, 1), grpc::WriteOptions(), &tag);
   queue.Next(&tag, &ok);
   grpc::ByteBuffer answer;
   do {
