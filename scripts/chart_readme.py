@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what is derived from the comments of the chart's values.yaml: README.md's table and the schema's descriptions.
+"""Writes what the comments of the chart's values.yaml say into README.md's table and the schema.
 
 usage: scripts/chart_readme.py [--check]     (needs PyYAML: run it with .cache/tools/venv/bin/python)
 
@@ -7,6 +7,7 @@ The comment lines directly above a key describe it. A key whose value is a mappi
 section; every other key is a value and must have a comment. --check writes nothing and fails where a file
 is not up to date.
 """
+
 import json
 import pathlib
 import sys
@@ -32,7 +33,9 @@ def described(lines, node, path=()):
         here = path + (key.value,)
         text = comment_above(lines, key.start_mark.line, key.start_mark.column)
         children = isinstance(value, yaml.MappingNode) and not value.flow_style and value.value
-        if children and any(comment_above(lines, k.start_mark.line, k.start_mark.column) for k, _ in value.value):
+        if children and any(
+            comment_above(lines, k.start_mark.line, k.start_mark.column) for k, _ in value.value
+        ):
             yield here, None, text
             yield from described(lines, value, here)
         else:

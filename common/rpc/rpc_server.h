@@ -17,8 +17,6 @@
 
 namespace pregate {
 
-inline constexpr int kLoopStuckMsMin = 120000;  // TEMPORARY: limits.h
-
 struct RpcServerOptions {
   Address listen;  // port 0 takes a free port
   int message_bytes_max = 0;

@@ -3,6 +3,7 @@
 
 usage: with_tools.sh addresses_test.py
 """
+
 import re
 import unittest
 
@@ -21,15 +22,20 @@ class Addresses(unittest.TestCase):
             given = flags(container)
             self.assertEqual(given["--listen"].rpartition(":")[2], str(port))
             self.assertEqual(given["--metrics-listen"].rpartition(":")[2], str(port + 1))
-            self.assertEqual({p["name"]: p["containerPort"] for p in container["ports"]},
-                             {"grpc": port, "metrics": port + 1})
+            self.assertEqual(
+                {p["name"]: p["containerPort"] for p in container["ports"]},
+                {"grpc": port, "metrics": port + 1},
+            )
 
     @each_set
     def test_services_lead_to_their_pods(self, chart):
         for service in chart.all("Service"):
             component = component_of(service)
-            matched = [c for c, (labels, _) in chart.pods().items()
-                       if selects({"matchLabels": service["spec"]["selector"]}, labels)]
+            matched = [
+                c
+                for c, (labels, _) in chart.pods().items()
+                if selects({"matchLabels": service["spec"]["selector"]}, labels)
+            ]
             self.assertEqual(matched, [component])
             ports = {p["name"]: p["containerPort"] for p in chart.container(component)["ports"]}
             for port in service["spec"]["ports"]:
@@ -40,26 +46,34 @@ class Addresses(unittest.TestCase):
         workers = chart.workload("worker")
         name, replicas = workers["metadata"]["name"], workers["spec"]["replicas"]
         domain = "cluster.example" if "cluster.example" in chart.text else "cluster.local"
-        self.assertEqual(flags(chart.container("scheduler"))["--workers"].split(","),
-                         [f"{name}-{rank}.{name}.ns.svc.{domain}:7620" for rank in range(replicas)])
+        self.assertEqual(
+            flags(chart.container("scheduler"))["--workers"].split(","),
+            [f"{name}-{rank}.{name}.ns.svc.{domain}:7620" for rank in range(replicas)],
+        )
         self.assertEqual(flags(chart.container("worker"))["--world-size"], str(replicas))
 
     def test_replicas_differ_between_sets(self):
-        self.assertGreaterEqual({rendered(v).workload("worker")["spec"]["replicas"] for v in VALUE_SETS}, {1, 2, 3, 4})
+        self.assertGreaterEqual(
+            {rendered(v).workload("worker")["spec"]["replicas"] for v in VALUE_SETS}, {1, 2, 3, 4}
+        )
 
     @each_set
     def test_router_address(self, chart):
         given = flags(chart.container("scheduler"))
         self.assertEqual("--router" in given, "router" in chart.workloads())
         if "--router" in given:
-            self.assertEqual(given["--router"].split(".")[0], chart.one("Service", "router")["metadata"]["name"])
+            self.assertEqual(
+                given["--router"].split(".")[0], chart.one("Service", "router")["metadata"]["name"]
+            )
             self.assertTrue(given["--router"].endswith(":7610"))
 
     @each_set
     def test_rank_from_the_pod_index(self, chart):
         variables = env(chart.container("worker"))
-        self.assertEqual(variables["PREGATE_RANK"]["valueFrom"]["fieldRef"]["fieldPath"],
-                         "metadata.labels['apps.kubernetes.io/pod-index']")
+        self.assertEqual(
+            variables["PREGATE_RANK"]["valueFrom"]["fieldRef"]["fieldPath"],
+            "metadata.labels['apps.kubernetes.io/pod-index']",
+        )
         self.assertNotIn("--rank", flags(chart.container("worker")))
 
     @each_set
@@ -69,12 +83,16 @@ class Addresses(unittest.TestCase):
         self.assertEqual("PREGATE_COLLECTIVE_HOST" in variables, several)
         self.assertEqual("--collective-insecure" in given, several)
         if several:
-            self.assertEqual(variables["PREGATE_COLLECTIVE_HOST"]["valueFrom"]["fieldRef"]["fieldPath"], "status.podIP")
+            self.assertEqual(
+                variables["PREGATE_COLLECTIVE_HOST"]["valueFrom"]["fieldRef"]["fieldPath"], "status.podIP"
+            )
 
     def test_threads_follow_the_cpu_request(self):
         variables = env(rendered("minimal").container("worker"))
-        self.assertEqual(variables["PREGATE_THREADS"]["valueFrom"]["resourceFieldRef"],
-                         {"containerName": "worker", "resource": "requests.cpu", "divisor": "1"})
+        self.assertEqual(
+            variables["PREGATE_THREADS"]["valueFrom"]["resourceFieldRef"],
+            {"containerName": "worker", "resource": "requests.cpu", "divisor": "1"},
+        )
         self.assertNotIn("--threads", flags(rendered("minimal").container("worker")))
         self.assertEqual(flags(rendered("dense").container("worker"))["--threads"], "4")
         self.assertNotIn("PREGATE_THREADS", env(rendered("dense").container("worker")))
@@ -86,7 +104,9 @@ class Addresses(unittest.TestCase):
         self.assertIn("--server=[::1]:7620", everything["readinessProbe"]["exec"]["command"])
 
     def test_external_service_has_the_api_alone(self):
-        (external,) = [s for s in rendered("gpu").all("Service") if s["metadata"]["name"].endswith("-external")]
+        (external,) = [
+            s for s in rendered("gpu").all("Service") if s["metadata"]["name"].endswith("-external")
+        ]
         self.assertEqual([p["port"] for p in external["spec"]["ports"]], [7600])
         self.assertEqual(external["spec"]["type"], "LoadBalancer")
         self.assertEqual(external["spec"]["loadBalancerSourceRanges"], ["10.0.0.0/8"])
@@ -104,7 +124,9 @@ class Probes(unittest.TestCase):
     def probes(self, chart):
         for component in chart.workloads():
             container = chart.container(component)
-            yield component, container, {k: container[f"{k}Probe"] for k in ("startup", "readiness", "liveness")}
+            yield component, container, {
+                k: container[f"{k}Probe"] for k in ("startup", "readiness", "liveness")
+            }
 
     @each_set
     def test_each_asks_its_own_port_with_its_own_certificate(self, chart):

@@ -1,4 +1,5 @@
 """NetworkPolicies as a function: may this pod dial that one? By the rules of networking.k8s.io/v1."""
+
 import ipaddress
 
 from chart import selects
@@ -14,7 +15,9 @@ class Pod:
 def peer_matches(peer, pod, policy_namespace):
     """Whether one NetworkPolicyPeer means `pod`."""
     if "ipBlock" in peer:
-        return pod.ip is not None and ipaddress.ip_address(pod.ip) in ipaddress.ip_network(peer["ipBlock"]["cidr"])
+        return pod.ip is not None and ipaddress.ip_address(pod.ip) in ipaddress.ip_network(
+            peer["ipBlock"]["cidr"]
+        )
     if pod.labels is None:
         return False
     if "namespaceSelector" in peer:
@@ -28,15 +31,22 @@ def peer_matches(peer, pod, policy_namespace):
 def port_matches(rule, protocol, port):
     """Whether a rule's ports, if it has any, hold this one."""
     ports = rule.get("ports")
-    return not ports or any(p.get("protocol", "TCP") == protocol and p.get("port") in (None, port) for p in ports)
+    return not ports or any(
+        p.get("protocol", "TCP") == protocol and p.get("port") in (None, port) for p in ports
+    )
 
 
 def one_way(policies, pod, other, direction, protocol, port):
     """Whether the policies on `pod` let traffic with `other` through; no policy of a direction means yes."""
     if pod.labels is None:
         return True
-    on_pod = [p for p in policies if p["metadata"]["namespace"] == pod.namespace
-              and selects(p["spec"]["podSelector"], pod.labels) and direction in p["spec"]["policyTypes"]]
+    on_pod = [
+        p
+        for p in policies
+        if p["metadata"]["namespace"] == pod.namespace
+        and selects(p["spec"]["podSelector"], pod.labels)
+        and direction in p["spec"]["policyTypes"]
+    ]
     if not on_pod:
         return True
     side = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}[direction]
@@ -51,5 +61,6 @@ def one_way(policies, pod, other, direction, protocol, port):
 
 def allowed(policies, source, target, port, protocol="TCP"):
     """Whether `source` may dial `port` of `target`."""
-    return (one_way(policies, source, target, "Egress", protocol, port)
-            and one_way(policies, target, source, "Ingress", protocol, port))
+    return one_way(policies, source, target, "Egress", protocol, port) and one_way(
+        policies, target, source, "Ingress", protocol, port
+    )

@@ -1,4 +1,5 @@
 """The chart as the tests see it: rendering, and ways into what was rendered."""
+
 import functools
 import pathlib
 import subprocess
@@ -37,8 +38,16 @@ def template(values, release="demo", namespace="ns", sets=(), chart=CHART):
 
 def notes(values):
     """What `helm install` prints at its end. A dry run of the client's needs no cluster."""
-    return helm("install", "demo", CHART, "-f", CHART / "ci" / f"{values}.yaml", "--namespace", "ns",
-                "--dry-run=client").partition("NOTES:\n")[2]
+    return helm(
+        "install",
+        "demo",
+        CHART,
+        "-f",
+        CHART / "ci" / f"{values}.yaml",
+        "--namespace",
+        "ns",
+        "--dry-run=client",
+    ).partition("NOTES:\n")[2]
 
 
 class Rendered:
@@ -70,8 +79,10 @@ class Rendered:
 
     def pods(self):
         """component -> (labels, spec) of each pod that is made, the test's too."""
-        made = {c: (w["spec"]["template"]["metadata"]["labels"], w["spec"]["template"]["spec"])
-                for c, w in self.workloads().items()}
+        made = {
+            c: (w["spec"]["template"]["metadata"]["labels"], w["spec"]["template"]["spec"])
+            for c, w in self.workloads().items()
+        }
         made.update({component_of(p): (p["metadata"]["labels"], p["spec"]) for p in self.all("Pod")})
         return made
 
@@ -90,12 +101,14 @@ def rendered(values, release="demo", namespace="ns"):
 
 def each_set(test):
     """Runs a test method once for each value set."""
+
     @functools.wraps(test)
     def run(self):
         for values in VALUE_SETS:
             with self.subTest(values=values):
                 self.values = values
                 test(self, rendered(values))
+
     return run
 
 
@@ -127,5 +140,5 @@ def quantity(text):
     units = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
     for unit in sorted(units, key=len, reverse=True):
         if text.endswith(unit):
-            return float(text[:-len(unit)]) * units[unit]
+            return float(text[: -len(unit)]) * units[unit]
     return float(text)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""A cluster's DNS in small: answers A queries from a JSON file {name: [addresses]}, which it reads for each query.
+"""A cluster's DNS in small: A queries, answered from a JSON file {name: [addresses]} as it is then.
 
 usage: dns_server.py FILE ADDRESS
 """
+
 import json
 import pathlib
 import socket
@@ -16,9 +17,9 @@ def parse_question(packet):
     """(name, type, end of the question) of a query with one question."""
     labels, at = [], 12
     while packet[at]:
-        labels.append(packet[at + 1:at + 1 + packet[at]].decode("ascii", "replace"))
+        labels.append(packet[at + 1 : at + 1 + packet[at]].decode("ascii", "replace"))
         at += 1 + packet[at]
-    return ".".join(labels).lower(), struct.unpack("!H", packet[at + 1:at + 3])[0], at + 5
+    return ".".join(labels).lower(), struct.unpack("!H", packet[at + 1 : at + 3])[0], at + 5
 
 
 def answer(packet, names):

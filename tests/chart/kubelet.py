@@ -1,10 +1,11 @@
-"""Runs rendered pods as plain processes, as a kubelet would: environment, mounts, user, probes, restarts, grace.
+"""Runs rendered pods as plain processes, as a kubelet would: environment, mounts, user, probes, restarts.
 
-What is real: each pod's network namespace, address and ports, DNS over UDP, enforced NetworkPolicies, a read-only
-root, the user and groups, dropped capabilities, mounted secrets and model, exec probes inside of the container,
-SIGTERM and SIGKILL. What is not: images, cgroups, seccomp, the scheduler, cluster IPs (a Service's name leads to its
-ready pods themselves). Time of probes is divided by SPEED.
+Real: each pod's network namespace, address and ports, DNS over UDP, enforced NetworkPolicies, a read-only
+root, user and groups, dropped capabilities, mounted secrets and model, exec probes inside of the container,
+SIGTERM and SIGKILL. Not: images, cgroups, seccomp, the cluster's scheduler, cluster IPs (a Service's name
+leads to its ready pods themselves). Time between probes is divided by SPEED.
 """
+
 import itertools
 import math
 import os
@@ -67,7 +68,7 @@ class RunningPod:
         if path == "status.podIP":
             return self.ip
         assert path.startswith("metadata.labels['"), path
-        return self.labels[path[len("metadata.labels['"):-2]]
+        return self.labels[path[len("metadata.labels['") : -2]]
 
     def resource(self, ref):
         """A request or limit of the container, rounded up to the divisor."""
@@ -106,20 +107,60 @@ class RunningPod:
         self.started = self.ready = False
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", self.netns, "unshare", "-m", HERE / "sandbox.sh", self.folder / "root",
-                 self.node.programs, self.node.etc, str(security["runAsUser"]), str(security["runAsGroup"]),
-                 str(security["fsGroup"]), *self.mounts(), "--", *self.environment(),
-                 *self.container["command"], *self.container.get("args", [])],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                [
+                    "ip",
+                    "netns",
+                    "exec",
+                    self.netns,
+                    "unshare",
+                    "-m",
+                    HERE / "sandbox.sh",
+                    self.folder / "root",
+                    self.node.programs,
+                    self.node.etc,
+                    str(security["runAsUser"]),
+                    str(security["runAsGroup"]),
+                    str(security["fsGroup"]),
+                    *self.mounts(),
+                    "--",
+                    *self.environment(),
+                    *self.container["command"],
+                    *self.container.get("args", []),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self.note(f"container started, pid {self.process.pid}")
 
     def execute(self, command, timeout):
         """Runs a command inside of the container, as an exec probe: (exit code or None, output)."""
         security = self.spec["securityContext"]
-        inside = ["nsenter", "--target", str(self.process.pid), "--mount", "--net", "--root", "--wd",
-                  "/usr/bin/setpriv", "--reuid", str(security["runAsUser"]), "--regid", str(security["runAsGroup"]),
-                  "--groups", str(security["fsGroup"]), "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all",
-                  "/usr/bin/env", "-i", "PATH=/programs", *self.environment(), *command]
+        inside = [
+            "nsenter",
+            "--target",
+            str(self.process.pid),
+            "--mount",
+            "--net",
+            "--root",
+            "--wd",
+            "/usr/bin/setpriv",
+            "--reuid",
+            str(security["runAsUser"]),
+            "--regid",
+            str(security["runAsGroup"]),
+            "--groups",
+            str(security["fsGroup"]),
+            "--no-new-privs",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "/usr/bin/env",
+            "-i",
+            "PATH=/programs",
+            *self.environment(),
+            *command,
+        ]
         try:
             done = subprocess.run(inside, capture_output=True, text=True, timeout=timeout, check=False)
             return done.returncode, done.stdout + done.stderr
@@ -207,12 +248,16 @@ class Node:
         self.names = folder / "names.json"
         dns_netns, self.dns_ip = self.network.add(Pod("kube-system", {"k8s-app": "kube-dns"}))
         self.publish()
-        self.dns = subprocess.Popen(["ip", "netns", "exec", dns_netns, "python3", HERE / "dns_server.py", self.names,
-                                     self.dns_ip])
+        self.dns = subprocess.Popen(
+            ["ip", "netns", "exec", dns_netns, "python3", HERE / "dns_server.py", self.names, self.dns_ip]
+        )
         self.etc = folder / "etc"
         self.etc.mkdir()
         (self.etc / "resolv.conf").write_text(
-            f"nameserver {self.dns_ip}\nsearch ns.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n")
+            f"nameserver {self.dns_ip}\n"
+            "search ns.svc.cluster.local svc.cluster.local cluster.local\n"
+            "options ndots:5\n"
+        )
         (self.etc / "hosts").write_text("127.0.0.1 localhost\n")
         (self.etc / "nsswitch.conf").write_text("hosts: files dns\n")
         (self.etc / "ld.so.cache").write_bytes(pathlib.Path("/etc/ld.so.cache").read_bytes())
@@ -236,15 +281,19 @@ class Node:
         return pod
 
     def publish(self):
-        """DNS names of Services: all pods of a headless one, the ready ones of others, and StatefulSet pods."""
+        """DNS names: all pods of a headless Service and each by itself, the ready ones of others."""
         with self.lock:
             names = {}
             for service in self.chart.all("Service"):
                 host = f"{service['metadata']['name']}.ns.svc.cluster.local"
                 headless = service["spec"].get("clusterIP") == "None"
-                meant = [p for p in list(self.pods.values())
-                         if selects({"matchLabels": service["spec"]["selector"]}, p.labels)
-                         and (p.ready or service["spec"].get("publishNotReadyAddresses")) and not p.stopping.is_set()]
+                meant = [
+                    p
+                    for p in list(self.pods.values())
+                    if selects({"matchLabels": service["spec"]["selector"]}, p.labels)
+                    and (p.ready or service["spec"].get("publishNotReadyAddresses"))
+                    and not p.stopping.is_set()
+                ]
                 names[host] = [p.ip for p in meant]
                 if headless:
                     names.update({f"{p.name}.{host}": [p.ip] for p in meant})

@@ -1,8 +1,9 @@
 """A network of pods out of network namespaces: an address for each, and NetworkPolicies that are enforced.
 
-As a routing network plugin does it: every pod has a /32 address and a default route to its node, which forwards
-what the policies allow (iptables) and drops the rest. Needs root.
+As a routing network plugin does it: every pod has a /32 address and a default route to its node, which
+forwards what the policies allow (iptables) and drops the rest. Needs root.
 """
+
 import itertools
 import json
 import os
@@ -24,8 +25,13 @@ def why_not():
         if not shutil.which(tool):
             return f"no {tool}"
     probe = f"pg{os.getpid()}-probe"
-    done = subprocess.run(f"ip netns add {probe} && ip netns exec {probe} iptables -P FORWARD DROP && unshare -m true",
-                          shell=True, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        f"ip netns add {probe} && ip netns exec {probe} iptables -P FORWARD DROP && unshare -m true",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     subprocess.run(["ip", "netns", "del", probe], capture_output=True, check=False)
     return None if done.returncode == 0 else done.stderr.strip()
 
@@ -82,22 +88,31 @@ class PodNetwork:
         self.enforce()
 
     def enforce(self):
-        """Compiles the policies for the pods there are. Replies pass: what is not a connection's first packet."""
-        rules = ["*filter", ":FORWARD DROP [0:0]", "-A FORWARD -p tcp ! --syn -j ACCEPT",
-                 "-A FORWARD -p udp --sport 53 -j ACCEPT"]
+        """Compiles the policies for the pods there are; all but a connection's first packet passes."""
+        rules = [
+            "*filter",
+            ":FORWARD DROP [0:0]",
+            "-A FORWARD -p tcp ! --syn -j ACCEPT",
+            "-A FORWARD -p udp --sport 53 -j ACCEPT",
+        ]
         pods = [pod for pod, _ in self.pods.values()]
         for a, b in itertools.permutations(pods, 2):
             pair = f"-A FORWARD -s {a.ip} -d {b.ip}"
             if allowed(self.policies, a, b, ANY_PORT):
                 rules.append(f"{pair} -p tcp -j ACCEPT")
-            rules += [f"{pair} -p tcp --dport {port} -j ACCEPT" for port in PORTS_TRIED
-                      if allowed(self.policies, a, b, port)]
+            rules += [
+                f"{pair} -p tcp --dport {port} -j ACCEPT"
+                for port in PORTS_TRIED
+                if allowed(self.policies, a, b, port)
+            ]
             if allowed(self.policies, a, b, 53, "UDP"):
                 rules.append(f"{pair} -p udp --dport 53 -j ACCEPT")
             # Refused at once instead of after a timeout, so that a test of a refusal is quick.
             rules.append(f"{pair} -p tcp -j REJECT --reject-with tcp-reset")
         text = "\n".join(rules + ["COMMIT", ""])
-        subprocess.run(["ip", "netns", "exec", self.node, "iptables-restore"], input=text, text=True, check=True)
+        subprocess.run(
+            ["ip", "netns", "exec", self.node, "iptables-restore"], input=text, text=True, check=True
+        )
 
     def close(self):
         """Removes all namespaces, and with them interfaces and rules."""

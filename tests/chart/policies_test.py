@@ -3,6 +3,7 @@
 
 usage: with_tools.sh policies_test.py
 """
+
 import itertools
 import unittest
 
@@ -34,7 +35,11 @@ class NetworkPolicies(unittest.TestCase):
         pods["stranger"] = Pod("ns", {"app": "x"}, "172.16.0.9")
         pods["other-namespace"] = Pod("elsewhere", {"demo-pregate-client": "true"}, "172.16.0.8")
         pods["internet"] = Pod(None, None, "198.51.100.7")
-        monitoring = "prom" if "name: prom\n" in chart.text else "observability" if "observability" in chart.text else "monitoring"
+        monitoring = (
+            "prom"
+            if "name: prom\n" in chart.text
+            else "observability" if "observability" in chart.text else "monitoring"
+        )
         pods["prometheus"] = Pod(monitoring, {"app": "prometheus"}, "172.16.0.7")
         pods["dns"] = Pod("kube-system", {"k8s-app": "kube-dns"}, "169.254.20.10")
         return pods
@@ -55,7 +60,9 @@ class NetworkPolicies(unittest.TestCase):
             if source in ours:
                 self.assertEqual(one_way(policies, a, b, "Egress", "TCP", port), expected, f"egress, {what}")
             if target in ours:
-                self.assertEqual(one_way(policies, b, a, "Ingress", "TCP", port), expected, f"ingress, {what}")
+                self.assertEqual(
+                    one_way(policies, b, a, "Ingress", "TCP", port), expected, f"ingress, {what}"
+                )
 
     def test_arrows_with_the_client_label(self):
         for values in ("minimal", "cpu"):

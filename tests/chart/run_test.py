@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Starts what the chart renders: commands, arguments, environment, mounts and probes as they are, in network namespaces.
+"""Starts what the chart renders, as it is, in network namespaces: commands, environment, mounts and probes.
 
-usage: with_tools.sh run_test.py     (as root; PREGATE_BIN_DIR: where the programs are; exit code 77: cannot run here)
+usage: with_tools.sh run_test.py     (as root; PREGATE_BIN_DIR: the programs; exit code 77: cannot run here)
 
 The tests run in the order of their names on one cell of two workers: each leaves it serving.
 """
+
 import copy
+import json
 import os
 import pathlib
 import re
@@ -24,6 +26,7 @@ from pod_network import why_not
 
 BIN = pathlib.Path(os.environ.get("PREGATE_BIN_DIR", ROOT / "build" / "debug" / "bin"))
 ROLES = ("scheduler", "router", "worker", "client", "monitor")
+NEW_ADDRESS_S = 10  # gRPC's default is to look a name up every 30 s at most
 READY_S = 60  # until a tiny model's cell serves, on two busy cores
 
 SCRAPE = """
@@ -51,12 +54,33 @@ class Cell(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
         certs, model = cls.folder / "certs", cls.folder / "model"
         subprocess.run([BIN / "pregate", "certs", "init", "--dir", certs], check=True, capture_output=True)
-        subprocess.run([BIN / "pregate", "synth", "--shape", "tiny", "--experts", "3", "--shared", "0.4", "--own", "0.2",
-                        "--out", model], check=True, capture_output=True)
+        subprocess.run(
+            [
+                BIN / "pregate",
+                "synth",
+                "--shape",
+                "tiny",
+                "--experts",
+                "3",
+                "--shared",
+                "0.4",
+                "--own",
+                "0.2",
+                "--out",
+                model,
+            ],
+            check=True,
+            capture_output=True,
+        )
         cls.certs = certs
         cls.chart = Rendered("cpu")
-        cls.node = Node(cls.chart, cls.folder, BIN, {f"cell-{role}": certs / role for role in ROLES},
-                        {"/srv/models/tiny": model})
+        cls.node = Node(
+            cls.chart,
+            cls.folder,
+            BIN,
+            {f"cell-{role}": certs / role for role in ROLES},
+            {"/srv/models/tiny": model},
+        )
         cls.addClassCleanup(cls.node.close)
         cls.replicas = cls.chart.workload("worker")["spec"]["replicas"]
         cls.answer = None
@@ -67,7 +91,9 @@ class Cell(unittest.TestCase):
 
     def all_ready(self):
         names = {"scheduler", "router"}
-        return all(self.pod(c).ready for c in names) and all(self.pod("worker", r).ready for r in range(self.replicas))
+        return all(self.pod(c).ready for c in names) and all(
+            self.pod("worker", r).ready for r in range(self.replicas)
+        )
 
     def wait_ready(self, timeout=READY_S):
         begun = time.monotonic()
@@ -90,7 +116,6 @@ class Cell(unittest.TestCase):
         spec = pod["spec"]
         spec["terminationGracePeriodSeconds"] = 5
         container = spec["containers"][0]
-        container["args"] += changes.get("more_args", [])
         for old, new in changes.get("replace", {}).items():
             self.assertIn(old, container["args"])
             container["args"] = [new if arg == old else arg for arg in container["args"]]
@@ -102,8 +127,23 @@ class Cell(unittest.TestCase):
         port = flags(target.container)["--metrics-listen"].rpartition(":")[2]
         netns, _ = self.node.network.add(Pod(namespace, {"app": "prometheus"}))
         try:
-            done = subprocess.run(["ip", "netns", "exec", netns, sys.executable, "-c", SCRAPE, f"{target.ip}:{port}",
-                                   self.certs / role], capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run(
+                [
+                    "ip",
+                    "netns",
+                    "exec",
+                    netns,
+                    sys.executable,
+                    "-c",
+                    SCRAPE,
+                    f"{target.ip}:{port}",
+                    self.certs / role,
+                ],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
         finally:
             self.node.network.remove(netns)
         return done.returncode, done.stdout + done.stderr
@@ -122,14 +162,23 @@ class Cell(unittest.TestCase):
         type(self).answer = type(self).answer or answer
         self.assertEqual(answer, self.answer, "greedy answers to one prompt are equal")
 
+    def members(self):
+        """How many workers the group that was formed last has, by the log of its first."""
+        lines = self.pod("worker", 0).log.read_text(errors="replace").splitlines()
+        formed = [
+            line
+            for line in map(json.loads, filter(lambda text: text.startswith("{"), lines))
+            if line["message"] == "formed" and line["status"] == "ok"
+        ]
+        return formed[-1]["members"]
+
     # --- in order ---
 
     def test_01_a_scheduler_without_workers_waits_alive(self):
         scheduler = self.node.start("scheduler")
         self.node.wait(lambda: scheduler.started, READY_S)
-        # For longer than liveness would take to kill it.
-        probe = scheduler.container["livenessProbe"]
-        time.sleep((probe["failureThreshold"] + 1) * probe["periodSeconds"] / SPEED / 3)
+        # Some liveness probes, and names that lead nowhere for so long that gRPC alone looks again late.
+        time.sleep(3 * scheduler.container["livenessProbe"]["periodSeconds"] / SPEED)
         self.assertFalse(scheduler.ready)
         self.assertEqual(scheduler.restarts, 0)
 
@@ -143,8 +192,11 @@ class Cell(unittest.TestCase):
 
     def test_03_the_pods_are_what_their_security_context_says(self):
         for pod in self.node.pods.values():
-            status = dict(line.split(":\t", 1) for line in
-                          pathlib.Path(f"/proc/{pod.process.pid}/status").read_text().splitlines() if ":\t" in line)
+            status = dict(
+                line.split(":\t", 1)
+                for line in pathlib.Path(f"/proc/{pod.process.pid}/status").read_text().splitlines()
+                if ":\t" in line
+            )
             self.assertEqual(status["Uid"].split(), ["65532"] * 4)
             self.assertEqual(int(status["CapEff"], 16), 0)
             self.assertEqual(status["NoNewPrivs"], "1")
@@ -155,10 +207,12 @@ class Cell(unittest.TestCase):
     def test_04_helm_test_generates(self):
         self.assert_answers()
         self.assertEqual(self.workers_up(), self.replicas)
+        self.assertEqual(self.members(), self.replicas)
 
     def test_05_helm_test_fails_where_it_should(self):
-        code, output = self.helm_test(replace={"--max-tokens=16": "--max-tokens=16", "--prompt=What is a mixture of experts?":
-                                               "--prompt=" + "too long " * 3000})
+        code, output = self.helm_test(
+            replace={"--prompt=What is a mixture of experts?": "--prompt=" + "too long " * 3000}
+        )
         self.assertNotEqual(code, 0, output)
         stranger = {"app": "stranger"}
         code, output = self.helm_test(labels=stranger, replace={"--wait-s=120": "--wait-s=3"})
@@ -181,6 +235,7 @@ class Cell(unittest.TestCase):
         self.assertEqual(worker.exit_codes, [-signal.SIGKILL])
         self.assert_answers()
         self.node.wait(lambda: self.workers_up() == self.replicas, 30)
+        self.assertEqual(self.members(), self.replicas)
         self.assertEqual(self.pod("scheduler").restarts, 0)
         self.assertEqual(self.pod("worker", 0).restarts, 0)
 
@@ -193,7 +248,9 @@ class Cell(unittest.TestCase):
         self.assertNotEqual(new.ip, old.ip)
         begun = time.monotonic()
         self.node.wait(lambda: new.ready and self.workers_up() == self.replicas, READY_S)
-        print(f"# worker 0 at a new address: attached after {time.monotonic() - begun:.1f} s", flush=True)
+        seconds = time.monotonic() - begun
+        print(f"# worker 0 at a new address: attached after {seconds:.1f} s", flush=True)
+        self.assertLess(seconds, NEW_ADDRESS_S)
         self.wait_ready()
         self.assert_answers()
 
@@ -212,7 +269,7 @@ class Cell(unittest.TestCase):
         for rank in range(self.replicas):
             self.pod("worker", rank).stop()
         self.node.wait(lambda: not scheduler.ready, 10)
-        probe = scheduler.container["livenessProbe"]
+        probe = scheduler.container["livenessProbe"]  # for longer than it would take to kill
         time.sleep((probe["failureThreshold"] + 1) * probe["periodSeconds"] / SPEED)
         self.assertEqual(scheduler.restarts, 0)
         self.assertFalse(scheduler.ready)

@@ -3,6 +3,7 @@
 
 usage: with_tools.sh schemas_test.py
 """
+
 import json
 import pathlib
 import subprocess
@@ -16,7 +17,7 @@ from kubernetes_validate import utils as kubernetes
 from chart import CHART, PROGRAMS, ROOT, VALUE_SETS, component_of, each_set, helm, rendered, selects, template
 
 KUBERNETES = ("1.28.0", "1.35.0")  # the oldest that Chart.yaml admits, and the newest schemas
-# Kinds of other projects, whose schemas kubernetes-validate does not have: checked by hand in CustomResources.
+# Kinds of other projects, which kubernetes-validate does not know: checked by hand in CustomResources.
 CUSTOM_KINDS = {"ServiceMonitor", "PrometheusRule", "Certificate"}
 
 
@@ -80,7 +81,9 @@ class Schemas(unittest.TestCase):
 
     def test_common_labels_are_everywhere(self):
         chart = rendered("everything")
-        for labels in [o["metadata"]["labels"] for o in chart.objects] + [p[0] for p in chart.pods().values()]:
+        for labels in [o["metadata"]["labels"] for o in chart.objects] + [
+            p[0] for p in chart.pods().values()
+        ]:
             self.assertEqual(labels["team"], "serving")
 
 
@@ -90,18 +93,35 @@ class CustomResources(unittest.TestCase):
     def test_certificate(self):
         chart = rendered("cert-manager")
         certificates = {component_of(c): c["spec"] for c in chart.all("Certificate")}
-        self.assertEqual(set(certificates), {"scheduler", "router", "worker", "client", "operator", "monitor"})
+        self.assertEqual(
+            set(certificates), {"scheduler", "router", "worker", "client", "operator", "monitor"}
+        )
         for role, spec in certificates.items():
             with self.subTest(role=role):
                 self.assertEqual(spec["uris"], [f"spiffe://cell.example/pregate/{role}"])
                 self.assertLessEqual({"server auth", "client auth"}, set(spec["usages"]))
-                self.assertEqual(spec["issuerRef"],
-                                 {"name": "pregate-ca", "kind": "ClusterIssuer", "group": "cert-manager.io"})
+                self.assertEqual(
+                    spec["issuerRef"],
+                    {"name": "pregate-ca", "kind": "ClusterIssuer", "group": "cert-manager.io"},
+                )
                 self.assertEqual(spec["secretName"], f"demo-pregate-{role}-tls")
                 self.assertEqual(spec["privateKey"]["rotationPolicy"], "Always")
                 self.assertLessEqual(len(spec["commonName"]), 64)
-                self.assertLessEqual(set(spec), {"secretName", "commonName", "uris", "dnsNames", "ipAddresses", "usages",
-                                                 "duration", "renewBefore", "privateKey", "issuerRef"})
+                self.assertLessEqual(
+                    set(spec),
+                    {
+                        "secretName",
+                        "commonName",
+                        "uris",
+                        "dnsNames",
+                        "ipAddresses",
+                        "usages",
+                        "duration",
+                        "renewBefore",
+                        "privateKey",
+                        "issuerRef",
+                    },
+                )
                 self.assertEqual("dnsNames" in spec, role in PROGRAMS)
 
     def test_certificate_hosts(self):
@@ -127,24 +147,34 @@ class CustomResources(unittest.TestCase):
     def check_monitor(self, chart, monitor):
         spec = monitor["spec"]
         self.assertEqual(spec["namespaceSelector"], {"matchNames": ["ns"]})
-        services = [s for s in chart.all("Service") if selects(spec["selector"], s["metadata"]["labels"])
-                    and any(p["name"] == "metrics" for p in s["spec"]["ports"])]
+        services = [
+            s
+            for s in chart.all("Service")
+            if selects(spec["selector"], s["metadata"]["labels"])
+            and any(p["name"] == "metrics" for p in s["spec"]["ports"])
+        ]
         self.assertEqual(len(services), 1, "each program is scraped once")
         (endpoint,) = spec["endpoints"]
-        self.assertEqual((endpoint["port"], endpoint["scheme"], endpoint["path"]), ("metrics", "https", "/metrics"))
+        self.assertEqual(
+            (endpoint["port"], endpoint["scheme"], endpoint["path"]), ("metrics", "https", "/metrics")
+        )
         tls = endpoint["tlsConfig"]
         secret = tls["keySecret"]["name"]
         self.assertEqual(secret, tls["ca"]["secret"]["name"])
         self.assertEqual(secret, tls["cert"]["secret"]["name"])
         self.assertIn(secret, ("m", "demo-pregate-monitor-tls"))
-        self.assertEqual((tls["ca"]["secret"]["key"], tls["cert"]["secret"]["key"], tls["keySecret"]["key"]),
-                         ("ca.crt", "tls.crt", "tls.key"))
+        self.assertEqual(
+            (tls["ca"]["secret"]["key"], tls["cert"]["secret"]["key"], tls["keySecret"]["key"]),
+            ("ca.crt", "tls.crt", "tls.key"),
+        )
         for certificate in chart.all("Certificate"):
             if component_of(certificate) == component_of(monitor):
                 self.assertIn(tls["serverName"], certificate["spec"]["dnsNames"])
         self.assertNotIn("insecureSkipVerify", tls)
         self.assertLess(int(endpoint["scrapeTimeout"][:-1]), int(endpoint["interval"][:-1]))
-        self.assertIn({"targetLabel": "job", "replacement": f"pregate-{component_of(monitor)}"}, endpoint["relabelings"])
+        self.assertIn(
+            {"targetLabel": "job", "replacement": f"pregate-{component_of(monitor)}"}, endpoint["relabelings"]
+        )
 
     def test_server_name_can_be_given(self):
         for monitor in rendered("everything").all("ServiceMonitor"):
@@ -172,7 +202,9 @@ class CustomResources(unittest.TestCase):
 
     def test_nothing_of_them_unless_asked(self):
         for values in ("minimal", "cpu", "dense"):
-            self.assertFalse([o for o in rendered(values).objects if o["kind"] in CUSTOM_KINDS | {"ConfigMap"}])
+            self.assertFalse(
+                [o for o in rendered(values).objects if o["kind"] in CUSTOM_KINDS | {"ConfigMap"}]
+            )
 
 
 class Package(unittest.TestCase):
@@ -186,8 +218,12 @@ class Package(unittest.TestCase):
                 self.assertEqual(template(values, chart=archive), rendered(values).text, values)
 
     def test_readme_and_schema_are_up_to_date(self):
-        done = subprocess.run([sys.executable, ROOT / "scripts" / "chart_readme.py", "--check"],
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, ROOT / "scripts" / "chart_readme.py", "--check"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_values_set_something_for_every_section(self):
@@ -195,15 +231,23 @@ class Package(unittest.TestCase):
         templates = "\n".join(p.read_text() for p in (CHART / "templates").rglob("*") if p.is_file())
 
         def leaves(value, path=()):
-            if isinstance(value, dict) and value and path[-1:] not in (("requests",), ("limits",), ("labels",)):
+            if (
+                isinstance(value, dict)
+                and value
+                and path[-1:] not in (("requests",), ("limits",), ("labels",))
+            ):
                 for key, child in value.items():
                     yield from leaves(child, path + (key,))
             else:
                 yield path
+
         for path in leaves(yaml.safe_load((CHART / "values.yaml").read_text())):
             key = next(k for k in reversed(path) if k not in ("requests", "limits"))
             # issuerRef and dns go out whole; secrets are indexed by role.
-            if path[:3] == ("tls", "certManager", "issuerRef") or path[:2] in (("tls", "existingSecrets"), ("networkPolicy", "dns")):
+            if path[:3] == ("tls", "certManager", "issuerRef") or path[:2] in (
+                ("tls", "existingSecrets"),
+                ("networkPolicy", "dns"),
+            ):
                 continue
             self.assertRegex(templates, rf"\.{key}\b", ".".join(path))
 

@@ -3,6 +3,7 @@
 
 usage: with_tools.sh workloads_test.py
 """
+
 import itertools
 import re
 import unittest
@@ -42,8 +43,11 @@ class Workloads(unittest.TestCase):
     @each_set
     def test_selectors_match_their_own_pods_only(self, chart):
         for (component, workload), (other, (labels, _)) in itertools.product(
-                chart.workloads().items(), chart.pods().items()):
-            self.assertEqual(selects(workload["spec"]["selector"], labels), component == other, (component, other))
+            chart.workloads().items(), chart.pods().items()
+        ):
+            self.assertEqual(
+                selects(workload["spec"]["selector"], labels), component == other, (component, other)
+            )
 
     @each_set
     def test_restricted_pods(self, chart):
@@ -59,9 +63,15 @@ class Workloads(unittest.TestCase):
     @each_set
     def test_restricted_containers(self, chart):
         for component in chart.pods():
-            self.assertEqual(chart.container(component)["securityContext"], {
-                "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]}}, component)
+            self.assertEqual(
+                chart.container(component)["securityContext"],
+                {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                component,
+            )
 
     @each_set
     def test_no_service_account_token(self, chart):
@@ -90,7 +100,9 @@ class Workloads(unittest.TestCase):
             self.assertIn("memory", resources["limits"])
             for name, limit in resources["limits"].items():
                 if name in resources["requests"]:
-                    self.assertLessEqual(quantity(resources["requests"][name]), quantity(limit), (component, name))
+                    self.assertLessEqual(
+                        quantity(resources["requests"][name]), quantity(limit), (component, name)
+                    )
 
     @each_set
     def test_grace_exceeds_drain(self, chart):
@@ -117,12 +129,16 @@ class Workloads(unittest.TestCase):
         self.assertEqual(cuda.container("scheduler")["image"], f"pregate:{version}-cpu")
 
     def test_app_version_is_the_programs(self):
-        cmake = re.search(r"project\(pregate VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text()).group(1)
+        cmake = re.search(r"project\(pregate VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text()).group(
+            1
+        )
         self.assertEqual(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"], cmake)
 
     def test_image_overrides(self):
         chart = rendered("gpu")
-        self.assertRegex(chart.container("scheduler")["image"], r"^registry.example/serving/pregate@sha256:0123")
+        self.assertRegex(
+            chart.container("scheduler")["image"], r"^registry.example/serving/pregate@sha256:0123"
+        )
         self.assertEqual(chart.container("worker")["image"], "registry.example/serving/pregate:0.1.0-cuda13")
         self.assertEqual(chart.pods()["worker"][1]["imagePullSecrets"], [{"name": "registry-login"}])
         self.assertEqual(rendered("everything").container("scheduler")["imagePullPolicy"], "Never")
@@ -153,14 +169,19 @@ class Workloads(unittest.TestCase):
             self.assertEqual(len(secrets), 1)
             self.assertEqual(secrets[0]["defaultMode"], 0o440)
             role = expected.get(component, component)
-            self.assertIn(secrets[0]["secretName"],
-                          (role[0], f"pregate-{role}", f"cell-{role}", f"demo-pregate-{role}-tls"))
+            self.assertIn(
+                secrets[0]["secretName"],
+                (role[0], f"pregate-{role}", f"cell-{role}", f"demo-pregate-{role}-tls"),
+            )
 
     def test_model_volumes(self):
         def volume(values):
             spec = rendered(values).pods()["worker"][1]
             return next(v for v in spec["volumes"] if v["name"] == "model")
-        self.assertEqual(volume("minimal")["persistentVolumeClaim"], {"claimName": "models", "readOnly": True})
+
+        self.assertEqual(
+            volume("minimal")["persistentVolumeClaim"], {"claimName": "models", "readOnly": True}
+        )
         self.assertEqual(volume("cpu")["hostPath"], {"path": "/srv/models/tiny", "type": "Directory"})
         self.assertEqual(volume("gpu")["nfs"]["server"], "nfs.example")
 
@@ -229,11 +250,14 @@ class HelmTest(unittest.TestCase):
 
     def test_its_deadline_exceeds_its_wait(self):
         pod = rendered("minimal").workload("test")
-        self.assertGreater(pod["spec"]["activeDeadlineSeconds"],
-                           int(flags(pod["spec"]["containers"][0])["--wait-s"]))
+        self.assertGreater(
+            pod["spec"]["activeDeadlineSeconds"], int(flags(pod["spec"]["containers"][0])["--wait-s"])
+        )
 
     def test_it_carries_the_client_label(self):
-        self.assertEqual(rendered("minimal").workload("test")["metadata"]["labels"]["demo-pregate-client"], "true")
+        self.assertEqual(
+            rendered("minimal").workload("test")["metadata"]["labels"]["demo-pregate-client"], "true"
+        )
 
 
 class Notes(unittest.TestCase):
@@ -290,12 +314,15 @@ class Names(unittest.TestCase):
     def assert_apart(self, one, two):
         def names(chart):
             return {(o["kind"], o["metadata"]["name"]) for o in chart.objects}
+
         self.assertFalse(names(one) & names(two))
         for (_, workload), (_, (labels, _)) in itertools.product(one.workloads().items(), two.pods().items()):
             self.assertFalse(selects(workload["spec"]["selector"], labels))
 
     def test_full_name_rules(self):
-        self.assertEqual(rendered("minimal", release="pregate").workload("router")["metadata"]["name"], "pregate-router")
+        self.assertEqual(
+            rendered("minimal", release="pregate").workload("router")["metadata"]["name"], "pregate-router"
+        )
         self.assertEqual(rendered("dense").workload("worker")["metadata"]["name"], "dense-worker")
 
 
