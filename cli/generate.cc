@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
 #include "cli/command.h"
 #include "cli/generator.h"
 #include "common/config/option_set.h"
@@ -17,7 +18,7 @@ struct Options {
   GenerateJob job;
   int32_t max_tokens = 0, threads = 0, expert_slots = 0, top_k = 0;
   double temperature = 0, top_p = 1, min_p = 0, repetition_penalty = 1;
-  bool show_routes = false, as_json = false;
+  bool require_text = false, show_routes = false, as_json = false;
 };
 
 void Declare(OptionSet& set, Options* o) {
@@ -41,6 +42,7 @@ void Declare(OptionSet& set, Options* o) {
   set.Int("threads", &o->threads, 0, 1024, "threads", "with --model; 0: all cores");
   set.Int("expert-slots", &o->expert_slots, 0, 1 << 20, "experts",
           "with --model: whose units fit on the device at once; 0: all");
+  set.Switch("require-text", &o->require_text, "fail when the answer holds no text");
   set.Switch("show-routes", &o->show_routes, "print the routes and how often the expert changed");
   set.Switch("json", &o->as_json, "print one JSON object");
 }
@@ -109,6 +111,11 @@ int Generate(int argc, const char* const* argv) {
     PrintAsJson(*outcome);
   } else {
     PrintSummary(*outcome, options.show_routes);
+  }
+  if (options.require_text && absl::StripAsciiWhitespace(outcome->text).empty()) {
+    return Fail("generate",
+                absl::NotFoundError(absl::StrFormat(
+                    "--require-text: the answer's %d tokens hold no text", outcome->ids.size())));
   }
   return kExitOk;
 }

@@ -15,7 +15,7 @@ struct HealthOptions {
   std::string server;
   TlsOptions tls;
   absl::Duration timeout = absl::Seconds(2);
-  bool as_json = false;
+  bool live = false, as_json = false;
 };
 
 void DeclareHealth(OptionSet& set, HealthOptions* o) {
@@ -24,11 +24,15 @@ void DeclareHealth(OptionSet& set, HealthOptions* o) {
   DeclareTlsOptions(set, &o->tls);
   set.Duration("timeout-s", &o->timeout, absl::Milliseconds(1), absl::Hours(1),
                "for the answer, the connection included");
+  set.Switch("live", &o->live,
+             "ask instead whether it lives: it answers and its loop turns, ready or not");
   set.Switch("json", &o->as_json, "print one JSON object");
 }
 
 int ReportHealth(const HealthOptions& o, const absl::StatusOr<bool>& serving) {
-  const char* const word = !serving.ok() ? "unknown" : *serving ? "serving" : "not serving";
+  const char* const yes = o.live ? "live" : "serving";
+  const char* const no = o.live ? "not live" : "not serving";
+  const char* const word = !serving.ok() ? "unknown" : *serving ? yes : no;
   const std::string why(serving.status().message());
   if (o.as_json) {
     PrintJson({{"server", o.server}, {"status", word}, {"error", why}});
@@ -51,7 +55,8 @@ int Health(int argc, const char* const* argv) {
   const auto remote = RemoteServer::Open(options.server, options.tls, RoleSet::All(),
                                          {Role::kScheduler, Role::kRouter, Role::kWorker});
   if (!remote.ok()) return FailUsage("health", remote.status());
-  return ReportHealth(options, IsServing((*remote)->channel(), options.timeout));
+  return ReportHealth(
+      options, IsServing((*remote)->channel(), options.timeout, options.live ? kLiveService : ""));
 }
 
 }  // namespace pregate::cli

@@ -47,8 +47,10 @@
   X(kConnectTimeoutMs, 5000, "ms", "one attempt to dial a service, until its hello")                        \
   X(kKeepaliveIntervalMs, 10000, "ms", "between two HTTP/2 pings of a connection")                          \
   X(kKeepaliveTimeoutMs, 5000, "ms", "wait for a ping's answer before the connection counts as dead")       \
+  X(kNameRefreshMsMin, 1000, "ms", "between two looks at the address of a host that is dialled")            \
   X(kHealthPollMs, 100, "ms", "between two looks at a service's readiness")                                 \
   X(kLoopHeartbeatMsMax, 700, "ms", "age of a loop's heartbeat or of a worker's progress while ready")      \
+  X(kLoopStuckMsMin, 120000, "ms", "age of a loop's heartbeat at which a process is no longer live")        \
   X(kMetricsThreads, 2, "threads", "the metrics endpoint's workers")                                        \
   X(kMetricsQueueConnections, 16, "connections", "waiting for a thread of the metrics endpoint")            \
   X(kMetricsTimeoutMs, 2000, "ms", "reading a request or writing an answer of the metrics endpoint")        \
@@ -75,6 +77,7 @@ static_assert(kHealthPollMs < kLoopHeartbeatMsMax && kHealthPollMs + kLoopHeartb
               "a frozen loop turns unready within a second");
 static_assert(int64_t{kWorkersMax} * kMeetBlobBytesMax < kServiceMessageBytesMax,
               "the blobs of all ranks fit one message");
+static_assert(kLoopStuckMsMin > kMeetTimeoutMsMax, "a worker that waits for its group is live");
 static_assert(kReconnectBackoffMsMin < kReconnectBackoffMsMax, "backoff grows");
 
 struct Limit {

@@ -3,6 +3,7 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
 
@@ -23,6 +24,8 @@ grpc::ChannelArguments MakeArguments(int message_bytes_max) {
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMax);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // A pod that is replaced has another address: gRPC's default looks a name up every 30 s at most.
+  args.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kNameRefreshMsMin);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy variable must not catch loopback
   return args;
 }
@@ -41,6 +44,13 @@ std::shared_ptr<grpc::Channel> MakeChannel(const Address& address, int message_b
   PREGATE_CHECK(StaysOnThisMachine(address), "plaintext to ", address.ToString());
   return grpc::CreateCustomChannel(address.ToString(), grpc::InsecureChannelCredentials(),
                                    MakeArguments(message_bytes_max));
+}
+
+void NameRefresh::Refresh() {
+  const absl::Time now = absl::Now();
+  if (now - last_ < absl::Milliseconds(kNameRefreshMsMin)) return;
+  last_ = now;
+  grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
 }
 
 }  // namespace pregate

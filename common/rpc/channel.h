@@ -4,7 +4,9 @@
 #include <grpcpp/channel.h>
 
 #include <memory>
+#include <utility>
 
+#include "absl/time/time.h"
 #include "common/config/address.h"
 #include "common/rpc/security.h"
 
@@ -17,5 +19,19 @@ std::shared_ptr<grpc::Channel> MakeChannel(const Address& address, int message_b
 
 // The same in plaintext, for tests.
 std::shared_ptr<grpc::Channel> MakeChannel(const Address& address, int message_bytes_max);
+
+// Lets a channel look its host's name up again, for whoever dials again by itself: gRPC alone waits
+// up to two minutes after a name that was not there. One thread.
+class NameRefresh {
+ public:
+  explicit NameRefresh(std::shared_ptr<grpc::Channel> channel) : channel_(std::move(channel)) {}
+
+  // After a dial that failed. Acts at most once in kNameRefreshMsMin.
+  void Refresh();
+
+ private:
+  const std::shared_ptr<grpc::Channel> channel_;
+  absl::Time last_ = absl::InfinitePast();
+};
 
 }  // namespace pregate

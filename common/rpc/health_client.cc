@@ -22,12 +22,13 @@ bool SaysServing(const HealthCheckResponse& response) {
 }  // namespace
 
 absl::StatusOr<bool> IsServing(const std::shared_ptr<grpc::Channel>& channel,
-                               absl::Duration timeout) {
+                               absl::Duration timeout, const std::string& service) {
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  HealthCheckRequest request;
+  request.set_service(service);
   HealthCheckResponse response;
-  RETURN_IF_ERROR(
-      FromGrpcStatus(Health::NewStub(channel)->Check(&context, HealthCheckRequest(), &response)));
+  RETURN_IF_ERROR(FromGrpcStatus(Health::NewStub(channel)->Check(&context, request, &response)));
   return SaysServing(response);
 }
 

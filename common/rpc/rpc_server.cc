@@ -15,6 +15,7 @@
 #include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
+#include "common/rpc/health_client.h"
 
 namespace pregate {
 namespace {
@@ -41,19 +42,20 @@ void Configure(grpc::ServerBuilder& builder, int message_bytes_max) {
 struct RpcServer::State {
   std::unique_ptr<grpc::Server> server;
   Address bound;
-  std::function<bool()> ready;
+  std::function<bool()> ready, live;
   std::atomic<bool> draining{false};
   absl::Notification stop;
   std::thread health;
   std::atomic<bool> shut_down{false};
 
-  // Until `stop`: copies readiness into the health service.
+  // Until `stop`: copies readiness and liveness into the health service.
   void PollHealth() {
     bool serving = false;  // as Start left it
     do {
       const bool now = !draining && ready();
       if (now != serving) server->GetHealthCheckService()->SetServingStatus(now);
       serving = now;
+      server->GetHealthCheckService()->SetServingStatus(kLiveService, live == nullptr || live());
     } while (!stop.WaitForNotificationWithTimeout(absl::Milliseconds(kHealthPollMs)));
   }
 };
@@ -82,6 +84,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   state->bound = options.listen;
   if (!options.listen.is_unix()) state->bound.port = port;
   state->ready = std::move(ready);
+  state->live = options.live;
   // gRPC begins with SERVING; whoever asks after Start must not hear that before the first poll.
   state->server->GetHealthCheckService()->SetServingStatus(false);
   state->health = std::thread([s = state.get()] { s->PollHealth(); });

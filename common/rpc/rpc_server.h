@@ -1,5 +1,6 @@
-// A gRPC server with what every service needs: grpc.health.v1 that follows a readiness function,
-// reflection, keepalive, message limits, port 0, and a drain.
+// A gRPC server with what every service needs: grpc.health.v1 that follows a readiness function and
+// (as service kLiveService) a liveness function, reflection, keepalive, message limits, port 0, and
+// a drain.
 #pragma once
 
 #include <grpcpp/impl/codegen/service_type.h>
@@ -21,6 +22,8 @@ struct RpcServerOptions {
   int message_bytes_max = 0;
   // Outlives the server. Null, for tests: plaintext. REQUIRES: plaintext stays on this machine.
   const Security* security = nullptr;
+  // Whether a restart would not help: called as `ready` is. Null: as long as the server answers.
+  std::function<bool()> live;
 };
 
 // Thread-safe. Services outlive the server.

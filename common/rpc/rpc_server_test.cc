@@ -29,7 +29,7 @@ class RpcServerTest : public ::testing::TestWithParam<Address> {
     return RpcServer::Start({.listen = listen, .message_bytes_max = kClientMessageBytesMax}, {},
                             [this] { return ready_.load(); });
   }
-  std::atomic<bool> ready_{true};
+  std::atomic<bool> ready_{true}, live_{true};
 };
 
 INSTANTIATE_TEST_SUITE_P(Addresses, RpcServerTest,
@@ -51,6 +51,31 @@ TEST_P(RpcServerTest, HealthFollowsReadinessAndDrain) {
   EXPECT_TRUE(AwaitServing(channel, true, absl::Seconds(10)));
   (*server)->MarkDraining();
   EXPECT_TRUE(AwaitServing(channel, false, absl::Seconds(10)));
+}
+
+TEST_F(RpcServerTest, LivenessIsApartFromReadiness) {
+  ready_ = false;
+  const auto server = RpcServer::Start({.listen = {.host = "127.0.0.1"},
+                                        .message_bytes_max = kClientMessageBytesMax,
+                                        .live = [this] { return live_.load(); }},
+                                       {}, [this] { return ready_.load(); });
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto channel = MakeChannel((*server)->bound(), kClientMessageBytesMax);
+  const auto becomes = [&channel](bool live) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(10);
+    while (absl::Now() < deadline) {
+      const auto answer = IsServing(channel, absl::Seconds(10), kLiveService);
+      if (answer.ok() && *answer == live) return true;
+      absl::SleepFor(absl::Milliseconds(kHealthPollMs));
+    }
+    return false;
+  };
+  EXPECT_TRUE(becomes(true));
+  EXPECT_FALSE(*IsServing(channel, absl::Seconds(10)));
+  (*server)->MarkDraining();
+  EXPECT_TRUE(becomes(true));
+  live_ = false;
+  EXPECT_TRUE(becomes(false));
 }
 
 TEST_F(RpcServerTest, ReportsATakenPort) {

@@ -73,19 +73,23 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
   ASSIGN_OR_RETURN(const Address listen, security->ParseAddress("listen", options.listen));
   ASSIGN_OR_RETURN(const Address metrics_listen,
                    security->ParseAddress("metrics-listen", options.metrics_listen));
-  const auto ready = [host, clock] {
-    return clock->Now() - host->last_progress() <= absl::Milliseconds(kLoopHeartbeatMsMax);
+  const auto turned_within = [host, clock](int ms) {
+    return clock->Now() - host->last_progress() <= absl::Milliseconds(ms);
   };
+  const auto ready = [turned_within] { return turned_within(kLoopHeartbeatMsMax); };
   auto state = std::make_unique<State>(
       options.model_name.empty() ? ModelNameOf(model_path) : options.model_name, host,
       collectives->service());
   AddProcessMetrics(&state->registry);
   ASSIGN_OR_RETURN(state->metrics_server,
                    MetricsServer::Start(metrics_listen, &state->registry, ready, security->gate()));
-  ASSIGN_OR_RETURN(state->rpc, RpcServer::Start({.listen = listen,
-                                                 .message_bytes_max = kServiceMessageBytesMax,
-                                                 .security = security},
-                                                {&state->service}, ready));
+  ASSIGN_OR_RETURN(
+      state->rpc,
+      RpcServer::Start({.listen = listen,
+                        .message_bytes_max = kServiceMessageBytesMax,
+                        .security = security,
+                        .live = [turned_within] { return turned_within(kLoopStuckMsMin); }},
+                       {&state->service}, ready));
   collectives->Open(state->rpc->bound());
   const std::string bound = state->rpc->bound().ToString();
   const std::string metrics_bound = state->metrics_server->bound().ToString();

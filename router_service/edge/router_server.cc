@@ -100,17 +100,20 @@ absl::Status RouterServer::State::Serve(const RouterServerOptions& options,
   ASSIGN_OR_RETURN(const Address listen, security.ParseAddress("listen", options.listen));
   ASSIGN_OR_RETURN(const Address metrics_listen,
                    security.ParseAddress("metrics-listen", options.metrics_listen));
-  const auto ready = [this] {
-    return clock->Now() - engine->heartbeat() <= absl::Milliseconds(kLoopHeartbeatMsMax);
+  const auto turned_within = [this](int ms) {
+    return clock->Now() - engine->heartbeat() <= absl::Milliseconds(ms);
   };
+  const auto ready = [turned_within] { return turned_within(kLoopHeartbeatMsMax); };
   service = std::make_unique<RouteService>(engine.get(), kRouterStreamsMax);
   AddProcessMetrics(&registry);
   ASSIGN_OR_RETURN(metrics_server,
                    MetricsServer::Start(metrics_listen, &registry, ready, security.gate()));
-  ASSIGN_OR_RETURN(rpc, RpcServer::Start({.listen = listen,
-                                          .message_bytes_max = kRouteMessageBytesMax,
-                                          .security = &security},
-                                         {service.get()}, ready));
+  ASSIGN_OR_RETURN(
+      rpc, RpcServer::Start({.listen = listen,
+                             .message_bytes_max = kRouteMessageBytesMax,
+                             .security = &security,
+                             .live = [turned_within] { return turned_within(kLoopStuckMsMin); }},
+                            {service.get()}, ready));
   const std::string bound = rpc->bound().ToString();
   const std::string metrics_bound = metrics_server->bound().ToString();
   RETURN_IF_ERROR(

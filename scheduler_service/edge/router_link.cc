@@ -13,6 +13,7 @@ GrpcRouterLink::GrpcRouterLink(std::string address, const std::shared_ptr<grpc::
       push_(std::move(push)),
       log_(log),
       stub_(v1::Router::NewStub(channel)),
+      names_(channel),
       dialer_({.open = [this](auto* context,
                               auto* reactor) { stub_->async()->Route(context, reactor); },
                .on_message = [this](const auto& response) { return OnMessage(response); },
@@ -35,6 +36,7 @@ void GrpcRouterLink::OnDown(const absl::Status& why) {
 }
 
 void GrpcRouterLink::OnDialFailed(const absl::Status& why) {
+  names_.Refresh();
   if (std::exchange(dial_failure_logged_, true)) return;
   log_->Info("router not reachable yet", {{"address", address_}, {"reason", why.ToString()}});
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "common/rpc/channel.h"
 #include "common/rpc/stream_dialer.h"
 #include "common/telemetry/log.h"
 #include "pregate/v1/router.grpc.pb.h"
@@ -38,6 +39,7 @@ class GrpcRouterLink final : public RouterLink {
   const std::function<bool(EngineEvent)> push_;
   const Log* const log_;
   const std::unique_ptr<v1::Router::Stub> stub_;
+  NameRefresh names_;
   bool dial_failure_logged_ = false;  // once for each outage; the dialer's thread only
   Dialer dialer_;                     // last: its thread uses everything above
 };

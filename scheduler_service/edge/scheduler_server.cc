@@ -50,6 +50,10 @@ struct SchedulerServer::State {
     parts.observer = &metrics;
     return parts;
   }
+  // The loop turns; workers and router may be gone.
+  bool live() const {
+    return clock->Now() - engine->health().loop_progress() <= absl::Milliseconds(kLoopStuckMsMin);
+  }
   bool ready() const {
     return engine->health().Ready(clock->Now(), absl::Milliseconds(kLoopHeartbeatMsMax));
   }
@@ -90,7 +94,8 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
                    MetricsServer::Start(metrics_listen, registry, ready, security->gate()));
   ASSIGN_OR_RETURN(state.rpc, RpcServer::Start({.listen = listen,
                                                 .message_bytes_max = kClientMessageBytesMax,
-                                                .security = security},
+                                                .security = security,
+                                                .live = [&state] { return state.live(); }},
                                                {&state.service}, ready));
   state.bound = state.rpc->bound().ToString();
   state.metrics_bound = state.metrics_server->bound().ToString();

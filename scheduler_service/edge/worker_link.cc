@@ -15,6 +15,7 @@ GrpcWorkerLink::GrpcWorkerLink(int32_t rank, std::string address,
       push_(std::move(push)),
       log_(log),
       stub_(v1::ExpertWorker::NewStub(channel)),
+      names_(channel),
       dialer_({.open = [this](auto* context,
                               auto* reactor) { stub_->async()->Attach(context, reactor); },
                .on_message = [this](const auto& response) { return OnMessage(response); },
@@ -37,6 +38,7 @@ void GrpcWorkerLink::OnDown(const absl::Status& why) {
 }
 
 void GrpcWorkerLink::OnDialFailed(const absl::Status& why) {
+  names_.Refresh();
   if (std::exchange(dial_failure_logged_, true)) return;
   log_->Info("worker not reachable yet",
              {{"rank", rank_}, {"address", address_}, {"reason", why.ToString()}});

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "common/rpc/channel.h"
 #include "common/rpc/stream_dialer.h"
 #include "common/telemetry/log.h"
 #include "pregate/v1/worker.grpc.pb.h"
@@ -38,6 +39,7 @@ class GrpcWorkerLink final : public WorkerLink {
   const std::function<bool(EngineEvent)> push_;
   const Log* const log_;
   const std::unique_ptr<v1::ExpertWorker::Stub> stub_;
+  NameRefresh names_;
   bool dial_failure_logged_ = false;  // once for each outage; the dialer's thread only
   Dialer dialer_;                     // last: its thread uses everything above
 };

@@ -1,0 +1,163 @@
+{{/* What the pods of all programs share. (dict "root" $ "component" "router" "values" .Values.router) */}}
+
+{{/* Pod Security "restricted", and no token of a service account: the programs never call the API server. */}}
+{{- define "pregate.podBase" -}}
+serviceAccountName: {{ include "pregate.serviceAccountName" .root }}
+automountServiceAccountToken: false
+# Service variables such as PREGATE_ROUTER_PORT=tcp://... would stand among the programs' own PREGATE_ variables.
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ .root.Values.podSecurityContext.runAsUser }}
+  runAsGroup: {{ .root.Values.podSecurityContext.runAsGroup }}
+  fsGroup: {{ .root.Values.podSecurityContext.fsGroup }}
+  # A large model volume must not be walked at every start.
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "pregate.podPlacement" -}}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "pregate.podMetadata" -}}
+labels:
+  {{- include "pregate.labels" . | nindent 2 }}
+  {{- with .values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* (dict "root" $ "values" .Values.router "variant" "cpu"): image, pull policy, security */}}
+{{- define "pregate.containerBase" -}}
+image: {{ include "pregate.image" (dict "root" .root "image" .values.image "variant" .variant) | quote }}
+imagePullPolicy: {{ include "pregate.pullPolicy" (dict "root" .root "image" .values.image) }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Flags that all three programs have: (dict "root" $ "port" 7600) */}}
+{{- define "pregate.commonArgs" -}}
+- {{ printf "--model=%s" (include "pregate.modelPath" .root) | quote }}
+{{- with .root.Values.model.name }}
+- {{ printf "--model-name=%s" . | quote }}
+{{- end }}
+- --listen={{ .root.Values.listenAddress }}:{{ .port }}
+- --metrics-listen={{ .root.Values.listenAddress }}:{{ add1 .port }}
+- --tls-dir=/tls
+- --tls-trust-domain={{ .root.Values.tls.trustDomain }}
+- --log-level={{ .root.Values.log.level }}
+- --log-format={{ .root.Values.log.format }}
+{{- end -}}
+
+{{- define "pregate.ports" -}}
+ports:
+  - {name: grpc, containerPort: {{ .port }}, protocol: TCP}
+  - {name: metrics, containerPort: {{ add1 .port }}, protocol: TCP}
+{{- end -}}
+
+{{- define "pregate.modelPath" -}}
+{{- printf "/model/%s" .Values.model.path | trimSuffix "/" -}}
+{{- end -}}
+
+{{/* Compute threads as the CPU request says, unless given: "one a hardware thread" would be the node's. */}}
+{{- define "pregate.threadsEnv" -}}
+{{- if eq (int .values.threads) 0 }}
+- name: PREGATE_THREADS
+  valueFrom:
+    resourceFieldRef: {containerName: {{ .component }}, resource: requests.cpu, divisor: "1"}
+{{- end }}
+{{- end -}}
+
+{{- define "pregate.volumeMounts" -}}
+volumeMounts:
+  - {name: model, mountPath: /model, readOnly: true}
+  - {name: tls, mountPath: /tls, readOnly: true}
+{{- end -}}
+
+{{/* (dict "root" $ "role" "router") */}}
+{{- define "pregate.tlsVolume" -}}
+- name: tls
+  secret:
+    secretName: {{ include "pregate.tlsSecret" . }}
+    # Owner root, group fsGroup: the program reads its key, nobody else does.
+    defaultMode: 0440
+{{- end -}}
+
+{{- define "pregate.volumes" -}}
+volumes:
+  - name: model
+    {{- with .root.Values.model }}
+    {{- if .existingClaim }}
+    persistentVolumeClaim: {claimName: {{ .existingClaim }}, readOnly: true}
+    {{- else if .hostPath }}
+    hostPath: {path: {{ .hostPath }}, type: Directory}
+    {{- else }}
+    {{- toYaml .volume | nindent 4 }}
+    {{- end }}
+    {{- end }}
+  {{- include "pregate.tlsVolume" (dict "root" .root "role" .component) | nindent 2 }}
+{{- end -}}
+
+{{/*
+Probes are exec because the kubelet's own gRPC and HTTP probes have no client certificate to show. Each opens a
+new connection with the container's own certificate, so it also sees a listener that is stuck.
+
+  readiness  grpc.health.v1 says SERVING: the loop turned within 0.7 s; for the scheduler also that a cell is
+             formed, the router is there and no drain has begun. One miss takes the pod out of its Service.
+  startup    --live: the server answers. A worker does not listen before its weights are read, so the
+             threshold is the longest load, and nothing else is asked before.
+  liveness   --live, for two minutes: the server answers, whatever its health says. A worker that waits for its
+             group and a scheduler whose workers are down are not serving, yet a restart would not help them
+             (and would end the scheduler's streams), so they must pass.
+
+(dict "root" $ "port" 7600 "values" .Values.scheduler)
+*/}}
+{{- define "pregate.probes" -}}
+{{- $health := list "pregate" "health" (printf "--server=%s:%v" (include "pregate.self" .root) .port) "--tls-dir=/tls"
+    (printf "--tls-trust-domain=%s" .root.Values.tls.trustDomain) "--timeout-s=4" -}}
+startupProbe:
+  exec:
+    command: {{ append $health "--live" | toJson }}
+  periodSeconds: {{ .values.startupProbe.periodSeconds }}
+  timeoutSeconds: 5
+  failureThreshold: {{ .values.startupProbe.failureThreshold }}
+readinessProbe:
+  exec:
+    command: {{ toJson $health }}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 1
+livenessProbe:
+  exec:
+    command: {{ append $health "--live" | toJson }}
+  periodSeconds: 20
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{- end -}}

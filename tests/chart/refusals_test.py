@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Bad values are refused, by field.
+
+usage: with_tools.sh refusals_test.py
+"""
+
+import json
+import unittest
+
+import yaml
+
+from chart import CHART, PROGRAMS, Refused, env, flags, rendered, template
+
+
+class Refusals(unittest.TestCase):
+    """Bad values are refused, and the message names the field."""
+
+    def assert_refused(self, message, *sets, values="minimal"):
+        with self.assertRaises(Refused, msg=sets) as caught:
+            template(values, sets=sets)
+        self.assertRegex(str(caught.exception), message)
+
+    def test_no_values(self):
+        self.assert_refused(
+            "no model: set one of model.existingClaim, model.hostPath and model.volume", values=None
+        )
+
+    def test_no_tls(self):
+        self.assert_refused(
+            "no TLS: .*plaintext.*tls.existingSecrets.*tls.certManager.enabled",
+            "model.existingClaim=m",
+            values=None,
+        )
+
+    def test_two_models(self):
+        self.assert_refused("more than one model: model.existingClaim, model.hostPath", "model.hostPath=/m")
+
+    def test_missing_secrets(self):
+        for role in ("scheduler", "router", "worker", "client"):
+            self.assert_refused(rf"tls.existingSecrets.{role} is missing", f"tls.existingSecrets.{role}=")
+        self.assert_refused(
+            "tls.existingSecrets.monitor is missing", "monitoring.serviceMonitor.enabled=true"
+        )
+
+    def test_both_kinds_of_tls(self):
+        self.assert_refused("both given", "tls.certManager.enabled=true", "tls.certManager.issuerRef.name=x")
+
+    def test_issuer_without_a_name(self):
+        self.assert_refused("issuerRef.name", "tls.certManager.issuerRef.name=", values="cert-manager")
+
+    def test_plaintext_activations_in_the_open(self):
+        self.assert_refused("worker.collectiveInsecure", "networkPolicy.enabled=false", values="cpu")
+        template("cpu", sets=["networkPolicy.enabled=false", "worker.collectiveInsecure=true"])
+
+    def test_flags_that_the_chart_sets(self):
+        chart = rendered("everything")
+        for component in PROGRAMS:
+            ours = {
+                name.removeprefix("PREGATE_").lower().replace("_", "-")
+                for name in env(chart.container(component))
+                if name.startswith("PREGATE_")
+            } | {flag[2:] for flag in flags(chart.container(component))}
+            for flag in sorted(ours - {"port-file", "kv-blocks"}):  # its extraArgs
+                self.assert_refused(
+                    rf"{component}.extraArgs: --{flag} is set by the chart",
+                    f'{component}.extraArgs=["--{flag}=1"]',
+                )
+
+    def test_unknown_keys_at_every_level(self):
+        defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+
+        def mappings(value, path=()):
+            if isinstance(value, dict):
+                yield path
+                for key, child in value.items():
+                    yield from mappings(child, path + (key,))
+
+        free = {("commonLabels",), ("model", "volume"), ("monitoring", "dashboards", "labels")}
+        tried = 0
+        for path in mappings(defaults):
+            if path in free or path[-1:] in (
+                (("annotations"),),
+                ("labels",),
+                ("podLabels",),
+                ("podAnnotations",),
+                ("nodeSelector",),
+                ("requests",),
+                ("limits",),
+            ):
+                continue
+            self.assert_refused(
+                r"additional properties 'surprise' not allowed", ".".join(path + ("surprise",)) + "=1"
+            )
+            tried += 1
+        self.assertGreater(tried, 20)
+
+    def test_wrong_types_and_ranges(self):
+        for pair, where in {
+            "worker.replicas=two": "/worker/replicas",
+            "worker.replicas=0": "/worker/replicas",
+            "worker.replicas=257": "/worker/replicas",
+            "worker.dtype=f16": "/worker/dtype",
+            "worker.kvCacheBytes=1GB": "/worker/kvCacheBytes",
+            "worker.gpu.enabled=yes": "/worker/gpu/enabled",
+            "scheduler.batching=random": "/scheduler/batching",
+            "scheduler.eviction=fifo": "/scheduler/eviction",
+            "scheduler.stepTokens=0": "/scheduler/stepTokens",
+            "scheduler.drainTimeoutSeconds=-1": "/scheduler/drainTimeoutSeconds",
+            "scheduler.externalService.type=ClusterIP": "/scheduler/externalService/type",
+            "image.tag=latest": "/image/tag",
+            "image.digest=sha256:12": "/image/digest",
+            "model.path=/absolute": "/model/path",
+            "model.path=a/../../etc": "/model/path",
+            "model.hostPath=relative": "/model/hostPath",
+            "listenAddress=127.0.0.1": "/listenAddress",
+            "podSecurityContext.runAsUser=0": "/podSecurityContext/runAsUser",
+            "log.format=xml": "/log/format",
+            "tls.trustDomain=Upper.Case": "/tls/trustDomain",
+            "tls.certManager.duration=90d": "/tls/certManager/duration",
+            'worker.extraEnv=[{"name":"A","val":"x"}]': "/worker/extraEnv/0",
+            'worker.extraArgs=["kv-blocks=1"]': "/worker/extraArgs/0",
+            'worker.tolerations=[{"ky":"x"}]': "/worker/tolerations/0",
+            'model.volume={"nfs":{},"csi":{}}': "/model/volume",
+            "networkPolicy.dns=[{}]": "/networkPolicy/dns/0",
+            "router.enabled=1": "/router/enabled",
+        }.items():
+            with self.subTest(pair=pair):
+                self.assert_refused(f"at '{where}'", pair)
+
+    def test_every_default_is_valid_under_its_own_schema(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+
+        def objects(node, path=""):
+            if isinstance(node, dict):
+                if node.get("type") == "object" and "properties" in node:
+                    yield path, node
+                for key, child in node.items():
+                    yield from objects(child, f"{path}/{key}")
+
+        found = list(objects(schema))
+        self.assertGreater(len(found), 30)
+        for path, node in found:
+            self.assertIs(node.get("additionalProperties"), False, path)
+
+    def test_every_value_is_described(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        for section in (
+            "model",
+            "tls",
+            "scheduler",
+            "router",
+            "worker",
+            "networkPolicy",
+            "monitoring",
+            "test",
+        ):
+            for name, entry in schema["properties"][section]["properties"].items():
+                if entry.get("type") != "object":
+                    self.assertGreater(len(entry.get("description", "")), 4, f"{section}.{name}")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,330 @@
+#!/usr/bin/env python3
+"""Deployments, the StatefulSet, their pods, budgets, the test pod and names.
+
+usage: with_tools.sh workloads_test.py
+"""
+
+import itertools
+import re
+import unittest
+
+import yaml
+
+from chart import CHART, ROOT, VALUE_SETS, Rendered, each_set, flags, helm, notes, quantity, rendered, selects
+
+
+class Workloads(unittest.TestCase):
+    """Deployments, the StatefulSet and their pods."""
+
+    def test_which_there_are(self):
+        self.assertEqual(set(rendered("minimal").workloads()), {"scheduler", "router", "worker"})
+        self.assertEqual(set(rendered("dense").workloads()), {"scheduler", "worker"})
+
+    @each_set
+    def test_one_scheduler_recreated(self, chart):
+        spec = chart.workload("scheduler")["spec"]
+        self.assertEqual(spec["replicas"], 1)
+        self.assertEqual(spec["strategy"], {"type": "Recreate"})
+
+    def test_router_is_replaced_before_it_goes(self):
+        spec = rendered("minimal").workload("router")["spec"]
+        self.assertEqual(spec["replicas"], 1)
+        self.assertEqual(spec["strategy"]["rollingUpdate"], {"maxSurge": 1, "maxUnavailable": 0})
+
+    @each_set
+    def test_stateful_set(self, chart):
+        workers = chart.workload("worker")
+        self.assertEqual(workers["spec"]["podManagementPolicy"], "Parallel")
+        service = chart.one("Service", "worker")
+        self.assertEqual(workers["spec"]["serviceName"], service["metadata"]["name"])
+        self.assertEqual(service["spec"]["clusterIP"], "None")
+        self.assertTrue(service["spec"]["publishNotReadyAddresses"])
+
+    @each_set
+    def test_selectors_match_their_own_pods_only(self, chart):
+        for (component, workload), (other, (labels, _)) in itertools.product(
+            chart.workloads().items(), chart.pods().items()
+        ):
+            self.assertEqual(
+                selects(workload["spec"]["selector"], labels), component == other, (component, other)
+            )
+
+    @each_set
+    def test_restricted_pods(self, chart):
+        for component, (_, spec) in chart.pods().items():
+            security = spec["securityContext"]
+            self.assertIs(security["runAsNonRoot"], True, component)
+            self.assertGreater(security["runAsUser"], 0)
+            self.assertGreater(security["runAsGroup"], 0)
+            self.assertEqual(security["seccompProfile"], {"type": "RuntimeDefault"})
+            for key in ("hostNetwork", "hostPID", "hostIPC", "initContainers"):
+                self.assertNotIn(key, spec)
+
+    @each_set
+    def test_restricted_containers(self, chart):
+        for component in chart.pods():
+            self.assertEqual(
+                chart.container(component)["securityContext"],
+                {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                component,
+            )
+
+    @each_set
+    def test_no_service_account_token(self, chart):
+        for _, spec in chart.pods().values():
+            self.assertIs(spec["automountServiceAccountToken"], False)
+        for account in chart.all("ServiceAccount"):
+            self.assertIs(account["automountServiceAccountToken"], False)
+
+    @each_set
+    def test_service_account_exists(self, chart):
+        made = {a["metadata"]["name"] for a in chart.all("ServiceAccount")} or {"default"}
+        for _, spec in chart.pods().values():
+            self.assertIn(spec["serviceAccountName"], made)
+
+    @each_set
+    def test_no_service_links(self, chart):
+        for _, spec in chart.pods().values():
+            self.assertIs(spec["enableServiceLinks"], False)
+
+    @each_set
+    def test_requests_and_limits(self, chart):
+        for component in chart.pods():
+            resources = chart.container(component)["resources"]
+            for name in ("cpu", "memory"):
+                self.assertGreater(quantity(resources["requests"][name]), 0, component)
+            self.assertIn("memory", resources["limits"])
+            for name, limit in resources["limits"].items():
+                if name in resources["requests"]:
+                    self.assertLessEqual(
+                        quantity(resources["requests"][name]), quantity(limit), (component, name)
+                    )
+
+    @each_set
+    def test_grace_exceeds_drain(self, chart):
+        scheduler = chart.pods()["scheduler"][1]
+        drain = int(flags(chart.container("scheduler"))["--drain-timeout-s"])
+        self.assertGreaterEqual(scheduler["terminationGracePeriodSeconds"], drain + 5 + 5)
+        for component in set(chart.workloads()) - {"scheduler"}:
+            # The router answers for 5 s and closes for 1 s (router_server.cc), a worker closes for 1 s.
+            self.assertGreaterEqual(chart.pods()[component][1]["terminationGracePeriodSeconds"], 10)
+
+    @each_set
+    def test_images(self, chart):
+        for component in chart.pods():
+            image = chart.container(component)["image"]
+            self.assertRegex(image, r"^[^\s@]+(:[\w.-]+|@sha256:[0-9a-f]{64})$")
+            self.assertNotRegex(image, r":latest$")
+
+    def test_image_tag_is_the_app_version(self):
+        version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+        for component in rendered("minimal").pods():
+            self.assertEqual(rendered("minimal").container(component)["image"], f"pregate:{version}-cpu")
+        cuda = Rendered("minimal", sets=["worker.gpu.enabled=true"])
+        self.assertEqual(cuda.container("worker")["image"], f"pregate:{version}-cuda")
+        self.assertEqual(cuda.container("scheduler")["image"], f"pregate:{version}-cpu")
+
+    def test_app_version_is_the_programs(self):
+        cmake = re.search(r"project\(pregate VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text()).group(
+            1
+        )
+        self.assertEqual(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"], cmake)
+
+    def test_image_overrides(self):
+        chart = rendered("gpu")
+        self.assertRegex(
+            chart.container("scheduler")["image"], r"^registry.example/serving/pregate@sha256:0123"
+        )
+        self.assertEqual(chart.container("worker")["image"], "registry.example/serving/pregate:0.1.0-cuda13")
+        self.assertEqual(chart.pods()["worker"][1]["imagePullSecrets"], [{"name": "registry-login"}])
+        self.assertEqual(rendered("everything").container("scheduler")["imagePullPolicy"], "Never")
+        self.assertEqual(rendered("everything").container("router")["imagePullPolicy"], "Always")
+
+    @each_set
+    def test_volumes_are_read_only_and_all_mounted(self, chart):
+        for component, (_, spec) in chart.pods().items():
+            mounts = chart.container(component)["volumeMounts"]
+            self.assertEqual({m["name"] for m in mounts}, {v["name"] for v in spec["volumes"]}, component)
+            for mount in mounts:
+                self.assertIs(mount["readOnly"], True)
+
+    @each_set
+    def test_mounts_are_where_the_flags_point(self, chart):
+        for component in chart.pods():
+            mounts = {m["name"]: m["mountPath"] for m in chart.container(component)["volumeMounts"]}
+            given = flags(chart.container(component))
+            self.assertEqual(given["--tls-dir"], mounts["tls"])
+            if component != "test":
+                self.assertRegex(given["--model"], f"^{mounts['model']}(/|$)")
+
+    @each_set
+    def test_each_pod_has_its_own_roles_secret_only(self, chart):
+        expected = {"test": "client"}
+        for component, (_, spec) in chart.pods().items():
+            secrets = [v["secret"] for v in spec["volumes"] if "secret" in v]
+            self.assertEqual(len(secrets), 1)
+            self.assertEqual(secrets[0]["defaultMode"], 0o440)
+            role = expected.get(component, component)
+            self.assertIn(
+                secrets[0]["secretName"],
+                (role[0], f"pregate-{role}", f"cell-{role}", f"demo-pregate-{role}-tls"),
+            )
+
+    def test_model_volumes(self):
+        def volume(values):
+            spec = rendered(values).pods()["worker"][1]
+            return next(v for v in spec["volumes"] if v["name"] == "model")
+
+        self.assertEqual(
+            volume("minimal")["persistentVolumeClaim"], {"claimName": "models", "readOnly": True}
+        )
+        self.assertEqual(volume("cpu")["hostPath"], {"path": "/srv/models/tiny", "type": "Directory"})
+        self.assertEqual(volume("gpu")["nfs"]["server"], "nfs.example")
+
+    def test_placement(self):
+        chart = rendered("gpu")
+        spec = chart.pods()["worker"][1]
+        self.assertEqual(spec["nodeSelector"], {"nvidia.com/gpu.product": "NVIDIA-H200"})
+        self.assertEqual(spec["tolerations"][0]["key"], "nvidia.com/gpu")
+        self.assertIn("podAffinity", spec["affinity"])
+        self.assertEqual(spec["runtimeClassName"], "nvidia")
+        (spread,) = spec["topologySpreadConstraints"]
+        self.assertEqual(spread["labelSelector"], chart.workload("worker")["spec"]["selector"])
+        self.assertNotIn("nodeSelector", chart.pods()["scheduler"][1])
+        scheduler = rendered("everything").pods()["scheduler"]
+        self.assertEqual(scheduler[1]["priorityClassName"], "high")
+        self.assertEqual(scheduler[0]["tier"], "front")
+
+    def test_gpu(self):
+        worker = rendered("gpu").container("worker")
+        self.assertEqual(worker["resources"]["limits"]["nvidia.com/gpu"], 1)
+        self.assertEqual(flags(worker)["--device"], "cuda")
+        cpu = rendered("minimal").container("worker")
+        self.assertEqual(flags(cpu)["--device"], "cpu")
+        self.assertNotIn("nvidia.com/gpu", cpu["resources"]["limits"])
+
+
+class Disruption(unittest.TestCase):
+    """PodDisruptionBudgets."""
+
+    def test_workers(self):
+        for values in ("minimal", "gpu"):
+            chart = rendered(values)
+            budget = chart.one("PodDisruptionBudget", "worker")["spec"]
+            self.assertEqual(budget["maxUnavailable"], 1)
+            self.assertEqual(budget["unhealthyPodEvictionPolicy"], "AlwaysAllow")
+            self.assertEqual(budget["selector"], chart.workload("worker")["spec"]["selector"])
+        self.assertFalse(rendered("dense").all("PodDisruptionBudget"))
+
+    def test_scheduler_only_if_asked(self):
+        self.assertEqual(len(rendered("minimal").all("PodDisruptionBudget")), 1)
+        chart = rendered("gpu")
+        budget = chart.one("PodDisruptionBudget", "scheduler")["spec"]
+        self.assertEqual(budget["maxUnavailable"], 0)
+        self.assertEqual(budget["selector"], chart.workload("scheduler")["spec"]["selector"])
+
+
+class HelmTest(unittest.TestCase):
+    """The pod of `helm test`."""
+
+    def test_it_is_a_hook(self):
+        pod = rendered("minimal").workload("test")
+        self.assertEqual(pod["metadata"]["annotations"]["helm.sh/hook"], "test")
+        self.assertEqual(pod["spec"]["restartPolicy"], "Never")
+        self.assertFalse(rendered("dense").all("Pod"))
+
+    def test_it_asks_the_scheduler_and_refuses_an_empty_answer(self):
+        for values in ("minimal", "everything"):
+            chart = rendered(values)
+            container = chart.container("test")
+            self.assertEqual(container["command"], ["pregate", "generate"])
+            given = flags(container)
+            host = chart.one("Service", "scheduler")["metadata"]["name"]
+            self.assertTrue(given["--server"].startswith(f"{host}.ns.svc."))
+            self.assertIs(given["--require-text"], True)
+        self.assertEqual(flags(rendered("everything").container("test"))["--prompt"], 'Say "hello": now')
+
+    def test_its_deadline_exceeds_its_wait(self):
+        pod = rendered("minimal").workload("test")
+        self.assertGreater(
+            pod["spec"]["activeDeadlineSeconds"], int(flags(pod["spec"]["containers"][0])["--wait-s"])
+        )
+
+    def test_it_carries_the_client_label(self):
+        self.assertEqual(
+            rendered("minimal").workload("test")["metadata"]["labels"]["demo-pregate-client"], "true"
+        )
+
+
+class Notes(unittest.TestCase):
+    """The commands that `helm install` prints name objects that are there."""
+
+    @each_set
+    def test_objects_exist(self, chart):
+        text = notes(self.values)
+        there = {(o["kind"].lower(), o["metadata"]["name"]) for o in chart.objects}
+        named = re.findall(r"\b(statefulset|deployment|service)/(\S+)", text)
+        self.assertEqual(len(named), 3)
+        self.assertLessEqual(set(named), there)
+        for namespace in re.findall(r" -n (\S+)", text):
+            self.assertEqual(namespace, "ns")
+
+    def test_secret_and_trust_domain(self):
+        self.assertIn("get secret pregate-client ", notes("minimal"))
+        self.assertIn("get secret demo-pregate-client-tls ", notes("cert-manager"))
+        self.assertIn("--tls-trust-domain cell.example", notes("cert-manager"))
+
+    def test_the_label_for_clients(self):
+        self.assertIn('demo-pregate-client: "true"', notes("minimal"))
+        self.assertNotIn("-client: ", notes("everything"))
+
+
+class Names(unittest.TestCase):
+    """Long names and two releases."""
+
+    LONG = "a-release-with-a-name-that-uses-all-of-helms-53-chars"
+
+    def test_all_fit(self):
+        self.assertEqual(len(self.LONG), 53)
+        for values, length in itertools.product(("gpu", "cert-manager"), (1, 32, 33, 41, 46, 53)):
+            chart = rendered(values, release=self.LONG[-length:].replace("-", "x"))
+            for obj in chart.objects:
+                name = obj["metadata"]["name"]
+                self.assertLessEqual(len(name), 63, name)
+                self.assertRegex(name, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+                for value in obj["metadata"]["labels"].values():
+                    self.assertLessEqual(len(value), 63)
+            workers = chart.workload("worker")["metadata"]["name"]
+            self.assertLessEqual(len(f"{workers}-0123456789"), 63, "label controller-revision-hash")
+            self.assertLessEqual(len(f"{workers}-255"), 63, "host name")
+
+    def test_long_names_with_one_start_stay_apart(self):
+        one, two = self.LONG[:-1] + "a", self.LONG[:-1] + "b"
+        self.assert_apart(rendered("gpu", release=one), rendered("gpu", release=two))
+
+    def test_two_releases_in_a_namespace(self):
+        for values in VALUE_SETS:
+            if values != "dense":  # has a fullnameOverride
+                self.assert_apart(rendered(values, release="one"), rendered(values, release="two"))
+
+    def assert_apart(self, one, two):
+        def names(chart):
+            return {(o["kind"], o["metadata"]["name"]) for o in chart.objects}
+
+        self.assertFalse(names(one) & names(two))
+        for (_, workload), (_, (labels, _)) in itertools.product(one.workloads().items(), two.pods().items()):
+            self.assertFalse(selects(workload["spec"]["selector"], labels))
+
+    def test_full_name_rules(self):
+        self.assertEqual(
+            rendered("minimal", release="pregate").workload("router")["metadata"]["name"], "pregate-router"
+        )
+        self.assertEqual(rendered("dense").workload("worker")["metadata"]["name"], "dense-worker")
+
+
+if __name__ == "__main__":
+    unittest.main()
