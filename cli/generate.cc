@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_format.h"
 #include "cli/command.h"
 #include "cli/generator.h"
 #include "common/config/option_set.h"
