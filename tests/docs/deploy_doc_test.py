@@ -1,0 +1,132 @@
+"""Runs the commands of docs/DEPLOY.md as they stand there, in order, in one shell.
+
+Every ```sh block is run, in a network of its own with loopback only, in a folder that looks like the repository
+with BIN_DIR as build/release/bin. `<!-- needs: WORD -->` above a block names what it cannot do without (podman,
+cluster); where that is missing, its commands are checked as far as they go without (see Offline) or left out, and
+the test says so. `<!-- expect: REGEX -->` above a block: its output must match.
+
+Usage: deploy_doc_test.py SOURCE_DIR BIN_DIR
+"""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+
+BLOCK = re.compile(r"((?:^<!-- [^\n]* -->\n)*)^```sh\n(.*?)^```$", re.M | re.S)
+NOTE = re.compile(r"<!-- (\w+): (.*?) -->")
+
+# Without a cluster: manifests are rendered and checked against the API's schemas instead of being sent.
+OFFLINE = {
+    "kubectl": """
+        case "$1" in
+          create) exec "$TOOLS/kubectl" "$@" --dry-run=client -o yaml ;;
+          label) exit 0 ;;
+          *) echo "kubectl $1: not run without a cluster" ;;
+        esac""",
+    "helm": """
+        verb=$1; shift
+        case "$verb" in
+          install | upgrade)
+            args=()
+            for a in "$@"; do [ "$a" = --install ] || [ "$a" = --wait ] || args+=("$a"); done
+            "$TOOLS/helm" template "${args[@]}" >rendered.yaml
+            grep -c '^kind:' rendered.yaml ;;
+          test | uninstall | rollback) echo "helm $verb: not run without a cluster" ;;
+          *) exec "$TOOLS/helm" "$verb" "$@" ;;
+        esac""",
+}
+
+
+def fail(message):
+    print(f"FAILED: {message}")
+    sys.exit(1)
+
+
+def write_program(path, body):
+    path.write_text("#!/usr/bin/env bash\nset -euo pipefail\n" + textwrap.dedent(body) + "\n")
+    path.chmod(0o755)
+
+
+def make_folder(root, source, bin_dir):
+    """The repository as a user has it after scripts/build.sh release, without its build."""
+    for entry in source.iterdir():
+        if entry.name not in ("build", "scripts", "deploy", ".git", ".cache"):
+            (root / entry.name).symlink_to(entry)
+    shutil.copytree(source / "deploy", root / "deploy", symlinks=True)  # the page puts keys there
+    (root / "build/release").mkdir(parents=True)
+    (root / "build/release/bin").symlink_to(bin_dir)
+    (root / "scripts").mkdir()
+    for entry in (source / "scripts").iterdir():
+        if entry.name != "build.sh":
+            (root / "scripts" / entry.name).symlink_to(entry)
+    write_program(root / "scripts/build.sh", '[ "$1" = release ] && [ -x build/release/bin/pregate ]')
+    tools = source / ".cache/tools/bin"
+    shims = root / "shims"
+    shims.mkdir()
+    for name, body in OFFLINE.items():
+        write_program(shims / name, f'TOOLS="{tools}"\n' + textwrap.dedent(body))
+    return shims
+
+
+def blocks(text):
+    for match in BLOCK.finditer(text):
+        yield dict(NOTE.findall(match.group(1))), match.group(2), text[:match.start()].count("\n") + 1
+
+
+def as_script(document):
+    """All blocks as one script; the output of each is cut out by marks."""
+    lines = ["set -euo pipefail"]
+    left_out = []
+    for number, (notes, commands, line) in enumerate(blocks(document)):
+        if notes.get("needs") == "podman":
+            left_out.append(f"line {line}: containers are the suite `images`")
+            continue
+        lines += [f"echo '@@ {number} line {line}'", commands]
+    return "\n".join(lines) + "\necho '@@ end'\n", left_out
+
+
+def main():
+    source, bin_dir = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
+    document = (source / "docs/DEPLOY.md").read_text()
+    script, left_out = as_script(document)
+    root = pathlib.Path(tempfile.mkdtemp(prefix="pregate-deploy-"))
+    try:
+        shims = make_folder(root, source, bin_dir)
+        env = {**os.environ, "PATH": f"{shims}:{bin_dir}:{os.environ['PATH']}", "TMPDIR": str(root)}
+        own_network = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
+        shell = subprocess.Popen(
+            [*own_network, "bash", "-c", "ip link set lo up 2>/dev/null || ifconfig lo up; exec bash"],
+            cwd=root, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True)
+        try:
+            output, _ = shell.communicate(script, timeout=300)
+        except subprocess.TimeoutExpired:
+            os.killpg(shell.pid, signal.SIGKILL)
+            output = shell.communicate()[0] + "\n(timed out)"
+        finally:
+            try:
+                os.killpg(shell.pid, signal.SIGKILL)  # what a block left in the background
+            except ProcessLookupError:
+                pass
+        print(output)
+        if "@@ end" not in output:
+            fail("the commands stopped at the last line above")
+        parts = dict(re.findall(r"^@@ (\d+) line \d+\n(.*?)(?=^@@ )", output, re.M | re.S))
+        for number, (notes, _, line) in enumerate(blocks(document)):
+            wanted = notes.get("expect")
+            if wanted and str(number) in parts and not re.search(wanted, parts[str(number)]):
+                fail(f"DEPLOY.md line {line}: output does not match {wanted!r}")
+        for note in left_out:
+            print("left out:", note)
+        print(f"ran {len(parts)} blocks of {len(parts) + len(left_out)}")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
