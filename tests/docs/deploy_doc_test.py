@@ -92,6 +92,7 @@ def as_script(document):
 
 def main():
     source, bin_dir = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
+    subprocess.run([source / "scripts/tools.sh", "helm"], check=True)
     document = (source / "docs/DEPLOY.md").read_text()
     script, left_out = as_script(document)
     root = pathlib.Path(tempfile.mkdtemp(prefix="pregate-deploy-"))

@@ -1,6 +1,5 @@
 """The compose files as podman-compose resolves them, and the Python of scripts/tools.sh that reads them."""
 
-import fcntl
 import os
 import pathlib
 import subprocess
@@ -15,10 +14,7 @@ def run_with_tools():
     """Starts the running script again under the tools' Python, unless it is that one."""
     if pathlib.Path(sys.prefix).resolve() == VENV_PYTHON.parents[1].resolve():
         return
-    (ROOT / ".cache").mkdir(exist_ok=True)
-    with open(ROOT / ".cache/tools.lock", "w") as lock:  # other suites fetch into the same folder
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run([ROOT / "scripts/tools.sh", "compose"], check=True)
+    subprocess.run([ROOT / "scripts/tools.sh", "compose"], check=True)
     os.execv(VENV_PYTHON, [str(VENV_PYTHON), *sys.argv])
 
 
