@@ -8,7 +8,6 @@
 #include "common/config/limits.h"
 
 namespace pregate {
-
 namespace {
 
 grpc::ChannelArguments MakeArguments(int message_bytes_max) {
@@ -26,6 +25,8 @@ grpc::ChannelArguments MakeArguments(int message_bytes_max) {
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   // A pod that is replaced has another address: gRPC's default looks a name up every 30 s at most.
   args.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kNameRefreshMsMin);
+  // One lost packet must not cost c-ares' own series of tries (a minute and more).
+  args.SetInt(GRPC_ARG_DNS_ARES_QUERY_TIMEOUT_MS, kConnectTimeoutMs);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy variable must not catch loopback
   return args;
 }
