@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,9 +15,11 @@
 namespace pregate {
 namespace {
 
-absl::StatusOr<int> MakeMemfd(const std::string& bytes) {
+absl::StatusOr<int> MakeMemfd(const std::string& bytes, int64_t version) {
   const int fd = memfd_create("pregate-credential", MFD_CLOEXEC);
-  if (fd >= 0 && write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size())) {
+  const timespec times[] = {{.tv_sec = version}, {.tv_sec = version}};
+  if (fd >= 0 && write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) &&
+      futimens(fd, times) == 0) {
     return fd;
   }
   const int error = errno;
@@ -27,13 +30,15 @@ absl::StatusOr<int> MakeMemfd(const std::string& bytes) {
 }  // namespace
 
 absl::StatusOr<MemoryFile> MemoryFile::Make(const std::string& bytes) {
-  ASSIGN_OR_RETURN(const int fd, MakeMemfd(bytes));
+  ASSIGN_OR_RETURN(const int fd, MakeMemfd(bytes, 1));
   return MemoryFile(fd);
 }
 
-MemoryFile::MemoryFile(MemoryFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+MemoryFile::MemoryFile(MemoryFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), version_(other.version_) {}
 MemoryFile& MemoryFile::operator=(MemoryFile&& other) noexcept {
   std::swap(fd_, other.fd_);
+  std::swap(version_, other.version_);
   return *this;
 }
 MemoryFile::~MemoryFile() {
@@ -43,7 +48,7 @@ MemoryFile::~MemoryFile() {
 std::string MemoryFile::path() const { return absl::StrCat("/proc/self/fd/", fd_); }
 
 absl::Status MemoryFile::Replace(const std::string& bytes) {
-  ASSIGN_OR_RETURN(const int fresh, MakeMemfd(bytes));
+  ASSIGN_OR_RETURN(const int fresh, MakeMemfd(bytes, ++version_));
   const bool replaced = dup3(fresh, fd_, O_CLOEXEC) == fd_;
   const int error = errno;
   close(fresh);
@@ -52,16 +57,15 @@ absl::Status MemoryFile::Replace(const std::string& bytes) {
 }
 
 absl::StatusOr<CredentialFiles> CredentialFiles::Make(const TlsPem& pem) {
-  ASSIGN_OR_RETURN(MemoryFile certificate, MemoryFile::Make(pem.certificate));
-  ASSIGN_OR_RETURN(MemoryFile key, MemoryFile::Make(pem.key));
+  ASSIGN_OR_RETURN(MemoryFile identity,
+                   MemoryFile::Make(absl::StrCat(pem.key, "\n", pem.certificate)));
   ASSIGN_OR_RETURN(MemoryFile authority, MemoryFile::Make(pem.authority));
-  return CredentialFiles{std::move(certificate), std::move(key), std::move(authority)};
+  return CredentialFiles(std::move(identity), std::move(authority));
 }
 
 absl::Status CredentialFiles::Replace(const TlsPem& pem) {
-  RETURN_IF_ERROR(key.Replace(pem.key));
-  RETURN_IF_ERROR(certificate.Replace(pem.certificate));
-  return authority.Replace(pem.authority);
+  RETURN_IF_ERROR(identity_.Replace(absl::StrCat(pem.key, "\n", pem.certificate)));
+  return authority_.Replace(pem.authority);
 }
 
 }  // namespace pregate

@@ -2,8 +2,9 @@
 // It drops what it had when it meets files that are broken; so it is shown what passed our check.
 #pragma once
 
-#include <memory>
+#include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "common/tls/tls_material.h"
@@ -19,20 +20,32 @@ class MemoryFile {
   ~MemoryFile();
 
   std::string path() const;  // stays the same
-  // Whoever opens the path sees the old bytes or the new ones.
+  // Whoever opens the path sees the old bytes or the new ones, whose modification time is a later
+  // second: gRPC compares seconds before and after it reads.
   absl::Status Replace(const std::string& bytes);
 
  private:
   explicit MemoryFile(int fd) : fd_(fd) {}
   int fd_ = -1;
+  int64_t version_ = 1;  // and modification time, in seconds
 };
 
-struct CredentialFiles {
-  MemoryFile certificate, key, authority;
-
+// Not thread-safe.
+class CredentialFiles {
+ public:
   static absl::StatusOr<CredentialFiles> Make(const TlsPem& pem);
-  // A reader between two of them sees other modification times before and after, as gRPC checks.
   absl::Status Replace(const TlsPem& pem);
+
+  // One file with both, since two cannot be replaced at once; who reads PEM skips the other block.
+  std::string key_path() const { return identity_.path(); }
+  std::string certificate_path() const { return identity_.path(); }
+  std::string authority_path() const { return authority_.path(); }
+
+ private:
+  CredentialFiles(MemoryFile identity, MemoryFile authority)
+      : identity_(std::move(identity)), authority_(std::move(authority)) {}
+
+  MemoryFile identity_, authority_;
 };
 
 }  // namespace pregate

@@ -28,7 +28,7 @@ void LogMaterial(const Log* log, absl::string_view message, const TlsMaterial& m
 
 std::shared_ptr<FileWatcherCertificateProvider> Follow(const CredentialFiles& files) {
   return std::make_shared<FileWatcherCertificateProvider>(
-      files.key.path(), files.certificate.path(), files.authority.path(), kTlsRefreshMs / 1000);
+      files.key_path(), files.certificate_path(), files.authority_path(), kTlsRefreshMs / 1000);
 }
 
 }  // namespace

@@ -13,6 +13,8 @@
 namespace pregate {
 namespace {
 
+constexpr int kReadsMax = 3;
+
 absl::Status AtFault(const std::string& dir, absl::string_view file, absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("--tls-dir: ", dir, "/", file, ": ", why));
 }
@@ -29,6 +31,14 @@ absl::StatusOr<std::string> Read(const std::string& dir, const char* file) {
   }
   if (bytes.empty()) return AtFault(dir, file, "is empty or no file");
   return bytes;
+}
+
+absl::StatusOr<TlsPem> ReadOnce(const std::string& dir) {
+  TlsPem pem;
+  ASSIGN_OR_RETURN(pem.certificate, Read(dir, kTlsCertificateFile));
+  ASSIGN_OR_RETURN(pem.key, Read(dir, kTlsKeyFile));
+  ASSIGN_OR_RETURN(pem.authority, Read(dir, kTlsAuthorityFile));
+  return pem;
 }
 
 absl::StatusOr<X509StorePtr> MakeTrust(const std::vector<X509Ptr>& authorities) {
@@ -64,11 +74,14 @@ void DeclareTlsOptions(OptionSet& set, TlsOptions* options) {
              "Trust domain of all certificates' spiffe://TRUST_DOMAIN/pregate/ROLE");
 }
 
+// The three are replaced at once, but read one by one: twice the same is of one version.
 absl::StatusOr<TlsPem> ReadTlsDir(const std::string& dir) {
-  TlsPem pem;
-  ASSIGN_OR_RETURN(pem.certificate, Read(dir, kTlsCertificateFile));
-  ASSIGN_OR_RETURN(pem.key, Read(dir, kTlsKeyFile));
-  ASSIGN_OR_RETURN(pem.authority, Read(dir, kTlsAuthorityFile));
+  ASSIGN_OR_RETURN(TlsPem pem, ReadOnce(dir));
+  for (int i = 0; i < kReadsMax; ++i) {
+    ASSIGN_OR_RETURN(TlsPem again, ReadOnce(dir));
+    if (again == pem) break;
+    pem = std::move(again);
+  }
   return pem;
 }
 
