@@ -14,8 +14,9 @@ namespace pregate {
 struct SynthOptions {
   std::string shape;  // "tiny", "smollm2-135m" or "llama2-7b"
   int experts = 0;    // 0: a dense model
-  double shared = 0;  // fractions of the FFN's width, each neuron being a new one
-  double own = 0;
+  // Fractions of the FFN's width, each neuron being a new one; of no effect on a dense model.
+  double shared = 0.25;
+  double own = 0.25;
   uint64_t seed = 0;
   std::string out;
   DType dtype = DType::kF32;

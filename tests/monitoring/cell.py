@@ -114,7 +114,8 @@ class Cell:
         if role == 'scheduler':
             workers = [self.address(n) for n in self.names() if n.startswith('worker')]
             argv += ['--workers', ','.join(workers), '--router', self.address('router'), '--queue-max', 8,
-                     '--drain-timeout-s', 1,
+                     # Fewer than the load's streams, so that some wait.
+                     '--running-max', 4, '--drain-timeout-s', 1,
                      # The router then keeps a session as long as its request runs: something to see.
                      '--decode-routing', 'service']
         self.processes[name] = Process(argv, self.folder / f'{name}.log')
@@ -140,7 +141,7 @@ class Cell:
         assert done.returncode == 0 or not check, f'generate: {done.stderr}\n{self.logs()}'
         return done.returncode
 
-    def load(self, streams=5):
+    def load(self, streams=8):
         """Streams of short generations, one after the other, until close()."""
 
         def run(stream):
