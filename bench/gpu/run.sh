@@ -6,6 +6,7 @@
 #
 #   [STAGES="tests sanitizer small bench slots ncu large"] [MOE=DIR] .bundle/run.sh
 #
+# Stage "operate" (not in the default): a cell over mutual TLS with the worker on the card.
 # MOE: a real MoE (models/smollm2-135m-moe5 applied to SmolLM2); with it, stage "serve" lets a CPU's
 # and a card's cluster answer the same greedy requests over gRPC, and "slots" times that model.
 set -uo pipefail
@@ -80,6 +81,9 @@ if wants slots; then
 fi
 if wants serve; then
   NCCL_NVLS_ENABLE=0 stage serve 240 python3 "$work/serve_compare.py" "$bin" "$MOE"
+fi
+if wants operate; then
+  NCCL_NVLS_ENABLE=0 stage operate 120 python3 "$work/operate_check.py" "$bin"
 fi
 if wants ncu; then
   stage ncu 150 ncu --profile-from-start off --clock-control none --csv --target-processes all \
