@@ -41,7 +41,7 @@ def main():
         for file in tokenizer.glob("tokenizer*"):
             file.rename(folder / "model" / file.name)
         router = start("router")
-        worker = start("worker", "--device", "cuda", "--dtype", "bf16", "--expert-slots", "3", "--exchange-alone")
+        worker = start("worker", "--device", "cuda", "--dtype", "bf16", "--expert-slots", "3", "--exchange-alone", "on")
         scheduler = start("scheduler", "--router", router["listen"], "--workers", worker["listen"])
         answer = json.loads(pregate("generate", "--server", scheduler["listen"], "--tls-dir", folder / "certs/client", "--json",
                                     "--wait-s", "60", "--prompt", "Once upon a time", "--max-tokens", "64", "--ignore-eos"))
