@@ -122,7 +122,7 @@ absl::StatusOr<nlohmann::json> BenchSlots(const Options& o, const Checkpoint& ch
     ASSIGN_OR_RETURN(alone, JoinAlone(device.get()));
     Placement placement;
     placement.ranks.assign(spec.num_experts, {0});
-    RETURN_IF_ERROR(executor->Form({0}, placement, alone.collective.get()));
+    RETURN_IF_ERROR(executor->Form({0}, placement, alone.collective.get(), nullptr));
     (*head)["collective"] = std::string(alone.collective->name());
   }
   (*head)["device"] = executor->device_name();

@@ -3,7 +3,11 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "expert_service/engine/worker_port.h"
 #include "router_service/engine/router_engine.h"
 #include "scheduler_service/engine/links.h"
@@ -12,6 +16,18 @@ namespace pregate::cli {
 
 // Takes an event for the scheduler's inbox; false when it is full. Thread-safe.
 using PushEvent = std::function<bool(EngineEvent)>;
+
+// Gives events to `push` until Close has returned, from whatever thread they come.
+class ClosablePush {
+ public:
+  explicit ClosablePush(PushEvent push) : push_(std::move(push)) {}
+  void operator()(EngineEvent event);
+  void Close();
+
+ private:
+  absl::Mutex mutex_;
+  PushEvent push_ ABSL_GUARDED_BY(mutex_);
+};
 
 // Attaches on construction: the worker's Hello follows as an event. `worker` outlives the link.
 class LocalWorkerLink final : public WorkerLink {
@@ -23,7 +39,7 @@ class LocalWorkerLink final : public WorkerLink {
  private:
   const int32_t rank_;
   WorkerPort* const worker_;
-  const PushEvent push_;
+  const std::shared_ptr<ClosablePush> push_;  // the worker's thread may hold it longer
   LinkId link_ = 0;
 };
 
@@ -37,7 +53,7 @@ class LocalRouterLink final : public RouterLink {
 
  private:
   RouterEngine* const engine_;
-  const PushEvent push_;
+  const std::shared_ptr<ClosablePush> push_;
   ConnectionId connection_ = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "cli/command.h"
 #include "cli/local_links.h"
 #include "cli/local_services.h"
@@ -67,6 +68,10 @@ absl::Status Run(const ServeOptions& o, const OptionSet& set) {
         std::make_unique<WorkerMetrics>(host.get(), &registry, host->rank(), host->memory(),
                                         [host = host.get()] { return host->residency(); }));
   }
+  // When the server has ended: a step may still run, whose result would reach `ports`.
+  const absl::Cleanup stop_workers = [&] {
+    for (const auto& host : services.workers) host->Stop();
+  };
   const auto make_links = [&](const PushEvent& push) -> absl::StatusOr<SchedulerLinks> {
     SchedulerLinks links;
     for (const auto& port : ports) {

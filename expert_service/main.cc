@@ -30,7 +30,7 @@ absl::Status Run(int argc, char** argv) {
   SystemClock clock;
   const GrpcLog grpc_log(&log, &clock);
   ASSIGN_OR_RETURN(const auto security, Security::Load(tls_options, {Role::kWorker}, &log, &clock));
-  RETURN_IF_ERROR(CheckCollectiveHost(server_options));
+  RETURN_IF_ERROR(CheckAddresses(server_options, *security));
   WorkerCollectives collectives(server_options.collective_host, security.get());
   ASSIGN_OR_RETURN(const auto host, WorkerHost::Load(host_options, options.ClusterDigest(), &clock,
                                                      &log, &collectives));

@@ -5,7 +5,7 @@
 #   --fast        its unit and contract suites only
 #   --suite LABEL the tests of one label: unit, contract, sim, integration, security, tokenizer, chart, images, monitoring, clients, docs
 #   --sanitizers  TSan over the preset without gRPC, ASan+UBSan over all suites, then the same as without a flag
-# PREGATE_SHARED_DIR names a folder with golden cases and texts (default: ../shared); without it those tests are skipped.
+# PREGATE_SHARED_DIR names a folder with golden cases and texts (default: ../shared); without it those tests are skipped, or use texts of their own (tokenizer).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 jobs=$(nproc)

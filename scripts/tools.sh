@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches the tools that are no Debian packages into .cache/tools: programs in bin/, Python packages in venv/.
-# usage: scripts/tools.sh [GROUP ...]      (default: all)
+# usage: scripts/tools.sh [GROUP ...]      (default: helm buf grpc)
 #   helm     helm and kubectl, kubernetes-validate, PyYAML
 #   buf      buf
 #   grpc     grpcio, grpcio-tools

@@ -86,8 +86,12 @@ absl::StatusOr<SentencePieceTokenizerSpec> LoadSentencePieceSpec(const std::stri
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& dir) {
   auto spec = LoadSentencePieceSpec(dir);
-  if (absl::IsNotFound(spec.status())) return LoadTokenizerJson(dir);
-  RETURN_IF_ERROR(spec.status());
+  if (!spec.ok()) {
+    // Some models keep another kind of file under this name, beside a tokenizer.json that counts.
+    auto json = LoadTokenizerJson(dir);
+    if (json.ok() || absl::IsNotFound(spec.status())) return json;
+    return spec.status();
+  }
   return MakeSentencePieceTokenizer(*std::move(spec));
 }
 

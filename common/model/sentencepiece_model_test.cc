@@ -175,7 +175,9 @@ TEST(SentencePieceModelTest, RefusesBrokenCharsmaps) {
   for (const std::string& charsmap :
        {std::string("\1"), U32(4), U32(0) + "abcd", U32(8) + U32(0), U32(3) + "abcd",
         U32(0xFFFFFFFC) + U32(0) + std::string("a\0", 2), U32(4) + U32(0),
-        U32(4) + U32(0) + "no zero byte", U32(4) + U32(0) + std::string("\xFF\0", 2)}) {
+        U32(4) + U32(0) + "no zero byte", U32(4) + U32(0) + std::string("\xFF\0", 2),
+        // One byte of a prompt must not become a mebibyte.
+        U32(4) + U32(0) + std::string(1 << 20, 'a') + std::string(1, '\0')}) {
     model.charsmap = charsmap;
     const auto status = SentencePieceNormalizer::Make(model).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << charsmap.size();

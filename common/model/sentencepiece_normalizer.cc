@@ -7,7 +7,8 @@ namespace pregate {
 namespace {
 
 constexpr size_t kUnitBytes = 4;
-constexpr int kRulesMax = 32;  // of one text's prefixes, as in the library
+constexpr size_t kRuleBytesMax = 256;  // what one rule may write: a file must not blow up a prompt
+constexpr int kRulesMax = 32;          // of one text's prefixes, as in the library
 
 // A unit of darts-clone's array.
 bool UnitHasLeaf(uint32_t unit) { return (unit >> 8 & 1) != 0; }
@@ -43,9 +44,19 @@ absl::Status SentencePieceNormalizer::ReadCharsmap(std::string_view charsmap) {
     trie_.push_back(ReadUnit(charsmap.substr(kUnitBytes + i)));
   }
   normal_ = std::string(charsmap.substr(kUnitBytes + size));
-  if (!normal_.empty() && normal_.back() == '\0' && IsUtf8(normal_)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "precompiled_charsmap: its strings are not UTF-8 that ends with a zero byte");
+  if (normal_.empty() || normal_.back() != '\0' || !IsUtf8(normal_)) {
+    return absl::InvalidArgumentError(
+        "precompiled_charsmap: its strings are not UTF-8 that ends with a zero byte");
+  }
+  for (size_t begin = 0; begin < normal_.size();) {
+    const size_t end = normal_.find('\0', begin);
+    if (end - begin > kRuleBytesMax) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "precompiled_charsmap: a string of ", end - begin, " bytes, at most ", kRuleBytesMax));
+    }
+    begin = end + 1;
+  }
+  return absl::OkStatus();
 }
 
 // Every step of the trie is checked: units come from a file.

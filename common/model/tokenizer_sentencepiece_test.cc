@@ -205,6 +205,13 @@ TEST_F(SentencePieceFilesTest, TheModelFileComesBeforeTokenizerJson) {
   EXPECT_TRUE(absl::IsNotFound(LoadTokenizer(dir_.path()).status()));
 }
 
+TEST_F(SentencePieceFilesTest, AnotherKindOfFileUnderItsNameGivesWayToTokenizerJson) {
+  WriteFile(dir_.path("tokenizer.model"), "IQ== 0\nIg== 1\n");  // as tiktoken writes them
+  EXPECT_THAT(LoadError(), HasSubstr("tokenizer.model"));
+  ASSERT_TRUE(SaveTokenizerJson(SmallVocabulary(), dir_.path()).ok());
+  EXPECT_EQ(LoadTokenizer(dir_.path()).value()->kind(), "byte-level BPE");
+}
+
 TEST_F(SentencePieceFilesTest, RefusesAFileThatIsTooLarge) {
   WriteFile(dir_.path("tokenizer.model"), "");
   std::filesystem::resize_file(dir_.path("tokenizer.model"), (16u << 20) + 1);

@@ -29,6 +29,7 @@ void Encode(const UnitId& unit, v1::UnitId* out) {
 void Encode(const Hello& hello, v1::Hello* out) {
   out->set_incarnation(hello.incarnation);
   out->set_protocol(hello.protocol);
+  out->set_rank(hello.rank);
   out->set_model_digest(hello.model_digest);
   out->set_router_digest(hello.router_digest);
   out->set_config_digest(hello.config_digest);
@@ -57,6 +58,7 @@ absl::Status CheckHello(const v1::Hello& in) {
         {"hello.device", &in.device()}}) {
     RETURN_IF_ERROR(CheckBytes(field, *text, kErrorTextBytesMax));
   }
+  RETURN_IF_ERROR(CheckBetween("hello.rank", in.rank(), 0, kWorkersMax - 1));
   RETURN_IF_ERROR(CheckBetween("hello.kv_blocks", in.kv_blocks(), 0, kKvBlocksMax));
   RETURN_IF_ERROR(CheckBetween("hello.seq_slots", in.seq_slots(), 0, kSeqSlotsMax));
   RETURN_IF_ERROR(CheckBetween("hello.step_tokens", in.step_tokens(), 0, kStepTokensMax));
@@ -74,6 +76,7 @@ absl::StatusOr<Hello> Decode(const v1::Hello& in) {
   RETURN_IF_ERROR(CheckHello(in));
   Hello hello{.incarnation = in.incarnation(),
               .protocol = in.protocol(),
+              .rank = in.rank(),
               .model_digest = in.model_digest(),
               .router_digest = in.router_digest(),
               .config_digest = in.config_digest(),

@@ -40,6 +40,7 @@ using ToWorker = std::variant<Form, StepPlan, Drain>;
 struct Hello {
   uint64_t incarnation = 0;  // random per process
   int32_t protocol = kWorkerProtocol;
+  int32_t rank = 0;  // as the worker was started; must be its entry in --workers
   std::string model_digest;
   std::string router_digest;  // of the replica; empty without one
   std::string config_digest;  // over cluster-wide options

@@ -3,11 +3,37 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <cmath>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 
 namespace pregate {
 namespace {
 
 constexpr char kPrefix[] = "pregate_";
+
+// The serializer prints bounds with 16 digits (le="0.008999999999999999"), which nobody can query:
+// six digits take their place.
+std::string ShortBounds(const std::string& text) {
+  constexpr absl::string_view kBound = "le=\"";
+  std::string out;
+  out.reserve(text.size());
+  size_t pos = 0;
+  for (size_t found; (found = text.find(kBound.data(), pos)) != std::string::npos;) {
+    const size_t begin = found + kBound.size(), end = text.find('"', begin);
+    const absl::string_view digits(text.data() + begin, end - begin);
+    double bound = 0;
+    out.append(text, pos, begin - pos);
+    if (absl::SimpleAtod(digits, &bound) && std::isfinite(bound)) {
+      absl::StrAppend(&out, bound);
+    } else {
+      absl::StrAppend(&out, digits);
+    }
+    pos = end;
+  }
+  return out.append(text, pos);
+}
 
 }  // namespace
 
@@ -59,7 +85,7 @@ std::string MetricsRegistry::Serialize() const {
     absl::MutexLock lock(&mutex_);
     for (const auto& refresh : refreshes_) refresh();
   }
-  return prometheus::TextSerializer().Serialize(registry_.Collect());
+  return ShortBounds(prometheus::TextSerializer().Serialize(registry_.Collect()));
 }
 
 std::vector<double> LatencyBuckets() {
@@ -76,10 +102,10 @@ std::vector<double> LatencyBuckets() {
 
 std::vector<double> ShortLatencyBuckets() {
   std::vector<double> buckets;
-  for (double decade = 1e-5; decade < 0.5; decade *= 10) {
+  for (double decade = 1e-5; decade < 50; decade *= 10) {
     for (const double step : {1.0, 2.0, 5.0}) buckets.push_back(decade * step);
   }
-  buckets.push_back(1.0);
+  buckets.push_back(100);
   return buckets;
 }
 

@@ -55,7 +55,7 @@ class MetricsRegistry {
 
 // 1 ms steps up to 30 ms, then ever wider up to 100 s; in seconds.
 std::vector<double> LatencyBuckets();
-// 10 us to 1 s in steps of 1, 2, 5, for what takes less than a step; in seconds.
+// 10 us to 100 s in steps of 1, 2, 5, for what usually takes less than a step; in seconds.
 std::vector<double> ShortLatencyBuckets();
 // 1, 2, 4, ... up to at least `max`.
 std::vector<double> PowerOfTwoBuckets(int max);

@@ -41,6 +41,8 @@ TEST_F(MetricsServerTest, ServesTheTextFormatWithPrefixAndModel) {
   EXPECT_THAT(response->body, HasSubstr("# TYPE pregate_requests_total counter"));
   EXPECT_THAT(response->body,
               HasSubstr("pregate_requests_total{model=\"tiny\",finish_reason=\"length\"} 3"));
+  EXPECT_THAT(response->body, HasSubstr("le=\"0.009\"} 0\n"));
+  EXPECT_THAT(response->body, HasSubstr("le=\"+Inf\"} 1\n"));
   EXPECT_THAT(response->body, HasSubstr("le=\"0.012\"} 0\n"));
   EXPECT_THAT(response->body, HasSubstr("le=\"0.013\"} 1\n"));
 }

@@ -52,6 +52,12 @@ void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options) {
              "Name of the model in metrics; empty: the last part of --model");
 }
 
+absl::Status CheckAddresses(const WorkerServerOptions& options, const Security& security) {
+  RETURN_IF_ERROR(security.ParseAddress("listen", options.listen).status());
+  RETURN_IF_ERROR(security.ParseAddress("metrics-listen", options.metrics_listen).status());
+  return CheckCollectiveHost(options);
+}
+
 absl::Status CheckCollectiveHost(const WorkerServerOptions& options) {
   const absl::StatusOr<Address> address =
       ParseAddress(Address{.host = options.collective_host}.ToString());

@@ -26,6 +26,8 @@ void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options);
 // Activations are not encrypted whatever --tls-dir says: INVALID_ARGUMENT where --collective-host
 // is not loopback and --collective-insecure was not given.
 absl::Status CheckCollectiveHost(const WorkerServerOptions& options);
+// All addresses, before a model is loaded: what Start would refuse after minutes.
+absl::Status CheckAddresses(const WorkerServerOptions& options, const Security& security);
 
 // Ready while the worker's loop turns.
 class WorkerServer {

@@ -136,7 +136,7 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
 void StepExecutor::Reset() { state_->table.Clear(); }
 
 absl::Status StepExecutor::Form(std::vector<int32_t> members, const Placement& placement,
-                                Collective* collective) {
+                                Collective* collective, const LoadProgress& progress) {
   State& s = *state_;
   s.table.Clear();
   s.limits.members = std::move(members);
@@ -152,7 +152,7 @@ absl::Status StepExecutor::Form(std::vector<int32_t> members, const Placement& p
       held.push_back(static_cast<ExpertId>(e));
     }
   }
-  RETURN_IF_ERROR(s.store->Hold(held, nullptr));
+  RETURN_IF_ERROR(s.store->Hold(held, progress));
   if (collective == nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(s.exchange, Exchange::Create(s.device, collective, placement, s.spec.hidden,
                                                 s.weights->dtype(), s.limits.step_tokens, s.clock));

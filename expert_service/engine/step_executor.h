@@ -62,9 +62,9 @@ class StepExecutor {
   // A new epoch: every sequence is dropped, KV contents stay. `members`: ranks in ascending order,
   // this one among them; `placement` names indexes in them. Reads and packs the units of experts
   // that this rank has not held before. `collective` is of the members and outlives the epoch;
-  // null with one member: nothing travels.
+  // null with one member: nothing travels. `progress` may be null.
   absl::Status Form(std::vector<int32_t> members, const Placement& placement,
-                    Collective* collective);
+                    Collective* collective, const LoadProgress& progress);
   // Fills everything of the result but incarnation. `on_progress` may be null; when it stops the
   // step, the status is ABORTED.
   StepResult Run(const StepPlan& plan, const StepProgress& on_progress);

@@ -133,7 +133,9 @@ absl::Status Worker::EnterEpoch(const Form& form) {
     SetCollective(form.epoch, collective);
   }
   Touch();
-  return executor_->Form(form.members, form.placement, collective.get());
+  // Reading experts that were another rank's may take longer than a liveness probe waits.
+  return executor_->Form(form.members, form.placement, collective.get(),
+                         [this](int, int) { Touch(); });
 }
 
 std::string Worker::MakeRendezvous() const {
@@ -235,6 +237,7 @@ Hello Worker::MakeHello() const {
   const StepLimits& limits = executor_->limits();
   Hello hello;
   hello.incarnation = options_.incarnation;
+  hello.rank = options_.rank;
   hello.model_digest = executor_->model_digest();
   hello.router_digest = executor_->router_digest();
   hello.config_digest = options_.config_digest;
@@ -247,7 +250,6 @@ Hello Worker::MakeHello() const {
   hello.vocab_size = limits.vocab_size;
   hello.num_experts = limits.num_experts;
   hello.num_layers = limits.num_experts > 0 ? limits.num_layers : 0;
-  if (limits.num_experts > 0) hello.num_layers = limits.num_layers;
   hello.residency_bytes = executor_->memory().expert_bytes;
   hello.residency_slots = executor_->memory().unit_slots;
   hello.resident_units = executor_->ResidentUnits();

@@ -19,6 +19,10 @@ constexpr int64_t kKvCacheBytesMax = int64_t{1} << 43;
 
 absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerHostOptions& options) {
   ASSIGN_OR_RETURN(const DType dtype, ParseDType(options.dtype));
+  if (options.rank >= options.world_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--rank is ", options.rank, ", not below --world-size ", options.world_size));
+  }
   return ExecutorOptions{.rank = options.rank,
                          .dtype = dtype,
                          .kv_cache_bytes = options.kv_cache_bytes,

@@ -55,7 +55,8 @@ TestEngine::TestEngine(const Checkpoint& checkpoint, const TestEngineOptions& o)
   OnRanks(o.world_size, [&](size_t rank) {
     collectives[rank] =
         *factory.Join(rendezvous, static_cast<int>(rank), o.world_size, absl::Seconds(10));
-    const absl::Status formed = executors[rank]->Form(members, placement, collectives[rank].get());
+    const absl::Status formed =
+        executors[rank]->Form(members, placement, collectives[rank].get(), nullptr);
     PREGATE_CHECK(formed.ok(), "", formed.ToString());
   });
 }

@@ -41,7 +41,8 @@ struct RouterServer::State {
   State(const std::string& model_name, Clock* clock) : clock(clock), registry(model_name) {}
 
   absl::Status Load(const RouterServerOptions& options, const Log* log);
-  absl::Status Serve(const RouterServerOptions& options, const Security& security, const Log* log);
+  absl::Status Serve(const Address& listen, const Address& metrics_listen,
+                     const std::string& port_file, const Security& security, const Log* log);
 
   Clock* const clock;
   MetricsRegistry registry;
@@ -77,10 +78,14 @@ void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options) {
 
 absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
     const RouterServerOptions& options, const Security* security, Clock* clock, const Log* log) {
+  // Before the model: a mistake here must not wait for the weights.
+  ASSIGN_OR_RETURN(const Address listen, security->ParseAddress("listen", options.listen));
+  ASSIGN_OR_RETURN(const Address metrics_listen,
+                   security->ParseAddress("metrics-listen", options.metrics_listen));
   auto state = std::make_unique<State>(
       options.model_name.empty() ? ModelNameOf(options.model) : options.model_name, clock);
   RETURN_IF_ERROR(state->Load(options, log));
-  RETURN_IF_ERROR(state->Serve(options, *security, log));
+  RETURN_IF_ERROR(state->Serve(listen, metrics_listen, options.port_file, *security, log));
   return std::unique_ptr<RouterServer>(new RouterServer(std::move(state)));
 }
 
@@ -95,11 +100,9 @@ absl::Status RouterServer::State::Load(const RouterServerOptions& options, const
   return absl::OkStatus();
 }
 
-absl::Status RouterServer::State::Serve(const RouterServerOptions& options,
-                                        const Security& security, const Log* log) {
-  ASSIGN_OR_RETURN(const Address listen, security.ParseAddress("listen", options.listen));
-  ASSIGN_OR_RETURN(const Address metrics_listen,
-                   security.ParseAddress("metrics-listen", options.metrics_listen));
+absl::Status RouterServer::State::Serve(const Address& listen, const Address& metrics_listen,
+                                        const std::string& port_file, const Security& security,
+                                        const Log* log) {
   const auto turned_within = [this](int ms) {
     return clock->Now() - engine->heartbeat() <= absl::Milliseconds(ms);
   };
@@ -116,8 +119,7 @@ absl::Status RouterServer::State::Serve(const RouterServerOptions& options,
                             {service.get()}, ready));
   const std::string bound = rpc->bound().ToString();
   const std::string metrics_bound = metrics_server->bound().ToString();
-  RETURN_IF_ERROR(
-      WritePortFile(options.port_file, {{"listen", bound}, {"metrics", metrics_bound}}));
+  RETURN_IF_ERROR(WritePortFile(port_file, {{"listen", bound}, {"metrics", metrics_bound}}));
   log->Info("serving", {{"listen", bound}, {"metrics", metrics_bound}});
   return absl::OkStatus();
 }

@@ -190,10 +190,12 @@ void SchedulerMetrics::OnDone(const DoneInfo& info) {
 void SchedulerMetrics::OnGauges(const EngineGauges& gauges) {
   running_.Set(gauges.requests_running);
   waiting_.Set(gauges.requests_waiting);
+  for (size_t rank = workers_up_.size(); rank < gauges.workers_up.size(); ++rank) {
+    workers_up_.push_back(&registry_->AddGauge("worker_up", "1 while the worker is attached",
+                                               {{"rank", absl::StrCat(rank)}}));
+  }
   for (size_t rank = 0; rank < gauges.workers_up.size(); ++rank) {
-    registry_
-        ->AddGauge("worker_up", "1 while the worker is attached", {{"rank", absl::StrCat(rank)}})
-        .Set(gauges.workers_up[rank] ? 1 : 0);
+    workers_up_[rank]->Set(gauges.workers_up[rank] ? 1 : 0);
   }
   if (router_up_ != nullptr) router_up_->Set(gauges.router_up ? 1 : 0);
   kv_usage_.Set(

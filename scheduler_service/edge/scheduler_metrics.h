@@ -65,6 +65,7 @@ class SchedulerMetrics final : public EngineObserver {
   Counter& recoveries_;
   std::map<std::string, Counter*> requests_;  // by finish reason; all of them, from the start
   std::vector<Counter*> expert_tokens_;       // [expert]
+  std::vector<Gauge*> workers_up_;            // [rank]
 
   mutable absl::Mutex mutex_;
   WorkerFacts facts_ ABSL_GUARDED_BY(mutex_);

@@ -51,9 +51,10 @@ WorkerGroup::WorkerGroup(const EngineOptions& options, std::vector<WorkerLink*> 
   }
 }
 
-absl::Status WorkerGroup::CheckHello(const Hello& hello, const ModelFacts& facts,
+absl::Status WorkerGroup::CheckHello(int32_t rank, const Hello& hello, const ModelFacts& facts,
                                      bool may_change_model) const {
   RETURN_IF_ERROR(CheckRange("protocol", hello.protocol, kWorkerProtocol, kWorkerProtocol));
+  RETURN_IF_ERROR(CheckRange("rank", hello.rank, rank, rank));
   RETURN_IF_ERROR(CheckSizes(hello));
   if (!options_.model_digest.empty()) {
     RETURN_IF_ERROR(CheckSame("model_digest", hello.model_digest, options_.model_digest));
@@ -77,7 +78,7 @@ WorkerGroup::VoidReason WorkerGroup::OnHello(int32_t rank, const Hello& hello,
   worker.up = false;
   const ModelFacts facts{hello.model_digest, hello.router_digest, hello.numerics_id,
                          hello.vocab_size, hello.num_experts};
-  if (const absl::Status status = CheckHello(hello, facts, may_change_model); !status.ok()) {
+  if (const absl::Status status = CheckHello(rank, hello, facts, may_change_model); !status.ok()) {
     observer_->OnLog(LogLevel::kError,
                      absl::StrCat("worker ", rank, " is refused: ", status.message()));
     if (was_involved) return absl::StrCat("worker ", rank, " came back as another");

@@ -100,7 +100,8 @@ class WorkerGroup {
     absl::Time heard, advanced;
   };
 
-  absl::Status CheckHello(const Hello& hello, const ModelFacts& facts, bool may_change_model) const;
+  absl::Status CheckHello(int32_t rank, const Hello& hello, const ModelFacts& facts,
+                          bool may_change_model) const;
   bool Involved(int32_t rank) const;  // in an epoch that a change would make void
   void ChooseMembers();
   VoidReason Silence(int32_t rank, absl::Time now);

@@ -25,8 +25,9 @@ class Observer final : public EngineObserver {
   std::string last;
 };
 
-Hello GoodHello(Epoch highest = 0) {
+Hello GoodHello(int32_t rank, Epoch highest = 0) {
   Hello hello;
+  hello.rank = rank;
   hello.model_digest = "model";
   hello.config_digest = "config";
   hello.numerics_id = "avx2";
@@ -47,7 +48,7 @@ class WorkerGroupTest : public testing::Test {
     return group_.OnFormed(rank, {group_.epoch(), std::move(status), "next"});
   }
   void FormWith(std::vector<int32_t> ranks) {
-    for (int32_t rank : ranks) EXPECT_FALSE(group_.OnHello(rank, GoodHello(), false, now_));
+    for (int32_t rank : ranks) EXPECT_FALSE(group_.OnHello(rank, GoodHello(rank), false, now_));
     group_.FormIfDue(now_);
     for (int32_t rank : ranks) EXPECT_FALSE(Formed(rank));
     ASSERT_TRUE(group_.formed());
@@ -66,8 +67,8 @@ class WorkerGroupTest : public testing::Test {
 };
 
 TEST_F(WorkerGroupTest, FormsAboveTheHighestEpochSeen) {
-  EXPECT_FALSE(group_.OnHello(0, GoodHello(7), false, now_));
-  EXPECT_FALSE(group_.OnHello(1, GoodHello(41), false, now_));
+  EXPECT_FALSE(group_.OnHello(0, GoodHello(0, 7), false, now_));
+  EXPECT_FALSE(group_.OnHello(1, GoodHello(1, 41), false, now_));
   group_.FormIfDue(now_);
   EXPECT_EQ(links_[0].LastForm().epoch, 42u);
   EXPECT_THAT(links_[1].LastForm().members, ElementsAre(0, 1));
@@ -88,6 +89,7 @@ struct Mismatch {
 TEST_F(WorkerGroupTest, RefusesAWorkerThatDoesNotFitAndSaysWhy) {
   FormWith({0});
   const Mismatch mismatches[] = {
+      {"rank is 0, must be 1..1", [](Hello* h) { h->rank = 0; }},
       {"protocol is 2, must be 1..1", [](Hello* h) { h->protocol = 2; }},
       {"model_digest is other, the cell's is model", [](Hello* h) { h->model_digest = "other"; }},
       {"router_digest is other, the cell's is ", [](Hello* h) { h->router_digest = "other"; }},
@@ -103,7 +105,7 @@ TEST_F(WorkerGroupTest, RefusesAWorkerThatDoesNotFitAndSaysWhy) {
       {"context_tokens is 1", [](Hello* h) { h->context_tokens = 1; }},
   };
   for (const Mismatch& mismatch : mismatches) {
-    Hello hello = GoodHello();
+    Hello hello = GoodHello(1);
     mismatch.change(&hello);
     EXPECT_FALSE(group_.OnHello(1, hello, false, now_));
     EXPECT_THAT(observer_.last, HasSubstr(mismatch.message));
@@ -116,7 +118,7 @@ TEST_F(WorkerGroupTest, AnotherNumericsIdMayComeWhenNothingDependsOnIt) {
   FormWith({0});
   EXPECT_TRUE(group_.OnDown(0, "gone"));
   group_.Void(now_);
-  Hello hello = GoodHello();
+  Hello hello = GoodHello(0);
   hello.numerics_id = "avx512";
   EXPECT_FALSE(group_.OnHello(0, hello, /*may_change_model=*/false, now_));
   EXPECT_EQ(group_.num_up(), 0);
@@ -128,7 +130,7 @@ TEST_F(WorkerGroupTest, AnotherNumericsIdMayComeWhenNothingDependsOnIt) {
 
 TEST_F(WorkerGroupTest, EveryChangeOfTheMembersMakesTheEpochVoid) {
   FormWith({0});
-  EXPECT_TRUE(group_.OnHello(1, GoodHello(), false, now_)) << "one more";
+  EXPECT_TRUE(group_.OnHello(1, GoodHello(1), false, now_)) << "one more";
   group_.Void(now_);
   group_.FormIfDue(now_ + absl::Hours(1));
   EXPECT_THAT(group_.members(), ElementsAre(0, 1));
@@ -137,11 +139,11 @@ TEST_F(WorkerGroupTest, EveryChangeOfTheMembersMakesTheEpochVoid) {
   group_.FormIfDue(now_ + absl::Hours(1));
   EXPECT_THAT(group_.members(), ElementsAre(0));
   EXPECT_FALSE(group_.OnDown(1, "gone again"));
-  EXPECT_TRUE(group_.OnHello(0, GoodHello(), false, now_)) << "the same one, anew";
+  EXPECT_TRUE(group_.OnHello(0, GoodHello(0), false, now_)) << "the same one, anew";
 }
 
 TEST_F(WorkerGroupTest, ARefusedFormIsTriedAgainLaterAndLater) {
-  ASSERT_FALSE(group_.OnHello(0, GoodHello(), false, now_));
+  ASSERT_FALSE(group_.OnHello(0, GoodHello(0), false, now_));
   absl::Duration last;
   for (int i = 0; i < 12; ++i) {
     group_.FormIfDue(now_);
@@ -165,7 +167,7 @@ TEST_F(WorkerGroupTest, AWorkerThatComesAndGoesWaitsToo) {
   FormWith({0});
   EXPECT_TRUE(group_.OnDown(0, "crash"));
   group_.Void(now_);
-  EXPECT_FALSE(group_.OnHello(0, GoodHello(), false, now_));
+  EXPECT_FALSE(group_.OnHello(0, GoodHello(0), false, now_));
   EXPECT_EQ(group_.NextForm(), now_ + Options().form_backoff_min);
 }
 
@@ -189,7 +191,7 @@ TEST_F(WorkerGroupTest, AWorkerThatOwesAndDoesNotAdvanceIsLeftOutUntilHeard) {
 }
 
 TEST_F(WorkerGroupTest, WhenAllAreSilentAllAreAskedAgain) {
-  ASSERT_FALSE(group_.OnHello(0, GoodHello(), false, now_));
+  ASSERT_FALSE(group_.OnHello(0, GoodHello(0), false, now_));
   for (size_t i = 1; i < 4; ++i) {
     group_.FormIfDue(now_);
     ASSERT_EQ(links_[0].sent.size(), i);
@@ -202,7 +204,7 @@ TEST_F(WorkerGroupTest, WhenAllAreSilentAllAreAskedAgain) {
 
 TEST_F(WorkerGroupTest, AStaleFormedIsIgnored) {
   FormWith({0});
-  EXPECT_TRUE(group_.OnHello(0, GoodHello(), false, now_));
+  EXPECT_TRUE(group_.OnHello(0, GoodHello(0), false, now_));
   group_.Void(now_);
   group_.FormIfDue(now_ + absl::Hours(1));
   EXPECT_FALSE(group_.OnFormed(0, {group_.epoch() - 1, absl::OkStatus(), ""}));

@@ -18,6 +18,7 @@ FakeWorker::FakeWorker(const FakeWorkerConfig& config, uint64_t incarnation)
 Hello FakeWorker::MakeHello() const {
   Hello hello;
   hello.incarnation = incarnation_;
+  hello.rank = config_.rank;
   hello.model_digest = "fake";
   hello.router_digest = FakeRouter::kDigest;
   hello.config_digest = "config";
