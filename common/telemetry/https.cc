@@ -14,7 +14,7 @@ constexpr char kWhere[] = "https";
 
 // Before the server's certificate is chosen: this connection gets the files of now.
 int UseCurrentFiles(SSL* ssl, void* arg) {
-  const auto material = static_cast<const TlsGate*>(arg)->files->Current();
+  const auto material = static_cast<const TlsGate*>(arg)->files->Taken();
   const bool used = SSL_use_certificate(ssl, material->certificate.get()) == 1 &&
                     SSL_use_PrivateKey(ssl, material->key.get()) == 1 &&
                     SSL_clear_chain_certs(ssl) == 1;
@@ -28,7 +28,7 @@ int UseCurrentFiles(SSL* ssl, void* arg) {
 // In place of OpenSSL's own verification: the same check as on every other port.
 int Verify(X509_STORE_CTX* context, void* arg) {
   const auto* const gate = static_cast<const TlsGate*>(arg);
-  const auto material = gate->files->Current();
+  const auto material = gate->files->Taken();
   X509* const certificate = X509_STORE_CTX_get0_cert(context);
   absl::Status status =
       CheckChain(*material, certificate, X509_STORE_CTX_get0_untrusted(context), PeerUse::kClient);
@@ -73,7 +73,7 @@ absl::StatusOr<std::unique_ptr<TimedHttpServer>> MakeHttpsServer(const TlsGate* 
 absl::Status CheckHttpAccess(const TlsGate& gate, const httplib::Request& request) {
   const X509Ptr certificate(SSL_get1_peer_certificate(request.ssl));
   if (certificate == nullptr) return absl::PermissionDeniedError("no client certificate");
-  absl::StatusOr<Role> role = RoleOf(*gate.files->Current(), certificate.get());
+  absl::StatusOr<Role> role = RoleOf(*gate.files->Taken(), certificate.get());
   absl::Status status = role.ok()
                             ? CheckAccess(*role, absl::StrCat(request.method, " ", request.path))
                             : role.status();
