@@ -45,6 +45,7 @@
   X(kReconnectBackoffMsMin, 50, "ms", "first wait before a lost link is dialled again")                     \
   X(kReconnectBackoffMsMax, 200, "ms", "longest wait before a lost link is dialled again")                  \
   X(kConnectTimeoutMs, 5000, "ms", "one attempt to dial a service, until its hello")                        \
+  X(kConnectAttemptMs, 2000, "ms", "one address of a service: connection and TLS handshake")                \
   X(kKeepaliveIntervalMs, 10000, "ms", "between two HTTP/2 pings of a connection")                          \
   X(kKeepaliveTimeoutMs, 5000, "ms", "wait for a ping's answer before the connection counts as dead")       \
   X(kNameRefreshMsMin, 1000, "ms", "between two looks at the address of a host that is dialled")            \
@@ -53,7 +54,7 @@
   X(kLoopStuckMsMin, 120000, "ms", "age of a loop's heartbeat at which a process is no longer live")        \
   X(kMetricsThreads, 2, "threads", "the metrics endpoint's workers")                                        \
   X(kMetricsQueueConnections, 16, "connections", "waiting for a thread of the metrics endpoint")            \
-  X(kMetricsTimeoutMs, 2000, "ms", "reading a request or writing an answer of the metrics endpoint")        \
+  X(kMetricsTimeoutMs, 2000, "ms", "a whole request, handshake included, or answer of the metrics port")    \
   X(kMetricsRequestBytesMax, 8192, "bytes", "body of a request to the metrics endpoint")                    \
   X(kTlsFileBytesMax, 1 << 20, "bytes", "one file of a --tls-dir")                                          \
   X(kTlsCertificatesMax, 64, "certificates", "one file of a --tls-dir, or a peer's chain")                  \
@@ -79,6 +80,7 @@ static_assert(int64_t{kWorkersMax} * kMeetBlobBytesMax < kServiceMessageBytesMax
               "the blobs of all ranks fit one message");
 static_assert(kLoopStuckMsMin > kMeetTimeoutMsMax, "a worker that waits for its group is live");
 static_assert(kReconnectBackoffMsMin < kReconnectBackoffMsMax, "backoff grows");
+static_assert(kConnectAttemptMs < kConnectTimeoutMs, "a second address can be tried in one dial");
 
 struct Limit {
   const char* name;  // without the k

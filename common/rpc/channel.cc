@@ -18,9 +18,9 @@ grpc::ChannelArguments MakeArguments(int message_bytes_max) {
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMin);
-  // By its use, how long one attempt may take: a TLS handshake on a busy machine needs more than a
-  // backoff.
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
+  // By its use, how long one attempt may take: more than a backoff, for a TLS handshake on a busy
+  // machine, and less than a dial, for an address that swallows packets (a dead node's).
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectAttemptMs);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectBackoffMsMax);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   // A pod that is replaced has another address: gRPC's default looks a name up every 30 s at most.

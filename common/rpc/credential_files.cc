@@ -47,13 +47,19 @@ MemoryFile::~MemoryFile() {
 
 std::string MemoryFile::path() const { return absl::StrCat("/proc/self/fd/", fd_); }
 
-absl::Status MemoryFile::Replace(const std::string& bytes) {
-  ASSIGN_OR_RETURN(const int fresh, MakeMemfd(bytes, ++version_));
-  const bool replaced = dup3(fresh, fd_, O_CLOEXEC) == fd_;
-  const int error = errno;
-  close(fresh);
-  if (replaced) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("a file in memory: ", std::strerror(error)));
+absl::StatusOr<MemoryFile> MemoryFile::MakeNext(const std::string& bytes) const {
+  ASSIGN_OR_RETURN(const int fd, MakeMemfd(bytes, version_ + 1));
+  MemoryFile next(fd);
+  next.version_ = version_ + 1;
+  return next;
+}
+
+absl::Status MemoryFile::Become(const MemoryFile& next) {
+  if (dup3(next.fd_, fd_, O_CLOEXEC) != fd_) {
+    return absl::InternalError(absl::StrCat("a file in memory: ", std::strerror(errno)));
+  }
+  version_ = next.version_;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<CredentialFiles> CredentialFiles::Make(const TlsPem& pem) {
@@ -63,9 +69,13 @@ absl::StatusOr<CredentialFiles> CredentialFiles::Make(const TlsPem& pem) {
   return CredentialFiles(std::move(identity), std::move(authority));
 }
 
+// What may fail for want of descriptors or memory comes first, so that nothing is half replaced.
 absl::Status CredentialFiles::Replace(const TlsPem& pem) {
-  RETURN_IF_ERROR(identity_.Replace(absl::StrCat(pem.key, "\n", pem.certificate)));
-  return authority_.Replace(pem.authority);
+  ASSIGN_OR_RETURN(const MemoryFile identity,
+                   identity_.MakeNext(absl::StrCat(pem.key, "\n", pem.certificate)));
+  ASSIGN_OR_RETURN(const MemoryFile authority, authority_.MakeNext(pem.authority));
+  RETURN_IF_ERROR(identity_.Become(identity));
+  return authority_.Become(authority);
 }
 
 }  // namespace pregate

@@ -20,9 +20,11 @@ class MemoryFile {
   ~MemoryFile();
 
   std::string path() const;  // stays the same
-  // Whoever opens the path sees the old bytes or the new ones, whose modification time is a later
-  // second: gRPC compares seconds before and after it reads.
-  absl::Status Replace(const std::string& bytes);
+  // A file for Become, whose modification time is a later second: gRPC compares seconds before and
+  // after it reads.
+  absl::StatusOr<MemoryFile> MakeNext(const std::string& bytes) const;
+  // Whoever opens the path sees the old bytes or those of `next`.
+  absl::Status Become(const MemoryFile& next);
 
  private:
   explicit MemoryFile(int fd) : fd_(fd) {}
@@ -34,6 +36,7 @@ class MemoryFile {
 class CredentialFiles {
  public:
   static absl::StatusOr<CredentialFiles> Make(const TlsPem& pem);
+  // All or nothing.
   absl::Status Replace(const TlsPem& pem);
 
   // One file with both, since two cannot be replaced at once; who reads PEM skips the other block.

@@ -1,5 +1,7 @@
 #include "common/rpc/credential_files.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <atomic>
@@ -55,6 +57,29 @@ TEST(CredentialFilesTest, AWatcherNeverTakesAKeyWithoutItsCertificate) {
   writer.join();
   EXPECT_GT(num_taken, 0);
   EXPECT_EQ(num_torn, 0) << "of " << num_taken;
+}
+
+// Room for the identity but not for the authorities.
+TEST(CredentialFilesTest, WhatCannotBeReplacedWholeStays) {
+  const testing::TestAuthority authority;
+  const TlsPem before = authority.Issue(Role::kRouter);
+  TlsPem after = authority.Issue(Role::kRouter);
+  after.authority = std::string(100000, '\n') + before.authority;
+  auto files = CredentialFiles::Make(before);
+  ASSERT_TRUE(files.ok()) << files.status();
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit old = {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+  const rlimit low = {.rlim_cur = 50000, .rlim_max = old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+  const absl::Status replaced = files->Replace(after);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+  EXPECT_FALSE(replaced.ok());
+  EXPECT_THAT(Read(files->key_path()), ::testing::HasSubstr(before.key));
+  EXPECT_EQ(Read(files->authority_path()), before.authority);
+  EXPECT_EQ(files->Replace(after), absl::OkStatus());
+  EXPECT_THAT(Read(files->key_path()), ::testing::HasSubstr(after.key));
+  EXPECT_EQ(Read(files->authority_path()), after.authority);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ class PeerVerifier final : public ExternalCertificateVerifier {
 
  private:
   absl::Status Check(const TlsCustomVerificationCheckRequest& request) const {
-    ASSIGN_OR_RETURN(const Role role, CheckPeer(*gate_.files->Current(), View(request.peer_cert()),
+    ASSIGN_OR_RETURN(const Role role, CheckPeer(*gate_.files->Taken(), View(request.peer_cert()),
                                                 View(request.peer_cert_full_chain()), use_));
     if (expected_.Has(role)) return absl::OkStatus();
     return absl::PermissionDeniedError(

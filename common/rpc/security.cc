@@ -26,6 +26,11 @@ void LogMaterial(const Log* log, absl::string_view message, const TlsMaterial& m
                       {"authorities", material.authorities.size()}});
 }
 
+void LogChange(const TlsFiles::Change& change, const Log* log) {
+  if (change.status.ok()) return LogMaterial(log, "tls files changed", *change.material);
+  log->Error("tls files refused", {{"reason", change.status.message()}});
+}
+
 std::shared_ptr<FileWatcherCertificateProvider> Follow(const CredentialFiles& files) {
   return std::make_shared<FileWatcherCertificateProvider>(
       files.key_path(), files.certificate_path(), files.authority_path(), kTlsRefreshMs / 1000);
@@ -44,16 +49,8 @@ struct Security::State {
   std::thread watcher;  // looks for changed files, also while nobody connects
 
   absl::Status OpenTls(const TlsOptions& options, RoleSet own, const Log* log, Clock* clock);
-  void Take(const TlsFiles::Change& change, const Log* log);
   void Watch();
 };
-
-void Security::State::Take(const TlsFiles::Change& change, const Log* log) {
-  absl::Status status = change.status;
-  if (status.ok()) status = checked->Replace(change.material->pem);
-  if (status.ok()) return LogMaterial(log, "tls files changed", *change.material);
-  log->Error("tls files refused", {{"reason", status.message()}});
-}
 
 // Copies of `gate` may live on for a moment: they must not come back here or to the log.
 Security::State::~State() {
@@ -79,7 +76,9 @@ absl::Status Security::State::OpenTls(const TlsOptions& options, RoleSet own, co
   }
   LogMaterial(log, "tls", *material);
   ASSIGN_OR_RETURN(checked, CredentialFiles::Make(material->pem));
-  gate.files->set_on_change([this, log](const TlsFiles::Change& change) { Take(change, log); });
+  gate.files->set_on_change(
+      [log](const TlsFiles::Change& change) { LogChange(change, log); },
+      [this](const TlsMaterial& fresh) { return checked->Replace(fresh.pem); });
   gate.refusals = std::make_shared<RefusalLog>(log, clock);
   provider = Follow(*checked);
   watcher = std::thread([this] { Watch(); });

@@ -14,7 +14,7 @@ constexpr char kWhere[] = "https";
 
 // Before the server's certificate is chosen: this connection gets the files of now.
 int UseCurrentFiles(SSL* ssl, void* arg) {
-  const auto material = static_cast<const TlsGate*>(arg)->files->Current();
+  const auto material = static_cast<const TlsGate*>(arg)->files->Taken();
   const bool used = SSL_use_certificate(ssl, material->certificate.get()) == 1 &&
                     SSL_use_PrivateKey(ssl, material->key.get()) == 1 &&
                     SSL_clear_chain_certs(ssl) == 1;
@@ -28,7 +28,7 @@ int UseCurrentFiles(SSL* ssl, void* arg) {
 // In place of OpenSSL's own verification: the same check as on every other port.
 int Verify(X509_STORE_CTX* context, void* arg) {
   const auto* const gate = static_cast<const TlsGate*>(arg);
-  const auto material = gate->files->Current();
+  const auto material = gate->files->Taken();
   X509* const certificate = X509_STORE_CTX_get0_cert(context);
   absl::Status status =
       CheckChain(*material, certificate, X509_STORE_CTX_get0_untrusted(context), PeerUse::kClient);
@@ -50,29 +50,30 @@ void NoteEnd(const SSL* ssl, int where, int result) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<httplib::Server>> MakeHttpsServer(const TlsGate* gate) {
+absl::StatusOr<std::unique_ptr<TimedHttpServer>> MakeHttpsServer(const TlsGate* gate) {
   void* const arg = const_cast<TlsGate*>(gate);
-  auto server = std::make_unique<httplib::SSLServer>([arg](SSL_CTX& context) {
-    SSL_CTX_set_app_data(&context, arg);
-    SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION);
-    SSL_CTX_set_cert_cb(&context, UseCurrentFiles, arg);
-    SSL_CTX_set_verify(&context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
-    SSL_CTX_set_cert_verify_callback(&context, Verify, arg);
-    SSL_CTX_set_info_callback(&context, NoteEnd);
-    // A resumed session would skip Verify.
-    SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_num_tickets(&context, 0);
-    SSL_CTX_set_options(&context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
-    return true;
+  SslContextPtr context(SSL_CTX_new(TLS_server_method()));
+  if (context == nullptr) return absl::InternalError("HTTPS: " + TakeOpenSslError());
+  SSL_CTX* const ctx = context.get();
+  SSL_CTX_set_app_data(ctx, arg);
+  SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+  SSL_CTX_set_cert_cb(ctx, UseCurrentFiles, arg);
+  SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  SSL_CTX_set_cert_verify_callback(ctx, Verify, arg);
+  SSL_CTX_set_info_callback(ctx, NoteEnd);
+  // A resumed session would skip Verify.
+  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(ctx, 0);
+  SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+  return std::make_unique<TimedHttpServer>(std::move(context), [gate](absl::string_view reason) {
+    gate->refusals->Add(kWhere, reason);
   });
-  if (!server->is_valid()) return absl::InternalError("HTTPS: " + TakeOpenSslError());
-  return server;
 }
 
 absl::Status CheckHttpAccess(const TlsGate& gate, const httplib::Request& request) {
   const X509Ptr certificate(SSL_get1_peer_certificate(request.ssl));
   if (certificate == nullptr) return absl::PermissionDeniedError("no client certificate");
-  absl::StatusOr<Role> role = RoleOf(*gate.files->Current(), certificate.get());
+  absl::StatusOr<Role> role = RoleOf(*gate.files->Taken(), certificate.get());
   absl::Status status = role.ok()
                             ? CheckAccess(*role, absl::StrCat(request.method, " ", request.path))
                             : role.status();

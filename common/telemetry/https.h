@@ -6,13 +6,14 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "common/telemetry/timed_http_server.h"
 #include "common/telemetry/tls_gate.h"
 
 namespace pregate {
 
 // Each connection takes the files as they are then. Handshakes that are refused are logged. `gate`
 // outlives the server.
-absl::StatusOr<std::unique_ptr<httplib::Server>> MakeHttpsServer(const TlsGate* gate);
+absl::StatusOr<std::unique_ptr<TimedHttpServer>> MakeHttpsServer(const TlsGate* gate);
 
 // OK or PERMISSION_DENIED, logged: whether the peer of a connection of that server may send
 // `request`, by the access table.

@@ -13,12 +13,14 @@
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/telemetry/https.h"
+#include "common/telemetry/timed_http_server.h"
 
 namespace pregate {
 namespace {
 
 // httplib's own pool queues without bound; this one makes the acceptor wait, so that the kernel's
-// backlog is the limit. A job must run once enqueued: it owns its socket.
+// backlog is the limit. A job must run once enqueued: it owns its socket. The acceptor's wait ends,
+// as every job ends in time.
 class BoundedPool final : public httplib::TaskQueue {
  public:
   BoundedPool() {
@@ -85,7 +87,7 @@ void AdmitByRole(httplib::Server& server, const TlsGate* gate) {
 }  // namespace
 
 struct MetricsServer::State {
-  std::unique_ptr<httplib::Server> server;
+  std::unique_ptr<TimedHttpServer> server;
   Address bound;
   std::thread acceptor;
 };
@@ -105,14 +107,11 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const Addres
     ASSIGN_OR_RETURN(state->server, MakeHttpsServer(gate));
     AdmitByRole(*state->server, gate);
   } else {
-    state->server = std::make_unique<httplib::Server>();
+    state->server = std::make_unique<TimedHttpServer>();
   }
-  httplib::Server& server = *state->server;
+  TimedHttpServer& server = *state->server;
   server.new_task_queue = [] { return new BoundedPool; };
   server.set_socket_options(SetSocketOptions);
-  server.set_keep_alive_max_count(1);
-  server.set_read_timeout(std::chrono::milliseconds(kMetricsTimeoutMs));
-  server.set_write_timeout(std::chrono::milliseconds(kMetricsTimeoutMs));
   server.set_payload_max_length(kMetricsRequestBytesMax);
   server.Get("/metrics", [registry](const httplib::Request&, httplib::Response& response) {
     response.set_content(registry->Serialize(), "text/plain; version=0.0.4; charset=utf-8");
@@ -141,7 +140,7 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const Addres
 MetricsServer::MetricsServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 MetricsServer::~MetricsServer() {
-  state_->server->stop();
+  state_->server->Stop();
   state_->acceptor.join();
 }
 

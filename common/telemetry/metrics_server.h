@@ -16,7 +16,8 @@
 namespace pregate {
 
 // Bounded: kMetricsThreads threads and kMetricsQueueConnections waiting connections; further ones
-// wait in the kernel. One request a connection, so that an idle client holds no thread.
+// wait in the kernel. One request a connection, whose reading and answering take kMetricsTimeoutMs
+// each at most, so that neither an idle client nor a slow one holds a thread.
 class MetricsServer {
  public:
   // `registry` outlives the server. `ready` is called on the server's threads: /healthz answers 200
@@ -27,7 +28,7 @@ class MetricsServer {
                                                               const MetricsRegistry* registry,
                                                               std::function<bool()> ready,
                                                               const TlsGate* gate = nullptr);
-  ~MetricsServer();  // stops and joins
+  ~MetricsServer();  // cuts what is open, joins
 
   const Address& bound() const;  // with the port that was taken
 

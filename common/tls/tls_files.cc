@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
@@ -20,42 +21,58 @@ TlsFiles::TlsFiles(TlsOptions options, TlsPem pem, TlsMaterial material)
       seen_(std::move(pem)),
       current_(std::make_shared<const TlsMaterial>(std::move(material))) {}
 
-void TlsFiles::set_on_change(OnChange on_change) {
-  absl::MutexLock lock(&mutex_);
+void TlsFiles::set_on_change(OnChange on_change, HandOver hand_over) {
+  absl::MutexLock lock(&look_mutex_);
   on_change_ = std::move(on_change);
+  hand_over_ = std::move(hand_over);
 }
 
 std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&look_mutex_);
   const absl::Time now = absl::Now();
   if (now - looked_at_ >= absl::Milliseconds(kTlsRefreshMs) || now < looked_at_) {
     looked_at_ = now;
     Refresh();
   }
+  return Taken();
+}
+
+std::shared_ptr<const TlsMaterial> TlsFiles::Taken() const {
+  absl::MutexLock lock(&mutex_);
   return current_;
+}
+
+absl::StatusOr<TlsMaterial> TlsFiles::Check(const TlsPem& pem) const {
+  ASSIGN_OR_RETURN(TlsMaterial material, ParseTlsMaterial(pem, options_));
+  // Another role under a running process is a mistake of whoever put it there.
+  const Role own = Taken()->role;
+  if (material.role == own) return material;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--tls-dir: ", options_.dir, "/", kTlsCertificateFile, ": role ",
+                   RoleName(material.role), " in place of ", RoleName(own)));
 }
 
 // A file that is being replaced may be missing or not fit the others for a moment: the next look
 // finds it whole, and only a content that stays is complained about.
 void TlsFiles::Refresh() {
-  auto pem = ReadTlsDir(options_.dir);
-  if (pem.ok() && *pem == seen_) return;
-  absl::Status error = pem.status();
-  if (pem.ok()) {
+  const auto pem = ReadTlsDir(options_.dir);
+  if (pem.ok() && *pem == Taken()->pem) {
     seen_ = *pem;
-    auto material = ParseTlsMaterial(*pem, options_);
-    // Another role under a running process is a mistake of whoever put it there.
-    if (material.ok() && material->role != current_->role) {
-      material = absl::InvalidArgumentError(
-          absl::StrCat("--tls-dir: ", options_.dir, "/", kTlsCertificateFile, ": role ",
-                       RoleName(material->role), " in place of ", RoleName(current_->role)));
-    }
-    if (material.ok()) current_ = std::make_shared<const TlsMaterial>(*std::move(material));
-    error = material.status();
+    last_error_ = absl::OkStatus();
+    return;
   }
-  const bool is_news = pem.ok() || error != last_error_;
+  const bool is_new_content = pem.ok() && !(*pem == seen_);
+  if (pem.ok()) seen_ = *pem;
+  auto material = pem.ok() ? Check(*pem) : pem.status();
+  absl::Status error = material.status();
+  if (error.ok() && hand_over_) error = hand_over_(*material);
+  if (error.ok()) {
+    absl::MutexLock lock(&mutex_);
+    current_ = std::make_shared<const TlsMaterial>(*std::move(material));
+  }
+  const bool is_news = is_new_content || error != last_error_;
   last_error_ = error;
-  if (is_news && on_change_) on_change_({error, current_.get()});
+  if (is_news && on_change_) on_change_({error, Taken().get()});
 }
 
 }  // namespace pregate

@@ -1,8 +1,14 @@
 #include "common/tls/tls_files.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #include "absl/time/clock.h"
 #include "common/config/limits.h"
@@ -203,6 +209,72 @@ TEST_F(TlsFilesTest, NewFilesAreTakenAndBadOnesAreNot) {
   ASSERT_TRUE(settle(3));
   EXPECT_THAT(std::string(changes[2].message()), HasSubstr("role worker in place of router"));
   EXPECT_EQ(files->Current()->role, Role::kRouter);
+}
+
+// This host's clock is a little behind the issuer's.
+TEST_F(TlsFilesTest, ACertificateThatIsNotYetValidIsTakenOnceItIs) {
+  Put(authority_.Issue(Role::kRouter));
+  const auto files = *TlsFiles::Load({dir_, testing::kTrustDomain});
+  std::vector<absl::Status> changes;
+  files->set_on_change([&](const TlsFiles::Change& change) { changes.push_back(change.status); });
+  const absl::Time valid = absl::Now() + absl::Seconds(3);
+  const TlsPem early =
+      authority_.Issue(Role::kRouter, [&](LeafRequest& r) { r.not_before = valid; });
+  Put(early);
+  while (absl::Now() < valid + absl::Seconds(20) && files->Current()->pem.key != early.key)
+    absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(files->Taken()->pem.key, early.key);
+  ASSERT_EQ(changes.size(), 2u);  // refused once, though looked at each second; then taken
+  EXPECT_THAT(std::string(changes[0].message()), HasSubstr("not yet valid"));
+  EXPECT_EQ(changes[1], absl::OkStatus());
+}
+
+TEST_F(TlsFilesTest, AHandOverThatFailsIsTriedAgainAndNothingIsTakenMeanwhile) {
+  const TlsPem first = authority_.Issue(Role::kRouter), second = authority_.Issue(Role::kRouter);
+  Put(first);
+  const auto files = *TlsFiles::Load({dir_, testing::kTrustDomain});
+  std::vector<absl::Status> changes;
+  int tries = 0;
+  files->set_on_change([&](const TlsFiles::Change& change) { changes.push_back(change.status); },
+                       [&](const TlsMaterial& material) {
+                         EXPECT_EQ(material.pem.key, second.key);
+                         EXPECT_EQ(files->Taken()->pem.key, first.key);
+                         return ++tries < 3 ? absl::InternalError("too many open files")
+                                            : absl::OkStatus();
+                       });
+  Put(second);
+  const absl::Time end = absl::Now() + absl::Seconds(20);
+  while (absl::Now() < end && files->Current()->pem.key == first.key)
+    absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(files->Taken()->pem.key, second.key);
+  EXPECT_EQ(tries, 3);
+  ASSERT_EQ(changes.size(), 2u);
+  EXPECT_EQ(changes[0].message(), "too many open files");
+  EXPECT_EQ(changes[1], absl::OkStatus());
+}
+
+// A mount that hangs must not stop handshakes: here a pipe nobody writes to.
+TEST_F(TlsFilesTest, TakenDoesNotWaitForTheDisk) {
+  const TlsPem pem = authority_.Issue(Role::kRouter);
+  Put(pem);
+  const auto files = *TlsFiles::Load({dir_, testing::kTrustDomain});
+  absl::SleepFor(absl::Milliseconds(kTlsRefreshMs));
+  const std::string file = dir_ + "/" + kTlsCertificateFile;
+  fs::remove(file);
+  ASSERT_EQ(mkfifo(file.c_str(), 0600), 0);
+  std::atomic<bool> done{false};
+  std::thread looks([&] {
+    files->Current();
+    done = true;
+  });
+  absl::SleepFor(absl::Milliseconds(200));
+  EXPECT_EQ(files->Taken()->pem.key, pem.key);
+  EXPECT_FALSE(done);
+  const int writer = open(file.c_str(), O_WRONLY | O_CLOEXEC);
+  fs::remove(file);
+  Put(pem);
+  close(writer);
+  looks.join();
 }
 
 }  // namespace
