@@ -8,7 +8,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -25,20 +27,46 @@ constexpr absl::Duration kAuthorityLifetime = absl::Hours(24 * 3652);
 constexpr absl::Duration kClockSkew = absl::Minutes(5);  // of machines that compare notBefore
 constexpr char kAuthorityKeyFile[] = "ca.key";
 constexpr char kData[] = "..data";
+constexpr const char* kFiles[] = {kTlsKeyFile, kTlsCertificateFile, kTlsAuthorityFile};
 constexpr mode_t kSecretMode = 0600, kPublicMode = 0644;
 
 absl::Status Failed(const std::string& path, int error) {
   return absl::InternalError(absl::StrCat(path, ": ", std::strerror(error)));
 }
 
-absl::Status WriteFile(const std::string& path, absl::string_view bytes, mode_t mode) {
+// Whose a role's files are; nullopt where there is no key yet.
+using Owner = std::optional<std::pair<uid_t, gid_t>>;
+
+Owner OwnerOf(const std::string& file) {
+  struct stat status = {};
+  if (stat(file.c_str(), &status) != 0) return std::nullopt;
+  return std::pair(status.st_uid, status.st_gid);
+}
+
+// Gives the file or directory of `fd` to `owner`. Another group alone is no reason to fail: keys
+// are their user's only.
+absl::Status Give(int fd, const std::string& path, const Owner& owner) {
+  struct stat status = {};
+  if (fstat(fd, &status) != 0) return Failed(path, errno);
+  if (!owner || *owner == std::pair(status.st_uid, status.st_gid)) return absl::OkStatus();
+  const auto [uid, gid] = *owner;
+  if (fchown(fd, uid, gid) == 0 || uid == status.st_uid) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat(path, ": the file before it belongs to uid ", uid, ", which uid ", geteuid(),
+                   " may not give files to: ", std::strerror(errno)));
+}
+
+absl::Status WriteFile(const std::string& path, absl::string_view bytes, mode_t mode,
+                       const Owner& owner = std::nullopt) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) return Failed(path, errno);
-  const bool written =
-      write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && fsync(fd) == 0;
-  const int error = errno;
+  absl::Status status = Give(fd, path, owner);
+  if (status.ok() && (write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) ||
+                      fsync(fd) != 0)) {
+    status = Failed(path, errno);
+  }
   close(fd);
-  return written ? absl::OkStatus() : Failed(path, error);
+  return status;
 }
 
 absl::StatusOr<std::string> ReadText(const std::string& path) {
@@ -49,10 +77,15 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
   return text.str();
 }
 
-absl::Status MakeDirectory(const std::string& path) {
+absl::Status MakeDirectory(const std::string& path, const Owner& owner = std::nullopt) {
   std::error_code error;
   fs::create_directories(path, error);
-  return error ? Failed(path, error.value()) : absl::OkStatus();
+  if (error) return Failed(path, error.value());
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return Failed(path, errno);
+  const absl::Status given = Give(fd, path, owner);
+  close(fd);
+  return given;
 }
 
 // Makes `link` point to `target`, in one step also where it points elsewhere now.
@@ -80,15 +113,71 @@ absl::StatusOr<CertificateAuthority> ReadAuthority(const std::string& dir) {
   return absl::InvalidArgumentError(absl::StrCat(dir, "/ca: ", authority.status().message()));
 }
 
-absl::Status IssueLeaves(const CertsOptions& options, const CertificateAuthority& authority,
-                         const std::string& trusted, absl::Time now) {
+std::string LinkTarget(const char* file) { return absl::StrCat(kData, "/", file); }
+
+// A link to anywhere else would stay, and with it what it shows.
+absl::Status CheckLinks(const std::string& role_dir) {
+  for (const char* file : kFiles) {
+    const std::string link = absl::StrCat(role_dir, "/", file);
+    std::error_code error;
+    if (!fs::is_symlink(link, error)) continue;
+    const std::string target = fs::read_symlink(link, error);
+    if (target == LinkTarget(file)) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        link, ": is a link to ", target, " and not to ", LinkTarget(file), ": remove it first"));
+  }
+  return absl::OkStatus();
+}
+
+// A role's new files, beside the ones in use until Publish.
+struct Staged {
+  std::string role_dir, version;
+  std::string dir() const { return absl::StrCat(role_dir, "/", version); }
+};
+
+absl::Status WriteStaged(const Staged& staged, const TlsPem& pem) {
+  RETURN_IF_ERROR(CheckLinks(staged.role_dir));
+  const Owner owner = OwnerOf(absl::StrCat(staged.role_dir, "/", kTlsKeyFile));
+  const std::string dir = staged.dir();
+  RETURN_IF_ERROR(MakeDirectory(dir, owner));
+  RETURN_IF_ERROR(WriteFile(absl::StrCat(dir, "/", kTlsKeyFile), pem.key, kSecretMode, owner));
+  RETURN_IF_ERROR(
+      WriteFile(absl::StrCat(dir, "/", kTlsCertificateFile), pem.certificate, kPublicMode, owner));
+  return WriteFile(absl::StrCat(dir, "/", kTlsAuthorityFile), pem.authority, kPublicMode, owner);
+}
+
+absl::StatusOr<Staged> Stage(const std::string& role_dir, const TlsPem& pem) {
+  Staged staged{role_dir, absl::StrCat("..v-", absl::Hex(RandomId(), absl::kZeroPad16))};
+  absl::Status written = WriteStaged(staged, pem);
+  if (written.ok()) return staged;
+  std::error_code ignored;
+  fs::remove_all(staged.dir(), ignored);
+  return written;
+}
+
+absl::Status Publish(const Staged& staged) {
+  RETURN_IF_ERROR(PointLink(absl::StrCat(staged.role_dir, "/", kData), staged.version));
+  for (const char* file : kFiles) {
+    const std::string link = absl::StrCat(staged.role_dir, "/", file);
+    std::error_code error;
+    if (!fs::is_symlink(link, error)) RETURN_IF_ERROR(PointLink(link, LinkTarget(file)));
+  }
+  RemoveOtherVersions(staged.role_dir, staged.version);
+  return absl::OkStatus();
+}
+
+using Leaves = std::vector<std::pair<std::string, TlsPem>>;  // by a role's directory
+
+absl::StatusOr<Leaves> IssueLeaves(const CertsOptions& options,
+                                   const CertificateAuthority& authority,
+                                   const std::string& trusted, absl::Time now) {
   RETURN_IF_ERROR(CheckTrustDomain(options.trust_domain));
   LeafRequest leaf;
   leaf.hosts = {"localhost", "127.0.0.1", "::1"};
   leaf.hosts.insert(leaf.hosts.end(), options.hosts.begin(), options.hosts.end());
   leaf.not_before = now - kClockSkew;
   leaf.not_after = std::min(now + options.lifetime, NotAfter(authority.certificate()));
-  std::vector<std::pair<std::string, TlsPem>> issued;  // all or none is written
+  Leaves issued;
   for (const Role role : AllRoles()) {
     leaf.common_name = RoleName(role);
     leaf.uris = {IdentityUri(options.trust_domain, role)};
@@ -96,8 +185,28 @@ absl::Status IssueLeaves(const CertsOptions& options, const CertificateAuthority
     issued.emplace_back(absl::StrCat(options.dir, "/", RoleName(role)),
                         TlsPem{pem.certificate, pem.key, trusted});
   }
-  for (const auto& [dir, pem] : issued) RETURN_IF_ERROR(WriteTlsDir(dir, pem));
-  return absl::OkStatus();
+  return issued;
+}
+
+// No role's files change before all roles' can.
+absl::Status WriteLeaves(const Leaves& leaves) {
+  std::vector<Staged> all;
+  absl::Status status;
+  for (const auto& [dir, pem] : leaves) {
+    auto staged = Stage(dir, pem);
+    status = staged.status();
+    if (!status.ok()) break;
+    all.push_back(*std::move(staged));
+  }
+  for (const Staged& staged : all) {
+    if (status.ok()) {
+      RETURN_IF_ERROR(Publish(staged));
+    } else {
+      std::error_code ignored;
+      fs::remove_all(staged.dir(), ignored);
+    }
+  }
+  return status;
 }
 
 absl::StatusOr<CertInfo> InfoOf(const std::string& name, const std::string& file) {
@@ -135,22 +244,8 @@ absl::StatusOr<CertInfo> LeafInfo(const std::string& name, const std::string& ro
 }  // namespace
 
 absl::Status WriteTlsDir(const std::string& role_dir, const TlsPem& pem) {
-  const std::string version = absl::StrCat("..v-", absl::Hex(RandomId(), absl::kZeroPad16));
-  const std::string dir = absl::StrCat(role_dir, "/", version);
-  RETURN_IF_ERROR(MakeDirectory(dir));
-  RETURN_IF_ERROR(WriteFile(absl::StrCat(dir, "/", kTlsKeyFile), pem.key, kSecretMode));
-  RETURN_IF_ERROR(
-      WriteFile(absl::StrCat(dir, "/", kTlsCertificateFile), pem.certificate, kPublicMode));
-  RETURN_IF_ERROR(WriteFile(absl::StrCat(dir, "/", kTlsAuthorityFile), pem.authority, kPublicMode));
-  RETURN_IF_ERROR(PointLink(absl::StrCat(role_dir, "/", kData), version));
-  for (const char* file : {kTlsKeyFile, kTlsCertificateFile, kTlsAuthorityFile}) {
-    const std::string link = absl::StrCat(role_dir, "/", file);
-    std::error_code error;
-    if (fs::is_symlink(link, error)) continue;
-    RETURN_IF_ERROR(PointLink(link, absl::StrCat(kData, "/", file)));
-  }
-  RemoveOtherVersions(role_dir, version);
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(const Staged staged, Stage(role_dir, pem));
+  return Publish(staged);
 }
 
 absl::Status InitCerts(const CertsOptions& options, absl::Time now) {
@@ -162,24 +257,27 @@ absl::Status InitCerts(const CertsOptions& options, absl::Time now) {
                      " is there already: `pregate certs renew` keeps it, and a new "
                      "authority wants a new directory"));
   }
-  RETURN_IF_ERROR(CheckTrustDomain(options.trust_domain));
   ASSIGN_OR_RETURN(
       const auto authority,
       CertificateAuthority::Make("pregate authority", now - kClockSkew, now + kAuthorityLifetime));
   const IssuedPem pem = authority.ToPem();
+  // What the options may spoil comes before the first file: DIR/ca would refuse the next try.
+  ASSIGN_OR_RETURN(const Leaves leaves, IssueLeaves(options, authority, pem.certificate, now));
+  for (const auto& [dir, leaf] : leaves) RETURN_IF_ERROR(CheckLinks(dir));
   RETURN_IF_ERROR(MakeDirectory(ca));
   if (chmod(ca.c_str(), 0700) != 0) return Failed(ca, errno);
   RETURN_IF_ERROR(WriteFile(absl::StrCat(ca, "/", kAuthorityKeyFile), pem.key, kSecretMode));
   RETURN_IF_ERROR(
       WriteFile(absl::StrCat(ca, "/", kTlsAuthorityFile), pem.certificate, kPublicMode));
-  return IssueLeaves(options, authority, pem.certificate, now);
+  return WriteLeaves(leaves);
 }
 
 absl::Status RenewCerts(const CertsOptions& options, absl::Time now) {
   ASSIGN_OR_RETURN(const auto authority, ReadAuthority(options.dir));
   // The whole file, which is a bundle while an authority is being replaced.
   ASSIGN_OR_RETURN(const std::string trusted, ReadText(options.dir + "/ca/ca.crt"));
-  return IssueLeaves(options, authority, trusted, now);
+  ASSIGN_OR_RETURN(const Leaves leaves, IssueLeaves(options, authority, trusted, now));
+  return WriteLeaves(leaves);
 }
 
 absl::StatusOr<std::vector<CertInfo>> ShowCerts(const std::string& dir) {

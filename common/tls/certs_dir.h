@@ -25,7 +25,10 @@ struct CertsOptions {
 // there: whoever trusts it would be cut off.
 absl::Status InitCerts(const CertsOptions& options, absl::Time now);
 // New certificates and keys for each role from the authority in DIR/ca. Hosts and trust domain are
-// taken from the options, not from what is there.
+// taken from the options, not from what is there; each role's new files belong to the user and
+// group of its old tls.key. Where a role's cannot be written, nobody's are replaced: e.g.
+// PERMISSION_DENIED where we may not give files to that user, FAILED_PRECONDITION where one of them
+// is a link to elsewhere.
 absl::Status RenewCerts(const CertsOptions& options, absl::Time now);
 
 struct CertInfo {
@@ -39,7 +42,7 @@ struct CertInfo {
 absl::StatusOr<std::vector<CertInfo>> ShowCerts(const std::string& dir);
 
 // Replaces the three files of `role_dir` at once; makes the directory if it is not there. The key
-// is readable by its owner only.
+// is readable by its owner only, who is the owner of the key before it.
 absl::Status WriteTlsDir(const std::string& role_dir, const TlsPem& pem);
 
 }  // namespace pregate

@@ -1,6 +1,7 @@
 #include "common/tls/certs_dir.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
@@ -28,6 +29,18 @@ class CertsDirTest : public ::testing::Test {
     options_.dir = root_ + "/certs";
   }
   ~CertsDirTest() override { fs::remove_all(root_); }
+
+  // Every certificate is one of `before`, and nothing lies beside them.
+  void ExpectUntouched(const std::vector<CertInfo>& before) {
+    const auto after = *ShowCerts(options_.dir);
+    ASSERT_EQ(after.size(), before.size());
+    for (size_t i = 0; i < after.size(); ++i)
+      EXPECT_EQ(after[i].fingerprint_sha256, before[i].fingerprint_sha256) << after[i].name;
+    int versions = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(options_.dir))
+      versions += entry.path().filename().string().rfind("..v-", 0) == 0;
+    EXPECT_EQ(versions, static_cast<int>(AllRoles().size()));
+  }
 
   std::string root_;
   CertsOptions options_;
@@ -82,8 +95,7 @@ TEST_F(CertsDirTest, BadHostsAndDomainsWriteNothing) {
   for (const char* host : {"a,URI:spiffe://x/pregate/operator", "", "a b", "IP:1.2.3.4"}) {
     options_.hosts = {host};
     EXPECT_EQ(InitCerts(options_, absl::Now()).code(), absl::StatusCode::kInvalidArgument) << host;
-    EXPECT_FALSE(fs::exists(options_.dir + "/router")) << host;
-    fs::remove_all(options_.dir);
+    EXPECT_FALSE(fs::exists(options_.dir)) << host;
   }
   options_.hosts.clear();
   options_.trust_domain = "a,URI:spiffe://b";
@@ -134,6 +146,64 @@ TEST_F(CertsDirTest, AReaderNeverSeesAKeyWithoutItsCertificate) {
     versions += entry.path().filename().string().rfind("..v-", 0) == 0;
   }
   EXPECT_EQ(versions, 1);
+}
+
+constexpr uid_t kServiceUser = 65532;  // of the images
+
+TEST_F(CertsDirTest, RenewKeepsTheOwner) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may give files away";
+  ASSERT_EQ(InitCerts(options_, absl::Now()), absl::OkStatus());
+  const std::string dir = options_.dir + "/router";
+  for (const auto& entry : fs::recursive_directory_iterator(dir))
+    ASSERT_EQ(lchown(entry.path().c_str(), kServiceUser, kServiceUser), 0);
+  const std::string before = fs::read_symlink(dir + "/..data");
+  ASSERT_EQ(RenewCerts(options_, absl::Now()), absl::OkStatus());
+  EXPECT_NE(fs::read_symlink(dir + "/..data"), before);
+  for (const char* path : {"/..data", "/tls.key", "/tls.crt", "/ca.crt"}) {
+    struct stat status = {};
+    ASSERT_EQ(stat((dir + path).c_str(), &status), 0) << path;
+    EXPECT_EQ(status.st_uid, kServiceUser) << path;
+    EXPECT_EQ(status.st_gid, kServiceUser) << path;
+  }
+  EXPECT_EQ(ModeOf(dir + "/tls.key"), 0600);
+  struct stat other = {};
+  ASSERT_EQ(stat((options_.dir + "/worker/tls.key").c_str(), &other), 0);
+  EXPECT_EQ(other.st_uid, 0u);
+}
+
+// The directories are the user's, one key is another's: only root could keep that.
+TEST_F(CertsDirTest, RenewByWhoMayNotKeepTheOwnerReplacesNothing) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may give files away";
+  ASSERT_EQ(InitCerts(options_, absl::Now()), absl::OkStatus());
+  ASSERT_EQ(chown(root_.c_str(), kServiceUser, kServiceUser), 0);
+  for (const auto& entry : fs::recursive_directory_iterator(root_))
+    ASSERT_EQ(lchown(entry.path().c_str(), kServiceUser, kServiceUser), 0);
+  const std::string key = options_.dir + "/worker/tls.key";
+  ASSERT_EQ(chown(key.c_str(), 12345, kServiceUser), 0);
+  const auto before = *ShowCerts(options_.dir);
+  ASSERT_EQ(seteuid(kServiceUser), 0);
+  const absl::Status renewed = RenewCerts(options_, absl::Now());
+  ASSERT_EQ(seteuid(0), 0);
+  EXPECT_EQ(renewed.code(), absl::StatusCode::kPermissionDenied) << renewed;
+  EXPECT_THAT(std::string(renewed.message()), HasSubstr(options_.dir + "/worker/"));
+  EXPECT_THAT(std::string(renewed.message()), HasSubstr("uid 12345"));
+  ExpectUntouched(before);
+}
+
+TEST_F(CertsDirTest, RenewRefusesAForeignLink) {
+  ASSERT_EQ(InitCerts(options_, absl::Now()), absl::OkStatus());
+  const auto before = *ShowCerts(options_.dir);
+  const std::string link = options_.dir + "/worker/tls.crt";
+  const std::string elsewhere = root_ + "/elsewhere.crt";
+  fs::copy_file(link, elsewhere);
+  fs::remove(link);
+  fs::create_symlink(elsewhere, link);
+  const absl::Status renewed = RenewCerts(options_, absl::Now());
+  EXPECT_EQ(renewed.code(), absl::StatusCode::kFailedPrecondition) << renewed;
+  EXPECT_THAT(std::string(renewed.message()), HasSubstr(link + ": is a link to " + elsewhere));
+  ExpectUntouched(before);
+  fs::remove(link);
+  EXPECT_EQ(RenewCerts(options_, absl::Now()), absl::OkStatus());
 }
 
 }  // namespace

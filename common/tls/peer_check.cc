@@ -39,6 +39,15 @@ absl::Status WhyNot(X509_STORE_CTX* context, X509* certificate) {
                                                  Shown(SubjectOf(fault)), ")"));
 }
 
+// OpenSSL takes a certificate that names no use for one of every use.
+absl::Status CheckUsesAreNamed(X509* certificate) {
+  if ((X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE) != 0) return absl::OkStatus();
+  return absl::UnauthenticatedError(
+      absl::StrCat("certificate names no extended key usage, serverAuth and clientAuth are needed "
+                   "(subject ",
+                   Shown(SubjectOf(certificate)), ")"));
+}
+
 }  // namespace
 
 absl::Status CheckChain(const TlsMaterial& trusting, X509* certificate,
@@ -47,7 +56,7 @@ absl::Status CheckChain(const TlsMaterial& trusting, X509* certificate,
   PREGATE_CHECK(context != nullptr && X509_STORE_CTX_init(context.get(), trusting.trust.get(),
                                                           certificate, intermediates) == 1);
   Demand(context.get(), use);
-  if (X509_verify_cert(context.get()) == 1) return absl::OkStatus();
+  if (X509_verify_cert(context.get()) == 1) return CheckUsesAreNamed(certificate);
   absl::Status why = WhyNot(context.get(), certificate);
   TakeOpenSslError();  // a handshake must not find what it left
   return why;

@@ -96,6 +96,8 @@ TEST_F(TlsFilesTest, ErrorsNameOptionAndFileAndFault) {
        "unsuitable certificate purpose"},
       {"for clients only", issue([](auto& r) { r.extended_key_usage = "clientAuth"; }), "tls.crt",
        "unsuitable certificate purpose"},
+      {"for no named use", issue([](auto& r) { r.extended_key_usage.clear(); }), "tls.crt",
+       "names no extended key usage"},
       {"a key as certificate",
        {good.key, good.key, good.authority},
        "tls.crt",
