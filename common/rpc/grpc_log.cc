@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/status.h"
 #include "common/telemetry/refusal_log.h"
@@ -15,7 +16,8 @@ namespace {
 // Handshakes have a budget of their own, so that a peer cannot drown the rest.
 struct Target {
   Target(const Log* log, Clock* clock)
-      : handshakes(log, clock), others(log, clock, "grpc reports an error") {}
+      : log(log), handshakes(log, clock), others(log, clock, "grpc reports an error") {}
+  const Log* const log;
   RefusalLog handshakes, others;
 };
 
@@ -27,11 +29,18 @@ Target* target ABSL_GUARDED_BY(mutex) = nullptr;
 // roles are compared, not names.
 constexpr char kNoError[] = "No match found for server name";
 
+// GPR_ASSERT's line, after which gRPC aborts the process: never one too many.
+constexpr char kLastWords[] = "assertion failed";
+
 void Take(gpr_log_func_args* args) {
   if (absl::StartsWith(args->message, kNoError)) return;
   const absl::string_view file = args->file;
   absl::MutexLock lock(&mutex);
   if (target == nullptr) return;
+  if (absl::StartsWith(args->message, kLastWords)) {
+    return target->log->Error(
+        "grpc aborts", {{"at", absl::StrCat(file, ":", args->line)}, {"reason", args->message}});
+  }
   RefusalLog& log =
       absl::StrContains(file, "ssl_transport_security") ? target->handshakes : target->others;
   log.Add("grpc", args->message);

@@ -1,5 +1,5 @@
 // gRPC's own log lines (a handshake that OpenSSL refuses, a socket that cannot be bound) into ours,
-// held to a rate: a peer can cause them at will.
+// held to a rate, since a peer can cause them at will; but never the line before gRPC aborts.
 #pragma once
 
 #include "common/base/clock.h"

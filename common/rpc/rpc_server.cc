@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,10 @@
 
 namespace pregate {
 namespace {
+
+// The whole server's name in grpc.health.v1. Without a name, SetServingStatus is for kLiveService
+// too.
+constexpr char kReadyService[] = "";
 
 // gRPC's switches for health and reflection are process-wide and idempotent; each server still has
 // its own health service.
@@ -50,12 +55,18 @@ struct RpcServer::State {
 
   // Until `stop`: copies readiness and liveness into the health service.
   void PollHealth() {
+    // Only changes are told: gRPC sends whoever watches a message for each call.
     bool serving = false;  // as Start left it
+    std::optional<bool> alive;
     do {
       const bool now = !draining && ready();
-      if (now != serving) server->GetHealthCheckService()->SetServingStatus(now);
+      if (now != serving) server->GetHealthCheckService()->SetServingStatus(kReadyService, now);
       serving = now;
-      server->GetHealthCheckService()->SetServingStatus(kLiveService, live == nullptr || live());
+      const bool alive_now = live == nullptr || live();
+      if (alive_now != alive) {
+        server->GetHealthCheckService()->SetServingStatus(kLiveService, alive_now);
+      }
+      alive = alive_now;
     } while (!stop.WaitForNotificationWithTimeout(absl::Milliseconds(kHealthPollMs)));
   }
 };
@@ -86,7 +97,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   state->ready = std::move(ready);
   state->live = options.live;
   // gRPC begins with SERVING; whoever asks after Start must not hear that before the first poll.
-  state->server->GetHealthCheckService()->SetServingStatus(false);
+  state->server->GetHealthCheckService()->SetServingStatus(kReadyService, false);
   state->health = std::thread([s = state.get()] { s->PollHealth(); });
   return std::unique_ptr<RpcServer>(new RpcServer(std::move(state)));
 }
@@ -98,7 +109,7 @@ const Address& RpcServer::bound() const { return state_->bound; }
 
 void RpcServer::MarkDraining() {
   state_->draining = true;
-  state_->server->GetHealthCheckService()->SetServingStatus(false);
+  state_->server->GetHealthCheckService()->SetServingStatus(kReadyService, false);
 }
 
 void RpcServer::Shutdown(absl::Duration grace) {

@@ -12,6 +12,7 @@
 #include "common/rpc/health_client.h"
 #include "common/rpc/status.h"
 #include "gmock/gmock.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "gtest/gtest.h"
 
 namespace pregate {
@@ -76,6 +77,32 @@ TEST_F(RpcServerTest, LivenessIsApartFromReadiness) {
   EXPECT_TRUE(becomes(true));
   live_ = false;
   EXPECT_TRUE(becomes(false));
+}
+
+// How many messages a watcher of `service` gets in a second.
+int CountWatched(const RpcServer& server, const std::string& service) {
+  const auto stub =
+      grpc::health::v1::Health::NewStub(MakeChannel(server.bound(), kClientMessageBytesMax));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(1)));
+  context.set_wait_for_ready(true);
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service(service);
+  const auto reader = stub->Watch(&context, request);
+  grpc::health::v1::HealthCheckResponse response;
+  int count = 0;
+  while (reader->Read(&response)) ++count;
+  reader->Finish();
+  return count;
+}
+
+TEST_F(RpcServerTest, WatchersHearOfChangesOnly) {
+  const auto server = Start({.host = "127.0.0.1"});
+  ASSERT_TRUE(server.ok()) << server.status();
+  ASSERT_TRUE(AwaitServing(MakeChannel((*server)->bound(), kClientMessageBytesMax), true,
+                           absl::Seconds(10)));
+  EXPECT_EQ(CountWatched(**server, ""), 1);
+  EXPECT_EQ(CountWatched(**server, kLiveService), 1);
 }
 
 TEST_F(RpcServerTest, ReportsATakenPort) {

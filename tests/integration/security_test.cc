@@ -5,8 +5,10 @@
 #include <httplib.h>
 #include <signal.h>
 
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/config/address.h"
@@ -114,36 +116,54 @@ TEST(SecurityTest, ThePortsOfAProgramTellRolesApart) {
               HasSubstr("wrong role: the peer is router, not scheduler"));
 }
 
+// How many programs have taken new files.
+int CountChanged(const Cluster& cluster) {
+  const std::string logs = cluster.Logs();
+  int count = 0;
+  for (size_t at = 0; (at = logs.find("tls files changed", at)) != std::string::npos; ++at) ++count;
+  return count;
+}
+
+// Streams one after the other, from before the renewal until every program has taken the new files;
+// the last one ends after that.
 TEST(SecurityTest, RenewalUnderStreamsLosesNone) {
   Cluster cluster({.tls = true});
   cluster.AwaitReady();
-  constexpr int kStreams = 16;
-  std::vector<Generation> all(kStreams);
+  constexpr int kClients = 16, kTokens = 400, kPrograms = 3;  // scheduler, router, worker
+  std::vector<std::vector<Generation>> all(kClients);
+  std::atomic<bool> taken{false};
+  std::atomic<int> num_open{0};
   std::vector<std::thread> clients;
-  for (int i = 0; i < kStreams; ++i) {
+  for (int i = 0; i < kClients; ++i) {
     clients.emplace_back([&, i] {
-      all[i] = Generate(cluster.stub(), Request(absl::StrCat("Prompt ", i), 400, 0, i),
-                        absl::Minutes(3));
+      do {
+        bool open = false;
+        const auto on_tokens = [&](int, grpc::ClientContext&) {
+          if (!std::exchange(open, true)) ++num_open;
+        };
+        all[i].push_back(Generate(cluster.stub(),
+                                  Request(absl::StrCat("Prompt ", i), kTokens, 0, i),
+                                  absl::Minutes(3), on_tokens));
+        if (open) --num_open;
+      } while (!taken && all[i].back().status.ok());
     });
   }
+  EXPECT_TRUE(WaitUntil([&] { return num_open == kClients; }, absl::Seconds(30)));
+  EXPECT_EQ(CountChanged(cluster), 0);
   const Finished renewed =
       RunProgram({Program("pregate"), "certs", "renew", "--dir", cluster.certs()});
   EXPECT_EQ(renewed.exit_code, 0) << renewed.err;
-  for (std::thread& t : clients) t.join();
-  for (const Generation& g : all) {
-    EXPECT_TRUE(g.status.ok()) << g.status.error_message();
-    EXPECT_EQ(g.ids.size(), 400u);
-  }
-  EXPECT_TRUE(WaitUntil(
-      [&] {
-        const std::string logs = cluster.Logs();
-        size_t count = 0;
-        for (size_t at = 0; (at = logs.find("tls files changed", at)) != std::string::npos; ++at)
-          ++count;
-        return count == 3;  // scheduler, router, worker
-      },
-      absl::Seconds(20)))
+  EXPECT_TRUE(WaitUntil([&] { return CountChanged(cluster) == kPrograms; }, absl::Seconds(20)))
       << cluster.Logs();
+  EXPECT_TRUE(WaitUntil([&] { return num_open > kClients / 2; }, absl::Seconds(20)));
+  taken = true;
+  for (std::thread& t : clients) t.join();
+  for (const auto& streams : all) {
+    for (const Generation& g : streams) {
+      EXPECT_TRUE(g.status.ok()) << g.status.error_message();
+      EXPECT_EQ(g.ids.size(), size_t{kTokens});
+    }
+  }
   // The metrics port shows the renewed certificate; new connections are good everywhere.
   EXPECT_EQ(HttpsGet(cluster, "monitor", "/metrics").first, 200);
   EXPECT_EQ(Health(cluster, "router", "operator").exit_code, 0);
