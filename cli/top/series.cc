@@ -22,7 +22,8 @@ bool Matches(const Sample& sample, const LabelMatch& match) {
 
 Scrape::Scrape(std::vector<Sample> samples) {
   for (Sample& sample : samples) {
-    if (std::isnan(sample.value)) continue;  // says nothing, and would spoil every sum
+    // Nothing that pregate measures is negative or endless; such values would spoil sums and rates.
+    if (!std::isfinite(sample.value) || sample.value < 0) continue;
     std::string name = sample.name;
     by_name_.emplace(std::move(name), std::move(sample));
   }
@@ -53,7 +54,7 @@ Buckets Scrape::Histogram(const std::string& name, const LabelMatch& match) cons
   Buckets buckets;
   for (const auto& [bound, count] : SumBy(name + "_bucket", "le", match)) {
     double upper = 0;
-    if (absl::SimpleAtod(bound, &upper) && !std::isnan(upper)) buckets[upper] += count;
+    if (absl::SimpleAtod(bound, &upper) && upper >= 0) buckets[upper] += count;
   }
   return buckets;
 }

@@ -15,7 +15,8 @@ using LabelMatch = std::map<std::string, std::string>;  // labels that a series 
 // A histogram's upper bounds and, for each, how many observations are not above it.
 using Buckets = std::map<double, double>;
 
-// The samples of one scrape by name. Immutable.
+// The samples of one scrape by name, without those whose value is negative or not finite.
+// Immutable.
 class Scrape {
  public:
   explicit Scrape(std::vector<Sample> samples);

@@ -27,6 +27,16 @@ TEST(ScrapeTest, AddsUpTheSeriesThatMatch) {
   EXPECT_EQ(scrape.AnyLabel("none"), "");
 }
 
+TEST(ScrapeTest, DropsWhatNoCounterHolds) {
+  const Scrape scrape = Parse(
+      "a{e=\"0\"} 1\na{e=\"1\"} -7\na{e=\"2\"} +Inf\na{e=\"3\"} -Inf\nb -1\n"
+      "h_bucket{le=\"-1\"} 3\nh_bucket{le=\"-Inf\"} 3\nh_bucket{le=\"1\"} "
+      "-3\nh_bucket{le=\"+Inf\"} 4\n");
+  EXPECT_EQ(scrape.SumBy("a", "e"), (std::map<std::string, double>{{"0", 1}}));
+  EXPECT_EQ(scrape.Sum("b"), std::nullopt);
+  EXPECT_EQ(scrape.Histogram("h"), (Buckets{{INFINITY, 4}}));
+}
+
 TEST(SeriesTest, ACounterThatFellWasStartedAnew) {
   EXPECT_EQ(Increase(5, 7), 2);
   EXPECT_EQ(Increase(5, 5), 0);

@@ -1,6 +1,7 @@
 #include "cli/top/view.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "absl/strings/numbers.h"
@@ -155,7 +156,8 @@ std::map<int, double> ExpertTokens(const Intervals& intervals) {
   std::map<int, double> rates;
   for (const auto& [expert, rate] : intervals.RateBy("pregate_expert_tokens_total", "expert")) {
     int id = 0;
-    if (absl::SimpleAtoi(expert, &id) && id >= 0 && id < kExpertsShownMax) rates[id] = rate;
+    const bool shown = absl::SimpleAtoi(expert, &id) && id >= 0 && id < kExpertsShownMax;
+    if (shown && std::isfinite(rate)) rates[id] = rate;  // a sum may overflow
   }
   return rates;
 }

@@ -59,7 +59,8 @@ struct TopView {
 // has no part in what concerns the interval.
 TopView MakeView(absl::Span<const SourceSample> before, absl::Span<const SourceSample> now);
 
-// Lines of at most `columns` columns, each with its '\n'. Nothing known is shown as "-".
+// Lines of at most `columns` columns, each with its '\n' and no other control character. Nothing
+// known is shown as "-".
 std::string ToText(const TopView& view, int columns);
 // One object; null for what is not known.
 nlohmann::json ToJson(const TopView& view);

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
 namespace pregate::cli {
@@ -139,6 +140,52 @@ TEST(TopTextTest, ShowsWhatTheViewHolds) {
     EXPECT_THAT(text, HasSubstr(part));
   }
   EXPECT_THAT(text, Not(HasSubstr("router  ")));
+}
+
+// Negative and endless values, and sums that overflow, of everything that is shown.
+TEST(TopTextTest, HostileNumbersChangeNoMoreThanNumbers) {
+  const char* const kBefore[] = {"0", "5", "-5", "1e308", "+Inf"};
+  const char* const kNow[] = {"-1e300", "-Inf", "+Inf", "NaN", "1e308", "3"};
+  for (const char* before : kBefore) {
+    for (const char* now : kNow) {
+      SCOPED_TRACE(absl::StrCat(before, " -> ", now));
+      const auto page = [](const std::string& value) {
+        std::string text = "pregate_worker_links{rank=\"0\"} 1\n";
+        for (const char* expert : {"0", "1", "2"}) {
+          for (const char* other : {"a", "b"}) {
+            absl::StrAppend(&text, "pregate_expert_tokens_total{expert=\"", expert, "\",x=\"",
+                            other, "\"} ", *expert == '2' ? "7" : value, "\n");
+          }
+        }
+        for (const char* bound : {"-Inf", "-1", "0.1", "NaN", "+Inf"}) {
+          absl::StrAppend(&text, "pregate_worker_step_seconds_bucket{rank=\"0\",le=\"", bound,
+                          "\"} ", value, "\n");
+        }
+        return text;
+      };
+      const TopView view = MakeView({Up("s:1", 1, page(before))}, {Up("s:1", 2, page(now))});
+      for (const auto& [expert, rate] : view.expert_tokens_per_s) EXPECT_GE(rate, 0);
+      const std::string text = ToText(view, 400);
+      EXPECT_THAT(text, HasSubstr("experts   "));
+      EXPECT_THAT(text, Not(HasSubstr("nan")));
+      EXPECT_THAT(text, Not(HasSubstr("-1")));
+      ToJson(view).dump();
+    }
+  }
+}
+
+TEST(TopTextTest, LabelsNeitherSteerTheTerminalNorForgeLines) {
+  const TopView view =
+      MakeView({Up("s:1", 1, "")},
+               {Up("s:1", 2,
+                   "pregate_worker_links{model=\"m\x1b[2J\",rank=\"0\\nDOWN forged\"} 1\n"
+                   "pregate_requests_total{finish_reason=\"x\xC2\x9B"
+                   "1m\"} 5\n")});
+  const std::string text = ToText(view, 200);
+  EXPECT_THAT(text, HasSubstr("m�[2J"));
+  EXPECT_THAT(text, HasSubstr("0�DOWN forged"));
+  EXPECT_THAT(text, HasSubstr("x�1m 5.0/s"));
+  EXPECT_THAT(text, Not(HasSubstr("\x1b")));
 }
 
 TEST(TopTextTest, ClipsLinesByCharacters) {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "cli/printable.h"
 #include "cli/top/view.h"
 
 namespace pregate::cli {
@@ -56,15 +57,20 @@ std::string FinishedText(const TopView& view) {
   return parts.empty() ? "nothing" : absl::StrJoin(parts, " · ");
 }
 
+// The block of a height between 0 and 1.
+const char* BlockOf(double height) {
+  constexpr const char* kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  return kBlocks[std::lround(std::clamp(height, 0.0, 1.0) * 7)];
+}
+
 // One block an expert, as high as its share of the busiest one, and the largest shares in words.
 std::string ExpertsText(const std::map<int, double>& rates) {
-  constexpr const char* kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   double sum = 0, most = 0;
   for (const auto& [expert, rate] : rates) sum += rate, most = std::max(most, rate);
   std::string bar;
   std::vector<std::pair<double, int>> shares;
   for (const auto& [expert, rate] : rates) {
-    bar += most > 0 ? kBlocks[std::lround(rate / most * 7)] : kBlocks[0];
+    bar += BlockOf(most > 0 ? rate / most : 0);
     if (rate > 0) shares.emplace_back(-rate / sum, expert);
   }
   std::sort(shares.begin(), shares.end());
@@ -148,7 +154,9 @@ nlohmann::json WorkerJson(const WorkerView& w) {
 
 std::string ToText(const TopView& view, int columns) {
   std::string text;
-  for (const std::string& line : Lines(view)) absl::StrAppend(&text, Clip(line, columns), "\n");
+  for (const std::string& line : Lines(view)) {
+    absl::StrAppend(&text, Clip(Printable(line, Layout::kCell), columns), "\n");
+  }
   return text;
 }
 

@@ -4,7 +4,7 @@
 #include <exception>
 
 #include "absl/status/status.h"
-#include "common/collective/gloo/sigpipe_block.h"
+#include "common/base/sigpipe_block.h"
 
 namespace pregate {
 

@@ -1,4 +1,4 @@
-// Gloo writes to sockets without MSG_NOSIGNAL, so a peer that left would kill the process.
+// Gloo and OpenSSL write to sockets without MSG_NOSIGNAL, so a peer that left would kill the process.
 #pragma once
 
 #include <signal.h>
