@@ -8,6 +8,7 @@
 #include "cli/chat_lines.h"
 #include "cli/command.h"
 #include "cli/generator.h"
+#include "cli/printable.h"
 #include "cli/terminal.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
@@ -18,7 +19,7 @@ namespace {
 struct ChatOptions {
   TlsOptions tls;
   std::string server = "127.0.0.1:7600", system;
-  absl::Duration wait = absl::ZeroDuration();
+  absl::Duration wait = absl::ZeroDuration(), timeout = absl::ZeroDuration();
   int32_t max_tokens = 0;
   double temperature = 0, top_p = 1;
   std::optional<uint64_t> seed;
@@ -30,6 +31,8 @@ void Declare(OptionSet& set, ChatOptions* o) {
   DeclareTlsOptions(set, &o->tls);
   set.Duration("wait-s", &o->wait, absl::ZeroDuration(), absl::Hours(1),
                "wait this long for the server to be ready");
+  set.Duration("timeout-s", &o->timeout, absl::ZeroDuration(), absl::Hours(24),
+               "for a whole answer; 0: as long as it takes");
   set.String("system", &o->system, "how to answer: the conversation's system message");
   set.Int("max-tokens", &o->max_tokens, 0, 1 << 20, "tokens",
           "most tokens of an answer; 0: what remains of the context");
@@ -52,7 +55,7 @@ class ChatSession {
   absl::Status Run() {
     if (prompts_) {
       std::fprintf(stderr, "%s · context %d tokens · /help lists the commands\n",
-                   model_.name.c_str(), model_.context_tokens);
+                   Printable(model_.name, Layout::kCell).c_str(), model_.context_tokens);
     }
     std::string line;
     while (true) {
@@ -108,6 +111,7 @@ class ChatSession {
     job.sampling.temperature = static_cast<float>(options_.temperature);
     job.sampling.top_p = static_cast<float>(options_.top_p);
     job.seed = options_.seed;
+    job.timeout = options_.timeout;
     const auto tokens = client_.CountTokens(job.messages);
     if (!tokens.ok()) return Say(tokens.status());
     job.max_tokens = AnswerRoom(*tokens, model_.context_tokens, options_.max_tokens);
@@ -123,11 +127,9 @@ class ChatSession {
     std::string answer;
     const auto outcome = Generate(job, [&](std::string_view text) {
       answer += text;
-      std::fwrite(text.data(), 1, text.size(), stdout);
-      std::fflush(stdout);
+      PrintAnswer(text);
     });
-    std::fprintf(stdout, "\n");
-    std::fflush(stdout);
+    PrintAnswer("\n");
     if (!answer.empty()) history_.Add(question, answer);
     if (!outcome.ok()) return Say(outcome.status());
     Dim(SummaryText(*outcome));
@@ -152,7 +154,7 @@ class ChatSession {
   void Say(const absl::Status& status) {
     if (!absl::IsCancelled(status)) failed_ = status;
     const std::string why = absl::IsCancelled(status) ? "cancelled" : std::string(status.message());
-    std::fprintf(stderr, "(%s)\n", why.c_str());
+    std::fprintf(stderr, "(%s)\n", Printable(why, Layout::kFlow).c_str());
   }
 
   void Dim(const std::string& text) {

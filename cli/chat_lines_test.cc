@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/time/clock.h"
+#include "cli/generator.h"
+
 namespace pregate::cli {
 
 namespace {
@@ -77,6 +80,21 @@ TEST(ChatHistoryTest, RoomForAnAnswerEndsWithTheContext) {
   EXPECT_EQ(AnswerRoom(99, 100, 20), 1);
   EXPECT_EQ(AnswerRoom(100, 100, 20), std::nullopt);
   EXPECT_EQ(AnswerRoom(101, 100, 0), std::nullopt);
+}
+
+TEST(TokenTimerTest, GivesNoRateOfTokensThatCameAtOnce) {
+  TokenTimer timer;
+  timer.Add(3);
+  timer.Add(5);
+  GenerateOutcome outcome;
+  timer.Report(&outcome);
+  EXPECT_EQ(outcome.tokens_per_s, std::nullopt);
+  EXPECT_THAT(SummaryText(outcome), testing::HasSubstr(" · - tokens/s · "));
+  absl::SleepFor(absl::Milliseconds(20));
+  timer.Add(2);
+  timer.Report(&outcome);
+  EXPECT_GT(*outcome.tokens_per_s, 1);
+  EXPECT_LE(*outcome.tokens_per_s, 7 / 0.02);
 }
 
 }  // namespace

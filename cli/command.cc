@@ -3,16 +3,20 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "cli/printable.h"
+
 namespace pregate::cli {
 
 int Fail(const std::string& command, const absl::Status& status) {
-  std::fprintf(stderr, "pregate %s: %s\n", command.c_str(), std::string(status.message()).c_str());
-  return kExitFailed;
+  const std::string message = Printable(status.message(), Layout::kFlow);
+  std::fprintf(stderr, "pregate %s: %s\n", command.c_str(), message.c_str());
+  return absl::IsInvalidArgument(status) ? kExitUsage : kExitFailed;
 }
 
 int FailUsage(const std::string& command, const absl::Status& status) {
-  std::fprintf(stderr, "pregate %s: %s\nTry: pregate %s --help\n", command.c_str(),
-               std::string(status.message()).c_str(), command.c_str());
+  const std::string message = Printable(status.message(), Layout::kFlow);
+  std::fprintf(stderr, "pregate %s: %s\nTry: pregate %s --help\n", command.c_str(), message.c_str(),
+               command.c_str());
   return kExitUsage;
 }
 

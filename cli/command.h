@@ -10,7 +10,7 @@ namespace pregate::cli {
 
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailed = 1;  // the work failed; the reason is on stderr
-inline constexpr int kExitUsage = 2;   // the command line is wrong
+inline constexpr int kExitUsage = 2;   // the command line, or what it names, is wrong
 
 // argv[0] is the command's own name. Returns an exit code.
 using CommandFn = int (*)(int argc, const char* const* argv);
@@ -33,7 +33,9 @@ int Simulate(int argc, const char* const* argv);
 int Inspect(int argc, const char* const* argv);
 int Synth(int argc, const char* const* argv);
 
-// Prints "pregate COMMAND: message" to stderr; the code is kExitFailed.
+// Prints "pregate COMMAND: message" to stderr, for which text of a server may be part of the
+// message. The code is kExitUsage for INVALID_ARGUMENT (an option's value, a file's content, a
+// request that a server refuses as wrong), else kExitFailed.
 int Fail(const std::string& command, const absl::Status& status);
 // The same with kExitUsage and a hint to --help.
 int FailUsage(const std::string& command, const absl::Status& status);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "cli/command.h"
 #include "cli/generator.h"
+#include "cli/terminal.h"
 #include "common/config/option_set.h"
 
 namespace pregate::cli {
@@ -28,6 +29,8 @@ void Declare(OptionSet& set, Options* o) {
   DeclareTlsOptions(set, &o->tls);
   set.Duration("wait-s", &o->wait, absl::ZeroDuration(), absl::Hours(1),
                "wait this long for the server to be ready");
+  set.Duration("timeout-s", &o->job.timeout, absl::ZeroDuration(), absl::Hours(24),
+               "with --server: for the whole answer; 0: as long as it takes");
   set.String("prompt", &o->job.prompt, "the text to go on from").Required();
   set.Switch("chat", &o->job.chat, "the prompt is a user's message: apply the chat template");
   set.Int("max-tokens", &o->max_tokens, 0, 1 << 20, "tokens",
@@ -51,6 +54,9 @@ void Declare(OptionSet& set, Options* o) {
 absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(const Options& o) {
   if (o.model.empty() == o.server.empty()) {
     return absl::InvalidArgumentError("give either --model or --server");
+  }
+  if (o.server.empty() && o.job.timeout > absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("--timeout-s goes with --server");
   }
 #ifdef PREGATE_WITH_GRPC
   if (!o.server.empty()) return MakeRemoteGenerator(o.server, o.tls, o.wait);
@@ -86,7 +92,7 @@ void PrintAsJson(const GenerateOutcome& o) {
              {"prompt_routes", o.prompt_routes},
              {"prompt_tokens", o.prompt_tokens},
              {"ttft_s", o.ttft_s},
-             {"tokens_per_s", o.tokens_per_s},
+             {"tokens_per_s", o.tokens_per_s ? nlohmann::json(*o.tokens_per_s) : nlohmann::json()},
              {"finish_reason", o.finish_reason},
              {"seed", o.seed}});
 }
@@ -101,13 +107,20 @@ int Generate(int argc, const char* const* argv) {
   auto generator = MakeGenerator(options);
   if (!generator.ok()) return Fail("generate", generator.status());
 
+  std::string received;
   const OnText print = [&](std::string_view text) {
-    if (options.as_json) return;
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    received += text;
+    if (!options.as_json) PrintAnswer(text);
   };
   const auto outcome = (*generator)->Generate(MakeJob(options), print);
-  if (!outcome.ok()) return Fail("generate", outcome.status());
+  if (!outcome.ok()) {
+    if (options.as_json && !received.empty()) {
+      PrintJson({{"text", received}, {"error", outcome.status().message()}});
+    } else if (!received.empty()) {
+      PrintAnswer("\n");
+    }
+    return Fail("generate", outcome.status());
+  }
   if (options.as_json) {
     PrintAsJson(*outcome);
   } else {

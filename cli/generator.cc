@@ -6,6 +6,11 @@
 #include "absl/strings/str_format.h"
 
 namespace pregate::cli {
+namespace {
+
+constexpr absl::Duration kRateSpanMin = absl::Milliseconds(1);
+
+}  // namespace
 
 std::vector<ChatMessage> Conversation(const GenerateJob& job) {
   if (job.messages.empty() && job.chat) return {{"user", job.prompt}};
@@ -13,9 +18,10 @@ std::vector<ChatMessage> Conversation(const GenerateJob& job) {
 }
 
 std::string SummaryText(const GenerateOutcome& o) {
+  const std::string rate = o.tokens_per_s ? absl::StrFormat("%.1f", *o.tokens_per_s) : "-";
   return absl::StrFormat(
-      "prompt %d tokens · answer %d tokens (%s) · TTFT %.1f ms · %.1f tokens/s · seed %d",
-      o.prompt_tokens, o.ids.size(), o.finish_reason, o.ttft_s * 1e3, o.tokens_per_s, o.seed);
+      "prompt %d tokens · answer %d tokens (%s) · TTFT %.1f ms · %s tokens/s · seed %d",
+      o.prompt_tokens, o.ids.size(), o.finish_reason, o.ttft_s * 1e3, rate, o.seed);
 }
 
 std::string RoutesText(const GenerateOutcome& outcome) {
@@ -48,10 +54,9 @@ void TokenTimer::Add(size_t num_tokens) {
 void TokenTimer::Report(GenerateOutcome* outcome) const {
   if (num_tokens_ == 0) return;
   outcome->ttft_s = absl::ToDoubleSeconds(first_ - start_);
-  const double decode_s = absl::ToDoubleSeconds(last_ - first_);
-  outcome->tokens_per_s = num_tokens_ > num_first_ && decode_s > 0
-                              ? static_cast<double>(num_tokens_ - num_first_) / decode_s
-                              : static_cast<double>(num_tokens_) / outcome->ttft_s;
+  if (last_ - first_ < kRateSpanMin) return;
+  outcome->tokens_per_s =
+      static_cast<double>(num_tokens_ - num_first_) / absl::ToDoubleSeconds(last_ - first_);
 }
 
 }  // namespace pregate::cli

@@ -26,6 +26,7 @@ struct GenerateJob {
   SamplingParams sampling;
   std::optional<uint64_t> seed;
   bool ignore_eos = false;
+  absl::Duration timeout = absl::ZeroDuration();  // of a server's whole answer; 0: none
 };
 
 struct GenerateOutcome {
@@ -36,8 +37,9 @@ struct GenerateOutcome {
   uint64_t seed = 0;
   int32_t prompt_tokens = 0;
   std::string finish_reason;
-  double ttft_s = 0;        // call to first token, as the caller sees it
-  double tokens_per_s = 0;  // after the first token; 1 / ttft_s when there is only one
+  double ttft_s = 0;  // call to first token, as the caller sees it
+  // After the first tokens; nothing when all came at once or too soon after each other to tell.
+  std::optional<double> tokens_per_s;
 };
 
 // The conversation that `job` asks to go on with; empty: its prompt is plain text.

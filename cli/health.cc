@@ -55,8 +55,9 @@ int Health(int argc, const char* const* argv) {
   const auto remote = RemoteServer::Open(options.server, options.tls, RoleSet::All(),
                                          {Role::kScheduler, Role::kRouter, Role::kWorker});
   if (!remote.ok()) return FailUsage("health", remote.status());
-  return ReportHealth(
-      options, IsServing((*remote)->channel(), options.timeout, options.live ? kLiveService : ""));
+  auto serving = IsServing((*remote)->channel(), options.timeout, options.live ? kLiveService : "");
+  if (!serving.ok()) serving = (*remote)->Explain(serving.status());
+  return ReportHealth(options, serving);
 }
 
 }  // namespace pregate::cli

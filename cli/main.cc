@@ -1,6 +1,8 @@
 // `pregate COMMAND ...`: finds the command and runs it.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -40,16 +42,35 @@ constexpr Command kCommands[] = {
     {"", "synth", "make a checkpoint with random weights", Synth},
 };
 
-void PrintUsage(FILE* out) {
-  std::fprintf(out, "usage: pregate COMMAND [options]\n\ncommands:\n");
+// Of all commands, or of one group.
+void PrintUsage(FILE* out, const std::string& group = "") {
+  std::fprintf(out, "usage: pregate %s [options]\n\ncommands:\n",
+               group.empty() ? "COMMAND" : (group + " COMMAND").c_str());
   for (const Command& c : kCommands) {
+    if (!group.empty() && group != c.group) continue;
     const std::string name = *c.group ? std::string(c.group) + " " + c.name : c.name;
     std::fprintf(out, "  %-12s %s\n", name.c_str(), c.summary);
   }
   std::fprintf(
       out,
       "\n`pregate COMMAND --help` lists a command's options. Exit codes: 0 done, 1 failed, "
-      "2 wrong usage.\n");
+      "2 wrong usage (a bad option or value, or a request or file that is refused as wrong).\n");
+}
+
+bool IsHelp(const std::string& word) { return word == "--help" || word == "-h" || word == "help"; }
+
+bool IsGroup(const std::string& word) {
+  return std::any_of(std::begin(kCommands), std::end(kCommands),
+                     [&](const Command& c) { return *c.group != '\0' && word == c.group; });
+}
+
+// None of the group's commands was named.
+int RunGroup(const std::string& group, const std::string& word) {
+  if (!IsHelp(word) && !word.empty()) {
+    std::fprintf(stderr, "pregate: unknown command '%s %s'\n", group.c_str(), word.c_str());
+  }
+  PrintUsage(IsHelp(word) ? stdout : stderr, group);
+  return IsHelp(word) ? kExitOk : kExitUsage;
 }
 
 int Run(int argc, const char* const* argv) {
@@ -58,7 +79,7 @@ int Run(int argc, const char* const* argv) {
     return kExitUsage;
   }
   const std::string word = argv[1];
-  if (word == "--help" || word == "-h" || word == "help") {
+  if (IsHelp(word)) {
     PrintUsage(stdout);
     return kExitOk;
   }
@@ -68,6 +89,7 @@ int Run(int argc, const char* const* argv) {
       return c.run(argc - 2, argv + 2);
     }
   }
+  if (IsGroup(word)) return RunGroup(word, argc > 2 ? argv[2] : "");
   std::fprintf(stderr, "pregate: unknown command '%s'\n", word.c_str());
   PrintUsage(stderr);
   return kExitUsage;

@@ -64,6 +64,9 @@ class RemoteGenerator final : public RemoteClient {
     GenerateOutcome outcome;
     TokenTimer timer;
     grpc::ClientContext context;
+    if (job.timeout > absl::ZeroDuration()) {
+      context.set_deadline(absl::ToChronoTime(absl::Now() + job.timeout));
+    }
     SetCurrent(&context);
     const absl::Cleanup over = [this] { SetCurrent(nullptr); };
     auto stream = stub_->Generate(&context, ToProto(job));
@@ -71,7 +74,13 @@ class RemoteGenerator final : public RemoteClient {
     while (stream->Read(&response)) {
       Add(response, &outcome, &timer, on_text);
     }
-    RETURN_IF_ERROR(FromGrpcStatus(stream->Finish()));
+    const absl::Status status = server_->Explain(FromGrpcStatus(stream->Finish()));
+    if (absl::IsDeadlineExceeded(status) && job.timeout > absl::ZeroDuration()) {
+      return absl::DeadlineExceededError(absl::StrCat(
+          "the answer was not complete after --timeout-s ", absl::FormatDuration(job.timeout), "; ",
+          outcome.ids.size(), " tokens came: ", status.message()));
+    }
+    RETURN_IF_ERROR(status);
     timer.Report(&outcome);
     return outcome;
   }
@@ -87,7 +96,8 @@ class RemoteGenerator final : public RemoteClient {
     v1::TokenizeResponse response;
     grpc::ClientContext context;
     SetDeadline(&context);
-    RETURN_IF_ERROR(FromGrpcStatus(stub_->Tokenize(&context, request, &response)));
+    RETURN_IF_ERROR(
+        server_->Explain(FromGrpcStatus(stub_->Tokenize(&context, request, &response))));
     return response.ids_size();
   }
 
@@ -95,7 +105,7 @@ class RemoteGenerator final : public RemoteClient {
     v1::GetModelInfoResponse response;
     grpc::ClientContext context;
     SetDeadline(&context);
-    RETURN_IF_ERROR(FromGrpcStatus(stub_->GetModelInfo(&context, {}, &response)));
+    RETURN_IF_ERROR(server_->Explain(FromGrpcStatus(stub_->GetModelInfo(&context, {}, &response))));
     return Model{response.model(), response.context_tokens()};
   }
 
@@ -136,13 +146,14 @@ class RemoteGenerator final : public RemoteClient {
 };
 
 // Ready as grpc.health.v1 says it.
-absl::Status WaitUntilReady(const std::shared_ptr<grpc::Channel>& channel,
-                            const std::string& address, absl::Duration wait) {
+absl::Status WaitUntilReady(const RemoteServer& server, const std::string& address,
+                            absl::Duration wait) {
+  const std::shared_ptr<grpc::Channel>& channel = server.channel();
   if (AwaitServing(channel, true, wait)) return absl::OkStatus();
   const absl::StatusOr<bool> serving = IsServing(channel, absl::Seconds(1));
   if (serving.ok() && *serving) return absl::OkStatus();
   const std::string last =
-      serving.ok() ? "it is not ready" : std::string(serving.status().message());
+      serving.ok() ? "it is not ready" : std::string(server.Explain(serving.status()).message());
   return absl::UnavailableError(
       absl::StrCat("--server ", address, ": ", last, " (waited ", absl::FormatDuration(wait), ")"));
 }
@@ -155,7 +166,7 @@ absl::StatusOr<std::unique_ptr<RemoteClient>> MakeRemoteGenerator(const std::str
   ASSIGN_OR_RETURN(auto server, RemoteServer::Open(address, tls, {Role::kClient, Role::kOperator},
                                                    {Role::kScheduler}));
   if (wait > absl::ZeroDuration()) {
-    RETURN_IF_ERROR(WaitUntilReady(server->channel(), address, wait));
+    RETURN_IF_ERROR(WaitUntilReady(*server, address, wait));
   }
   return std::make_unique<RemoteGenerator>(std::move(server));
 }

@@ -25,6 +25,8 @@ class RemoteServer {
                                                             RoleSet server);
 
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  // `status` of a call, with a hint where the other side seems to speak something else.
+  absl::Status Explain(absl::Status status) const;
 
  private:
   RemoteServer() = default;

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 
 #include "absl/time/clock.h"
+#include "cli/printable.h"
 
 namespace pregate::cli {
 namespace {
@@ -25,6 +27,23 @@ void SetHandler(void (*handler)(int)) {
   sigaction(SIGINT, &action, nullptr);
 }
 
+// What the second SIGINT puts right; set while there is no handler or nothing to undo.
+const char* last_words_of_process = "";
+const termios* terminal_before = nullptr;
+
+// Only what is async-signal-safe.
+void OnInterrupt(int) {
+  if (!interrupted.exchange(true)) return;
+  if (terminal_before != nullptr) tcsetattr(STDIN_FILENO, TCSANOW, terminal_before);
+  size_t size = 0;
+  while (last_words_of_process[size] != '\0') ++size;
+  if (write(STDOUT_FILENO, last_words_of_process, size) < 0) {
+    // The process ends anyway.
+  }
+  SetHandler(SIG_DFL);
+  raise(SIGINT);
+}
+
 bool Readable(int fd, int timeout_ms) {
   pollfd waited{fd, POLLIN, 0};
   return poll(&waited, 1, timeout_ms) > 0;
@@ -32,11 +51,22 @@ bool Readable(int fd, int timeout_ms) {
 
 }  // namespace
 
-Interrupts::Interrupts() {
-  SetHandler([](int) { interrupted = true; });
+void PrintAnswer(std::string_view text) {
+  static const bool terminal = isatty(STDOUT_FILENO) != 0;
+  const std::string shown =
+      terminal ? Printable(absl::string_view(text.data(), text.size()), Layout::kFlow)
+               : std::string(text);
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
+  std::fflush(stdout);
+}
+
+Interrupts::Interrupts(const char* last_words) {
+  last_words_of_process = last_words;
+  SetHandler(OnInterrupt);
 }
 Interrupts::~Interrupts() { SetHandler(SIG_DFL); }
 bool Interrupts::Take() { return interrupted.exchange(false); }
+bool Interrupts::Pending() { return interrupted; }
 
 LineReader::Outcome LineReader::Read(std::string* line) {
   while (!TakeLine(line)) {
@@ -66,6 +96,7 @@ bool LineReader::TakeLine(std::string* line) {
 
 Keys::Keys() : terminal_(isatty(STDIN_FILENO) != 0) {
   if (!terminal_ || tcgetattr(STDIN_FILENO, &before_) != 0) return;
+  terminal_before = &before_;
   termios raw = before_;
   raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);  // ISIG stays: Ctrl-C is a signal
   tcsetattr(STDIN_FILENO, TCSANOW, &raw);
@@ -73,6 +104,7 @@ Keys::Keys() : terminal_(isatty(STDIN_FILENO) != 0) {
 
 Keys::~Keys() {
   if (terminal_) tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+  terminal_before = nullptr;
 }
 
 std::optional<char> Keys::Wait(absl::Duration timeout) {

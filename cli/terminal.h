@@ -6,21 +6,29 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/time/time.h"
 
 namespace pregate::cli {
 
-// While one lives, SIGINT sets a flag instead of ending the process. One at a time in a process.
+// Writes a part of a model's answer to stdout, at once; on a terminal as Printable text.
+void PrintAnswer(std::string_view text);
+
+// While one lives, SIGINT sets a flag instead of ending the process. A second one while nobody took
+// the first ends it after all. One at a time in a process.
 class Interrupts {
  public:
-  Interrupts();
+  // `last_words`, a literal, go to stdout before a second SIGINT ends the process.
+  explicit Interrupts(const char* last_words = "");
   ~Interrupts();
   Interrupts(const Interrupts&) = delete;
   Interrupts& operator=(const Interrupts&) = delete;
 
   // Whether SIGINT came since the last call. Thread-safe.
   static bool Take();
+  // The same, and it stays to be taken. Thread-safe.
+  static bool Pending();
 };
 
 // Lines of a file descriptor. Not thread-safe.

@@ -36,18 +36,20 @@ void Declare(OptionSet& set, TopOptions* o) {
                "between two looks");
   set.Duration("timeout-s", &o->timeout, absl::Milliseconds(10), absl::Minutes(1),
                "before an address that does not answer counts as down");
-  set.Switch("once", &o->once, "print one interval and end");
+  set.Switch("once", &o->once, "print one interval and end; fails when every address is down");
   set.Switch("json", &o->as_json, "print one JSON object an interval");
 }
+
+constexpr char kLeaveScreen[] = "\x1b[?25h\x1b[?1049l";
 
 // A screen of its own, redrawn line by line so that nothing flickers; off a terminal plain text.
 class Screen {
  public:
-  explicit Screen(bool wanted) : terminal_(wanted && isatty(STDOUT_FILENO) != 0) {
+  explicit Screen(bool terminal) : terminal_(terminal) {
     if (terminal_) Put("\x1b[?1049h\x1b[?25l");  // other screen, no cursor
   }
   ~Screen() {
-    if (terminal_) Put("\x1b[?25h\x1b[?1049l");
+    if (terminal_) Put(kLeaveScreen);
   }
   void Show(const TopView& view) {
     if (!terminal_) {
@@ -98,6 +100,13 @@ bool WaitOrQuit(Keys& keys, absl::Time until) {
   return false;
 }
 
+absl::Status AnyUp(const std::vector<SourceSample>& samples) {
+  for (const SourceSample& sample : samples) {
+    if (sample.scrape) return absl::OkStatus();
+  }
+  return absl::UnavailableError(absl::StrCat("none of ", samples.size(), " addresses answers"));
+}
+
 absl::Status RunTop(const TopOptions& options) {
   std::unique_ptr<TlsFiles> tls;
   if (!options.tls.dir.empty()) {
@@ -105,20 +114,25 @@ absl::Status RunTop(const TopOptions& options) {
   }
   ASSIGN_OR_RETURN(const std::vector<Address> addresses,
                    ParseAddresses(options.metrics, tls != nullptr));
-  const Interrupts interrupts;
+  const bool on_screen = !options.once && !options.as_json && isatty(STDOUT_FILENO) != 0;
+  const Interrupts interrupts(on_screen ? kLeaveScreen : "");
   Keys keys;
-  Screen screen(!options.once && !options.as_json);
-  std::vector<SourceSample> before = FetchAll(addresses, tls.get(), options.timeout);
+  Screen screen(on_screen);
+  const auto fetch = [&] {
+    return FetchAll(addresses, tls.get(), options.timeout, Interrupts::Pending);
+  };
+  std::vector<SourceSample> before = fetch();
   for (absl::Time next = absl::Now() + options.interval; !WaitOrQuit(keys, next);
        next = std::max(next + options.interval, absl::Now())) {
-    std::vector<SourceSample> now = FetchAll(addresses, tls.get(), options.timeout);
+    std::vector<SourceSample> now = fetch();
+    if (Interrupts::Take()) break;  // what was fetched is cut off
     const TopView view = MakeView(before, now);
     if (options.as_json) {
       PrintJson(ToJson(view));
     } else {
       screen.Show(view);
     }
-    if (options.once) return absl::OkStatus();
+    if (options.once) return AnyUp(now);
     before = std::move(now);
   }
   return absl::OkStatus();

@@ -1,11 +1,21 @@
 #include "cli/top/fetch.h"
 
 #include <httplib.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <future>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "cli/printable.h"
+#include "cli/top/socket_deadline.h"
+#include "common/base/sigpipe_block.h"
 #include "common/base/status.h"
 #include "common/tls/peer_check.h"
 
@@ -13,6 +23,7 @@ namespace pregate::cli {
 namespace {
 
 constexpr RoleSet kServers = {Role::kScheduler, Role::kRouter, Role::kWorker};
+constexpr size_t kErrorBytesMax = 160;
 
 // What the handshake's callback knows and says.
 struct ServerCheck {
@@ -55,34 +66,73 @@ std::unique_ptr<httplib::ClientImpl> MakeClient(const Address& address, ServerCh
   return client;
 }
 
-absl::StatusOr<std::string> Get(httplib::ClientImpl& client, absl::Duration timeout) {
-  client.set_connection_timeout(absl::ToChronoMicroseconds(timeout));
-  client.set_read_timeout(absl::ToChronoMicroseconds(timeout));
-  const absl::Time end = absl::Now() + timeout;
-  std::string body;
-  int code = 0;
-  const auto result = client.Get(
-      "/metrics", httplib::Headers{},
-      [&](const httplib::Response& response) { return (code = response.status) == 200; },
-      [&](const char* data, size_t size) {  // a body without an end, or one that trickles
-        if (body.size() + size > kExpositionBytesMax || absl::Now() > end) return false;
-        body.append(data, size);
-        return true;
-      });
-  if (code != 0 && code != 200) return absl::UnavailableError(absl::StrCat("HTTP ", code));
-  if (result) return body;
-  if (body.empty()) {
-    return absl::UnavailableError(absl::StrCat("no answer: ", httplib::to_string(result.error())));
-  }
-  return absl::UnavailableError(
-      absl::StrCat("more than ", kExpositionBytesMax, " bytes or ", absl::FormatDuration(timeout)));
+absl::Status Down(absl::string_view why) { return absl::UnavailableError(why); }
+
+// httplib does not say why there is no connection, so it is tried once more.
+std::string WhyNoConnection(const Address& address, absl::Duration timeout) {
+  const addrinfo hints = {.ai_socktype = SOCK_STREAM};
+  addrinfo* found = nullptr;
+  const int failed =
+      getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
+  if (failed != 0) return gai_strerror(failed);
+  const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return strerror(errno);
+  const absl::Cleanup close_fd = [fd] { close(fd); };
+  const timeval limit = absl::ToTimeval(timeout);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+  if (connect(fd, found->ai_addr, found->ai_addrlen) == 0) return "no connection at first try";
+  return errno == EINPROGRESS ? "no connection in time" : strerror(errno);
 }
 
-absl::StatusOr<Scrape> Fetch(const Address& address, const TlsMaterial* tls,
-                             absl::Duration timeout) {
+// A page without an end is cut off; of an error's the first line is enough.
+struct Page {
+  int code = 0;
+  std::string body;
+  bool too_long = false;
+
+  bool Append(const char* data, size_t size) {
+    const size_t room = (code == 200 ? kExpositionBytesMax : kErrorBytesMax) - body.size();
+    body.append(data, std::min(size, room));
+    too_long |= size > room;
+    return !too_long;
+  }
+};
+
+absl::Status HttpError(const Page& page) {
+  const std::string line = page.body.substr(0, page.body.find_first_of("\r\n"));
+  return Down(
+      absl::StrCat("HTTP ", page.code, line.empty() ? "" : ": ", Printable(line, Layout::kCell)));
+}
+
+absl::StatusOr<std::string> Get(httplib::ClientImpl& client, const Address& address,
+                                absl::Duration timeout, SocketDeadline& deadline) {
+  client.set_connection_timeout(absl::ToChronoMicroseconds(timeout));
+  client.set_read_timeout(absl::ToChronoMicroseconds(timeout));
+  client.set_socket_options([&](int fd) { deadline.Add(fd); });
+  Page page;
+  const SigpipeBlock no_sigpipe;
+  const auto result = client.Get(
+      "/metrics", httplib::Headers{},
+      [&](const httplib::Response& response) { return (page.code = response.status) != 0; },
+      [&](const char* data, size_t size) { return page.Append(data, size); });
+  if (page.code != 0 && page.code != 200) return HttpError(page);
+  if (page.too_long) return Down(absl::StrCat("more than ", kExpositionBytesMax, " bytes"));
+  if (deadline.passed()) {
+    return Down(absl::StrCat("no whole answer within ", absl::FormatDuration(timeout)));
+  }
+  if (result) return page.body;
+  if (result.error() == httplib::Error::Connection) return Down(WhyNoConnection(address, timeout));
+  if (result.error() == httplib::Error::SSLConnection) return Down("no TLS handshake");
+  return Down(absl::StrCat("the connection broke before ", page.code == 0 ? "an answer" : "its end",
+                           " (TLS on one side only?)"));
+}
+
+absl::StatusOr<Scrape> Fetch(const Address& address, const TlsMaterial* tls, absl::Duration timeout,
+                             SocketDeadline& deadline) {
   ServerCheck check{tls, absl::OkStatus()};
   const auto client = MakeClient(address, tls == nullptr ? nullptr : &check);
-  const auto body = Get(*client, timeout);
+  const auto body = Get(*client, address, timeout, deadline);
   RETURN_IF_ERROR(check.status);
   RETURN_IF_ERROR(body.status());
   ASSIGN_OR_RETURN(std::vector<Sample> samples, ParseExposition(*body));
@@ -92,13 +142,14 @@ absl::StatusOr<Scrape> Fetch(const Address& address, const TlsMaterial* tls,
 }  // namespace
 
 std::vector<SourceSample> FetchAll(const std::vector<Address>& addresses, TlsFiles* tls,
-                                   absl::Duration timeout) {
+                                   absl::Duration timeout, const std::function<bool()>& cancelled) {
   const auto material = tls == nullptr ? nullptr : tls->Current();
+  SocketDeadline deadline(timeout, cancelled);
   std::vector<std::future<SourceSample>> pending;
   for (const Address& address : addresses) {
-    pending.push_back(std::async(std::launch::async, [&address, &material, timeout] {
+    pending.push_back(std::async(std::launch::async, [&, timeout] {
       SourceSample sample{.address = address.ToString()};
-      auto scrape = Fetch(address, material.get(), timeout);
+      auto scrape = Fetch(address, material.get(), timeout, deadline);
       sample.time = absl::Now();
       if (scrape.ok()) {
         sample.scrape = *std::move(scrape);

@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "pregate/v1/inference.grpc.pb.h"
-
 using namespace std::chrono_literals;
 std::atomic<bool> stop = false;
 
@@ -24,8 +23,9 @@ std::shared_ptr<grpc::ChannelCredentials> Security(const char* dir = getenv("PRE
 
 int main(int argc, char** argv) {
   pregate::v1::GenerateRequest request;
-  if (argc < 3 || !google::protobuf::util::JsonStringToMessage(argv[2], &request).ok())
-    return std::cerr << "usage: generate ADDRESS GENERATE_REQUEST_AS_JSON [DEADLINE_S]\n", 2;
+  if (argc < 3) return std::cerr << "usage: generate ADDRESS REQUEST_AS_JSON [DEADLINE_S]\n", 2;
+  const auto parsed = google::protobuf::util::JsonStringToMessage(argv[2], &request).ToString();
+  if (parsed != "OK") return std::cerr << parsed.substr(0, parsed.find('\n')) << '\n', 2;
   const auto deadline = std::chrono::system_clock::now() + (argc > 3 ? atoi(argv[3]) : 60) * 1s;
   grpc::ChannelArguments args;
   // gRPC repeats a call that got no answer yet, after the pause that an overloaded server names.

@@ -3,7 +3,6 @@
 usage: generate.py ADDRESS REQUEST [DEADLINE_S]     REQUEST: a GenerateRequest as JSON, '{"text": "Hello"}'
 PREGATE_TLS_DIR names a folder with tls.crt, tls.key and ca.crt; without it the connection is plaintext.
 """
-import json
 import os
 import pathlib
 import sys
@@ -14,17 +13,16 @@ from google.protobuf import json_format
 from pregate.v1 import inference_pb2, inference_pb2_grpc
 
 # gRPC repeats a call that got no answer yet; where an overloaded server names a pause, after that pause.
-RETRY = {"methodConfig": [{"name": [{}], "waitForReady": True, "retryPolicy": {
+RETRY = [("grpc.service_config", """{"methodConfig": [{"name": [{}], "waitForReady": true, "retryPolicy": {
     "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]}}]}
+    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]}}]}""")]
 
 
 def connect(address, tls_dir):
-    options = [("grpc.service_config", json.dumps(RETRY))]
     if not tls_dir:
-        return grpc.insecure_channel(address, options)
+        return grpc.insecure_channel(address, RETRY)
     ca, key, cert = ((pathlib.Path(tls_dir) / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
-    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, cert), options)
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, cert), RETRY)
 
 
 def generate(stub, request, deadline):
@@ -48,11 +46,13 @@ def generate(stub, request, deadline):
 
 if len(sys.argv) < 3:
     sys.exit(__doc__)
-message = json_format.Parse(sys.argv[2], inference_pb2.GenerateRequest())
-inference = inference_pb2_grpc.InferenceStub(connect(sys.argv[1], os.getenv("PREGATE_TLS_DIR")))
 try:
+    message = json_format.Parse(sys.argv[2], inference_pb2.GenerateRequest())
+    inference = inference_pb2_grpc.InferenceStub(connect(sys.argv[1], os.getenv("PREGATE_TLS_DIR")))
     for text in generate(inference, message, time.monotonic() + float((*sys.argv, 60)[3])):
         print(text, end="", flush=True)
+except (json_format.ParseError, OSError, ValueError) as mistake:  # in REQUEST, PREGATE_TLS_DIR, DEADLINE_S
+    sys.exit(f"generate.py: {mistake}")
 except grpc.RpcError as error:
     sys.exit(f"\n{error.code().name}: {error.details()}")
 except KeyboardInterrupt:
