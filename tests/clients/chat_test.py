@@ -1,4 +1,5 @@
 """`pregate chat` against live programs, through pipes and on a terminal. usage: chat_test.py BIN_DIR"""
+import json
 import os
 import pty
 import re
@@ -73,7 +74,7 @@ class ChatTest(unittest.TestCase):
         first, summary = self.chat("Hello there\n", *flags)
         alone = live.pregate("generate", "--server", self.server.address, "--chat", "--prompt", "Hello there", *flags)
         self.assertEqual(first.rstrip("\n"), alone.rstrip("\n"))
-        self.assertRegex(summary, r"prompt \d+ tokens · answer 12 tokens \(length\) · TTFT [\d.]+ ms · [\d.]+ tokens/s · seed 7")
+        self.assertRegex(summary, r"prompt \d+ tokens · answer 12 tokens \(length\) · TTFT [\d.]+ ms · ([\d.]+|-) tokens/s · seed 7")
         twice, notes = self.chat("Hello there\nAnd now?\n/reset\nAnd now?\n", *flags)
         with_history, anew = [int(n) for n in re.findall(r"prompt (\d+) tokens", notes)][1:]
         self.assertGreater(with_history, anew)
@@ -165,7 +166,23 @@ class ChatTest(unittest.TestCase):
             self.chat("Hi\n", "--tls-dir", strangers / "client", server=server, code=1)
             _, err = self.chat("Hi\n", "--tls-dir", certs / "monitor", server=server, code=1)
             self.assertIn("monitor", err)
-            self.chat("Hi\n", server=server, code=1)
+            _, err = self.chat("Hi\n", server=server, code=1)
+            self.assertIn("Socket closed; does the server speak TLS? give --tls-dir", err)
+            done = subprocess.run([live.BIN / "pregate", "chat", "--server", server.metrics_address, "--tls-dir", certs / "client"],
+                                  input="", capture_output=True, text=True, timeout=live.TIMEOUT_S)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("; is this a gRPC port?", done.stderr)
+
+    def test_a_timeout_keeps_what_came(self):
+        ask = ["generate", "--server", self.server.address, "--prompt", "Tell me", "--ignore-eos", "--timeout-s", 0.2]
+        for flags in ([], ["--json"]):
+            done = subprocess.run([live.BIN / "pregate", *map(str, ask), *flags], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, r"not complete after --timeout-s 200ms; \d+ tokens came")
+            self.assertGreater(len(json.loads(done.stdout)["text"] if flags else done.stdout), 10)
+        out, err = self.chat("Tell me everything\n", "--timeout-s", 0.2, code=1)
+        self.assertIn("not complete after --timeout-s 200ms", err)
+        self.assertGreater(len(out), 1)
 
 
 if __name__ == "__main__":

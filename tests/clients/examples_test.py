@@ -56,6 +56,14 @@ class Examples:
         self.assertNotEqual(code, 0)
         self.assertIn("max_tokens is -3", err)
 
+    def test_what_is_no_request_is_one_line(self):
+        for text in ('{"text": ', '{"txt": 1}'):
+            with self.client(self.server, text) as client:
+                code, out, err = client.finish()
+            self.assertNotEqual(code, 0)
+            self.assertEqual((out, err.count("\n")), ("", 1), err)
+            self.assertRegex(err, "txt" if "txt" in text else "(?i)expect")
+
     def test_deadline_is_reported_and_text_so_far_is_kept(self):
         expected = self.folder.generate("Tell me", 40)["text"].encode()
         with self.client(self.server, request("Tell me", LONG), "3") as client:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -48,8 +49,8 @@ class TopTest(unittest.TestCase):
     def tearDownClass(cls):
         cls.folder.cleanup()
 
-    def top(self, metrics, *flags):
-        return live.pregate("top", "--metrics", ",".join(metrics), *flags)
+    def top(self, metrics, *flags, code=0):
+        return live.pregate("top", "--metrics", ",".join(metrics), *flags, code=code)
 
     def assert_shows_load(self, view):
         self.assertEqual(view["model"], "tiny")
@@ -85,7 +86,7 @@ class TopTest(unittest.TestCase):
             worker.kill()
             live.wait_for(lambda: scheduler.metric("pregate_worker_up", rank="0") == 0, "the scheduler sees it")
             text = self.top(metrics, "--once", "--interval-s", 0.2)
-            self.assertIn(f"DOWN      {metrics[2]}: no answer: Connection", text)
+            self.assertIn(f"DOWN      {metrics[2]}: Connection refused\n", text)
             self.assertRegex(text, r"  0 +NO .*its metrics are not read")
 
     def test_one_process_and_numbers_that_agree_with_its_counters(self):
@@ -142,35 +143,84 @@ class TopTest(unittest.TestCase):
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
             threading.Thread(target=server.serve_forever).start()
             address = f"127.0.0.1:{server.server_port}"
-            self.assertRegex(self.top([address], "--once", "--interval-s", 0.1), r"DOWN .*metrics, line 1: no metric's name")
+            self.assertRegex(self.top([address], "--once", "--interval-s", 0.1, code=1), r"DOWN .*metrics, line 1: no metric's name")
             answers["/metrics"] = b"a 1\n" * 3_000_000
-            self.assertRegex(self.top([address], "--once", "--interval-s", 0.1), r"DOWN .*more than 8388608 bytes")
+            self.assertRegex(self.top([address], "--once", "--interval-s", 0.1, code=1), r"DOWN .*more than 8388608 bytes")
             server.shutdown()
+
+    def test_who_trickles_is_down_at_the_deadline_and_ctrl_c_does_not_wait_for_it(self):
+        """Headers, a body and a handshake that never end: no read of them takes long."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def trickle(client, start):
+                try:
+                    client.sendall(start)
+                    while not client.sendall(b"a"):
+                        time.sleep(0.05)
+                except OSError:
+                    pass
+
+            def serve(start):
+                while True:
+                    try:
+                        client, _ = listener.accept()
+                    except OSError:
+                        return
+                    threading.Thread(target=trickle, args=(client, start[0]), daemon=True).start()
+
+            start = [b""]
+            threading.Thread(target=serve, args=(start,), daemon=True).start()
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+            operator = ["--tls-dir", self.folder.certs() / "operator"]
+            record = bytes([22, 3, 3, 0x3f, 0xff])  # a TLS record of 16 KiB
+            for start[0], flags in ((b"HTTP/1.1 200 OK\r\nX: ", []), (b"HTTP/1.1 200 OK\r\n\r\n", []), (record, operator)):
+                begin = time.monotonic()
+                text = self.top([address], "--once", "--interval-s", 0.1, "--timeout-s", 0.5, *flags, code=1)
+                self.assertIn("no whole answer within 500ms", text)
+                self.assertLess(time.monotonic() - begin, 5)
+            for flags in ([], operator):
+                top = subprocess.Popen([live.BIN / "pregate", "top", "--metrics", address, "--timeout-s", "50", "--json", *flags])
+                time.sleep(0.5)
+                top.send_signal(signal.SIGINT)
+                self.assertEqual(top.wait(timeout=5), 0)
+            listener.shutdown(socket.SHUT_RDWR)
+
+    def test_json_into_a_pipe_that_closes_ends(self):
+        with self.folder.serve() as server:
+            top = subprocess.Popen([live.BIN / "pregate", "top", "--metrics", server.metrics_address, "--json", "--interval-s", "0.1"],
+                                   stdout=subprocess.PIPE)
+            self.assertIn("generated_tokens_per_s", json.loads(top.stdout.readline()))
+            top.stdout.close()
+            self.assertEqual(top.wait(timeout=live.TIMEOUT_S), -signal.SIGPIPE)
 
     def test_mistakes_are_named(self):
         for flags, named in ((["--metrics", "nowhere"], "nowhere"), (["--metrics", "10.0.0.1:7601"], "10.0.0.1"),
                              (["--interval-s", "0.01"], "interval-s"), (["--metrics", "unix:/a"], "unix:/a")):
             done = subprocess.run([live.BIN / "pregate", "top", "--once", *flags], capture_output=True, text=True)
-            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(done.returncode, 2)
             self.assertIn(named, done.stderr)
 
     def test_mutual_tls(self):
         certs, strangers = self.folder.certs(), self.folder.certs()
         with self.folder.serve(certs=certs) as server:
-            def shown(*flags):
-                return self.top([server.metrics_address], "--once", "--interval-s", 0.2, *flags)
+            def shown(*flags, code=0):
+                return self.top([server.metrics_address], "--once", "--interval-s", 0.2, *flags, code=code)
             self.assertIn("model     tiny", shown("--tls-dir", certs / "operator"))
             self.assertIn("model     tiny", shown("--tls-dir", certs / "monitor"))
-            self.assertRegex(shown("--tls-dir", certs / "client"), "DOWN .*HTTP 403")
-            self.assertRegex(shown("--tls-dir", strangers / "operator"), "DOWN .*certificate")
-            self.assertIn("DOWN", shown())
+            self.assertRegex(shown("--tls-dir", certs / "client", code=1),
+                             "DOWN .*: HTTP 403: role client may not call GET /metrics\n")
+            self.assertRegex(shown("--tls-dir", strangers / "operator", code=1), "DOWN .*certificate")
+            self.assertRegex(shown(code=1), "DOWN .*TLS on one side only")
+            # The gRPC port hangs up between handshake and request: that write must not be the end of it.
+            self.assertRegex(self.top([server.address], "--once", "--interval-s", 0.1, "--tls-dir", certs / "operator", code=1),
+                             "DOWN .*the connection broke")
         # One whom our authority vouches for, but who is no service.
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as impostor:
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             tls.load_cert_chain(certs / "client/tls.crt", certs / "client/tls.key")
             impostor.socket = tls.wrap_socket(impostor.socket, server_side=True)
             threading.Thread(target=impostor.serve_forever).start()
-            text = self.top([f"127.0.0.1:{impostor.server_port}"], "--once", "--interval-s", 0.1, "--tls-dir", certs / "operator")
+            text = self.top([f"127.0.0.1:{impostor.server_port}"], "--once", "--interval-s", 0.1, "--tls-dir", certs / "operator",
+                            code=1)
             self.assertIn("the server is a client, not scheduler", text)
             impostor.shutdown()
 

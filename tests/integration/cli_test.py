@@ -111,6 +111,20 @@ class CliTest(unittest.TestCase):
                     continue
                 self.assert_fails(2, "--no-such-flag", *command.split(), "--no-such-flag", "1")
         self.assert_fails(2, "frobnicate", "frobnicate")
+        for group, command in (("certs", "certs renew"), ("eval", "eval task")):
+            self.assertIn(command, pregate(group, "--help"))
+            self.assertNotIn("generate", pregate(group, "--help"))
+            self.assert_fails(2, command, group)
+            self.assert_fails(2, f"unknown command '{group} foo'", group, "foo")
+
+    def test_a_wrong_value_is_wrong_usage(self):
+        ask = ["generate", "--prompt", "x"]
+        self.assert_fails(2, "--model or --server", *ask)
+        self.assert_fails(2, "--timeout-s", *ask, "--model", self.moe, "--timeout-s", 1)
+        self.assert_fails(2, "foo", "chat", "--server", "foo")
+        self.assert_fails(2, "--tls-dir", *ask, "--server", "10.0.0.1:7600")
+        self.assert_fails(2, "tls.crt", "chat", "--tls-dir", self.dir / "none")
+        self.assert_fails(2, "nonsense", "top", "--metrics", "nonsense")
 
     def test_certs_are_made_shown_and_renewed(self):
         certs = self.dir / "certs"
@@ -158,7 +172,7 @@ class CliTest(unittest.TestCase):
         self.assert_fails(1, "model.safetensors", "inspect", spoilt, "--verify")
         with open(spoilt / "model.safetensors", "r+b") as file:
             file.truncate(5000)
-        self.assert_fails(1, "model.safetensors", "inspect", spoilt)
+        self.assert_fails(2, "model.safetensors", "inspect", spoilt)
 
     def test_tokenize_gives_the_ids_alone(self):
         ids = pregate_json("tokenize", "--model", self.moe, "--text-file", self.text)["ids"]
@@ -178,9 +192,9 @@ class CliTest(unittest.TestCase):
         pregate("logits", "--model", self.dense, "--tokens", lists, "--out", out, "--dtype", "bf16")
         self.assertEqual(sorted(safetensors(out)), ["0.logits", "1.logits"])
         lists.write_text("[[1, 512]]")
-        self.assert_fails(1, "512", "logits", "--model", self.moe, "--tokens", lists, "--out", out)
+        self.assert_fails(2, "512", "logits", "--model", self.moe, "--tokens", lists, "--out", out)
         lists.write_text("[[1, -3]]")
-        self.assert_fails(1, "-3", "logits", "--model", self.moe, "--tokens", lists, "--out", out)
+        self.assert_fails(2, "-3", "logits", "--model", self.moe, "--tokens", lists, "--out", out)
 
     def test_perplexity_counts_windows_and_takes_an_expert(self):
         tokens = len(pregate_json("tokenize", "--model", self.moe, "--text-file", self.text)["ids"])
@@ -193,7 +207,7 @@ class CliTest(unittest.TestCase):
         self.assertNotEqual(fixed["nll"], seen["nll"])
         self.assertEqual(fixed["expert_tokens"], [0, tokens // 64 * 64, 0])
         self.assertEqual(sorted(pregate_json(*ppl, "--model", self.dense)), ["nll", "ppl", "tokens"])
-        self.assert_fails(1, "--expert 3", *ppl, "--model", self.moe, "--expert", 3)
+        self.assert_fails(2, "--expert 3", *ppl, "--model", self.moe, "--expert", 3)
 
     def test_perplexity_is_that_of_the_logits(self):
         ids = pregate_json("tokenize", "--model", self.moe, "--text-file", self.text)["ids"][:64]
@@ -228,7 +242,7 @@ class CliTest(unittest.TestCase):
                     other = pregate_json("eval", "task", "--model", self.moe, "--task", task)
                     self.assertEqual((seen["acc"] + other["acc"], seen["acc_norm"] + other["acc_norm"]), (1, 1))
         task.write_text('{"query": "x", "choices": ["a", "b"], "gold": 4}\n')
-        self.assert_fails(1, "gold", "eval", "task", "--model", self.moe, "--task", task)
+        self.assert_fails(2, "gold", "eval", "task", "--model", self.moe, "--task", task)
 
     def test_import_keeps_every_logit(self):
         lists, a, b = self.dir / "i.json", self.dir / "a.safetensors", self.dir / "b.safetensors"
@@ -244,7 +258,7 @@ class CliTest(unittest.TestCase):
         pregate("logits", "--model", self.dense, "--tokens", lists, "--out", a)
         pregate("logits", "--model", imported, "--tokens", lists, "--out", b)
         self.assertEqual(safetensors(a), safetensors(b))
-        self.assert_fails(1, '"hf"', "import", "--from", "gguf", "--in", plain, "--out", self.dir / "no")
+        self.assert_fails(2, '"hf"', "import", "--from", "gguf", "--in", plain, "--out", self.dir / "no")
         self.assert_fails(2, "pickle", "import", "--from", "pickle", "--in", self.dense, "--out", self.dir / "no")
 
     def test_generate_says_the_same_alone_and_through_a_server(self):
@@ -293,7 +307,7 @@ class CliTest(unittest.TestCase):
         for slots in (1, 2, 3):
             few = pregate_json(*flags, "--expert-slots", slots)
             self.assertEqual((few["ids"], few["routes"]), (whole["ids"], whole["routes"]))
-        self.assert_fails(1, "expert_slots is 4, must be 0..3", *flags, "--expert-slots", 4)
+        self.assert_fails(2, "expert_slots is 4, must be 0..3", *flags, "--expert-slots", 4)
 
     def test_simulate_gives_the_same_bytes_for_the_same_seed(self):
         trace = self.dir / "trace.csv"
@@ -311,12 +325,12 @@ class CliTest(unittest.TestCase):
             self.assertIn(name, report)
         self.assertGreater(report["loads"], 0)
         trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:01.0,12,many\n")
-        self.assert_fails(1, "line 2", *flags)
-        self.assert_fails(1, "many", *flags)
+        self.assert_fails(2, "line 2", *flags)
+        self.assert_fails(2, "many", *flags)
 
     def test_addresses_beyond_loopback_are_refused(self):
         for option in ("--listen", "--metrics-listen"):
-            self.assert_fails(1, "0.0.0.0", "serve", "--model", self.moe, option, "0.0.0.0:7600")
+            self.assert_fails(2, "0.0.0.0", "serve", "--model", self.moe, option, "0.0.0.0:7600")
 
     @unittest.skipUnless(HAS_TRAINER, "this build has no LibTorch")
     def test_refactor_makes_what_its_artifact_rebuilds(self):
