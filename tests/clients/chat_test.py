@@ -164,7 +164,7 @@ class ChatTest(unittest.TestCase):
             for role in ("client", "operator"):
                 self.assertEqual(self.chat("Hi\n", *ask, "--tls-dir", certs / role, server=server)[0], plain)
             self.chat("Hi\n", "--tls-dir", strangers / "client", server=server, code=1)
-            _, err = self.chat("Hi\n", "--tls-dir", certs / "monitor", server=server, code=1)
+            _, err = self.chat("Hi\n", "--tls-dir", certs / "monitor", server=server, code=2)
             self.assertIn("monitor", err)
             _, err = self.chat("Hi\n", server=server, code=1)
             self.assertIn("Socket closed; does the server speak TLS? give --tls-dir", err)
