@@ -141,7 +141,7 @@ class TopTest(unittest.TestCase):
                 pass
 
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            threading.Thread(target=server.serve_forever).start()
+            threading.Thread(target=server.serve_forever, daemon=True).start()
             address = f"127.0.0.1:{server.server_port}"
             self.assertRegex(self.top([address], "--once", "--interval-s", 0.1, code=1), r"DOWN .*metrics, line 1: no metric's name")
             answers["/metrics"] = b"a 1\n" * 3_000_000
