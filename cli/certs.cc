@@ -64,8 +64,8 @@ absl::Status PrintCerts(const CertsJob& o) {
   }
   const absl::Time now = absl::Now();
   for (const CertInfo& c : all) {
-    std::printf("%s\n", absl::StrFormat("%-10s until %s%s  sha256 %s  %s", c.name, UtcOf(c.not_after),
-                                        c.not_after < now ? " EXPIRED" : "",
+    std::printf("%s\n", absl::StrFormat("%-10s until %s%s  sha256 %s  %s", c.name,
+                                        UtcOf(c.not_after), c.not_after < now ? " EXPIRED" : "",
                                         c.fingerprint_sha256.substr(0, 16), c.file)
                             .c_str());
   }
@@ -73,9 +73,7 @@ absl::Status PrintCerts(const CertsJob& o) {
 }
 
 int FinishCerts(const char* command, const absl::Status& status) {
-  if (status.ok()) return kExitOk;
-  const bool usage = status.code() == absl::StatusCode::kInvalidArgument;
-  return usage ? FailUsage(command, status) : Fail(command, status);
+  return status.ok() ? kExitOk : Fail(command, status);
 }
 
 }  // namespace

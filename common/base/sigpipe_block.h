@@ -1,4 +1,5 @@
-// Gloo and OpenSSL write to sockets without MSG_NOSIGNAL, so a peer that left would kill the process.
+// Gloo and OpenSSL write to sockets without MSG_NOSIGNAL, so a peer that left would kill the
+// process.
 #pragma once
 
 #include <signal.h>

@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
+#include <utility>
 
 #include "absl/strings/string_view.h"
 #include "common/tls/openssl.h"

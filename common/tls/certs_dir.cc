@@ -7,9 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -17,6 +15,7 @@
 #include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/tls/certificate_authority.h"
+#include "common/tls/pem_file.h"
 
 namespace pregate {
 namespace {
@@ -70,11 +69,9 @@ absl::Status WriteFile(const std::string& path, absl::string_view bytes, mode_t 
 }
 
 absl::StatusOr<std::string> ReadText(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
+  absl::StatusOr<std::string> bytes = ReadPemFile(path);
+  if (bytes.ok()) return bytes;
+  return absl::Status(bytes.status().code(), absl::StrCat(path, ": ", bytes.status().message()));
 }
 
 absl::Status MakeDirectory(const std::string& path, const Owner& owner = std::nullopt) {

@@ -1,14 +1,13 @@
 #include "common/tls/tls_material.h"
 
-#include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/tls/peer_check.h"
+#include "common/tls/pem_file.h"
 
 namespace pregate {
 namespace {
@@ -20,16 +19,8 @@ absl::Status AtFault(const std::string& dir, absl::string_view file, absl::strin
 }
 
 absl::StatusOr<std::string> Read(const std::string& dir, const char* file) {
-  errno = 0;
-  std::ifstream in(dir + "/" + file, std::ios::binary);
-  if (!in) return AtFault(dir, file, std::strerror(errno));
-  std::string bytes(kTlsFileBytesMax + 1, '\0');
-  in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  bytes.resize(in.gcount());
-  if (bytes.size() > static_cast<size_t>(kTlsFileBytesMax)) {
-    return AtFault(dir, file, absl::StrCat("more than ", kTlsFileBytesMax, " bytes"));
-  }
-  if (bytes.empty()) return AtFault(dir, file, "is empty or no file");
+  absl::StatusOr<std::string> bytes = ReadPemFile(absl::StrCat(dir, "/", file));
+  if (!bytes.ok()) return AtFault(dir, file, bytes.status().message());
   return bytes;
 }
 

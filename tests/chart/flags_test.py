@@ -23,7 +23,12 @@ class Flags(unittest.TestCase):
     def setUpClass(cls):
         missing = [p for p in [*PROGRAMS.values(), "pregate"] if not (BIN / p).exists()]
         if missing:
-            raise unittest.SkipTest(f"{', '.join(missing)} not built in {BIN}")
+            raise RuntimeError(f"{', '.join(missing)} not built in {BIN}")
+
+    def config(self, program):
+        """{option: {"value": ...}} of the program's defaults."""
+        command = [BIN / program, "--model=/m", "--print-config"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     def help(self, *command):
         text = subprocess.run(
@@ -91,28 +96,14 @@ class Flags(unittest.TestCase):
         }
         chart = rendered("minimal")
         for component, program in PROGRAMS.items():
-            config = json.loads(
-                subprocess.run(
-                    [BIN / program, "--model=/m", "--print-config"],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                ).stdout
-            )
+            config = self.config(program)
             for flag, value in flags(chart.container(component)).items():
                 if flag not in chosen:
                     self.assertEqual(config[flag[2:]]["value"], value, (component, flag))
 
     def test_ports_are_the_programs_defaults(self):
         for component, program in PROGRAMS.items():
-            config = json.loads(
-                subprocess.run(
-                    [BIN / program, "--model=/m", "--print-config"],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                ).stdout
-            )
+            config = self.config(program)
             self.assertEqual(config["listen"]["value"], f"127.0.0.1:{PORTS[component]}")
             self.assertEqual(config["metrics-listen"]["value"], f"127.0.0.1:{PORTS[component] + 1}")
 

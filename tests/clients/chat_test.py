@@ -51,17 +51,7 @@ def own_terminal(fd):
     fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
 
 
-class ChatTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = live.Folder()
-        cls.server = cls.folder.serve()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-        cls.folder.cleanup()
-
+class ChatTest(live.Served, unittest.TestCase):
     def chat(self, lines, *flags, code=0, server=None):
         done = subprocess.run([live.BIN / "pregate", "chat", "--server", (server or self.server).address, *map(str, flags)],
                               input=lines, capture_output=True, text=True, timeout=live.TIMEOUT_S)

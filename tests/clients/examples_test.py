@@ -18,20 +18,10 @@ def request(prompt, max_tokens, temperature=0, seed=0):
                        "sampling": {"temperature": temperature, "seed": seed}})
 
 
-class Examples:
+class Examples(live.Served):
     """The tests of one language; `argv` starts its client."""
 
     argv, env, source = [], {}, None
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = live.Folder()
-        cls.server = cls.folder.serve()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-        cls.folder.cleanup()
 
     def client(self, server, *args, **env):
         return live.Client([*self.argv, server.address, *args], {**self.env, **env})

@@ -139,6 +139,20 @@ class Folder:
         self.temp.cleanup()
 
 
+class Served:
+    """For a TestCase: a folder and a server of its model for all tests of the class."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Folder()
+        cls.server = cls.folder.serve()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.folder.cleanup()
+
+
 def wait_ready(server):
     """Until grpc.health.v1 says so."""
     def ready():
