@@ -206,8 +206,11 @@ class Cell(unittest.TestCase):
 
     def test_04_helm_test_generates(self):
         self.assert_answers()
-        self.assertEqual(self.workers_up(), self.replicas)
-        self.assertEqual(self.members(), self.replicas)
+        # One worker makes a cell ready; the other joins when its name is there.
+        begun = time.monotonic()
+        self.node.wait(lambda: self.workers_up() == self.replicas, NEW_ADDRESS_S)
+        print(f"# all workers attached {time.monotonic() - begun:.1f} s after the answer", flush=True)
+        self.node.wait(lambda: self.members() == self.replicas, NEW_ADDRESS_S)
 
     def test_05_helm_test_fails_where_it_should(self):
         code, output = self.helm_test(
