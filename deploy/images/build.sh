@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds a container image with pregate's four programs on a minimal Debian root, without a registry or a Docker engine.
-# usage: deploy/images/build.sh [cpu|cuda] [--tag NAME:TAG] [--bin DIR] [--context-only]
+# usage: deploy/images/build.sh [cpu|cuda] [--demo] [--tag NAME:TAG] [--bin DIR] [--context-only]
 #   cpu | cuda      the variant (default cpu); cuda adds cuBLASLt, the CUDA runtime and NCCL
-#   --tag           default pregate:VERSION-VARIANT
+#   --demo          adds the demo model (987 MB, fetched by scripts/demo_model.sh), which the Helm chart serves by default
+#   --tag           default pregate:VERSION-VARIANT, with --demo pregate:VERSION-VARIANT-demo
 #   --bin DIR       take the programs from there; default: build them in build/image-VARIANT
 #   --context-only  stop before the image and print the context's folder, for `docker build` and others
 # SOURCE_DATE_EPOCH is the time of all files (default: the commit's). Equal programs and packages give an equal image.
@@ -16,20 +17,23 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 
 variant=cpu
+demo=false
 tag=
 bin=
 context_only=false
 while [ $# -gt 0 ]; do
   case "$1" in
     cpu | cuda) variant=$1 ;;
+    --demo) demo=true ;;
     --tag) tag=${2:?--tag needs NAME:TAG}; shift ;;
     --bin) bin=$(realpath "${2:?--bin needs a folder}"); shift ;;
     --context-only) context_only=true ;;
-    *) sed -n '3,7p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+    *) sed -n '3,8p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
   esac
   shift
 done
-tag=${tag:-pregate:$version-$variant}
+demo_model=usr/share/pregate/models/smollm2-135m-moe5  # in the image; the chart's pods look for it there
+if $demo; then tag=${tag:-pregate:$version-$variant-demo}; else tag=${tag:-pregate:$version-$variant}; fi
 say() { echo "images: $*" >&2; }
 
 build_programs() {
@@ -53,6 +57,12 @@ check_variant() {
   return 1
 }
 
+# pack DIR ARCHIVE: equal files give equal bytes.
+pack() {
+  tar --create --file "$2" --directory "$1" --format=gnu --sort=name --owner=0 --group=0 \
+    --numeric-owner --mode=u=rwX,go=rX --mtime="@$SOURCE_DATE_EPOCH" .
+}
+
 make_context() {
   local stage program
   stage=$(mktemp -d)
@@ -67,8 +77,15 @@ make_context() {
   done
   rm -rf "$context"
   mkdir -p "$context"
-  tar --create --file "$context/programs.tar" --directory "$stage" --format=gnu --sort=name --owner=0 --group=0 \
-    --numeric-owner --mode=u=rwX,go=rX --mtime="@$SOURCE_DATE_EPOCH" .
+  pack "$stage" "$context/programs.tar"
+  mkdir -p "$stage/demo"
+  if $demo; then
+    local model
+    model=$(scripts/demo_model.sh "$bin")
+    mkdir -p "$stage/demo/$demo_model"
+    cp --link "$model"/* "$stage/demo/$demo_model/" 2>/dev/null || cp "$model"/* "$stage/demo/$demo_model/"
+  fi
+  pack "$stage/demo" "$context/demo.tar"
   deploy/images/rootfs.sh "$context" "${programs[@]/#/$bin/}"
   cp deploy/images/Containerfile "$context/"
 }

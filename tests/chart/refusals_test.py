@@ -20,27 +20,11 @@ class Refusals(unittest.TestCase):
             template(values, sets=sets)
         self.assertRegex(str(caught.exception), message)
 
-    def test_no_values(self):
-        self.assert_refused(
-            "no model: set one of model.existingClaim, model.hostPath and model.volume", values=None
-        )
-
-    def test_no_tls(self):
-        self.assert_refused(
-            "no TLS: .*plaintext.*tls.existingSecrets.*tls.certManager.enabled",
-            "model.existingClaim=m",
-            values=None,
-        )
+    def test_a_path_without_a_volume(self):
+        self.assert_refused("model.path is a place in a volume", "model.path=a", values=None)
 
     def test_two_models(self):
         self.assert_refused("more than one model: model.existingClaim, model.hostPath", "model.hostPath=/m")
-
-    def test_missing_secrets(self):
-        for role in ("scheduler", "router", "worker", "client"):
-            self.assert_refused(rf"tls.existingSecrets.{role} is missing", f"tls.existingSecrets.{role}=")
-        self.assert_refused(
-            "tls.existingSecrets.monitor is missing", "monitoring.serviceMonitor.enabled=true"
-        )
 
     def test_both_kinds_of_tls(self):
         self.assert_refused("both given", "tls.certManager.enabled=true", "tls.certManager.issuerRef.name=x")

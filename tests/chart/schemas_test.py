@@ -31,6 +31,7 @@ class Schemas(unittest.TestCase):
         for values in VALUE_SETS:
             with self.subTest(values=values):
                 helm("lint", "--strict", CHART, "-f", CHART / "ci" / f"{values}.yaml")
+        helm("lint", "--strict", CHART)
 
     def validate(self, values, version):
         checked = 0
@@ -248,6 +249,9 @@ class Package(unittest.TestCase):
                 ("tls", "existingSecrets"),
                 ("networkPolicy", "dns"),
             ):
+                continue
+            if path[0] == "podSecurityContext":  # by name, where it is not null
+                self.assertIn(f'"{key}"', templates)
                 continue
             self.assertRegex(templates, rf"\.{key}\b", ".".join(path))
 

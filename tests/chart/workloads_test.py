@@ -10,7 +10,21 @@ import unittest
 
 import yaml
 
-from chart import CHART, ROOT, VALUE_SETS, Rendered, each_set, flags, helm, notes, quantity, rendered, selects
+from chart import (
+    CHART,
+    ROOT,
+    VALUE_SETS,
+    Rendered,
+    each_set,
+    flags,
+    notes,
+    quantity,
+    rendered,
+    selects,
+    template,
+)
+
+DEMO_MODEL = "/usr/share/pregate/models/smollm2-135m-moe5"  # where images with --demo have it
 
 
 class Workloads(unittest.TestCase):
@@ -159,7 +173,17 @@ class Workloads(unittest.TestCase):
             given = flags(chart.container(component))
             self.assertEqual(given["--tls-dir"], mounts["tls"])
             if component != "test":
-                self.assertRegex(given["--model"], f"^{mounts['model']}(/|$)")
+                self.assertRegex(given["--model"], f"^{mounts.get('model', DEMO_MODEL)}(/|$)")
+
+    def test_nothing_given_is_the_demo_model_of_the_image(self):
+        chart = rendered("defaults")
+        self.assertEqual(template(None), chart.text)
+        for component in chart.workloads():
+            self.assertEqual(flags(chart.container(component))["--model"], DEMO_MODEL)
+            self.assertTrue(chart.container(component)["image"].endswith("-cpu-demo"))
+        self.assertIn(DEMO_MODEL.lstrip("/"), (ROOT / "deploy" / "images" / "build.sh").read_text())
+        cuda = Rendered("defaults", sets=["worker.gpu.enabled=true"])
+        self.assertTrue(cuda.container("worker")["image"].endswith("-cuda-demo"))
 
     @each_set
     def test_each_pod_has_its_own_roles_secret_only(self, chart):
@@ -276,7 +300,19 @@ class Notes(unittest.TestCase):
     def test_secret_and_trust_domain(self):
         self.assertIn("get secret pregate-client ", notes("minimal"))
         self.assertIn("get secret demo-pregate-client-tls ", notes("cert-manager"))
+        self.assertNotIn("create secret", notes("cert-manager"))
         self.assertIn("--tls-trust-domain cell.example", notes("cert-manager"))
+
+    @each_set
+    def test_every_secret_that_is_mounted_can_be_made(self, chart):
+        mounted = {
+            v["secret"]["secretName"] for _, spec in chart.pods().values() for v in spec["volumes"] if "secret" in v
+        }
+        made = dict(
+            re.findall(r"create secret generic (\S+) --from-file=certs/(\S+)", notes(self.values))
+        )
+        if not chart.all("Certificate"):
+            self.assertLessEqual(mounted, made.keys())
 
     def test_the_label_for_clients(self):
         self.assertIn('demo-pregate-client: "true"', notes("minimal"))

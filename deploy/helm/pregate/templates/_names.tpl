@@ -27,28 +27,29 @@ a longer one keeps its start and gets a hash, so that two long names do not beco
 
 {{/* What never changes in the life of a release: selectors are immutable. */}}
 {{- define "pregate.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" | toYaml }}
+app.kubernetes.io/instance: {{ .root.Release.Name | toYaml }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{/* The chart's labels, those of all objects and those of one: (dict "root" $ "component" "router" "labels" LABELS) */}}
 {{- define "pregate.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/part-of: pregate
 {{ include "pregate.selectorLabels" . }}
-{{- with .root.Values.commonLabels }}
+{{- with merge dict (default dict .labels) (default dict .root.Values.commonLabels) }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
-{{/* The head of an object: (dict "root" $ "component" "router" "name" NAME) */}}
+{{/* The head of an object: (dict "root" $ "component" "router" "name" NAME "labels" LABELS) */}}
 {{- define "pregate.metadata" -}}
-name: {{ default (include "pregate.name" .) .name }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ default (include "pregate.name" .) .name | toYaml }}
+namespace: {{ .root.Release.Namespace | toYaml }}
 labels:
   {{- include "pregate.labels" . | nindent 2 }}
 {{- end -}}
@@ -87,6 +88,12 @@ labels:
 {{- if contains ":" .Values.listenAddress -}}[::1]{{- else -}}127.0.0.1{{- end -}}
 {{- end -}}
 
+{{/* Whether the model comes with the image: "true", or nothing. */}}
+{{- define "pregate.demoModel" -}}
+{{- $model := .Values.model -}}
+{{- if not (or $model.existingClaim $model.hostPath $model.volume) -}}true{{- end -}}
+{{- end -}}
+
 {{/* (dict "root" $ "image" overrides "variant" "cuda"): REGISTRY/REPOSITORY:TAG or @DIGEST */}}
 {{- define "pregate.image" -}}
 {{- $own := default dict .image -}}
@@ -100,7 +107,7 @@ labels:
 {{- if $image.digest -}}
 {{- printf "%s@%s" $name $image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" $name (default (printf "%s-%s" .root.Chart.AppVersion (default "cpu" .variant)) $image.tag) -}}
+{{- printf "%s:%s" $name (default (printf "%s-%s%s" .root.Chart.AppVersion (default "cpu" .variant) (ternary "-demo" "" (eq "true" (include "pregate.demoModel" .root)))) $image.tag) -}}
 {{- end -}}
 {{- end -}}
 
@@ -110,9 +117,5 @@ labels:
 
 {{/* (dict "root" $ "role" "scheduler"): the secret with that role's tls.crt, tls.key and ca.crt */}}
 {{- define "pregate.tlsSecret" -}}
-{{- if .root.Values.tls.certManager.enabled -}}
-{{- printf "%s-%s-tls" (include "pregate.fullname" .root) .role -}}
-{{- else -}}
-{{- index .root.Values.tls.existingSecrets .role -}}
-{{- end -}}
+{{- default (printf "%s-%s-tls" (include "pregate.fullname" .root) .role) (index .root.Values.tls.existingSecrets .role) -}}
 {{- end -}}

@@ -2,22 +2,24 @@
 
 {{/* Pod Security "restricted", and no token of a service account: the programs never call the API server. */}}
 {{- define "pregate.podBase" -}}
-serviceAccountName: {{ include "pregate.serviceAccountName" .root }}
+serviceAccountName: {{ include "pregate.serviceAccountName" .root | toYaml }}
 automountServiceAccountToken: false
 # Service variables such as PREGATE_ROUTER_PORT=tcp://... would stand among the programs' own PREGATE_ variables.
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
-  runAsUser: {{ .root.Values.podSecurityContext.runAsUser }}
-  runAsGroup: {{ .root.Values.podSecurityContext.runAsGroup }}
-  fsGroup: {{ .root.Values.podSecurityContext.fsGroup }}
+  {{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
+  {{- with get (default dict $.root.Values.podSecurityContext) $key }}
+  {{ $key }}: {{ int64 . }}
+  {{- end }}
+  {{- end }}
   # A large model volume must not be walked at every start.
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile: {type: RuntimeDefault}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ if kindIs "map" . }}{{ toYaml .name }}{{ else }}{{ toYaml . }}{{ end }}
   {{- end }}
 {{- end }}
 {{- end -}}
@@ -36,16 +38,13 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
 {{- define "pregate.podMetadata" -}}
 labels:
-  {{- include "pregate.labels" . | nindent 2 }}
-  {{- with .values.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "pregate.labels" (merge (dict "labels" .values.podLabels) .) | nindent 2 }}
 {{- with .values.podAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -66,7 +65,7 @@ securityContext:
 {{- define "pregate.commonArgs" -}}
 - {{ printf "--model=%s" (include "pregate.modelPath" .root) | quote }}
 {{- with .root.Values.model.name }}
-- {{ printf "--model-name=%s" . | quote }}
+- {{ include "pregate.literal" (printf "--model-name=%s" .) }}
 {{- end }}
 - --listen={{ .root.Values.listenAddress }}:{{ .port }}
 - --metrics-listen={{ .root.Values.listenAddress }}:{{ add1 .port }}
@@ -83,7 +82,32 @@ ports:
 {{- end -}}
 
 {{- define "pregate.modelPath" -}}
-{{- printf "/model/%s" .Values.model.path | trimSuffix "/" -}}
+{{- if include "pregate.demoModel" . -}}
+/usr/share/pregate/models/smollm2-135m-moe5
+{{- else -}}
+{{- printf "/model/%s" (default "" .Values.model.path) | trimSuffix "/" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* An argument as it is: Kubernetes would replace $(NAME) in it. */}}
+{{- define "pregate.literal" -}}
+{{- replace "$" "$$" . | quote -}}
+{{- end -}}
+
+{{/* Bytes as the programs read them: numbers without an exponent, and Kubernetes' Gi as GiB. */}}
+{{- define "pregate.bytes" -}}
+{{- if kindIs "string" . -}}
+{{- regexReplaceAll "i$" . "iB" -}}
+{{- else -}}
+{{- int64 . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pregate.resources" -}}
+{{- with . }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* Compute threads as the CPU request says, unless given: "one a hardware thread" would be the node's. */}}
@@ -97,7 +121,9 @@ ports:
 
 {{- define "pregate.volumeMounts" -}}
 volumeMounts:
+  {{- if not (include "pregate.demoModel" .root) }}
   - {name: model, mountPath: /model, readOnly: true}
+  {{- end }}
   - {name: tls, mountPath: /tls, readOnly: true}
 {{- end -}}
 
@@ -105,23 +131,25 @@ volumeMounts:
 {{- define "pregate.tlsVolume" -}}
 - name: tls
   secret:
-    secretName: {{ include "pregate.tlsSecret" . }}
+    secretName: {{ include "pregate.tlsSecret" . | toYaml }}
     # Owner root, group fsGroup: the program reads its key, nobody else does.
     defaultMode: 0440
 {{- end -}}
 
 {{- define "pregate.volumes" -}}
 volumes:
+  {{- if not (include "pregate.demoModel" .root) }}
   - name: model
     {{- with .root.Values.model }}
     {{- if .existingClaim }}
-    persistentVolumeClaim: {claimName: {{ .existingClaim }}, readOnly: true}
+    persistentVolumeClaim: {claimName: {{ quote .existingClaim }}, readOnly: true}
     {{- else if .hostPath }}
-    hostPath: {path: {{ .hostPath }}, type: Directory}
+    hostPath: {path: {{ quote .hostPath }}, type: Directory}
     {{- else }}
     {{- toYaml .volume | nindent 4 }}
     {{- end }}
     {{- end }}
+  {{- end }}
   {{- include "pregate.tlsVolume" (dict "root" .root "role" .component) | nindent 2 }}
 {{- end -}}
 
@@ -145,9 +173,9 @@ new connection with the container's own certificate, so it also sees a listener 
 startupProbe:
   exec:
     command: {{ append $health "--live" | toJson }}
-  periodSeconds: {{ .values.startupProbe.periodSeconds }}
+  periodSeconds: {{ int64 .values.startupProbe.periodSeconds }}
   timeoutSeconds: 5
-  failureThreshold: {{ .values.startupProbe.failureThreshold }}
+  failureThreshold: {{ int64 .values.startupProbe.failureThreshold }}
 readinessProbe:
   exec:
     command: {{ toJson $health }}

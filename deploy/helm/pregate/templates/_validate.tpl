@@ -1,5 +1,12 @@
 {{/* Refuses what a schema cannot: fields that depend on each other. Included once, by the scheduler. */}}
 
+{{- define "pregate.validateName" -}}
+{{- $name := include "pregate.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "a Service cannot be called %s-scheduler: give the release a name of letters, digits and '-' that begins with a letter, or set fullnameOverride" $name) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "pregate.validateModel" -}}
 {{- $sources := list -}}
 {{- with .Values.model -}}
@@ -7,8 +14,8 @@
 {{- if .hostPath }}{{ $sources = append $sources "model.hostPath" }}{{ end -}}
 {{- if .volume }}{{ $sources = append $sources "model.volume" }}{{ end -}}
 {{- end -}}
-{{- if not $sources -}}
-{{- fail "no model: set one of model.existingClaim, model.hostPath and model.volume" -}}
+{{- if and (not $sources) .Values.model.path -}}
+{{- fail "model.path is a place in a volume: set one of model.existingClaim, model.hostPath and model.volume (without them the demo model of the image is served)" -}}
 {{- end -}}
 {{- if gt (len $sources) 1 -}}
 {{- fail (printf "more than one model: %s; set one" (join ", " $sources)) -}}
@@ -16,34 +23,14 @@
 {{- end -}}
 
 {{- define "pregate.validateTls" -}}
-{{- $given := .Values.tls.existingSecrets -}}
 {{- $names := list -}}
-{{- range $role, $name := $given }}{{ if $name }}{{ $names = append $names $role }}{{ end }}{{ end -}}
+{{- range $role, $name := .Values.tls.existingSecrets }}{{ if $name }}{{ $names = append $names $role }}{{ end }}{{ end -}}
 {{- if .Values.tls.certManager.enabled -}}
 {{- if not .Values.tls.certManager.issuerRef.name -}}
 {{- fail "tls.certManager.enabled needs tls.certManager.issuerRef.name: the issuer of the certificates" -}}
 {{- end -}}
 {{- if $names -}}
 {{- fail (printf "tls.existingSecrets (%s) and tls.certManager.enabled are both given; choose one" (join ", " $names)) -}}
-{{- end -}}
-{{- else -}}
-{{- if not $names -}}
-{{- fail "no TLS: the programs refuse plaintext beyond loopback. Set tls.existingSecrets (secrets with tls.crt, tls.key and ca.crt, as `pregate certs init` makes them), or tls.certManager.enabled and tls.certManager.issuerRef" -}}
-{{- end -}}
-{{- $roles := list "scheduler" "worker" -}}
-{{- if .Values.router.enabled }}{{ $roles = append $roles "router" }}{{ end -}}
-{{- if .Values.test.enabled }}{{ $roles = append $roles "client" }}{{ end -}}
-{{- if .Values.monitoring.serviceMonitor.enabled }}{{ $roles = append $roles "monitor" }}{{ end -}}
-{{- range sortAlpha $roles -}}
-{{- if not (index $given .) -}}
-{{- if eq . "client" -}}
-{{- fail "tls.existingSecrets.client is missing: `helm test` generates with it (or set test.enabled=false)" -}}
-{{- else if eq . "monitor" -}}
-{{- fail "tls.existingSecrets.monitor is missing: the ServiceMonitors refer to it (or set monitoring.serviceMonitor.enabled=false)" -}}
-{{- else -}}
-{{- fail (printf "tls.existingSecrets.%s is missing" .) -}}
-{{- end -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -73,6 +60,7 @@
 {{- end -}}
 
 {{- define "pregate.validate" -}}
+{{- include "pregate.validateName" . -}}
 {{- include "pregate.validateModel" . -}}
 {{- include "pregate.validateTls" . -}}
 {{- include "pregate.validateExtraArgs" . -}}
