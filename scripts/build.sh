@@ -9,9 +9,8 @@ groups=(build)
 case "$preset" in
   release) ;;
   refactor) groups+=(refactor) ;;
-  debug | cuda) groups+=(test refactor monitoring) ;;
-  core | tsan) groups+=(test) ;; # no services
-  *) groups+=(test monitoring) ;;
+  debug | cuda) groups+=(test refactor) ;;
+  *) groups+=(test) ;;
 esac
 scripts/deps.sh "${groups[@]}"
 mkdir -p "build/$preset"

@@ -11,6 +11,20 @@ cd "$(dirname "$0")/.."
 jobs=$(nproc)
 failed=0
 
+# What a suite runs with, beyond what it is built with: groups of scripts/deps.sh, by label. Python packages and other
+# tools are fetched by the tests themselves (scripts/tools.sh).
+declare -A needs=([chart]=venv [clients]=venv [images]="venv images" [monitoring]=monitoring
+  [docs]="venv images monitoring")
+
+install() {  # install LABEL...: a machine that cannot install skips what needs it
+  local groups=() label
+  for label in "$@"; do
+    # shellcheck disable=SC2206
+    groups+=(${needs[$label]:-})
+  done
+  [ ${#groups[@]} -eq 0 ] || scripts/deps.sh "${groups[@]}" || echo "test.sh: suites that lack a program are skipped" >&2
+}
+
 run_suite() {  # run_suite PRESET CTEST_ARGS...
   local preset=$1
   shift
@@ -18,17 +32,26 @@ run_suite() {  # run_suite PRESET CTEST_ARGS...
   scripts/build.sh "$preset"
   echo "== $preset: test $*"
   ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" "$@" || failed=1
+  # CTest names what was skipped, but not why.
+  grep -h '^skipped: ' "build/$preset/Testing/Temporary/LastTest.log" | sort | uniq -c || true
 }
 
 case "${1:-}" in
   --fast) run_suite debug -L 'unit|contract' ;;
-  --suite) run_suite debug --no-tests=error -L "^${2:?--suite needs a label}\$" ;;
+  --suite)
+    install "${2:?--suite needs a label}"
+    run_suite debug --no-tests=error -L "^$2\$"
+    ;;
   --sanitizers)
+    install "${!needs[@]}"
     run_suite tsan
     run_suite asan-ubsan
     run_suite debug
     ;;
-  "") run_suite debug ;;
+  "")
+    install "${!needs[@]}"
+    run_suite debug
+    ;;
   *) sed -n '3,7p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac
 exit $failed

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ports, ranks, names that the programs dial, and probes.
 
-usage: with_tools.sh addresses_test.py
+usage: .cache/tools/venv/bin/python tests/chart/addresses_test.py
 """
 
 import re

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Flags and variables of rendered containers against the programs themselves.
 
-usage: with_tools.sh flags_test.py (PREGATE_BIN_DIR: where the programs are)
+usage: .cache/tools/venv/bin/python tests/chart/flags_test.py (PREGATE_BIN_DIR: where the programs are)
 """
 
 import json

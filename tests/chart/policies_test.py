@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """NetworkPolicies against a table of arrows.
 
-usage: with_tools.sh policies_test.py
+usage: .cache/tools/venv/bin/python tests/chart/policies_test.py
 """
 
 import itertools

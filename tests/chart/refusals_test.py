@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Bad values are refused, by field.
 
-usage: with_tools.sh refusals_test.py
+usage: .cache/tools/venv/bin/python tests/chart/refusals_test.py
 """
 
 import json

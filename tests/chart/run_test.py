@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts what the chart renders, as it is, in network namespaces: commands, environment, mounts and probes.
 
-usage: with_tools.sh run_test.py     (as root; PREGATE_BIN_DIR: the programs; exit code 77: cannot run here)
+usage: .cache/tools/venv/bin/python tests/chart/run_test.py     (as root; PREGATE_BIN_DIR: the programs; exit code 77: cannot run here)
 
 The tests run in the order of their names on one cell of two workers: each leaves it serving.
 """

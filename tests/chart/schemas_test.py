@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every value set against the API's schemas, other projects' kinds, and the package.
 
-usage: with_tools.sh schemas_test.py
+usage: .cache/tools/venv/bin/python tests/chart/schemas_test.py
 """
 
 import json

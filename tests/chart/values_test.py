@@ -2,7 +2,7 @@
 """Every value as clusters give them: null, large numbers, strings that look like something else. What is rendered holds
 what was said, or the refusal names the key.
 
-usage: with_tools.sh values_test.py [SEED]
+usage: .cache/tools/venv/bin/python tests/chart/values_test.py [SEED]
 """
 
 import json

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Deployments, the StatefulSet, their pods, budgets, the test pod and names.
 
-usage: with_tools.sh workloads_test.py
+usage: .cache/tools/venv/bin/python tests/chart/workloads_test.py
 """
 
 import itertools

@@ -110,7 +110,6 @@ def as_script(document):
 
 def main():
     source, bin_dir = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
-    subprocess.run([source / "scripts/tools.sh", "helm", "compose"], check=True)
     document = (source / "docs/DEPLOY.md").read_text()
     script = as_script(document)
     root = pathlib.Path(tempfile.mkdtemp(prefix="pregate-deploy-"))

@@ -1,21 +1,12 @@
-"""The compose files as podman-compose resolves them, and the Python of scripts/tools.sh that reads them."""
+"""The compose files as podman-compose resolves them. To be run by the Python of scripts/tools.sh compose."""
 
 import os
 import pathlib
 import subprocess
-import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 VENV_PYTHON = ROOT / ".cache/tools/venv/bin/python"
-
-
-def run_with_tools():
-    """Starts the running script again under the tools' Python, unless it is that one."""
-    if pathlib.Path(sys.prefix).resolve() == VENV_PYTHON.parents[1].resolve():
-        return
-    subprocess.run([ROOT / "scripts/tools.sh", "compose"], check=True)
-    os.execv(VENV_PYTHON, [str(VENV_PYTHON), *sys.argv])
 
 
 def podman_compose(files, arguments, environment=None, env_file=None, **options):

@@ -35,16 +35,6 @@ def check(condition, text):
         raise AssertionError(text)
 
 
-def install_packages():
-    if os.geteuid() != 0:
-        raise Unavailable("not root")
-    done = subprocess.run(
-        [ROOT / "scripts/deps.sh", "images"], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    if done.returncode != 0:
-        raise Unavailable(f"scripts/deps.sh images: {done.stdout.strip()}")
-
-
 def variant_of(bin_dir):
     libraries = subprocess.run(
         ["ldd", bin_dir / "pregate-worker"], text=True, check=True, capture_output=True
@@ -243,7 +233,8 @@ def text_of(output):
 
 
 def run(bin_dir, work):
-    install_packages()
+    if os.geteuid() != 0:
+        raise Unavailable("not root")
     containers = Containers(work)
     driver = containers.open()
     try:
@@ -278,7 +269,6 @@ def run(bin_dir, work):
 
 
 if __name__ == "__main__":
-    compose_files.run_with_tools()
     with tempfile.TemporaryDirectory(prefix="pregate-images-") as folder:
         try:
             run(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(folder))
