@@ -1,12 +1,14 @@
-"""Runs the commands of docs/DEPLOY.md as they stand there, in order, in one shell.
+"""Runs the commands of a page as they stand there, in order, in one shell.
 
 Every ```sh block is run, in a network of its own with loopback only, in a folder that looks like the repository
 with BIN_DIR as build/release/bin. Commands that need a
 cluster or a container engine are checked as far as they go without (OFFLINE); the suites `chart` and `images` run what
-they start. `<!-- expect: REGEX -->` above a block: its output must match. A line `! COMMAND` must fail.
+they start. `<!-- expect: REGEX -->` above a block: its output must match. A line `! COMMAND` must fail. The commands of pregate in ```text
+blocks are not run, but each flag must be one of the program's.
 
-Usage: deploy_doc_test.py SOURCE_DIR BIN_DIR
+Usage: doc_test.py SOURCE_DIR BIN_DIR PAGE
 """
+import itertools
 import os
 import pathlib
 import re
@@ -83,6 +85,11 @@ def make_folder(root, source, bin_dir):
         if entry.name != "build.sh":
             (root / "scripts" / entry.name).symlink_to(entry)
     write_program(root / "scripts/build.sh", '[ "$1" = release ] && [ -x build/release/bin/pregate ]')
+    # The demo model's name and form, in small.
+    (root / "scripts/demo_model.sh").unlink()
+    write_program(root / "scripts/demo_model.sh", """
+        "$1/pregate" synth --shape tiny --experts 3 --out .cache/quickstart/smollm2-135m-moe5 >&2
+        echo .cache/quickstart/smollm2-135m-moe5""")
     (root / "deploy/images/build.sh").unlink()
     write_program(root / "deploy/images/build.sh", '[ "$1" = cpu ]')
     tools = source / ".cache/tools/bin"
@@ -91,6 +98,19 @@ def make_folder(root, source, bin_dir):
     for name, body in OFFLINE.items():
         write_program(shims / name, f'TOOLS="{tools}"\n' + textwrap.dedent(body))
     return shims
+
+
+def unknown_flags(document, bin_dir):
+    """The flags in ```text blocks that the program's --help does not name."""
+    for block in re.findall(r"^```text\n(.*?)^```$", document, re.M | re.S):
+        for line in re.findall(r"^pregate(?:-[a-z]+)?(?: [a-z]+)* [^a-z:].*", block, re.M):
+            words = line.partition(" #")[0].split()
+            command = list(itertools.takewhile(lambda word: re.fullmatch(r"[a-z-]+", word) and word[0] != "-", words))
+            told = subprocess.run([bin_dir / command[0], *command[1:], "--help"], capture_output=True, text=True, timeout=60)
+            if told.returncode != 0:
+                yield f"{' '.join(command)}: {told.stderr}"
+            known = set(re.findall(r"--[a-z0-9-]+", told.stdout))
+            yield from (f"{line}: {word}" for word in words if word.startswith("--") and word not in known)
 
 
 def blocks(text):
@@ -110,22 +130,25 @@ def as_script(document):
 
 def main():
     source, bin_dir = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
-    document = (source / "docs/DEPLOY.md").read_text()
-    script = as_script(document)
-    root = pathlib.Path(tempfile.mkdtemp(prefix="pregate-deploy-"))
+    page = sys.argv[3]
+    document = (source / page).read_text()
+    if unknown := list(unknown_flags(document, bin_dir)):
+        fail("flags that the program has not: " + "; ".join(unknown))
+    root = pathlib.Path(tempfile.mkdtemp(prefix="pregate-doc-"))
     try:
         shims = make_folder(root, source, bin_dir)
+        (root / "script.sh").write_text(as_script(document))
         env = {**os.environ, "ONLY_KUBERNETES": ONLY_KUBERNETES, "PATH": f"{shims}:{bin_dir}:{os.environ['PATH']}", "TMPDIR": str(root)}
         # Processes of its own too: the page stops programs by name.
         alone = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
         if os.geteuid() != 0:
             alone += ["--user", "--map-root-user"]
         shell = subprocess.Popen(
-            [*alone, "bash", "-c", "ip link set lo up; exec bash"],
-            cwd=root, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [*alone, "bash", "-c", "ip link set lo up; exec bash script.sh"],
+            cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True)
         try:
-            output, _ = shell.communicate(script, timeout=300)
+            output, _ = shell.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             os.killpg(shell.pid, signal.SIGKILL)
             output = shell.communicate()[0] + "\n(timed out)"
@@ -141,7 +164,7 @@ def main():
         for number, (notes, _, line) in enumerate(blocks(document)):
             wanted = notes.get("expect")
             if wanted and str(number) in parts and not re.search(wanted, parts[str(number)]):
-                fail(f"DEPLOY.md line {line}: output does not match {wanted!r}")
+                fail(f"{page} line {line}: output does not match {wanted!r}")
         print(f"ran {len(parts)} blocks")
     finally:
         shutil.rmtree(root, ignore_errors=True)
