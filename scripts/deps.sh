@@ -8,6 +8,8 @@
 #   monitoring      Prometheus and promtool; the service is switched off if it was not there before
 #   images          what makes and runs container images
 #   images-context  what makes their contents, without buildah and podman
+#   package         what makes the Debian package
+#   fresh           what makes a minimal Debian root, to try things as on a new machine
 set -euo pipefail
 
 declare -A groups=(
@@ -22,6 +24,8 @@ declare -A groups=(
   [monitoring]="prometheus"
   [images]="binutils dpkg-dev patchelf buildah podman runc netavark aardvark-dns iptables shellcheck"
   [images-context]="binutils dpkg-dev patchelf"
+  [package]="binutils dpkg-dev file"
+  [fresh]="mmdebstrap git"
 )
 
 packages=()
