@@ -1,7 +1,6 @@
 // `pregate simulate`: a trace of requests through the production scheduler, in virtual time.
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +8,7 @@
 #include "cli/default_costs.h"
 #include "cli/progress.h"
 #include "cli/read_file.h"
+#include "common/base/files.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "scheduler_service/sim/simulation.h"
@@ -51,8 +51,10 @@ void DeclareSimulateFlags(OptionSet& set, SimulateFlags* o) {
              "send a plan before the result of the one before it");
   set.Int("step-tokens", &o->step_tokens, 1, 65536, "tokens", "budget of a step");
   set.Int("running-max", &o->running_max, 1, 65536, "sequences", "in the batch");
-  set.Int("kv-blocks", &o->kv_blocks, 1, 1 << 26, "blocks", "of 16 tokens");
-  set.Int("context-tokens", &o->context_tokens, 2, 1 << 20, "tokens", "longest sequence");
+  set.Int("kv-blocks", &o->kv_blocks, 1, 1 << 26, "blocks", "of 16 tokens")
+      .Environment("PREGATE_SIMULATE_KV_BLOCKS");  // the same
+  set.Int("context-tokens", &o->context_tokens, 2, 1 << 20, "tokens", "longest sequence")
+      .Environment("PREGATE_SIMULATE_CONTEXT_TOKENS");  // 0 means the model's to others
   set.Int("queue-max", &o->queue_max, 1, 1 << 24, "requests", "that may wait; others are refused");
   set.Int("requests", &o->requests, 0, sim::kTraceRequestsMax, "requests",
           "of the trace, the first ones; 0: all");
@@ -149,10 +151,7 @@ absl::Status RunSimulation(const SimulateFlags& o) {
   result["config"] = SimulationConfig(o, simulation);
   if (o.as_json) PrintJson(result);
   if (o.out.empty()) return absl::OkStatus();
-  std::ofstream out(o.out);
-  out << result.dump(1) << "\n";
-  out.flush();
-  return out ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", o.out));
+  return WriteOutput(o.out, result.dump(1) + "\n");
 }
 
 }  // namespace

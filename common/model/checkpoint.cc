@@ -79,6 +79,10 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   if (!std::filesystem::exists(status)) {
     return absl::NotFoundError(absl::StrCat(path, ": no such file or directory"));
   }
+  if (!std::filesystem::is_directory(status) && !std::filesystem::is_regular_file(status)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": neither a directory nor a regular file; a model is read repeatedly"));
+  }
   ASSIGN_OR_RETURN(CheckpointParts parts,
                    std::filesystem::is_directory(status) ? ReadDirectory(path) : ReadGguf(path));
   RETURN_IF_ERROR(ValidateSpec(parts.spec));

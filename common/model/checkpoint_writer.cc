@@ -6,8 +6,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 
+#include "common/base/files.h"
+#include "common/base/remove_on_signal.h"
 #include "common/base/sha256.h"
 #include "common/base/status.h"
 #include "common/model/digest.h"
@@ -30,6 +31,7 @@ class StagingDirectory {
   ~StagingDirectory() {
     std::error_code ignored;
     if (created_) fs::remove_all(path_, ignored);
+    KeepOnSignal(path_);
   }
   StagingDirectory(const StagingDirectory&) = delete;
   StagingDirectory& operator=(const StagingDirectory&) = delete;
@@ -44,6 +46,7 @@ class StagingDirectory {
     const fs::path parent = fs::path(path_).parent_path();
     if (!parent.empty()) fs::create_directories(parent, error);
     created_ = fs::create_directory(path_, error);
+    if (created_) RemoveOnSignal(path_);
     if (created_) return absl::OkStatus();
     return absl::UnavailableError(
         absl::StrCat(path_, ": cannot create: ", error ? error.message() : "exists"));
@@ -64,14 +67,6 @@ class StagingDirectory {
   std::string target_, path_;
   bool created_ = false;
 };
-
-absl::Status WriteText(const std::string& path, const std::string& text) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out << text;
-  out.close();
-  if (out) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat(path, ": cannot write"));
-}
 
 StoredType StoredTypeFor(const CanonicalTensor& tensor, DType dtype) {
   const bool exact = tensor.shape.size() == 1 || tensor.part == TensorPart::kRouter;
@@ -133,8 +128,8 @@ absl::StatusOr<std::string> WriteCheckpoint(const std::string& dir, const ModelS
                    WriteWeights(staging.path() + "/model.safetensors", spec, source, options));
   const std::string digest = ModelDigest(spec, hashes);
   RETURN_IF_ERROR(
-      WriteText(absl::StrCat(staging.path(), "/", kManifestFile), WriteManifest(hashes, digest)));
-  RETURN_IF_ERROR(WriteText(staging.path() + "/config.json", WritePregateConfig(spec, digest)));
+      WriteOutput(absl::StrCat(staging.path(), "/", kManifestFile), WriteManifest(hashes, digest)));
+  RETURN_IF_ERROR(WriteOutput(staging.path() + "/config.json", WritePregateConfig(spec, digest)));
   if (options.write_tokenizer) RETURN_IF_ERROR(options.write_tokenizer(staging.path()));
   RETURN_IF_ERROR(staging.Commit());
   return digest;

@@ -6,11 +6,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
+#include <vector>
 
 #include "common/base/status.h"
+#include "common/model/limits.h"
 
 namespace pregate {
 namespace {
+
+constexpr size_t kSpoolBytes = size_t{1} << 20;
 
 class ScopedFd {
  public:
@@ -21,19 +26,44 @@ class ScopedFd {
   ScopedFd(const ScopedFd&) = delete;
   ScopedFd& operator=(const ScopedFd&) = delete;
   int get() const { return fd_; }
+  int Replace(int fd) { return std::exchange(fd_, fd); }  // the caller closes what it was
 
  private:
   int fd_;
 };
 
+// Makes `fd`, a pipe, a file in memory that holds what the pipe did.
+absl::Status Spool(const std::string& path, ScopedFd* fd) {
+  const int memory = memfd_create("pregate", MFD_CLOEXEC);
+  if (memory < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": memfd"));
+  const ScopedFd pipe(fd->Replace(memory));
+  std::vector<char> chunk(kSpoolBytes);
+  ssize_t count = 0;
+  for (uint64_t size = 0; (count = read(pipe.get(), chunk.data(), chunk.size())) > 0;) {
+    size += count;
+    if (size > kPipedFileBytesMax) {
+      return absl::OutOfRangeError(
+          absl::StrCat(path, ": a pipe of more than ", kPipedFileBytesMax, " bytes"));
+    }
+    if (write(memory, chunk.data(), count) != count) count = -1;
+    if (count < 0) break;
+  }
+  return count < 0 ? absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot read"))
+                   : absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
-  const ScopedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ScopedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
   struct stat info;
   if (fstat(fd.get(), &info) != 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": stat"));
-  if (!S_ISREG(info.st_mode)) {
+  if (S_ISFIFO(info.st_mode)) {
+    RETURN_IF_ERROR(Spool(path, &fd));
+    if (fstat(fd.get(), &info) != 0)
+      return absl::ErrnoToStatus(errno, absl::StrCat(path, ": stat"));
+  } else if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
   }
   const size_t size = static_cast<size_t>(info.st_size);

@@ -1,4 +1,5 @@
-// A whole file, mapped read-only. The bytes live as long as the object.
+// A whole file, mapped read-only; a pipe is read into memory first. The bytes live as long as the
+// object.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,7 @@ namespace pregate {
 // access: checkpoints are replaced by rename, never rewritten in place.
 class MappedFile {
  public:
-  // NotFound or InvalidArgument (not a regular file), naming the path.
+  // NotFound or InvalidArgument (neither a regular file nor a pipe), naming the path.
   static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -1,6 +1,9 @@
 #include "common/model/safetensors.h"
 
+#include <sys/stat.h>
+
 #include <random>
+#include <thread>
 
 #include "common/model/safetensors_writer.h"
 #include "common/model/testing/model_files.h"
@@ -49,6 +52,16 @@ TEST_F(SafetensorsTest, ReadsWhatTheWriterWrote) {
   EXPECT_EQ((*file)->Find("c").status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT((*file)->ReadInts("a").status().message(), HasSubstr("tensor a at byte"));
   EXPECT_THAT((*file)->ReadFloats("b").status().message(), HasSubstr("holds I32"));
+}
+
+TEST_F(SafetensorsTest, ReadsAPipe) {
+  const std::string bytes = ValidFile(), fifo = dir_.path("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  std::thread writer([&] { WriteFile(fifo, bytes); });
+  const auto file = SafetensorsFile::Open(fifo);
+  writer.join();
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_THAT(*(*file)->ReadInts("b"), ElementsAre(5, 6, 7));
 }
 
 TEST_F(SafetensorsTest, RefusesEveryTruncation) {

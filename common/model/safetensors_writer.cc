@@ -1,9 +1,5 @@
 #include "common/model/safetensors_writer.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "common/base/status.h"
@@ -18,10 +14,6 @@ std::string LittleEndian64(uint64_t value) {
   std::string out(sizeof value, '\0');
   std::memcpy(out.data(), &value, sizeof value);
   return out;
-}
-
-absl::Status WriteFailed(const std::string& path) {
-  return absl::ErrnoToStatus(errno == 0 ? EIO : errno, absl::StrCat(path, ": cannot write"));
 }
 
 }  // namespace
@@ -45,27 +37,20 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
   text.append(
       (kHeaderAlignment - (sizeof(uint64_t) + text.size()) % kHeaderAlignment) % kHeaderAlignment,
       ' ');
-  std::unique_ptr<SafetensorsWriter> writer(new SafetensorsWriter(path, at));
-  errno = 0;
-  writer->out_.open(path, std::ios::binary | std::ios::trunc);
-  writer->out_ << LittleEndian64(text.size()) << text;
-  if (!writer->out_) return WriteFailed(path);
-  return writer;
+  ASSIGN_OR_RETURN(OutputFile out, OutputFile::Open(path));
+  RETURN_IF_ERROR(out.Append(LittleEndian64(text.size()) + text));
+  return std::unique_ptr<SafetensorsWriter>(new SafetensorsWriter(path, std::move(out), at));
 }
 
 absl::Status SafetensorsWriter::Append(std::string_view bytes) {
   appended_ += bytes.size();
   PREGATE_CHECK(appended_ <= data_bytes_, "file ", path_);
-  errno = 0;
-  out_.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  return out_ ? absl::OkStatus() : WriteFailed(path_);
+  return out_.Append({bytes.data(), bytes.size()});
 }
 
 absl::Status SafetensorsWriter::Finish() {
   PREGATE_CHECK(appended_ == data_bytes_, "file ", path_);
-  errno = 0;
-  out_.close();
-  return out_ ? absl::OkStatus() : WriteFailed(path_);
+  return out_.Commit();
 }
 
 OutputTensor FloatTensor(std::string name, std::vector<int64_t> shape,
@@ -86,16 +71,9 @@ absl::Status WriteSafetensors(const std::string& path, absl::Span<const OutputTe
                               const std::map<std::string, std::string>& metadata) {
   std::vector<SafetensorsEntry> entries;
   for (const OutputTensor& tensor : tensors) entries.push_back(tensor.entry);
-  const std::string temporary = absl::StrCat(path, ".tmp-", getpid());
-  const auto write = [&]() -> absl::Status {
-    ASSIGN_OR_RETURN(const auto writer, SafetensorsWriter::Create(temporary, entries, metadata));
-    for (const OutputTensor& tensor : tensors) RETURN_IF_ERROR(writer->Append(tensor.bytes));
-    return writer->Finish();
-  };
-  absl::Status status = write();
-  if (status.ok() && std::rename(temporary.c_str(), path.c_str()) != 0) status = WriteFailed(path);
-  if (!status.ok()) std::remove(temporary.c_str());
-  return status;
+  ASSIGN_OR_RETURN(const auto writer, SafetensorsWriter::Create(path, entries, metadata));
+  for (const OutputTensor& tensor : tensors) RETURN_IF_ERROR(writer->Append(tensor.bytes));
+  return writer->Finish();
 }
 
 }  // namespace pregate

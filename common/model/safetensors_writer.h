@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/base/files.h"
 #include "common/model/stored_tensor.h"
 
 namespace pregate {
@@ -24,7 +24,8 @@ struct SafetensorsEntry {
 // The header is written first, so all shapes are known before any data. Not thread-safe.
 class SafetensorsWriter {
  public:
-  // Replaces the file at `path`. Entries' data follow in this order.
+  // Writes to `path` as OutputFile does: a file appears on Finish. Entries' data follow in this
+  // order.
   static absl::StatusOr<std::unique_ptr<SafetensorsWriter>> Create(
       const std::string& path, absl::Span<const SafetensorsEntry> entries,
       const std::map<std::string, std::string>& metadata);
@@ -35,11 +36,11 @@ class SafetensorsWriter {
   absl::Status Finish();
 
  private:
-  SafetensorsWriter(std::string path, uint64_t data_bytes)
-      : path_(std::move(path)), data_bytes_(data_bytes) {}
+  SafetensorsWriter(std::string path, OutputFile out, uint64_t data_bytes)
+      : path_(std::move(path)), out_(std::move(out)), data_bytes_(data_bytes) {}
 
   std::string path_;
-  std::ofstream out_;
+  OutputFile out_;
   uint64_t data_bytes_;
   uint64_t appended_ = 0;
 };
@@ -55,7 +56,6 @@ OutputTensor FloatTensor(std::string name, std::vector<int64_t> shape,
 OutputTensor IntTensor(std::string name, std::vector<int64_t> shape,
                        absl::Span<const int32_t> values);
 
-// Atomic: a temporary file beside `path`, then a rename.
 absl::Status WriteSafetensors(const std::string& path, absl::Span<const OutputTensor> tensors,
                               const std::map<std::string, std::string>& metadata = {});
 

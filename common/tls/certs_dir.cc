@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/random_id.h"
+#include "common/base/remove_on_signal.h"
 #include "common/base/status.h"
 #include "common/tls/certificate_authority.h"
 #include "common/tls/pem_file.h"
@@ -145,14 +146,17 @@ absl::Status WriteStaged(const Staged& staged, const TlsPem& pem) {
 
 absl::StatusOr<Staged> Stage(const std::string& role_dir, const TlsPem& pem) {
   Staged staged{role_dir, absl::StrCat("..v-", absl::Hex(RandomId(), absl::kZeroPad16))};
+  RemoveOnSignal(staged.dir());
   absl::Status written = WriteStaged(staged, pem);
   if (written.ok()) return staged;
   std::error_code ignored;
   fs::remove_all(staged.dir(), ignored);
+  KeepOnSignal(staged.dir());
   return written;
 }
 
 absl::Status Publish(const Staged& staged) {
+  KeepOnSignal(staged.dir());
   RETURN_IF_ERROR(PointLink(absl::StrCat(staged.role_dir, "/", kData), staged.version));
   for (const char* file : kFiles) {
     const std::string link = absl::StrCat(staged.role_dir, "/", file);
