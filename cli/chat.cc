@@ -10,6 +10,7 @@
 #include "cli/generator.h"
 #include "cli/printable.h"
 #include "cli/terminal.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 
@@ -72,7 +73,7 @@ class ChatSession {
       if (!Obey(ParseChatLine(line))) break;
     }
     if (!prompts_) return failed_;
-    return absl::OkStatus();
+    return FlushStandardOutput();
   }
 
  private:
@@ -83,7 +84,7 @@ class ChatSession {
         break;
       case ChatLine::kMessage:
         Ask(line.text);
-        break;
+        return FlushStandardOutput().ok();
       case ChatLine::kQuit:
         return false;
       case ChatLine::kReset:
@@ -167,8 +168,8 @@ class ChatSession {
   ChatHistory history_;
   absl::Status failed_;
   LineReader lines_{STDIN_FILENO};
-  const bool colour_ = isatty(STDERR_FILENO) != 0;
-  const bool prompts_ = colour_ && isatty(STDIN_FILENO) != 0;
+  const bool colour_ = TakesColour(STDERR_FILENO);
+  const bool prompts_ = isatty(STDERR_FILENO) != 0 && isatty(STDIN_FILENO) != 0;
 };
 
 absl::Status RunChat(const ChatOptions& options) {

@@ -1,9 +1,10 @@
-// The commands of `pregate`: one function each, in a file of its own.
+// The commands of `pregate`: one function each, in a file of its own, and the table of them.
 #pragma once
 
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "nlohmann/json_fwd.hpp"
 
 namespace pregate::cli {
@@ -32,6 +33,16 @@ int EvalTask(int argc, const char* const* argv);
 int Simulate(int argc, const char* const* argv);
 int Inspect(int argc, const char* const* argv);
 int Synth(int argc, const char* const* argv);
+int Completion(int argc, const char* const* argv);
+
+struct Command {
+  const char* group;  // first word, or "" where the name alone is the command
+  const char* name;
+  const char* summary;
+  CommandFn run;
+};
+// All of this build, in the order in which help shows them.
+absl::Span<const Command> Commands();
 
 // Prints "pregate COMMAND: message" to stderr, for which text of a server may be part of the
 // message. The code is kExitUsage for INVALID_ARGUMENT (an option's value, a file's content, a

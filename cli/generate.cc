@@ -1,5 +1,6 @@
 // `pregate generate`: one prompt, from a model on disk or a running cluster.
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/generator.h"
 #include "cli/terminal.h"
+#include "common/base/process.h"
 #include "common/config/option_set.h"
 
 namespace pregate::cli {
@@ -49,14 +51,14 @@ void Declare(OptionSet& set, Options* o) {
   set.Switch("require-text", &o->require_text, "fail when the answer holds no text");
   set.Switch("show-routes", &o->show_routes, "print the routes and how often the expert changed");
   set.Switch("json", &o->as_json, "print one JSON object");
+  set.Alternatives({"model", "server"});
+  set.OnlyWith("model", {"dtype", "threads", "expert-slots"});
+  set.OnlyWith("server", {"tls-dir", "tls-trust-domain", "wait-s", "timeout-s"});
 }
 
 absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(const Options& o) {
-  if (o.model.empty() == o.server.empty()) {
+  if (o.model.empty() && o.server.empty()) {
     return absl::InvalidArgumentError("give either --model or --server");
-  }
-  if (o.server.empty() && o.job.timeout > absl::ZeroDuration()) {
-    return absl::InvalidArgumentError("--timeout-s goes with --server");
   }
 #ifdef PREGATE_WITH_GRPC
   if (!o.server.empty()) return MakeRemoteGenerator(o.server, o.tls, o.wait);
@@ -110,7 +112,10 @@ int Generate(int argc, const char* const* argv) {
   std::string received;
   const OnText print = [&](std::string_view text) {
     received += text;
-    if (!options.as_json) PrintAnswer(text);
+    if (options.as_json) return;
+    PrintAnswer(text);
+    // Nobody reads on. What generates ends with the process; a server sees the call go.
+    if (const absl::Status s = FlushStandardOutput(); !s.ok()) std::_Exit(Fail("generate", s));
   };
   const auto outcome = (*generator)->Generate(MakeJob(options), print);
   if (!outcome.ok()) {

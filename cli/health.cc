@@ -23,7 +23,8 @@ void DeclareHealth(OptionSet& set, HealthOptions* o) {
       .Required();
   DeclareTlsOptions(set, &o->tls);
   set.Duration("timeout-s", &o->timeout, absl::Milliseconds(1), absl::Hours(1),
-               "for the answer, the connection included");
+               "for the answer, the connection included")
+      .Environment("PREGATE_HEALTH_TIMEOUT_S");  // 0 means no limit to others, and nothing here
   set.Switch("live", &o->live,
              "ask instead whether it lives: it answers and its loop turns, ready or not");
   set.Switch("json", &o->as_json, "print one JSON object");

@@ -1,22 +1,15 @@
 // `pregate COMMAND ...`: finds the command and runs it.
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <iterator>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
+#include "common/base/process.h"
+#include "common/base/version.h"
+#include "common/config/suggestion.h"
 
 namespace pregate::cli {
-namespace {
-
-struct Command {
-  const char* group;  // first word, or "" where the name alone is the command
-  const char* name;
-  const char* summary;
-  CommandFn run;
-};
 
 constexpr Command kCommands[] = {
 #ifdef PREGATE_WITH_GRPC
@@ -40,7 +33,12 @@ constexpr Command kCommands[] = {
     {"", "simulate", "run a trace through the scheduler in virtual time", Simulate},
     {"", "inspect", "show what a checkpoint holds", Inspect},
     {"", "synth", "make a checkpoint with random weights", Synth},
+    {"", "completion", "print a shell's completion of these commands", Completion},
 };
+
+absl::Span<const Command> Commands() { return kCommands; }
+
+namespace {
 
 // Of all commands, or of one group.
 void PrintUsage(FILE* out, const std::string& group = "") {
@@ -53,49 +51,72 @@ void PrintUsage(FILE* out, const std::string& group = "") {
   }
   std::fprintf(
       out,
-      "\n`pregate COMMAND --help` lists a command's options. Exit codes: 0 done, 1 failed, "
-      "2 wrong usage (a bad option or value, or a request or file that is refused as wrong).\n");
+      "\n`pregate help COMMAND` lists a command's options; `pregate --version` says which pregate "
+      "this is. Exit codes: 0 done, 1 failed, 2 wrong usage (a bad option or value, or a request "
+      "or file that is refused as wrong).\n");
 }
 
 bool IsHelp(const std::string& word) { return word == "--help" || word == "-h" || word == "help"; }
+bool IsVersion(const std::string& word) { return word == "--version" || word == "version"; }
 
-bool IsGroup(const std::string& word) {
-  return std::any_of(std::begin(kCommands), std::end(kCommands),
-                     [&](const Command& c) { return *c.group != '\0' && word == c.group; });
-}
-
-// None of the group's commands was named.
-int RunGroup(const std::string& group, const std::string& word) {
-  if (!IsHelp(word) && !word.empty()) {
-    std::fprintf(stderr, "pregate: unknown command '%s %s'\n", group.c_str(), word.c_str());
-  }
-  PrintUsage(IsHelp(word) ? stdout : stderr, group);
-  return IsHelp(word) ? kExitOk : kExitUsage;
-}
-
-int Run(int argc, const char* const* argv) {
-  if (argc < 2) {
-    PrintUsage(stderr);
-    return kExitUsage;
-  }
-  const std::string word = argv[1];
-  if (IsHelp(word)) {
-    PrintUsage(stdout);
-    return kExitOk;
-  }
+// The words that may stand after `group`; with group "" the first words of all commands.
+std::vector<std::string> WordsAfter(const std::string& group) {
+  std::vector<std::string> words;
   for (const Command& c : kCommands) {
-    if (*c.group == '\0' && word == c.name) return c.run(argc - 1, argv + 1);
-    if (*c.group != '\0' && word == c.group && argc > 2 && std::strcmp(argv[2], c.name) == 0) {
-      return c.run(argc - 2, argv + 2);
+    if (group == c.group) {
+      words.push_back(c.name);
+    } else if (group.empty() && (words.empty() || words.back() != c.group)) {
+      words.push_back(c.group);
     }
   }
-  if (IsGroup(word)) return RunGroup(word, argc > 2 ? argv[2] : "");
-  std::fprintf(stderr, "pregate: unknown command '%s'\n", word.c_str());
-  PrintUsage(stderr);
+  return words;
+}
+
+// No command was named: by mistake, or to see what there is.
+int Explain(const std::string& group, const std::string& word) {
+  if (IsHelp(word)) {
+    PrintUsage(stdout, group);
+    return kExitOk;
+  }
+  if (!word.empty()) {
+    const std::string suggestion = Suggestion(word, WordsAfter(group));
+    std::fprintf(stderr, "pregate: unknown command '%s%s'%s\n\n",
+                 group.empty() ? "" : (group + " ").c_str(), word.c_str(), suggestion.c_str());
+  }
+  PrintUsage(stderr, group);
   return kExitUsage;
+}
+
+int Run(std::vector<const char*> args) {
+  if (args.size() > 1 && std::strcmp(args[0], "help") == 0) {  // help COMMAND
+    args.erase(args.begin());
+    args.push_back("--help");
+  }
+  const std::string word = args.empty() ? "" : args[0], next = args.size() < 2 ? "" : args[1];
+  if (IsVersion(word)) {
+    std::printf("pregate %s\n", VersionText().c_str());
+    return kExitOk;
+  }
+  bool is_group = false;
+  for (const Command& c : kCommands) {
+    const size_t num_words = *c.group ? 2 : 1;
+    is_group |= num_words == 2 && word == c.group;
+    if (num_words == 2 ? word == c.group && next == c.name : word == c.name) {
+      return c.run(static_cast<int>(args.size() - num_words + 1), args.data() + num_words - 1);
+    }
+  }
+  return is_group ? Explain(word, next) : Explain("", word);
 }
 
 }  // namespace
 }  // namespace pregate::cli
 
-int main(int argc, char** argv) { return pregate::cli::Run(argc, argv); }
+int main(int argc, char** argv) {
+  pregate::PrepareProcess();
+  const int code = pregate::cli::Run({argv + 1, argv + argc});
+  if (code != pregate::cli::kExitOk) return code;
+  const absl::Status printed = pregate::FlushStandardOutput();
+  if (printed.ok()) return pregate::cli::kExitOk;
+  std::fprintf(stderr, "pregate: %s\n", std::string(printed.message()).c_str());
+  return pregate::cli::kExitFailed;
+}

@@ -1,4 +1,4 @@
-// Whole files as strings, for inputs named on the command line.
+// Whole files and pipes as strings, for inputs named on the command line.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace pregate::cli {
 
-// NOT_FOUND naming option and path; RESOURCE_EXHAUSTED above 1 GiB.
+// Errors name option and path; OUT_OF_RANGE above 1 GiB.
 absl::StatusOr<std::string> ReadTextFile(const std::string& option, const std::string& path);
 
 }  // namespace pregate::cli

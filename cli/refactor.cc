@@ -4,76 +4,75 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/progress.h"
+#include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/model/checkpoint.h"
 #include "refactor/apply.h"
+#include "refactor/refactor_options.h"
 
 namespace pregate::cli {
 namespace {
 
-bool Asks(int argc, const char* const* argv, const std::string& flag) {
-  for (int i = 1; i < argc; ++i) {
-    if (argv[i] == flag || std::string(argv[i]).starts_with(flag + "=")) return true;
-  }
-  return false;
-}
-
-std::string TrainerPath() {
+// Only returns where it fails. A file that --config names may be a pipe, which has been read: the
+// program gets all that was given as flags.
+absl::Status Train(const OptionSet& options) {
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
-  return (self.parent_path() / "pregate-refactor").string();
+  const std::string program = (self.parent_path() / "pregate-refactor").string();
+  std::vector<std::string> args = options.ToArguments();
+  std::vector<char*> argv = {const_cast<char*>(program.c_str())};
+  for (std::string& arg : args) argv.push_back(arg.data());
+  argv.push_back(nullptr);
+  unsetenv("PREGATE_CONFIG");
+  execv(program.c_str(), argv.data());
+  return absl::NotFoundError(absl::StrCat("--corpus: cannot run ", program, ": ",
+                                          std::strerror(errno),
+                                          "; build it with scripts/build.sh refactor"));
 }
 
-int Train(const char* const* argv) {
-  const std::string program = TrainerPath();
-  execv(program.c_str(), const_cast<char* const*>(argv));
-  return Fail("refactor",
-              absl::NotFoundError(absl::StrCat("cannot run ", program, ": ", std::strerror(errno),
-                                               "; build it with scripts/build.sh refactor")));
+absl::Status Named(const char* option, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(option, ": ", status.message()));
 }
 
-int Apply(int argc, const char* const* argv) {
-  std::string dense, artifact, out;
-  bool force = false, as_json = false;
-  OptionSet options("pregate refactor --apply",
-                    "Rebuilds a mixture-of-experts checkpoint from a dense model and an artifact.");
-  options.String("dense", &dense, "dense model: pregate or HF directory, or GGUF file").Required();
-  options.String("apply", &artifact, "artifact written by pregate refactor --artifact").Required();
-  options.String("out", &out, "directory of the new checkpoint").Required();
-  options.Switch("force", &force, "accept an artifact made from another dense model");
-  options.Switch("json", &as_json, "print one JSON object");
-  PARSE_OPTIONS_OR_RETURN(options, "refactor", argc, argv);
-
-  auto checkpoint = Checkpoint::Open(dense);
-  if (!checkpoint.ok()) return Fail("refactor", checkpoint.status());
-  ApplyOptions apply;
-  apply.force = force;
-  if (absl::Status s = ApplyArtifact(**checkpoint, artifact, out, apply); !s.ok()) {
-    return Fail("refactor", s);
-  }
-  if (as_json) {
-    PrintJson({{"out", out}});
+absl::Status Apply(const RefactorFlags& flags) {
+  const auto checkpoint = Checkpoint::Open(flags.dense);
+  if (!checkpoint.ok()) return Named("--dense", checkpoint.status());
+  const auto artifact = ReadArtifact(flags.apply);
+  if (!artifact.ok()) return Named("--apply", artifact.status());
+  ProgressLine line("writing MB", flags.as_json);
+  ApplyOptions apply{.force = flags.force, .progress = [&](const WriteProgress& p) {
+                       line.Update(p.bytes_done >> 20, p.bytes_total >> 20);
+                     }};
+  RETURN_IF_ERROR(ApplyArtifact(**checkpoint, *artifact, flags.out, apply));
+  if (flags.as_json) {
+    PrintJson({{"out", flags.out}});
   } else {
-    std::cerr << "wrote " << out << "\n";
+    std::cerr << "wrote " << flags.out << "\n";
   }
-  return kExitOk;
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 int Refactor(int argc, const char* const* argv) {
-  const bool applies = Asks(argc, argv, "--apply");
-  if (!applies && Asks(argc, argv, "--help") && access(TrainerPath().c_str(), X_OK) != 0) {
-    std::cout << "Cutting a model (--dense --corpus --keep --out) needs " << TrainerPath()
-              << ": scripts/build.sh refactor.\n\n";
-    return Apply(argc, argv);
+  RefactorFlags flags;
+  OptionSet options("pregate refactor",
+                    "Turns a dense model into a mixture of experts with a router: by cutting it "
+                    "with --corpus, or again as an earlier run did with --apply.");
+  DeclareRefactorOptions(options, &flags);
+  PARSE_OPTIONS_OR_RETURN(options, "refactor", argc, argv);
+  if (flags.apply.empty() && flags.run.corpus_dir.empty()) {
+    return FailUsage("refactor", absl::InvalidArgumentError("give either --corpus or --apply"));
   }
-  return applies ? Apply(argc, argv) : Train(argv);
+  const absl::Status status = flags.apply.empty() ? Train(options) : Apply(flags);
+  return status.ok() ? kExitOk : Fail("refactor", status);
 }
 
 }  // namespace pregate::cli

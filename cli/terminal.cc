@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 
 #include "absl/time/clock.h"
 #include "cli/printable.h"
@@ -50,6 +51,13 @@ bool Readable(int fd, int timeout_ms) {
 }
 
 }  // namespace
+
+bool TakesColour(int fd) {
+  const char* const no_colour = std::getenv("NO_COLOR");
+  const char* const terminal = std::getenv("TERM");
+  if (no_colour != nullptr && *no_colour != '\0') return false;
+  return isatty(fd) != 0 && !(terminal != nullptr && std::string_view(terminal) == "dumb");
+}
 
 void PrintAnswer(std::string_view text) {
   static const bool terminal = isatty(STDOUT_FILENO) != 0;

@@ -12,6 +12,9 @@
 
 namespace pregate::cli {
 
+// Whether `fd` is a terminal whose user has not said NO_COLOR (no-color.org) or TERM=dumb.
+bool TakesColour(int fd);
+
 // Writes a part of a model's answer to stdout, at once; on a terminal as Printable text.
 void PrintAnswer(std::string_view text);
 

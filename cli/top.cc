@@ -12,6 +12,7 @@
 #include "cli/terminal.h"
 #include "cli/top/fetch.h"
 #include "cli/top/view.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 
@@ -35,7 +36,8 @@ void Declare(OptionSet& set, TopOptions* o) {
   set.Duration("interval-s", &o->interval, absl::Milliseconds(100), absl::Hours(1),
                "between two looks");
   set.Duration("timeout-s", &o->timeout, absl::Milliseconds(10), absl::Minutes(1),
-               "before an address that does not answer counts as down");
+               "before an address that does not answer counts as down")
+      .Environment("PREGATE_TOP_TIMEOUT_S");  // 0 means no limit to others, and nothing here
   set.Switch("once", &o->once, "print one interval and end; fails when every address is down");
   set.Switch("json", &o->as_json, "print one JSON object an interval");
 }
@@ -132,6 +134,7 @@ absl::Status RunTop(const TopOptions& options) {
     } else {
       screen.Show(view);
     }
+    RETURN_IF_ERROR(FlushStandardOutput());
     if (options.once) return AnyUp(now);
     before = std::move(now);
   }

@@ -3,60 +3,26 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <thread>
 
 #include "absl/strings/str_format.h"
 #include "common/base/clock.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
+#include "common/base/version.h"
 #include "common/config/option_set.h"
 #include "common/model/checkpoint.h"
 #include "refactor/apply.h"
 #include "refactor/dense_forward.h"
+#include "refactor/refactor_options.h"
 #include "refactor/refactor_run.h"
 
 namespace pregate {
 namespace {
-
-struct Flags {
-  std::string dense, out, artifact;
-  int32_t threads = 2;
-  std::optional<uint64_t> seed;
-  RefactorOptions run;
-};
-
-void Declare(OptionSet& options, Flags& flags) {
-  RefactorOptions& run = flags.run;
-  options.String("dense", &flags.dense, "dense model: pregate or HF directory, or GGUF file")
-      .Required();
-  options
-      .String("corpus", &run.corpus_dir,
-              "directory with a sub-folder or .txt file for each domain; each gets an expert")
-      .Required();
-  options.String("out", &flags.out, "directory of the new checkpoint").Required();
-  options.String("artifact", &flags.artifact,
-                 "also write what differs from the dense model to this file");
-  options.Double("keep", &run.fit.keep, 0, 1, "of a layer's neurons", "kept by each expert");
-  options.OptionalUint64("seed", &flags.seed, "of the router's weights and batches (0)");
-  options.Int("windows", &run.corpus.windows_per_domain, 1, 1 << 20, "windows a domain",
-              "calibration text taken, evenly spread; time is about proportional");
-  options.Int("window-tokens", &run.corpus.window_tokens, 16, 8192, "tokens",
-              "context of a calibration window");
-  options.Double("hold-out", &run.corpus.hold_out, 0, 0.9, "of each domain",
-                 "the last part, which is never read, so that it can evaluate the result");
-  options.Double("blend", &run.fit.blend, 0, 1, "",
-                 "how far experts specialise on the tokens that suit them, not their domain");
-  options.Int("rounds", &run.fit.rounds, 0, 20, "rounds", "of assigning tokens to experts");
-  options.Int("refit-windows", &run.refit_windows_per_domain, 0, 1 << 20, "windows a domain",
-              "for the scales of down_proj's columns; 0 leaves them as they are");
-  options.Int("router-hidden", &run.router.hidden, 8, 4096, "channels", "width of the router");
-  options.Int("router-steps", &run.router.steps, 1, 1 << 20, "steps", "of training it");
-  options.Int("router-batch", &run.router.batch_windows, 1, 4096, "windows", "in a step");
-  options.Double("persistence", &run.router.persistence, 0, 1, "",
-                 "weight of the token before in a token's target; more means fewer switches");
-  options.Int("threads", &flags.threads, 1, 1024, "threads", "to compute with");
-}
 
 // Where there is room for the checkpoint there is room for the activation log.
 std::string ParentOf(const std::string& out) {
@@ -65,11 +31,15 @@ std::string ParentOf(const std::string& out) {
   return path.parent_path().string();
 }
 
-absl::Status Run(Flags& flags) {
+absl::Status Run(RefactorFlags& flags) {
+  if (flags.run.corpus_dir.empty()) {
+    return absl::InvalidArgumentError("--corpus is required; pregate refactor takes --apply");
+  }
   RefactorOptions& run = flags.run;
+  if (flags.threads == 0) flags.threads = std::max(1u, std::thread::hardware_concurrency());
   run.fit.num_threads = flags.threads;
   run.router.seed = flags.seed.value_or(0);
-  run.commit = PREGATE_COMMIT;
+  run.commit = Commit();
   run.scratch_dir = ParentOf(flags.out);
   SetComputeThreads(flags.threads);
   SystemClock clock;
@@ -111,21 +81,21 @@ void KeepFreedMemory() {
 }  // namespace pregate
 
 int main(int argc, char** argv) {
+  pregate::PrepareProcess();
   pregate::RestartWithPatientThreads(argv);
   pregate::KeepFreedMemory();
-  pregate::Flags flags;
-  pregate::OptionSet options(
-      "pregate refactor",
-      "Turns a dense model into a mixture of experts with a router. With --apply FILE "
-      "it rebuilds one from such a run's artifact instead: see --apply --help.");
-  pregate::Declare(options, flags);
+  pregate::RefactorFlags flags;
+  pregate::OptionSet options("pregate-refactor", "Runs what pregate refactor asks it to.");
+  pregate::DeclareRefactorOptions(options, &flags);
   const auto outcome = options.Parse(argc, argv);
   if (!outcome.ok()) {
     std::cerr << "pregate refactor: " << outcome.status().message() << " (see --help)\n";
     return 2;
   }
-  if (*outcome == pregate::OptionSet::Outcome::kExit) return 0;
-  if (const absl::Status status = pregate::Run(flags); !status.ok()) {
+  const bool answered = *outcome == pregate::OptionSet::Outcome::kExit;
+  absl::Status status = answered ? absl::OkStatus() : pregate::Run(flags);
+  if (status.ok()) status = pregate::FlushStandardOutput();
+  if (!status.ok()) {
     std::cerr << "pregate refactor: " << status.message() << "\n";
     return 1;
   }

@@ -1,5 +1,4 @@
-// The part of the options that CLI11 does: splitting argv, help text, reading TOML or INI files.
-// Values stay text here; OptionSet turns them into values, so all sources share one check.
+// argv as texts by flag. Values stay what they are, byte for byte; OptionSet checks them.
 #pragma once
 
 #include <map>
@@ -12,27 +11,18 @@
 namespace pregate {
 
 struct FlagDeclaration {
-  std::string name, unit, description, default_text, environment;
-  bool is_switch = false, positional = false, required = false;
+  std::string name;
+  bool is_switch = false;   // "--name" alone means true; a value needs "--name=VALUE"
+  bool is_list = false;     // may be given more than once
+  bool positional = false;  // also taken without "--name", in the order of declaration
 };
 
-using CommandLineValues = std::map<std::string, std::string>;  // option name -> text
-using ConfigFileValues = std::map<std::string, std::string>;   // lists joined by ','
+using FlagTexts = std::map<std::string, std::vector<std::string>>;  // by name, in order
 
-struct ParsedCommandLine {
-  CommandLineValues values;
-  std::string help;  // not empty when --help was given
-  std::string config_file;
-  bool print_config = false;
-};
-
-// Adds --help, --config and --print-config to the flags declared. Unknown flags are errors.
-absl::StatusOr<ParsedCommandLine> ParseCommandLine(const std::string& program,
-                                                   const std::string& description,
-                                                   absl::Span<const FlagDeclaration> flags,
-                                                   int argc, const char* const* argv);
-
-// Flat keys only: a section is refused by name.
-absl::StatusOr<ConfigFileValues> ReadConfigFile(const std::string& path);
+// "--name VALUE" and "--name=VALUE"; "--" makes all that follows positional. A value may be empty
+// or begin with '-', but one that reads as another flag needs the form with '=': most likely it was
+// forgotten. Errors name the argument, and what is near to an unknown one.
+absl::StatusOr<FlagTexts> ParseCommandLine(absl::Span<const FlagDeclaration> flags, int argc,
+                                           const char* const* argv);
 
 }  // namespace pregate

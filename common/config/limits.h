@@ -61,6 +61,7 @@
   X(kTlsRefreshMs, 1000, "ms", "between two looks at a --tls-dir for new files")                            \
   X(kTlsSecurityLevel, 2, "level", "OpenSSL's strength of a peer's keys and digests (2: 112 bits)")         \
   X(kRefusalLinesMax, 10, "lines", "log lines on refused peers in one kRefusalWindowMs")                    \
+  X(kRequestLinesMax, 1000, "lines", "log lines on requests that ended, in one second")                     \
   X(kRefusalWindowMs, 10000, "ms", "after which refused peers are logged one by one again")
 // clang-format on
 

@@ -135,10 +135,19 @@ TEST(OptionSetTest, RefusesUnknownKeysSectionsAndBadFiles) {
   const struct {
     const char* text;
     const char* message;
-  } kCases[] = {{"model = \"m\"\nspeed = 3\n", "unknown key speed"},
-                {"model = \"m\"\n[worker]\nqueue-max = 3\n", "section worker"},
-                {"model = \"m\"\nqueue-max = 3\nmodel = \"n\"\n", "model is given twice"},
-                {"model = \"m\"\nqueue-max = \"many\"\n", "queue-max: 'many'"}};
+  } kCases[] = {
+      {"model = \"m\"\nspeed = 3\n", "unknown key speed"},
+      {"model = \"m\"\nqeue-max = 3\n", ":2: unknown key qeue-max; did you mean queue-max?"},
+      {"model = \"m\"\nqueue_max = 3\n", ":2: unknown key queue_max; did you mean queue-max?"},
+      {"model = \"m\"\nconfig = \"n\"\n", ":2: unknown key config"},
+      {"model = \"m\"\n[worker]\nqueue-max = 3\n", ":2: worker is a section"},
+      {"model = \"m\"\nqueue-max = 3\nmodel = \"n\"\n", ":3: "},
+      {"model = \"m\"\nqueue-max = \"7\"\n", ":2: queue-max is a string, must be an integer"},
+      {"model = 7\n", ":1: model is an integer, must be a string"},
+      {"model = \"m\"\nrun-ahead = \"on\"\n", ":2: run-ahead is a string, must be a boolean"},
+      {"model = \"m\"\nworkers = [1]\n", ":2: workers is an array of other things"},
+      {"model = \"m\"\nworkers = true\n", "is a boolean, must be an array or a string"},
+      {"model = \"m\"\nqueue-max = 2000\n", ":2: queue-max: 2000 is outside of 1 to 1000"}};
   for (const auto& c : kCases) {
     Program p;
     const std::string file = WriteFile(c.text);
@@ -156,8 +165,9 @@ TEST(OptionSetTest, HelpShowsUnitDefaultAndEnvironment) {
   const auto outcome = p.Parse({"--help"});
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_EQ(*outcome, OptionSet::Outcome::kExit);
-  EXPECT_THAT(p.out.str(), HasSubstr("Requests that may wait [requests] (default 256)"));
-  EXPECT_THAT(p.out.str(), HasSubstr("PREGATE_QUEUE_MAX"));
+  EXPECT_THAT(p.out.str(), HasSubstr("  --queue-max N"));
+  EXPECT_THAT(p.out.str(),
+              HasSubstr("Requests that may wait [requests] (default 256) {PREGATE_QUEUE_MAX}"));
 }
 
 TEST(OptionSetTest, PrintsEffectiveValuesAsJson) {
@@ -169,7 +179,10 @@ TEST(OptionSetTest, PrintsEffectiveValuesAsJson) {
   EXPECT_EQ(json["queue-max"]["value"], "9");
   EXPECT_EQ(json["queue-max"]["source"], "flag");
   EXPECT_EQ(json["kv-cache-bytes"]["value"], "512MiB");
-  EXPECT_THAT(p.options.ToText(), HasSubstr("queue-max=9 kv-cache-bytes=512MiB"));
+  EXPECT_THAT(p.options.ToText(/*given_only=*/false),
+              HasSubstr("queue-max=9 kv-cache-bytes=512MiB"));
+  EXPECT_EQ(p.options.ToText(/*given_only=*/true), "model=m\xff queue-max=9");
+  EXPECT_EQ(json["limits"]["ConfigFileBytesMax"]["unit"], "bytes");
 }
 
 TEST(OptionSetTest, ClusterDigestFollowsClusterWideOptionsOnly) {
@@ -194,6 +207,114 @@ TEST(OptionSetTest, TakesPositionalArguments) {
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_EQ(dir, "some/dir");
   EXPECT_TRUE(json);
+}
+
+// Two alternatives, what goes with each, and a program's own name for a variable.
+struct Chooser {
+  OptionSet options{"choose", "Chooses"};
+  std::string model, server;
+  int32_t threads = 0, workers = 1;
+  absl::Duration timeout = absl::ZeroDuration();
+  std::map<std::string, std::string> environment;
+
+  Chooser() {
+    options.String("model", &model, "");
+    options.String("server", &server, "");
+    options.Int("threads", &threads, 0, 9, "", "");
+    options.Duration("timeout-s", &timeout, absl::ZeroDuration(), absl::Hours(1), "");
+    options.Int("workers", &workers, 1, 9, "", "").Environment("PREGATE_CHOOSE_WORKERS");
+    options.Alternatives({"model", "server"});
+    options.OnlyWith("model", {"threads"});
+    options.OnlyWith("server", {"timeout-s"});
+  }
+
+  // The error, or which is chosen.
+  std::string Parse(std::vector<const char*> args) {
+    args.insert(args.begin(), "choose");
+    std::ostringstream out;
+    const auto outcome = options.Parse(
+        static_cast<int>(args.size()), args.data(),
+        [this](const char* name) -> const char* {
+          const auto it = environment.find(name);
+          return it == environment.end() ? nullptr : it->second.c_str();
+        },
+        out);
+    if (!outcome.ok()) return std::string(outcome.status().message());
+    return absl::StrCat("model=", model, " server=", server);
+  }
+};
+
+TEST(OptionSetTest, AFlagWinsOverItsAlternativeInTheEnvironmentOrAFile) {
+  const std::string file = WriteFile("model = \"file\"\n");
+  const struct {
+    std::map<std::string, std::string> environment;
+    std::vector<const char*> args;
+    const char* expected;
+  } kCases[] = {
+      {{{"PREGATE_MODEL", "env"}}, {"--server", "flag"}, "model= server=flag"},
+      {{{"PREGATE_SERVER", "env"}}, {"--model", "flag"}, "model=flag server="},
+      {{{"PREGATE_SERVER", "env"}}, {"--config", file.c_str()}, "model= server=env"},
+      {{}, {"--config", file.c_str(), "--server", "flag"}, "model= server=flag"},
+      {{{"PREGATE_MODEL", "env"}}, {"--server="}, "model=env server="},
+      {{{"PREGATE_SERVER", ""}}, {"--model", "flag"}, "model=flag server="},
+      {{},
+       {"--model=a", "--server=b"},
+       "give either --model or --server: there are --model and --server"},
+      {{{"PREGATE_MODEL", "a"}, {"PREGATE_SERVER", "b"}},
+       {},
+       "give either --model or --server: there are PREGATE_MODEL and PREGATE_SERVER"},
+  };
+  for (const auto& c : kCases) {
+    Chooser chooser;
+    chooser.environment = c.environment;
+    EXPECT_EQ(chooser.Parse(c.args), c.expected);
+  }
+}
+
+TEST(OptionSetTest, WhatGoesWithAnotherAlternativeIsNamedUnlessTheEnvironmentSaysIt) {
+  Chooser flag, environment, file;
+  EXPECT_EQ(flag.Parse({"--model=m", "--timeout-s=5"}), "--timeout-s goes with --server");
+  environment.environment = {{"PREGATE_TIMEOUT_S", "5"}};
+  EXPECT_EQ(environment.Parse({"--model=m"}), "model=m server=");
+  EXPECT_EQ(environment.timeout, absl::ZeroDuration());
+  const std::string path = WriteFile("server = \"s\"\ntimeout-s = 5\n");
+  EXPECT_EQ(file.Parse({"--model=m", "--config", path.c_str()}), "model=m server=");
+  Chooser both;
+  const std::string wrong = WriteFile("model = \"m\"\ntimeout-s = 5\n");
+  EXPECT_THAT(both.Parse({"--config", wrong.c_str()}),
+              HasSubstr(":2: timeout-s goes with --server"));
+}
+
+TEST(OptionSetTest, OtherProgramsVariablesAreNotLookedAt) {
+  Chooser chooser;
+  chooser.environment = {{"PREGATE_WORKERS", "a:1,b:2"},
+                         {"PREGATE_PORT", "tcp://10.0.0.1:7600"},
+                         {"PREGATE_CHOOSE_WORKERS", "3"}};
+  EXPECT_EQ(chooser.Parse({"--model=m"}), "model=m server=");
+  EXPECT_EQ(chooser.workers, 3);
+}
+
+TEST(OptionSetTest, NumbersKeepTheirDigits) {
+  Program p;
+  const std::string file = WriteFile(
+      "model = \"m\"\nkeep = 0.12345678901234567\nkv-cache-bytes = 1_000_000_000\n"
+      "drain-timeout-s = 30\nseed = \"18446744073709551615\"\n");
+  const auto outcome = p.Parse({"--config", file.c_str(), "--print-config"});
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(p.keep, 0.12345678901234567);
+  const auto json = nlohmann::json::parse(p.out.str());
+  EXPECT_EQ(json["keep"]["value"], "0.12345678901234566");  // the same number
+  EXPECT_EQ(json["kv-cache-bytes"]["value"], "1000000000B");
+  EXPECT_EQ(json["drain-timeout-s"]["value"], "30");
+  EXPECT_EQ(json["seed"]["value"], "18446744073709551615");
+}
+
+TEST(OptionSetTest, ListsOptionsForAShell) {
+  Program p;
+  ASSERT_TRUE(p.Parse({"--list-options"}).ok());
+  EXPECT_THAT(p.out.str(), HasSubstr("--dtype|f32 bf16|Type of weights\n"));
+  EXPECT_THAT(p.out.str(), HasSubstr("--run-ahead||Plan ahead"));
+  EXPECT_THAT(p.out.str(), HasSubstr("--config||TOML file"));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "common/config/values.h"
 
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -73,6 +75,15 @@ absl::StatusOr<double> ParseDouble(absl::string_view text) {
   if (!absl::SimpleAtod(text, &value) || !std::isfinite(value))
     return NotA(text, "a finite number");
   return value;
+}
+
+std::string FormatDouble(double value) {
+  const double size = std::abs(value);
+  const bool readable = size == 0 || (size >= 1e-6 && size < 1e15);
+  std::array<char, 64> text;
+  const auto end = std::to_chars(text.begin(), text.end(), value,
+                                 readable ? std::chars_format::fixed : std::chars_format::general);
+  return std::string(text.begin(), end.ptr);
 }
 
 absl::StatusOr<bool> ParseBool(absl::string_view text) {

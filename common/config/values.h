@@ -16,6 +16,8 @@ std::string FormatBytes(int64_t bytes);
 
 absl::StatusOr<int64_t> ParseInt(absl::string_view text);
 absl::StatusOr<double> ParseDouble(absl::string_view text);  // finite
-absl::StatusOr<bool> ParseBool(absl::string_view text);      // true/false, on/off, yes/no, 1/0
+// The shortest text that ParseDouble reads as `value`; without an exponent where that is readable.
+std::string FormatDouble(double value);
+absl::StatusOr<bool> ParseBool(absl::string_view text);  // true/false, on/off, yes/no, 1/0
 
 }  // namespace pregate

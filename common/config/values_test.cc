@@ -29,6 +29,15 @@ TEST(FormatBytesTest, ParsesBackEqual) {
   EXPECT_EQ(FormatBytes(512 << 20), "512MiB");
 }
 
+TEST(FormatDoubleTest, ParsesBackEqualAndReads) {
+  for (const double value : {0.0, 0.1, -2.5, 1e9, 1e14, 1e-6, 1e300, 5e-324, 0.12345678901234567}) {
+    EXPECT_EQ(*ParseDouble(FormatDouble(value)), value) << FormatDouble(value);
+  }
+  EXPECT_EQ(FormatDouble(1e9), "1000000000");
+  EXPECT_EQ(FormatDouble(30), "30");
+  EXPECT_EQ(FormatDouble(0.75), "0.75");
+}
+
 TEST(ParseBoolTest, TakesUsualWordsOnly) {
   EXPECT_TRUE(*ParseBool("On"));
   EXPECT_FALSE(*ParseBool("0"));

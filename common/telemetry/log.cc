@@ -47,9 +47,11 @@ std::shared_ptr<spdlog::logger> MakeLogger(const LogOptions& options, spdlog::si
 }  // namespace
 
 void DeclareLogOptions(OptionSet& set, LogOptions* options) {
+  set.Group("Log");
   set.Choice("log-level", &options->level, {"debug", "info", "warn", "error"},
              "Least severe log lines to write");
   set.Choice("log-format", &options->format, {"text", "json"}, "Form of a log line on stderr");
+  set.Group();
 }
 
 LogField::LogField(absl::string_view key, double value)

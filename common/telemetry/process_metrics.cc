@@ -8,6 +8,8 @@
 #include <string>
 #include <system_error>
 
+#include "common/base/version.h"
+
 namespace pregate {
 namespace {
 
@@ -50,7 +52,7 @@ double OpenFiles() {
 void AddProcessMetrics(MetricsRegistry* registry) {
   registry
       ->AddGauge("build_info", "1; the labels say what runs",
-                 {{"version", PREGATE_VERSION}, {"commit", PREGATE_COMMIT}})
+                 {{"version", Version()}, {"commit", Commit()}})
       .Set(1);
   registry
       ->AddProcessGauge("process_start_time_seconds", "Start of the process, in seconds since 1970")

@@ -4,20 +4,25 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/process.h"
+#include "common/base/version.h"
 #include "common/config/limits.h"
 
 namespace pregate {
 
 void LogStart(const Log& log, const OptionSet& options) {
-  log.Info("options", {{"effective", options.ToText()}});
+  log.Info("starting",
+           {{"version", VersionText()}, {"given", options.ToText(/*given_only=*/true)}});
+  log.Debug("options", {{"effective", options.ToText(/*given_only=*/false)}});
   std::string limits;
   for (const Limit& limit : AllLimits()) {
     absl::StrAppend(&limits, limits.empty() ? "" : " ", limit.name, "=", limit.value, limit.unit);
   }
-  log.Info("limits", {{"effective", limits}});
+  log.Debug("limits", {{"effective", limits}});
 }
 
-int ExitCode(absl::string_view program, const absl::Status& status) {
+int ExitCode(absl::string_view program, const absl::Status& ended) {
+  const absl::Status status = ended.ok() ? FlushStandardOutput() : ended;
   if (status.ok()) return 0;
   std::fprintf(stderr, "%s: %s\n", std::string(program).c_str(),
                std::string(status.message()).c_str());

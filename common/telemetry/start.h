@@ -10,10 +10,11 @@
 
 namespace pregate {
 
-// All effective options, and all limits of common/config/limits.h.
+// Version and the options that were given; at level debug all options and all limits of
+// common/config/limits.h, which --print-config has too.
 void LogStart(const Log& log, const OptionSet& options);
 
-// 0 for OK; else prints the message to stderr and returns 2 for a mistake of the caller
+// 0 for OK, if what went to stdout has arrived; else prints the message to stderr and returns 2 for a mistake of the caller
 // (INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNIMPLEMENTED), 1 for anything else.
 int ExitCode(absl::string_view program, const absl::Status& status);
 

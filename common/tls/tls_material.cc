@@ -58,11 +58,13 @@ absl::Status CheckOwn(const TlsMaterial& own) {
 }  // namespace
 
 void DeclareTlsOptions(OptionSet& set, TlsOptions* options) {
+  set.Group("TLS");
   set.String("tls-dir", &options->dir,
              "Directory with tls.crt, tls.key and ca.crt: all connections are mutual TLS; empty: "
              "plaintext, on loopback and unix sockets only");
   set.String("tls-trust-domain", &options->trust_domain,
              "Trust domain of all certificates' spiffe://TRUST_DOMAIN/pregate/ROLE");
+  set.Group();
 }
 
 // The three are replaced at once, but read one by one: twice the same is of one version.
