@@ -11,6 +11,7 @@
 #include "common/config/limits.h"
 #include "common/config/option_set.h"
 #include "common/rpc/grpc_log.h"
+#include "common/rpc/listen_check.h"
 #include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
@@ -39,7 +40,8 @@ void DeclareServe(OptionSet& set, ServeOptions* o) {
   set.Bytes("kv-cache-bytes", &o->worker.kv_cache_bytes, 1 << 16, int64_t{1} << 42,
             "memory of the KV blocks");
   set.Int("workers", &o->worker.world_size, 1, kWorkersMax, "workers",
-          "that share the experts, each with --threads and --kv-cache-bytes of its own");
+          "that share the experts, each with --threads and --kv-cache-bytes of its own")
+      .Environment("PREGATE_SERVE_WORKERS");  // PREGATE_WORKERS are a scheduler's addresses
   set.Int(
       "expert-slots", &o->worker.expert_slots, 0, kExpertsMax, "experts",
       "whose units a worker keeps on the device at once, the others wait in host memory; 0: all");
@@ -56,6 +58,9 @@ absl::Status Run(const ServeOptions& o, const OptionSet& set) {
   SystemClock clock;
   const GrpcLog grpc_log(&log, &clock);
   ASSIGN_OR_RETURN(const auto security, Security::Load(o.tls, {Role::kScheduler}, &log, &clock));
+  // Before the model: a mistake here must not wait for the weights.
+  RETURN_IF_ERROR(
+      CheckListenOptions(*security, o.server.listen, o.server.metrics_listen, o.server.port_file));
   ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(o.worker.model, o.model_name));
   MetricsRegistry registry(model.name);
   WorkerHostOptions worker = o.worker;
@@ -86,6 +91,7 @@ absl::Status Run(const ServeOptions& o, const OptionSet& set) {
   ASSIGN_OR_RETURN(const auto server,
                    SchedulerServer::Start(o.server, std::move(model), make_links, &registry,
                                           security.get(), &clock, &log));
+  shutdown.BeginServing();
   shutdown.Wait();
   log.Info("draining");
   server->Drain();

@@ -1,4 +1,5 @@
 // pregate-worker: runs step plans of a scheduler on this machine.
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/rpc/grpc_log.h"
@@ -37,6 +38,7 @@ absl::Status Run(int argc, char** argv) {
   ASSIGN_OR_RETURN(const auto server,
                    WorkerServer::Start(server_options, host_options.model, host.get(), &collectives,
                                        security.get(), &clock, &log));
+  shutdown.BeginServing();
   shutdown.Wait();
   log.Info("draining");
   server->Drain();
@@ -47,5 +49,6 @@ absl::Status Run(int argc, char** argv) {
 }  // namespace pregate
 
 int main(int argc, char** argv) {
+  pregate::PrepareProcess();
   return pregate::ExitCode("pregate-worker", pregate::Run(argc, argv));
 }

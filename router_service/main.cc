@@ -1,5 +1,6 @@
 // pregate-router: names one expert for every token, before the backbone runs.
 #include "common/base/clock.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/rpc/grpc_log.h"
@@ -30,6 +31,7 @@ absl::Status Run(int argc, char** argv) {
   ASSIGN_OR_RETURN(const auto security, Security::Load(tls_options, {Role::kRouter}, &log, &clock));
   ASSIGN_OR_RETURN(const auto server,
                    RouterServer::Start(server_options, security.get(), &clock, &log));
+  shutdown.BeginServing();
   shutdown.Wait();
   log.Info("draining");
   server->Drain();
@@ -40,5 +42,6 @@ absl::Status Run(int argc, char** argv) {
 }  // namespace pregate
 
 int main(int argc, char** argv) {
+  pregate::PrepareProcess();
   return pregate::ExitCode("pregate-router", pregate::Run(argc, argv));
 }

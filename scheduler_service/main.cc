@@ -1,7 +1,9 @@
 // pregate-scheduler: the client API, and the one loop that plans every step.
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/rpc/grpc_log.h"
+#include "common/rpc/listen_check.h"
 #include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/start.h"
@@ -37,6 +39,8 @@ absl::Status Run(int argc, char** argv) {
   const GrpcLog grpc_log(&log, &clock);
   ASSIGN_OR_RETURN(const auto security,
                    Security::Load(tls_options, {Role::kScheduler}, &log, &clock));
+  RETURN_IF_ERROR(CheckListenOptions(*security, server_options.listen,
+                                     server_options.metrics_listen, server_options.port_file));
   ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(model_path, model_name));
   MetricsRegistry registry(model.name);
   const bool has_router = model.has_routes();
@@ -47,6 +51,7 @@ absl::Status Run(int argc, char** argv) {
                                                                  *security, &log);
                                           },
                                           &registry, security.get(), &clock, &log));
+  shutdown.BeginServing();
   shutdown.Wait();
   log.Info("draining");
   server->Drain();
@@ -57,5 +62,6 @@ absl::Status Run(int argc, char** argv) {
 }  // namespace pregate
 
 int main(int argc, char** argv) {
+  pregate::PrepareProcess();
   return pregate::ExitCode("pregate-scheduler", pregate::Run(argc, argv));
 }

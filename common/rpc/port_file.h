@@ -6,12 +6,30 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace pregate {
 
-// Written beside FILE and renamed, so that a reader sees all or nothing. Empty `path`: does
-// nothing.
-absl::Status WritePortFile(const std::string& path,
-                           const std::map<std::string, std::string>& addresses);
+// A regular file is its server's as long as that lives and this object does: it holds a lock, which
+// ends with the process. Not thread-safe.
+class PortFile {
+ public:
+  // UNAVAILABLE where a living server holds the file. Nothing is written. With an empty `path`
+  // neither this nor Write does anything.
+  static absl::StatusOr<PortFile> Claim(const std::string& path);
+  PortFile() : PortFile("", -1) {}
+  PortFile(PortFile&& other) noexcept;
+  PortFile& operator=(PortFile&& other) noexcept;
+  ~PortFile();
+
+  // As WriteOutput does: a reader sees all or nothing.
+  absl::Status Write(const std::map<std::string, std::string>& addresses);
+
+ private:
+  PortFile(std::string path, int fd);
+
+  std::string path_;
+  int fd_;  // locked; -1: there is no regular file yet
+};
 
 }  // namespace pregate

@@ -17,6 +17,7 @@
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/rpc/health_client.h"
+#include "common/rpc/listen_check.h"
 
 namespace pregate {
 namespace {
@@ -87,7 +88,10 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
       &port);
   for (grpc::Service* service : services) builder.RegisterService(service);
   auto state = std::make_unique<State>();
-  state->server = builder.BuildAndStart();
+  {
+    ASSIGN_OR_RETURN(const BindTurn turn, BindTurn::Take(options.listen));
+    state->server = builder.BuildAndStart();
+  }
   if (state->server == nullptr || (port == 0 && !options.listen.is_unix())) {
     return absl::UnavailableError(
         absl::StrCat("address ", options.listen.ToString(), " cannot be bound: in use?"));

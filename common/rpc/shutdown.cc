@@ -31,6 +31,8 @@ ShutdownSignal::~ShutdownSignal() {
   thread_.join();
 }
 
+void ShutdownSignal::BeginServing() { serving_ = true; }
+
 void ShutdownSignal::Wait() { requested_.WaitForNotification(); }
 
 void ShutdownSignal::Request() {
@@ -44,7 +46,7 @@ void ShutdownSignal::Watch() {
   while (!stop_) {
     const int signal = sigtimedwait(&set, nullptr, &poll);
     if (signal < 0) continue;
-    if (++num_signals > 1) _exit(128 + signal);
+    if (++num_signals > 1 || !serving_) _exit(128 + signal);
     Request();
   }
 }

@@ -1,5 +1,5 @@
 // SIGTERM and SIGINT as something to wait for: the first asks for a drain, the second exits at
-// once.
+// once. While a program still loads there is nothing to drain, so the first one exits too.
 #pragma once
 
 #include <atomic>
@@ -18,6 +18,8 @@ class ShutdownSignal {
   ShutdownSignal(const ShutdownSignal&) = delete;
   ShutdownSignal& operator=(const ShutdownSignal&) = delete;
 
+  // The end of loading: from now on there is something to drain. Until then a signal exits at once.
+  void BeginServing();
   // Blocks until the first signal or Request().
   void Wait();
   // As if a signal had come: a part of the process failed and the rest should drain. Thread-safe.
@@ -28,6 +30,7 @@ class ShutdownSignal {
 
   absl::Notification requested_;
   std::atomic<bool> was_requested_{false};
+  std::atomic<bool> serving_{false};
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

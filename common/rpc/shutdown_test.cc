@@ -11,6 +11,7 @@ namespace {
 TEST(ShutdownSignalTest, FirstSignalEndsTheWait) {
   for (const int signal : {SIGTERM, SIGINT}) {
     ShutdownSignal shutdown;
+    shutdown.BeginServing();
     kill(getpid(), signal);
     shutdown.Wait();
   }
@@ -28,12 +29,24 @@ TEST(ShutdownSignalTest, SecondSignalExits) {
   EXPECT_EXIT(
       {
         ShutdownSignal shutdown;
+        shutdown.BeginServing();
         kill(getpid(), SIGTERM);
         shutdown.Wait();
         kill(getpid(), SIGTERM);
         while (true) pause();
       },
       ::testing::ExitedWithCode(128 + SIGTERM), "");
+}
+
+TEST(ShutdownSignalTest, WhileLoadingTheFirstSignalExits) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        ShutdownSignal shutdown;
+        kill(getpid(), SIGINT);
+        while (true) pause();
+      },
+      ::testing::ExitedWithCode(128 + SIGINT), "");
 }
 
 }  // namespace

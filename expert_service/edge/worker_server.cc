@@ -4,6 +4,7 @@
 #include "common/base/status.h"
 #include "common/config/address.h"
 #include "common/config/limits.h"
+#include "common/rpc/listen_check.h"
 #include "common/rpc/port_file.h"
 #include "common/rpc/rpc_server.h"
 #include "common/telemetry/metrics_server.h"
@@ -34,9 +35,11 @@ struct WorkerServer::State {
   AttachService service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<MetricsServer> metrics_server;
+  PortFile port_file;
 };
 
 void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options) {
+  set.Group("Addresses");
   set.String(
       "listen", &options->listen,
       "Address of ExpertWorker: host:port or unix:/path; without --tls-dir on this machine only");
@@ -48,13 +51,14 @@ void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options) {
   set.Switch("collective-insecure", &options->collective_insecure,
              "Allow a --collective-host beyond loopback: activations travel unencrypted and "
              "unauthenticated between workers, so keep them on a private network");
+  set.Group();
   set.String("model-name", &options->model_name,
              "Name of the model in metrics; empty: the last part of --model");
 }
 
 absl::Status CheckAddresses(const WorkerServerOptions& options, const Security& security) {
-  RETURN_IF_ERROR(security.ParseAddress("listen", options.listen).status());
-  RETURN_IF_ERROR(security.ParseAddress("metrics-listen", options.metrics_listen).status());
+  RETURN_IF_ERROR(
+      CheckListenOptions(security, options.listen, options.metrics_listen, options.port_file));
   return CheckCollectiveHost(options);
 }
 
@@ -99,8 +103,8 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
   collectives->Open(state->rpc->bound());
   const std::string bound = state->rpc->bound().ToString();
   const std::string metrics_bound = state->metrics_server->bound().ToString();
-  RETURN_IF_ERROR(
-      WritePortFile(options.port_file, {{"listen", bound}, {"metrics", metrics_bound}}));
+  ASSIGN_OR_RETURN(state->port_file, PortFile::Claim(options.port_file));
+  RETURN_IF_ERROR(state->port_file.Write({{"listen", bound}, {"metrics", metrics_bound}}));
   log->Info("serving", {{"listen", bound}, {"metrics", metrics_bound}});
   return std::unique_ptr<WorkerServer>(new WorkerServer(std::move(state)));
 }

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "common/base/memory.h"
 #include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/collective/any/device_collectives.h"
@@ -57,6 +58,23 @@ void LogMemory(const MemoryPlan& plan, const Log* log) {
                             {"step_bytes", plan.step_bytes}});
 }
 
+// Memory of the host is given whether it is there or not, and taken back by killing the process.
+absl::Status CheckFits(const WorkerHostOptions& options, const MemoryPlan& plan) {
+  const std::optional<int64_t> available = AvailableMemoryBytes();
+  if (options.device != "cpu" || !available || plan.total_bytes() <= *available) {
+    return absl::OkStatus();
+  }
+  const int64_t others = plan.total_bytes() - plan.kv_bytes;
+  const std::string kv = options.kv_blocks > 0 ? absl::StrCat("--kv-blocks ", options.kv_blocks)
+                                               : absl::StrCat("--kv-cache-bytes ",
+                                                              FormatBytes(options.kv_cache_bytes));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      kv, ": the KV cache of ", plan.kv_bytes >> 20, " MiB does not fit beside the ", others >> 20,
+      " MiB of the rest: ", *available >> 20, " MiB are available",
+      others < *available ? absl::StrCat(", so at most ", (*available - others) >> 20, "MiB")
+                          : "; --expert-slots and --dtype bf16 make the rest smaller"));
+}
+
 // A line every tenth of the way.
 LoadProgress LogProgress(const Log* log) {
   return [log](int done, int total) {
@@ -96,6 +114,7 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
             "Memory for KV blocks");
   set.Int("kv-blocks", &options->kv_blocks, 0, kKvBlocksMax, "blocks of 16 tokens",
           "KV blocks; 0: as many as --kv-cache-bytes holds");
+  set.Alternatives({"kv-cache-bytes", "kv-blocks"}, /*together=*/true);
   set.Int("step-tokens", &options->step_tokens, 1, kStepTokensMax, "tokens",
           "Most tokens in one step; sizes the buffers");
   set.Int("seq-slots", &options->seq_slots, 1, kSeqSlotsMax, "sequences", "Sequences open at once");
@@ -122,6 +141,7 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
   ASSIGN_OR_RETURN(state->memory,
                    PlanMemory(state->checkpoint->spec(), *state->device, executor_options));
   LogMemory(state->memory, log);
+  RETURN_IF_ERROR(CheckFits(options, state->memory));
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
                    StepExecutor::Create(*state->checkpoint, state->device.get(), clock,
                                         executor_options, LogProgress(log)));

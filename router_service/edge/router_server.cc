@@ -1,10 +1,13 @@
 #include "router_service/edge/router_server.h"
 
+#include "common/base/memory.h"
 #include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/config/address.h"
 #include "common/config/limits.h"
+#include "common/config/values.h"
 #include "common/device/cpu/cpu_device.h"
+#include "common/rpc/listen_check.h"
 #include "common/rpc/port_file.h"
 #include "common/rpc/rpc_server.h"
 #include "common/telemetry/metrics_server.h"
@@ -21,6 +24,15 @@ constexpr int64_t kKvCacheBytesMin = int64_t{1} << 16;
 constexpr int64_t kKvCacheBytesMax = int64_t{1} << 43;
 constexpr absl::Duration kDrainAnswersMax = absl::Seconds(5);
 constexpr absl::Duration kDrainGrace = absl::Seconds(1);  // the streams are told to end before
+
+// Memory of the host is given whether it is there or not, and taken back by killing the process.
+absl::Status CheckFits(int64_t kv_cache_bytes) {
+  const std::optional<int64_t> available = AvailableMemoryBytes();
+  if (!available || kv_cache_bytes <= *available) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("--kv-cache-bytes ", FormatBytes(kv_cache_bytes),
+                                                   ": only ", *available >> 20,
+                                                   " MiB are available"));
+}
 
 void LogLoaded(const RouterEngine& engine, const Device& device, const Log* log) {
   const RouterLimits& limits = engine.limits();
@@ -42,7 +54,7 @@ struct RouterServer::State {
 
   absl::Status Load(const RouterServerOptions& options, const Log* log);
   absl::Status Serve(const Address& listen, const Address& metrics_listen,
-                     const std::string& port_file, const Security& security, const Log* log);
+                     const std::string& port_path, const Security& security, const Log* log);
 
   Clock* const clock;
   MetricsRegistry registry;
@@ -51,15 +63,18 @@ struct RouterServer::State {
   std::unique_ptr<RouteService> service;
   std::unique_ptr<MetricsServer> metrics_server;
   std::unique_ptr<RpcServer> rpc;
+  PortFile port_file;
 };
 
 void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options) {
   RouterEngineOptions& engine = options->engine;
   set.String("model", &options->model, "Checkpoint directory with a router").Required();
+  set.Group("Addresses");
   set.String("listen", &options->listen,
              "Address of Router: host:port or unix:/path; without --tls-dir on this machine only");
   set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
   set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
+  set.Group();
   set.String("model-name", &options->model_name,
              "Name of the model in metrics; empty: the last part of --model");
   set.Int("threads", &options->threads, 0, kThreadsMax, "threads",
@@ -79,6 +94,8 @@ void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options) {
 absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
     const RouterServerOptions& options, const Security* security, Clock* clock, const Log* log) {
   // Before the model: a mistake here must not wait for the weights.
+  RETURN_IF_ERROR(
+      CheckListenOptions(*security, options.listen, options.metrics_listen, options.port_file));
   ASSIGN_OR_RETURN(const Address listen, security->ParseAddress("listen", options.listen));
   ASSIGN_OR_RETURN(const Address metrics_listen,
                    security->ParseAddress("metrics-listen", options.metrics_listen));
@@ -90,6 +107,7 @@ absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
 }
 
 absl::Status RouterServer::State::Load(const RouterServerOptions& options, const Log* log) {
+  RETURN_IF_ERROR(CheckFits(options.engine.kv_cache_bytes));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.model));
   device = MakeCpuDevice({.threads = options.threads});
   RouterEngineOptions engine_options = options.engine;
@@ -101,7 +119,7 @@ absl::Status RouterServer::State::Load(const RouterServerOptions& options, const
 }
 
 absl::Status RouterServer::State::Serve(const Address& listen, const Address& metrics_listen,
-                                        const std::string& port_file, const Security& security,
+                                        const std::string& port_path, const Security& security,
                                         const Log* log) {
   const auto turned_within = [this](int ms) {
     return clock->Now() - engine->heartbeat() <= absl::Milliseconds(ms);
@@ -119,7 +137,8 @@ absl::Status RouterServer::State::Serve(const Address& listen, const Address& me
                             {service.get()}, ready));
   const std::string bound = rpc->bound().ToString();
   const std::string metrics_bound = metrics_server->bound().ToString();
-  RETURN_IF_ERROR(WritePortFile(port_file, {{"listen", bound}, {"metrics", metrics_bound}}));
+  ASSIGN_OR_RETURN(port_file, PortFile::Claim(port_path));
+  RETURN_IF_ERROR(port_file.Write({{"listen", bound}, {"metrics", metrics_bound}}));
   log->Info("serving", {{"listen", bound}, {"metrics", metrics_bound}});
   return absl::OkStatus();
 }

@@ -14,11 +14,13 @@ constexpr int kAgeStepsMax = 10000;
 }  // namespace
 
 void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options) {
+  set.Group("Addresses");
   set.String(
       "listen", &options->listen,
       "Address of Inference: host:port or unix:/path; without --tls-dir on this machine only");
   set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
   set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
+  set.Group("Scheduling");
   set.Int("queue-max", &options->queue_max, 1, kQueueMax, "requests",
           "Admitted requests that may wait; further ones are refused");
   set.Int("step-tokens", &options->step_tokens, 1, kStepTokensMax, "tokens",
@@ -43,11 +45,14 @@ void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* optio
                absl::Hours(1), "Silence of a worker that owes an answer, before its epoch is void");
   set.Duration("drain-timeout-s", &options->drain_timeout, absl::ZeroDuration(), absl::Hours(1),
                "How long SIGTERM waits for open streams");
+  set.Group();
 }
 
 void DeclareSchedulerLinkOptions(OptionSet& set, SchedulerLinkOptions* options) {
+  set.Group("Addresses");
   set.Strings("workers", &options->workers, "Addresses of the workers; rank r is entry r");
   set.String("router", &options->router, "Address of the router; not used for a dense model");
+  set.Group();
 }
 
 EngineOptions ToEngineOptions(const SchedulerServerOptions& options, std::string scheduler_id,

@@ -14,6 +14,7 @@
 #include "common/telemetry/metrics_server.h"
 #include "common/telemetry/process_metrics.h"
 #include "scheduler_service/edge/inference_service.h"
+#include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
 #include "scheduler_service/engine/mailbox_inbox.h"
 #include "scheduler_service/engine/scheduler_engine.h"
@@ -34,7 +35,8 @@ struct SchedulerServer::State {
         inbox(kEngineInboxMessages, clock),
         random(RandomId()),
         metrics(registry, log, model.spec.num_experts),
-        service(&model, &metrics, push()) {}
+        requests(log, clock),
+        service(&model, &metrics, &requests, push()) {}
 
   Push push() {
     return [this](EngineEvent event) { return inbox.Push(std::move(event)); };
@@ -63,6 +65,7 @@ struct SchedulerServer::State {
   MailboxInbox inbox;
   scheduler::SplitMix64 random;
   SchedulerMetrics metrics;
+  RequestLog requests;
   InferenceService service;
   std::unique_ptr<SchedulerEngine> engine;
   SchedulerLinks links;
@@ -70,6 +73,7 @@ struct SchedulerServer::State {
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<MetricsServer> metrics_server;
   std::string bound, metrics_bound;
+  PortFile port_file;
   std::atomic<bool> drained{false};
 };
 
@@ -99,8 +103,9 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
                                                {&state.service}, ready));
   state.bound = state.rpc->bound().ToString();
   state.metrics_bound = state.metrics_server->bound().ToString();
-  RETURN_IF_ERROR(WritePortFile(options.port_file,
-                                {{"listen", state.bound}, {"metrics", state.metrics_bound}}));
+  ASSIGN_OR_RETURN(state.port_file, PortFile::Claim(options.port_file));
+  RETURN_IF_ERROR(
+      state.port_file.Write({{"listen", state.bound}, {"metrics", state.metrics_bound}}));
   log->Info("serving", {{"listen", state.bound},
                         {"metrics", state.metrics_bound},
                         {"model", state.model.name},
