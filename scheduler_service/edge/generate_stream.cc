@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/config/limits.h"
 #include "scheduler_service/edge/inference_codec.h"
+#include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
 
 namespace pregate {
@@ -12,17 +13,19 @@ namespace pregate {
 void GenerateStream::Submit(GenerateRequest request) {
   self_ = shared_from_this();
   if (context_.push(SubmitEvent{context_.client_key, std::move(request), self_})) return;
-  const absl::Status status = absl::ResourceExhaustedError("the scheduler's inbox is full");
-  context_.metrics->CountRefusal(status);
-  absl::MutexLock lock(&mutex_);
-  End(status, absl::Seconds(1), true);
+  EndRefused(absl::ResourceExhaustedError("the scheduler's inbox is full"), absl::Seconds(1));
 }
 
 void GenerateStream::Refuse(const absl::Status& status) {
   self_ = shared_from_this();
+  EndRefused(status, absl::ZeroDuration());
+}
+
+void GenerateStream::EndRefused(const absl::Status& status, absl::Duration retry_after) {
   context_.metrics->CountRefusal(status);
+  context_.log->Add(context_.request_id, context_.tenant, status, {.status = status});
   absl::MutexLock lock(&mutex_);
-  End(status, absl::ZeroDuration(), true);
+  End(status, retry_after, true);
 }
 
 void GenerateStream::OnStart(const StartInfo& info) {
@@ -37,8 +40,14 @@ void GenerateStream::OnTokens(const TokensOut& out) {
 
 void GenerateStream::OnDone(const DoneInfo& info) {
   if (info.status.ok()) Enqueue(EncodeDone(info));
+  context_.log->Add(context_.request_id, context_.tenant, StatusGiven(info.status), info);
   absl::MutexLock lock(&mutex_);
   End(info.status, info.retry_after, false);
+}
+
+absl::Status GenerateStream::StatusGiven(const absl::Status& engine) {
+  absl::MutexLock lock(&mutex_);
+  return ended_ ? status_ : engine;
 }
 
 void GenerateStream::Enqueue(v1::GenerateResponse response) {
@@ -71,7 +80,8 @@ void GenerateStream::End(const absl::Status& status, absl::Duration retry_after,
   if (drop) queue_.clear();
   if (!ended_) {
     ended_ = true;
-    status_ = status.ok() ? grpc::Status::OK : EncodeFailure(status, retry_after);
+    status_ = status;
+    sent_status_ = status.ok() ? grpc::Status::OK : EncodeFailure(status, retry_after);
     if (retry_after > absl::ZeroDuration()) {
       context_.grpc->AddTrailingMetadata("grpc-retry-pushback-ms",
                                          absl::StrCat(absl::ToInt64Milliseconds(retry_after)));
@@ -83,7 +93,7 @@ void GenerateStream::End(const absl::Status& status, absl::Duration retry_after,
 void GenerateStream::FinishIfIdle() {
   if (!ended_ || writing_ || !queue_.empty() || finished_) return;
   finished_ = true;
-  Finish(status_);
+  Finish(sent_status_);
 }
 
 void GenerateStream::CancelInEngine() { context_.push(CancelEvent{context_.client_key}); }

@@ -19,6 +19,7 @@
 
 namespace pregate {
 
+class RequestLog;
 class SchedulerMetrics;
 
 // Alive until gRPC is done with it and the engine has let go of its sink.
@@ -28,12 +29,13 @@ class GenerateStream final : public grpc::ServerWriteReactor<v1::GenerateRespons
  public:
   struct Context {
     uint64_t client_key = 0;
-    std::string request_id;
+    std::string request_id, tenant;
     bool return_routes = false;
     bool has_routes = false;  // the model has experts
     grpc::CallbackServerContext* grpc = nullptr;
     std::function<bool(EngineEvent)> push;  // to the engine's inbox
     SchedulerMetrics* metrics = nullptr;    // outlives the stream
+    RequestLog* log = nullptr;              // the same
     std::function<void()> on_closed;        // once and last
   };
   explicit GenerateStream(Context context) : context_(std::move(context)) {}
@@ -48,6 +50,10 @@ class GenerateStream final : public grpc::ServerWriteReactor<v1::GenerateRespons
   void OnDone(const DoneInfo& info) override;
 
  private:
+  // Of a request that never reached the engine.
+  void EndRefused(const absl::Status& status, absl::Duration retry_after);
+  // What the client is told, where the engine says `engine`: the stream may have ended before.
+  absl::Status StatusGiven(const absl::Status& engine);
   void Enqueue(v1::GenerateResponse response);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the call when everything queued is written (`drop`: at once, after the write under way).
@@ -69,7 +75,8 @@ class GenerateStream final : public grpc::ServerWriteReactor<v1::GenerateRespons
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;     // nothing more is queued
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
-  grpc::Status status_ ABSL_GUARDED_BY(mutex_);
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);    // the client's, once ended_
+  grpc::Status sent_status_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace pregate

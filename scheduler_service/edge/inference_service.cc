@@ -27,8 +27,9 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 
 }  // namespace
 
-InferenceService::InferenceService(const ServedModel* model, SchedulerMetrics* metrics, Push push)
-    : model_(model), metrics_(metrics), push_(std::move(push)) {}
+InferenceService::InferenceService(const ServedModel* model, SchedulerMetrics* metrics,
+                                   RequestLog* log, Push push)
+    : model_(model), metrics_(metrics), log_(log), push_(std::move(push)) {}
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
@@ -38,11 +39,13 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
       .request_id = request->request_id().empty()
                         ? absl::StrCat("request-", key)
                         : std::string(Clip(request->request_id(), kIdBytesMax)),
+      .tenant = std::string(Clip(request->tenant(), kIdBytesMax)),
       .return_routes = request->return_routes(),
       .has_routes = model_->has_routes(),
       .grpc = context,
       .push = push_,
       .metrics = metrics_,
+      .log = log_,
       .on_closed = [this] { --num_streams_; }});
   if (++num_streams_ > kClientStreamsMax) {
     stream->Refuse(absl::ResourceExhaustedError(

@@ -8,6 +8,7 @@
 
 #include "common/telemetry/log.h"
 #include "pregate/v1/inference.grpc.pb.h"
+#include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
 #include "scheduler_service/edge/served_model.h"
 #include "scheduler_service/engine/links.h"
@@ -20,7 +21,7 @@ class InferenceService final : public v1::Inference::CallbackService {
   using Push = std::function<bool(EngineEvent)>;
 
   // `push` takes an event for the engine's inbox; false when it is full.
-  InferenceService(const ServedModel* model, SchedulerMetrics* metrics, Push push);
+  InferenceService(const ServedModel* model, SchedulerMetrics* metrics, RequestLog* log, Push push);
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
@@ -39,6 +40,7 @@ class InferenceService final : public v1::Inference::CallbackService {
  private:
   const ServedModel* const model_;
   SchedulerMetrics* const metrics_;
+  RequestLog* const log_;
   const Push push_;
   std::atomic<uint64_t> next_key_{1};
   std::atomic<int> num_streams_{0};

@@ -7,7 +7,10 @@
 #include <optional>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/clock.h"
 #include "common/base/mailbox.h"
 #include "common/config/limits.h"
 #include "common/rpc/channel.h"
@@ -26,7 +29,8 @@ using ::testing::HasSubstr;
 class InferenceServiceTest : public ::testing::TestWithParam<Address> {
  protected:
   InferenceServiceTest()
-      : service_(&model_, &metrics_, [this](EngineEvent e) { return inbox_.Push(std::move(e)); }) {
+      : service_(&model_, &metrics_, &requests_,
+                 [this](EngineEvent e) { return inbox_.Push(std::move(e)); }) {
     auto started =
         RpcServer::Start({.listen = GetParam(), .message_bytes_max = kClientMessageBytesMax},
                          {&service_}, [] { return true; });
@@ -54,10 +58,27 @@ class InferenceServiceTest : public ::testing::TestWithParam<Address> {
     return request;
   }
 
-  Log log_{"test", {}, [](absl::string_view) {}};
+  // Lines of the log that contain `part`. One is written before its client hears of the end.
+  std::vector<std::string> Lines(const std::string& part) {
+    absl::MutexLock lock(&lines_mutex_);
+    std::vector<std::string> found;
+    for (const std::string& line : lines_) {
+      if (absl::StrContains(line, part)) found.push_back(line);
+    }
+    return found;
+  }
+
+  absl::Mutex lines_mutex_;
+  std::vector<std::string> lines_;
+  Log log_{"test", {}, [this](absl::string_view line) {
+             absl::MutexLock lock(&lines_mutex_);
+             lines_.emplace_back(line);
+           }};
+  SystemClock clock_;
   MetricsRegistry registry_{"bytes"};
   const ServedModel model_ = testing::MakeByteModel();
   SchedulerMetrics metrics_{&registry_, &log_, 3};
+  RequestLog requests_{&log_, &clock_};
   Mailbox<EngineEvent> inbox_{100};
   std::vector<EngineEvent> pending_;
   InferenceService service_;
@@ -74,6 +95,7 @@ TEST_P(InferenceServiceTest, StreamsStartTokensAndDone) {
   grpc::ClientContext context;
   v1::GenerateRequest request = Request("ab");
   request.set_request_id("mine");
+  request.set_tenant("a tenant");
   const auto reader = stub_->Generate(&context, request);
   const auto submit = Await<SubmitEvent>();
   EXPECT_THAT(submit.request.prompt, ElementsAre('a', 'b'));
@@ -83,7 +105,10 @@ TEST_P(InferenceServiceTest, StreamsStartTokensAndDone) {
   for (int i = 0; i < kTokens; ++i) {
     submit.sink->OnTokens({.tokens = {i % 256}, .routes = {i % 3}, .text = "t"});
   }
-  submit.sink->OnDone({.reason = FinishReason::kLength, .generated_tokens = kTokens});
+  submit.sink->OnDone({.reason = FinishReason::kLength,
+                       .prompt_tokens = 2,
+                       .generated_tokens = kTokens,
+                       .ttft = absl::Milliseconds(12.5)});
 
   v1::GenerateResponse response;
   ASSERT_TRUE(reader->Read(&response));
@@ -98,8 +123,23 @@ TEST_P(InferenceServiceTest, StreamsStartTokensAndDone) {
   EXPECT_EQ(response.done().usage().generated_tokens(), kTokens);
   EXPECT_FALSE(reader->Read(&response));
   EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(Lines("request id="),
+              ElementsAre(HasSubstr("id=\"mine\" tenant=\"a tenant\" prompt_tokens=2 "
+                                    "generated_tokens=500 ttft_ms=\"12.5\" total_ms=\"0.0\" "
+                                    "finish=\"length\" status=\"OK\"")));
   EXPECT_THAT(registry_.Serialize(),
               HasSubstr("pregate_generation_tokens_total{model=\"bytes\"} 500"));
+}
+
+TEST_P(InferenceServiceTest, RequestLinesAreHeldToARate) {
+  for (int i = 0; i < kRequestLinesMax + 50; ++i) {
+    requests_.Add(absl::StrCat("r", i), "", absl::UnavailableError("gone"), {});
+  }
+  // Where the second changed meanwhile, there were more lines and a count of those left out.
+  EXPECT_GE(Lines("request id=").size(), size_t{kRequestLinesMax});
+  if (Lines("requests without a line").empty()) {
+    EXPECT_EQ(Lines("request id=").size(), size_t{kRequestLinesMax});
+  }
 }
 
 TEST_P(InferenceServiceTest, ABadRequestNeverReachesTheEngine) {
@@ -113,6 +153,7 @@ TEST_P(InferenceServiceTest, ABadRequestNeverReachesTheEngine) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_THAT(status.error_message(), HasSubstr("priority is 1"));
   EXPECT_TRUE(inbox_.Wait(absl::ZeroDuration()).empty());
+  EXPECT_THAT(Lines("request id="), ElementsAre(HasSubstr("status=\"UNIMPLEMENTED\"")));
   EXPECT_THAT(registry_.Serialize(), HasSubstr("finish_reason=\"invalid\"} 1\n"));
 }
 

@@ -1,0 +1,40 @@
+// One line a request, when it is over.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/telemetry/log.h"
+#include "scheduler_service/engine/request.h"
+
+namespace pregate {
+
+// At most kRequestLinesMax lines a second: the rest are counted in the next line. Thread-safe.
+class RequestLog {
+ public:
+  // Both outlive it.
+  RequestLog(const Log* log, Clock* clock) : log_(log), clock_(clock) {}
+
+  // `status` is the client's, which may be another than the engine's in `done`. A request that
+  // never reached the engine has a `done` of nothing but that status.
+  void Add(const std::string& request_id, const std::string& tenant, const absl::Status& status,
+           const DoneInfo& done);
+
+ private:
+  // Whether there is room for a line; then also how many were left out before it.
+  bool Take(int64_t* left_out);
+
+  const Log* const log_;
+  Clock* const clock_;
+  absl::Mutex mutex_;
+  absl::Time second_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  int lines_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace pregate
