@@ -15,6 +15,7 @@ namespace pregate {
 namespace {
 
 constexpr int kThreadsMax = 256;
+constexpr absl::Duration kProgressInterval = absl::Seconds(5);
 constexpr int64_t kKvCacheBytesMin = int64_t{1} << 16;
 constexpr int64_t kKvCacheBytesMax = int64_t{1} << 43;
 
@@ -75,12 +76,12 @@ absl::Status CheckFits(const WorkerHostOptions& options, const MemoryPlan& plan)
                           : "; --expert-slots and --dtype bf16 make the rest smaller"));
 }
 
-// A line every tenth of the way.
-LoadProgress LogProgress(const Log* log) {
-  return [log](int done, int total) {
-    if (done * 10 / total != (done - 1) * 10 / total) {
-      log->Info("loading weights", {{"parts", done}, {"of", total}});
-    }
+// Nothing for a load that is quick, else a line now and then.
+LoadProgress LogProgress(const Log* log, Clock* clock) {
+  return [log, clock, last = clock->Now()](int done, int total) mutable {
+    if (clock->Now() - last < kProgressInterval) return;
+    last = clock->Now();
+    log->Info("loading weights", {{"parts", done}, {"of", total}});
   };
 }
 
@@ -144,7 +145,7 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
   RETURN_IF_ERROR(CheckFits(options, state->memory));
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
                    StepExecutor::Create(*state->checkpoint, state->device.get(), clock,
-                                        executor_options, LogProgress(log)));
+                                        executor_options, LogProgress(log, clock)));
   const WorkerOptions worker_options{.rank = options.rank,
                                      .incarnation = RandomId(),
                                      .config_digest = std::move(config_digest),
