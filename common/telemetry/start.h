@@ -14,8 +14,9 @@ namespace pregate {
 // common/config/limits.h, which --print-config has too.
 void LogStart(const Log& log, const OptionSet& options);
 
-// 0 for OK, if what went to stdout has arrived; else prints the message to stderr and returns 2 for a mistake of the caller
-// (INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNIMPLEMENTED), 1 for anything else.
+// 0 for OK, if what went to stdout has arrived; else prints the message to stderr and returns 2 for
+// a mistake of the caller (INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNIMPLEMENTED), 1 for
+// anything else.
 int ExitCode(absl::string_view program, const absl::Status& status);
 
 // "models/smollm2-moe/" -> "smollm2-moe", "a/b.gguf" -> "b".
