@@ -11,6 +11,7 @@
 #include <new>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/remove_on_signal.h"
 
 namespace pregate {
 namespace {
@@ -30,6 +31,7 @@ void OpenClosedStreams() {
       std::rethrow_exception(current);
     }
   } catch (const std::bad_alloc&) {
+    RemoveHalfWritten();
     constexpr char kMessage[] = "pregate: out of memory\n";
     if (write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1) < 0) {
       // There is nobody to tell.

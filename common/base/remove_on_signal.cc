@@ -57,11 +57,9 @@ void Remove(const char* path) {
   }
 }
 
-// Only what is async-signal-safe. The disposition is the default again: raise ends the process.
+// The disposition is the default again: raise ends the process.
 void OnSignal(int signal) {
-  for (const Entry& entry : entries) {
-    if (entry.used) Remove(entry.path);
-  }
+  RemoveHalfWritten();
   raise(signal);
 }
 
@@ -86,6 +84,12 @@ void RemoveOnSignal(const std::string& path) {
     std::memcpy(entry.path, path.c_str(), path.size() + 1);
     entry.used = 1;
     return;
+  }
+}
+
+void RemoveHalfWritten() {
+  for (const Entry& entry : entries) {
+    if (entry.used) Remove(entry.path);
   }
 }
 

@@ -11,5 +11,7 @@ namespace pregate {
 void RemoveOnSignal(const std::string& path);
 // Takes it back.
 void KeepOnSignal(const std::string& path);
+// Removes them now, for a process that ends otherwise. Async-signal-safe.
+void RemoveHalfWritten();
 
 }  // namespace pregate

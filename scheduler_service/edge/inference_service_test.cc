@@ -125,7 +125,7 @@ TEST_P(InferenceServiceTest, StreamsStartTokensAndDone) {
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_THAT(Lines("request id="),
               ElementsAre(HasSubstr("id=\"mine\" tenant=\"a tenant\" prompt_tokens=2 "
-                                    "generated_tokens=500 ttft_ms=\"12.5\" total_ms=\"0.0\" "
+                                    "generated_tokens=500 ttft_ms=12.5 total_ms=0 "
                                     "finish=\"length\" status=\"OK\"")));
   EXPECT_THAT(registry_.Serialize(),
               HasSubstr("pregate_generation_tokens_total{model=\"bytes\"} 500"));

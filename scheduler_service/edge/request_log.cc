@@ -1,15 +1,15 @@
 #include "scheduler_service/edge/request_log.h"
 
+#include <cmath>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "common/config/limits.h"
 
 namespace pregate {
 namespace {
 
-std::string Milliseconds(absl::Duration d) {
-  return absl::StrFormat("%.1f", absl::ToDoubleMilliseconds(d));
+double Milliseconds(absl::Duration d) {
+  return std::round(absl::ToDoubleMilliseconds(d) * 10) / 10;
 }
 
 // What a client did wrong may quote what it sent, which no log holds.
@@ -45,7 +45,7 @@ void RequestLog::Add(const std::string& request_id, const std::string& tenant,
                          {"tenant", tenant},
                          {"prompt_tokens", done.prompt_tokens},
                          {"generated_tokens", done.generated_tokens},
-                         {"ttft_ms", generated ? Milliseconds(done.ttft) : ""},
+                         {"ttft_ms", generated ? Milliseconds(done.ttft) : std::nan("")},
                          {"total_ms", Milliseconds(done.total)},
                          {"finish", done.status.ok() ? FinishReasonName(done.reason) : ""},
                          {"status", absl::StatusCodeToString(status.code())},

@@ -11,8 +11,9 @@ import threading
 import time
 import unittest
 
-from programs import COMMANDS, ENVIRONMENT, SERVICES, argv_of, pregate, run, started, wait_until
+from programs import BIN, COMMANDS, ENVIRONMENT, SERVICES, argv_of, pregate, run, started, wait_until
 
+SANITIZED = b"__asan_init" in (BIN / "pregate").read_bytes()
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,5,5\n"
 TEXT = "Sentence after sentence says what the one before it said. " * 8
 
@@ -128,6 +129,15 @@ class StreamsTest(unittest.TestCase):
                 fifo.unlink()
         done = subprocess.run(argv_of(*logits, "/dev/stdout"), capture_output=True, env=ENVIRONMENT, check=True)
         self.assertEqual(done.stdout, (self.dir / "logits.out").read_bytes())
+
+    @unittest.skipIf(SANITIZED, "a sanitizer's shadow memory is not to be had under such a limit")
+    def test_memory_that_runs_out_is_said_and_leaves_nothing(self):
+        out = self.dir / "large" / "model"
+        limited = ["bash", "-c", 'ulimit -v 400000; exec "$@"', "_"]
+        done = subprocess.run([*limited, *argv_of("synth", "--shape", "llama2-7b", "--out", out)], capture_output=True,
+                              text=True, env=ENVIRONMENT, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (1, "pregate: out of memory\n"))
+        self.assertEqual(list(out.parent.iterdir()), [])
 
     def test_a_signal_leaves_no_half_written_folder(self):
         out = self.dir / "out" / "model"
