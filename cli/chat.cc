@@ -70,7 +70,11 @@ class ChatSession {
         if (prompts_) std::fprintf(stderr, "\n");
         break;
       }
-      if (!Obey(ParseChatLine(line))) break;
+      if (const absl::Status text = CheckUtf8(line, "the line"); !text.ok()) {
+        Say(text);
+      } else if (!Obey(ParseChatLine(line))) {
+        break;
+      }
     }
     if (!prompts_) return failed_;
     return FlushStandardOutput();

@@ -10,6 +10,7 @@
 #include "cli/generator.h"
 #include "cli/terminal.h"
 #include "common/base/process.h"
+#include "common/base/text.h"
 #include "common/config/option_set.h"
 
 namespace pregate::cli {
@@ -106,6 +107,9 @@ int Generate(int argc, const char* const* argv) {
   OptionSet set("pregate generate", "Generates text from a model on disk or a running cluster.");
   Declare(set, &options);
   PARSE_OPTIONS_OR_RETURN(set, "generate", argc, argv);
+  if (const absl::Status text = CheckUtf8(options.job.prompt, "--prompt"); !text.ok()) {
+    return Fail("generate", text);
+  }
   auto generator = MakeGenerator(options);
   if (!generator.ok()) return Fail("generate", generator.status());
 

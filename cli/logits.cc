@@ -8,6 +8,7 @@
 #include "cli/progress.h"
 #include "cli/read_file.h"
 #include "common/base/status.h"
+#include "common/model/json.h"
 #include "common/model/safetensors_writer.h"
 
 namespace pregate::cli {
@@ -32,10 +33,10 @@ absl::StatusOr<std::vector<TokenId>> ParseList(const nlohmann::json& list, size_
 
 absl::StatusOr<std::vector<std::vector<TokenId>>> ReadLists(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile("tokens", path));
-  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const std::string where = absl::StrCat("--tokens: '", path, "'");
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, where));
   if (!json.is_array()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--tokens: '", path, "' is not a JSON list of lists of ids"));
+    return absl::InvalidArgumentError(absl::StrCat(where, " is not a JSON list of lists of ids"));
   }
   std::vector<std::vector<TokenId>> lists;
   for (const auto& entry : json) {

@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status.h"
+#include "common/base/text.h"
 
 namespace pregate::cli {
 namespace {
@@ -12,7 +14,10 @@ constexpr uint64_t kFileBytesMax = 1 << 30;
 
 absl::StatusOr<std::string> ReadTextFile(const std::string& option, const std::string& path) {
   absl::StatusOr<std::string> bytes = ReadInput(path, kFileBytesMax);
-  if (bytes.ok()) return bytes;
+  if (bytes.ok()) {
+    RETURN_IF_ERROR(TextOf(*bytes, absl::StrCat("--", option, ": '", path, "'")).status());
+    return bytes;
+  }
   return absl::Status(bytes.status().code(),
                       absl::StrCat("--", option, ": ", bytes.status().message()));
 }

@@ -30,7 +30,9 @@ struct SimulateFlags {
 };
 
 void DeclareSimulateFlags(OptionSet& set, SimulateFlags* o) {
-  set.String("trace", &o->trace, "CSV: TIMESTAMP,ContextTokens,GeneratedTokens").Required();
+  set.String("trace", &o->trace,
+             "CSV with the columns TIMESTAMP, ContextTokens and GeneratedTokens")
+      .Required();
   set.String(
       "costs", &o->costs,
       "cost file of a machine, as in bench/costs; empty: SmolLM2's MoE on the AMD EPYC of the "
@@ -95,8 +97,10 @@ absl::StatusOr<sim::SimulationOptions> ToSimulation(const SimulateFlags& o) {
   return s;
 }
 
-Json SimulationConfig(const SimulateFlags& o, const sim::SimulationOptions& s) {
+Json SimulationConfig(const SimulateFlags& o, const sim::SimulationOptions& s,
+                      int64_t failed_requests) {
   return {{"trace", o.trace},
+          {"failed_requests_left_out", failed_requests},
           {"costs", o.costs.empty() ? "built in" : o.costs},
           {"machine", s.costs.machine},
           {"cost_source", s.costs.source},
@@ -145,10 +149,14 @@ absl::Status RunSimulation(const SimulateFlags& o) {
   }
   ProgressLine line("requests", /*silent=*/false);
   simulation.progress = [&](int64_t done, int64_t total) { line.Update(done, total); };
-  ASSIGN_OR_RETURN(const sim::Report report, sim::Simulate(simulation, *trace));
+  if (trace->failed_requests > 0) {
+    std::fprintf(stderr, "%s: %lld requests generated nothing and are left out\n", o.trace.c_str(),
+                 static_cast<long long>(trace->failed_requests));
+  }
+  ASSIGN_OR_RETURN(const sim::Report report, sim::Simulate(simulation, trace->requests));
   Json result = sim::ToJson(report);
   if (!o.as_json) PrintSimulation(result);
-  result["config"] = SimulationConfig(o, simulation);
+  result["config"] = SimulationConfig(o, simulation, trace->failed_requests);
   if (o.as_json) PrintJson(result);
   if (o.out.empty()) return absl::OkStatus();
   return WriteOutput(o.out, result.dump(1) + "\n");

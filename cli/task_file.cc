@@ -1,11 +1,11 @@
 #include "cli/task_file.h"
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
+#include "cli/read_file.h"
 #include "common/base/status.h"
+#include "common/base/text.h"
+#include "common/model/json.h"
 
 namespace pregate::cli {
 namespace {
@@ -80,8 +80,8 @@ absl::StatusOr<TaskItem> LastWord(const json& object) {
 
 }  // namespace
 
-absl::StatusOr<TaskItem> ParseTaskLine(const std::string& line) {
-  const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
+absl::StatusOr<TaskItem> ParseTaskLine(std::string_view line) {
+  ASSIGN_OR_RETURN(const json object, ParseJson(line, "line"));
   if (!object.is_object()) return absl::InvalidArgumentError("not a JSON object");
   if (object.contains("query")) return MultipleChoice(object);
   if (object.contains("context_options")) return Schema(object);
@@ -90,16 +90,16 @@ absl::StatusOr<TaskItem> ParseTaskLine(const std::string& line) {
 }
 
 absl::StatusOr<std::vector<TaskItem>> ReadTaskFile(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat("cannot read task file '", path, "'"));
+  ASSIGN_OR_RETURN(const std::string bytes, ReadTextFile("task", path));
+  ASSIGN_OR_RETURN(const std::string_view text, TextOf(bytes, path));
   std::vector<TaskItem> items;
-  std::string line;
-  for (int number = 1; std::getline(file, line); ++number) {
-    if (line.empty()) continue;
-    auto item = ParseTaskLine(line);
+  TextLines lines(text);
+  while (lines.Next()) {
+    if (lines.IsBlank()) continue;
+    auto item = ParseTaskLine(lines.line());
     if (!item.ok()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(path, ":", number, ": ", item.status().message()));
+          absl::StrCat(path, ":", lines.number(), ": ", item.status().message()));
     }
     items.push_back(*std::move(item));
   }

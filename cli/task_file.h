@@ -11,6 +11,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -27,8 +28,9 @@ struct TaskItem {
   int gold = 0;
 };
 
+// Lines end with LF or CRLF, blank ones do not count, nor does a byte-order mark before the first.
 // Errors name file, line and field.
 absl::StatusOr<std::vector<TaskItem>> ReadTaskFile(const std::string& path);
-absl::StatusOr<TaskItem> ParseTaskLine(const std::string& line);
+absl::StatusOr<TaskItem> ParseTaskLine(std::string_view line);
 
 }  // namespace pregate::cli

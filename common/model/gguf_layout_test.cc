@@ -163,7 +163,8 @@ TEST_F(GgufLayoutTest, ReadsTheTokenizersParts) {
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_THAT(spec->tokens, ElementsAre("<|end|>", "a", "ab"));
   EXPECT_THAT(spec->merges, ElementsAre(std::pair<std::string, std::string>("a", "b")));
-  EXPECT_THAT(spec->special, ElementsAre(0));
+  EXPECT_THAT(spec->added,
+              ElementsAre(AddedToken{.id = 0, .text = spec->tokens[0], .special = true}));
   EXPECT_EQ(spec->pre_tokenizer, "smollm");
   EXPECT_EQ(spec->eos, 0);
   EXPECT_THAT(spec_of(base().Strings("tokenizer.ggml.merges", {"ab"})).status().message(),

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "common/base/status.h"
 #include "common/model/limits.h"
 #include "common/model/tokenizer_pre.h"
@@ -42,15 +43,26 @@ absl::Status CheckPerToken(const GgufFile& file, const char* key, size_t size, s
       absl::StrCat(file.path(), ": ", key, " has ", size, " entries for ", num_tokens, " tokens"));
 }
 
-absl::Status ReadSpecial(const GgufFile& file, BpeTokenizerSpec* spec) {
+// Control tokens have no text; user-defined ones are looked for in texts. One whose text is a
+// normal token's too is no part of the model's own vocabulary.
+absl::Status ReadAdded(const GgufFile& file, BpeTokenizerSpec* spec) {
   constexpr const char* kKey = "tokenizer.ggml.token_type";
   if (!file.Has(kKey)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto types, file.Ints(kKey));
   RETURN_IF_ERROR(CheckPerToken(file, kKey, types.size(), spec->tokens.size()));
+  const auto is_added = [&](size_t id) {
+    return types[id] == kTypeControl || types[id] == kTypeUserDefined;
+  };
+  absl::flat_hash_set<std::string> normal;
   for (size_t id = 0; id < types.size(); ++id) {
-    if (types[id] == kTypeControl || types[id] == kTypeUserDefined) {
-      spec->special.push_back(static_cast<TokenId>(id));
-    }
+    if (!is_added(id)) normal.insert(spec->tokens[id]);
+  }
+  for (size_t id = 0; id < types.size(); ++id) {
+    std::string& text = spec->tokens[id];
+    if (!is_added(id) || text.empty()) continue;
+    spec->added.push_back(
+        {.id = static_cast<TokenId>(id), .text = text, .special = types[id] == kTypeControl});
+    if (normal.contains(text)) text.clear();
   }
   return absl::OkStatus();
 }
@@ -106,13 +118,14 @@ absl::StatusOr<BpeTokenizerSpec> GgufTokenizerSpec(const GgufFile& file) {
   BpeTokenizerSpec spec;
   ASSIGN_OR_RETURN(spec.tokens, ReadTokens(file));
   RETURN_IF_ERROR(ReadMerges(file, &spec));
-  RETURN_IF_ERROR(ReadSpecial(file, &spec));
+  RETURN_IF_ERROR(ReadAdded(file, &spec));
   ASSIGN_OR_RETURN(spec.pre_tokenizer, file.String("tokenizer.ggml.pre", "default"));
   ASSIGN_OR_RETURN(spec.chat_template, file.String("tokenizer.chat_template", ""));
   RETURN_IF_ERROR(ReadEnds(file, spec.tokens.size(), &spec.bos, &spec.eos));
   // Files of Llama-3 leave the key out and mean yes; of other models, no.
   const bool is_llama3 = CanonicalPreTokenizer(spec.pre_tokenizer).value_or("") == "llama-bpe";
   ASSIGN_OR_RETURN(spec.add_bos, file.Bool("tokenizer.ggml.add_bos_token", is_llama3 && spec.bos));
+  spec.ignore_merges = is_llama3;  // as llama.cpp has it
   return spec;
 }
 

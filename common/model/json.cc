@@ -4,6 +4,7 @@
 #include <set>
 
 #include "common/base/status.h"
+#include "common/base/text.h"
 #include "common/model/limits.h"
 
 namespace pregate {
@@ -31,7 +32,7 @@ absl::Status CheckDepth(std::string_view text, const std::string& where) {
   return absl::OkStatus();
 }
 
-std::string Excerpt(const nlohmann::json& value) {
+std::string ValueExcerpt(const nlohmann::json& value) {
   const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return text.size() <= 80 ? text : text.substr(0, 80) + "...";
 }
@@ -39,6 +40,7 @@ std::string Excerpt(const nlohmann::json& value) {
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& where) {
+  ASSIGN_OR_RETURN(text, TextOf(text, where));
   RETURN_IF_ERROR(CheckDepth(text, where));
   std::vector<std::set<std::string>> keys(kJsonDepthMax + 2);
   std::string duplicate;
@@ -65,7 +67,7 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::strin
 absl::StatusOr<JsonObject> JsonObject::From(const nlohmann::json& object, std::string where) {
   if (!object.is_object()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(where, ": expected a JSON object, got ", Excerpt(object)));
+        absl::StrCat(where, ": expected a JSON object, got ", ValueExcerpt(object)));
   }
   return JsonObject(&object, std::move(where));
 }
@@ -79,8 +81,8 @@ absl::Status JsonObject::Bad(const std::string& key, const std::string& expected
   if (!Has(key)) {
     return absl::InvalidArgumentError(absl::StrCat(where_, ": missing key \"", key, "\""));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat(where_, ": \"", key, "\" is ", Excerpt((*json_)[key]), ", expected ", expected));
+  return absl::InvalidArgumentError(absl::StrCat(
+      where_, ": \"", key, "\" is ", ValueExcerpt((*json_)[key]), ", expected ", expected));
 }
 
 absl::StatusOr<int64_t> JsonObject::Int(const std::string& key, int64_t min, int64_t max,

@@ -14,8 +14,8 @@
 
 namespace pregate {
 
-// `where` names the file (and the part of it) in errors. REQUIRES: the caller has bounded
-// text.size().
+// UTF-8 text, with or without a byte-order mark. `where` names the file (and the part of it) in
+// errors. REQUIRES: the caller has bounded text.size().
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& where);
 
 // One JSON object with the name of where it came from. Borrows the object. A key that is absent or

@@ -2,8 +2,8 @@
 #include <queue>
 
 #include "absl/container/flat_hash_map.h"
+#include "common/base/utf8.h"
 #include "common/model/sentencepiece_segmenter.h"
-#include "common/model/utf8.h"
 
 namespace pregate {
 namespace {

@@ -3,12 +3,12 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/base/utf8.h"
 #include "common/model/json.h"
 #include "common/model/limits.h"
 #include "common/model/mapped_file.h"
 #include "common/model/tokenizer.h"
 #include "common/model/tokenizer_config.h"
-#include "common/model/utf8.h"
 
 namespace pregate {
 namespace {

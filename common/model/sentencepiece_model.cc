@@ -7,9 +7,9 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "common/base/status.h"
+#include "common/base/utf8.h"
 #include "common/model/limits.h"
 #include "common/model/proto_wire.h"
-#include "common/model/utf8.h"
 
 namespace pregate {
 namespace {

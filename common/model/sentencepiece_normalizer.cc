@@ -1,7 +1,7 @@
 #include "common/model/sentencepiece_normalizer.h"
 
 #include "common/base/status.h"
-#include "common/model/utf8.h"
+#include "common/base/utf8.h"
 
 namespace pregate {
 namespace {

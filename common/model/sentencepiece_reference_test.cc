@@ -12,11 +12,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/utf8.h"
 #include "common/model/gguf_tokenizer.h"
 #include "common/model/testing/gguf_sentencepiece.h"
 #include "common/model/testing/model_files.h"
 #include "common/model/tokenizer.h"
-#include "common/model/utf8.h"
 
 namespace pregate {
 namespace {

@@ -3,8 +3,8 @@
 #include <cfloat>
 #include <cstdint>
 
+#include "common/base/utf8.h"
 #include "common/model/sentencepiece_segmenter.h"
-#include "common/model/utf8.h"
 
 namespace pregate {
 namespace {

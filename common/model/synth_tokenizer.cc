@@ -55,7 +55,9 @@ class MergeBuilder {
 BpeTokenizerSpec SynthTokenizerSpec() {
   BpeTokenizerSpec spec;
   spec.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
-  spec.special = {0, 1, 2};
+  for (TokenId id = 0; id < 3; ++id) {
+    spec.added.push_back({.id = id, .text = spec.tokens[id], .special = true});
+  }
   for (int byte = 0; byte < 256; ++byte) {
     spec.tokens.push_back(AlphabetFromByte(static_cast<uint8_t>(byte)));
   }

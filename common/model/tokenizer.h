@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/base/ids.h"
+#include "common/model/added_tokens.h"
 #include "common/model/sentencepiece_model.h"
 
 namespace pregate {
@@ -28,18 +29,20 @@ class Tokenizer {
   // "byte-level BPE", "SentencePiece BPE" or "SentencePiece unigram"; for people.
   virtual std::string_view kind() const { return "other"; }
   virtual int vocab_size() const = 0;
-  // Text to ids; no special token is added, and none is recognised in `text`. A byte that belongs
-  // to no UTF-8 character is read as U+FFFD. Bytes that the vocabulary lacks are left out by
-  // byte-level BPE; a SentencePiece model without byte pieces gives its unknown token for a run of
-  // characters that it lacks. REQUIRES: text.size() < 2^30.
+  // Text to ids; no special token is added, and none is recognised in `text`: what spells one is
+  // encoded like any other text. Added tokens that are not special are recognised. A byte that
+  // belongs to no UTF-8 character is read as U+FFFD. Bytes that the vocabulary lacks are left out
+  // by byte-level BPE, unless it names an unknown token; a SentencePiece model without byte pieces
+  // gives its unknown token for a run of characters that it lacks. REQUIRES: text.size() < 2^30.
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
   // The raw bytes of one token (may be a part of a UTF-8 character); empty for special tokens and
-  // for ids outside the vocabulary, which count as special.
+  // for ids that no token has, within the vocabulary or outside, which count as special.
   virtual std::string_view TokenBytes(TokenId id) const = 0;
   virtual bool IsSpecial(TokenId id) const = 0;
   // Whether Encode puts a space before a text that is not its own (SentencePiece's dummy prefix).
   // Decode takes it off again.
   virtual bool AddsLeadingSpace() const { return false; }
+  // The special or added token of this text.
   virtual std::optional<TokenId> SpecialId(std::string_view text) const = 0;
   // The model's own template; text in a message never becomes a special token. InvalidArgument for
   // no messages or an unknown role, Unimplemented for a template that is not known, naming it,
@@ -78,14 +81,18 @@ class IncrementalDecoder {
 
 // What GGUF metadata or tokenizer.json hold, already parsed; the one way to a tokenizer.
 struct BpeTokenizerSpec {
-  std::vector<std::string> tokens;                          // by id, in byte-level alphabet
+  // By id, in byte-level alphabet; empty where the model's own vocabulary has none. One that is
+  // spelled in other characters stands for its bytes as they are, and no text becomes it.
+  std::vector<std::string> tokens;
   std::vector<std::pair<std::string, std::string>> merges;  // by rank
-  std::vector<TokenId> special;                             // control and user-defined tokens
+  std::vector<AddedToken> added;  // special ones among them; most have their text in `tokens` too
   // "smollm", "gpt2" ("gpt-2"), "llama-bpe" ("llama3", "llama-v3") or "default" (""): the names of
-  // GGUF's tokenizer.ggml.pre, aliases in brackets. "llama-bpe" also means that a word which is a
-  // token as a whole is not taken apart.
+  // GGUF's tokenizer.ggml.pre, aliases in brackets.
   std::string pre_tokenizer;
-  std::string chat_template;  // Jinja source, matched by content
+  bool ignore_merges = false;      // a word that is a token as a whole is not taken apart
+  std::optional<TokenId> unknown;  // for bytes that the vocabulary lacks; nothing: left out
+  bool fuse_unknown = false;       // one for a run of them
+  std::string chat_template;       // Jinja source, matched by content
   std::optional<TokenId> bos, eos;
   bool add_bos = false;  // a plain text prompt begins with bos
 
@@ -115,6 +122,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& dir)
 
 // tokenizer.json (+ tokenizer_config.json, chat_template.jinja) in `dir`; NotFound without one.
 absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir);
+// Added tokens by id, with the ids that readers of tokenizer.json give them beside a vocabulary.
+std::vector<AddedToken> PlaceAddedTokens(const std::vector<std::string>& tokens,
+                                         std::vector<AddedToken> listed);
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir);
 // Writes tokenizer.json and tokenizer_config.json that HF tokenizers and transformers load, and
 // that LoadTokenizerSpec reads back equal (a pre-tokenizer's alias as its name).

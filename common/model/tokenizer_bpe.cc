@@ -4,38 +4,41 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "common/base/status.h"
+#include "common/base/utf8.h"
 #include "common/model/tokenizer.h"
 #include "common/model/tokenizer_chat.h"
 #include "common/model/tokenizer_pre.h"
 #include "common/model/tokenizer_vocab.h"
-#include "common/model/utf8.h"
 
 namespace pregate {
 namespace {
 
 class BpeTokenizer final : public Tokenizer {
  public:
-  BpeTokenizer(BpeVocabulary vocab, const std::string& pre_tokenizer, std::string chat_template,
-               std::optional<TokenId> prompt_bos, std::optional<TokenId> eos)
+  BpeTokenizer(BpeVocabulary vocab, const std::string& pre_tokenizer, BpeTokenizerSpec spec)
       : vocab_(std::move(vocab)),
         pre_tokenizer_(PreTokenizer::Make(pre_tokenizer)),
-        whole_words_(KeepsWholeWords(pre_tokenizer)),
-        chat_template_(std::move(chat_template)),
-        prompt_bos_(prompt_bos),
-        eos_(eos) {}
+        ignore_merges_(spec.ignore_merges),
+        chat_template_(std::move(spec.chat_template)),
+        prompt_bos_(spec.add_bos ? spec.bos : std::nullopt),
+        eos_(spec.eos) {}
 
   std::string_view kind() const override { return "byte-level BPE"; }
   int vocab_size() const override { return vocab_.size(); }
   std::string_view TokenBytes(TokenId id) const override { return vocab_.Bytes(id); }
   bool IsSpecial(TokenId id) const override { return vocab_.IsSpecial(id); }
   std::optional<TokenId> SpecialId(std::string_view text) const override {
-    return vocab_.SpecialId(text);
+    return vocab_.added().Find(text);
   }
   std::optional<TokenId> PromptBos() const override { return prompt_bos_; }
 
   std::vector<TokenId> Encode(std::string_view text) const override {
     std::vector<TokenId> ids;
-    AppendText(text, &ids);
+    if (IsUtf8(text)) {
+      AppendWellFormed(text, &ids);
+    } else {
+      AppendWellFormed(ReplaceStrayBytes(text), &ids);
+    }
     return ids;
   }
 
@@ -47,16 +50,18 @@ class BpeTokenizer final : public Tokenizer {
   }
 
  private:
-  void AppendText(std::string_view text, std::vector<TokenId>* ids) const {
-    if (IsUtf8(text)) {
-      AppendWellFormed(text, ids);
-    } else {
-      AppendWellFormed(ReplaceStrayBytes(text), ids);
+  void AppendWellFormed(std::string_view text, std::vector<TokenId>* ids) const {
+    for (const AddedTokens::Stretch& stretch : vocab_.added().Split(text)) {
+      if (stretch.id) {
+        ids->push_back(*stretch.id);
+      } else {
+        AppendWords(stretch.text, ids);
+      }
     }
   }
 
   // A word that has come before is copied from where its tokens lie in `ids`.
-  void AppendWellFormed(std::string_view text, std::vector<TokenId>* ids) const {
+  void AppendWords(std::string_view text, std::vector<TokenId>* ids) const {
     struct Range {
       size_t begin, end;
     };
@@ -74,7 +79,7 @@ class BpeTokenizer final : public Tokenizer {
   }
 
   void AppendWord(std::string_view word, std::vector<TokenId>* ids) const {
-    const auto whole = whole_words_ ? vocab_.NormalId(word) : std::nullopt;
+    const auto whole = ignore_merges_ ? vocab_.NormalId(word) : std::nullopt;
     if (whole) {
       ids->push_back(*whole);
     } else {
@@ -84,7 +89,7 @@ class BpeTokenizer final : public Tokenizer {
 
   const BpeVocabulary vocab_;
   const std::unique_ptr<PreTokenizer> pre_tokenizer_;
-  const bool whole_words_;
+  const bool ignore_merges_;
   const ChatTemplate chat_template_;
   const std::optional<TokenId> prompt_bos_, eos_;
 };
@@ -94,9 +99,7 @@ class BpeTokenizer final : public Tokenizer {
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spec) {
   ASSIGN_OR_RETURN(const std::string pre_tokenizer, CanonicalPreTokenizer(spec.pre_tokenizer));
   ASSIGN_OR_RETURN(BpeVocabulary vocab, BpeVocabulary::Build(spec));
-  const auto prompt_bos = spec.add_bos ? spec.bos : std::nullopt;
-  return std::make_unique<BpeTokenizer>(std::move(vocab), pre_tokenizer,
-                                        std::move(spec.chat_template), prompt_bos, spec.eos);
+  return std::make_unique<BpeTokenizer>(std::move(vocab), pre_tokenizer, std::move(spec));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir) {

@@ -1,5 +1,6 @@
 #include "common/model/tokenizer_chat.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -13,47 +14,6 @@ constexpr const char* kTurnStart = "<|im_start|>";
 constexpr const char* kTurnEnd = "<|im_end|>";
 constexpr const char* kStopTexts[] = {kTurnEnd, "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",
                                       "<|end_of_text|>"};
-
-// The parts of ChatML's template in the normal form of Normalise.
-constexpr std::string_view kLoop = "{%formessageinmessages%}";
-constexpr std::string_view kDefaultSystemBegin =
-    "{%ifloop.firstandmessages[0]['role']!='system'%}{{'<|im_start|>system\n";
-constexpr std::string_view kDefaultSystemEnd = "<|im_end|>\n'}}{%endif%}";
-constexpr std::string_view kTurn =
-    "{{'<|im_start|>'+message['role']+'\n'+message['content']+'<|im_end|>'+'\n'}}{%endfor%}"
-    "{%ifadd_generation_prompt%}{{'<|im_start|>assistant\n'}}{%endif%}";
-
-bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-
-// Without white space inside Jinja's tags, but for string literals, whose \n is resolved. What
-// stands between tags is output and stays.
-std::string Normalise(std::string_view source) {
-  std::string out;
-  bool in_tag = false, in_string = false;
-  for (size_t i = 0; i < source.size(); ++i) {
-    const std::string_view pair = source.substr(i, 2);
-    if (in_string && pair == "\\n") {
-      out.push_back('\n');
-      ++i;
-      continue;
-    }
-    if (in_tag && source[i] == '\'') in_string = !in_string;
-    if (!in_string && (pair == "{{" || pair == "{%")) in_tag = true;
-    if (!in_string && (pair == "}}" || pair == "%}")) in_tag = false;
-    if (in_string || !in_tag || !IsSpace(source[i])) out.push_back(source[i]);
-  }
-  return out;
-}
-
-// Takes `prefix` and `suffix` off; false where `text` is not between them.
-bool Unwrap(std::string_view prefix, std::string_view suffix, std::string_view* text) {
-  if (!text->starts_with(prefix) || !text->ends_with(suffix) ||
-      text->size() < prefix.size() + suffix.size()) {
-    return false;
-  }
-  *text = text->substr(prefix.size(), text->size() - prefix.size() - suffix.size());
-  return true;
-}
 
 // Names the message: there are none, or a role is not system, user or assistant.
 absl::Status CheckMessages(absl::Span<const ChatMessage> messages) {
@@ -71,7 +31,7 @@ absl::Status CheckMessages(absl::Span<const ChatMessage> messages) {
 // FailedPrecondition without a template, otherwise Unimplemented: its beginning and its SHA-256.
 absl::Status UnknownChatTemplate(std::string_view chat_template) {
   if (chat_template.empty()) {
-    return absl::FailedPreconditionError("the model's tokenizer has no chat template");
+    return absl::FailedPreconditionError("the model has no chat template, or no default one");
   }
   return absl::UnimplementedError(absl::StrCat(
       "the model's chat template \"", absl::CHexEscape(std::string(chat_template.substr(0, 64))),
@@ -94,16 +54,26 @@ absl::StatusOr<std::vector<TokenId>> ApplyChatMl(const ChatMl& chat, const Token
   }
   RETURN_IF_ERROR(CheckMessages(messages));
   std::vector<TokenId> ids;
+  // False: the content ends the turn, or begins one. A vocabulary may hold the markers as ordinary
+  // tokens.
   const auto append_turn = [&](const std::string& role, const std::string& content) {
     ids.push_back(*start);
+    const size_t begin = ids.size();
     AppendEncoded(tokenizer, absl::StrCat(role, "\n", content), &ids);
+    const bool is_one_turn = std::none_of(ids.begin() + begin, ids.end(),
+                                          [&](TokenId id) { return id == *start || id == *end; });
     ids.push_back(*end);
     AppendEncoded(tokenizer, "\n", &ids);
+    return is_one_turn;
   };
   if (chat.default_system && messages[0].role != "system") {
     append_turn("system", *chat.default_system);
   }
-  for (const ChatMessage& message : messages) append_turn(message.role, message.content);
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (append_turn(messages[i].role, messages[i].content)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("messages[", i, "].content becomes a token that begins or ends turns"));
+  }
   if (add_generation_prompt) {
     ids.push_back(*start);
     AppendEncoded(tokenizer, "assistant\n", &ids);
@@ -112,21 +82,6 @@ absl::StatusOr<std::vector<TokenId>> ApplyChatMl(const ChatMl& chat, const Token
 }
 
 }  // namespace
-
-std::optional<ChatMl> ParseChatMl(std::string_view chat_template) {
-  const std::string normal = Normalise(chat_template);
-  std::string_view rest = normal;
-  ChatMl chat;
-  if (!Unwrap(kLoop, kTurn, &rest)) return std::nullopt;
-  if (rest.empty()) return chat;
-  if (!Unwrap(kDefaultSystemBegin, kDefaultSystemEnd, &rest) ||
-      rest.find_first_of("'\\") != std::string_view::npos ||
-      rest.find("<|") != std::string_view::npos) {
-    return std::nullopt;
-  }
-  chat.default_system = std::string(rest);
-  return chat;
-}
 
 ChatTemplate::ChatTemplate(std::string source)
     : source_(std::move(source)), chat_ml_(ParseChatMl(source_)) {}

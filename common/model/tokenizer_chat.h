@@ -8,20 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/model/chat_ml.h"
 #include "common/model/tokenizer.h"
 
 namespace pregate {
-
-// ChatML: each message is <|im_start|>ROLE\nCONTENT<|im_end|>\n, and a generation prompt is
-// <|im_start|>assistant\n.
-struct ChatMl {
-  // Stands as a system message before conversations that do not begin with one.
-  std::optional<std::string> default_system;
-};
-
-// Nothing where the template does anything but that. White space inside Jinja's tags does not
-// matter, and neither does whether a line end in a string is escaped.
-std::optional<ChatMl> ParseChatMl(std::string_view chat_template);
 
 // The template of one model. Immutable; thread-safe.
 class ChatTemplate {

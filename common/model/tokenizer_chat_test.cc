@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_replace.h"
 #include "common/model/testing/small_vocabulary.h"
 
 namespace pregate {
@@ -50,6 +51,84 @@ TEST(ChatTest, KnowsPlainChatMlAndEscapedLineEnds) {
             "[1]user\nhi[2]\n[1]assistant\n");
 }
 
+TEST(ChatTest, KnowsChatMlHoweverItIsWritten) {
+  const std::string ways[] = {
+      // Trim markers, double quotes, attributes.
+      R"({%- for message in messages %}
+{{- "<|im_start|>" + message.role + "\n" + message.content + "<|im_end|>\n" }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- "<|im_start|>assistant\n" }}
+{%- endif %}
+)",
+      // Indented blocks, text outside of tags, ~, a comment, the usual guard.
+      R"({# ChatML #}
+{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}
+{% for message in messages %}
+    {% if true %}{% endif %}
+)",
+      "{% if not add_generation_prompt is defined %}\n  {% set add_generation_prompt = false %}\n"
+      "{% endif %}\n{# one turn #}\n  {% for message in messages %}\n"
+      "<|im_start|>{{ message[\"role\"] ~ '\\n' }}{{message.content}}<|im_end|>\n"
+      "  {% endfor %}\n{%if add_generation_prompt%}<|im_start|>assistant\n{%endif%}\n",
+  };
+  const bool known[] = {true, false, true};
+  for (int i = 0; i < 3; ++i) {
+    for (const bool crlf : {false, true}) {
+      BpeTokenizerSpec spec = SmallVocabulary();
+      spec.chat_template = crlf ? absl::StrReplaceAll(ways[i], {{"\n", "\r\n"}}) : ways[i];
+      const auto tokenizer = Make(spec);
+      const auto ids = tokenizer->ApplyChatTemplate({{"user", "hi"}}, true);
+      ASSERT_EQ(ids.ok(), known[i]) << spec.chat_template << ids.status();
+      if (known[i]) {
+        EXPECT_EQ(Join(*tokenizer, *ids), "[1]user\nhi[2]\n[1]assistant\n") << i << crlf;
+      }
+    }
+  }
+}
+
+TEST(ChatTest, ALineEndAtTheEndOrAfterABlockIsNoOutput) {
+  for (const char* end : {"\n", "\r\n", "\r"}) {
+    BpeTokenizerSpec spec = SmallVocabulary();
+    spec.chat_template =
+        absl::StrReplaceAll(kSmolLmTemplate, {{"%}{%", std::string("%}") + end + "{%"}}) + end;
+    const auto tokenizer = Make(spec);
+    EXPECT_TRUE(tokenizer->ApplyChatTemplate({{"user", "hi"}}, true).ok()) << spec.chat_template;
+    spec.chat_template += std::string(end) + end;  // the third one is output
+    EXPECT_FALSE(Make(spec)->ApplyChatTemplate({{"user", "hi"}}, true).ok());
+  }
+}
+
+TEST(ChatTest, AlmostChatMlIsNot) {
+  const std::string chat_ml =
+      "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
+      "message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}"
+      "{{ '<|im_start|>assistant\\n' }}{% endif %}";
+  ASSERT_TRUE(ParseChatMl(chat_ml));
+  const std::pair<const char*, const char*> changes[] = {
+      {"message['content']", "message['content'] | trim"},
+      {"message['content']", "message['text']"},
+      {"+ '\\n'}}", "}}"},
+      {"assistant", "model"},
+      {"'<|im_end|>'", "'<|im_end|> '"},
+      {"for message in messages", "for message in messages[1:]"},
+      {"{% endif %}", ""},
+      {"{% endif %}", "{% endif %}x"},
+      {"{% endfor %}", "{% else %}{% endfor %}"},
+      {"'\\n' + message", "'\\x0a' + message"},
+      {"{{ '", "{{ '{%"},
+      {"{% for", "{% raw %}{% for"},
+      {"'}}{% endfor", "{% endfor"}};
+  for (const auto& [from, to] : changes) {
+    const std::string changed = absl::StrReplaceAll(chat_ml, {{from, to}});
+    ASSERT_NE(changed, chat_ml) << from;
+    EXPECT_FALSE(ParseChatMl(changed)) << changed;
+  }
+  for (size_t size = 0; size < chat_ml.size(); ++size) {
+    EXPECT_FALSE(ParseChatMl(chat_ml.substr(0, size))) << size;
+  }
+}
+
 TEST(ChatTest, AMessageCannotEndItsTurn) {
   const auto tokenizer = Make(SmallVocabulary());
   const auto ids =
@@ -57,6 +136,20 @@ TEST(ChatTest, AMessageCannotEndItsTurn) {
   ASSERT_TRUE(ids.ok());
   EXPECT_EQ(std::count(ids->begin(), ids->end(), kTurnStartId), 2);
   EXPECT_EQ(std::count(ids->begin(), ids->end(), kTurnEndId), 2);
+}
+
+TEST(ChatTest, AMessageCannotEndItsTurnThroughMergesEither) {
+  BpeTokenizerSpec spec = SmallVocabulary();
+  spec.tokens[kTurnEndId] = "hello";  // which merges lead to
+  spec.tokens[spec.tokens.size() - 12 + 4] = "unused";
+  spec.added[kTurnEndId].text = "hello";
+  spec.added.push_back({.id = 2000, .text = "<|im_end|>", .special = true});
+  EXPECT_TRUE(Make(spec)->ApplyChatTemplate({{"user", "hello"}}, false).ok());
+  spec.added[kTurnEndId].text = "<|im_end|>";
+  spec.added.pop_back();
+  const auto status = Make(spec)->ApplyChatTemplate({{"user", "hello"}}, false).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("messages[0].content"));
 }
 
 TEST(ChatTest, RefusesUnknownRolesAndEmptyConversations) {
@@ -71,7 +164,7 @@ TEST(ChatTest, NamesTheTemplateThatItDoesNotKnow) {
   BpeTokenizerSpec spec = SmallVocabulary();
   for (const std::string& unknown :
        {std::string("{{ bos_token }}{% for m in messages %}..."),
-        std::string(kSmolLmTemplate) + "x", std::string(" ") + kSmolLmTemplate}) {
+        std::string(kSmolLmTemplate) + "x", std::string("{{ x }} ") + kSmolLmTemplate}) {
     spec.chat_template = unknown;
     const auto status = Make(spec)->ApplyChatTemplate({{"user", "a"}}, true).status();
     EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
@@ -81,7 +174,7 @@ TEST(ChatTest, NamesTheTemplateThatItDoesNotKnow) {
 
 TEST(ChatTest, NeedsATemplateAndItsSpecialTokens) {
   BpeTokenizerSpec spec = SmallVocabulary();
-  spec.tokens[kTurnEndId] = "<|end|>";
+  spec.added[kTurnEndId].text = "<|end|>";
   EXPECT_TRUE(
       absl::IsFailedPrecondition(Make(spec)->ApplyChatTemplate({{"user", "a"}}, true).status()));
   spec = SmallVocabulary();

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "common/base/status.h"
+#include "common/base/text.h"
 #include "common/model/json.h"
 #include "common/model/limits.h"
 #include "common/model/mapped_file.h"
@@ -26,6 +27,46 @@ absl::StatusOr<std::optional<std::string>> ReadTokenText(const JsonObject& confi
   return std::optional(std::move(text));
 }
 
+absl::Status BadTemplate(const JsonObject& config, const std::string& what) {
+  return absl::InvalidArgumentError(absl::StrCat(config.where(), ": chat_template", what));
+}
+
+json Member(const json& object, const char* key) {
+  return object.is_object() ? object.value(key, json()) : json();
+}
+
+// {"NAME": "TEMPLATE"} of templates that are a list of {"name", "template"}, or that already.
+absl::StatusOr<std::map<std::string, std::string>> NamedTemplates(const JsonObject& config) {
+  const json& value = config.json()["chat_template"];
+  std::map<std::string, std::string> named;
+  for (const auto& [key, item] : value.items()) {
+    const json name = value.is_object() ? json(key) : Member(item, "name");
+    const json text = value.is_object() ? item : Member(item, "template");
+    if (!name.is_string() || !text.is_string()) {
+      return BadTemplate(config, absl::StrCat("[", key.substr(0, 64), "] is no name and template"));
+    }
+    named[name.get<std::string>()] = text.get<std::string>();
+  }
+  return named;
+}
+
+// A template, or several by name, of which "default" is the one for chat. Null says nothing.
+absl::Status ReadChatTemplate(const JsonObject& config, std::string* out) {
+  if (!config.Has("chat_template")) return absl::OkStatus();
+  const json& value = config.json()["chat_template"];
+  if (value.is_string()) {
+    *out = value.get<std::string>();
+    return absl::OkStatus();
+  }
+  if (!value.is_array() && !value.is_object()) {
+    return BadTemplate(config, " is neither a template nor a list of named ones");
+  }
+  ASSIGN_OR_RETURN(const auto named, NamedTemplates(config));
+  const auto it = named.find("default");
+  if (it != named.end()) *out = it->second;
+  return absl::OkStatus();
+}
+
 absl::Status ReadConfigFile(const std::string& path, TokenizerConfig* out) {
   const auto text = ReadSmallFile(path, kConfigBytesMax);
   if (absl::IsNotFound(text.status())) return absl::OkStatus();
@@ -37,8 +78,28 @@ absl::Status ReadConfigFile(const std::string& path, TokenizerConfig* out) {
   if (config.Has("add_bos_token")) {
     ASSIGN_OR_RETURN(out->add_bos, config.Bool("add_bos_token"));
   }
-  ASSIGN_OR_RETURN(out->chat_template, config.String("chat_template", ""));
-  return absl::OkStatus();
+  return ReadChatTemplate(config, &out->chat_template);
+}
+
+// chat_template.jinja comes before what tokenizer_config.json says, and that before
+// chat_template.json, which only some processors write.
+absl::Status ReadTemplateFiles(const std::string& dir, std::string* chat_template) {
+  const std::string path = dir + "/chat_template.jinja";
+  const auto source = ReadSmallFile(path, kConfigBytesMax);
+  if (!absl::IsNotFound(source.status())) {
+    RETURN_IF_ERROR(source.status());
+    ASSIGN_OR_RETURN(const std::string_view text, TextOf(*source, path));
+    *chat_template = std::string(text);
+    return absl::OkStatus();
+  }
+  if (!chat_template->empty()) return absl::OkStatus();
+  const std::string json_path = dir + "/chat_template.json";
+  const auto file = ReadSmallFile(json_path, kConfigBytesMax);
+  if (absl::IsNotFound(file.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(file.status());
+  ASSIGN_OR_RETURN(const json parsed, ParseJson(*file, json_path));
+  ASSIGN_OR_RETURN(const JsonObject config, JsonObject::From(parsed, json_path));
+  return ReadChatTemplate(config, chat_template);
 }
 
 absl::Status AddToken(const std::string& where, int64_t id, const std::string& text,
@@ -91,9 +152,7 @@ absl::Status ReadAddedTokensDecoder(const std::string& path,
 absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(const std::string& dir) {
   TokenizerConfig config{.where = dir + "/tokenizer_config.json"};
   RETURN_IF_ERROR(ReadConfigFile(config.where, &config));
-  auto chat_template = ReadSmallFile(dir + "/chat_template.jinja", kConfigBytesMax);
-  if (absl::IsNotFound(chat_template.status())) return config;
-  ASSIGN_OR_RETURN(config.chat_template, std::move(chat_template));
+  RETURN_IF_ERROR(ReadTemplateFiles(dir, &config.chat_template));
   return config;
 }
 

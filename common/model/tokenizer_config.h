@@ -1,5 +1,5 @@
 // The files beside a tokenizer in a Hugging Face directory: tokenizer_config.json,
-// chat_template.jinja and added_tokens.json.
+// chat_template.jinja, chat_template.json and added_tokens.json.
 #pragma once
 
 #include <map>
@@ -16,7 +16,7 @@ struct TokenizerConfig {
   std::string where;                    // the file, for errors
   std::optional<std::string> bos, eos;  // as text
   std::optional<bool> add_bos;          // nothing: the file does not say
-  std::string chat_template;            // chat_template.jinja's where that is there
+  std::string chat_template;            // the default one; empty: there is none
 };
 
 // A file that is not there sets nothing.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/model/limits.h"
 #include "common/model/tokenizer_pre.h"
 
 namespace pregate {
@@ -12,9 +13,9 @@ namespace {
 using nlohmann::json;
 
 // The expressions as published tokenizer.json files have them: they are compared as text.
-constexpr const char* kGpt2 =
+constexpr const char* kPublishedGpt2 =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr const char* kLlama3 =
+constexpr const char* kPublishedLlama3 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr const char* kNames[] = {"smollm", "gpt2", "llama-bpe", "default"};
@@ -50,7 +51,7 @@ json Normalise(json value) {
   return value;
 }
 
-std::string Excerpt(const json& value) {
+std::string JsonExcerpt(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 160);
 }
 
@@ -63,17 +64,30 @@ std::optional<std::string> TemplateItem(const json& item) {
   return body["id"].get<std::string>();
 }
 
+// The one id that a template gives a special token.
+std::optional<TokenId> IdInTemplate(const json& step, const std::string& token) {
+  const json tokens = step.value("special_tokens", json());
+  const json entry = tokens.is_object() ? tokens.value(token, json()) : json();
+  const json ids = entry.is_object() ? entry.value("ids", json()) : json();
+  if (!ids.is_array() || ids.size() != 1 || !ids[0].is_number_integer()) return std::nullopt;
+  const int64_t id = ids[0].get<int64_t>();
+  return id >= 0 && id < kVocabSizeMax ? std::optional(static_cast<TokenId>(id)) : std::nullopt;
+}
+
 // REQUIRES: step.type is TemplateProcessing.
-absl::StatusOr<std::optional<std::string>> FirstOfTemplate(const json& step,
-                                                           const std::string& where) {
+absl::StatusOr<std::optional<FirstToken>> FirstOfTemplate(const json& step,
+                                                          const std::string& where) {
   const json single = step.value("single", json());
   if (single.is_array() && !single.empty() && single.size() <= 2) {
     const auto first = TemplateItem(single.front()), last = TemplateItem(single.back());
     if (single.size() == 1 && first == "") return std::nullopt;
-    if (single.size() == 2 && first && !first->empty() && last == "") return first;
+    if (single.size() == 2 && first && !first->empty() && last == "") {
+      const std::optional<TokenId> id = IdInTemplate(step, *first);
+      if (id) return FirstToken{*first, *id};
+    }
   }
   return absl::UnimplementedError(
-      absl::StrCat(where, ": post_processor template ", Excerpt(single),
+      absl::StrCat(where, ": post_processor template ", JsonExcerpt(single),
                    " is not supported (one special token before the text is)"));
 }
 
@@ -84,44 +98,53 @@ json PreTokenizerToJson(std::string_view name) {
     return Sequence({json{{"type", "Digits"}, {"individual_digits", true}}, ByteLevel(true)});
   }
   if (name == "gpt2") return ByteLevel(true);
-  if (name == "llama-bpe") return Sequence({Split(kLlama3), ByteLevel(false)});
-  return Sequence({Split(R"([\p{P}\$\+<=>\^~\|]+)"), Split(kGpt2), Split(R"(\p{N}+)"),
+  if (name == "llama-bpe") return Sequence({Split(kPublishedLlama3), ByteLevel(false)});
+  return Sequence({Split(R"([\p{P}\$\+<=>\^~\|]+)"), Split(kPublishedGpt2), Split(R"(\p{N}+)"),
                    Split("[0-9][0-9][0-9]"), ByteLevel(false)});
 }
 
-absl::StatusOr<std::string> PreTokenizerFromJson(const JsonObject& root, const JsonObject& model) {
+absl::StatusOr<std::string> PreTokenizerFromJson(const JsonObject& root) {
   if (root.Has("normalizer")) {
-    return absl::UnimplementedError(absl::StrCat(
-        root.where(), ": normalizer ", Excerpt(root.json()["normalizer"]), " is not supported"));
+    return absl::UnimplementedError(absl::StrCat(root.where(), ": normalizer ",
+                                                 JsonExcerpt(root.json()["normalizer"]),
+                                                 " is not supported"));
   }
   const json found = Normalise(root.json().value("pre_tokenizer", json()));
   for (const char* name : kNames) {
-    if (found != Normalise(PreTokenizerToJson(name))) continue;
-    ASSIGN_OR_RETURN(const bool ignore_merges, model.Bool("ignore_merges", false));
-    if (ignore_merges == KeepsWholeWords(name)) return std::string(name);
-    return absl::UnimplementedError(absl::StrCat(model.where(), ": ignore_merges is ",
-                                                 ignore_merges ? "true" : "false",
-                                                 " with the pre-tokenizer of ", name));
+    if (found == Normalise(PreTokenizerToJson(name))) return std::string(name);
   }
-  return absl::UnimplementedError(absl::StrCat(root.where(), ": pre_tokenizer ", Excerpt(found),
+  return absl::UnimplementedError(absl::StrCat(root.where(), ": pre_tokenizer ", JsonExcerpt(found),
                                                " is not supported (those of SmolLM, GPT-2 and "
                                                "Llama-3 are)"));
 }
 
-absl::StatusOr<std::optional<std::string>> FirstTokenFromJson(const JsonObject& root) {
+absl::Status CheckByteLevelDecoder(const JsonObject& root) {
+  const json decoder = root.json().value("decoder", json());
+  const json* step = &decoder;
+  if (decoder.is_object() && decoder.value("type", json()) == "Sequence" &&
+      decoder.contains("decoders") && decoder["decoders"].is_array() &&
+      decoder["decoders"].size() == 1) {
+    step = &decoder["decoders"][0];
+  }
+  if (step->is_object() && step->value("type", json()) == "ByteLevel") return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat(root.where(), ": decoder ", JsonExcerpt(decoder),
+                                               " is not supported (ByteLevel is)"));
+}
+
+absl::StatusOr<std::optional<FirstToken>> FirstTokenFromJson(const JsonObject& root) {
   if (!root.Has("post_processor")) return std::nullopt;
   const json& processor = root.json()["post_processor"];
   std::vector<json> steps = {processor};
   if (processor.is_object() && processor.value("type", json()) == "Sequence") {
     steps = processor.value("processors", std::vector<json>());
   }
-  std::optional<std::string> first;
+  std::optional<FirstToken> first;
   for (const json& step : steps) {
     const json type = step.is_object() ? step.value("type", json()) : json();
     if (type == "ByteLevel") continue;  // offsets only
     if (type != "TemplateProcessing" || first) {
       return absl::UnimplementedError(
-          absl::StrCat(root.where(), ": post_processor ", Excerpt(step), " is not supported"));
+          absl::StrCat(root.where(), ": post_processor ", JsonExcerpt(step), " is not supported"));
     }
     ASSIGN_OR_RETURN(first, FirstOfTemplate(step, root.where()));
   }

@@ -2,43 +2,52 @@
 #include <fstream>
 
 #include "common/base/status.h"
+#include "common/base/utf8.h"
 #include "common/model/json.h"
 #include "common/model/tokenizer.h"
 #include "common/model/tokenizer_json_pre.h"
 #include "common/model/tokenizer_pre.h"
 #include "common/model/tokenizer_vocab.h"
-#include "common/model/utf8.h"
 
 namespace pregate {
 namespace {
 
 using nlohmann::json;
 
-json AddedToken(const BpeTokenizerSpec& spec, TokenId id) {
-  return {
-      {"id", id},        {"content", spec.tokens[id]}, {"single_word", false}, {"lstrip", false},
-      {"rstrip", false}, {"normalized", false},        {"special", true}};
+json ToJson(const AddedToken& token) {
+  return {{"id", token.id},          {"content", token.text},  {"single_word", token.single_word},
+          {"lstrip", token.lstrip},  {"rstrip", token.rstrip}, {"normalized", token.normalized},
+          {"special", token.special}};
 }
 
-json Model(const BpeTokenizerSpec& spec, const std::string& pre_tokenizer) {
+const std::string& TextOfToken(const BpeTokenizerSpec& spec, TokenId id) {
+  for (const AddedToken& token : spec.added) {
+    if (token.id == id) return token.text;
+  }
+  return spec.tokens[id];
+}
+
+json ModelJson(const BpeTokenizerSpec& spec) {
   json vocab = json::object(), merges = json::array();
-  for (size_t id = 0; id < spec.tokens.size(); ++id) vocab[spec.tokens[id]] = id;
+  for (size_t id = 0; id < spec.tokens.size(); ++id) {
+    if (!spec.tokens[id].empty()) vocab[spec.tokens[id]] = id;
+  }
   for (const auto& [left, right] : spec.merges) merges.push_back(left + " " + right);
   return {{"type", "BPE"},
           {"dropout", nullptr},
-          {"unk_token", nullptr},
+          {"unk_token", spec.unknown ? json(spec.tokens[*spec.unknown]) : json()},
           {"continuing_subword_prefix", nullptr},
           {"end_of_word_suffix", nullptr},
-          {"fuse_unk", false},
+          {"fuse_unk", spec.fuse_unknown},
           {"byte_fallback", false},
-          {"ignore_merges", KeepsWholeWords(pre_tokenizer)},
+          {"ignore_merges", spec.ignore_merges},
           {"vocab", std::move(vocab)},
           {"merges", std::move(merges)}};
 }
 
 json TokenizerJson(const BpeTokenizerSpec& spec, const std::string& pre_tokenizer) {
   json added = json::array();
-  for (const TokenId id : spec.special) added.push_back(AddedToken(spec, id));
+  for (const AddedToken& token : spec.added) added.push_back(ToJson(token));
   const json byte_level = {{"type", "ByteLevel"},
                            {"add_prefix_space", false},
                            {"trim_offsets", true},
@@ -50,17 +59,17 @@ json TokenizerJson(const BpeTokenizerSpec& spec, const std::string& pre_tokenize
           {"normalizer", nullptr},
           {"pre_tokenizer", PreTokenizerToJson(pre_tokenizer)},
           {"post_processor",
-           spec.add_bos ? FirstTokenToJson(spec.tokens[*spec.bos], *spec.bos) : json()},
+           spec.add_bos ? FirstTokenToJson(TextOfToken(spec, *spec.bos), *spec.bos) : json()},
           {"decoder", byte_level},
-          {"model", Model(spec, pre_tokenizer)}};
+          {"model", ModelJson(spec)}};
 }
 
 json ConfigJson(const BpeTokenizerSpec& spec) {
   json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"clean_up_tokenization_spaces", false},
                  {"add_bos_token", spec.add_bos}};
-  if (spec.bos) config["bos_token"] = spec.tokens[*spec.bos];
-  if (spec.eos) config["eos_token"] = spec.tokens[*spec.eos];
+  if (spec.bos) config["bos_token"] = TextOfToken(spec, *spec.bos);
+  if (spec.eos) config["eos_token"] = TextOfToken(spec, *spec.eos);
   if (!spec.chat_template.empty()) config["chat_template"] = spec.chat_template;
   return config;
 }
@@ -80,6 +89,11 @@ absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& 
   RETURN_IF_ERROR(BpeVocabulary::Build(spec).status());
   if (!IsUtf8(spec.chat_template)) {
     return absl::InvalidArgumentError("chat_template is not UTF-8");
+  }
+  if (PlaceAddedTokens(spec.tokens, spec.added) != spec.added) {
+    return absl::UnimplementedError(
+        "an added token's text is another token's too, or its id is not the next one: readers of "
+        "tokenizer.json would give it another");
   }
   RETURN_IF_ERROR(Write(dir + "/tokenizer.json", TokenizerJson(spec, pre_tokenizer), 0));
   return Write(dir + "/tokenizer_config.json", ConfigJson(spec), 2);

@@ -1,13 +1,11 @@
 #include "common/model/tokenizer_pre.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <algorithm>
 #include <iterator>
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/model/pattern.h"
 
 namespace pregate {
 namespace {
@@ -50,52 +48,6 @@ const std::vector<Definition>& Definitions() {
   return definitions;
 }
 
-struct FreeCode {
-  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-};
-struct FreeMatchData {
-  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-};
-
-// One compiled pattern: cuts at the start and the end of each match.
-class Pattern {
- public:
-  explicit Pattern(const char* source) {
-    int error = 0;
-    size_t offset = 0;
-    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(source), PCRE2_ZERO_TERMINATED,
-                              PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
-    PREGATE_CHECK(code_ != nullptr, "PCRE2 error ", error, " at ", offset, " of ", source);
-    // Where there is no JIT, pcre2_match interprets.
-    pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);
-  }
-
-  void Cut(std::string_view text, std::vector<std::string_view>* words) const {
-    const std::unique_ptr<pcre2_match_data, FreeMatchData> match(
-        pcre2_match_data_create_from_pattern(code_.get(), nullptr));
-    size_t pos = 0;
-    while (pos < text.size() && Find(text, pos, match.get())) {
-      const size_t* bounds = pcre2_get_ovector_pointer(match.get());
-      if (bounds[0] > pos) words->push_back(text.substr(pos, bounds[0] - pos));
-      words->push_back(text.substr(bounds[0], bounds[1] - bounds[0]));
-      pos = bounds[1];
-    }
-    if (pos < text.size()) words->push_back(text.substr(pos));
-  }
-
- private:
-  // No pattern matches the empty string, and none gives back more than one repeat, so the limits
-  // of PCRE2 are out of reach for any text.
-  bool Find(std::string_view text, size_t pos, pcre2_match_data* match) const {
-    const int rc = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                               pos, PCRE2_NO_UTF_CHECK, match, nullptr);
-    PREGATE_CHECK(rc > 0 || rc == PCRE2_ERROR_NOMATCH, "PCRE2 error ", rc, " at byte ", pos);
-    return rc > 0;
-  }
-
-  std::unique_ptr<pcre2_code, FreeCode> code_;
-};
-
 class PatternPreTokenizer final : public PreTokenizer {
  public:
   explicit PatternPreTokenizer(const std::vector<const char*>& sources) {
@@ -130,8 +82,6 @@ absl::StatusOr<std::string> CanonicalPreTokenizer(std::string_view name) {
       absl::StrCat("pre_tokenizer \"", std::string(name.substr(0, 64)),
                    "\" is not supported (smollm, gpt2, llama-bpe and default are)"));
 }
-
-bool KeepsWholeWords(std::string_view canonical_name) { return canonical_name == "llama-bpe"; }
 
 std::unique_ptr<PreTokenizer> PreTokenizer::Make(std::string_view canonical_name) {
   for (const Definition& definition : Definitions()) {

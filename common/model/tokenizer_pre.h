@@ -14,9 +14,6 @@ namespace pregate {
 // Unimplemented, naming it, where it is not known.
 absl::StatusOr<std::string> CanonicalPreTokenizer(std::string_view name);
 
-// Whether a word that is a token as a whole is taken as it is, without merges.
-bool KeepsWholeWords(std::string_view canonical_name);
-
 // Immutable after construction; thread-safe. Time is linear in the text.
 class PreTokenizer {
  public:

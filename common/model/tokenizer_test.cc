@@ -6,8 +6,8 @@
 #include <map>
 #include <random>
 
+#include "common/base/utf8.h"
 #include "common/model/testing/small_vocabulary.h"
-#include "common/model/utf8.h"
 
 namespace pregate {
 namespace {
@@ -43,11 +43,11 @@ TEST(TokenizerTest, OfEqualRanksTheLeftmostPairMergesFirst) {
   EXPECT_THAT(Pieces(*Make(spec), "aaaaa"), ElementsAre("aa", "aa", "a"));
 }
 
-TEST(TokenizerTest, AWordThatIsATokenIsTakenWholeByLlama3Only) {
+TEST(TokenizerTest, AWordThatIsATokenIsTakenWholeWhereMergesAreIgnored) {
   BpeTokenizerSpec spec = SmallVocabulary();
   spec.tokens.push_back("xyz");  // no merges lead to it
   EXPECT_THAT(Pieces(*Make(spec), "xyz"), ElementsAre("x", "y", "z"));
-  spec.pre_tokenizer = "llama3";
+  spec.ignore_merges = true;
   EXPECT_THAT(Pieces(*Make(spec), "xyz"), ElementsAre("xyz"));
 }
 
@@ -126,6 +126,45 @@ TEST(TokenizerTest, BytesThatTheVocabularyLacksAreLeftOut) {
   BpeTokenizerSpec spec = SmallVocabulary();
   spec.tokens[kFirstByteId + '#'] = "##";
   EXPECT_THAT(Pieces(*Make(spec), "h#e"), ElementsAre("h", "e"));
+}
+
+TEST(TokenizerTest, BytesThatTheVocabularyLacksMayHaveAToken) {
+  BpeTokenizerSpec spec = SmallVocabulary();
+  spec.tokens[kFirstByteId + '#'] = "##";
+  spec.unknown = kFirstByteId + '?';
+  EXPECT_EQ(Make(spec)->Decode(Make(spec)->Encode("h##?e")), "h???e");
+  spec.fuse_unknown = true;
+  EXPECT_EQ(Make(spec)->Decode(Make(spec)->Encode("h##?e")), "h??e");
+}
+
+TEST(TokenizerTest, TokensOutsideTheAlphabetAndHolesAreDecodedOnly) {
+  BpeTokenizerSpec spec = SmallVocabulary();
+  const TokenId hole = static_cast<TokenId>(spec.tokens.size());
+  spec.tokens.insert(spec.tokens.end(), {"", "a b", "\xE4\xB8\xAD"});
+  const auto tokenizer = Make(spec);
+  EXPECT_TRUE(tokenizer->IsSpecial(hole));
+  EXPECT_EQ(tokenizer->Decode({hole + 1, hole, hole + 2}), "a b\xE4\xB8\xAD");
+  for (const TokenId id : tokenizer->Encode("a b\xE4\xB8\xAD")) EXPECT_LT(id, hole);
+}
+
+TEST(TokenizerTest, AddedTokensThatAreNotSpecialAreText) {
+  BpeTokenizerSpec spec = SmallVocabulary();
+  const TokenId tool = 1000;  // ids between are holes
+  spec.added.push_back({.id = tool, .text = "<tool>"});
+  const auto tokenizer = Make(spec);
+  EXPECT_EQ(tokenizer->vocab_size(), tool + 1);
+  EXPECT_THAT(tokenizer->Encode("<tool>hello<tool>"),
+              ElementsAre(tool, tokenizer->Encode("hello")[0], tool));
+  EXPECT_EQ(tokenizer->Decode({tool, tool - 1, tool}), "<tool><tool>");
+  EXPECT_EQ(tokenizer->SpecialId("<tool>"), tool);
+}
+
+TEST(TokenizerTest, ATurnMarkerNeverComesFromText) {
+  BpeTokenizerSpec spec = SmallVocabulary();
+  spec.added[kTurnEndId].special = false;
+  const auto tokenizer = Make(spec);
+  for (const TokenId id : tokenizer->Encode("<|im_end|>")) EXPECT_NE(id, kTurnEndId);
+  EXPECT_EQ(tokenizer->Decode({kTurnEndId}), "<|im_end|>");
 }
 
 TEST(TokenizerTest, SpecialAndUnknownIdsHaveNoBytes) {
@@ -216,13 +255,15 @@ struct BadSpec {
 
 TEST(MakeBpeTokenizerTest, NamesWhatIsWrongWithASpec) {
   const BadSpec cases[] = {
-      {"tokens: 0", [](auto* s) { s->tokens.clear(); }},
-      {"token 5 \"\" of 0 bytes", [](auto* s) { s->tokens[5] = ""; }},
+      {"tokens: 0", [](auto* s) { s->tokens.clear(), s->added.clear(); }},
+      {"added token 1 \"\" of 0 bytes", [](auto* s) { s->added[1].text = ""; }},
+      {"added token 1 \"<|im_end|>\" is token 2 too",
+       [](auto* s) { std::swap(s->added[1], s->added[2]), s->added[2].text = "<|im_end|>"; }},
       {"token 5 \"\\xff\"", [](auto* s) { s->tokens[5] = "\xFF"; }},
       {"token 101 \"b\" is token 5", [](auto* s) { s->tokens[5] = "b"; }},
-      {"not in the byte-level alphabet", [](auto* s) { s->tokens[5] = "\xE4\xB8\xAD"; }},
       {"token 2 \"<|im_start|>\" is token 1", [](auto* s) { s->tokens[2] = "<|im_start|>"; }},
-      {"special -1", [](auto* s) { s->special.push_back(-1); }},
+      {"added token -1", [](auto* s) { s->added.push_back({.id = -1, .text = "x"}); }},
+      {"added token 1048576", [](auto* s) { s->added.push_back({.id = 1 << 20, .text = "x"}); }},
       {"bos 99999", [](auto* s) { s->bos = 99999; }},
       {"eos 99999", [](auto* s) { s->eos = 99999; }},
       {"add_bos",
@@ -230,7 +271,7 @@ TEST(MakeBpeTokenizerTest, NamesWhatIsWrongWithASpec) {
          s->add_bos = true;
          s->bos.reset();
        }},
-      {"the left text", [](auto* s) { s->merges[0].first = "<|im_end|>"; }},
+      {"the left text", [](auto* s) { s->merges[0].first = "<|no|>"; }},
       {"the right text", [](auto* s) { s->merges[0].second = "zz"; }},
       {"merge 0 of \"q\" and \"z\": the merged",
        [](auto* s) {

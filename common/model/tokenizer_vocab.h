@@ -1,4 +1,4 @@
-// A checked byte-level BPE vocabulary: tokens as bytes, special tokens, merges by id.
+// A checked byte-level BPE vocabulary: tokens as bytes, added tokens, merges by id.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@ namespace pregate {
 // Immutable after Build; thread-safe.
 class BpeVocabulary {
  public:
-  // Checks tokens, special tokens, bos, eos and merges of `spec`.
+  // Checks tokens, added tokens, bos, eos, unknown and merges of `spec`.
   static absl::StatusOr<BpeVocabulary> Build(const BpeTokenizerSpec& spec);
 
   int size() const { return static_cast<int>(bytes_.size()); }
@@ -25,8 +25,8 @@ class BpeVocabulary {
   std::string_view Bytes(TokenId id) const {
     return Contains(id) ? std::string_view(bytes_[id]) : std::string_view();
   }
-  std::optional<TokenId> SpecialId(std::string_view text) const;
-  std::optional<TokenId> NormalId(std::string_view bytes) const;
+  const AddedTokens& added() const { return added_; }
+  std::optional<TokenId> NormalId(std::string_view bytes) const;  // of the model's own vocabulary
 
   // Appends the tokens of one word: its bytes, merged pair by pair, the lowest rank first and of
   // equal ranks the leftmost, until no pair is a merge. n bytes take O(n log n) whatever they are.
@@ -41,15 +41,19 @@ class BpeVocabulary {
 
   BpeVocabulary() = default;
   absl::Status AddTokens(const BpeTokenizerSpec& spec);
-  absl::Status AddMerges(const BpeTokenizerSpec& spec);
+  void PlaceAdded(const BpeTokenizerSpec& spec);
+  absl::Status AddMerges(const BpeTokenizerSpec& spec,
+                         const absl::flat_hash_map<std::string_view, TokenId>& ids);
 
-  std::vector<std::string> bytes_;  // by id; empty for special tokens
-  std::vector<bool> special_;       // by id
-  absl::flat_hash_map<std::string, TokenId> special_ids_;
+  std::vector<std::string> bytes_;  // by id; empty for special tokens and ids without one
+  std::vector<bool> special_;       // by id; ids without a token among them
+  AddedTokens added_;
   absl::flat_hash_map<std::string, TokenId> normal_ids_;  // by bytes
   std::array<TokenId, 256> byte_ids_;                     // kAbsent where the vocabulary lacks one
-  std::vector<Merge> merges_;                             // by rank
-  absl::flat_hash_map<uint64_t, uint32_t> ranks_;         // index in merges_ by pair of ids
+  TokenId unknown_id_;                                    // kAbsent where there is none
+  bool fuse_unknown_ = false;
+  std::vector<Merge> merges_;                      // by rank
+  absl::flat_hash_map<uint64_t, uint32_t> ranks_;  // index in merges_ by pair of ids
 };
 
 }  // namespace pregate

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/text.h"
 #include "common/config/limits.h"
 
 namespace pregate {
@@ -20,7 +21,7 @@ absl::StatusOr<std::string> ReadPemFile(const std::string& path) {
     return absl::InvalidArgumentError(absl::StrCat("more than ", kTlsFileBytesMax, " bytes"));
   }
   if (bytes.empty()) return absl::InvalidArgumentError("is empty or no file");
-  return bytes;
+  return std::string(WithoutByteOrderMark(bytes));
 }
 
 }  // namespace pregate

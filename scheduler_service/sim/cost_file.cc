@@ -1,10 +1,9 @@
 #include "scheduler_service/sim/cost_file.h"
 
-#include <nlohmann/json.hpp>
-
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
+#include "common/model/json.h"
 
 namespace pregate::sim {
 namespace {
@@ -62,8 +61,7 @@ absl::Status Text(const Json& root, const char* name, std::string* out) {
 }  // namespace
 
 absl::StatusOr<Costs> ParseCosts(absl::string_view json) {
-  const Json root = Json::parse(json.begin(), json.end(), nullptr, /*allow_exceptions=*/false);
-  if (root.is_discarded()) return absl::InvalidArgumentError("no JSON");
+  ASSIGN_OR_RETURN(const Json root, ParseJson({json.data(), json.size()}, "costs"));
   Costs c;
   RETURN_IF_ERROR(Text(root, "machine", &c.machine));
   RETURN_IF_ERROR(Text(root, "source", &c.source));

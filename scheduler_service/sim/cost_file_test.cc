@@ -52,7 +52,8 @@ TEST(CostFileTest, ErrorsNameTheField) {
   EXPECT_THAT(error("/model/layers", 0), HasSubstr("model.layers"));
   EXPECT_THAT(error("/model/experts", 2.5), HasSubstr("model.experts"));
   EXPECT_THAT(error("/machine", nullptr), HasSubstr("machine must be a string"));
-  EXPECT_THAT(std::string(ParseCosts("{").status().message()), HasSubstr("no JSON"));
+  EXPECT_THAT(std::string(ParseCosts("{").status().message()), HasSubstr("malformed JSON"));
+  EXPECT_TRUE(ParseCosts("\xEF\xBB\xBF" + Good().dump()).ok());
   EXPECT_FALSE(ParseCosts("[]").ok());
 }
 

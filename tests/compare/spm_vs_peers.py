@@ -79,7 +79,7 @@ def write_gguf(path, spm):
 def random_slice(rng, texts, bytes_max):
     text = rng.choice(texts)
     begin = rng.randrange(len(text))
-    return text[begin:begin + int(bytes_max ** rng.random()) + 1]
+    return text[begin:begin + int(bytes_max ** rng.random()) + 1].decode(errors="ignore").encode()
 
 
 def difference(ours, theirs):

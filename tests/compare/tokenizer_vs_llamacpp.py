@@ -1,6 +1,6 @@
 """Token ids of `pregate tokenize` against llama.cpp's, on whole files and on random slices of their bytes.
 
-Needs the Python package llama-cpp-python. Slices are cut at any byte, so their ends may be parts of characters.
+Needs the Python package llama-cpp-python. Slices hold whole characters: other bytes are refused by name.
 """
 import argparse
 import pathlib
@@ -28,7 +28,7 @@ def random_slice(rng, texts, bytes_max):
     text = rng.choice(texts)
     begin = rng.randrange(len(text))
     # Lengths of every order of magnitude.
-    return text[begin:begin + int(bytes_max ** rng.random()) + 1]
+    return text[begin:begin + int(bytes_max ** rng.random()) + 1].decode(errors="ignore").encode()
 
 
 def first_difference(ours, theirs):

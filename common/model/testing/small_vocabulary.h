@@ -34,7 +34,9 @@ inline void AddMerge(const std::string& left, const std::string& right, BpeToken
 inline BpeTokenizerSpec SmallVocabulary() {
   BpeTokenizerSpec spec;
   spec.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
-  spec.special = {kEndOfText, kTurnStartId, kTurnEndId};
+  for (const TokenId id : {kEndOfText, kTurnStartId, kTurnEndId}) {
+    spec.added.push_back({.id = id, .text = spec.tokens[id], .special = true});
+  }
   for (int byte = 0; byte < 256; ++byte) {
     spec.tokens.push_back(AlphabetFromByte(static_cast<uint8_t>(byte)));
   }
