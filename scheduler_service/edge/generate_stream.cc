@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/limits.h"
+#include "common/rpc/client_message.h"
 #include "scheduler_service/edge/inference_codec.h"
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
@@ -70,7 +71,7 @@ void GenerateStream::Enqueue(v1::GenerateResponse response) {
 }
 
 void GenerateStream::WriteNext() {
-  writing_message_ = std::move(queue_.front());
+  writing_message_ = ToByteBuffer(queue_.front());
   queue_.pop_front();
   writing_ = true;
   StartWrite(&writing_message_);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <deque>
@@ -23,7 +24,7 @@ class RequestLog;
 class SchedulerMetrics;
 
 // Alive until gRPC is done with it and the engine has let go of its sink.
-class GenerateStream final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                              public ResponseSink,
                              public std::enable_shared_from_this<GenerateStream> {
  public:
@@ -71,7 +72,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<v1::GenerateRespons
 
   absl::Mutex mutex_;
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
-  v1::GenerateResponse writing_message_ ABSL_GUARDED_BY(mutex_);
+  grpc::ByteBuffer writing_message_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;     // nothing more is queued
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called

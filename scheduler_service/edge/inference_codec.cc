@@ -1,5 +1,7 @@
 #include "scheduler_service/edge/inference_codec.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
@@ -162,9 +164,10 @@ absl::StatusOr<std::vector<TokenId>> DecodeTokenizeRequest(const v1::TokenizeReq
 absl::StatusOr<std::string> DecodeDetokenizeRequest(const v1::DetokenizeRequest& in,
                                                     const ServedModel& model) {
   RETURN_IF_ERROR(CheckCount("ids", in.ids_size(), kContextTokensMax));
+  // The model may have more ids than its tokenizer; those have no text.
+  const int32_t size = std::max(model.tokenizer->vocab_size(), model.spec.vocab_size);
   for (int i = 0; i < in.ids_size(); ++i) {
-    RETURN_IF_ERROR(CheckBetween(absl::StrCat("ids[", i, "]"), in.ids(i), 0,
-                                 model.tokenizer->vocab_size() - 1));
+    RETURN_IF_ERROR(CheckBetween(absl::StrCat("ids[", i, "]"), in.ids(i), 0, size - 1));
   }
   return model.tokenizer->Decode(in.ids());
 }

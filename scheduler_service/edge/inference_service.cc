@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
+#include "common/rpc/client_message.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/status.h"
 #include "scheduler_service/edge/generate_stream.h"
@@ -31,16 +32,18 @@ InferenceService::InferenceService(const ServedModel* model, SchedulerMetrics* m
                                    RequestLog* log, Push push)
     : model_(model), metrics_(metrics), log_(log), push_(std::move(push)) {}
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
-    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  v1::GenerateRequest request;
+  const absl::Status parsed = ParseClientMessage(*bytes, &request);
   const uint64_t key = next_key_++;
   auto stream = std::make_shared<GenerateStream>(GenerateStream::Context{
       .client_key = key,
-      .request_id = request->request_id().empty()
+      .request_id = request.request_id().empty()
                         ? absl::StrCat("request-", key)
-                        : std::string(Clip(request->request_id(), kIdBytesMax)),
-      .tenant = std::string(Clip(request->tenant(), kIdBytesMax)),
-      .return_routes = request->return_routes(),
+                        : std::string(Clip(request.request_id(), kIdBytesMax)),
+      .tenant = std::string(Clip(request.tenant(), kIdBytesMax)),
+      .return_routes = request.return_routes(),
       .has_routes = model_->has_routes(),
       .grpc = context,
       .push = push_,
@@ -52,7 +55,11 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
         absl::StrCat("more than ", kClientStreamsMax, " streams are open")));
     return stream.get();
   }
-  auto decoded = DecodeGenerateRequest(*request, *model_, metrics_->facts(), DeadlineOf(*context));
+  if (!parsed.ok()) {
+    stream->Refuse(parsed);
+    return stream.get();
+  }
+  auto decoded = DecodeGenerateRequest(request, *model_, metrics_->facts(), DeadlineOf(*context));
   if (decoded.ok()) {
     stream->Submit(*std::move(decoded));
   } else {
@@ -62,19 +69,29 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
-                                                     const v1::TokenizeRequest* request,
-                                                     v1::TokenizeResponse* response) {
-  const auto ids = DecodeTokenizeRequest(*request, *model_);
-  if (ids.ok()) response->mutable_ids()->Add(ids->begin(), ids->end());
-  return Answer(context, ids.status());
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* response) {
+  v1::TokenizeRequest in;
+  if (absl::Status s = ParseClientMessage(*request, &in); !s.ok()) return Answer(context, s);
+  const auto ids = DecodeTokenizeRequest(in, *model_);
+  if (!ids.ok()) return Answer(context, ids.status());
+  v1::TokenizeResponse out;
+  out.mutable_ids()->Add(ids->begin(), ids->end());
+  *response = ToByteBuffer(out);
+  return Answer(context, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
-                                                       const v1::DetokenizeRequest* request,
-                                                       v1::DetokenizeResponse* response) {
-  auto text = DecodeDetokenizeRequest(*request, *model_);
-  if (text.ok()) response->set_text(*std::move(text));
-  return Answer(context, text.status());
+                                                       const grpc::ByteBuffer* request,
+                                                       grpc::ByteBuffer* response) {
+  v1::DetokenizeRequest in;
+  if (absl::Status s = ParseClientMessage(*request, &in); !s.ok()) return Answer(context, s);
+  auto text = DecodeDetokenizeRequest(in, *model_);
+  if (!text.ok()) return Answer(context, text.status());
+  v1::DetokenizeResponse out;
+  out.set_text(*std::move(text));
+  *response = ToByteBuffer(out);
+  return Answer(context, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* context,

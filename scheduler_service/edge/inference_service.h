@@ -16,21 +16,26 @@
 namespace pregate {
 
 // Thread-safe. Everything passed outlives the service, which outlives its server and its streams.
-class InferenceService final : public v1::Inference::CallbackService {
+// Requests arrive as bytes, so that one that cannot be parsed is refused by the name of its field.
+class InferenceService final
+    : public v1::Inference::WithRawCallbackMethod_Generate<
+          v1::Inference::WithRawCallbackMethod_Tokenize<
+              v1::Inference::WithRawCallbackMethod_Detokenize<
+                  v1::Inference::WithCallbackMethod_GetModelInfo<v1::Inference::Service>>>> {
  public:
   using Push = std::function<bool(EngineEvent)>;
 
   // `push` takes an event for the engine's inbox; false when it is full.
   InferenceService(const ServedModel* model, SchedulerMetrics* metrics, RequestLog* log, Push push);
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
-      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* bytes) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
-                                     const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override;
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
-                                       const v1::DetokenizeRequest* request,
-                                       v1::DetokenizeResponse* response) override;
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
                                          const v1::GetModelInfoRequest* request,
                                          v1::GetModelInfoResponse* response) override;

@@ -1,6 +1,7 @@
 #include "scheduler_service/edge/inference_service.h"
 
 #include <grpcpp/client_context.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -155,6 +156,64 @@ TEST_P(InferenceServiceTest, ABadRequestNeverReachesTheEngine) {
   EXPECT_TRUE(inbox_.Wait(absl::ZeroDuration()).empty());
   EXPECT_THAT(Lines("request id="), ElementsAre(HasSubstr("status=\"UNIMPLEMENTED\"")));
   EXPECT_THAT(registry_.Serialize(), HasSubstr("finish_reason=\"invalid\"} 1\n"));
+}
+
+// protobuf refuses such messages when it parses them; gRPC would say INTERNAL and no more.
+TEST_P(InferenceServiceTest, TextThatIsNotUtf8IsRefusedByTheNameOfItsField) {
+  const auto refusal = [&](const v1::GenerateRequest& request) {
+    grpc::ClientContext context;
+    v1::GenerateResponse response;
+    const auto reader = stub_->Generate(&context, request);
+    EXPECT_FALSE(reader->Read(&response));
+    const grpc::Status status = reader->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    return status.error_message();
+  };
+  EXPECT_THAT(refusal(Request("ab\xFF")), HasSubstr("text is not UTF-8: byte 2 (line 1) is 0xFF"));
+  v1::GenerateRequest request = Request("a");
+  request.set_tenant("\xC3");
+  EXPECT_THAT(refusal(request), HasSubstr("tenant is not UTF-8: byte 0"));
+  request = Request("a");
+  request.add_stop_strings("x");
+  request.add_stop_strings("\xED\xA0\x80");
+  EXPECT_THAT(refusal(request), HasSubstr("stop_strings[1] is not UTF-8"));
+  request.Clear();
+  request.mutable_chat()->add_messages()->set_role("user");
+  request.mutable_chat()->add_messages()->set_content("\x80");
+  EXPECT_THAT(refusal(request), HasSubstr("chat.messages[1].content is not UTF-8"));
+
+  v1::TokenizeRequest tokenize;
+  tokenize.set_text("\xF0\x9F");
+  v1::TokenizeResponse ids;
+  grpc::ClientContext context;
+  const grpc::Status status = stub_->Tokenize(&context, tokenize, &ids);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("text is not UTF-8: byte 0"));
+  EXPECT_TRUE(inbox_.Wait(absl::ZeroDuration()).empty());
+}
+
+TEST_P(InferenceServiceTest, BytesThatAreNoMessageAreInvalid) {
+  grpc::GenericStub stub(MakeChannel(rpc_->bound(), kClientMessageBytesMax));
+  for (const char* method : {"Generate", "Tokenize", "Detokenize"}) {
+    for (const std::string& bytes :
+         {std::string("\x0A\xFF"), std::string("\x0B"), std::string("\x08")}) {
+      grpc::ClientContext context;
+      grpc::CompletionQueue queue;
+      const grpc::Slice slice(bytes);
+      const grpc::ByteBuffer request(&slice, 1);
+      const auto call = stub.PrepareUnaryCall(
+          &context, absl::StrCat("/pregate.v1.Inference/", method), request, &queue);
+      call->StartCall();
+      grpc::ByteBuffer response;
+      grpc::Status status;
+      call->Finish(&response, &status, nullptr);
+      void* tag = nullptr;
+      bool ok = false;
+      ASSERT_TRUE(queue.Next(&tag, &ok));
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
+      EXPECT_FALSE(status.error_message().empty()) << method;
+    }
+  }
 }
 
 TEST_P(InferenceServiceTest, ARefusalCarriesRetryPushback) {
