@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
+#include "common/model/testing/small_vocabulary.h"
 #include "scheduler_service/testing/letter_tokenizer.h"
 
 namespace pregate::scheduler {
@@ -57,6 +60,77 @@ TEST_F(TokenOutputTest, TheEndReleasesWhatWasHeld) {
 TEST_F(TokenOutputTest, AStopStringInTheLastTokenComesBeforeTheLength) {
   TokenOutput output = Make({"a"}, {}, 1);
   EXPECT_EQ(output.Accept(7), FinishReason::kStopString);
+}
+
+// What a client gets, as it is defined: the text of all tokens up to where the first stop string
+// ends, the longest of those that end there taken off.
+struct Expected {
+  std::string text;
+  std::optional<std::string> stop;
+};
+Expected ExpectedOutput(const std::string& whole, const std::vector<std::string>& stops) {
+  for (size_t end = 1; end <= whole.size(); ++end) {
+    const std::string* longest = nullptr;
+    for (const std::string& stop : stops) {
+      if (!std::string_view(whole).substr(0, end).ends_with(stop)) continue;
+      if (longest == nullptr || stop.size() > longest->size()) longest = &stop;
+    }
+    if (longest != nullptr) return {whole.substr(0, end - longest->size()), *longest};
+  }
+  return {whole, std::nullopt};
+}
+
+// Bytes, merges of characters' halves, a special and two other added tokens, ids without a token.
+BpeTokenizerSpec RandomVocabulary(std::mt19937& random) {
+  BpeTokenizerSpec spec = SmallVocabulary();
+  for (const char* merge : {"\xE4\xB8", "\xB8\xAD", "\xF0\x9F", "\x9F\x98", "ab", "b\xE4"}) {
+    if (random() % 2) AddMerge({merge[0]}, {merge[1]}, &spec);
+  }
+  const auto next = static_cast<TokenId>(spec.tokens.size());
+  spec.added.push_back({.id = next + 2, .text = "<a\xC3\xA9>"});
+  spec.added.push_back({.id = next + 5, .text = "\xE4\xB8\xAD "});
+  return spec;
+}
+
+TEST(TokenOutputPropertyTest, PiecesAreTheWholeTextUpToTheFirstStopString) {
+  const uint32_t seed = std::random_device()();
+  SCOPED_TRACE(::testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  int num_stopped = 0;
+  for (int round = 0; round < 3000; ++round) {
+    const auto tokenizer = MakeBpeTokenizer(RandomVocabulary(random)).value();
+    const int size = tokenizer->vocab_size();
+    std::vector<TokenId> ids;
+    for (int n = 1 + random() % 12; n > 0; --n) {
+      constexpr int kBytes[] = {'a', 'b', ' ', 0xE4, 0xB8, 0xAD, 0xF0, 0x9F, 0x98, 0x80};
+      ids.push_back(random() % 2 ? kFirstByteId + kBytes[random() % 10]
+                                 : static_cast<TokenId>(size - 30 + random() % 40));
+    }
+    IncrementalDecoder decoder(*tokenizer);
+    std::string whole;
+    for (const TokenId id : ids) whole += decoder.Add(id);
+    whole += decoder.Finish();
+    std::vector<std::string> stops = {"never"};
+    for (int n = random() % 3; n > 0 && !whole.empty(); --n) {
+      const size_t begin = random() % whole.size();
+      stops.push_back(whole.substr(begin, 1 + random() % 6));  // may cut characters
+    }
+    TokenOutput output(*tokenizer,
+                       {.stop_strings = stops, .max_tokens = static_cast<int32_t>(ids.size())});
+    std::string text;
+    std::optional<FinishReason> reason;
+    for (size_t i = 0; i < ids.size() && !reason; ++i) {
+      reason = output.Accept(ids[i]);
+      if (random() % 2) text += output.TakeText();
+    }
+    text += output.TakeText();
+    const Expected expected = ExpectedOutput(whole, stops);
+    ASSERT_EQ(text, expected.text);
+    ASSERT_EQ(output.stop_string(), expected.stop);
+    ASSERT_EQ(reason, expected.stop ? FinishReason::kStopString : FinishReason::kLength);
+    num_stopped += expected.stop.has_value();
+  }
+  EXPECT_GT(num_stopped, 500);
 }
 
 }  // namespace
