@@ -64,32 +64,32 @@ bool IsShortOf(int error) {
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-struct Connection {
-  UniqueFd fd;  // a duplicate: gRPC owns the other and may close it at any time
-  std::string peer;
-  absl::Time accepted_at;
-  absl::Time window_start;  // of num_resets
-  int num_resets = 0;
-  bool cut = false;
-
-  // gRPC then closes its own descriptor.
-  void Cut() {
-    cut = true;
-    shutdown(fd.get(), SHUT_RDWR);
-  }
-
-  // Since the peer last sent something; zero where the system does not say.
-  uint32_t SilentMs() const {
-    tcp_info info = {};
-    socklen_t size = sizeof(info);
-    if (getsockopt(fd.get(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
-    return info.tcpi_last_data_recv;
-  }
-};
-
 }  // namespace
 
 struct Acceptor::State {
+  struct Connection {
+    UniqueFd fd;  // a duplicate: gRPC owns the other and may close it at any time
+    std::string peer;
+    absl::Time accepted_at;
+    absl::Time window_start;  // of num_resets
+    int num_resets = 0;
+    bool cut = false;
+
+    // gRPC then closes its own descriptor.
+    void Cut() {
+      cut = true;
+      shutdown(fd.get(), SHUT_RDWR);
+    }
+
+    // Since the peer last sent something; zero where the system does not say.
+    uint32_t SilentMs() const {
+      tcp_info info = {};
+      socklen_t size = sizeof(info);
+      if (getsockopt(fd.get(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+      return info.tcpi_last_data_recv;
+    }
+  };
+
   State(ListenSockets listening, std::unique_ptr<ExternalConnectionAcceptor> external, int max)
       : sockets(std::move(listening)),
         bound(sockets.bound),
@@ -219,7 +219,8 @@ void Acceptor::State::Forget(uint64_t id) {
   if (it == open.end()) return;
   const auto named = by_peer.find(it->second.peer);
   if (named != by_peer.end() && named->second == id) by_peer.erase(named);
-  open.erase(it);  // closes it, which ends the watch too
+  epoll_ctl(epoll.get(), EPOLL_CTL_DEL, it->second.fd.get(), nullptr);
+  open.erase(it);
 }
 
 Acceptor::Acceptor(ListenSockets sockets, std::unique_ptr<ExternalConnectionAcceptor> grpc,
@@ -244,7 +245,7 @@ bool Acceptor::NoteReset(const std::string& peer) {
   absl::MutexLock lock(&state_->mutex);
   const auto named = state_->by_peer.find(peer);
   if (named == state_->by_peer.end()) return false;
-  Connection& connection = state_->open.at(named->second);
+  State::Connection& connection = state_->open.at(named->second);
   if (now - connection.window_start > absl::Milliseconds(kResetWindowMs)) {
     connection.window_start = now;
     connection.num_resets = 0;

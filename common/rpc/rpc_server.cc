@@ -142,12 +142,12 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   for (grpc::Service* service : services) builder.RegisterService(service);
   state->server = builder.BuildAndStart();
   PREGATE_CHECK(state->server != nullptr, "a gRPC server without a port of its own starts");
-  state->acceptor = std::make_unique<Acceptor>(
-      std::move(sockets), std::move(connections),
-      ConnectionsThatFit(options.connections_max, Acceptor::kDescriptorsEach));
   state->ready = std::move(ready);
   // gRPC begins with SERVING; whoever asks after Start must not hear that before the first poll.
   state->server->GetHealthCheckService()->SetServingStatus(kReadyService, false);
+  state->acceptor = std::make_unique<Acceptor>(
+      std::move(sockets), std::move(connections),
+      ConnectionsThatFit(options.connections_max, Acceptor::kDescriptorsEach));
   state->health = std::thread([s = state.get()] { s->PollHealth(); });
   if (state->on_unreachable) state->probe = std::thread([s = state.get()] { s->ProbeSelf(); });
   return std::unique_ptr<RpcServer>(new RpcServer(std::move(state)));
