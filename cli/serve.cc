@@ -14,6 +14,7 @@
 #include "common/rpc/listen_check.h"
 #include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
+#include "common/telemetry/descriptors.h"
 #include "common/telemetry/start.h"
 #include "expert_service/engine/worker_metrics.h"
 #include "scheduler_service/edge/scheduler_server.h"
@@ -55,6 +56,7 @@ absl::Status Run(const ServeOptions& o, const OptionSet& set) {
   ShutdownSignal shutdown;
   const Log log("serve", o.log);
   LogStart(log, set);
+  RaiseDescriptorLimit(log);
   SystemClock clock;
   const GrpcLog grpc_log(&log, &clock);
   ASSIGN_OR_RETURN(const auto security, Security::Load(o.tls, {Role::kScheduler}, &log, &clock));

@@ -8,7 +8,7 @@ find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
-pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
+find_package(Boost 1.74 REQUIRED)  # headers only: Beast and Asio
 
 # Debian's Gloo ships no CMake config.
 find_path(GLOO_INCLUDE_DIR gloo/transport/tcp/device.h REQUIRED)

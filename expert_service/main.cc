@@ -5,6 +5,7 @@
 #include "common/rpc/grpc_log.h"
 #include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
+#include "common/telemetry/descriptors.h"
 #include "common/telemetry/start.h"
 #include "expert_service/edge/worker_server.h"
 #include "expert_service/engine/worker_host.h"
@@ -28,6 +29,7 @@ absl::Status Run(int argc, char** argv) {
   ShutdownSignal shutdown;
   const Log log("worker", log_options);
   LogStart(log, options);
+  RaiseDescriptorLimit(log);
   SystemClock clock;
   const GrpcLog grpc_log(&log, &clock);
   ASSIGN_OR_RETURN(const auto security, Security::Load(tls_options, {Role::kWorker}, &log, &clock));

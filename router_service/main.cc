@@ -6,6 +6,7 @@
 #include "common/rpc/grpc_log.h"
 #include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
+#include "common/telemetry/descriptors.h"
 #include "common/telemetry/start.h"
 #include "router_service/edge/router_server.h"
 
@@ -26,6 +27,7 @@ absl::Status Run(int argc, char** argv) {
   ShutdownSignal shutdown;
   const Log log("router", log_options);
   LogStart(log, options);
+  RaiseDescriptorLimit(log);
   SystemClock clock;
   const GrpcLog grpc_log(&log, &clock);
   ASSIGN_OR_RETURN(const auto security, Security::Load(tls_options, {Role::kRouter}, &log, &clock));

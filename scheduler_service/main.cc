@@ -6,6 +6,7 @@
 #include "common/rpc/listen_check.h"
 #include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
+#include "common/telemetry/descriptors.h"
 #include "common/telemetry/start.h"
 #include "scheduler_service/edge/scheduler_links.h"
 #include "scheduler_service/edge/scheduler_server.h"
@@ -35,6 +36,7 @@ absl::Status Run(int argc, char** argv) {
   ShutdownSignal shutdown;
   const Log log("scheduler", log_options);
   LogStart(log, options);
+  RaiseDescriptorLimit(log);
   SystemClock clock;
   const GrpcLog grpc_log(&log, &clock);
   ASSIGN_OR_RETURN(const auto security,

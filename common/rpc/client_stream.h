@@ -3,34 +3,49 @@
 #pragma once
 
 #include <grpcpp/client_context.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/client_callback.h>
 
 #include <deque>
 #include <functional>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/base/status.h"
 #include "common/config/limits.h"
+#include "common/rpc/message_bytes.h"
 #include "common/rpc/status.h"
 
 namespace pregate {
 
+using ClientBytesReactor = grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+// Readies a call for a reactor, which starts it.
+using OpenStream = std::function<void(grpc::ClientContext*, ClientBytesReactor*)>;
+
+// `method` is a bidirectional stream's, "/package.Service/Method".
+inline OpenStream OpenOn(const std::shared_ptr<grpc::Channel>& channel, std::string method) {
+  return [stub = std::make_shared<grpc::GenericStub>(channel), method = std::move(method)](
+             grpc::ClientContext* context, ClientBytesReactor* reactor) {
+    stub->PrepareBidiStreamingCall(context, method, {}, reactor);
+  };
+}
+
 // Thread-safe; nothing blocks but AwaitFirstMessage and AwaitEnd. Must outlive AwaitEnd's return.
 template <typename Request, typename Response>
-class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
+class ClientStream final : public ClientBytesReactor {
  public:
-  // Starts the call on a stub: stub->async()->Attach(context, reactor).
-  using Open =
-      std::function<void(grpc::ClientContext*, grpc::ClientBidiReactor<Request, Response>*)>;
-  // On gRPC's threads, one at a time; an error cancels the stream with it.
+  // On gRPC's threads, one at a time; an error cancels the stream with it, and so does a message
+  // that cannot be decoded.
   using OnMessage = std::function<absl::Status(const Response&)>;
 
-  ClientStream(const Open& open, OnMessage on_message) : on_message_(std::move(on_message)) {
+  ClientStream(const OpenStream& open, OnMessage on_message) : on_message_(std::move(on_message)) {
     open(&context_, this);
     this->AddHold();  // writes start outside of gRPC's callbacks until Stop
-    this->StartRead(&response_);
+    this->StartRead(&response_bytes_);
     this->StartCall();
   }
 
@@ -62,6 +77,9 @@ class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
   // Why it ended: what Cancel or on_message said, else the server's status. No callback runs later.
   absl::Status AwaitEnd() {
     absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&stopped_));
+    const absl::Duration status_wait_max = absl::Milliseconds(kConnectTimeoutMs);
+    if (!mutex_.AwaitWithTimeout(absl::Condition(&ended_), status_wait_max)) context_.TryCancel();
     mutex_.Await(absl::Condition(&ended_));
     return !why_.ok() ? why_ : status_;
   }
@@ -70,31 +88,36 @@ class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
   bool HeardOrEnded() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return heard_ || ended_; }
 
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    request_ = std::move(queue_.front());
+    request_bytes_ = ToBytes(&queue_.front());
     queue_.pop_front();
     writing_ = true;
-    this->StartWrite(&request_);
+    this->StartWrite(&request_bytes_);
   }
 
   // Nothing is written from now on; gRPC calls OnDone when its own work has ended.
   void StopLocked(const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!why.ok()) context_.TryCancel();  // also a stream that waits for its server's status
     if (stopped_) return;
     stopped_ = true;
     why_ = why;
     queue_.clear();
-    if (!why.ok()) context_.TryCancel();
     this->RemoveHold();
   }
 
   void OnReadDone(bool ok) override {
     if (!ok) return Cancel(absl::OkStatus());  // the server's status says why
-    const absl::Status status = on_message_(response_);
+    const absl::Status status = Take();
     {
       absl::MutexLock lock(&mutex_);
       heard_ = true;
       if (!status.ok()) return StopLocked(status);
     }
-    this->StartRead(&response_);
+    this->StartRead(&response_bytes_);
+  }
+
+  absl::Status Take() {
+    RETURN_IF_ERROR(FromBytes(&response_bytes_, &response_));
+    return on_message_(response_);
   }
 
   void OnWriteDone(bool ok) override {
@@ -112,11 +135,12 @@ class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
 
   const OnMessage on_message_;
   grpc::ClientContext context_;
+  grpc::ByteBuffer response_bytes_;
   Response response_;
 
   absl::Mutex mutex_;
   std::deque<Request> queue_ ABSL_GUARDED_BY(mutex_);
-  Request request_ ABSL_GUARDED_BY(mutex_);
+  grpc::ByteBuffer request_bytes_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   bool heard_ ABSL_GUARDED_BY(mutex_) = false;

@@ -47,9 +47,10 @@ class PeerVerifier final : public ExternalCertificateVerifier {
 
 }  // namespace
 
-std::shared_ptr<grpc::experimental::CertificateVerifier> MakeClientVerifier(TlsGate gate) {
+std::shared_ptr<grpc::experimental::CertificateVerifier> MakeClientVerifier(TlsGate gate,
+                                                                            RoleSet clients) {
   return ExternalCertificateVerifier::Create<PeerVerifier>(std::move(gate), PeerUse::kClient,
-                                                           RoleSet::All(), "grpc server");
+                                                           clients, "grpc server");
 }
 
 std::shared_ptr<grpc::experimental::CertificateVerifier> MakeServerVerifier(TlsGate gate,

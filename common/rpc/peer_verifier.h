@@ -11,7 +11,8 @@ namespace pregate {
 
 // On a server: any role of the trust domain; what it may call is asked for each call. Refusals are
 // logged.
-std::shared_ptr<grpc::experimental::CertificateVerifier> MakeClientVerifier(TlsGate gate);
+std::shared_ptr<grpc::experimental::CertificateVerifier> MakeClientVerifier(TlsGate gate,
+                                                                            RoleSet clients);
 
 // On a channel: one of `server` roles. The reason of a refusal is logged, and comes back in the
 // status of calls.

@@ -26,12 +26,16 @@ void Encode(const CloseSession& in, v1::RouteRequest* out) {
   out->mutable_close()->set_session(in.session);
 }
 
+void Encode(const RouterPing&, v1::RouteRequest* out) { out->mutable_ping(); }
+void Encode(const RouterPong&, v1::RouteResponse* out) { out->mutable_pong(); }
+
 void Encode(const RouterHello& in, v1::RouteResponse* out) {
   v1::RouterHello* hello = out->mutable_hello();
   hello->set_boot_id(in.boot_id);
   hello->set_router_digest(in.router_digest);
   hello->set_num_experts(in.num_experts);
   hello->set_vocab_size(in.vocab_size);
+  hello->set_answers_pings(in.answers_pings);
 }
 
 void Encode(const RouteResponse& in, v1::RouteResponse* out) {
@@ -60,7 +64,8 @@ absl::StatusOr<FromRouter> Decode(const v1::RouterHello& in) {
   return RouterHello{.boot_id = in.boot_id(),
                      .router_digest = in.router_digest(),
                      .num_experts = in.num_experts(),
-                     .vocab_size = in.vocab_size()};
+                     .vocab_size = in.vocab_size(),
+                     .answers_pings = in.answers_pings()};
 }
 
 absl::StatusOr<FromRouter> Decode(const v1::Routes& in) {
@@ -105,6 +110,8 @@ absl::StatusOr<ToRouter> DecodeToRouter(const v1::RouteRequest& message) {
                           .tokens = ToVector(message.tokens().tokens())};
     case v1::RouteRequest::kClose:
       return CloseSession{.session = message.close().session()};
+    case v1::RouteRequest::kPing:
+      return RouterPing{};
     case v1::RouteRequest::MESSAGE_NOT_SET:
       break;
   }
@@ -121,6 +128,8 @@ absl::StatusOr<FromRouter> DecodeFromRouter(const v1::RouteResponse& message) {
       return Decode(message.gap());
     case v1::RouteResponse::kError:
       return Decode(message.error());
+    case v1::RouteResponse::kPong:
+      return RouterPong{};
     case v1::RouteResponse::MESSAGE_NOT_SET:
       break;
   }

@@ -16,8 +16,14 @@
 #include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
+#include "common/config/port_limits.h"
+#include "common/rpc/acceptor.h"
+#include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
-#include "common/rpc/listen_check.h"
+#include "common/rpc/reset_counter.h"
+#include "common/telemetry/descriptors.h"
+#include "common/telemetry/refusal_log.h"
+#include "common/tls/access_table.h"
 
 namespace pregate {
 namespace {
@@ -25,6 +31,7 @@ namespace {
 // The whole server's name in grpc.health.v1. Without a name, SetServingStatus is for kLiveService
 // too.
 constexpr char kReadyService[] = "";
+constexpr int kProbeBytesMax = 4096;
 
 // gRPC's switches for health and reflection are process-wide and idempotent; each server still has
 // its own health service.
@@ -36,22 +43,48 @@ void EnablePlugins() {
 void Configure(grpc::ServerBuilder& builder, int message_bytes_max) {
   builder.SetMaxReceiveMessageSize(message_bytes_max);
   builder.SetMaxSendMessageSize(message_bytes_max);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kClientStreamsMax);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kConnectionIdleMsMax);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveIntervalMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kKeepaliveIntervalMs / 2);
 }
 
+RoleSet RolesOf(const RpcServerOptions& options) {
+  return options.service.empty() ? RoleSet::All()
+                                 : RolesServedAt(options.service, options.security->role());
+}
+
+// Where the server itself reaches its port.
+Address Own(Address bound) {
+  if (bound.is_wildcard()) bound.host = bound.host == "::" ? "::1" : "127.0.0.1";
+  return bound;
+}
+
 }  // namespace
 
 struct RpcServer::State {
+  explicit State(const RpcServerOptions& options)
+      : security(options.security),
+        live(options.live),
+        on_unreachable(options.on_unreachable),
+        probe_interval(options.probe_interval),
+        cuts(options.log, &clock, "connection cut") {}
+
+  const Security* const security;
+  const std::function<bool()> live;
+  const std::function<void(const absl::Status&)> on_unreachable;
+  const absl::Duration probe_interval;
+  SystemClock clock;
+  RefusalLog cuts;
   std::unique_ptr<grpc::Server> server;
-  Address bound;
-  std::function<bool()> ready, live;
+  std::unique_ptr<Acceptor> acceptor;
+  std::function<bool()> ready;
   std::atomic<bool> draining{false};
   absl::Notification stop;
-  std::thread health;
+  std::thread health, probe;
   std::atomic<bool> shut_down{false};
 
   // Until `stop`: copies readiness and liveness into the health service.
@@ -70,6 +103,20 @@ struct RpcServer::State {
       alive = alive_now;
     } while (!stop.WaitForNotificationWithTimeout(absl::Milliseconds(kHealthPollMs)));
   }
+
+  // Until `stop`: gRPC does not say when its port no longer answers.
+  void ProbeSelf() {
+    const Address own = Own(acceptor->bound());
+    int num_failed = 0;
+    while (!stop.WaitForNotificationWithTimeout(probe_interval)) {
+      const auto channel = security != nullptr && security->encrypted()
+                               ? MakeChannel(own, kProbeBytesMax, *security, {security->role()})
+                               : MakeChannel(own, kProbeBytesMax);
+      const auto answer = IsServing(channel, absl::Milliseconds(kSelfProbeTimeoutMs), kLiveService);
+      num_failed = answer.ok() ? 0 : num_failed + 1;
+      if (num_failed == kSelfProbesFailedMax) on_unreachable(answer.status());
+    }
+  }
 };
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
@@ -81,35 +128,35 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   EnablePlugins();
   grpc::ServerBuilder builder;
   Configure(builder, options.message_bytes_max);
-  int port = 0;
-  builder.AddListeningPort(
-      options.listen.ToString(),
-      encrypted ? options.security->MakeServerCredentials() : grpc::InsecureServerCredentials(),
-      &port);
+  ASSIGN_OR_RETURN(ListenSockets sockets, Listen(options.listen));
+  auto connections = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      encrypted ? options.security->MakeServerCredentials(RolesOf(options))
+                : grpc::InsecureServerCredentials());
+  auto state = std::make_unique<State>(options);
+  CountResets(builder, [s = state.get()](const std::string& peer) {
+    if (!s->acceptor->NoteReset(peer)) return;
+    s->cuts.Add(peer,
+                absl::StrCat(kConnectionResetsMax, " calls cancelled in ", kResetWindowMs, " ms"));
+  });
   for (grpc::Service* service : services) builder.RegisterService(service);
-  auto state = std::make_unique<State>();
-  {
-    ASSIGN_OR_RETURN(const BindTurn turn, BindTurn::Take(options.listen));
-    state->server = builder.BuildAndStart();
-  }
-  if (state->server == nullptr || (port == 0 && !options.listen.is_unix())) {
-    return absl::UnavailableError(
-        absl::StrCat("address ", options.listen.ToString(), " cannot be bound: in use?"));
-  }
-  state->bound = options.listen;
-  if (!options.listen.is_unix()) state->bound.port = port;
+  state->server = builder.BuildAndStart();
+  PREGATE_CHECK(state->server != nullptr, "a gRPC server without a port of its own starts");
   state->ready = std::move(ready);
-  state->live = options.live;
   // gRPC begins with SERVING; whoever asks after Start must not hear that before the first poll.
   state->server->GetHealthCheckService()->SetServingStatus(kReadyService, false);
+  state->acceptor = std::make_unique<Acceptor>(
+      std::move(sockets), std::move(connections),
+      ConnectionsThatFit(options.connections_max, Acceptor::kDescriptorsEach));
   state->health = std::thread([s = state.get()] { s->PollHealth(); });
+  if (state->on_unreachable) state->probe = std::thread([s = state.get()] { s->ProbeSelf(); });
   return std::unique_ptr<RpcServer>(new RpcServer(std::move(state)));
 }
 
 RpcServer::RpcServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 RpcServer::~RpcServer() { Shutdown(absl::ZeroDuration()); }
 
-const Address& RpcServer::bound() const { return state_->bound; }
+const Address& RpcServer::bound() const { return state_->acceptor->bound(); }
 
 void RpcServer::MarkDraining() {
   state_->draining = true;
@@ -120,6 +167,8 @@ void RpcServer::Shutdown(absl::Duration grace) {
   if (state_->shut_down.exchange(true)) return;
   state_->stop.Notify();
   state_->health.join();
+  if (state_->probe.joinable()) state_->probe.join();
+  state_->acceptor->Stop();
   state_->server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
   state_->server->Wait();
 }

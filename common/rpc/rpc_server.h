@@ -1,6 +1,7 @@
 // A gRPC server with what every service needs: grpc.health.v1 that follows a readiness function and
 // (as service kLiveService) a liveness function, reflection, keepalive, message limits, port 0, and
-// a drain.
+// a drain; that does not meet the limit of descriptors, cuts connections that cost too much, and
+// notices when it cannot be reached any more.
 #pragma once
 
 #include <grpcpp/impl/codegen/service_type.h>
@@ -13,7 +14,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/config/address.h"
+#include "common/config/port_limits.h"
 #include "common/rpc/security.h"
+#include "common/telemetry/log.h"
 
 namespace pregate {
 
@@ -22,8 +25,18 @@ struct RpcServerOptions {
   int message_bytes_max = 0;
   // Outlives the server. Null, for tests: plaintext. REQUIRES: plaintext stays on this machine.
   const Security* security = nullptr;
+  // The service whose callers may shake hands, "pregate.v1.Router"; empty, for tests: every role.
+  std::string service;
   // Whether a restart would not help: called as `ready` is. Null: as long as the server answers.
   std::function<bool()> live;
+  // Where connections that are cut are told; outlives the server. Null: nowhere.
+  const Log* log = nullptr;
+  // Called once, on a thread of the server's, when kSelfProbesFailedMax calls to its own port, each
+  // over a new connection, have failed in a row: only a restart helps. Null: the port is not
+  // probed.
+  std::function<void(const absl::Status& why)> on_unreachable;
+  absl::Duration probe_interval = absl::Milliseconds(kSelfProbeIntervalMs);
+  int connections_max = kRpcConnectionsMax;  // fewer where the limit of descriptors is small
 };
 
 // Thread-safe. Services outlive the server.

@@ -96,6 +96,7 @@ Security::Security(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Security::~Security() = default;
 
 bool Security::encrypted() const { return state_->gate.files != nullptr; }
+Role Security::role() const { return state_->gate.files->Taken()->role; }
 const TlsGate* Security::gate() const { return encrypted() ? &state_->gate : nullptr; }
 
 absl::StatusOr<Address> Security::ParseAddress(absl::string_view option,
@@ -105,13 +106,13 @@ absl::StatusOr<Address> Security::ParseAddress(absl::string_view option,
 
 // gRPC demands a certificate and the proof of its key; whether it is to be believed is
 // PeerVerifier's to say, because only so the reason is known and can be logged.
-std::shared_ptr<grpc::ServerCredentials> Security::MakeServerCredentials() const {
+std::shared_ptr<grpc::ServerCredentials> Security::MakeServerCredentials(RoleSet clients) const {
   if (!encrypted()) return grpc::InsecureServerCredentials();
   grpc::experimental::TlsServerCredentialsOptions options(state_->provider);
   options.watch_identity_key_cert_pairs();
   options.watch_root_certs();
   options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_BUT_DONT_VERIFY);
-  options.set_certificate_verifier(MakeClientVerifier(state_->gate));
+  options.set_certificate_verifier(MakeClientVerifier(state_->gate, clients));
   auto credentials = grpc::experimental::TlsServerCredentials(options);
   credentials->SetAuthMetadataProcessor(std::make_shared<CallAuthorizer>(state_->gate));
   return credentials;

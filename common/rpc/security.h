@@ -29,12 +29,14 @@ class Security {
   // Of an option's value, which errors name: any address with TLS, this machine's without.
   absl::StatusOr<Address> ParseAddress(absl::string_view option, absl::string_view text) const;
 
-  // For a server that takes certificates of our authority, whose calls pass the access table.
-  std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials() const;
+  // For a server that shakes hands with `clients` of our authority, whose calls pass the access
+  // table.
+  std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(RoleSet clients) const;
   // For a channel to a server that must be of one of `server` roles; host names are not compared.
   std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(RoleSet server) const;
 
   const TlsGate* gate() const;  // null: plaintext
+  Role role() const;            // of our own certificate. REQUIRES: encrypted()
 
  private:
   struct State;

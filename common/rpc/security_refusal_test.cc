@@ -2,6 +2,7 @@
 // can know.
 #include <grpcpp/grpcpp.h>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/config/limits.h"
 #include "common/rpc/channel.h"
@@ -51,6 +52,25 @@ class SecurityRefusalTest : public ::testing::Test {
   const TlsPeer host_{authority_.Issue(Role::kScheduler)};
   testing::EveryService service_;
 };
+
+// What a port does not serve costs it a handshake at most, not a call.
+TEST_F(SecurityRefusalTest, APortShakesHandsWithTheRolesThatItServesOnly) {
+  const TlsPeer host(authority_.Issue(Role::kRouter));
+  auto server = RpcServer::Start({.listen = {.host = "127.0.0.1"},
+                                  .message_bytes_max = kServiceMessageBytesMax,
+                                  .security = &host.security(),
+                                  .service = "pregate.v1.Router"},
+                                 service_.services(), [] { return true; });
+  ASSERT_TRUE(server.ok()) << server.status();
+  for (const Role role : AllRoles()) {
+    const absl::Status status = DialRaw(**server, authority_.Issue(role));
+    const bool is_served = RoleSet{Role::kScheduler, Role::kRouter, Role::kOperator}.Has(role);
+    EXPECT_EQ(status.ok(), is_served) << RoleName(role) << ": " << status;
+    if (is_served) continue;
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    EXPECT_TRUE(host.Logged(absl::StrCat("wrong role: the peer is ", RoleName(role)), kAnswer));
+  }
+}
 
 TEST_F(SecurityRefusalTest, AServerRefusesBadClientsAndLogsWhy) {
   const auto server = testing::Serve(service_, host_);

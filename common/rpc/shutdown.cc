@@ -21,6 +21,8 @@ sigset_t ShutdownSignals() {
 }  // namespace
 
 ShutdownSignal::ShutdownSignal() {
+  // Libraries write to sockets whose peers have gone, some without MSG_NOSIGNAL.
+  signal(SIGPIPE, SIG_IGN);
   const sigset_t set = ShutdownSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   thread_ = std::thread([this] { Watch(); });

@@ -10,7 +10,8 @@
 namespace pregate {
 
 // Construct one in main before any other thread starts: it blocks both signals in the calling
-// thread and so in all threads started later, and takes them on a thread of its own.
+// thread and so in all threads started later, and takes them on a thread of its own. SIGPIPE is
+// ignored from then on.
 class ShutdownSignal {
  public:
   ShutdownSignal();

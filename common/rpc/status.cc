@@ -1,10 +1,14 @@
 #include "common/rpc/status.h"
 
+#include "common/model/utf8.h"
+
 namespace pregate {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+  return grpc::Status(
+      static_cast<grpc::StatusCode>(status.code()),
+      ReplaceStrayBytes(std::string_view(status.message().data(), status.message().size())));
 }
 
 absl::Status FromGrpcStatus(const grpc::Status& status) {

@@ -1,4 +1,5 @@
-// absl::Status <-> grpc::Status: the codes have the same numbers, the message is kept.
+// absl::Status <-> grpc::Status: the codes have the same numbers, the message is kept, but for
+// bytes that are no UTF-8: many clients cannot read those.
 #pragma once
 
 #include <grpcpp/support/status.h>

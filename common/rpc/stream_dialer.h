@@ -21,7 +21,7 @@ class StreamDialer {
  public:
   using Stream = ClientStream<Request, Response>;
   struct Handlers {
-    typename Stream::Open open;
+    OpenStream open;
     typename Stream::OnMessage on_message;
     // On the dialer's thread, once for each connection that gave a message, after its last one.
     std::function<void(const absl::Status& why)> on_down;

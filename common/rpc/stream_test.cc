@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/mailbox.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/rpc_server.h"
@@ -19,24 +20,31 @@ namespace {
 
 using ::testing::HasSubstr;
 
+constexpr char kMethod[] = "/pregate.v1.ExpertWorker/Attach";
+
 // Says hello, then answers a plan by its number twice; a drain is refused.
-class EchoService final : public v1::ExpertWorker::CallbackService {
+class EchoService final
+    : public v1::ExpertWorker::WithRawCallbackMethod_Attach<v1::ExpertWorker::Service> {
  public:
   using Stream = ServerStream<v1::AttachRequest, v1::AttachResponse>;
 
-  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
-      grpc::CallbackServerContext*) override {
+  ServerBytesReactor* Attach(grpc::CallbackServerContext*) override {
     auto stream = std::make_shared<Stream>();
     Stream* const raw = stream.get();
     v1::AttachResponse hello;
     hello.mutable_hello()->set_protocol(7);
     stream->Begin({.on_message = [raw](const auto& request) { return Answer(raw, request); },
-                   .on_closed = [this] { ++num_closed; }});
+                   .on_closed =
+                       [this](const absl::Status& why) {
+                         ++num_closed;
+                         whys.Push(std::string(why.message()));
+                       }});
     stream->Send(hello);
     return raw;
   }
 
   std::atomic<int> num_closed{0};
+  Mailbox<std::string> whys{1000};
 
  private:
   static absl::Status Answer(Stream* stream, const v1::AttachRequest& request) {
@@ -50,11 +58,50 @@ class EchoService final : public v1::ExpertWorker::CallbackService {
   }
 };
 
-struct Server {
-  EchoService service;
+grpc::ByteBuffer Bytes(const std::string& text) {
+  const grpc::Slice slice(text);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+// Says hello, then `bytes`, and never ends a stream by itself.
+class BadService final
+    : public v1::ExpertWorker::WithRawCallbackMethod_Attach<v1::ExpertWorker::Service> {
+ public:
+  explicit BadService(std::string bytes) : bytes_(std::move(bytes)) {}
+
+  ServerBytesReactor* Attach(grpc::CallbackServerContext*) override { return new Stream(bytes_); }
+
+ private:
+  class Stream final : public ServerBytesReactor {
+   public:
+    explicit Stream(const std::string& bytes) : bytes_(Bytes(bytes)) {
+      v1::AttachResponse hello;
+      hello.mutable_hello()->set_protocol(7);
+      hello_ = ToBytes(&hello);
+      StartWrite(&hello_);
+    }
+
+   private:
+    void OnWriteDone(bool ok) override {
+      if (ok && !std::exchange(sent_, true)) StartWrite(&bytes_);
+    }
+    void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+    void OnDone() override { delete this; }
+
+    grpc::ByteBuffer hello_, bytes_;
+    bool sent_ = false;
+  };
+
+  const std::string bytes_;
+};
+
+template <typename Service>
+struct ServerOf {
+  Service service;
   std::unique_ptr<RpcServer> rpc;
 
-  explicit Server(const Address& address) {
+  template <typename... Args>
+  explicit ServerOf(const Address& address, Args... args) : service(std::move(args)...) {
     auto started =
         RpcServer::Start({.listen = address, .message_bytes_max = kServiceMessageBytesMax},
                          {&service}, [] { return true; });
@@ -62,18 +109,17 @@ struct Server {
     rpc = *std::move(started);
   }
 };
+using Server = ServerOf<EchoService>;
 
 // What the dialer said, in order: "hello 7", "progress 3", "down: ...", "failed: ...".
 struct Client {
   Mailbox<std::string> heard{100000};
-  std::unique_ptr<v1::ExpertWorker::Stub> stub;
   std::unique_ptr<StreamDialer<v1::AttachRequest, v1::AttachResponse>> dialer;
 
-  explicit Client(const Address& address)
-      : stub(v1::ExpertWorker::NewStub(MakeChannel(address, kServiceMessageBytesMax))) {
+  explicit Client(const Address& address) {
     using Dialer = StreamDialer<v1::AttachRequest, v1::AttachResponse>;
     dialer = std::make_unique<Dialer>(Dialer::Handlers{
-        .open = [this](auto* context, auto* reactor) { stub->async()->Attach(context, reactor); },
+        .open = OpenOn(MakeChannel(address, kServiceMessageBytesMax), kMethod),
         .on_message =
             [this](const v1::AttachResponse& response) {
               heard.Push(response.has_hello()
@@ -153,6 +199,68 @@ TEST(StreamTest, AnErrorOfTheHandlerEndsTheStreamWithItsText) {
   drain.mutable_drain();
   client.dialer->Send(drain);
   EXPECT_TRUE(client.Await("down: no drains here"));
+}
+
+// A response whose text is no UTF-8: gRPC alone would neither deliver it nor end the stream.
+std::string UndecodableResponse() {
+  v1::AttachResponse response;
+  response.mutable_result()->mutable_status()->set_message("\xC3\x28");
+  return response.SerializeAsString();
+}
+
+TEST(StreamTest, AMessageThatCannotBeDecodedEndsTheConnectionAndTheNextIsDialled) {
+  const std::string bytes = UndecodableResponse();
+  ServerOf<BadService> server({.host = "127.0.0.1"}, bytes);
+  Client client(server.rpc->bound());
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(client.Await("hello"));
+    ASSERT_TRUE(client.Await(absl::StrCat("down: a message of ", bytes.size(), " bytes is no ")));
+  }
+}
+
+TEST(StreamTest, AMessageThatCannotBeDecodedEndsTheStreamAtTheServer) {
+  Server server({.host = "127.0.0.1"});
+  v1::AttachRequest request;
+  request.mutable_form()->set_scheduler_id("\xFF");
+  const std::string bytes = request.SerializeAsString();
+
+  class Peer final : public ClientBytesReactor {
+   public:
+    Peer(const OpenStream& open, const std::string& bytes) : bytes_(Bytes(bytes)) {
+      open(&context_, this);
+      StartRead(&answer_);
+      StartWrite(&bytes_);
+      StartCall();
+    }
+    Mailbox<absl::Status> ended{1};
+
+   private:
+    void OnReadDone(bool ok) override {  // a status comes after the messages before it
+      if (ok) StartRead(&answer_);
+    }
+    void OnDone(const grpc::Status& status) override { ended.Push(FromGrpcStatus(status)); }
+    grpc::ClientContext context_;
+    grpc::ByteBuffer bytes_, answer_;
+  };
+  Peer peer(OpenOn(MakeChannel(server.rpc->bound(), kServiceMessageBytesMax), kMethod), bytes);
+  const auto ended = peer.ended.Wait(absl::Seconds(20));
+  ASSERT_EQ(ended.size(), 1u);
+  EXPECT_EQ(ended[0].code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(ended[0].message()), HasSubstr("is no pregate.v1.AttachRequest"));
+  const auto whys = server.service.whys.Wait(absl::Seconds(20));
+  ASSERT_EQ(whys.size(), 1u);
+  EXPECT_EQ(whys[0], ended[0].message());
+}
+
+// The server neither answers nor ends anything after its hello and an end of what it sends.
+TEST(StreamTest, AWedgedStreamDoesNotHoldTheEnd) {
+  ServerOf<BadService> server({.host = "127.0.0.1"}, UndecodableResponse());
+  const absl::Time start = absl::Now();
+  {
+    Client client(server.rpc->bound());
+    ASSERT_TRUE(client.Await("hello"));
+  }
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
 }
 
 TEST(StreamTest, ManyConnectionsComeAndGo) {

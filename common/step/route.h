@@ -22,13 +22,15 @@ struct RouteRequest {
 struct CloseSession {
   SessionId session = 0;
 };
-using ToRouter = std::variant<RouteRequest, CloseSession>;
+struct RouterPing {};  // asks whether the loop turns; only where the hello says answers_pings
+using ToRouter = std::variant<RouteRequest, CloseSession, RouterPing>;
 
 struct RouterHello {
   uint64_t boot_id = 0;
   std::string router_digest;
   int32_t num_experts = 0;
   int32_t vocab_size = 0;
+  bool answers_pings = false;
 };
 struct RouteResponse {
   SessionId session = 0;
@@ -38,6 +40,7 @@ struct RouteResponse {
   int32_t have = 0;   // tokens that the session has, on a gap
   std::string error;  // the request was malformed (token id out of range, too many tokens)
 };
-using FromRouter = std::variant<RouterHello, RouteResponse>;
+struct RouterPong {};
+using FromRouter = std::variant<RouterHello, RouteResponse, RouterPong>;
 
 }  // namespace pregate

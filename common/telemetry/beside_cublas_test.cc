@@ -1,9 +1,9 @@
 // Threads of a process linked to cuBLAS need stacks beyond its static TLS: the metrics server must
 // start and answer there.
 #include <cublas_v2.h>
-#include <httplib.h>
 #include <pthread.h>
 
+#include "common/telemetry/http_get.h"
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/metrics_server.h"
 #include "gmock/gmock.h"
@@ -33,8 +33,8 @@ TEST(MetricsServerBesideCublasTest, Serves) {
   const auto server =
       MetricsServer::Start({.host = "127.0.0.1", .port = 0}, &registry, [] { return true; });
   ASSERT_TRUE(server.ok()) << server.status();
-  const auto response = httplib::Client("127.0.0.1", (*server)->bound().port).Get("/metrics");
-  ASSERT_TRUE(response);
+  const auto response = HttpGet((*server)->bound(), "/metrics");
+  ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->status, 200);
   EXPECT_THAT(response->body, testing::HasSubstr("pregate_requests_total{model=\"tiny\"} 1"));
 }

@@ -1,6 +1,7 @@
 #include "common/telemetry/start.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
@@ -35,6 +36,13 @@ int ExitCode(absl::string_view program, const absl::Status& ended) {
     default:
       return 1;
   }
+}
+
+std::function<void(const absl::Status& why)> ExitWhenUnreachable(const Log* log) {
+  return [log](const absl::Status& why) {
+    log->Error("this program's own port cannot be reached: it ends", {{"reason", why.ToString()}});
+    std::_Exit(1);  // no drain: what would be drained may be what is stuck
+  };
 }
 
 std::string ModelNameOf(const std::string& model_path) {

@@ -2,6 +2,7 @@
 // exit code, name its model.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -18,6 +19,10 @@ void LogStart(const Log& log, const OptionSet& options);
 // a mistake of the caller (INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNIMPLEMENTED), 1 for
 // anything else.
 int ExitCode(absl::string_view program, const absl::Status& status);
+
+// For a port that cannot be reached any more: says why and ends the process, so that whoever
+// supervises it starts it again. `log` outlives the function.
+std::function<void(const absl::Status& why)> ExitWhenUnreachable(const Log* log);
 
 // "models/smollm2-moe/" -> "smollm2-moe", "a/b.gguf" -> "b".
 std::string ModelNameOf(const std::string& model_path);

@@ -34,4 +34,12 @@ absl::Status CheckAccess(Role role, absl::string_view call) {
       absl::StrCat("role ", RoleName(role), " may not call ", Shown(call)));
 }
 
+RoleSet RolesServedAt(absl::string_view service, Role own) {
+  RoleSet roles = {own, Role::kOperator};
+  for (const AccessRow& row : kTable) {
+    if (absl::StartsWith(row.call, absl::StrCat("/", service, "/"))) roles = roles | row.roles;
+  }
+  return roles;
+}
+
 }  // namespace pregate

@@ -20,4 +20,9 @@ absl::Span<const AccessRow> AccessTable();
 // OK or PERMISSION_DENIED, which names role and call. `call` may be anything that a peer sent.
 absl::Status CheckAccess(Role role, absl::string_view call);
 
+// Who may shake hands with a port that serves `service` ("pregate.v1.Router"): those that may call
+// it, operators, and whoever has the server's own role `own`, as its probes do. That a call which
+// the table gives to every role is refused to the others there keeps them from costing anything.
+RoleSet RolesServedAt(absl::string_view service, Role own);
+
 }  // namespace pregate

@@ -54,5 +54,22 @@ TEST(AccessTableTest, EachRoleMayCallWhatItNeedsAndNothingElse) {
   }
 }
 
+TEST(AccessTableTest, APortShakesHandsWithWhomItServes) {
+  const std::map<std::pair<std::string, Role>, std::set<Role>> kExpected = {
+      {{"pregate.v1.Inference", Role::kScheduler},
+       {Role::kClient, Role::kOperator, Role::kScheduler}},
+      {{"pregate.v1.Router", Role::kRouter}, {Role::kScheduler, Role::kOperator, Role::kRouter}},
+      {{"pregate.v1.ExpertWorker", Role::kWorker},
+       {Role::kScheduler, Role::kWorker, Role::kOperator}},
+      {{"pregate.v1.Route", Role::kRouter}, {Role::kRouter, Role::kOperator}},
+  };
+  for (const auto& [port, roles] : kExpected) {
+    const RoleSet served = RolesServedAt(port.first, port.second);
+    for (const Role role : AllRoles()) {
+      EXPECT_EQ(served.Has(role), roles.count(role) == 1) << port.first << " " << RoleName(role);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pregate

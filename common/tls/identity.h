@@ -34,6 +34,10 @@ class RoleSet {
             Role::kClient,    Role::kMonitor, Role::kOperator};
   }
   constexpr bool Has(Role role) const { return (bits_ >> static_cast<int>(role)) & 1u; }
+  constexpr RoleSet operator|(RoleSet other) const {
+    other.bits_ |= bits_;
+    return other;
+  }
   std::string ToString() const;  // "client or operator"
 
  private:

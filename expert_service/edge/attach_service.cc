@@ -13,8 +13,7 @@ const absl::Status& Draining() {
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* AttachService::Attach(
-    grpc::CallbackServerContext* context) {
+ServerBytesReactor* AttachService::Attach(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<Stream>();
   const LinkId link = port_->Attach(
       [stream](const FromWorker& message) { stream->Send(EncodeFromWorker(message)); });
@@ -23,7 +22,13 @@ grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* AttachService::A
                    if (port_->Submit(link, std::move(message))) return absl::OkStatus();
                    return absl::ResourceExhaustedError("the worker's inbox is full");
                  },
-                 .on_closed = [this, link] { port_->Disconnected(link); }});
+                 .on_closed =
+                     [this, link](const absl::Status& why) {
+                       port_->Disconnected(link);
+                       if (faults_ != nullptr && absl::IsInvalidArgument(why)) {
+                         faults_->Add("ExpertWorker.Attach", why.message());
+                       }
+                     }});
   MakeCurrent(stream);
   return stream.get();
 }
@@ -31,7 +36,9 @@ grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* AttachService::A
 grpc::ServerUnaryReactor* AttachService::Meet(grpc::CallbackServerContext* context,
                                               const v1::MeetRequest* request,
                                               v1::MeetResponse* response) {
-  if (meet_ == nullptr) return v1::ExpertWorker::CallbackService::Meet(context, request, response);
+  if (meet_ == nullptr) {
+    return WithCallbackMethod_Meet<v1::ExpertWorker::Service>::Meet(context, request, response);
+  }
   return meet_->Meet(request, response);
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "common/rpc/server_stream.h"
+#include "common/telemetry/refusal_log.h"
 #include "expert_service/edge/meet_service.h"
 #include "expert_service/engine/worker_port.h"
 #include "pregate/v1/worker.grpc.pb.h"
@@ -14,14 +15,17 @@
 namespace pregate {
 
 // Thread-safe. `port` and `meet` outlive the service, which outlives its server. Without `meet`
-// that call is UNIMPLEMENTED.
-class AttachService final : public v1::ExpertWorker::CallbackService {
+// that call is UNIMPLEMENTED. Streams that end for a fault of their peer are told to `faults`,
+// which outlives the service.
+class AttachService final
+    : public v1::ExpertWorker::WithRawCallbackMethod_Attach<
+          v1::ExpertWorker::WithCallbackMethod_Meet<v1::ExpertWorker::Service>> {
  public:
-  explicit AttachService(WorkerPort* port, MeetService* meet = nullptr)
-      : port_(port), meet_(meet) {}
+  explicit AttachService(WorkerPort* port, MeetService* meet = nullptr,
+                         RefusalLog* faults = nullptr)
+      : port_(port), meet_(meet), faults_(faults) {}
 
-  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
-      grpc::CallbackServerContext* context) override;
+  ServerBytesReactor* Attach(grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Meet(grpc::CallbackServerContext* context,
                                  const v1::MeetRequest* request,
                                  v1::MeetResponse* response) override;
@@ -36,6 +40,7 @@ class AttachService final : public v1::ExpertWorker::CallbackService {
 
   WorkerPort* const port_;
   MeetService* const meet_;
+  RefusalLog* const faults_;
   absl::Mutex mutex_;
   std::weak_ptr<Stream> current_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

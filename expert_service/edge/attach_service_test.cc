@@ -61,10 +61,9 @@ class Scheduler {
   using Dialer = StreamDialer<v1::AttachRequest, v1::AttachResponse>;
 
   explicit Scheduler(const Address& address)
-      : stub_(v1::ExpertWorker::NewStub(MakeChannel(address, kServiceMessageBytesMax))),
-        dialer_(
-            {.open = [this](auto* context,
-                            auto* reactor) { stub_->async()->Attach(context, reactor); },
+      : dialer_(
+            {.open = OpenOn(MakeChannel(address, kServiceMessageBytesMax),
+                            "/pregate.v1.ExpertWorker/Attach"),
              .on_message = [this](const v1::AttachResponse& response) { return Note(response); },
              .on_down =
                  [this](const auto& why) { heard_.Push(absl::StrCat("down: ", why.ToString())); },
@@ -98,7 +97,6 @@ class Scheduler {
   }
 
   Mailbox<std::string> heard_{1000};
-  std::unique_ptr<v1::ExpertWorker::Stub> stub_;
   Dialer dialer_;
 };
 

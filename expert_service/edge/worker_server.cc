@@ -22,15 +22,18 @@ constexpr absl::Duration kDrainGrace = absl::Seconds(1);  // the stream is told 
 
 // Members end in reverse order: servers before what their threads use.
 struct WorkerServer::State {
-  State(const std::string& model_name, WorkerHost* host, MeetService* meet)
+  State(const std::string& model_name, WorkerHost* host, MeetService* meet, const Log* log,
+        Clock* clock)
       : host(host),
         registry(model_name),
+        faults(log, clock, "stream ended"),
         metrics(host, &registry, host->rank(), host->memory(),
                 [host] { return host->residency(); }),
-        service(&metrics, meet) {}
+        service(&metrics, meet, &faults) {}
 
   WorkerHost* const host;
   MetricsRegistry registry;
+  RefusalLog faults;
   WorkerMetrics metrics;
   AttachService service;
   std::unique_ptr<RpcServer> rpc;
@@ -89,7 +92,7 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
   const auto ready = [turned_within] { return turned_within(kLoopHeartbeatMsMax); };
   auto state = std::make_unique<State>(
       options.model_name.empty() ? ModelNameOf(model_path) : options.model_name, host,
-      collectives->service());
+      collectives->service(), log, clock);
   AddProcessMetrics(&state->registry);
   ASSIGN_OR_RETURN(state->metrics_server,
                    MetricsServer::Start(metrics_listen, &state->registry, ready, security->gate()));
@@ -98,7 +101,10 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
       RpcServer::Start({.listen = listen,
                         .message_bytes_max = kServiceMessageBytesMax,
                         .security = security,
-                        .live = [turned_within] { return turned_within(kLoopStuckMsMin); }},
+                        .service = "pregate.v1.ExpertWorker",
+                        .live = [turned_within] { return turned_within(kLoopStuckMsMin); },
+                        .log = log,
+                        .on_unreachable = ExitWhenUnreachable(log)},
                        {&state->service}, ready));
   collectives->Open(state->rpc->bound());
   const std::string bound = state->rpc->bound().ToString();

@@ -14,12 +14,11 @@ absl::Status Stopping() { return absl::UnavailableError("the router is stopping"
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::RouteRequest, v1::RouteResponse>* RouteService::Route(
-    grpc::CallbackServerContext*) {
+ServerBytesReactor* RouteService::Route(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<Stream>();
   if (const absl::Status status = Admit(stream); !status.ok()) {
-    stream->Begin(
-        {.on_message = [status](const v1::RouteRequest&) { return status; }, .on_closed = [] {}});
+    stream->Begin({.on_message = [status](const v1::RouteRequest&) { return status; },
+                   .on_closed = [](const absl::Status&) {}});
     stream->Close(status);
     return stream.get();
   }
@@ -31,8 +30,11 @@ grpc::ServerBidiReactor<v1::RouteRequest, v1::RouteResponse>* RouteService::Rout
                    return absl::ResourceExhaustedError("the router's inbox is full or closed");
                  },
                  .on_closed =
-                     [this, connection, raw = stream.get()] {
+                     [this, connection, raw = stream.get()](const absl::Status& why) {
                        engine_->Disconnect(connection);
+                       if (faults_ != nullptr && absl::IsInvalidArgument(why)) {
+                         faults_->Add("Router.Route", why.message());
+                       }
                        Forget(raw);
                      }});
   return stream.get();

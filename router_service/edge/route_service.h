@@ -7,22 +7,23 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "common/rpc/server_stream.h"
+#include "common/telemetry/refusal_log.h"
 #include "pregate/v1/router.grpc.pb.h"
 #include "router_service/engine/router_engine.h"
 
 namespace pregate {
 
 // Thread-safe. `engine` outlives the service, which outlives its server.
-class RouteService final : public v1::Router::CallbackService {
+class RouteService final : public v1::Router::WithRawCallbackMethod_Route<v1::Router::Service> {
  public:
-  // A stream beyond `streams_max` open ones is refused with RESOURCE_EXHAUSTED.
-  RouteService(RouterEngine* engine, int streams_max)
-      : engine_(engine), streams_max_(streams_max) {}
+  // A stream beyond `streams_max` open ones is refused with RESOURCE_EXHAUSTED. Streams that end
+  // for a fault of their peer are told to `faults`, which outlives the service.
+  RouteService(RouterEngine* engine, int streams_max, RefusalLog* faults = nullptr)
+      : engine_(engine), streams_max_(streams_max), faults_(faults) {}
 
   // A message that cannot be decoded ends its stream with INVALID_ARGUMENT; a request that is
   // malformed in itself is answered with an error and the stream goes on.
-  grpc::ServerBidiReactor<v1::RouteRequest, v1::RouteResponse>* Route(
-      grpc::CallbackServerContext* context) override;
+  ServerBytesReactor* Route(grpc::CallbackServerContext* context) override;
 
   // Ends all streams and refuses later ones with UNAVAILABLE.
   void Drain();
@@ -35,6 +36,7 @@ class RouteService final : public v1::Router::CallbackService {
 
   RouterEngine* const engine_;
   const int streams_max_;
+  RefusalLog* const faults_;
   absl::Mutex mutex_;
   absl::flat_hash_map<const Stream*, std::weak_ptr<Stream>> streams_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

@@ -50,7 +50,8 @@ void LogLoaded(const RouterEngine& engine, const Device& device, const Log* log)
 
 // Members end in reverse order: servers before what their threads use.
 struct RouterServer::State {
-  State(const std::string& model_name, Clock* clock) : clock(clock), registry(model_name) {}
+  State(const std::string& model_name, Clock* clock, const Log* log)
+      : clock(clock), registry(model_name), faults(log, clock, "stream ended") {}
 
   absl::Status Load(const RouterServerOptions& options, const Log* log);
   absl::Status Serve(const Address& listen, const Address& metrics_listen,
@@ -58,6 +59,7 @@ struct RouterServer::State {
 
   Clock* const clock;
   MetricsRegistry registry;
+  RefusalLog faults;
   std::unique_ptr<Device> device;
   std::unique_ptr<RouterEngine> engine;
   std::unique_ptr<RouteService> service;
@@ -100,7 +102,7 @@ absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
   ASSIGN_OR_RETURN(const Address metrics_listen,
                    security->ParseAddress("metrics-listen", options.metrics_listen));
   auto state = std::make_unique<State>(
-      options.model_name.empty() ? ModelNameOf(options.model) : options.model_name, clock);
+      options.model_name.empty() ? ModelNameOf(options.model) : options.model_name, clock, log);
   RETURN_IF_ERROR(state->Load(options, log));
   RETURN_IF_ERROR(state->Serve(listen, metrics_listen, options.port_file, *security, log));
   return std::unique_ptr<RouterServer>(new RouterServer(std::move(state)));
@@ -125,7 +127,7 @@ absl::Status RouterServer::State::Serve(const Address& listen, const Address& me
     return clock->Now() - engine->heartbeat() <= absl::Milliseconds(ms);
   };
   const auto ready = [turned_within] { return turned_within(kLoopHeartbeatMsMax); };
-  service = std::make_unique<RouteService>(engine.get(), kRouterStreamsMax);
+  service = std::make_unique<RouteService>(engine.get(), kRouterStreamsMax, &faults);
   AddProcessMetrics(&registry);
   ASSIGN_OR_RETURN(metrics_server,
                    MetricsServer::Start(metrics_listen, &registry, ready, security.gate()));
@@ -133,7 +135,10 @@ absl::Status RouterServer::State::Serve(const Address& listen, const Address& me
       rpc, RpcServer::Start({.listen = listen,
                              .message_bytes_max = kRouteMessageBytesMax,
                              .security = &security,
-                             .live = [turned_within] { return turned_within(kLoopStuckMsMin); }},
+                             .service = "pregate.v1.Router",
+                             .live = [turned_within] { return turned_within(kLoopStuckMsMin); },
+                             .log = log,
+                             .on_unreachable = ExitWhenUnreachable(log)},
                             {service.get()}, ready));
   const std::string bound = rpc->bound().ToString();
   const std::string metrics_bound = metrics_server->bound().ToString();

@@ -52,7 +52,8 @@ RouterEngine::RouterEngine(Clock& clock, MetricsRegistry& registry, const Router
       hello_{.boot_id = boot_id,
              .router_digest = executor_->net().digest(),
              .num_experts = executor_->net().num_experts(),
-             .vocab_size = limits.vocab_size},
+             .vocab_size = limits.vocab_size,
+             .answers_pings = true},
       mailbox_(limits.requests_max),
       queue_(limits),
       metrics_(registry, limits.step_tokens_max) {
@@ -137,6 +138,9 @@ void RouterEngine::Take(Inbound inbound) {
   if (const auto* close = std::get_if<CloseSession>(&inbound.message)) {
     queue_.Close(inbound.connection, close->session);
     return;
+  }
+  if (std::holds_alternative<RouterPing>(inbound.message)) {
+    return Deliver(inbound.connection, RouterPong{});
   }
   std::optional<RouteResponse> error = queue_.Submit(
       inbound.connection, std::get<RouteRequest>(std::move(inbound.message)), clock_.Now());

@@ -3,8 +3,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/config/limits.h"
+#include "common/config/port_limits.h"
 #include "common/rpc/client_message.h"
+#include "common/rpc/message_bytes.h"
 #include "scheduler_service/edge/inference_codec.h"
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
@@ -14,12 +17,12 @@ namespace pregate {
 void GenerateStream::Submit(GenerateRequest request) {
   self_ = shared_from_this();
   if (context_.push(SubmitEvent{context_.client_key, std::move(request), self_})) return;
-  EndRefused(absl::ResourceExhaustedError("the scheduler's inbox is full"), absl::Seconds(1));
+  EndRefused(absl::ResourceExhaustedError("the scheduler's inbox is full"), kRetryAfter);
 }
 
-void GenerateStream::Refuse(const absl::Status& status) {
+void GenerateStream::Refuse(const absl::Status& status, absl::Duration retry_after) {
   self_ = shared_from_this();
-  EndRefused(status, absl::ZeroDuration());
+  EndRefused(status, retry_after);
 }
 
 void GenerateStream::EndRefused(const absl::Status& status, absl::Duration retry_after) {
@@ -52,6 +55,7 @@ absl::Status GenerateStream::StatusGiven(const absl::Status& engine) {
 }
 
 void GenerateStream::Enqueue(v1::GenerateResponse response) {
+  MakeTextValid(&response);
   bool overflow = false;
   {
     absl::MutexLock lock(&mutex_);
@@ -61,19 +65,43 @@ void GenerateStream::Enqueue(v1::GenerateResponse response) {
       return;
     }
     overflow = !ended_;
-    End(absl::ResourceExhaustedError(absl::StrCat(
-            "the client reads too slowly: ", kStreamQueueMessages, " messages wait for it")),
-        absl::ZeroDuration(), true);
+    cancelling_ |= overflow;
   }
-  // The write under way may never end. The call cannot be over: its Finish waits for that write.
-  if (overflow) context_.grpc->TryCancel();
+  if (overflow) {
+    CancelCall(absl::ResourceExhaustedError(absl::StrCat(
+        "the client reads too slowly: ", kStreamQueueMessages, " messages wait for it")));
+  }
   CancelInEngine();  // on later messages again, should the inbox have been full
+}
+
+void GenerateStream::CancelIfStuck(absl::Time now) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const absl::Duration waited = now - write_began_;
+    if (!writing_ || cancelling_ || waited <= absl::Milliseconds(kSlowClientMsMax)) return;
+    cancelling_ = true;
+  }
+  CancelCall(absl::ResourceExhaustedError(
+      absl::StrCat("the client does not read: a message waits for ", kSlowClientMsMax, " ms")));
+  CancelInEngine();
+}
+
+void GenerateStream::CancelCall(const absl::Status& why) {
+  {
+    absl::MutexLock lock(&mutex_);
+    End(why, absl::ZeroDuration(), true);
+  }
+  context_.grpc->TryCancel();
+  absl::MutexLock lock(&mutex_);
+  cancelling_ = false;
+  FinishIfIdle();
 }
 
 void GenerateStream::WriteNext() {
   writing_message_ = ToByteBuffer(queue_.front());
   queue_.pop_front();
   writing_ = true;
+  write_began_ = absl::Now();
   StartWrite(&writing_message_);
 }
 
@@ -92,7 +120,7 @@ void GenerateStream::End(const absl::Status& status, absl::Duration retry_after,
 }
 
 void GenerateStream::FinishIfIdle() {
-  if (!ended_ || writing_ || !queue_.empty() || finished_) return;
+  if (!ended_ || writing_ || cancelling_ || !queue_.empty() || finished_) return;
   finished_ = true;
   Finish(sent_status_);
 }

@@ -23,6 +23,9 @@ namespace pregate {
 class RequestLog;
 class SchedulerMetrics;
 
+// After which a client that was refused for lack of room may find some.
+inline constexpr absl::Duration kRetryAfter = absl::Seconds(1);
+
 // Alive until gRPC is done with it and the engine has let go of its sink.
 class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                              public ResponseSink,
@@ -43,8 +46,12 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // Call one of them, once, on a stream made by make_shared: hands the request to the engine ...
   void Submit(GenerateRequest request);
-  // ... or refuses it.
-  void Refuse(const absl::Status& status);
+  // ... or refuses it, and says when to try again where that helps (zero: never).
+  void Refuse(const absl::Status& status, absl::Duration retry_after = absl::ZeroDuration());
+
+  // Cancels the call where the client has not taken a message for kSlowClientMsMax: what waits for
+  // it must not stay for as long as it likes.
+  void CancelIfStuck(absl::Time now);
 
   void OnStart(const StartInfo& info) override;
   void OnTokens(const TokensOut& out) override;
@@ -60,6 +67,8 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Ends the call when everything queued is written (`drop`: at once, after the write under way).
   void End(const absl::Status& status, absl::Duration retry_after, bool drop)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends a call whose write is under way and may never end.
+  void CancelCall(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
   void FinishIfIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelInEngine();
 
@@ -74,6 +83,9 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer writing_message_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time write_began_ ABSL_GUARDED_BY(mutex_);
+  bool cancelling_ ABSL_GUARDED_BY(mutex_) =
+      false;                                       // Finish waits: it would end the call's context
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;     // nothing more is queued
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
   absl::Status status_ ABSL_GUARDED_BY(mutex_);    // the client's, once ended_

@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/rpc/decode.h"
+#include "common/rpc/status.h"
 
 namespace pregate {
 namespace {
@@ -230,20 +231,19 @@ v1::GetModelInfoResponse EncodeModelInfo(const ServedModel& model, const WorkerF
 }
 
 grpc::Status EncodeFailure(const absl::Status& status, absl::Duration retry_after) {
-  const auto code = static_cast<grpc::StatusCode>(status.code());
-  const std::string message(status.message());
-  if (retry_after <= absl::ZeroDuration()) return grpc::Status(code, message);
+  const grpc::Status failure = ToGrpcStatus(status);
+  if (retry_after <= absl::ZeroDuration()) return failure;
   v1::RetryInfo retry;
   const int64_t nanos = absl::ToInt64Nanoseconds(retry_after);
   retry.mutable_retry_delay()->set_seconds(nanos / 1'000'000'000);
   retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
   v1::ErrorStatus details;
-  details.set_code(code);
-  details.set_message(message);
+  details.set_code(failure.error_code());
+  details.set_message(failure.error_message());
   google::protobuf::Any* any = details.add_details();
   any->set_type_url("type.googleapis.com/google.rpc.RetryInfo");
   any->set_value(retry.SerializeAsString());
-  return grpc::Status(code, message, details.SerializeAsString());
+  return grpc::Status(failure.error_code(), failure.error_message(), details.SerializeAsString());
 }
 
 }  // namespace pregate

@@ -1,10 +1,14 @@
 #include "scheduler_service/edge/inference_service.h"
 
 #include <chrono>
+#include <memory>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/config/limits.h"
+#include "common/config/port_limits.h"
 #include "common/rpc/client_message.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/status.h"
@@ -30,7 +34,33 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 
 InferenceService::InferenceService(const ServedModel* model, SchedulerMetrics* metrics,
                                    RequestLog* log, Push push)
-    : model_(model), metrics_(metrics), log_(log), push_(std::move(push)) {}
+    : model_(model), metrics_(metrics), log_(log), push_(std::move(push)), watcher_([this] {
+        WatchForStuckStreams();
+      }) {}
+
+InferenceService::~InferenceService() {
+  stop_.Notify();
+  watcher_.join();
+}
+
+void InferenceService::WatchForStuckStreams() {
+  while (!stop_.WaitForNotificationWithTimeout(absl::Milliseconds(kSlowClientMsMax / 5))) {
+    std::vector<std::shared_ptr<GenerateStream>> open;
+    {
+      absl::MutexLock lock(&mutex_);
+      for (const auto& [key, stream] : streams_) open.push_back(stream.lock());
+    }
+    // Outside of the lock: a stream that ends calls Forget.
+    for (const auto& stream : open) {
+      if (stream != nullptr) stream->CancelIfStuck(absl::Now());
+    }
+  }
+}
+
+void InferenceService::Forget(uint64_t key) {
+  absl::MutexLock lock(&mutex_);
+  streams_.erase(key);
+}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
@@ -49,10 +79,18 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
       .push = push_,
       .metrics = metrics_,
       .log = log_,
-      .on_closed = [this] { --num_streams_; }});
+      .on_closed = [this, key] {
+        --num_streams_;
+        Forget(key);
+      }});
+  {
+    absl::MutexLock lock(&mutex_);
+    streams_[key] = stream;
+  }
   if (++num_streams_ > kClientStreamsMax) {
     stream->Refuse(absl::ResourceExhaustedError(
-        absl::StrCat("more than ", kClientStreamsMax, " streams are open")));
+                       absl::StrCat("more than ", kClientStreamsMax, " streams are open")),
+                   kRetryAfter);
     return stream.get();
   }
   if (!parsed.ok()) {

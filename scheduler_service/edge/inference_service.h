@@ -4,8 +4,14 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
+#include <thread>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "common/telemetry/log.h"
 #include "pregate/v1/inference.grpc.pb.h"
 #include "scheduler_service/edge/request_log.h"
@@ -14,6 +20,8 @@
 #include "scheduler_service/engine/links.h"
 
 namespace pregate {
+
+class GenerateStream;
 
 // Thread-safe. Everything passed outlives the service, which outlives its server and its streams.
 // Requests arrive as bytes, so that one that cannot be parsed is refused by the name of its field.
@@ -27,6 +35,7 @@ class InferenceService final
 
   // `push` takes an event for the engine's inbox; false when it is full.
   InferenceService(const ServedModel* model, SchedulerMetrics* metrics, RequestLog* log, Push push);
+  ~InferenceService() override;
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* bytes) override;
@@ -43,12 +52,19 @@ class InferenceService final
   int num_streams() const { return num_streams_; }
 
  private:
+  void WatchForStuckStreams();
+  void Forget(uint64_t key);
+
   const ServedModel* const model_;
   SchedulerMetrics* const metrics_;
   RequestLog* const log_;
   const Push push_;
   std::atomic<uint64_t> next_key_{1};
   std::atomic<int> num_streams_{0};
+  absl::Mutex mutex_;
+  absl::flat_hash_map<uint64_t, std::weak_ptr<GenerateStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  absl::Notification stop_;
+  std::thread watcher_;
 };
 
 }  // namespace pregate

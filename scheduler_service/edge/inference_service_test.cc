@@ -5,15 +5,19 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "common/base/clock.h"
 #include "common/base/mailbox.h"
 #include "common/config/limits.h"
+#include "common/config/port_limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/rpc_server.h"
 #include "gmock/gmock.h"
@@ -276,6 +280,43 @@ TEST_P(InferenceServiceTest, AClientThatDoesNotReadIsCancelled) {
   while (reader->Read(&response)) {
   }
   EXPECT_FALSE(reader->Finish().ok());
+}
+
+// Few messages wait for it, but they would wait for ever.
+TEST_P(InferenceServiceTest, AClientThatTakesNothingForAWhileIsCancelled) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request("a"));
+  const auto submit = Await<SubmitEvent>();
+  const std::string text(4096, 'x');
+  for (int i = 0; i < kStreamQueueMessages / 2; ++i) {
+    submit.sink->OnTokens({.tokens = {1}, .routes = {0}, .text = text});
+  }
+  submit.sink->OnDone({});
+  const absl::Time start = absl::Now();
+  while (service_.num_streams() > 0 && absl::Now() - start < absl::Seconds(30)) {
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  EXPECT_EQ(service_.num_streams(), 0);
+  EXPECT_LT(absl::Now() - start, 3 * absl::Milliseconds(kSlowClientMsMax));
+}
+
+TEST_P(InferenceServiceTest, OneStreamTooManyIsToldWhenToComeAgain) {
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>>> readers;
+  for (int i = 0; i < kClientStreamsMax; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stub_->Generate(contexts.back().get(), Request("a")));
+    Await<SubmitEvent>();
+  }
+  // Over another connection: one has kClientStreamsMax at most.
+  const auto other = v1::Inference::NewStub(MakeChannel(rpc_->bound(), kClientMessageBytesMax));
+  grpc::ClientContext context;
+  const auto reader = other->Generate(&context, Request("a"));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
+  for (const auto& open : contexts) open->TryCancel();
+  for (const auto& open : readers) open->Finish();
 }
 
 TEST_P(InferenceServiceTest, AFullInboxIsAnOverload) {

@@ -12,10 +12,8 @@ GrpcRouterLink::GrpcRouterLink(std::string address, const std::shared_ptr<grpc::
     : address_(std::move(address)),
       push_(std::move(push)),
       log_(log),
-      stub_(v1::Router::NewStub(channel)),
       names_(channel),
-      dialer_({.open = [this](auto* context,
-                              auto* reactor) { stub_->async()->Route(context, reactor); },
+      dialer_({.open = OpenOn(channel, "/pregate.v1.Router/Route"),
                .on_message = [this](const auto& response) { return OnMessage(response); },
                .on_down = [this](const absl::Status& why) { OnDown(why); },
                .on_dial_failed = [this](const absl::Status& why) { OnDialFailed(why); }}) {}

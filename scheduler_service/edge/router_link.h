@@ -10,7 +10,7 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/stream_dialer.h"
 #include "common/telemetry/log.h"
-#include "pregate/v1/router.grpc.pb.h"
+#include "pregate/v1/router.pb.h"
 #include "scheduler_service/engine/links.h"
 
 namespace pregate {
@@ -38,7 +38,6 @@ class GrpcRouterLink final : public RouterLink {
   const std::string address_;
   const std::function<bool(EngineEvent)> push_;
   const Log* const log_;
-  const std::unique_ptr<v1::Router::Stub> stub_;
   NameRefresh names_;
   bool dial_failure_logged_ = false;  // once for each outage; the dialer's thread only
   Dialer dialer_;                     // last: its thread uses everything above

@@ -13,6 +13,7 @@
 #include "common/rpc/rpc_server.h"
 #include "common/telemetry/metrics_server.h"
 #include "common/telemetry/process_metrics.h"
+#include "common/telemetry/start.h"
 #include "scheduler_service/edge/inference_service.h"
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
@@ -99,7 +100,10 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
   ASSIGN_OR_RETURN(state.rpc, RpcServer::Start({.listen = listen,
                                                 .message_bytes_max = kClientMessageBytesMax,
                                                 .security = security,
-                                                .live = [&state] { return state.live(); }},
+                                                .service = "pregate.v1.Inference",
+                                                .live = [&state] { return state.live(); },
+                                                .log = log,
+                                                .on_unreachable = ExitWhenUnreachable(log)},
                                                {&state.service}, ready));
   state.bound = state.rpc->bound().ToString();
   state.metrics_bound = state.metrics_server->bound().ToString();

@@ -9,7 +9,7 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/stream_dialer.h"
 #include "common/telemetry/log.h"
-#include "pregate/v1/worker.grpc.pb.h"
+#include "pregate/v1/worker.pb.h"
 #include "scheduler_service/engine/links.h"
 
 namespace pregate {
@@ -38,7 +38,6 @@ class GrpcWorkerLink final : public WorkerLink {
   const std::string address_;
   const std::function<bool(EngineEvent)> push_;
   const Log* const log_;
-  const std::unique_ptr<v1::ExpertWorker::Stub> stub_;
   NameRefresh names_;
   bool dial_failure_logged_ = false;  // once for each outage; the dialer's thread only
   Dialer dialer_;                     // last: its thread uses everything above

@@ -18,12 +18,12 @@ namespace {
 using ::testing::HasSubstr;
 
 // A worker that says hello and answers each plan; a drain makes it send nonsense.
-class FakeWorkerService final : public v1::ExpertWorker::CallbackService {
+class FakeWorkerService final
+    : public v1::ExpertWorker::WithRawCallbackMethod_Attach<v1::ExpertWorker::Service> {
  public:
   using Stream = ServerStream<v1::AttachRequest, v1::AttachResponse>;
 
-  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
-      grpc::CallbackServerContext*) override {
+  ServerBytesReactor* Attach(grpc::CallbackServerContext*) override {
     auto stream = std::make_shared<Stream>();
     Stream* const raw = stream.get();
     stream->Begin({.on_message =
@@ -34,7 +34,7 @@ class FakeWorkerService final : public v1::ExpertWorker::CallbackService {
                                        : EncodeFromWorker(StepResult{.step_id = step}));
                          return absl::OkStatus();
                        },
-                   .on_closed = [] {}});
+                   .on_closed = [](const absl::Status&) {}});
     stream->Send(EncodeFromWorker(Hello{.incarnation = 7}));
     return raw;
   }

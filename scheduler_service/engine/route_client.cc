@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/port_limits.h"
 
 namespace pregate::scheduler {
 
@@ -37,8 +38,10 @@ void RouteClient::Close(SeqId id) {
   if (sessions_.erase(id) > 0 && up_) link_->Send(CloseSession{id});
 }
 
-void RouteClient::OnUp(absl::Time now) {
+void RouteClient::OnUp(absl::Time now, bool answers_pings) {
   up_ = true;
+  answers_pings_ = answers_pings;
+  heard_at_ = now;
   for (auto& [id, session] : sessions_) {
     if (session.count > 0) Send(&session, session.base, now);
   }
@@ -78,9 +81,16 @@ void RouteClient::OnGap(Session* session, int32_t have, absl::Time now) {
   if (have >= 0 && have < session->base && session->sends < kSendsMax) Send(session, have, now);
 }
 
+void RouteClient::PingIfDue(absl::Time now) {
+  if (!answers_pings_ || now - pinged_at_ < absl::Milliseconds(kRouterPingMs)) return;
+  pinged_at_ = now;
+  link_->Send(RouterPing{});
+}
+
 std::vector<SeqId> RouteClient::OnTick(absl::Time now) {
   std::vector<SeqId> hopeless;
   if (!up_) return hopeless;
+  PingIfDue(now);
   for (auto& [id, session] : sessions_) {
     if (session.count == 0 || now - session.sent_at < resend_after_) continue;
     if (session.sends >= kSendsMax) {

@@ -2,6 +2,8 @@
 // still need a route, and what was asked. One request a session is under way at a time, so an
 // answer needs no number; the protocol is idempotent, so everything may be sent again. Losses show
 // as RouterDown, as a GAP, or as no answer for `resend_after`.
+// A router that is silent is asked whether its loop turns, so that readiness sees one that is
+// frozen long before its connection breaks.
 //
 // A prompt is asked for in pieces of one step's tokens, the odd piece first: what is routed may run
 // while the rest is at the router, and the prompt takes no more steps than it would whole.
@@ -34,15 +36,20 @@ class RouteClient {
   // Frees the session at the router, if there is one.
   void Close(SeqId id);
 
-  void OnUp(absl::Time now);  // asks again for everything unanswered
+  // Asks again for everything unanswered.
+  void OnUp(absl::Time now, bool answers_pings = false);
   void OnDown() { up_ = false; }
   bool up() const { return up_; }
+  void OnHeard(absl::Time now) { heard_at_ = now; }  // anything, while it is up
+  // When the router last showed that it lives; now, of one that is not asked.
+  absl::Time LastHeard(absl::Time now) const { return up_ && answers_pings_ ? heard_at_ : now; }
 
   // Records the routes of the answer to what was asked, and asks for the rest. Stale and
   // nonsensical answers change nothing. INVALID_ARGUMENT: the router says that the request is
   // malformed.
   absl::Status OnResponse(const RouteResponse& response, int32_t num_experts, absl::Time now);
-  // Sends what has had no answer again. Returns the sessions that got none for kSendsMax times.
+  // Sends what has had no answer again, and pings. Returns the sessions that got none for kSendsMax
+  // times.
   std::vector<SeqId> OnTick(absl::Time now);
 
   static constexpr int kSendsMax = 64;  // without a new route
@@ -58,12 +65,16 @@ class RouteClient {
 
   int32_t PieceFrom(const Sequence& s, int32_t base) const;
   void Send(Session* session, int32_t base, absl::Time now);
+  void PingIfDue(absl::Time now);
   void OnGap(Session* session, int32_t have, absl::Time now);
 
   RouterLink* const link_;
   const absl::Duration resend_after_;
   const int32_t piece_tokens_;
   bool up_ = false;
+  bool answers_pings_ = false;
+  absl::Time heard_at_ = absl::InfinitePast();
+  absl::Time pinged_at_ = absl::InfinitePast();
   absl::btree_map<SeqId, Session> sessions_;
 };
 

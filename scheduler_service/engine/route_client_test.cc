@@ -5,6 +5,7 @@
 
 #include <variant>
 
+#include "common/config/port_limits.h"
 #include "scheduler_service/testing/fake_router.h"
 
 namespace pregate::scheduler {
@@ -182,6 +183,31 @@ TEST_F(RouteClientTest, AMalformedRequestIsAnError) {
   const absl::Status status =
       client_.OnResponse({1, 0, {}, false, 0, "token 7"}, model_.num_experts, now_);
   EXPECT_TRUE(absl::IsInvalidArgument(status));
+}
+
+TEST_F(RouteClientTest, AsksARouterThatAnswersPingsWhetherItLives) {
+  const absl::Duration interval = absl::Milliseconds(kRouterPingMs);
+  client_.OnUp(now_, /*answers_pings=*/true);
+  for (int i = 0; i < 10; ++i) {
+    client_.OnTick(now_);
+    client_.OnTick(now_);
+    EXPECT_EQ(sent_.size(), size_t(i + 1));
+    EXPECT_TRUE(std::holds_alternative<RouterPing>(sent_.back()));
+    EXPECT_EQ(client_.LastHeard(now_), now_ - i * interval) << "it has not answered";
+    now_ += interval;
+  }
+  client_.OnHeard(now_);
+  EXPECT_EQ(client_.LastHeard(now_ + interval), now_);
+  client_.OnDown();
+  EXPECT_TRUE(client_.OnTick(now_ + interval).empty());
+  EXPECT_EQ(sent_.size(), 10u);
+}
+
+TEST_F(RouteClientTest, DoesNotPingARouterOfAnOlderVersion) {
+  client_.OnUp(now_);
+  client_.OnTick(now_ + absl::Seconds(10));
+  EXPECT_TRUE(sent_.empty());
+  EXPECT_EQ(client_.LastHeard(now_ + absl::Seconds(10)), now_ + absl::Seconds(10));
 }
 
 TEST_F(RouteClientTest, ClosesTheSessionsThatItOpened) {

@@ -114,6 +114,7 @@ void SchedulerEngine::Publish() {
   gauges_ = gauges;
   health_.SetLoopProgress(now_);
   health_.SetWorkerProgress(group_.LastHeard());
+  health_.SetRouterProgress(dense() ? now_ : routes_.LastHeard(now_));
   health_.SetServing(begun_, dense() || routes_.up(), draining_);
 }
 
@@ -185,8 +186,11 @@ void SchedulerEngine::End(LiveRequest* request, absl::Status status, FinishReaso
 // --- router ---
 
 void SchedulerEngine::Handle(RouterEvent& event) {
+  routes_.OnHeard(now_);
   if (auto* response = std::get_if<RouteResponse>(&event.message)) return OnRoutes(*response);
-  router_hello_ = std::get<RouterHello>(event.message);
+  const auto* hello = std::get_if<RouterHello>(&event.message);
+  if (hello == nullptr) return;  // a pong
+  router_hello_ = *hello;
   router_connected_ = true;
   UpdateRouter();
 }
@@ -204,7 +208,7 @@ void SchedulerEngine::UpdateRouter() {
   if (router_hello_.num_experts == facts.num_experts &&
       router_hello_.vocab_size == facts.vocab_size &&
       router_hello_.router_digest == facts.router_digest) {
-    return routes_.OnUp(now_);
+    return routes_.OnUp(now_, router_hello_.answers_pings);
   }
   routes_.OnDown();
   parts_.observer->OnLog(

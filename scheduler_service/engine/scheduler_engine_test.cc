@@ -394,6 +394,37 @@ TEST_F(EngineTest, ARouterOfAnotherModelIsRefused) {
   Run();
 }
 
+TEST_F(EngineTest, ASilentRouterIsNotReadyUntilItIsHeardAgain) {
+  const auto ready = [this] {
+    return engine_->health().Ready(clock_.Now(), absl::Milliseconds(700));
+  };
+  const auto advance = [this] {
+    clock_.Advance(absl::Milliseconds(400));
+    return Events(WorkerEvent{0, Progress{LastForm().epoch, 0}});
+  };
+  num_experts_ = 3;
+  ThenFormed();
+  ThenEvent(RouterEvent{RouterHello{1, "r", 3, 48, true}});
+  Then([&] {
+    EXPECT_TRUE(ready());
+    EXPECT_TRUE(std::holds_alternative<RouterPing>(router_link_.sent.back()));
+    return advance();
+  });
+  Then([&] {
+    EXPECT_TRUE(ready());
+    return advance();
+  });
+  Then([&] {
+    EXPECT_FALSE(ready()) << "nothing for 800 ms";
+    return Events(RouterEvent{RouterPong{}});
+  });
+  Then([&] {
+    EXPECT_TRUE(ready());
+    return Events();
+  });
+  Run();
+}
+
 TEST_F(EngineTest, ReadyMeansThatLoopAndWorkerMakeProgress) {
   const auto ready = [this] {
     return engine_->health().Ready(clock_.Now(), absl::Milliseconds(700));

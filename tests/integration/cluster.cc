@@ -2,7 +2,6 @@
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <httplib.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,6 +13,7 @@
 #include "common/config/limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
+#include "common/telemetry/http_get.h"
 
 namespace pregate::testing {
 namespace {
@@ -152,9 +152,8 @@ std::optional<double> Cluster::Metric(const std::string& series) {
   PREGATE_CHECK(!options_.tls, "Metric asks in plaintext");
   auto address = ParseAddress(ServesMetrics("scheduler"));
   PREGATE_CHECK(address.ok());
-  httplib::Client client(address->host, address->port);
-  const auto response = client.Get("/metrics");
-  if (!response) return std::nullopt;
+  const auto response = HttpGet(*address, "/metrics");
+  if (!response.ok()) return std::nullopt;
   for (absl::string_view line : absl::StrSplit(response->body, '\n')) {
     if (absl::ConsumePrefix(&line, series) && absl::ConsumePrefix(&line, " ")) {
       return std::stod(std::string(line));

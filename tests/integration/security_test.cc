@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <httplib.h>
 #include <signal.h>
 
 #include <atomic>
@@ -12,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/address.h"
+#include "common/telemetry/http_get.h"
 #include "tests/integration/cluster.h"
 
 namespace pregate::testing {
@@ -37,15 +37,13 @@ bool IgnoresSigpipe(const Process& process) {
 // there was no answer.
 std::pair<int, std::string> HttpsGet(const Cluster& cluster, const std::string& role,
                                      const char* path) {
-  signal(SIGPIPE, SIG_IGN);
   const auto address = ParseAddress(cluster.ServesMetrics("scheduler"));
-  const std::string dir = cluster.certs() + "/" + (role.empty() ? "client" : role);
-  httplib::SSLClient client("127.0.0.1", address->port, role.empty() ? "" : dir + "/tls.crt",
-                            role.empty() ? "" : dir + "/tls.key");
-  client.set_ca_cert_path(dir + "/ca.crt");
-  client.enable_server_certificate_verification(true);
-  const auto response = client.Get(path);
-  return response ? std::pair(response->status, response->body) : std::pair(0, std::string());
+  const auto pem = ReadTlsDir(cluster.certs() + "/" + (role.empty() ? "client" : role));
+  auto tls = ParseTlsMaterial(*pem, {});
+  EXPECT_TRUE(tls.ok()) << tls.status();
+  if (role.empty()) tls->certificate = nullptr;
+  const auto page = HttpGet(*address, path, {.tls = &*tls, .servers = {Role::kScheduler}});
+  return page.ok() ? std::pair(page->status, page->body) : std::pair(0, std::string());
 }
 
 Finished Health(const Cluster& cluster, const std::string& name, const std::string& role) {
@@ -90,7 +88,7 @@ TEST(SecurityTest, ThePortsOfAProgramTellRolesApart) {
   EXPECT_EQ(HttpsGet(cluster, "operator", "/else").first, 403);
   EXPECT_EQ(HttpsGet(cluster, "", "/healthz").first, 0);
   const auto address = *ParseAddress(cluster.ServesMetrics("scheduler"));
-  EXPECT_FALSE(httplib::Client(address.host, address.port).Get("/healthz"));
+  EXPECT_FALSE(HttpGet(address, "/healthz").ok());
   EXPECT_TRUE(WaitUntil(
       [&] { return cluster.Logs().find("peer did not return a certificate") != std::string::npos; },
       absl::Seconds(10)));

@@ -14,7 +14,7 @@ namespace pregate::testing {
 namespace {
 
 template <typename Request, typename Response>
-grpc::ServerBidiReactor<Request, Response>* Echo() {
+ServerBytesReactor* Echo() {
   auto stream = std::make_shared<ServerStream<Request, Response>>();
   auto* const raw = stream.get();
   raw->Begin({.on_message =
@@ -22,7 +22,7 @@ grpc::ServerBidiReactor<Request, Response>* Echo() {
                     raw->Send(Response());
                     return absl::OkStatus();
                   },
-              .on_closed = [] {}});
+              .on_closed = [](const absl::Status&) {}});
   return raw;
 }
 
@@ -82,13 +82,11 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* EveryService::Inference::Generat
   return new EmptyStream;
 }
 
-grpc::ServerBidiReactor<v1::RouteRequest, v1::RouteResponse>* EveryService::Router::Route(
-    grpc::CallbackServerContext*) {
+ServerBytesReactor* EveryService::Router::Route(grpc::CallbackServerContext*) {
   return Echo<v1::RouteRequest, v1::RouteResponse>();
 }
 
-grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* EveryService::Worker::Attach(
-    grpc::CallbackServerContext*) {
+ServerBytesReactor* EveryService::Worker::Attach(grpc::CallbackServerContext*) {
   return Echo<v1::AttachRequest, v1::AttachResponse>();
 }
 

@@ -10,6 +10,7 @@
 #include "common/base/clock.h"
 #include "common/rpc/rpc_server.h"
 #include "common/rpc/security.h"
+#include "common/rpc/server_stream.h"
 #include "common/tls/testing/test_certs.h"
 #include "pregate/v1/inference.grpc.pb.h"
 #include "pregate/v1/router.grpc.pb.h"
@@ -51,13 +52,12 @@ class EveryService {
     grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext*,
                                                              const v1::GenerateRequest*) override;
   };
-  class Router final : public v1::Router::CallbackService {
-    grpc::ServerBidiReactor<v1::RouteRequest, v1::RouteResponse>* Route(
-        grpc::CallbackServerContext*) override;
+  class Router final : public v1::Router::WithRawCallbackMethod_Route<v1::Router::Service> {
+    ServerBytesReactor* Route(grpc::CallbackServerContext*) override;
   };
-  class Worker final : public v1::ExpertWorker::CallbackService {
-    grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
-        grpc::CallbackServerContext*) override;
+  class Worker final : public v1::ExpertWorker::WithRawCallbackMethod_Attach<
+                           v1::ExpertWorker::WithCallbackMethod_Meet<v1::ExpertWorker::Service>> {
+    ServerBytesReactor* Attach(grpc::CallbackServerContext*) override;
     grpc::ServerUnaryReactor* Meet(grpc::CallbackServerContext* context, const v1::MeetRequest*,
                                    v1::MeetResponse*) override;
   };

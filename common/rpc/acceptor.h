@@ -1,0 +1,41 @@
+// Accepts the connections of a gRPC server. gRPC 1.51's own listener stops for good when the system
+// has no descriptor for it, counts nothing, and cannot end a connection that costs too much; so it
+// gets its connections from here.
+#pragma once
+
+#include <grpcpp/server_builder.h>
+
+#include <memory>
+#include <string>
+
+#include "common/telemetry/listen_socket.h"
+
+namespace pregate {
+
+// One thread of its own. Stop and NoteReset are thread-safe.
+class Acceptor {
+ public:
+  // At most `connections_max` are open: then one makes room that has not shaken hands, else the one
+  // that has been silent for the longest. `grpc` takes them once the server runs.
+  Acceptor(ListenSockets sockets,
+           std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> grpc,
+           int connections_max);
+  ~Acceptor();  // Stop
+
+  // Descriptors of the process that one connection takes: gRPC's, and ours to end it by.
+  static constexpr int kDescriptorsEach = 2;
+
+  const Address& bound() const;
+  // Closes the listening sockets; what is open stays.
+  void Stop();
+
+  // A call of `peer`, as grpc::ServerContext names it, was cancelled. True when that was one too
+  // many: its connection is cut.
+  bool NoteReset(const std::string& peer);
+
+ private:
+  struct State;
+  const std::unique_ptr<State> state_;
+};
+
+}  // namespace pregate

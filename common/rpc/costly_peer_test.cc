@@ -1,0 +1,179 @@
+// Peers that would use up a port: descriptors, connections, calls that they reset at once. The port
+// goes on serving others.
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "common/base/unique_fd.h"
+#include "common/config/limits.h"
+#include "common/config/port_limits.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/health_client.h"
+#include "common/rpc/rpc_server.h"
+#include "common/telemetry/testing/raw_socket.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace pregate {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::RawSocket;
+
+constexpr absl::Duration kAnswer = absl::Seconds(10);
+
+class CostlyPeerTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<RpcServer> Start(RpcServerOptions options = {}) {
+    options.listen = {.host = "127.0.0.1"};
+    options.message_bytes_max = kClientMessageBytesMax;
+    options.log = &log_;
+    auto server = RpcServer::Start(options, {}, [] { return true; });
+    EXPECT_TRUE(server.ok()) << server.status();
+    return *std::move(server);
+  }
+  // Over a new connection.
+  absl::Status Ask(const RpcServer& server, absl::Duration timeout = kAnswer) {
+    return IsServing(MakeChannel(server.bound(), kClientMessageBytesMax), timeout).status();
+  }
+  bool Logged(const std::string& text) {
+    absl::MutexLock lock(&mutex_);
+    return lines_.find(text) != std::string::npos;
+  }
+
+  absl::Mutex mutex_;
+  std::string lines_ ABSL_GUARDED_BY(mutex_);
+  const Log log_{"test", {}, [this](absl::string_view line) {
+                   absl::MutexLock lock(&mutex_);
+                   absl::StrAppend(&lines_, line);
+                 }};
+};
+
+TEST_F(CostlyPeerTest, SilentConnectionsMakeRoomForOthers) {
+  const auto server = Start({.connections_max = 20});
+  std::vector<std::unique_ptr<RawSocket>> silent;
+  for (int i = 0; i < 200; ++i) {
+    silent.push_back(std::make_unique<RawSocket>(server->bound()));
+    if (i % 20 == 0) {
+      EXPECT_EQ(Ask(*server), absl::OkStatus()) << i;
+    }
+  }
+  EXPECT_EQ(Ask(*server), absl::OkStatus());
+  EXPECT_EQ(silent[0]->ReadAll().find("HTTP"), std::string::npos);  // cut: an end, no answer
+}
+
+TEST_F(CostlyPeerTest, AConnectionThatStandsOutlivesAFlood) {
+  const auto server = Start({.connections_max = 20});
+  const auto channel = MakeChannel(server->bound(), kClientMessageBytesMax);
+  ASSERT_EQ(IsServing(channel, kAnswer).status(), absl::OkStatus());
+  absl::SleepFor(absl::Milliseconds(kHandshakeTimeoutMs + 200));  // it counts as one that stands
+  std::vector<std::unique_ptr<RawSocket>> silent;
+  for (int i = 0; i < 200; ++i) silent.push_back(std::make_unique<RawSocket>(server->bound()));
+  EXPECT_EQ(channel->GetState(false), GRPC_CHANNEL_READY);
+  EXPECT_EQ(IsServing(channel, kAnswer).status(), absl::OkStatus());
+}
+
+// gRPC 1.51's own listener would accept nothing any more, for good.
+TEST_F(CostlyPeerTest, NoDescriptorsForAWhileIsSurvived) {
+  const auto server = Start();
+  sockaddr_in to = {.sin_family = AF_INET,
+                    .sin_port = htons(static_cast<uint16_t>(server->bound().port))};
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  {
+    std::vector<UniqueFd> clients;
+    for (int i = 0; i < 50; ++i)
+      clients.emplace_back(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    rlimit none = before;
+    none.rlim_cur = 3;  // of those that are open, none is lost
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    for (const UniqueFd& client : clients) {
+      EXPECT_EQ(connect(client.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+    }
+    absl::SleepFor(absl::Milliseconds(200));  // accept fails meanwhile
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  }
+  EXPECT_EQ(Ask(*server), absl::OkStatus());
+}
+
+std::string Frame(char type, char flags, uint32_t stream, const std::string& payload) {
+  const auto size = static_cast<uint32_t>(payload.size());
+  std::string frame;
+  for (const int shift : {16, 8, 0}) frame += static_cast<char>(size >> shift);
+  frame += type;
+  frame += flags;
+  for (const int shift : {24, 16, 8, 0}) frame += static_cast<char>(stream >> shift);
+  return frame + payload;
+}
+
+std::string Header(const std::string& name, const std::string& value) {
+  return std::string(1, '\0') + static_cast<char>(name.size()) + name +
+         static_cast<char>(value.size()) + value;
+}
+
+// HTTP/2 by hand: calls, each reset in the same breath.
+std::string RapidResets(const std::string& path, int first, int count) {
+  const std::string headers = "\x83\x86" + Header(":path", path) + Header(":authority", "x") +
+                              Header("te", "trailers") + Header("content-type", "application/grpc");
+  std::string frames;
+  for (int i = first; i < first + count; ++i) {
+    frames +=
+        Frame(1, 4, 2 * i + 1, headers) + Frame(3, 0, 2 * i + 1, std::string("\0\0\0\x08", 4));
+  }
+  return frames;
+}
+
+TEST_F(CostlyPeerTest, AConnectionThatResetsItsCallsIsCutAndOthersAreNot) {
+  const auto server = Start();
+  const auto other = MakeChannel(server->bound(), kClientMessageBytesMax);
+  ASSERT_EQ(IsServing(other, kAnswer).status(), absl::OkStatus());
+  for (const char* path : {"/grpc.health.v1.Health/Watch", "/no.Such/Method"}) {
+    RawSocket peer(server->bound());
+    ASSERT_TRUE(peer.Write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(4, 0, 0, "")));
+    bool cut = false;
+    for (int i = 0; i < 1000 && !cut; ++i) cut = !peer.Write(RapidResets(path, 100 * i, 100));
+    EXPECT_TRUE(cut) << path;
+    EXPECT_EQ(IsServing(other, kAnswer).status(), absl::OkStatus());
+  }
+  EXPECT_TRUE(Logged("connection cut"));
+  EXPECT_TRUE(Logged(absl::StrCat(kConnectionResetsMax, " calls cancelled")));
+}
+
+// Ends the listening socket of the process under its owner.
+void BreakListener() {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int fd = std::stoi(entry.path().filename());
+    int listens = 0;
+    socklen_t size = sizeof(listens);
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0) {
+      shutdown(fd, SHUT_RDWR);
+    }
+  }
+}
+
+TEST_F(CostlyPeerTest, AServerNoticesThatItCannotBeReached) {
+  absl::Notification noticed;
+  const auto server =
+      Start({.on_unreachable =
+                 [&](const absl::Status& why) {
+                   EXPECT_TRUE(absl::IsUnavailable(why) || absl::IsDeadlineExceeded(why)) << why;
+                   noticed.Notify();
+                 },
+             .probe_interval = absl::Milliseconds(10)});
+  EXPECT_FALSE(noticed.WaitForNotificationWithTimeout(absl::Milliseconds(500)));
+  BreakListener();
+  EXPECT_TRUE(noticed.WaitForNotificationWithTimeout(absl::Seconds(60)));
+}
+
+}  // namespace
+}  // namespace pregate

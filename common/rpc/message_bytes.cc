@@ -1,0 +1,105 @@
+#include "common/rpc/message_bytes.h"
+
+#include <google/protobuf/descriptor.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/status.h"
+#include "common/model/utf8.h"
+
+namespace pregate {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+using Traits = grpc::SerializationTraits<Message>;
+
+// Which message types have a string field, at any depth: a plan's thousands of rows have none, and
+// are not looked at.
+class TextTypes {
+ public:
+  bool HasText(const Descriptor* type) {
+    absl::MutexLock lock(&mutex_);
+    return Find(type);
+  }
+
+ private:
+  bool Find(const Descriptor* type) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto [it, is_new] = known_.try_emplace(type, false);  // false also ends a recursion
+    if (!is_new) return it->second;
+    bool has_text = false;
+    for (int i = 0; i < type->field_count(); ++i) {
+      const FieldDescriptor* const field = type->field(i);
+      has_text |= field->type() == FieldDescriptor::TYPE_STRING ||
+                  (field->message_type() != nullptr && Find(field->message_type()));
+    }
+    return known_[type] = has_text;
+  }
+
+  absl::Mutex mutex_;
+  absl::flat_hash_map<const Descriptor*, bool> known_ ABSL_GUARDED_BY(mutex_);
+};
+
+bool HasText(const Descriptor* type) {
+  static auto* const types = new TextTypes;
+  return types->HasText(type);
+}
+
+void MakeValid(const Reflection& reflection, const FieldDescriptor* field, Message* message) {
+  std::string scratch;
+  if (!field->is_repeated()) {
+    const std::string& text = reflection.GetStringReference(*message, field, &scratch);
+    if (!IsUtf8(text)) reflection.SetString(message, field, ReplaceStrayBytes(text));
+    return;
+  }
+  for (int i = 0; i < reflection.FieldSize(*message, field); ++i) {
+    const std::string& text = reflection.GetRepeatedStringReference(*message, field, i, &scratch);
+    if (!IsUtf8(text)) reflection.SetRepeatedString(message, field, i, ReplaceStrayBytes(text));
+  }
+}
+
+void MakePartsValid(const Reflection& reflection, const FieldDescriptor* field, Message* message) {
+  if (!field->is_repeated()) return MakeTextValid(reflection.MutableMessage(message, field));
+  for (int i = 0; i < reflection.FieldSize(*message, field); ++i) {
+    MakeTextValid(reflection.MutableRepeatedMessage(message, field, i));
+  }
+}
+
+}  // namespace
+
+void MakeTextValid(Message* message) {
+  if (!HasText(message->GetDescriptor())) return;
+  const Reflection& reflection = *message->GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(*message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    if (field->type() == FieldDescriptor::TYPE_STRING) MakeValid(reflection, field, message);
+    if (field->message_type() != nullptr) MakePartsValid(reflection, field, message);
+  }
+}
+
+grpc::ByteBuffer ToBytes(Message* message) {
+  MakeTextValid(message);
+  grpc::ByteBuffer bytes;
+  bool own = false;
+  const grpc::Status status = Traits::Serialize(*message, &bytes, &own);
+  PREGATE_CHECK(status.ok(), "serializing: ", message->GetTypeName(), status.error_message());
+  return bytes;
+}
+
+absl::Status FromBytes(grpc::ByteBuffer* bytes, Message* message) {
+  const size_t size = bytes->Length();
+  if (Traits::Deserialize(bytes, message).ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "a message of ", size, " bytes is no ", message->GetTypeName(), ", or its text is no UTF-8"));
+}
+
+}  // namespace pregate
