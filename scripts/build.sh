@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Configures and builds one CMake preset; programs land in build/PRESET/bin.
-# usage: scripts/build.sh PRESET [target ...]      presets: core debug asan-ubsan tsan release refactor cuda
+# usage: scripts/build.sh PRESET [target ...]      presets: core debug asan-ubsan tsan release package refactor cuda
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:?usage: scripts/build.sh PRESET [target ...]}
 shift
 groups=(build)
 case "$preset" in
-  release) ;;
+  release | package) ;;
   refactor) groups+=(refactor) ;;
   debug | cuda) groups+=(test refactor) ;;
   *) groups+=(test) ;;

@@ -3,7 +3,7 @@
 # usage: scripts/test.sh [--fast | --sanitizers | --suite LABEL]
 #   (none)        every suite of the debug preset
 #   --fast        its unit and contract suites only
-#   --suite LABEL the tests of one label: unit, contract, sim, integration, security, tokenizer, chart, images, monitoring, clients, docs
+#   --suite LABEL the tests of one label: unit, contract, sim, integration, security, tokenizer, chart, images, monitoring, clients, docs, package
 #   --sanitizers  TSan over the preset without gRPC, ASan+UBSan over all suites, then the same as without a flag
 # PREGATE_SHARED_DIR names a folder with golden cases and texts (default: ../shared); without it those tests are skipped, or use texts of their own (tokenizer).
 set -euo pipefail
@@ -14,7 +14,7 @@ failed=0
 # What a suite runs with, beyond what it is built with: groups of scripts/deps.sh, by label. Python packages and other
 # tools are fetched by the tests themselves (scripts/tools.sh).
 declare -A needs=([chart]=venv [clients]=venv [images]="venv images" [monitoring]=monitoring
-  [docs]="venv images monitoring")
+  [docs]="venv images monitoring" [package]="package fresh")
 
 install() {  # install LABEL...: a machine that cannot install skips what needs it
   local groups=() label
