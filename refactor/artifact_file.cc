@@ -161,6 +161,7 @@ absl::Status WriteArtifact(const Artifact& artifact, DType router_dtype, const s
   }
   for (const auto& [name, tensor] : artifact.router_tensors) {
     const DType dtype = tensor.shape.size() == 1 ? DType::kF32 : router_dtype;
+    RETURN_IF_ERROR(CheckFits(name, tensor.shape, tensor.values, dtype));
     tensors.push_back(FloatTensor(name, tensor.shape, tensor.values, dtype));
   }
   return WriteSafetensors(path, tensors, {{kMetadataKey, HeaderJson(artifact)}});

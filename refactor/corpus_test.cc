@@ -29,7 +29,7 @@ class ByteTokenizer final : public Tokenizer {
                                                          bool) const override {
     return absl::UnimplementedError("no template");
   }
-  std::vector<TokenId> StopTokens() const override { return {}; }
+  std::vector<TokenId> OwnStopTokens() const override { return {}; }
   std::optional<TokenId> PromptBos() const override { return std::nullopt; }
 };
 

@@ -18,15 +18,8 @@ absl::Status CheckTensors(const std::string& path, const CheckpointParts& parts)
       return absl::NotFoundError(absl::StrCat(path, ": missing tensor ", wanted.name));
     }
     const TensorView& view = it->second;
-    if (view.stored.type == StoredType::kI32) {
-      return absl::InvalidArgumentError(absl::StrCat(view.stored.Where(), ": holds integers"));
-    }
-    if (view.shape() != wanted.shape) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(view.stored.Where(), ": wrong shape for ", wanted.name, ": [",
-                       absl::StrJoin(view.shape(), ","), "], expected [",
-                       absl::StrJoin(wanted.shape, ","), "]"));
-    }
+    RETURN_IF_ERROR(view.stored.CheckFloats());
+    RETURN_IF_ERROR(CheckShape(view.stored, view.shape(), wanted));
   }
   return absl::OkStatus();
 }
@@ -64,7 +57,9 @@ class MappedCheckpoint final : public Checkpoint {
   }
 
   absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const override {
-    return parts_.load_tokenizer();
+    ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, parts_.load_tokenizer());
+    tokenizer->AddStopTokens(spec_.eos_tokens);
+    return tokenizer;
   }
 
  private:
@@ -72,6 +67,21 @@ class MappedCheckpoint final : public Checkpoint {
 };
 
 }  // namespace
+
+absl::Status CheckShape(const StoredTensor& stored, absl::Span<const int64_t> shape,
+                        const CanonicalTensor& wanted) {
+  if (shape == absl::MakeConstSpan(wanted.shape)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(stored.Where(), ": wrong shape for ", wanted.name,
+                                                 ": [", absl::StrJoin(shape, ","), "], expected [",
+                                                 absl::StrJoin(wanted.shape, ","), "]"));
+}
+
+absl::Status Checkpoint::ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const {
+  RETURN_IF_ERROR(Read(name, out));
+  const absl::Status status = CheckFits(name, {static_cast<int64_t>(out.size())}, out, dtype);
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(path_, ": ", status.message()));
+}
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   std::error_code error;

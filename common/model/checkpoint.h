@@ -64,8 +64,10 @@ class Checkpoint {
   virtual bool Has(const std::string& name) const = 0;
   // Dequantised, canonical order. REQUIRES: out.size() == product of the tensor's shape.
   virtual absl::Status Read(const std::string& name, absl::Span<float> out) const = 0;
-  // The tokenizer beside the weights (tokenizer.model, tokenizer.json, or GGUF metadata); NotFound
-  // when there is none.
+  // Read, for a use in `dtype`: InvalidArgument where a finite value would become an infinity.
+  absl::Status ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const;
+  // The tokenizer beside the weights (tokenizer.model, tokenizer.json, or GGUF metadata), its stop
+  // tokens joined by the spec's; NotFound when there is none.
   virtual absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const = 0;
 
  protected:

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/model/spec.h"
+#include "common/model/tensor_names.h"
 #include "common/model/tensor_view.h"
 #include "common/model/tokenizer.h"
 
@@ -24,6 +25,11 @@ struct CheckpointParts {
   std::string digest;  // from a manifest; empty where the contents must be hashed
   std::function<absl::StatusOr<std::unique_ptr<Tokenizer>>()> load_tokenizer;
 };
+
+// InvalidArgument, naming both, where `shape` is not the wanted one. A reader that permutes or cuts
+// rows compares what is stored before it does.
+absl::Status CheckShape(const StoredTensor& stored, absl::Span<const int64_t> shape,
+                        const CanonicalTensor& wanted);
 
 // The readers. `path` is a directory with a config.json, or a GGUF file.
 absl::StatusOr<CheckpointParts> ReadDirectory(const std::string& path);

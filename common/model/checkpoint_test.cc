@@ -1,7 +1,9 @@
 #include "common/model/checkpoint.h"
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
+#include <random>
 
 #include "common/base/status.h"
 #include "common/model/safetensors.h"
@@ -195,10 +197,96 @@ TEST_F(ShardedTest, RefusesAnIndexThatDoesNotMatch) {
   index_ = good;
   index_["weight_map"]["model.norm.weight"] = 7;
   EXPECT_THAT(RefusalOfIndex(), HasSubstr("model.norm.weight"));
-  index_ = good;
-  std::filesystem::copy_file(dir_.path(kNames[0]), dir_.path("again.safetensors"));
-  index_["weight_map"]["model.norm.weight"] = "again.safetensors";
-  EXPECT_THAT(RefusalOfIndex(), HasSubstr("also in"));
+  for (const char* name : {"", ".hidden", "a/b", "a\nb", "/etc/passwd"}) {
+    index_ = good;
+    index_["weight_map"]["model.norm.weight"] = name;
+    EXPECT_THAT(RefusalOfIndex(), HasSubstr("no plain file name")) << name;
+  }
+}
+
+TEST_F(ShardedTest, NamesEveryMissingShard) {
+  std::filesystem::remove(dir_.path(kNames[0]));
+  std::filesystem::remove(dir_.path(kNames[1]));
+  EXPECT_THAT(RefusalOfIndex(),
+              AllOf(HasSubstr(kNames[0]), HasSubstr(kNames[1]), HasSubstr("2 of 2 shards")));
+}
+
+// Other copies of a tensor and tensors that the index does not list do not count, whatever they
+// are.
+TEST_F(ShardedTest, TheIndexAloneDecides) {
+  std::vector<OutputTensor> stale;
+  for (const auto& [name, tensor] : tensors_) {
+    stale.push_back(RandomTensor(name, tensor.entry.shape, 99));
+  }
+  stale.push_back(RandomTensor("model.layers.0.self_attn.q_proj.bias", {16}, 1));
+  const OutputTensor overlay = tensors_["model.norm.weight"];
+  ASSERT_TRUE(WriteSafetensors(dir_.path("a-base.safetensors"), stale).ok());
+  ASSERT_TRUE(WriteSafetensors(dir_.path("model.safetensors"), stale).ok());
+  ASSERT_TRUE(WriteSafetensors(dir_.path("z-overlay.safetensors"), {overlay}).ok());
+  WriteFile(dir_.path("b-odd.safetensors"),
+            RawSafetensors(R"({"scale":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},)"
+                           R"("model.layers.0.input_layernorm.weight":)"
+                           R"({"dtype":"F32","shape":[16],"data_offsets":[2,66]}})",
+                           "ab" + tensors_["model.layers.0.input_layernorm.weight"].bytes));
+  index_["weight_map"]["model.norm.weight"] = "z-overlay.safetensors";
+  index_["weight_map"]["model.layers.0.input_layernorm.weight"] = "b-odd.safetensors";
+  stale.back() = RandomTensor("unlisted", {3}, 1);
+  ASSERT_EQ(RefusalOfIndex(), "accepted");
+  const auto checkpoint = OpenOrDie();
+  for (const auto& [name, tensor] : tensors_)
+    EXPECT_EQ(ReadTensor(*checkpoint, name), Values(tensor)) << name;
+}
+
+TEST_F(ShardedTest, ShardsWithoutAnIndexAreNamed) {
+  const auto refused = Checkpoint::Open(dir_.path());
+  EXPECT_THAT(refused.status().message(), AllOf(HasSubstr(kNames[0]), HasSubstr("index")));
+}
+
+TEST_F(HuggingFaceTest, ReadsTheSingleFileAlone) {
+  ASSERT_EQ(Refusal(), "accepted");
+  WriteFile(dir_.path("consolidated.safetensors"), "anything");
+  const auto checkpoint = OpenOrDie();
+  EXPECT_EQ(ReadTensor(*checkpoint, "model.norm.weight"), Values(tensors_["model.norm.weight"]));
+}
+
+TEST_F(HuggingFaceTest, NamesAnElementTypeThatIsNotRead) {
+  ASSERT_EQ(Refusal(), "accepted");
+  const auto with_type = [&](const std::string& tensor, const std::string& type) {
+    std::string file = ReadFile(dir_.path("model.safetensors"));
+    uint64_t size = 0;
+    std::memcpy(&size, file.data(), sizeof size);
+    nlohmann::json header = nlohmann::json::parse(file.substr(8, size));
+    header[tensor]["dtype"] = type;
+    WriteFile(dir_.path("model.safetensors"), RawSafetensors(header.dump(), file.substr(8 + size)));
+    return std::string(Checkpoint::Open(dir_.path()).status().message());
+  };
+  EXPECT_THAT(with_type("model.norm.weight", "U32"),
+              AllOf(HasSubstr("model.norm.weight"), HasSubstr("U32 is not supported")));
+}
+
+TEST_F(HuggingFaceTest, AGitLfsPointerIsCalledSo) {
+  ASSERT_EQ(Refusal(), "accepted");
+  for (const char* name : {"model.safetensors", "config.json"}) {
+    WriteFile(dir_.path(name),
+              "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+    EXPECT_THAT(Checkpoint::Open(dir_.path()).status().message(),
+                AllOf(HasSubstr(name), HasSubstr("Git LFS pointer")));
+  }
+}
+
+// Any tensor, any change of its shape: refused by its name before anything is made of it.
+TEST_F(HuggingFaceTest, RefusesEveryOtherShape) {
+  const uint64_t seed = std::random_device()();
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  const FloatTensors good = tensors_;
+  for (const auto& [name, tensor] : good) {
+    for (const std::vector<int64_t>& shape : OtherShapes(tensor.entry.shape, random)) {
+      tensors_ = good;
+      tensors_[name] = RandomTensor(name, shape, 1);
+      EXPECT_THAT(Refusal(), AllOf(HasSubstr(name), HasSubstr("wrong shape"))) << shape.size();
+    }
+  }
 }
 
 TEST(GoldenTest, AuthorsLayoutHoldsTheDenseModelsNeurons) {

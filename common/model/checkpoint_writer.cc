@@ -104,6 +104,7 @@ absl::StatusOr<std::map<std::string, TensorHash>> WriteWeights(const std::string
     values.resize(tensors[i].num_elements());
     RETURN_IF_ERROR(source(tensors[i], absl::MakeSpan(values)));
     const DType dtype = entries[i].type == StoredType::kF32 ? DType::kF32 : options.dtype;
+    RETURN_IF_ERROR(CheckFits(tensors[i].name, tensors[i].shape, values, dtype));
     ASSIGN_OR_RETURN(const std::string sha256, AppendTensor(values, dtype, writer.get()));
     hashes[tensors[i].name] = {StoredTypeName(entries[i].type), tensors[i].shape, sha256};
     progress.tensor = tensors[i].name;

@@ -31,7 +31,8 @@ struct WriteOptions {
 };
 
 // All or nothing: writes into a temporary directory beside `dir` and renames it. AlreadyExists when
-// `dir` is there and not empty. Returns the model digest.
+// `dir` is there and not empty; InvalidArgument where a finite value is beyond the dtype. Returns
+// the model digest.
 absl::StatusOr<std::string> WriteCheckpoint(const std::string& dir, const ModelSpec& spec,
                                             const TensorSource& source,
                                             const WriteOptions& options);

@@ -16,6 +16,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class WriteCheckpointTest : public ::testing::Test {
@@ -203,6 +204,30 @@ TEST_F(WriteCheckpointTest, ImportKeepsEveryBitAndTheTokenizer) {
   for (const auto& [name, tensor] : tensors)
     EXPECT_EQ(ReadTensor(*checkpoint, name), Values(tensor)) << name;
   EXPECT_EQ(ReadFile(dir_.path("ours/tokenizer.json")), "{}");
+}
+
+TEST_F(WriteCheckpointTest, ImportRefusesValuesBeyondTheDtype) {
+  FloatTensors tensors = RandomSmallTensors(9);
+  std::vector<float> head = Values(tensors["lm_head.weight"]);
+  head[17] = 1e5f;
+  tensors["lm_head.weight"] = FloatTensor("lm_head.weight", {24, 16}, head);
+  WriteModel(dir_.path("hf"), SmallConfig(), tensors);
+  ImportOptions options{.from = "hf", .in = dir_.path("hf"), .out = dir_.path("ours")};
+  options.dtype = DType::kF16;
+  EXPECT_THAT(
+      ImportCheckpoint(options).status().message(),
+      HasSubstr("tensor lm_head.weight: element [1,1] = 100000 is beyond the range of f16"));
+  EXPECT_FALSE(std::filesystem::exists(dir_.path("ours")));
+  options.dtype = DType::kBF16;
+  EXPECT_TRUE(ImportCheckpoint(options).ok());
+}
+
+TEST_F(WriteCheckpointTest, ImportKeepsTheEndIds) {
+  WriteModel(dir_.path("hf"), SmallConfig(), RandomSmallTensors(9));
+  WriteFile(dir_.path("hf/generation_config.json"), R"({"eos_token_id": [3, 5]})");
+  ASSERT_TRUE(
+      ImportCheckpoint({.from = "hf", .in = dir_.path("hf"), .out = dir_.path("ours")}).ok());
+  EXPECT_THAT(OpenOrDie("ours")->spec().eos_tokens, ElementsAre(3, 5));
 }
 
 TEST_F(WriteCheckpointTest, ImportRefusesAnotherLayout) {

@@ -9,6 +9,7 @@
 #include "common/model/hf_config.h"
 #include "common/model/limits.h"
 #include "common/model/manifest.h"
+#include "common/model/model_fields.h"
 #include "common/model/pregate_config.h"
 #include "common/model/safetensors_set.h"
 #include "common/model/tensor_names.h"
@@ -26,11 +27,14 @@ void MapByName(const SafetensorsSet& files, const std::vector<CanonicalTensor>& 
   }
 }
 
-// Tensors that may be there although nothing reads them: cached RoPE tables, a tied head stored
-// twice, the dense FFN that the authors' conversion may leave beside the experts.
+// Tensors that may be there although nothing reads them: cached tables of RoPE and masks, a tied
+// head stored twice, the dense FFN that the authors' conversion may leave beside the experts.
 bool IsIgnorable(const std::string& name, const StoredTensor& tensor, const ModelSpec& spec) {
   if (tensor.num_elements() == 0) return true;
-  if (absl::EndsWith(name, "rotary_emb.inv_freq")) return true;
+  for (const char* table : {"rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached",
+                            "attn.bias_mask", "attn.masked_bias", "position_ids"}) {
+    if (absl::EndsWith(name, table)) return true;
+  }
   if (name == "lm_head.weight") return spec.tie_embeddings;
   return spec.is_moe() && absl::StrContains(name, ".mlp.") &&
          !absl::StrContains(name, ".mlp.shared.") && !absl::StrContains(name, ".mlp.experts.");
@@ -78,13 +82,13 @@ absl::StatusOr<CheckpointParts> ReadDirectory(const std::string& path) {
   const bool own_format = IsPregateConfig(config), authors = IsAuthorsConfig(config);
   CheckpointParts parts;
   parts.layout = own_format ? "pregate" : authors ? "authors" : "hf";
-  parts.layout = own_format ? "pregate" : authors ? "authors" : "hf";
   std::string recorded_digest;
   if (own_format) {
     ASSIGN_OR_RETURN(parts.spec, ParsePregateConfig(config, &recorded_digest));
   } else {
     ASSIGN_OR_RETURN(parts.spec, ParseLlamaConfig(config));
   }
+  RETURN_IF_ERROR(ReadGenerationConfig(path, &parts.spec));
   RETURN_IF_ERROR(ValidateSpec(parts.spec));
   ASSIGN_OR_RETURN(SafetensorsSet files, OpenSafetensorsDirectory(path));
   MapByName(files, CanonicalTensors(parts.spec), /*without_ffn=*/authors, &parts.views);
@@ -92,7 +96,10 @@ absl::StatusOr<CheckpointParts> ReadDirectory(const std::string& path) {
   RETURN_IF_ERROR(CheckAllUsed(files, parts));
   if (own_format) RETURN_IF_ERROR(CheckManifest(path, recorded_digest, &parts));
   parts.files.assign(files.files.begin(), files.files.end());
-  parts.load_tokenizer = [path] { return LoadTokenizer(path); };
+  parts.load_tokenizer = [path]() -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
+    RETURN_IF_ERROR(CheckTokenizerFields(path));
+    return LoadTokenizer(path);
+  };
   return parts;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "absl/strings/escaping.h"
 #include "common/base/status.h"
 #include "common/model/limits.h"
 
@@ -134,6 +135,10 @@ class GgufParser {
     ASSIGN_OR_RETURN(const auto magic, Scalar<uint32_t>("magic"));
     if (magic != kMagic) return Bad("is no GGUF file");
     ASSIGN_OR_RETURN(const auto version, Scalar<uint32_t>("version"));
+    if (version != 0 && (version & 0xFFFF) == 0) {  // swapped: versions are small numbers
+      return absl::UnimplementedError(absl::StrCat(
+          file_->path(), ": is big-endian by its version at byte 4, which is not supported"));
+    }
     if (version != 2 && version != 3) {
       return absl::UnimplementedError(
           absl::StrCat(file_->path(), ": GGUF version ", version, " at byte 4 is not supported"));
@@ -326,10 +331,44 @@ absl::StatusOr<int64_t> GgufFile::Int(const std::string& key, int64_t min, int64
   return number;
 }
 
+absl::StatusOr<int64_t> GgufFile::UniformInt(const std::string& key, int64_t min, int64_t max,
+                                             std::optional<int64_t> fallback) const {
+  const Value* value = Find(key);
+  if (value == nullptr || value->type != kArray) return Int(key, min, max, fallback);
+  ASSIGN_OR_RETURN(const std::vector<int64_t> list, Ints(key));
+  if (list.empty()) return Bad(key, "a list with entries");
+  for (const int64_t number : list) {
+    if (number != list[0]) {
+      return absl::UnimplementedError(absl::StrCat(path(), ": ", key, " holds both ", list[0],
+                                                   " and ", number,
+                                                   ": layers that differ in it are not supported"));
+    }
+  }
+  if (list[0] < min || list[0] > max) {
+    return Bad(key, absl::StrCat("a list of integers in [", min, ", ", max, "]").c_str());
+  }
+  return list[0];
+}
+
+absl::StatusOr<std::optional<int64_t>> GgufFile::SpecialId(const std::string& key,
+                                                           int64_t vocab_size) const {
+  if (!Has(key)) return std::nullopt;
+  ASSIGN_OR_RETURN(const int64_t id, Int(key, -1, UINT32_MAX));
+  if (id == -1 || id == UINT32_MAX) return std::nullopt;
+  if (id < vocab_size) return id;
+  return absl::InvalidArgumentError(absl::StrCat(path(), ": key ", key, " = ", id,
+                                                 " is no token id, for there are ", vocab_size));
+}
+
 absl::StatusOr<double> GgufFile::Float(const std::string& key,
                                        std::optional<double> fallback) const {
   const Value* value = Find(key);
   if (value == nullptr && fallback) return *fallback;
+  int64_t integer = 0;
+  if (value != nullptr && IsInteger(value->type) &&
+      LoadInteger(value->type, value->raw.data(), &integer)) {
+    return static_cast<double>(integer);
+  }
   if (value == nullptr || (value->type != kFloat32 && value->type != kFloat64))
     return Bad(key, "a number");
   const double number =
@@ -354,10 +393,37 @@ absl::StatusOr<std::string> GgufFile::String(const std::string& key,
 }
 
 absl::Status GgufFile::Unsupported(const std::string& key) const {
-  const Value* value = Find(key);
-  const std::string text(value == nullptr ? "" : value->raw.substr(0, 64));
   return absl::UnimplementedError(
-      absl::StrCat(path(), ": ", key, " \"", text, "\" is not supported"));
+      absl::StrCat(path(), ": ", key, " = ", Text(key), " is not supported"));
+}
+
+std::vector<std::string> GgufFile::Keys() const {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : metadata_) keys.push_back(key);
+  return keys;
+}
+
+std::string GgufFile::Text(const std::string& key) const {
+  const Value* value = Find(key);
+  if (value == nullptr) return "";
+  switch (value->type) {
+    case kString:
+      return absl::StrCat("\"", absl::CHexEscape(std::string(value->raw.substr(0, 64))), "\"");
+    case kArray:
+      return absl::StrCat("an array of ", value->count);
+    case kBool:
+      return value->raw[0] != 0 ? "true" : "false";
+    case kFloat32:
+      return absl::StrCat(Load<float>(value->raw.data()));
+    case kFloat64:
+      return absl::StrCat(Load<double>(value->raw.data()));
+    default:
+      break;
+  }
+  int64_t number = 0;
+  return LoadInteger(value->type, value->raw.data(), &number)
+             ? absl::StrCat(number)
+             : absl::StrCat(Load<uint64_t>(value->raw.data()));
 }
 
 absl::StatusOr<std::vector<std::string_view>> GgufFile::Strings(const std::string& key) const {

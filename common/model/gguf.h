@@ -31,6 +31,15 @@ class GgufFile {
   bool Has(const std::string& key) const { return metadata_.contains(key); }
   absl::StatusOr<int64_t> Int(const std::string& key, int64_t min, int64_t max,
                               std::optional<int64_t> fallback = std::nullopt) const;
+  // The integer, or the one value of all entries where the file holds an array of them: converters
+  // write what may differ from layer to layer either way. Unimplemented where entries differ.
+  absl::StatusOr<int64_t> UniformInt(const std::string& key, int64_t min, int64_t max,
+                                     std::optional<int64_t> fallback = std::nullopt) const;
+  // A token id below `vocab_size`; nothing where the key is absent or holds the format's "none"
+  // (-1, in 32 bits too).
+  absl::StatusOr<std::optional<int64_t>> SpecialId(const std::string& key,
+                                                   int64_t vocab_size) const;
+  // Integers are numbers too.
   absl::StatusOr<double> Float(const std::string& key,
                                std::optional<double> fallback = std::nullopt) const;
   absl::StatusOr<bool> Bool(const std::string& key,
@@ -40,8 +49,12 @@ class GgufFile {
   absl::StatusOr<std::vector<std::string_view>> Strings(const std::string& key) const;  // an array
   absl::StatusOr<std::vector<int64_t>> Ints(const std::string& key) const;              // an array
   absl::StatusOr<std::vector<float>> Floats(const std::string& key) const;  // an array of F32
-  // Unimplemented: names the file, the key and the string that it holds.
+  // Unimplemented: names the file, the key and what it holds.
   absl::Status Unsupported(const std::string& key) const;
+  std::vector<std::string> Keys() const;
+  // "7", "0.5", "true", "\"yarn\"" or "an array of 32", for messages and comparisons; empty when
+  // absent.
+  std::string Text(const std::string& key) const;
 
  private:
   friend class GgufParser;

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <random>
 
 #include "common/model/checkpoint.h"
 #include "common/model/gguf_tokenizer.h"
@@ -50,8 +51,9 @@ class GgufLayoutTest : public ::testing::Test {
     const OutputTensor& tensor = tensors_.at(ours);
     const std::vector<int64_t>& shape = tensor.entry.shape;
     std::vector<uint64_t> axes(shape.rbegin(), shape.rend());
-    const bool permuted =
-        theirs.find("attn_q.") != std::string::npos || theirs.find("attn_k.") != std::string::npos;
+    const bool permuted = shape.size() == 2 && shape[0] > 0 && shape[0] % 4 == 0 &&
+                          (theirs.find("attn_q.") != std::string::npos ||
+                           theirs.find("attn_k.") != std::string::npos);
     builder->Tensor(theirs, 0, axes, permuted ? Interleave(tensor, 4) : tensor.bytes);
   }
 
@@ -123,10 +125,22 @@ TEST_F(GgufLayoutTest, RefusesByName) {
     return std::string(Open(builder).status().message());
   };
   EXPECT_THAT(refusal(Metadata("qwen2")),
-              HasSubstr("general.architecture \"qwen2\" is not supported"));
+              HasSubstr("general.architecture = \"qwen2\" is not supported"));
   EXPECT_THAT(refusal(Metadata().U32("llama.expert_count", 8)),
               HasSubstr("llama.expert_count = 8"));
   EXPECT_THAT(refusal(Metadata().Str("llama.rope.scaling.type", "yarn")), HasSubstr("yarn"));
+  EXPECT_THAT(refusal(Metadata().F32("llama.rope.scaling.factor", 4)), HasSubstr("factor = 4"));
+  EXPECT_THAT(refusal(Metadata().F32("llama.rope.scale_linear", 0.5)), HasSubstr("linear = 0.5"));
+  EXPECT_THAT(refusal(Metadata().U32("llama.attention.sliding_window", 8)),
+              HasSubstr("window = 8"));
+  EXPECT_THAT(refusal(Metadata().U32("llama.attention.value_length", 8)),
+              HasSubstr("value_length"));
+  EXPECT_THAT(refusal(Metadata().F32("llama.logit_scale", 0.5)), HasSubstr("logit_scale = 0.5"));
+  EXPECT_THAT(refusal(Metadata().U32("llama.new_trick", 1)),
+              AllOf(HasSubstr("llama.new_trick = 1"), HasSubstr("not known")));
+  EXPECT_THAT(refusal(Metadata().Str("general.type", "adapter")), HasSubstr("\"adapter\""));
+  EXPECT_THAT(refusal(Metadata().U32("split.count", 2)), HasSubstr("file 1 of 2 of a split"));
+  EXPECT_THAT(refusal(Metadata().U32("tokenizer.ggml.eot_token_id", 24)), HasSubstr("no token id"));
   EXPECT_THAT(refusal(Metadata().U32("llama.attention.key_length", 8)),
               HasSubstr("dimension_count = 4"));
   EXPECT_THAT(refusal(Metadata(), false), HasSubstr("token_embd.weight"));
@@ -142,6 +156,66 @@ TEST_F(GgufLayoutTest, RefusesTensorsOfWrongShape) {
   EXPECT_THAT(
       Open(builder).status().message(),
       AllOf(HasSubstr("tensor blk.0.ffn_down.weight at byte"), HasSubstr("expected [16,10]")));
+}
+
+// Compared as they are stored: rows of attn_q and attn_k are permuted later.
+TEST_F(GgufLayoutTest, RefusesEveryOtherShape) {
+  const uint64_t seed = std::random_device()();
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  const FloatTensors good = tensors_;
+  const std::pair<const char*, const char*> names[] = {
+      {"model.layers.0.self_attn.q_proj.weight", "attn_q"},
+      {"model.layers.1.self_attn.k_proj.weight", "attn_k"},
+      {"model.layers.0.self_attn.v_proj.weight", "attn_v"},
+      {"model.layers.1.mlp.down_proj.weight", "ffn_down"},
+      {"model.layers.0.input_layernorm.weight", "attn_norm"},
+      {"lm_head.weight", "output"}};
+  for (const auto& [ours, theirs] : names) {
+    for (const std::vector<int64_t>& shape : OtherShapes(good.at(ours).entry.shape, random)) {
+      tensors_ = good;
+      tensors_[ours] = RandomTensor(ours, shape, 1);
+      GgufBuilder builder = Metadata();
+      AddTensors(&builder, false);
+      EXPECT_THAT(Open(builder).status().message(),
+                  AllOf(HasSubstr(theirs), HasSubstr("wrong shape")))
+          << ours << " of rank " << shape.size();
+    }
+  }
+}
+
+TEST_F(GgufLayoutTest, ReadsFormsThatConvertersLeave) {
+  const auto open = [&](GgufBuilder builder) {
+    AddTensors(&builder, false);
+    return Open(builder);
+  };
+  const std::string none("\xFF\xFF\xFF\xFF", 4);
+  const GgufBuilder files[] = {
+      Metadata().Raw("tokenizer.ggml.eot_token_id", 4, none),
+      Metadata().Raw("tokenizer.ggml.eom_token_id", 5, none),  // as a signed number
+      Metadata().U32("llama.vocab_size", 24),
+      Metadata().U32("split.count", 1),
+      Metadata().Str("llama.rope.scaling.type", "linear").F32("llama.rope.scaling.factor", 1),
+      Metadata().Str("llama.rope.scaling.type", "none").F32("llama.rope.scaling.factor", 4),
+      Metadata().U32("llama.attention.sliding_window", 64),
+      Metadata().U32("llama.expert_count", 0),
+      Metadata().F32("llama.logit_scale", 1),
+      Metadata().Str("qwen2.anything", "ignored"),
+      Metadata().Tensor("blk.0.attn_rot_embd.weight", 0, {2}, std::string(8, '\0'))};
+  for (const GgufBuilder& file : files) {
+    const auto opened = open(file);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_THAT((*opened)->spec().eos_tokens, ElementsAre(2));
+  }
+}
+
+TEST_F(GgufLayoutTest, EndsAtEachOfTheFilesEndIds) {
+  GgufBuilder builder = Metadata().U32("tokenizer.ggml.eot_token_id", 3);
+  builder.U32("tokenizer.ggml.eom_token_id", 4).U32("tokenizer.ggml.fim_pad_token_id", 5);
+  AddTensors(&builder, false);
+  const auto gguf = Open(builder);
+  ASSERT_TRUE(gguf.ok()) << gguf.status();
+  EXPECT_THAT((*gguf)->spec().eos_tokens, ElementsAre(2, 3, 4, 5));
 }
 
 TEST_F(GgufLayoutTest, ReadsTheTokenizersParts) {

@@ -70,13 +70,9 @@ absl::Status ReadAdded(const GgufFile& file, BpeTokenizerSpec* spec) {
 // bos and eos, by id.
 absl::Status ReadEnds(const GgufFile& file, size_t num_tokens, std::optional<TokenId>* bos,
                       std::optional<TokenId>* eos) {
-  const int64_t last = static_cast<int64_t>(num_tokens) - 1;
-  if (file.Has("tokenizer.ggml.bos_token_id")) {
-    ASSIGN_OR_RETURN(*bos, file.Int("tokenizer.ggml.bos_token_id", 0, last));
-  }
-  if (file.Has("tokenizer.ggml.eos_token_id")) {
-    ASSIGN_OR_RETURN(*eos, file.Int("tokenizer.ggml.eos_token_id", 0, last));
-  }
+  const auto size = static_cast<int64_t>(num_tokens);
+  ASSIGN_OR_RETURN(*bos, file.SpecialId("tokenizer.ggml.bos_token_id", size));
+  ASSIGN_OR_RETURN(*eos, file.SpecialId("tokenizer.ggml.eos_token_id", size));
   return absl::OkStatus();
 }
 
@@ -88,11 +84,12 @@ absl::Status ReadPieces(const GgufFile& file, SentencePieceModel* model) {
   RETURN_IF_ERROR(CheckPerToken(file, kScores, scores.size(), tokens.size()));
   RETURN_IF_ERROR(CheckPerToken(file, kTypes, types.size(), tokens.size()));
   for (size_t id = 0; id < tokens.size(); ++id) {
-    if (types[id] < 1 || types[id] > 6) {
+    if (types[id] < 0 || types[id] > 6) {
       return absl::InvalidArgumentError(absl::StrCat(file.path(), ": ", kTypes, "[", id, "] is ",
-                                                     types[id], ", expected 1 to 6"));
+                                                     types[id], ", expected 0 to 6"));
     }
-    const auto type = static_cast<PieceType>(types[id]);
+    // 0 is "undefined", which llama.cpp takes as normal.
+    const auto type = types[id] == 0 ? PieceType::kNormal : static_cast<PieceType>(types[id]);
     model->byte_fallback |= type == PieceType::kByte;
     model->pieces.push_back({std::move(tokens[id]), scores[id], type});
   }

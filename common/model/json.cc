@@ -141,6 +141,20 @@ absl::StatusOr<std::vector<int64_t>> JsonObject::Ints(const std::string& key, in
   return out;
 }
 
+absl::StatusOr<std::vector<std::string>> JsonObject::Strings(const std::string& key,
+                                                             int64_t size_max) const {
+  const std::string expected = absl::StrCat("at most ", size_max, " strings");
+  if (!Has(key)) return Bad(key, expected);
+  const auto& list = (*json_)[key];
+  if (!list.is_array() || list.size() > static_cast<size_t>(size_max)) return Bad(key, expected);
+  std::vector<std::string> out;
+  for (const auto& item : list) {
+    if (!item.is_string()) return Bad(key, expected);
+    out.push_back(item.get<std::string>());
+  }
+  return out;
+}
+
 absl::StatusOr<JsonObject> JsonObject::Object(const std::string& key) const {
   if (!Has(key)) return Bad(key, "an object");
   return From((*json_)[key], absl::StrCat(where_, ": ", key));

@@ -18,6 +18,7 @@ inline constexpr int64_t kExpertsMax = 256;                    // experts of a l
 inline constexpr int64_t kRouterLayersMax = 64;                // layers of a router
 inline constexpr int64_t kRouterHiddenMax = int64_t{1} << 14;  // channels of a router
 inline constexpr int64_t kEosTokensMax = 64;                   // ids that end a text
+inline constexpr int64_t kArchitecturesMax = 16;               // names in a config.json
 
 inline constexpr int64_t kTensorsMax = int64_t{1} << 17;                // tensors of a checkpoint
 inline constexpr int kTensorRankMax = 4;                                // axes of a tensor

@@ -72,8 +72,16 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::st
     data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (data == MAP_FAILED) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": mmap"));
   }
-  return std::shared_ptr<const MappedFile>(
+  std::shared_ptr<const MappedFile> file(
       new MappedFile(path, static_cast<const char*>(data), size));
+  // What a clone without Git LFS leaves in the place of any model file.
+  if (file->bytes().starts_with("version https://git-lfs.github.com/spec/")) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path,
+        ": is no GGUF, safetensors or JSON, but a Git LFS pointer: `git lfs pull` fetches the "
+        "file itself"));
+  }
+  return file;
 }
 
 MappedFile::~MappedFile() {

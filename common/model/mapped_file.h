@@ -15,7 +15,8 @@ namespace pregate {
 // access: checkpoints are replaced by rename, never rewritten in place.
 class MappedFile {
  public:
-  // NotFound or InvalidArgument (neither a regular file nor a pipe), naming the path.
+  // NotFound or InvalidArgument (neither a regular file nor a pipe, a Git LFS pointer), naming the
+  // path.
   static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
+#include <utility>
 
 #include "common/base/status.h"
 #include "common/model/json.h"
@@ -13,12 +13,24 @@ namespace {
 
 constexpr size_t kLengthBytes = 8;
 
-std::optional<StoredType> ParseType(const std::string& name) {
+StoredType ParseType(const std::string& name) {
   for (const StoredType type :
        {StoredType::kF32, StoredType::kF16, StoredType::kBF16, StoredType::kI32}) {
     if (name == StoredTypeName(type)) return type;
   }
-  return std::nullopt;
+  return StoredType::kOther;
+}
+
+// Bytes of an element that is not read; 0 for a name that the format does not have.
+int OtherTypeBytes(const std::string& name) {
+  static constexpr std::pair<const char*, int> kTypes[] = {
+      {"BOOL", 1},    {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
+      {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2}, {"U32", 4},     {"F64", 8},
+      {"I64", 8},     {"U64", 8}, {"C64", 8}};
+  for (const auto& [type, bytes] : kTypes) {
+    if (name == type) return bytes;
+  }
+  return 0;
 }
 
 // One header entry: dtype, shape and data_offsets relative to the data section.
@@ -31,12 +43,16 @@ absl::StatusOr<StoredTensor> ParseTensor(const std::string& name, const nlohmann
   }
   ASSIGN_OR_RETURN(const JsonObject object, JsonObject::From(entry, where));
   ASSIGN_OR_RETURN(const std::string dtype, object.String("dtype"));
-  const std::optional<StoredType> type = ParseType(dtype);
-  if (!type) {
-    return absl::UnimplementedError(
-        absl::StrCat(where, ": element type ", dtype.substr(0, 32), " is not supported"));
+  StoredTensor tensor{.name = name, .type = ParseType(dtype), .file = file};
+  BlockLayout element = BlockLayoutOf(tensor.type);
+  if (tensor.type == StoredType::kOther) {
+    tensor.other_type = dtype.substr(0, 32);
+    element = {1, OtherTypeBytes(dtype)};
+    if (element.bytes == 0) {
+      return absl::UnimplementedError(
+          absl::StrCat(where, ": element type ", tensor.other_type, " is not supported"));
+    }
   }
-  StoredTensor tensor{.name = name, .type = *type, .file = file};
   ASSIGN_OR_RETURN(tensor.shape, object.Ints("shape", 0, INT64_MAX, kTensorRankMax));
   ASSIGN_OR_RETURN(const auto offsets, object.Ints("data_offsets", 0, INT64_MAX, 2));
   if (offsets.size() != 2 || offsets[0] > offsets[1]) {
@@ -50,7 +66,8 @@ absl::StatusOr<StoredTensor> ParseTensor(const std::string& name, const nlohmann
                                                    "] end beyond the file's ", data.size(),
                                                    " bytes of data from byte ", data_begin));
   }
-  ASSIGN_OR_RETURN(const uint64_t bytes, CheckedBytes(*type, tensor.shape, tensor.Where()));
+  ASSIGN_OR_RETURN(const uint64_t bytes,
+                   CheckedBytes(element, dtype, tensor.shape, tensor.Where()));
   if (bytes != end - begin) {
     return absl::InvalidArgumentError(absl::StrCat(tensor.Where(), ": ", end - begin,
                                                    " bytes, but type and shape ask for ", bytes));
@@ -136,10 +153,7 @@ absl::StatusOr<const StoredTensor*> SafetensorsFile::Find(const std::string& nam
 
 absl::StatusOr<std::vector<float>> SafetensorsFile::ReadFloats(const std::string& name) const {
   ASSIGN_OR_RETURN(const StoredTensor* tensor, Find(name));
-  if (tensor->type == StoredType::kI32) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(tensor->Where(), ": holds I32, expected floats"));
-  }
+  RETURN_IF_ERROR(tensor->CheckFloats());
   std::vector<float> out(tensor->num_elements());
   DecodeElements(*tensor, 0, absl::MakeSpan(out));
   return out;

@@ -1,5 +1,5 @@
-// The safetensors files of one directory: `model.safetensors`, or the shards that
-// `model.safetensors.index.json` names.
+// The safetensors files of one directory: the shards that `model.safetensors.index.json` names, or,
+// without an index, `model.safetensors`.
 #pragma once
 
 #include <map>
@@ -19,8 +19,9 @@ struct SafetensorsSet {
   const StoredTensor* Find(const std::string& name) const;  // null when absent
 };
 
-// Shard names with a path in them, a tensor in two shards, or one that is not where the index says
-// it is, are refused.
+// Each tensor of an index is read from the file that it names; no other copy and no other tensor of
+// a shard counts. Shard names with a path in them, missing shards (by name), and a tensor that is
+// not where the index says it is, are refused.
 absl::StatusOr<SafetensorsSet> OpenSafetensorsDirectory(const std::string& dir);
 
 }  // namespace pregate

@@ -93,8 +93,10 @@ TEST_F(SafetensorsTest, NamesTensorAndOffsetOfABadEntry) {
       RefusalOfHeader(entry(
           R"("dtype":"F32","shape":[9223372036854775807,9223372036854775807],"data_offsets":[0,16])")),
       HasSubstr("overflows"));
-  EXPECT_THAT(RefusalOfHeader(entry(R"("dtype":"F8_E4M3","shape":[16],"data_offsets":[0,16])")),
-              HasSubstr("F8_E4M3 is not supported"));
+  EXPECT_THAT(RefusalOfHeader(entry(R"("dtype":"F7","shape":[16],"data_offsets":[0,16])")),
+              HasSubstr("F7 is not supported"));
+  EXPECT_THAT(RefusalOfHeader(entry(R"("dtype":"F8_E4M3","shape":[15],"data_offsets":[0,16])")),
+              HasSubstr("ask for 15"));
   EXPECT_THAT(RefusalOfHeader(entry(R"("dtype":"F32","shape":[1,1,1,1,4],"data_offsets":[0,16])")),
               HasSubstr("shape"));
   EXPECT_THAT(RefusalOfHeader(entry(R"("dtype":"F32","shape":4.5,"data_offsets":[0,16])")),

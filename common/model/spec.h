@@ -25,6 +25,8 @@ struct RopeScaling {
   float high_freq_factor = 4;
   int original_max_position = 8192;
   std::vector<float> factors;  // [head_dim / 2] frequency i is divided by factors[i]; or empty
+
+  bool operator==(const RopeScaling&) const = default;
 };
 
 enum class RouterActivation { kSilu, kRelu };

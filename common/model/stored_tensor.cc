@@ -1,5 +1,6 @@
 #include "common/model/stored_tensor.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -29,6 +30,8 @@ const char* StoredTypeName(StoredType type) {
       return "Q4_0";
     case StoredType::kQ4_1:
       return "Q4_1";
+    case StoredType::kOther:
+      return "other";
   }
   return "?";
 }
@@ -59,6 +62,8 @@ BlockLayout BlockLayoutOf(StoredType type) {
       return {32, 2 + 16};
     case StoredType::kQ4_1:
       return {32, 2 + 2 + 16};
+    case StoredType::kOther:
+      break;
   }
   return {};
 }
@@ -73,11 +78,25 @@ std::string StoredTensor::Where() const {
   return absl::StrCat(file, ": tensor ", name, " at byte ", offset);
 }
 
+absl::Status StoredTensor::CheckFloats() const {
+  if (type == StoredType::kOther) {
+    return absl::UnimplementedError(
+        absl::StrCat(Where(), ": element type ", other_type, " is not supported"));
+  }
+  if (type != StoredType::kI32) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(Where(), ": holds integers (I32)"));
+}
+
 absl::StatusOr<uint64_t> CheckedBytes(StoredType type, absl::Span<const int64_t> shape,
                                       const std::string& where) {
+  return CheckedBytes(BlockLayoutOf(type), StoredTypeName(type), shape, where);
+}
+
+absl::StatusOr<uint64_t> CheckedBytes(const BlockLayout& block, const std::string& type,
+                                      absl::Span<const int64_t> shape, const std::string& where) {
   const auto bad = [&](const char* why) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": shape [", absl::StrJoin(shape, ","),
-                                                   "] of ", StoredTypeName(type), ": ", why));
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": shape [", absl::StrJoin(shape, ","), "] of ", type, ": ", why));
   };
   if (shape.size() > static_cast<size_t>(kTensorRankMax)) return bad("too many axes");
   uint64_t elements = 1;
@@ -86,7 +105,6 @@ absl::StatusOr<uint64_t> CheckedBytes(StoredType type, absl::Span<const int64_t>
     if (__builtin_mul_overflow(elements, static_cast<uint64_t>(dim), &elements))
       return bad("overflows");
   }
-  const BlockLayout block = BlockLayoutOf(type);
   const int64_t row = shape.empty() ? 1 : shape.back();
   if (row % block.elements != 0) return bad("a row is not a whole number of blocks");
   uint64_t bytes = 0;
@@ -190,9 +208,54 @@ void DecodeElements(const StoredTensor& tensor, int64_t first, absl::Span<float>
       for (size_t i = 0; i < out.size(); i += 32, p += block.bytes) DecodeQ4Block(p, true, &out[i]);
       return;
     case StoredType::kI32:
+    case StoredType::kOther:
       break;
   }
-  PREGATE_CHECK(false, "tensor ", tensor.name, " holds integers");
+  PREGATE_CHECK(false, "tensor ", tensor.name, " holds no floats");
+}
+
+namespace {
+
+// The magnitudes, as bits, of finite values that round to infinity: [first, infinity).
+constexpr uint32_t kInfinityBits = 0x7F800000;
+uint32_t FirstOverflowingBits(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return 0x477FF000;  // 65520
+    case DType::kBF16:
+      return 0x7F7F8000;
+    case DType::kF32:
+      break;
+  }
+  return kInfinityBits;
+}
+
+// "[3,17]"
+std::string IndexText(absl::Span<const int64_t> shape, int64_t element) {
+  std::vector<int64_t> index(shape.size());
+  for (size_t axis = shape.size(); axis-- > 0; element /= shape[axis]) {
+    index[axis] = element % shape[axis];
+  }
+  return absl::StrCat("[", absl::StrJoin(index, ","), "]");
+}
+
+}  // namespace
+
+absl::Status CheckFits(const std::string& tensor, absl::Span<const int64_t> shape,
+                       absl::Span<const float> values, DType dtype) {
+  const uint32_t first = FirstOverflowingBits(dtype);
+  if (first == kInfinityBits) return absl::OkStatus();
+  const auto overflows = [first](float value) {
+    return (std::bit_cast<uint32_t>(value) & 0x7FFFFFFF) - first < kInfinityBits - first;
+  };
+  // Without an early end, so that the compiler makes vectors of it: nearly always nothing is found.
+  bool any = false;
+  for (const float value : values) any |= overflows(value);
+  if (!any) return absl::OkStatus();
+  const auto it = std::find_if(values.begin(), values.end(), overflows);
+  return absl::InvalidArgumentError(absl::StrCat("tensor ", tensor, ": element ",
+                                                 IndexText(shape, it - values.begin()), " = ", *it,
+                                                 " is beyond the range of ", DTypeName(dtype)));
 }
 
 void EncodeElements(absl::Span<const float> values, DType dtype, std::string* out) {

@@ -1,5 +1,6 @@
 #include "common/model/stored_tensor.h"
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -54,6 +55,26 @@ std::vector<float> DecodeBlock(StoredType type, const std::string& bytes) {
   std::vector<float> out(32);
   DecodeElements(tensor, 0, absl::MakeSpan(out));
   return out;
+}
+
+// The judge is the conversion itself.
+TEST(StoredTensorTest, NamesFiniteValuesThatWouldBecomeInfinite) {
+  const float largest_f16 = 65519.996f, largest_bf16 = std::bit_cast<float>(0x7F7F7FFFu);
+  for (const float value : {0.f, 65504.f, 65519.f, largest_f16, 65520.f, 1e5f, largest_bf16,
+                            std::nextafter(largest_bf16, INFINITY), 3.4028235e38f}) {
+    for (const float x : {value, -value}) {
+      const float values[] = {0, 1, 2, 3, x, 5};
+      const auto fits = [&](DType dtype) { return CheckFits("w", {2, 3}, values, dtype); };
+      EXPECT_TRUE(fits(DType::kF32).ok());
+      EXPECT_EQ(fits(DType::kF16).ok(), std::isfinite(HalfToFloat(FloatToHalf(x)))) << x;
+      EXPECT_EQ(fits(DType::kBF16).ok(), std::isfinite(BFloat16ToFloat(FloatToBFloat16(x)))) << x;
+    }
+  }
+  const float values[] = {0, 1, 2, 3, 1e5f, 5};
+  EXPECT_EQ(CheckFits("w", {2, 3}, values, DType::kF16).message(),
+            "tensor w: element [1,1] = 100000 is beyond the range of f16");
+  const float infinite[] = {INFINITY, -INFINITY, NAN};  // as they were
+  EXPECT_TRUE(CheckFits("w", {3}, infinite, DType::kF16).ok());
 }
 
 TEST(StoredTensorTest, DecodesQ8Blocks) {

@@ -1,5 +1,7 @@
 #include "common/model/tokenizer.h"
 
+#include <algorithm>
+
 #include "common/base/utf8.h"
 
 namespace pregate {
@@ -21,6 +23,18 @@ void MoveCompleteText(std::string* bytes, std::string* text) {
 }
 
 }  // namespace
+
+std::vector<TokenId> Tokenizer::StopTokens() const {
+  std::vector<TokenId> stops = OwnStopTokens();
+  for (const TokenId id : added_stops_) {
+    if (std::find(stops.begin(), stops.end(), id) == stops.end()) stops.push_back(id);
+  }
+  return stops;
+}
+
+void Tokenizer::AddStopTokens(absl::Span<const TokenId> ids) {
+  added_stops_.insert(added_stops_.end(), ids.begin(), ids.end());
+}
 
 std::string Tokenizer::Decode(absl::Span<const TokenId> ids) const {
   IncrementalDecoder decoder(*this, /*starts_text=*/true);

@@ -49,8 +49,11 @@ class Tokenizer {
   // FailedPrecondition for a model without one.
   virtual absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const = 0;
-  // Ids that end a turn or a text (eos, <|im_end|>).
-  virtual std::vector<TokenId> StopTokens() const = 0;
+  // Ids that end a turn or a text: the tokenizer's own, then those that were added.
+  std::vector<TokenId> StopTokens() const;
+  // Those that the model's other files name (config.json, generation_config.json). Not thread-safe:
+  // before the tokenizer is shared.
+  void AddStopTokens(absl::Span<const TokenId> ids);
   // The token that a plain text prompt must begin with, for models that ask for one.
   virtual std::optional<TokenId> PromptBos() const = 0;
 
@@ -58,6 +61,13 @@ class Tokenizer {
   std::string Decode(absl::Span<const TokenId> ids) const;
   // Encode with PromptBos in front.
   std::vector<TokenId> EncodePrompt(std::string_view text) const;
+
+ protected:
+  // What the tokenizer's files say (eos, <|im_end|>).
+  virtual std::vector<TokenId> OwnStopTokens() const = 0;
+
+ private:
+  std::vector<TokenId> added_stops_;
 };
 
 // Turns a stream of tokens into text without ever splitting a UTF-8 character. Not thread-safe.

@@ -42,7 +42,7 @@ class BpeTokenizer final : public Tokenizer {
     return ids;
   }
 
-  std::vector<TokenId> StopTokens() const override { return FindStopTokens(*this, eos_); }
+  std::vector<TokenId> OwnStopTokens() const override { return FindStopTokens(*this, eos_); }
 
   absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const override {

@@ -102,6 +102,16 @@ absl::Status ReadTemplateFiles(const std::string& dir, std::string* chat_templat
   return ReadChatTemplate(config, chat_template);
 }
 
+// The end token of special_tokens_map.json, which older directories alone have.
+absl::StatusOr<std::optional<std::string>> ReadMappedEos(const std::string& path) {
+  const auto text = ReadSmallFile(path, kConfigBytesMax);
+  if (absl::IsNotFound(text.status())) return std::nullopt;
+  RETURN_IF_ERROR(text.status());
+  ASSIGN_OR_RETURN(const json parsed, ParseJson(*text, path));
+  ASSIGN_OR_RETURN(const JsonObject map, JsonObject::From(parsed, path));
+  return ReadTokenText(map, "eos_token");
+}
+
 absl::Status AddToken(const std::string& where, int64_t id, const std::string& text,
                       std::map<TokenId, std::string>* tokens) {
   const auto [it, added] = tokens->emplace(static_cast<TokenId>(id), text);
@@ -153,6 +163,9 @@ absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(const std::string& dir) {
   TokenizerConfig config{.where = dir + "/tokenizer_config.json"};
   RETURN_IF_ERROR(ReadConfigFile(config.where, &config));
   RETURN_IF_ERROR(ReadTemplateFiles(dir, &config.chat_template));
+  if (!config.eos) {
+    ASSIGN_OR_RETURN(config.eos, ReadMappedEos(dir + "/special_tokens_map.json"));
+  }
   return config;
 }
 

@@ -41,7 +41,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     return vocab_.SpecialId(text);
   }
   std::optional<TokenId> PromptBos() const override { return prompt_bos_; }
-  std::vector<TokenId> StopTokens() const override { return FindStopTokens(*this, eos_); }
+  std::vector<TokenId> OwnStopTokens() const override { return FindStopTokens(*this, eos_); }
 
   std::vector<TokenId> Encode(std::string_view text) const override {
     std::vector<TokenId> ids;

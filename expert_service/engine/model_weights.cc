@@ -55,14 +55,14 @@ class WeightsLoader {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::vector<float>> Read(const std::string& name, size_t elements) {
+  absl::StatusOr<std::vector<float>> Read(DType dtype, const std::string& name, size_t elements) {
     std::vector<float> values(elements);
-    RETURN_IF_ERROR(checkpoint_.Read(name, absl::MakeSpan(values)));
+    RETURN_IF_ERROR(checkpoint_.ReadAs(dtype, name, absl::MakeSpan(values)));
     return values;
   }
 
   absl::Status LoadVector(const std::string& name, int width, const float*& out) {
-    ASSIGN_OR_RETURN(const std::vector<float> values, Read(name, width));
+    ASSIGN_OR_RETURN(const std::vector<float> values, Read(DType::kF32, name, width));
     return UploadFloats(values, out);
   }
 
@@ -76,7 +76,8 @@ class WeightsLoader {
   }
 
   absl::Status LoadMatrix(const std::string& name, int outputs, int inputs, Matrix& out) {
-    ASSIGN_OR_RETURN(const std::vector<float> rows, Read(name, size_t(outputs) * inputs));
+    ASSIGN_OR_RETURN(const std::vector<float> rows,
+                     Read(weights_->dtype_, name, size_t(outputs) * inputs));
     return PackAndUpload(rows, outputs, inputs, out);
   }
 
@@ -102,8 +103,9 @@ class WeightsLoader {
     absl::Span<float> rest = absl::MakeSpan(qkv);
     for (const auto& [name, width] : {std::pair{"q", q_width}, {"k", kv_width}, {"v", kv_width}}) {
       const size_t elements = width * spec_.hidden;
-      RETURN_IF_ERROR(checkpoint_.Read(absl::StrCat(prefix, "self_attn.", name, "_proj.weight"),
-                                       rest.first(elements)));
+      RETURN_IF_ERROR(checkpoint_.ReadAs(weights_->dtype_,
+                                         absl::StrCat(prefix, "self_attn.", name, "_proj.weight"),
+                                         rest.first(elements)));
       rest.remove_prefix(elements);
     }
     RETURN_IF_ERROR(

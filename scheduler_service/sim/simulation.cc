@@ -26,7 +26,7 @@ class SilentTokenizer final : public Tokenizer {
                                                          bool) const override {
     return absl::UnimplementedError("a simulated model has no chat template");
   }
-  std::vector<TokenId> StopTokens() const override { return {}; }
+  std::vector<TokenId> OwnStopTokens() const override { return {}; }
   std::optional<TokenId> PromptBos() const override { return std::nullopt; }
 };
 

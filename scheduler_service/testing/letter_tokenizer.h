@@ -29,7 +29,7 @@ class LetterTokenizer final : public Tokenizer {
                                                          bool) const override {
     return absl::UnimplementedError("the letter tokenizer has no chat template");
   }
-  std::vector<TokenId> StopTokens() const override { return {0}; }
+  std::vector<TokenId> OwnStopTokens() const override { return {0}; }
   std::optional<TokenId> PromptBos() const override { return std::nullopt; }
 
  private:

@@ -114,6 +114,26 @@ FloatTensors RandomSmallTensors(uint64_t seed) {
   return RandomTensors(*ParseLlamaConfig(*object), seed);
 }
 
+std::vector<std::vector<int64_t>> OtherShapes(const std::vector<int64_t>& shape,
+                                              std::mt19937_64& random) {
+  std::vector<std::vector<int64_t>> shapes = {{}, {0}, shape, shape};
+  shapes[2].push_back(1);
+  shapes[3].insert(shapes[3].begin(), 1);
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    for (const int64_t dim : {int64_t{0}, int64_t{1}, shape[axis] - 1, shape[axis] + 1,
+                              2 * shape[axis], 1 + static_cast<int64_t>(random() % 40)}) {
+      shapes.push_back(shape);
+      shapes.back()[axis] = dim;
+    }
+  }
+  if (shape.size() == 2) {
+    shapes.push_back({shape[1], shape[0]});
+    shapes.push_back({shape[0] * shape[1]});
+  }
+  std::erase(shapes, shape);
+  return shapes;
+}
+
 std::vector<float> Values(const OutputTensor& tensor) {
   std::vector<float> out(tensor.bytes.size() / sizeof(float));
   std::memcpy(out.data(), tensor.bytes.data(), tensor.bytes.size());

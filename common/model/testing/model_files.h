@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,9 @@ nlohmann::json SmallConfig();
 FloatTensors RandomTensors(const ModelSpec& spec, uint64_t seed);
 FloatTensors RandomSmallTensors(uint64_t seed);  // of SmallConfig
 OutputTensor RandomTensor(const std::string& name, std::vector<int64_t> shape, uint64_t seed);
+// Shapes that differ from `shape`: more and fewer rows and columns, other ranks, swapped, empty.
+std::vector<std::vector<int64_t>> OtherShapes(const std::vector<int64_t>& shape,
+                                              std::mt19937_64& random);
 std::vector<float> Values(const OutputTensor& tensor);
 
 void WriteModel(const std::string& dir, const nlohmann::json& config, const FloatTensors& tensors);

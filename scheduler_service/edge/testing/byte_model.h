@@ -40,7 +40,7 @@ class ByteTokenizer final : public Tokenizer {
     if (add_generation_prompt) ids.push_back(kBeginOfTurn);
     return ids;
   }
-  std::vector<TokenId> StopTokens() const override { return {kEndOfTurn}; }
+  std::vector<TokenId> OwnStopTokens() const override { return {kEndOfTurn}; }
   std::optional<TokenId> PromptBos() const override { return std::nullopt; }
 
  private:
