@@ -101,7 +101,7 @@ absl::StatusOr<Alone> JoinAlone(Device* device) {
   alone.factory = MakeDeviceCollectives(device);
   if (!alone.factory) alone.factory = std::make_unique<LocalFabric>();
   ASSIGN_OR_RETURN(const std::string rendezvous, alone.factory->MakeRendezvous());
-  ASSIGN_OR_RETURN(alone.collective, alone.factory->Join(rendezvous, 0, 1, absl::Seconds(60)));
+  ASSIGN_OR_RETURN(alone.collective, alone.factory->Join(rendezvous, 0, 1, absl::Seconds(60), {}));
   return alone;
 }
 

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "absl/status/status.h"
@@ -78,10 +79,11 @@ class CollectiveFactory {
 
   // Blocks until all ranks are there. DEADLINE_EXCEEDED names the missing ranks where they are
   // known; INVALID_ARGUMENT, NOT_FOUND or ALREADY_EXISTS for a rank out of range, a rendezvous that
-  // is malformed or used up, a rank taken twice.
+  // is malformed or used up, a rank taken twice. ABORTED as soon as `stop` asks for it: whoever
+  // waits for a rank that has died must not wait out its time.
   virtual absl::StatusOr<std::unique_ptr<Collective>> Join(const std::string& rendezvous, int rank,
-                                                           int world_size,
-                                                           absl::Duration timeout) = 0;
+                                                           int world_size, absl::Duration timeout,
+                                                           std::stop_token stop) = 0;
 };
 
 inline constexpr absl::Duration kCollectiveTimeout = absl::Seconds(10);  // of one operation

@@ -55,7 +55,7 @@ std::vector<std::unique_ptr<Collective>> CollectiveContractTest::JoinAll() {
   EXPECT_TRUE(rendezvous.ok()) << rendezvous.status();
   std::vector<std::unique_ptr<Collective>> groups(world_size());
   OnEachRank([&](int rank) {
-    auto group = world_->factory(rank).Join(*rendezvous, rank, world_size(), kJoinTimeout);
+    auto group = world_->factory(rank).Join(*rendezvous, rank, world_size(), kJoinTimeout, {});
     EXPECT_TRUE(group.ok()) << group.status();
     if (group.ok()) groups[rank] = *std::move(group);
   });

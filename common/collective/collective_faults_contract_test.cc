@@ -151,13 +151,37 @@ TEST_P(CollectiveFaultsTest, JoinNamesTheMissingRanks) {
     if (rank == 1) return;
     // The first to give up ends it for all.
     const absl::Duration timeout = rank == 0 ? kShort : kLong;
-    const auto group = world_->factory(rank).Join(*rendezvous, rank, world_size(), timeout);
+    const auto group = world_->factory(rank).Join(*rendezvous, rank, world_size(), timeout, {});
     EXPECT_THAT(group.status().code(),
                 AnyOf(absl::StatusCode::kDeadlineExceeded, absl::StatusCode::kNotFound));
     if (rank == 0) {
       EXPECT_THAT(group.status().message(), HasSubstr("did not come: 1"));
     }
   });
+}
+
+TEST_P(CollectiveFaultsTest, AStopFromAnotherThreadEndsAJoin) {
+  for (int round = 0; round < 5; ++round) {
+    MakeWorld(kLong);
+    const auto rendezvous = world_->factory(0).MakeRendezvous();
+    ASSERT_TRUE(rendezvous.ok());
+    std::stop_source stop;
+    const absl::Time start = absl::Now();
+    std::promise<void> begins;
+    absl::Status error;
+    std::thread joins([&] {
+      begins.set_value();
+      error = world_->factory(0)
+                  .Join(*rendezvous, 0, world_size(), kLong, stop.get_token())
+                  .status();  // the others never come
+    });
+    begins.get_future().wait();
+    for (int spin = Int(0, 2000); spin > 0; --spin) std::this_thread::yield();
+    stop.request_stop();
+    joins.join();
+    EXPECT_EQ(error.code(), absl::StatusCode::kAborted) << error;
+    EXPECT_LT(absl::Now() - start, kPrompt);
+  }
 }
 
 TEST_P(CollectiveContractTest, ARendezvousIsGoodForOneGroup) {
@@ -167,11 +191,11 @@ TEST_P(CollectiveContractTest, ARendezvousIsGoodForOneGroup) {
   ASSERT_TRUE(rendezvous.ok());
   std::vector<std::unique_ptr<Collective>> groups(world_size());
   OnEachRank([&](int rank) {
-    auto group = world_->factory(rank).Join(*rendezvous, rank, world_size(), kLong);
+    auto group = world_->factory(rank).Join(*rendezvous, rank, world_size(), kLong, {});
     ASSERT_TRUE(group.ok()) << group.status();
     groups[rank] = *std::move(group);
   });
-  EXPECT_FALSE(world_->factory(0).Join(*rendezvous, 0, world_size(), kLong).ok());
+  EXPECT_FALSE(world_->factory(0).Join(*rendezvous, 0, world_size(), kLong, {}).ok());
 }
 
 TEST_P(CollectiveContractTest, JoinRefusesARankOutOfRange) {
@@ -179,17 +203,17 @@ TEST_P(CollectiveContractTest, JoinRefusesARankOutOfRange) {
   const auto rendezvous = world_->factory(0).MakeRendezvous();
   ASSERT_TRUE(rendezvous.ok());
   for (const int rank : {-1, world_size()}) {
-    EXPECT_EQ(world_->factory(0).Join(*rendezvous, rank, world_size(), kLong).status().code(),
+    EXPECT_EQ(world_->factory(0).Join(*rendezvous, rank, world_size(), kLong, {}).status().code(),
               absl::StatusCode::kInvalidArgument);
   }
-  EXPECT_EQ(world_->factory(0).Join(*rendezvous, 0, 0, kLong).status().code(),
+  EXPECT_EQ(world_->factory(0).Join(*rendezvous, 0, 0, kLong, {}).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 
 TEST_P(CollectiveContractTest, JoinRefusesARendezvousThatNobodyMade) {
   MakeWorld(kLong);
   for (const std::string& bad : {std::string(), std::string("nonsense"), std::string(5000, 'x')}) {
-    EXPECT_FALSE(world_->factory(0).Join(bad, 0, world_size(), kLong).ok());
+    EXPECT_FALSE(world_->factory(0).Join(bad, 0, world_size(), kLong, {}).ok());
   }
 }
 

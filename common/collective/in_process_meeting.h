@@ -14,7 +14,8 @@ class InProcessMeeting final : public Meeting {
   absl::StatusOr<std::string> MakeRendezvous() override { return room_.Open(); }
   absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
                                                 int world_size, const std::string& blob,
-                                                absl::Duration timeout) override;
+                                                absl::Duration timeout,
+                                                std::stop_token stop) override;
 
  private:
   MeetingRoom room_;

@@ -1,6 +1,7 @@
 // How ranks find each other before they have a transport: an all-gather of small blobs (addresses).
 #pragma once
 
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,12 @@ class Meeting {
   // Blocks until every rank of the meeting has called it; blobs[r] is rank r's. The first rank
   // whose timeout passes ends the meeting for all, with DEADLINE_EXCEEDED and the missing ranks.
   // NOT_FOUND: over, replaced or never made here. INVALID_ARGUMENT, ALREADY_EXISTS: this caller's
-  // rank, world size or blob; the others go on waiting.
+  // rank, world size or blob; the others go on waiting. ABORTED, and UNAVAILABLE at the others, as
+  // soon as `stop` asks for it.
   virtual absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
                                                         int world_size, const std::string& blob,
-                                                        absl::Duration timeout) = 0;
+                                                        absl::Duration timeout,
+                                                        std::stop_token stop) = 0;
 };
 
 }  // namespace pregate

@@ -104,9 +104,10 @@ TEST(InProcessMeetingTest, ThreadsMeet) {
   InProcessMeeting meeting;
   const auto rendezvous = meeting.MakeRendezvous();
   ASSERT_TRUE(rendezvous.ok());
-  auto one = std::async(std::launch::async,
-                        [&] { return meeting.Meet(*rendezvous, 1, 2, "b", absl::Seconds(60)); });
-  const Blobs zero = meeting.Meet(*rendezvous, 0, 2, "a", absl::Seconds(60));
+  auto one = std::async(std::launch::async, [&] {
+    return meeting.Meet(*rendezvous, 1, 2, "b", absl::Seconds(60), {});
+  });
+  const Blobs zero = meeting.Meet(*rendezvous, 0, 2, "a", absl::Seconds(60), {});
   ASSERT_TRUE(zero.ok()) << zero.status();
   EXPECT_THAT(*zero, ElementsAre("a", "b"));
   EXPECT_EQ(one.get(), zero);
@@ -115,7 +116,7 @@ TEST(InProcessMeetingTest, ThreadsMeet) {
 TEST(InProcessMeetingTest, TimeoutNamesTheMissingRanks) {
   InProcessMeeting meeting;
   const auto rendezvous = meeting.MakeRendezvous();
-  const Blobs zero = meeting.Meet(*rendezvous, 0, 3, "a", absl::Milliseconds(20));
+  const Blobs zero = meeting.Meet(*rendezvous, 0, 3, "a", absl::Milliseconds(20), {});
   EXPECT_EQ(zero.status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(zero.status().message(), HasSubstr("did not come: 1, 2"));
 }

@@ -41,6 +41,11 @@
   X(kMeetingsMax, 8, "meetings", "groups that form at once at one worker; the oldest makes room")           \
   X(kMeetTimeoutMsMax, 60000, "ms", "one rank's wait for the others when a group forms")                    \
   X(kMeetAnswerGraceMs, 1000, "ms", "from a meeting's end until its host counts as silent")                 \
+  X(kWorkerLinksMax, 8, "streams", "attached to one worker; the oldest that holds nothing makes room")       \
+  X(kEpochAheadMax, 1 << 30, "epochs", "from a worker's last epoch to the next that it accepts")            \
+  X(kLeaseMsMax, 3600000, "ms", "a silent scheduler's hold on a worker")                                    \
+  X(kLeaseRenewMs, 250, "ms", "between two signs of life of a scheduler to its workers")                    \
+  X(kWorkerAliveMs, 100, "ms", "between two signs of life of a worker to its scheduler")                    \
   X(kErrorTextBytesMax, 4096, "bytes", "an error's text in a message between services")                     \
   X(kReconnectBackoffMsMin, 50, "ms", "first wait before a lost link is dialled again")                     \
   X(kReconnectBackoffMsMax, 200, "ms", "longest wait before a lost link is dialled again")                  \
@@ -81,6 +86,7 @@ static_assert(int64_t{kWorkersMax} * kMeetBlobBytesMax < kServiceMessageBytesMax
               "the blobs of all ranks fit one message");
 static_assert(kLoopStuckMsMin > kMeetTimeoutMsMax, "a worker that waits for its group is live");
 static_assert(kReconnectBackoffMsMin < kReconnectBackoffMsMax, "backoff grows");
+static_assert(kLeaseRenewMs * 4 <= 1000, "a lease of a second outlasts some lost signs of life");
 static_assert(kConnectAttemptMs < kConnectTimeoutMs, "a second address can be tried in one dial");
 
 struct Limit {

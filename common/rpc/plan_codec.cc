@@ -202,6 +202,9 @@ v1::AttachRequest EncodeToWorker(const ToWorker& message) {
   if (const auto* form = std::get_if<Form>(&message)) Encode(*form, out.mutable_form());
   if (const auto* plan = std::get_if<StepPlan>(&message)) Encode(*plan, out.mutable_plan());
   if (const auto* drain = std::get_if<Drain>(&message)) Encode(*drain, out.mutable_drain());
+  if (const auto* renew = std::get_if<Renew>(&message)) {
+    out.mutable_renew()->set_void_through(renew->void_through);
+  }
   return out;
 }
 
@@ -213,6 +216,8 @@ absl::StatusOr<ToWorker> DecodeToWorker(const v1::AttachRequest& message) {
       return Decode(message.plan());
     case v1::AttachRequest::kDrain:
       return Drain{.epoch = message.drain().epoch()};
+    case v1::AttachRequest::kRenew:
+      return Renew{.void_through = message.renew().void_through()};
     case v1::AttachRequest::MESSAGE_NOT_SET:
       break;
   }

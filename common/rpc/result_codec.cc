@@ -47,6 +47,7 @@ void Encode(const Hello& hello, v1::Hello* out) {
   for (const UnitId& unit : hello.resident_units) Encode(unit, out->add_resident_units());
   out->set_highest_epoch(hello.highest_epoch);
   out->set_rendezvous(hello.rendezvous);
+  out->set_lease_ms(hello.lease_ms);
 }
 
 absl::Status CheckHello(const v1::Hello& in) {
@@ -68,6 +69,7 @@ absl::Status CheckHello(const v1::Hello& in) {
   RETURN_IF_ERROR(CheckBetween("hello.num_layers", in.num_layers(), 0, kLayersMax));
   RETURN_IF_ERROR(
       CheckBetween("hello.residency_slots", in.residency_slots(), 0, kResidentUnitsMax));
+  RETURN_IF_ERROR(CheckBetween("hello.lease_ms", in.lease_ms(), 0, kLeaseMsMax));
   RETURN_IF_ERROR(CheckCount("hello.resident_units", in.resident_units_size(), kResidentUnitsMax));
   return CheckBytes("hello.rendezvous", in.rendezvous(), kRendezvousBytesMax);
 }
@@ -92,7 +94,8 @@ absl::StatusOr<Hello> Decode(const v1::Hello& in) {
               .residency_bytes = in.residency_bytes(),
               .residency_slots = in.residency_slots(),
               .highest_epoch = in.highest_epoch(),
-              .rendezvous = in.rendezvous()};
+              .rendezvous = in.rendezvous(),
+              .lease_ms = in.lease_ms()};
   for (const v1::UnitId& unit : in.resident_units()) {
     hello.resident_units.push_back({unit.layer(), unit.expert()});
   }
@@ -280,6 +283,9 @@ v1::AttachResponse EncodeFromWorker(const FromWorker& message) {
   if (const auto* events = std::get_if<UnitEvents>(&message)) {
     Encode(*events, out.mutable_unit_events());
   }
+  if (const auto* alive = std::get_if<Alive>(&message)) {
+    out.mutable_alive()->set_waits_for_peers(alive->waits_for_peers);
+  }
   return out;
 }
 
@@ -295,6 +301,8 @@ absl::StatusOr<FromWorker> DecodeFromWorker(const v1::AttachResponse& message) {
       return Decode(message.result());
     case v1::AttachResponse::kUnitEvents:
       return Decode(message.unit_events());
+    case v1::AttachResponse::kAlive:
+      return Alive{.waits_for_peers = message.alive().waits_for_peers()};
     case v1::AttachResponse::MESSAGE_NOT_SET:
       break;
   }

@@ -22,7 +22,8 @@ struct Placement {
 
 // --- scheduler to worker ---
 
-// Starts a new epoch: aborts what runs, empties every slot and block table.
+// Starts a new epoch: ends the one before it, whatever that is doing (a step, joining, reading
+// experts), and empties every slot and block table.
 struct Form {
   Epoch epoch = 0;
   std::string scheduler_id;
@@ -33,7 +34,12 @@ struct Form {
 struct Drain {
   Epoch epoch = 0;
 };
-using ToWorker = std::variant<Form, StepPlan, Drain>;
+// The scheduler's loop turns, so it goes on holding the worker (Hello.lease_ms). Epochs up to
+// `void_through` are over: what runs for them ends. The answer is Alive, again and again.
+struct Renew {
+  Epoch void_through = 0;
+};
+using ToWorker = std::variant<Form, StepPlan, Drain, Renew>;
 
 // --- worker to scheduler ---
 
@@ -56,22 +62,29 @@ struct Hello {
   int64_t residency_bytes = 0;
   int32_t residency_slots = 0;  // units that fit at once; 0: everything fits
   std::vector<UnitId> resident_units;
-  Epoch highest_epoch = 0;
+  Epoch highest_epoch = 0;  // the last that was accepted
   std::string rendezvous;
+  int32_t lease_ms = 0;  // how long a silent scheduler holds the worker; 0: takes no Renew
 };
+// How a Form has ended; every Form is answered. PERMISSION_DENIED: another scheduler holds the
+// worker. Later the same for an epoch that had formed: another has taken it.
 struct Formed {
   Epoch epoch = 0;
   absl::Status status;
   std::string rendezvous;
 };
-struct Progress {  // a step was begun
+struct Progress {  // the loop turns: a step was begun or goes on; step 0: the epoch is being formed
   Epoch epoch = 0;
   StepId step_id = 0;
+};
+// The process lives, whatever its loop is busy with: every kWorkerAliveMs, to links that renew.
+struct Alive {
+  bool waits_for_peers = false;  // the loop stands in a collective operation
 };
 struct UnitEvents {  // outside of a result
   Epoch epoch = 0;
   std::vector<UnitEvent> events;
 };
-using FromWorker = std::variant<Hello, Formed, Progress, StepResult, UnitEvents>;
+using FromWorker = std::variant<Hello, Formed, Progress, StepResult, UnitEvents, Alive>;
 
 }  // namespace pregate

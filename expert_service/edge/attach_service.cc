@@ -1,6 +1,10 @@
 #include "expert_service/edge/attach_service.h"
 
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/config/limits.h"
 #include "common/rpc/worker_codec.h"
 
 namespace pregate {
@@ -29,7 +33,7 @@ ServerBytesReactor* AttachService::Attach(grpc::CallbackServerContext*) {
                          faults_->Add("ExpertWorker.Attach", why.message());
                        }
                      }});
-  MakeCurrent(stream);
+  Register(link, stream);
   return stream.get();
 }
 
@@ -42,19 +46,32 @@ grpc::ServerUnaryReactor* AttachService::Meet(grpc::CallbackServerContext* conte
   return meet_->Meet(request, response);
 }
 
-void AttachService::MakeCurrent(const std::shared_ptr<Stream>& stream) {
+void AttachService::Register(LinkId link, const std::shared_ptr<Stream>& stream) {
   absl::MutexLock lock(&mutex_);
   if (draining_) return stream->Close(Draining());
-  if (const auto older = current_.lock()) {
-    older->Close(absl::AbortedError("a newer scheduler stream took its place"));
+  MakeRoom();
+  open_.push_back({link, stream});
+}
+
+void AttachService::MakeRoom() {
+  std::erase_if(open_, [](const Open& open) { return open.stream.expired(); });
+  if (open_.size() < static_cast<size_t>(kWorkerLinksMax)) return;
+  const LinkId holder = port_->holder();
+  const auto oldest = std::find_if(open_.begin(), open_.end(),
+                                   [&](const Open& open) { return open.link != holder; });
+  if (const auto stream = oldest->stream.lock()) {
+    stream->Close(absl::AbortedError(
+        absl::StrCat("a newer scheduler stream took its place: at most ", kWorkerLinksMax)));
   }
-  current_ = stream;
+  open_.erase(oldest);
 }
 
 void AttachService::Drain() {
   absl::MutexLock lock(&mutex_);
   draining_ = true;
-  if (const auto stream = current_.lock()) stream->Close(Draining());
+  for (const Open& open : open_) {
+    if (const auto stream = open.stream.lock()) stream->Close(Draining());
+  }
 }
 
 }  // namespace pregate

@@ -1,8 +1,10 @@
-// ExpertWorker.Attach over a worker: one scheduler stream at a time, a newer one takes the place of
-// the older. Messages are decoded here and queued for the worker's loop; nothing else happens.
-// ExpertWorker.Meet is MeetService's.
+// ExpertWorker.Attach over a worker: up to kWorkerLinksMax scheduler streams at a time. Who holds
+// the worker is its own affair; when one stream too many comes, the oldest that holds nothing makes
+// room. Messages are decoded here and handed on; nothing else happens. ExpertWorker.Meet is
+// MeetService's.
 #pragma once
 
+#include <deque>
 #include <memory>
 
 #include "absl/synchronization/mutex.h"
@@ -30,19 +32,25 @@ class AttachService final
                                  const v1::MeetRequest* request,
                                  v1::MeetResponse* response) override;
 
-  // Ends the open stream and refuses later ones with UNAVAILABLE.
+  // Ends the open streams and refuses later ones with UNAVAILABLE.
   void Drain();
 
  private:
   using Stream = ServerStream<v1::AttachRequest, v1::AttachResponse>;
 
-  void MakeCurrent(const std::shared_ptr<Stream>& stream);
+  struct Open {
+    LinkId link;
+    std::weak_ptr<Stream> stream;
+  };
+
+  void Register(LinkId link, const std::shared_ptr<Stream>& stream);
+  void MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   WorkerPort* const port_;
   MeetService* const meet_;
   RefusalLog* const faults_;
   absl::Mutex mutex_;
-  std::weak_ptr<Stream> current_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Open> open_ ABSL_GUARDED_BY(mutex_);  // oldest first; some may have ended
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

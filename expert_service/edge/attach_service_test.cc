@@ -21,7 +21,7 @@ namespace {
 // Says hello to each link and answers each plan with a result of its number.
 class FakeWorker final : public WorkerPort {
  public:
-  LinkId Attach(Worker::Send send) override {
+  LinkId Attach(WorkerLinks::Send send) override {
     absl::MutexLock lock(&mutex_);
     const LinkId link = ++last_link_;
     send(Hello{.incarnation = link});
@@ -40,6 +40,7 @@ class FakeWorker final : public WorkerPort {
     absl::MutexLock lock(&mutex_);
     EXPECT_EQ(links_.erase(link), 1u);
   }
+  LinkId holder() const override { return held_by; }
   // Whether `n` links are open before the time is up.
   bool AwaitLinks(size_t n) {
     absl::MutexLock lock(&mutex_);
@@ -48,11 +49,12 @@ class FakeWorker final : public WorkerPort {
   }
 
   std::atomic<bool> inbox_is_full{false};
+  std::atomic<LinkId> held_by{0};
 
  private:
   absl::Mutex mutex_;
   LinkId last_link_ = 0;
-  std::map<LinkId, Worker::Send> links_;
+  std::map<LinkId, WorkerLinks::Send> links_;
 };
 
 // Notes what it hears: "hello 1", "result 1/7" (incarnation/step), "down: why".
@@ -129,12 +131,19 @@ TEST_P(AttachServiceTest, SaysHelloAndAnswersPlans) {
   }
 }
 
-TEST_P(AttachServiceTest, ANewerStreamTakesTheOldersPlace) {
-  auto older = std::make_unique<Scheduler>(rpc_->bound());
-  ASSERT_TRUE(older->Await("hello 1"));
+// Streams that look on keep nobody out, and nobody pushes out the one that holds the worker.
+TEST_P(AttachServiceTest, OneStreamTooManyTakesThePlaceOfTheOldestThatHoldsNothing) {
+  std::vector<std::unique_ptr<Scheduler>> schedulers;
+  for (int i = 1; i <= kWorkerLinksMax; ++i) {
+    schedulers.push_back(std::make_unique<Scheduler>(rpc_->bound()));
+    ASSERT_TRUE(schedulers.back()->Await(absl::StrCat("hello ", i)));
+  }
+  worker_.held_by = 1;
   Scheduler newer(rpc_->bound());
   ASSERT_TRUE(newer.Await("hello"));
-  ASSERT_TRUE(older->Await("down: ABORTED: a newer scheduler stream"));
+  ASSERT_TRUE(schedulers[1]->Await("down: ABORTED: a newer scheduler stream"));
+  schedulers[0]->Send(StepPlan{.epoch = 1, .step_id = 1});
+  EXPECT_TRUE(schedulers[0]->Await("result 1/1"));
 }
 
 TEST_P(AttachServiceTest, ABadMessageEndsTheStreamByItsField) {

@@ -42,7 +42,7 @@ absl::Status CheckBlobs(const v1::MeetResponse& response, int world_size) {
 }
 
 absl::Status Call(const Address& host, const Security& security, const v1::MeetRequest& request,
-                  v1::MeetResponse* response) {
+                  v1::MeetResponse* response, std::stop_token stop) {
   const auto stub = v1::ExpertWorker::NewStub(
       MakeChannel(host, kServiceMessageBytesMax, security, {Role::kWorker}));
   grpc::ClientContext context;
@@ -53,8 +53,10 @@ absl::Status Call(const Address& host, const Security& security, const v1::MeetR
   std::promise<grpc::Status> done;
   stub->async()->Meet(&context, &request, response,
                       [&done](grpc::Status status) { done.set_value(std::move(status)); });
+  const std::stop_callback on_stop(stop, [&context] { context.TryCancel(); });
   const absl::Status status = FromGrpcStatus(done.get_future().get());
   if (status.ok()) return status;
+  if (stop.stop_requested()) return absl::AbortedError("meeting: stopped here");
   return absl::Status(status.code(),
                       absl::StrCat(status.message(), " (meeting at ", host.ToString(), ")"));
 }
@@ -87,7 +89,8 @@ absl::StatusOr<std::string> MeetClient::MakeRendezvous() {
 
 absl::StatusOr<std::vector<std::string>> MeetClient::Meet(const std::string& rendezvous, int rank,
                                                           int world_size, const std::string& blob,
-                                                          absl::Duration timeout) {
+                                                          absl::Duration timeout,
+                                                          std::stop_token stop) {
   ASSIGN_OR_RETURN(const MeetRendezvous where,
                    ParseMeetRendezvous(rendezvous, security_->encrypted()));
   v1::MeetRequest request;
@@ -98,7 +101,7 @@ absl::StatusOr<std::vector<std::string>> MeetClient::Meet(const std::string& ren
   request.set_timeout_ms(static_cast<int32_t>(
       std::clamp(absl::ToInt64Milliseconds(timeout), int64_t{1}, int64_t{kMeetTimeoutMsMax})));
   v1::MeetResponse response;
-  RETURN_IF_ERROR(Call(where.host, *security_, request, &response));
+  RETURN_IF_ERROR(Call(where.host, *security_, request, &response, std::move(stop)));
   RETURN_IF_ERROR(CheckBlobs(response, world_size));
   return std::vector<std::string>(response.blobs().begin(), response.blobs().end());
 }

@@ -36,7 +36,8 @@ class MeetClient final : public Meeting {
   absl::StatusOr<std::string> MakeRendezvous() override;
   absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
                                                 int world_size, const std::string& blob,
-                                                absl::Duration timeout) override;
+                                                absl::Duration timeout,
+                                                std::stop_token stop) override;
 
  private:
   const std::shared_ptr<MeetingRoom> room_;

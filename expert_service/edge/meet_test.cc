@@ -38,7 +38,7 @@ class MeetTest : public testing::Test {
   std::future<Blobs> Meet(const std::string& rendezvous, int rank, int world_size,
                           const std::string& blob, absl::Duration timeout = kLong) {
     return std::async(std::launch::async, [=, this] {
-      return client_->Meet(rendezvous, rank, world_size, blob, timeout);
+      return client_->Meet(rendezvous, rank, world_size, blob, timeout, {});
     });
   }
   absl::StatusCode CodeOf(std::future<Blobs> blobs) { return blobs.get().status().code(); }
@@ -147,7 +147,7 @@ TEST_F(MeetTest, GlooGroupsFormOverIt) {
   const auto rendezvous = (*factory)->MakeRendezvous();
   ASSERT_TRUE(rendezvous.ok());
   const auto run = [&](int rank) {
-    auto group = (*factory)->Join(*rendezvous, rank, 2, kLong);
+    auto group = (*factory)->Join(*rendezvous, rank, 2, kLong, {});
     EXPECT_TRUE(group.ok()) << group.status();
     std::vector<int32_t> all(2);
     const int32_t mine = 40 + rank;

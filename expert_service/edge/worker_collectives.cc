@@ -30,9 +30,10 @@ absl::StatusOr<CollectiveFactory*> WorkerCollectives::Gloo() {
 
 absl::StatusOr<std::unique_ptr<Collective>> WorkerCollectives::Join(const std::string& rendezvous,
                                                                     int rank, int world_size,
-                                                                    absl::Duration timeout) {
+                                                                    absl::Duration timeout,
+                                                                    std::stop_token stop) {
   ASSIGN_OR_RETURN(CollectiveFactory * gloo, Gloo());
-  return gloo->Join(rendezvous, rank, world_size, timeout);
+  return gloo->Join(rendezvous, rank, world_size, timeout, std::move(stop));
 }
 
 }  // namespace pregate

@@ -31,7 +31,8 @@ class WorkerCollectives final : public CollectiveFactory {
 
   absl::StatusOr<std::string> MakeRendezvous() override;
   absl::StatusOr<std::unique_ptr<Collective>> Join(const std::string& rendezvous, int rank,
-                                                   int world_size, absl::Duration timeout) override;
+                                                   int world_size, absl::Duration timeout,
+                                                   std::stop_token stop) override;
 
  private:
   absl::StatusOr<CollectiveFactory*> Gloo();

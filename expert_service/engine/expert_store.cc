@@ -46,11 +46,14 @@ absl::Status ExpertStore::CreateSlots(int32_t expert_slots) {
 absl::Status ExpertStore::Hold(absl::Span<const ExpertId> experts, const LoadProgress& progress) {
   std::fill(held_.begin(), held_.end(), false);
   for (ExpertId expert : experts) held_[expert] = true;
+  const int total = spec_.num_layers * static_cast<int>(experts.size());
+  int done = 0;
   for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
-    if (!has_units(layer)) continue;
-    for (ExpertId expert : experts) RETURN_IF_ERROR(HoldUnit({layer, expert}));
-    if (whole()) UploadWholeTable(layer);
-    if (progress) progress(layer + 1, spec_.num_layers);
+    for (ExpertId expert : experts) {
+      if (has_units(layer)) RETURN_IF_ERROR(HoldUnit({layer, expert}));
+      if (progress && !progress(++done, total)) return absl::AbortedError("reading was stopped");
+    }
+    if (has_units(layer) && whole()) UploadWholeTable(layer);
   }
   return device_.Synchronize();
 }

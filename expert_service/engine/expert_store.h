@@ -38,7 +38,7 @@ class ExpertStore {
   static int64_t SlotBytes(const Device& device, const ModelSpec& spec, DType dtype);
 
   // From now on the rank runs these experts. Reads and packs the units that were never held before;
-  // what was stays in memory.
+  // what was stays in memory. ABORTED when `progress` says so: call it again before the next step.
   absl::Status Hold(absl::Span<const ExpertId> experts, const LoadProgress& progress);
 
   // The scheduler's list. Units that the rank does not hold are left out.

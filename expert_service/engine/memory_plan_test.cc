@@ -71,6 +71,7 @@ TEST_F(MemoryPlanTest, LoadedUnitsAreThoseOfTheCheckpoint) {
   const auto weights =
       ModelWeights::Load(*checkpoint, device_.get(), DType::kBF16, [&](int done, int total) {
         progress.push_back({done, total});
+        return true;
       });
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_EQ(progress, (std::vector<std::pair<int, int>>{{1, 3}, {2, 3}, {3, 3}}));

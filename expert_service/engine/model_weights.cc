@@ -25,21 +25,22 @@ class WeightsLoader {
     RETURN_IF_ERROR(
         UploadFloats(RopeInverseFrequencies(spec_.head_dim, spec_.rope_theta, spec_.rope_scaling),
                      weights_->inv_freq_));
-    Report();
+    RETURN_IF_ERROR(Report());
     weights_->layers_.resize(spec_.num_layers);
     for (int l = 0; l < spec_.num_layers; ++l) {
       RETURN_IF_ERROR(LoadAttention(l));
       RETURN_IF_ERROR(LoadResident(l));
-      Report();
+      RETURN_IF_ERROR(Report());
     }
     RETURN_IF_ERROR(device_.Synchronize());
     return std::move(weights_);
   }
 
  private:
-  void Report() {
+  absl::Status Report() {
     ++parts_done_;
-    if (progress_) progress_(parts_done_, parts_total_);
+    if (!progress_ || progress_(parts_done_, parts_total_)) return absl::OkStatus();
+    return absl::AbortedError("loading was stopped");
   }
 
   absl::StatusOr<void*> UploadBytes(const void* data, size_t bytes) {

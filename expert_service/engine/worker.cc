@@ -1,12 +1,11 @@
 #include "expert_service/engine/worker.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "expert_service/core/plan_check.h"
+#include "expert_service/engine/watched_collective.h"
 
 namespace pregate {
 namespace {
@@ -43,25 +42,19 @@ Worker::Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Cl
       executor_(std::move(executor)),
       clock_(clock),
       log_(log),
-      collectives_(collectives) {
+      collectives_(collectives),
+      links_(options_.lease,
+             {.check_form = [this](const Form& form) { return CheckForm(form); },
+              .make_rendezvous = [this] { return MakeRendezvous(); }},
+             clock, log) {
   Touch();
   PublishResidency();
+  links_.SetHello(MakeHello());
 }
 
-void Worker::Attach(LinkId link, Send send) {
-  send(MakeHello());
-  links_[link] = std::move(send);
-  log_->Info("link attached", {{"link", link}});
-}
-
-void Worker::Detach(LinkId link) {
-  links_.erase(link);
-  log_->Info("link lost", {{"link", link}, {"owned_epoch", link == owner_}});
-}
-
-void Worker::Handle(LinkId link, ToWorker message) {
+void Worker::Handle(LinkId link, ToWorker message, std::stop_token epoch) {
   Touch();
-  if (const auto* form = std::get_if<Form>(&message)) HandleForm(link, *form);
+  if (const auto* form = std::get_if<Form>(&message)) HandleForm(link, *form, std::move(epoch));
   if (const auto* plan = std::get_if<StepPlan>(&message)) HandlePlan(link, *plan);
   if (const auto* drain = std::get_if<Drain>(&message)) HandleDrain(*drain);
   Touch();
@@ -71,18 +64,14 @@ void Worker::Heartbeat() {
   Touch();
   std::vector<UnitEvent> events = executor_->Tick();
   PublishResidency();
+  if (!events.empty()) links_.SetHello(MakeHello());
   if (epoch_ == 0) return;
-  if (!events.empty()) SendToOwner(UnitEvents{epoch_, std::move(events)});
+  if (!events.empty()) links_.SendTo(owner_, UnitEvents{epoch_, std::move(events)});
   SendProgress(last_step_);
 }
 
 absl::Status Worker::CheckForm(const Form& form) const {
   if (draining_) return absl::FailedPreconditionError("the worker drains");
-  if (form.epoch <= epoch_) {
-    return absl::FailedPreconditionError(absl::StrCat("epoch ", form.epoch, " is not above ",
-                                                      epoch_, ", which scheduler '", scheduler_id_,
-                                                      "' formed"));
-  }
   if (form.members.size() > 1 && collectives_ == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat("members has ", form.members.size(), " ranks, this worker runs alone"));
@@ -96,46 +85,50 @@ absl::Status Worker::CheckForm(const Form& form) const {
   return CheckPlacement(form.placement, static_cast<int32_t>(form.members.size()));
 }
 
-void Worker::HandleForm(LinkId link, const Form& form) {
-  const auto found = links_.find(link);
-  if (found == links_.end()) return;
-  absl::Status status = CheckForm(form);
-  if (status.ok()) {
-    epoch_ = form.epoch;
-    scheduler_id_ = form.scheduler_id;
+// What has ended before its turn is not begun: a worker that was busy for long does not work off
+// the Forms of that time one by one.
+void Worker::HandleForm(LinkId link, const Form& form, std::stop_token epoch) {
+  absl::Status status = absl::AbortedError(
+      absl::StrCat("epoch ", form.epoch, " had ended before this worker came to it"));
+  if (!epoch.stop_requested()) {
     owner_ = link;
+    epoch_ = form.epoch;
+    epoch_ended_ = std::move(epoch);
     last_step_ = 0;
     status = EnterEpoch(form);
-    PublishResidency();
     void_reason_ = status;
-    log_->Info("formed", {{"epoch", epoch_},
-                          {"scheduler", scheduler_id_},
-                          {"members", form.members.size()},
-                          {"status", status.ok() ? "ok" : std::string(status.message())}});
-  } else {
-    log_->Warn("form refused", {{"epoch", form.epoch}, {"reason", std::string(status.message())}});
+    PublishResidency();
+    links_.SetHello(MakeHello());
   }
-  Epoch handled = form.epoch;
-  awaited_epoch_.compare_exchange_strong(handled, 0);  // a refused one must not stop later steps
-  found->second(Formed{form.epoch, status, MakeRendezvous()});
+  log_->Info("formed", {{"epoch", form.epoch},
+                        {"scheduler", form.scheduler_id},
+                        {"members", form.members.size()},
+                        {"status", status.ok() ? "ok" : std::string(status.message())}});
+  links_.SendTo(link, Formed{form.epoch, status, MakeRendezvous()});
 }
 
+// Until the executor has formed the new epoch no plan runs, so nothing calls the old collective.
 absl::Status Worker::EnterEpoch(const Form& form) {
-  SetCollective(form.epoch, nullptr);
-  std::shared_ptr<Collective> collective;
-  const bool alone = form.members.size() == 1;
-  if (!alone || options_.exchange_alone) {
-    const auto self = std::find(form.members.begin(), form.members.end(), options_.rank);
-    ASSIGN_OR_RETURN(collective, collectives_->Join(alone ? MakeRendezvous() : form.rendezvous,
-                                                    static_cast<int>(self - form.members.begin()),
-                                                    static_cast<int>(form.members.size()),
-                                                    options_.join_timeout));
-    SetCollective(form.epoch, collective);
+  abort_.reset();
+  collective_ = nullptr;
+  if (form.members.size() > 1 || options_.exchange_alone) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Collective> joined, Join(form));
+    collective_ = std::make_unique<WatchedCollective>(std::move(joined), &waits_for_peers_);
+    abort_.emplace(epoch_ended_, [group = collective_.get()] { group->Abort(); });
   }
-  Touch();
-  // Reading experts that were another rank's may take longer than a liveness probe waits.
-  return executor_->Form(form.members, form.placement, collective.get(),
-                         [this](int, int) { Touch(); });
+  // Experts that were another rank's are read now, which may take minutes.
+  return executor_->Form(form.members, form.placement, collective_.get(),
+                         [this](int, int) { return OnProgress(0); });
+}
+
+absl::StatusOr<std::unique_ptr<Collective>> Worker::Join(const Form& form) {
+  SendProgress(0);
+  const bool alone = form.members.size() == 1;
+  const auto self = std::find(form.members.begin(), form.members.end(), options_.rank);
+  const PeerWait wait(&waits_for_peers_);
+  return collectives_->Join(
+      alone ? MakeRendezvous() : form.rendezvous, static_cast<int>(self - form.members.begin()),
+      static_cast<int>(form.members.size()), options_.join_timeout, epoch_ended_);
 }
 
 std::string Worker::MakeRendezvous() const {
@@ -144,13 +137,6 @@ std::string Worker::MakeRendezvous() const {
   if (rendezvous.ok()) return *std::move(rendezvous);
   log_->Warn("no rendezvous", {{"reason", std::string(rendezvous.status().message())}});
   return "";
-}
-
-// Drops the old one: until the executor has formed the new epoch no plan runs, so nothing calls it.
-void Worker::SetCollective(Epoch epoch, std::shared_ptr<Collective> collective) {
-  std::lock_guard lock(collective_mutex_);
-  collective_epoch_ = epoch;
-  collective_.swap(collective);
 }
 
 void Worker::HandlePlan(LinkId link, const StepPlan& plan) {
@@ -164,6 +150,7 @@ void Worker::HandlePlan(LinkId link, const StepPlan& plan) {
   SendProgress(plan.step_id);
   StepResult result = RunStep(plan);
   PublishResidency();
+  if (!result.unit_events.empty()) links_.SetHello(MakeHello());
   result.incarnation = options_.incarnation;
   if (!result.status.ok() && void_reason_.ok()) {
     void_reason_ = result.status;
@@ -171,7 +158,7 @@ void Worker::HandlePlan(LinkId link, const StepPlan& plan) {
                                  {"step", plan.step_id},
                                  {"reason", std::string(result.status.message())}});
   }
-  SendToOwner(std::move(result));
+  links_.SendTo(owner_, std::move(result));
 }
 
 StepResult Worker::RunStep(const StepPlan& plan) {
@@ -188,7 +175,7 @@ StepResult Worker::RunStep(const StepPlan& plan) {
 bool Worker::OnProgress(StepId step_id) {
   Touch();
   if (clock_->Now() - progress_sent_ >= options_.progress_period) SendProgress(step_id);
-  return awaited_epoch_.load(std::memory_order_relaxed) <= epoch_;
+  return !epoch_ended_.stop_requested();
 }
 
 void Worker::HandleDrain(const Drain& drain) {
@@ -200,22 +187,9 @@ void Worker::HandleDrain(const Drain& drain) {
   log_->Info("draining", {{"epoch", epoch_}});
 }
 
-void Worker::InterruptBefore(Epoch epoch) {
-  Epoch seen = awaited_epoch_.load();
-  while (seen < epoch && !awaited_epoch_.compare_exchange_weak(seen, epoch)) {
-  }
-  std::lock_guard lock(collective_mutex_);
-  if (collective_ != nullptr && epoch > collective_epoch_) collective_->Abort();
-}
-
 void Worker::SendProgress(StepId step_id) {
   progress_sent_ = clock_->Now();
-  SendToOwner(Progress{epoch_, step_id});
-}
-
-void Worker::SendToOwner(FromWorker message) {
-  const auto found = links_.find(owner_);
-  if (found != links_.end()) found->second(std::move(message));
+  links_.SendTo(owner_, Progress{epoch_, step_id});
 }
 
 void Worker::PublishResidency() {
@@ -253,50 +227,7 @@ Hello Worker::MakeHello() const {
   hello.residency_bytes = executor_->memory().expert_bytes;
   hello.residency_slots = executor_->memory().unit_slots;
   hello.resident_units = executor_->ResidentUnits();
-  hello.highest_epoch = epoch_;
-  hello.rendezvous = MakeRendezvous();
   return hello;
-}
-
-WorkerLoop::WorkerLoop(std::unique_ptr<Worker> worker)
-    : worker_(std::move(worker)), mailbox_(kWorkerInboxMessages), thread_([this] { Run(); }) {}
-
-WorkerLoop::~WorkerLoop() { Stop(); }
-
-LinkId WorkerLoop::Attach(Worker::Send send) {
-  const LinkId link = next_link_++;
-  return mailbox_.Push(Attached{link, std::move(send)}) ? link : 0;
-}
-
-bool WorkerLoop::Submit(LinkId link, ToWorker message) {
-  const auto* form = std::get_if<Form>(&message);
-  const Epoch epoch = form != nullptr ? form->epoch : 0;
-  worker_->InterruptBefore(epoch);  // first: once handled, a Form must not stop later steps
-  return mailbox_.Push(Received{link, std::move(message)});
-}
-
-void WorkerLoop::Disconnected(LinkId link) { mailbox_.Push(Detached{link}); }
-
-void WorkerLoop::Stop() {
-  mailbox_.Close();
-  worker_->InterruptBefore(std::numeric_limits<Epoch>::max());
-  std::lock_guard lock(stop_mutex_);
-  if (thread_.joinable()) thread_.join();
-}
-
-void WorkerLoop::Run() {
-  while (!mailbox_.closed()) {
-    std::vector<Event> events = mailbox_.Wait(worker_->heartbeat_period());
-    if (events.empty()) worker_->Heartbeat();
-    for (Event& event : events) {
-      if (auto* attached = std::get_if<Attached>(&event))
-        worker_->Attach(attached->link, std::move(attached->send));
-      if (auto* received = std::get_if<Received>(&event)) {
-        worker_->Handle(received->link, std::move(received->message));
-      }
-      if (auto* detached = std::get_if<Detached>(&event)) worker_->Detach(detached->link);
-    }
-  }
 }
 
 }  // namespace pregate

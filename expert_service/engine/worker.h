@@ -1,73 +1,69 @@
-// The worker: one loop on one thread that turns ToWorker messages into FromWorker messages.
+// What a worker does, turn by turn: ToWorker messages become FromWorker messages. worker_loop.h has
+// the thread, worker_links.h what happens to a message before its turn.
 //
-//   Attach(send) ─▶ Hello            Form ─▶ Formed            Plan ─▶ Progress …, StepResult
+//   Form ─▶ Formed            Plan ─▶ Progress …, StepResult            nothing ─▶ Progress
 //
-// Epochs (DESIGN section 5). A Form must carry an epoch above the highest one seen; a tie or a
-// stale epoch is refused by Formed.status, which names the scheduler that holds the epoch. An
-// accepted Form aborts the step that runs, empties every slot and block table and makes its link
-// the owner: results and progress go there, and plans are taken from there alone. Plans and drains
-// of another epoch are dropped with a log line. A plan whose step_id is not the last one + 1, or
-// that fails as a whole, is answered by a StepResult with an error status and voids the epoch:
-// every later plan of it is refused the same way until the next Form. After a Drain plans go on and
-// Forms are refused.
+// Epochs (DESIGN section 5). A Form that is admitted (core/lease.h) ends the epoch before it at
+// once, be that in a step, in joining its peers or in reading experts; then it empties every slot
+// and block table and makes its link the owner: results and progress go there, and plans are taken
+// from there alone. Every Form is answered; one that a later one has overtaken is dropped unread.
+// Plans and drains of another epoch are dropped with a log line. A plan whose step_id is not the
+// last one + 1, or that fails as a whole, is answered by a StepResult with an error status and
+// voids the epoch: every later plan of it is refused the same way until the next Form. After a
+// Drain plans go on and Forms are refused.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <stop_token>
 #include <string>
-#include <thread>
-#include <variant>
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/base/mailbox.h"
 #include "common/collective/collective.h"
 #include "common/step/control.h"
 #include "common/telemetry/log.h"
+#include "expert_service/core/lease.h"
 #include "expert_service/engine/step_executor.h"
+#include "expert_service/engine/worker_links.h"
 
 namespace pregate {
-
-// One attached scheduler stream (or in-process link); never reused within a process.
-using LinkId = uint64_t;
 
 struct WorkerOptions {
   int32_t rank = 0;                                           // index in the scheduler's --workers
   uint64_t incarnation = 0;                                   // random per process
   std::string config_digest;                                  // over cluster-wide options
   absl::Duration heartbeat_period = absl::Milliseconds(250);  // Progress when idle
-  absl::Duration progress_period = absl::Milliseconds(200);  // least time between two within a step
+  absl::Duration progress_period = absl::Milliseconds(200);   // least time between two when busy
   bool exchange_alone = false;  // expert rows go through a collective with one member too
-  absl::Duration join_timeout = absl::Seconds(5);  // for the members of an epoch to find each other
+  // For the members of an epoch to find each other. Long: who is missing is the scheduler's to say.
+  absl::Duration join_timeout = absl::Seconds(60);
+  absl::Duration lease = absl::Seconds(5);  // of a silent scheduler while another asks
 };
 
-// The state machine. Not thread-safe but for InterruptBefore; WorkerLoop owns the thread.
+// Not thread-safe but for what says so; WorkerLoop owns the thread.
 class Worker {
  public:
-  // Called on the worker's thread; must not block.
-  using Send = std::function<void(FromWorker)>;
+  using Send = WorkerLinks::Send;
 
   // `clock`, `log` and `collectives` outlive the worker. `collectives` may be null: then it runs
   // alone.
   Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Clock* clock,
          const Log* log, CollectiveFactory* collectives);
 
-  void Attach(LinkId link, Send send);  // sends Hello
-  // The stream broke. State is kept until the next Form; answers of the link's epoch go nowhere.
-  void Detach(LinkId link);
-  void Handle(LinkId link, ToWorker message);
+  // Thread-safe. A message goes through Arrive first.
+  WorkerLinks& links() { return links_; }
+  // `epoch`: what links() said of a Form; when it stops, so does what runs for it.
+  void Handle(LinkId link, ToWorker message, std::stop_token epoch);
   // Progress of the last step, to show that the loop turns. The loop calls it when idle.
   void Heartbeat();
+  // Thread-safe: tells the schedulers that the process lives.
+  void SendAlive() { links_.SendAlive({.waits_for_peers = waits_for_peers_}); }
 
-  // Thread-safe: a Form of `epoch` waits. When the epoch is new, the step that runs stops at its
-  // next layer, and its exchange with other ranks at once.
-  void InterruptBefore(Epoch epoch);
-
-  Hello MakeHello() const;
   Epoch epoch() const { return epoch_; }
   bool draining() const { return draining_; }
   // What is resident, as of the last message or heartbeat; thread-safe.
@@ -77,18 +73,17 @@ class Worker {
   absl::Duration heartbeat_period() const { return options_.heartbeat_period; }
 
  private:
-  void HandleForm(LinkId link, const Form& form);
+  void HandleForm(LinkId link, const Form& form, std::stop_token epoch);
   void HandlePlan(LinkId link, const StepPlan& plan);
   void HandleDrain(const Drain& drain);
-  absl::Status CheckForm(const Form& form) const;
+  absl::Status CheckForm(const Form& form) const;  // thread-safe
   absl::Status EnterEpoch(const Form& form);
-  std::string MakeRendezvous() const;
-  // What InterruptBefore may abort from another thread.
-  void SetCollective(Epoch epoch, std::shared_ptr<Collective> collective);
+  absl::StatusOr<std::unique_ptr<Collective>> Join(const Form& form);
+  std::string MakeRendezvous() const;  // thread-safe
+  Hello MakeHello() const;
   StepResult RunStep(const StepPlan& plan);
-  bool OnProgress(StepId step_id);  // false: stop the step
+  bool OnProgress(StepId step_id);  // false: the epoch has ended
   void SendProgress(StepId step_id);
-  void SendToOwner(FromWorker message);
   void Touch();  // moves last_progress
   void PublishResidency();
 
@@ -97,70 +92,24 @@ class Worker {
   Clock* const clock_;
   const Log* const log_;
   CollectiveFactory* const collectives_;
+  WorkerLinks links_;
 
-  std::map<LinkId, Send> links_;
-  LinkId owner_ = 0;          // the link that formed the epoch; 0: none
-  std::string scheduler_id_;  // who formed it
-  Epoch epoch_ = 0;           // the one in force = the highest that was accepted
+  LinkId owner_ = 0;             // the link that formed the epoch; 0: none
+  Epoch epoch_ = 0;              // the last that was begun
+  std::stop_token epoch_ended_;  // its
+  std::unique_ptr<Collective> collective_;
+  // Ends the collective's operation when the epoch ends.
+  std::optional<std::stop_callback<std::function<void()>>> abort_;
   StepId last_step_ = 0;
   absl::Status void_reason_;  // not OK: the epoch takes no more plans
-  bool draining_ = false;
   absl::Time progress_sent_ = absl::InfinitePast();
-
-  std::mutex collective_mutex_;  // the next two; only this thread writes them
-  std::shared_ptr<Collective> collective_;
-  Epoch collective_epoch_ = 0;
 
   mutable std::mutex residency_mutex_;
   ResidencyStats residency_;  // guarded by it
 
-  std::atomic<Epoch> awaited_epoch_{0};
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> waits_for_peers_{false};
   std::atomic<int64_t> last_progress_ns_{0};
-};
-
-// Runs a Worker on its own thread. Every public method is thread-safe and returns at once, except
-// Stop.
-class WorkerLoop {
- public:
-  explicit WorkerLoop(std::unique_ptr<Worker> worker);
-  ~WorkerLoop();  // Stop()
-
-  // Opens a link; its first message is Hello. `send` runs on the worker's thread, must not block,
-  // and may still be called until the loop has seen Disconnected: let it own what it touches.
-  LinkId Attach(Worker::Send send);
-  // False when the mailbox is full or the loop has stopped: the caller should break the stream.
-  bool Submit(LinkId link, ToWorker message);
-  // The link's stream broke.
-  void Disconnected(LinkId link);
-
-  // For the health service: ready while this is at most about a second old.
-  absl::Time last_progress() const { return worker_->last_progress(); }
-  ResidencyStats residency() const { return worker_->residency(); }
-
-  // Ends the step that runs at its next layer, then the thread. Idempotent; not from `send`.
-  void Stop();
-
- private:
-  struct Attached {
-    LinkId link;
-    Worker::Send send;
-  };
-  struct Received {
-    LinkId link;
-    ToWorker message;
-  };
-  struct Detached {
-    LinkId link;
-  };
-  using Event = std::variant<Attached, Received, Detached>;
-
-  void Run();
-
-  const std::unique_ptr<Worker> worker_;
-  Mailbox<Event> mailbox_;
-  std::atomic<LinkId> next_link_{1};
-  std::mutex stop_mutex_;
-  std::thread thread_;  // joined under stop_mutex_
 };
 
 }  // namespace pregate

@@ -1,7 +1,5 @@
 #include "expert_service/engine/worker_host.h"
 
-#include <thread>
-
 #include "common/base/memory.h"
 #include "common/base/random_id.h"
 #include "common/base/status.h"
@@ -79,9 +77,10 @@ absl::Status CheckFits(const WorkerHostOptions& options, const MemoryPlan& plan)
 // Nothing for a load that is quick, else a line now and then.
 LoadProgress LogProgress(const Log* log, Clock* clock) {
   return [log, clock, last = clock->Now()](int done, int total) mutable {
-    if (clock->Now() - last < kProgressInterval) return;
+    if (clock->Now() - last < kProgressInterval) return true;
     last = clock->Now();
     log->Info("loading weights", {{"parts", done}, {"of", total}});
+    return true;
   };
 }
 
@@ -127,6 +126,9 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
   set.Choice(
       "exchange-alone", &options->exchange_alone, {"on", "off"},
       "Send expert rows through the collective even when this worker is alone, to measure it");
+  set.Duration("scheduler-lease-s", &options->scheduler_lease, absl::Seconds(1),
+               absl::Milliseconds(kLeaseMsMax),
+               "How long a silent scheduler holds this worker while another one asks for it");
 }
 
 absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOptions& options,
@@ -149,7 +151,8 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
   const WorkerOptions worker_options{.rank = options.rank,
                                      .incarnation = RandomId(),
                                      .config_digest = std::move(config_digest),
-                                     .exchange_alone = options.exchange_alone == "on"};
+                                     .exchange_alone = options.exchange_alone == "on",
+                                     .lease = options.scheduler_lease};
   state->collectives = MakeDeviceCollectives(state->device.get());
   if (state->collectives != nullptr) collectives = state->collectives.get();
   if (worker_options.exchange_alone && collectives == nullptr) {
@@ -167,6 +170,7 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
 WorkerHost::WorkerHost(std::unique_ptr<State> state) : state_(std::move(state)) {}
 WorkerHost::~WorkerHost() = default;
 
+LinkId WorkerHost::holder() const { return state_->loop->holder(); }
 LinkId WorkerHost::Attach(Worker::Send send) { return state_->loop->Attach(std::move(send)); }
 bool WorkerHost::Submit(LinkId link, ToWorker message) {
   return state_->loop->Submit(link, std::move(message));

@@ -8,7 +8,7 @@
 #include "common/base/clock.h"
 #include "common/config/option_set.h"
 #include "common/telemetry/log.h"
-#include "expert_service/engine/worker.h"
+#include "expert_service/engine/worker_loop.h"
 #include "expert_service/engine/worker_port.h"
 
 namespace pregate {
@@ -27,6 +27,7 @@ struct WorkerHostOptions {
   int32_t context_tokens = 0;  // 0: the model's
   int32_t expert_slots = 0;    // 0: all units stay on the device
   std::string exchange_alone = "off";
+  absl::Duration scheduler_lease = absl::Seconds(5);
 };
 void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options);
 
@@ -45,6 +46,7 @@ class WorkerHost final : public WorkerPort {
   LinkId Attach(Worker::Send send) override;
   bool Submit(LinkId link, ToWorker message) override;
   void Disconnected(LinkId link) override;
+  LinkId holder() const override;
 
   absl::Time last_progress() const;
   const MemoryPlan& memory() const;

@@ -86,7 +86,7 @@ void WorkerMetrics::SetMemory(MetricsRegistry* registry, const MemoryPlan& plan)
   }
 }
 
-LinkId WorkerMetrics::Attach(Worker::Send send) {
+LinkId WorkerMetrics::Attach(WorkerLinks::Send send) {
   attached_.Increment();
   return port_->Attach([this, send = std::move(send)](FromWorker message) {
     if (const auto* result = std::get_if<StepResult>(&message)) Observe(*result);

@@ -20,9 +20,10 @@ class WorkerMetrics final : public WorkerPort {
   WorkerMetrics(WorkerPort* port, MetricsRegistry* registry, int32_t rank, const MemoryPlan& plan,
                 std::function<ResidencyStats()> residency);
 
-  LinkId Attach(Worker::Send send) override;
+  LinkId Attach(WorkerLinks::Send send) override;
   bool Submit(LinkId link, ToWorker message) override;
   void Disconnected(LinkId link) override;
+  LinkId holder() const override { return port_->holder(); }
 
  private:
   void SetMemory(MetricsRegistry* registry, const MemoryPlan& plan);

@@ -13,7 +13,7 @@ using testing::HasSubstr;
 // Answers every message with the results that the test has put down.
 class ScriptedWorker final : public WorkerPort {
  public:
-  LinkId Attach(Worker::Send send) override {
+  LinkId Attach(WorkerLinks::Send send) override {
     send_ = std::move(send);
     return 1;
   }
@@ -22,12 +22,13 @@ class ScriptedWorker final : public WorkerPort {
     return true;
   }
   void Disconnected(LinkId) override { ++num_disconnected; }
+  LinkId holder() const override { return 1; }
 
   StepResult result;
   int num_disconnected = 0;
 
  private:
-  Worker::Send send_;
+  WorkerLinks::Send send_;
 };
 
 class WorkerMetricsTest : public testing::Test {

@@ -2,7 +2,7 @@
 // tested without a model.
 #pragma once
 
-#include "expert_service/engine/worker.h"
+#include "expert_service/engine/worker_links.h"
 
 namespace pregate {
 
@@ -10,9 +10,10 @@ namespace pregate {
 class WorkerPort {
  public:
   virtual ~WorkerPort() = default;
-  virtual LinkId Attach(Worker::Send send) = 0;
+  virtual LinkId Attach(WorkerLinks::Send send) = 0;
   virtual bool Submit(LinkId link, ToWorker message) = 0;
   virtual void Disconnected(LinkId link) = 0;
+  virtual LinkId holder() const = 0;
 };
 
 }  // namespace pregate

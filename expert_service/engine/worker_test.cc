@@ -3,11 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <deque>
+#include <future>
+#include <map>
 #include <optional>
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/collective/local/local_fabric.h"
 #include "common/device/cpu/cpu_device.h"
+#include "expert_service/engine/worker_loop.h"
 #include "expert_service/testing/plan_maker.h"
 #include "expert_service/testing/random_model.h"
 
@@ -43,7 +48,7 @@ std::unique_ptr<StepExecutor> MakeExecutor(const Checkpoint& checkpoint, Device*
 Form MakeForm(Epoch epoch) {
   Form form;
   form.epoch = epoch;
-  form.scheduler_id = absl::StrCat("scheduler-", epoch);
+  form.scheduler_id = "scheduler";
   form.members = {0};
   form.placement.ranks.assign(3, {0});
   return form;
@@ -74,12 +79,18 @@ class WorkerTest : public testing::Test {
   }
 
   void Attach(LinkId link) {
-    worker_->Attach(
+    worker_->links().Attach(
         link, [this, link](FromWorker message) { received_[link].push_back(std::move(message)); });
+  }
+  // As the loop does.
+  void Give(LinkId link, ToWorker message) {
+    if (auto epoch = worker_->links().Arrive(link, message)) {
+      worker_->Handle(link, std::move(message), *std::move(epoch));
+    }
   }
   absl::Status FormEpoch(LinkId link, const Form& form) {
     received_[link].clear();
-    worker_->Handle(link, form);
+    Give(link, form);
     const auto formed = Only<Formed>(received_[link]);
     EXPECT_EQ(formed.size(), 1u);
     EXPECT_EQ(formed.at(0).epoch, form.epoch);
@@ -88,7 +99,7 @@ class WorkerTest : public testing::Test {
   // A plan's result; none when the worker dropped it.
   std::optional<StepResult> Run(LinkId link, StepPlan plan) {
     received_[link].clear();
-    worker_->Handle(link, std::move(plan));
+    Give(link, std::move(plan));
     const auto results = Only<StepResult>(received_[link]);
     EXPECT_LE(results.size(), 1u);
     return results.empty() ? std::nullopt : std::optional(results[0]);
@@ -128,15 +139,64 @@ TEST_F(WorkerTest, ALinkBeginsWithHello) {
   EXPECT_EQ(hello.highest_epoch, 0u);
 }
 
-TEST_F(WorkerTest, AnEpochMustExceedTheHighestSeen) {
+TEST_F(WorkerTest, AnEpochMustExceedTheSchedulersLast) {
   EXPECT_TRUE(FormEpoch(1, MakeForm(5)).ok());
   EXPECT_THAT(FormEpoch(1, MakeForm(4)).message(), HasSubstr("epoch 4 is not above 5"));
   Attach(2);
   EXPECT_EQ(Only<Hello>(received_[2])[0].highest_epoch, 5u);
-  EXPECT_THAT(FormEpoch(2, MakeForm(5)).message(),
-              HasSubstr("which scheduler 'scheduler-5' formed"));
+  EXPECT_THAT(FormEpoch(2, MakeForm(5)).message(), HasSubstr("which scheduler 'scheduler' formed"));
   EXPECT_TRUE(FormEpoch(2, MakeForm(6)).ok());
   EXPECT_EQ(worker_->epoch(), 6u);
+}
+
+TEST_F(WorkerTest, AnotherSchedulersFormDisturbsNothing) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  Attach(2);
+  Form other = MakeForm(6);
+  other.scheduler_id = "other";
+  EXPECT_TRUE(absl::IsPermissionDenied(FormEpoch(2, other)));
+  other.epoch = ~Epoch{0};
+  EXPECT_TRUE(absl::IsOutOfRange(FormEpoch(2, other)));
+  EXPECT_TRUE(Run(1, EmptyPlan(5, 1))->status.ok());
+}
+
+TEST_F(WorkerTest, AFreeWorkerSaysHelloToThoseWhoWait) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  Attach(2);
+  received_[2].clear();
+  worker_->links().Detach(1);
+  const auto hellos = Only<Hello>(received_[2]);
+  ASSERT_EQ(hellos.size(), 1u);
+  EXPECT_EQ(hellos[0].highest_epoch, 5u);
+  Form other = MakeForm(6);
+  other.scheduler_id = "other";
+  EXPECT_TRUE(FormEpoch(2, other).ok());
+}
+
+// The clock moves by 10 ms with each look, and nothing comes from the first scheduler.
+TEST_F(WorkerTest, ASilentSchedulerLosesItsLeaseAndIsToldWhy) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  Attach(2);
+  Form other = MakeForm(6);
+  other.scheduler_id = "other";
+  received_[1].clear();
+  int refused = 0;
+  while (!FormEpoch(2, other).ok()) ASSERT_LT(++refused, 1000);
+  EXPECT_GT(refused, 10);
+  const auto told = Only<Formed>(received_[1]);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].epoch, 5u);
+  EXPECT_TRUE(absl::IsPermissionDenied(told[0].status));
+  EXPECT_THAT(told[0].status.message(), HasSubstr("scheduler 'other' has taken this worker"));
+  EXPECT_FALSE(Run(1, EmptyPlan(5, 1)).has_value()) << "it is fenced";
+}
+
+TEST_F(WorkerTest, SignsOfLifeGoToThoseWhoGiveThem) {
+  worker_->SendAlive();
+  EXPECT_TRUE(Only<Alive>(received_[1]).empty());
+  Give(1, Renew{});
+  worker_->SendAlive();
+  EXPECT_EQ(Only<Alive>(received_[1]).size(), 1u);
 }
 
 TEST_F(WorkerTest, RefusesAFormThatItCannotServe) {
@@ -193,7 +253,7 @@ TEST_F(WorkerTest, ANewEpochHasEmptySlots) {
   const int32_t slot = maker.Open(7);
   maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
   ASSERT_EQ(Run(1, maker.Take(1))->samples.size(), 1u);
-  worker_->Detach(1);
+  worker_->links().Detach(1);
 
   Attach(2);
   ASSERT_TRUE(FormEpoch(2, MakeForm(2)).ok());
@@ -204,9 +264,9 @@ TEST_F(WorkerTest, ANewEpochHasEmptySlots) {
 
 TEST_F(WorkerTest, KeepsItsStateWhileTheOwnerIsGone) {
   ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
-  worker_->Detach(1);
+  worker_->links().Detach(1);
   received_[1].clear();
-  worker_->Handle(1, EmptyPlan(1, 1));  // was in the mailbox when the stream broke
+  Give(1, EmptyPlan(1, 1));  // was in the mailbox when the stream broke
   EXPECT_TRUE(received_[1].empty());
   EXPECT_EQ(worker_->epoch(), 1u);
 }
@@ -236,32 +296,59 @@ TEST_F(WorkerTest, ProgressComesWithTheStepWithinItAndWhenIdle) {
 
 TEST_F(WorkerTest, AWaitingFormStopsTheStepThatRuns) {
   ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
-  worker_->InterruptBefore(2);
+  const Form next = MakeForm(2);
+  auto epoch = worker_->links().Arrive(1, next);
+  ASSERT_TRUE(epoch.has_value());
   PlanMaker maker(kSlots, kBlocks, 1);
   maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
   EXPECT_EQ(Run(1, maker.Take(1))->status.code(), absl::StatusCode::kAborted);
-  ASSERT_TRUE(FormEpoch(1, MakeForm(2)).ok());
+  worker_->Handle(1, next, *epoch);
   PlanMaker again(kSlots, kBlocks, 1);
   again.AddRow(again.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
   EXPECT_TRUE(Run(1, again.Take(2))->status.ok());
 }
 
-TEST_F(WorkerTest, ARefusedFormStopsNoLaterStep) {
+TEST_F(WorkerTest, ARefusedFormStopsNothing) {
   ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
-  worker_->InterruptBefore(2);
   Form bad = MakeForm(2);
   bad.members = {};
-  ASSERT_FALSE(FormEpoch(1, bad).ok());
+  ASSERT_FALSE(worker_->links().Arrive(1, bad).has_value());
+  EXPECT_FALSE(Only<Formed>(received_[1]).back().status.ok());
   PlanMaker maker(kSlots, kBlocks, 1);
   maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
   EXPECT_TRUE(Run(1, maker.Take(1))->status.ok());
 }
 
+TEST_F(WorkerTest, AFormThatWasOvertakenIsDroppedUnreadAndAnswered) {
+  const Form first = MakeForm(1), second = MakeForm(2);
+  auto overtaken = worker_->links().Arrive(1, first);
+  auto last = worker_->links().Arrive(1, second);
+  received_[1].clear();
+  worker_->Handle(1, first, *overtaken);
+  EXPECT_EQ(worker_->epoch(), 0u);
+  EXPECT_TRUE(absl::IsAborted(Only<Formed>(received_[1]).at(0).status));
+  worker_->Handle(1, second, *last);
+  EXPECT_EQ(worker_->epoch(), 2u);
+  EXPECT_TRUE(Only<Formed>(received_[1]).at(1).status.ok());
+}
+
+TEST_F(WorkerTest, AVoidEpochEndsWithoutANewOne) {
+  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  Give(1, Renew{.void_through = 0});
+  PlanMaker maker(kSlots, kBlocks, 1);
+  const int32_t slot = maker.Open(7);
+  maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
+  EXPECT_TRUE(Run(1, maker.Take(1))->status.ok());
+  Give(1, Renew{.void_through = 1});
+  maker.AddRow(slot, 2, {3}, {0}, Emit::kSample);
+  EXPECT_TRUE(absl::IsAborted(Run(1, maker.Take(1))->status));
+}
+
 TEST_F(WorkerTest, ADrainingWorkerFinishesItsEpochAndFormsNoMore) {
   ASSERT_TRUE(FormEpoch(1, MakeForm(3)).ok());
-  worker_->Handle(1, Drain{2});
+  Give(1, Drain{2});
   EXPECT_FALSE(worker_->draining()) << "stale";
-  worker_->Handle(1, Drain{3});
+  Give(1, Drain{3});
   EXPECT_TRUE(worker_->draining());
   EXPECT_TRUE(Run(1, EmptyPlan(3, 1))->status.ok());
   EXPECT_THAT(FormEpoch(1, MakeForm(4)).message(), HasSubstr("drains"));
@@ -278,8 +365,7 @@ class WorkerLoopTest : public testing::Test {
     WorkerOptions options;
     options.heartbeat_period = absl::Milliseconds(5);
     loop_.emplace(std::make_unique<Worker>(
-        options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_,
-        /*collectives=*/nullptr));
+        options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_, &fabric_));
   }
   ~WorkerLoopTest() override { loop_->Stop(); }
 
@@ -304,6 +390,7 @@ class WorkerLoopTest : public testing::Test {
 
   std::unique_ptr<InMemoryCheckpoint> checkpoint_;
   std::unique_ptr<Device> device_;
+  LocalFabric fabric_;
   SystemClock clock_;
   Log log_;
   Mailbox<FromWorker> inbox_{100000};
@@ -366,6 +453,58 @@ TEST_F(WorkerLoopTest, AStoppedLoopTakesNothing) {
   loop_->Stop();
   EXPECT_FALSE(loop_->Submit(link, MakeForm(1)));
   EXPECT_EQ(Attach(), 0u);
+}
+
+// Rank 1 never comes.
+Form WithAGhost(Epoch epoch, const std::string& rendezvous) {
+  Form form = MakeForm(epoch);
+  form.members = {0, 1};
+  form.rendezvous = rendezvous;
+  return form;
+}
+
+TEST_F(WorkerLoopTest, ANewerFormEndsAJoinAndOvertakesWhatWaitsBehindIt) {
+  const LinkId link = Attach();
+  std::string rendezvous = Next<Hello>()->rendezvous;
+  ASSERT_FALSE(rendezvous.empty());
+  const absl::Time start = clock_.Now();
+  for (Epoch epoch = 1; epoch <= 5; ++epoch) {
+    ASSERT_TRUE(loop_->Submit(link, WithAGhost(epoch, rendezvous)));
+  }
+  ASSERT_TRUE(loop_->Submit(link, MakeForm(6)));
+  for (Epoch epoch = 1; epoch <= 5; ++epoch) {
+    const auto formed = Next<Formed>();
+    ASSERT_TRUE(formed.has_value());
+    EXPECT_EQ(formed->epoch, epoch);
+    EXPECT_TRUE(absl::IsAborted(formed->status)) << formed->status;
+    EXPECT_NE(formed->rendezvous, rendezvous) << "good for one group";
+  }
+  EXPECT_TRUE(Next<Formed>()->status.ok());
+  EXPECT_LT(clock_.Now() - start, absl::Seconds(5)) << "of the 60 that a join may take";
+}
+
+TEST_F(WorkerLoopTest, ALoopThatJoinsSaysHelloAndThatItLivesAndWaits) {
+  const LinkId link = Attach();
+  const std::string rendezvous = Next<Hello>()->rendezvous;
+  ASSERT_TRUE(loop_->Submit(link, Renew{}));
+  ASSERT_TRUE(loop_->Submit(link, WithAGhost(1, rendezvous)));
+  std::optional<Alive> alive;
+  do {
+    alive = Next<Alive>();
+  } while (alive && !alive->waits_for_peers);
+  EXPECT_TRUE(alive.has_value());
+  Attach();
+  EXPECT_EQ(Next<Hello>()->highest_epoch, 1u);
+}
+
+TEST_F(WorkerLoopTest, StopEndsAJoin) {
+  const LinkId link = Attach();
+  const std::string rendezvous = Next<Hello>()->rendezvous;
+  ASSERT_TRUE(loop_->Submit(link, WithAGhost(1, rendezvous)));
+  ASSERT_TRUE(Next<Progress>().has_value()) << "it joins";
+  const absl::Time start = clock_.Now();
+  loop_->Stop();
+  EXPECT_LT(clock_.Now() - start, absl::Seconds(5));
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ TestEngine::TestEngine(const Checkpoint& checkpoint, const TestEngineOptions& o)
   collectives.resize(o.world_size);
   OnRanks(o.world_size, [&](size_t rank) {
     collectives[rank] =
-        *factory.Join(rendezvous, static_cast<int>(rank), o.world_size, absl::Seconds(10));
+        *factory.Join(rendezvous, static_cast<int>(rank), o.world_size, absl::Seconds(10), {});
     const absl::Status formed =
         executors[rank]->Form(members, placement, collectives[rank].get(), nullptr);
     PREGATE_CHECK(formed.ok(), "", formed.ToString());

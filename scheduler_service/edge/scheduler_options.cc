@@ -41,8 +41,19 @@ void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* optio
              "Which experts leave where not all fit: least recently used, or next used last");
   set.Int("preemptions-max", &options->preemptions_max, 0, kPreemptionsMax, "times",
           "How often one sequence may lose its KV to others");
+  set.Duration("worker-silence-timeout-s", &options->worker_silence_timeout,
+               absl::Milliseconds(2 * kWorkerAliveMs), absl::Hours(1),
+               "How long the process of a worker that owes an answer may give no sign of life, "
+               "before the others go on without it");
   set.Duration("worker-stall-timeout-s", &options->worker_stall_timeout, absl::Milliseconds(500),
-               absl::Hours(1), "Silence of a worker that owes an answer, before its epoch is void");
+               absl::Hours(1),
+               "How long the loop of a living worker may stand in one layer, or in reading one "
+               "expert, before the others go on without it");
+  set.Duration("form-wait-s", &options->form_wait, absl::ZeroDuration(), absl::Minutes(10),
+               "How long the first workers that are up wait for the rest before they serve");
+  set.Duration("grow-wait-s", &options->grow_wait, absl::ZeroDuration(), absl::Hours(1),
+               "How long a worker that comes to others that serve waits to be added while more "
+               "are missing; it is added at once when none is");
   set.Duration("drain-timeout-s", &options->drain_timeout, absl::ZeroDuration(), absl::Hours(1),
                "How long SIGTERM waits for open streams");
   set.Group();
@@ -72,7 +83,10 @@ EngineOptions ToEngineOptions(const SchedulerServerOptions& options, std::string
       options.eviction == "lru" ? scheduler::Eviction::kLru : scheduler::Eviction::kNextUse;
   engine.queue_requests = options.queue_max;
   engine.preemptions_max = options.preemptions_max;
+  engine.worker_silence_timeout = options.worker_silence_timeout;
   engine.worker_stall_timeout = options.worker_stall_timeout;
+  engine.form_wait = options.form_wait;
+  engine.grow_wait = options.grow_wait;
   engine.drain_timeout = options.drain_timeout;
   return engine;
 }

@@ -26,7 +26,10 @@ struct SchedulerServerOptions {
   int32_t batch_experts_max = 0;
   std::string eviction = "next_use";
   int32_t preemptions_max = 4;
+  absl::Duration worker_silence_timeout = absl::Milliseconds(700);
   absl::Duration worker_stall_timeout = absl::Seconds(15);
+  absl::Duration form_wait = absl::Seconds(1);
+  absl::Duration grow_wait = absl::Seconds(10);
   absl::Duration drain_timeout = absl::Seconds(30);
 };
 void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options);

@@ -37,11 +37,17 @@ struct EngineOptions {
       16;  // in a row that one sequence may be part of without a new token, before it fails
 
   absl::Duration heartbeat = absl::Milliseconds(100);  // longest wait of the loop
-  absl::Duration worker_stall_timeout =
-      absl::Seconds(15);  // silence of a worker that owes an answer
+  // A worker's process has given no sign of life while others have: it is left out.
+  absl::Duration worker_silence_timeout = absl::Milliseconds(700);
+  // The loop of a worker that owes an answer has not advanced, though its process lives.
+  absl::Duration worker_stall_timeout = absl::Seconds(15);
+  // Workers that are up wait so long for those that are not, before they form a cell;
+  absl::Duration form_wait = absl::Seconds(1);
+  // and beside a cell that serves, before they are taken into it.
+  absl::Duration grow_wait = absl::Seconds(10);
   absl::Duration form_backoff_min =
       absl::Milliseconds(50);  // between formations that led to no step
-  absl::Duration form_backoff_max = absl::Seconds(2);
+  absl::Duration form_backoff_max = absl::Seconds(1);
   absl::Duration route_resend =
       absl::Seconds(5);  // a route request without an answer is sent again
   absl::Duration drain_timeout =

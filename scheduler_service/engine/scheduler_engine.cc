@@ -57,18 +57,21 @@ void SchedulerEngine::HandleTimers() {
   for (SeqId id : routes_.OnTick(now_)) {
     End(desk_.table().Find(id), absl::UnavailableError("the router gives no routes"));
   }
-  if (now_ >= drain_until_) {
-    for (SeqId id : desk_.table().Ids()) {
-      End(desk_.table().Find(id), absl::UnavailableError("the scheduler is shutting down"));
-    }
-  }
+  if (now_ >= drain_until_) EndAll(absl::UnavailableError("the scheduler is shutting down"));
   if (!ledger_.empty()) {
     const scheduler::SentStep& oldest = ledger_.steps().front();
     RecoverIf(group_.OnTick(oldest.awaiting, oldest.sent_at, now_));
   } else {
     RecoverIf(group_.OnTick({}, now_, now_));
   }
+  // Who resumes finds the scheduler that has the workers.
+  if (!group_.held().empty()) EndAll(absl::UnavailableError(group_.held()));
   group_.FormIfDue(now_);
+  group_.RenewIfDue(now_);
+}
+
+void SchedulerEngine::EndAll(const absl::Status& status) {
+  for (SeqId id : desk_.table().Ids()) End(desk_.table().Find(id), status);
 }
 
 void SchedulerEngine::PlanAndSend() {
@@ -151,6 +154,9 @@ void SchedulerEngine::Handle(SubmitEvent& event) {
   if (!group_.facts()) {
     return desk_.Refuse(event.sink.get(), absl::UnavailableError("no worker has attached yet"),
                         now_);
+  }
+  if (!group_.held().empty()) {
+    return desk_.Refuse(event.sink.get(), absl::UnavailableError(group_.held()), now_);
   }
   LiveRequest* request = desk_.Admit(std::move(event), Limits(), batch_.num_running(), now_);
   if (!request) return;

@@ -59,6 +59,7 @@ class SchedulerEngine {
   bool Drained() const { return draining_ && desk_.table().empty(); }
   absl::Time NextWake() const;
   void HandleTimers();
+  void EndAll(const absl::Status& status);
   void PlanAndSend();
   void Publish();
 
@@ -75,11 +76,14 @@ class SchedulerEngine {
   void OnMessage(int32_t rank, Progress& progress);
   void OnMessage(int32_t rank, StepResult& result);
   void OnMessage(int32_t rank, UnitEvents& events);
+  void OnMessage(int32_t rank, Alive& alive) {}  // to have heard of it is all
   void OnRoutes(RouteResponse& response);
   void UpdateRouter();
 
   void BeginEpoch();
-  void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason);
+  // The next formation waits at least for `wait`.
+  void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason,
+                 absl::Duration wait = absl::ZeroDuration());
   void CommitAnswer(int32_t rank, const scheduler::StepAnswer& answer);
   void CommitSample(const Sample& sample);
   void MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events);

@@ -17,7 +17,7 @@ using scheduler::WorkerGroup;
 
 void SchedulerEngine::Handle(WorkerEvent& event) {
   if (event.rank < 0 || event.rank >= static_cast<int32_t>(parts_.workers.size())) return;
-  RecoverIf(group_.OnHeard(event.rank, now_));
+  group_.OnHeard(event.rank, event.message, now_);
   std::visit([&](auto& message) { OnMessage(event.rank, message); }, event.message);
 }
 
@@ -34,7 +34,7 @@ void SchedulerEngine::OnMessage(int32_t rank, Hello& hello) {
 }
 
 void SchedulerEngine::OnMessage(int32_t rank, Formed& formed) {
-  RecoverIf(group_.OnFormed(rank, formed));
+  RecoverIf(group_.OnFormed(rank, formed, now_));
   if (group_.formed() && !begun_) BeginEpoch();
 }
 
@@ -59,7 +59,7 @@ void SchedulerEngine::BeginEpoch() {
 
 // The one form of recovery. A sequence that is part of too many without a new token may be their
 // cause.
-void SchedulerEngine::RecoverIf(const WorkerGroup::VoidReason& reason) {
+void SchedulerEngine::RecoverIf(const WorkerGroup::VoidReason& reason, absl::Duration wait) {
   if (!reason) return;
   parts_.observer->OnLog(LogLevel::kWarning,
                          absl::StrCat("epoch ", group_.epoch(), " is void: ", *reason));
@@ -70,7 +70,7 @@ void SchedulerEngine::RecoverIf(const WorkerGroup::VoidReason& reason) {
   }
   ledger_.Clear();
   batch_.Reset({}, 0);
-  group_.Void(now_);
+  group_.Void(now_, wait);
   begun_ = false;
   for (SeqId id : desk_.table().Ids()) {
     LiveRequest* request = desk_.table().Find(id);
@@ -83,6 +83,7 @@ void SchedulerEngine::RecoverIf(const WorkerGroup::VoidReason& reason) {
 }
 
 void SchedulerEngine::OnMessage(int32_t rank, Progress& progress) {
+  if (group_.forming() && progress.epoch == group_.epoch()) return group_.OnAdvance(rank, now_);
   const bool is_due = begun_ && progress.epoch == group_.epoch() && !ledger_.empty() &&
                       progress.step_id == ledger_.steps().front().id;
   if (is_due) group_.OnAdvance(rank, now_);
@@ -114,8 +115,12 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
   if (refuses_late_rows) late_rows_refused_ = true;
   absl::StatusOr<StepAnswer> answer = ledger_.Match(
       rank, std::move(result), {group_.facts()->vocab_size, group_.facts()->num_experts});
-  if (!answer.ok())
-    return RecoverIf(absl::StrCat("worker ", rank, ": ", answer.status().message()));
+  if (!answer.ok()) {
+    // If it is a peer's death that has failed the step, the peer's link says so next.
+    const absl::Duration wait =
+        group_.members().size() > 1 ? options_.form_backoff_min : absl::ZeroDuration();
+    return RecoverIf(absl::StrCat("worker ", rank, ": ", answer.status().message()), wait);
+  }
   group_.OnAdvance(rank, now_);
   if (!answer->stale) CommitAnswer(rank, *answer);
 }

@@ -1,6 +1,7 @@
 #include "scheduler_service/engine/worker_group.h"
 
 #include <algorithm>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -85,92 +86,202 @@ WorkerGroup::VoidReason WorkerGroup::OnHello(int32_t rank, const Hello& hello,
     if (state_ == State::kDue && num_up() == 0) state_ = State::kNoWorker;
     return std::nullopt;
   }
-  worker.up = true;
-  worker.silent = false;
-  worker.hello = hello;
-  worker.rendezvous = hello.rendezvous;
-  worker.heard = now;
+  worker = {.link = worker.link,
+            .up = true,
+            .asked = worker.asked,
+            .hello = hello,
+            .rendezvous = hello.rendezvous,
+            .since = now,
+            .alive = now,
+            .heard = now,
+            .advanced = now};
   facts_ = facts;
-  highest_epoch_ = std::max(highest_epoch_, hello.highest_epoch);
+  held_.clear();
+  TakeEpoch(rank, hello.highest_epoch);
   observer_->OnLog(LogLevel::kInfo,
                    absl::StrCat("worker ", rank, " is up: ", hello.device, ", ", hello.kv_blocks,
                                 " KV blocks, ", hello.seq_slots, " slots"));
-  if (state_ == State::kForming || state_ == State::kFormed) {
-    return absl::StrCat("worker ", rank, " has attached");
-  }
+  if (hello.lease_ms > 0) worker.link->Send(Renew{});
+  if (was_involved) return absl::StrCat("worker ", rank, " has attached anew");
+  if (in_epoch()) return Grow(now);
+  if (state_ == State::kNoWorker) gather_until_ = now + options_.form_wait;
   next_form_ = std::max(next_form_, now);  // a worker that comes and goes has to wait
   state_ = State::kDue;
   ChooseMembers();
   return std::nullopt;
 }
 
+// Numbers that no cell can have come to are somebody's mischief; the worker takes a lower one.
+void WorkerGroup::TakeEpoch(int32_t rank, Epoch highest) {
+  if (highest <= highest_epoch_ + Epoch{kEpochAheadMax}) {
+    highest_epoch_ = std::max(highest_epoch_, highest);
+    return;
+  }
+  observer_->OnLog(LogLevel::kWarning,
+                   absl::StrCat("worker ", rank, " names epoch ", highest, ", more than ",
+                                kEpochAheadMax, " above ", highest_epoch_, ": not followed"));
+}
+
 WorkerGroup::VoidReason WorkerGroup::OnDown(int32_t rank, const std::string& reason) {
   const bool was_involved = Involved(rank);
   workers_[rank].up = false;
+  workers_[rank].owes_formed = false;
   observer_->OnLog(LogLevel::kWarning, absl::StrCat("worker ", rank, " is down: ", reason));
   if (state_ == State::kDue && num_up() == 0) state_ = State::kNoWorker;
   if (was_involved) return absl::StrCat("worker ", rank, " is down");
   return std::nullopt;
 }
 
-WorkerGroup::VoidReason WorkerGroup::OnFormed(int32_t rank, const Formed& formed) {
+WorkerGroup::VoidReason WorkerGroup::OnFormed(int32_t rank, const Formed& formed, absl::Time now) {
+  Worker& worker = workers_[rank];
   // A late or unwelcome answer too says that the rendezvous before it is used up.
-  workers_[rank].rendezvous = formed.rendezvous;
-  if (state_ != State::kForming || formed.epoch != epoch_ || !IsMember(rank)) return std::nullopt;
+  worker.rendezvous = formed.rendezvous;
+  if (formed.epoch == worker.asked) worker.owes_formed = false;
+  if (absl::IsPermissionDenied(formed.status)) {
+    OnHeld(&worker, absl::StrCat("worker ", rank, ": ", formed.status.message()));
+  }
+  if (!Involved(rank) || formed.epoch != epoch_) return std::nullopt;
+  if (worker.held && state_ == State::kForming) {
+    Void(now);  // nothing has run: a scheduler that stands by is no recovery
+    return std::nullopt;
+  }
   if (!formed.status.ok()) {
     return absl::StrCat("worker ", rank, " refuses epoch ", epoch_, ": ", formed.status.message());
   }
-  workers_[rank].answered = true;
-  const bool all = std::all_of(members_.begin(), members_.end(),
-                               [&](int32_t m) { return workers_[m].answered; });
-  if (all) state_ = State::kFormed;
+  worker.answered = true;
+  worker.held = false;
+  if (state_ == State::kForming && Unanswered().empty()) {
+    state_ = State::kFormed;
+    held_.clear();
+  }
   return std::nullopt;
 }
 
-WorkerGroup::VoidReason WorkerGroup::OnHeard(int32_t rank, absl::Time now) {
+void WorkerGroup::OnHeld(Worker* worker, const std::string& why) {
+  if (!worker->held) observer_->OnLog(LogLevel::kWarning, why);
+  worker->held = true;
+  const bool all = std::all_of(workers_.begin(), workers_.end(),
+                               [](const Worker& w) { return !w.up || w.held; });
+  if (all) held_ = why;
+}
+
+void WorkerGroup::OnHeard(int32_t rank, const FromWorker& message, absl::Time now) {
   Worker& worker = workers_[rank];
-  worker.heard = now;
-  if (!worker.up || !worker.silent) return std::nullopt;
+  const bool was_candidate = IsCandidate(worker);
+  worker.alive = now;
   worker.silent = false;
-  if ((state_ != State::kForming && state_ != State::kFormed) || IsMember(rank))
-    return std::nullopt;
-  return absl::StrCat("worker ", rank, " is heard again");
+  if (const auto* alive = std::get_if<Alive>(&message)) {
+    worker.says_alive = true;
+    worker.waits_for_peers = alive->waits_for_peers;
+  } else {
+    worker.heard = now;
+    worker.stalled = false;
+  }
+  if (!was_candidate && IsCandidate(worker)) worker.since = now;
 }
 
 WorkerGroup::VoidReason WorkerGroup::OnTick(absl::Span<const int32_t> owing, absl::Time since,
                                             absl::Time now) {
+  if (now - last_tick_ > 3 * options_.heartbeat) awake_since_ = now;
+  last_tick_ = now;
+  std::vector<int32_t> waited_for(owing.begin(), owing.end());
+  if (state_ != State::kFormed) {
+    waited_for = Unanswered();
+    since = form_sent_;
+  }
+  if (VoidReason reason = LeaveOutSilent(waited_for, now)) return reason;
+  if (VoidReason reason = LeaveOutStalled(waited_for, since, now)) return reason;
+  return Grow(now);
+}
+
+// Only where others could go on: a cell that has nobody else waits.
+WorkerGroup::VoidReason WorkerGroup::LeaveOutSilent(absl::Span<const int32_t> owing,
+                                                    absl::Time now) {
+  const auto is_silent = [&](const Worker& w) {
+    return w.says_alive && Since(w.alive, now) >= options_.worker_silence_timeout;
+  };
+  const bool others = std::any_of(workers_.begin(), workers_.end(),
+                                  [&](const Worker& w) { return IsCandidate(w) && !is_silent(w); });
   VoidReason reason;
-  if (state_ == State::kForming && now - form_sent_ >= options_.worker_stall_timeout) {
-    for (int32_t rank : members_) {
-      if (!workers_[rank].answered) reason = Silence(rank, now);
-    }
+  for (int32_t rank : owing) {
+    if (!others || !is_silent(workers_[rank])) continue;
+    workers_[rank].silent = true;
+    reason = WhyLeftOut(rank, now);
   }
-  if (state_ == State::kFormed) {
-    for (int32_t rank : owing) {
-      if (now - std::max(since, workers_[rank].advanced) >= options_.worker_stall_timeout)
-        reason = Silence(rank, now);
-    }
-  }
-  return reason;
+  return in_epoch() ? reason : std::nullopt;
 }
 
-WorkerGroup::VoidReason WorkerGroup::Silence(int32_t rank, absl::Time now) {
-  workers_[rank].silent = true;
-  return absl::StrCat("worker ", rank, " owes an answer; it was last heard ",
-                      absl::FormatDuration(now - workers_[rank].heard), " ago");
+WorkerGroup::VoidReason WorkerGroup::LeaveOutStalled(absl::Span<const int32_t> owing,
+                                                     absl::Time since, absl::Time now) {
+  const auto is_stalled = [&](int32_t rank) {
+    return Since(std::max(since, workers_[rank].advanced), now) >= options_.worker_stall_timeout;
+  };
+  const bool has_culprit = std::any_of(
+      owing.begin(), owing.end(), [&](int32_t rank) { return !workers_[rank].waits_for_peers; });
+  VoidReason reason;
+  for (int32_t rank : owing) {
+    if (has_culprit && workers_[rank].waits_for_peers) continue;
+    if (!is_stalled(rank)) continue;
+    workers_[rank].stalled = true;
+    reason = WhyLeftOut(rank, now);
+  }
+  return in_epoch() ? reason : std::nullopt;
 }
 
-void WorkerGroup::Void(absl::Time now) {
+std::string WorkerGroup::WhyLeftOut(int32_t rank, absl::Time now) const {
+  const Worker& worker = workers_[rank];
+  return absl::StrCat("worker ", rank, " owes an answer; its process was last heard ",
+                      absl::FormatDuration(now - worker.alive), " ago, its loop ",
+                      absl::FormatDuration(now - worker.heard), " ago");
+}
+
+// Workers that are no members, in an epoch.
+WorkerGroup::VoidReason WorkerGroup::Grow(absl::Time now) const {
+  if (!in_epoch()) return std::nullopt;
+  for (size_t rank = 0; rank < workers_.size(); ++rank) {
+    if (!IsCandidate(workers_[rank]) || IsMember(static_cast<int32_t>(rank))) continue;
+    if (!IsComplete() && now - workers_[rank].since < options_.grow_wait) continue;
+    return absl::StrCat("worker ", rank, " has come");
+  }
+  return std::nullopt;
+}
+
+bool WorkerGroup::IsComplete() const {
+  return std::all_of(workers_.begin(), workers_.end(),
+                     [this](const Worker& w) { return IsCandidate(w); });
+}
+
+std::vector<int32_t> WorkerGroup::Unanswered() const {
+  std::vector<int32_t> ranks;
+  for (size_t r = 0; r < workers_.size(); ++r) {
+    const auto rank = static_cast<int32_t>(r);
+    const Worker& worker = workers_[rank];
+    const bool waits = state_ == State::kForming ? IsMember(rank) && !worker.answered
+                                                 : worker.up && worker.owes_formed;
+    if (waits) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+void WorkerGroup::Void(absl::Time now, absl::Duration wait) {
+  for (int32_t rank : members_) {
+    Worker& worker = workers_[rank];
+    if (in_epoch() && worker.up && worker.hello.lease_ms > 0) worker.link->Send(Renew{epoch_});
+  }
   const int doublings = std::clamp(num_futile_ - 1, 0, 16);
   const absl::Duration backoff =
       num_futile_ == 0 ? absl::ZeroDuration() : options_.form_backoff_min * (1 << doublings);
-  next_form_ = now + std::min(backoff, options_.form_backoff_max);
+  next_form_ = now + std::max(wait, std::min(backoff, options_.form_backoff_max));
   state_ = num_up() > 0 ? State::kDue : State::kNoWorker;
 }
 
 void WorkerGroup::FormIfDue(absl::Time now) {
-  if (state_ != State::kDue || now < next_form_) return;
+  if (state_ != State::kDue || now < DueTime()) return;
   ChooseMembers();
+  Worker& lowest = workers_[members_.front()];
+  lacks_rendezvous_ = members_.size() > 1 && lowest.owes_formed;  // the last one is used up
+  if (lacks_rendezvous_) return;
+  gather_until_ = absl::InfinitePast();
   epoch_ = ++highest_epoch_;
   ++num_futile_;
   state_ = State::kForming;
@@ -181,21 +292,38 @@ void WorkerGroup::FormIfDue(absl::Time now) {
   form.members = members_;
   placement_ = RoundRobin(facts_->num_experts, static_cast<int32_t>(members_.size()));
   form.placement = placement_;
-  if (members_.size() > 1) form.rendezvous = workers_[members_.front()].rendezvous;
+  if (members_.size() > 1) form.rendezvous = lowest.rendezvous;
   for (int32_t rank : members_) {
-    workers_[rank].answered = false;
-    workers_[rank].link->Send(form);
+    Worker& worker = workers_[rank];
+    worker.answered = false;
+    worker.owes_formed = true;
+    worker.asked = epoch_;
+    worker.advanced = now;
+    worker.link->Send(form);
   }
 }
 
+void WorkerGroup::RenewIfDue(absl::Time now) {
+  if (now - renewed_ < absl::Milliseconds(kLeaseRenewMs)) return;
+  renewed_ = now;
+  for (Worker& worker : workers_) {
+    if (worker.up && worker.hello.lease_ms > 0) worker.link->Send(Renew{});
+  }
+}
+
+// Where nobody is left, those are asked again who were left out: first the silent, then the held.
 void WorkerGroup::ChooseMembers() {
-  const bool all_silent = std::all_of(workers_.begin(), workers_.end(),
-                                      [](const Worker& w) { return !w.up || w.silent; });
+  const auto any = [this](auto wanted) {
+    return std::any_of(workers_.begin(), workers_.end(), wanted);
+  };
+  const bool ask_mute = !any([this](const Worker& w) { return IsCandidate(w); });
+  const bool ask_held = !any([](const Worker& w) { return w.up && !w.held; });
   members_.clear();
   limits_ = {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX};
   for (size_t rank = 0; rank < workers_.size(); ++rank) {
     const Worker& worker = workers_[rank];
-    if (!worker.up || (worker.silent && !all_silent)) continue;
+    const bool is_mute = worker.silent || worker.stalled;
+    if (!worker.up || (is_mute && !ask_mute) || (worker.held && !ask_held)) continue;
     members_.push_back(static_cast<int32_t>(rank));
     limits_.kv_blocks = std::min(limits_.kv_blocks, worker.hello.kv_blocks);
     limits_.seq_slots = std::min(limits_.seq_slots, worker.hello.seq_slots);
@@ -210,10 +338,6 @@ void WorkerGroup::SendToMembers(const StepPlan& plan) {
 
 bool WorkerGroup::IsMember(int32_t rank) const {
   return std::find(members_.begin(), members_.end(), rank) != members_.end();
-}
-
-bool WorkerGroup::Involved(int32_t rank) const {
-  return (state_ == State::kForming || state_ == State::kFormed) && IsMember(rank);
 }
 
 int32_t WorkerGroup::num_up() const {

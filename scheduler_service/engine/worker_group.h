@@ -3,13 +3,24 @@
 //
 //   no worker ─▶ due ──Form──▶ forming ──all Formed──▶ formed
 //                 ▲               │                      │
-//                 └──── void ◀────┴──────────────────────┘   new Hello, worker down, refusal,
-//                 silence, bad answer
+//                 └──── void ◀────┴──────────────────────┘   member lost or back, workers to add,
+//                 refusal, silence, bad answer
+//
+// When it forms. From nothing: when all workers that the cell is configured with are up, or after
+// form_wait. After a void: at once, with whoever is there. A worker that comes to a cell is added
+// when that makes it complete, or after grow_wait; so one start of all costs at most one void
+// epoch, however far apart they are.
+//
+// Who is left out. A process that is silent while others are not (worker_silence_timeout), until it
+// is heard again. A loop that owes an answer and does not advance (worker_stall_timeout), unless
+// all it does is wait for another one that is to blame. A worker that another scheduler holds,
+// until it says Hello.
 //
 // The group only watches. When an event makes the epoch void it says why; the engine then empties
 // its own tables and calls Void, so that everything is forgotten in one place.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -54,21 +65,26 @@ class WorkerGroup {
   // `may_change_model`: no request depends on the facts.
   VoidReason OnHello(int32_t rank, const Hello& hello, bool may_change_model, absl::Time now);
   VoidReason OnDown(int32_t rank, const std::string& reason);
-  VoidReason OnFormed(int32_t rank, const Formed& formed);
-  // Any message: the worker is alive.
-  VoidReason OnHeard(int32_t rank, absl::Time now);
-  // It works on the oldest step that it owes, or has answered it. A heartbeat alone is no such
-  // sign: its plan may be lost.
+  VoidReason OnFormed(int32_t rank, const Formed& formed, absl::Time now);
+  // Any message: the process lives.
+  void OnHeard(int32_t rank, const FromWorker& message, absl::Time now);
+  // It works on the oldest step that it owes, or has answered it, or goes on forming. A heartbeat
+  // alone is no such sign: its plan may be lost.
   void OnAdvance(int32_t rank, absl::Time now) { workers_[rank].advanced = now; }
-  // No advance of members that owe an answer since `since`, or no Formed.
+  // Looks for members that are silent or stalled, and for workers to add. `owing`: members that owe
+  // an answer since `since`.
   VoidReason OnTick(absl::Span<const int32_t> owing, absl::Time since, absl::Time now);
 
-  void Void(absl::Time now);
+  // The next formation waits at least for `wait`.
+  void Void(absl::Time now, absl::Duration wait = absl::ZeroDuration());
   // Sends Form when it is time.
   void FormIfDue(absl::Time now);
+  // Tells the workers that the loop turns.
+  void RenewIfDue(absl::Time now);
   // A step was answered well: the next formation need not wait.
   void OnStepAnswered() { num_futile_ = 0; }
 
+  bool forming() const { return state_ == State::kForming; }
   bool formed() const { return state_ == State::kFormed; }
   Epoch epoch() const { return epoch_; }
   const std::vector<int32_t>& members() const { return members_; }
@@ -82,10 +98,13 @@ class WorkerGroup {
   const std::optional<ModelFacts>& facts() const { return facts_; }
   const GroupLimits& limits() const { return limits_; }
   int32_t num_up() const;
-  // When the member that has been silent longest was last heard.
+  // Not empty: another scheduler holds every worker that is up; what one of them says.
+  const std::string& held() const { return held_; }
+  // When the member whose loop has been silent longest was last heard.
   absl::Time LastHeard() const;
+  // When the loop has to wake for it; never where it is for a message to say.
   absl::Time NextForm() const {
-    return state_ == State::kDue ? next_form_ : absl::InfiniteFuture();
+    return state_ == State::kDue && !lacks_rendezvous_ ? DueTime() : absl::InfiniteFuture();
   }
 
  private:
@@ -93,18 +112,45 @@ class WorkerGroup {
   struct Worker {
     WorkerLink* link = nullptr;
     bool up = false;
-    bool silent = false;    // stalled; left out as long as others answer
-    bool answered = false;  // Formed of this epoch
+    // Left out as long as others are not.
+    bool silent = false;       // the process gave no sign of life; until any message
+    bool stalled = false;      // the loop did not advance; until one of its own
+    bool held = false;         // by another scheduler
+    bool owes_formed = false;  // until then its rendezvous is used up
+    bool answered = false;     // Formed of this epoch
+    bool says_alive = false;
+    bool waits_for_peers = false;
+    Epoch asked = 0;  // of the last Form that was sent
     Hello hello;
     std::string rendezvous;  // for the next group
+    absl::Time since;        // when it could have become a member
+    absl::Time alive;        // the process; `heard`: its loop
     absl::Time heard, advanced;
   };
 
   absl::Status CheckHello(int32_t rank, const Hello& hello, const ModelFacts& facts,
                           bool may_change_model) const;
-  bool Involved(int32_t rank) const;  // in an epoch that a change would make void
+  bool in_epoch() const { return state_ == State::kForming || state_ == State::kFormed; }
+  bool Involved(int32_t rank) const { return in_epoch() && IsMember(rank); }
+  bool IsCandidate(const Worker& worker) const {
+    return worker.up && !worker.silent && !worker.stalled && !worker.held;
+  }
+  absl::Time DueTime() const {
+    return IsComplete() ? next_form_ : std::max(next_form_, gather_until_);
+  }
+  bool IsComplete() const;  // all configured workers are candidates
+  void TakeEpoch(int32_t rank, Epoch highest);
+  void OnHeld(Worker* worker, const std::string& why);
+  VoidReason LeaveOutSilent(absl::Span<const int32_t> owing, absl::Time now);
+  VoidReason LeaveOutStalled(absl::Span<const int32_t> owing, absl::Time since, absl::Time now);
+  VoidReason Grow(absl::Time now) const;
+  std::vector<int32_t> Unanswered() const;  // who owes a Formed that forming waits for
   void ChooseMembers();
-  VoidReason Silence(int32_t rank, absl::Time now);
+  std::string WhyLeftOut(int32_t rank, absl::Time now) const;
+  // Time in which this loop did not run is nobody's silence.
+  absl::Duration Since(absl::Time then, absl::Time now) const {
+    return now - std::max(then, awake_since_);
+  }
 
   const EngineOptions options_;
   EngineObserver* const observer_;
@@ -116,8 +162,14 @@ class WorkerGroup {
   Placement placement_;
   std::optional<ModelFacts> facts_;
   GroupLimits limits_;
+  std::string held_;
   absl::Time next_form_ = absl::InfinitePast();
+  absl::Time gather_until_ = absl::InfinitePast();  // from nothing, while workers are missing
+  bool lacks_rendezvous_ = false;  // it would have formed, but for the lowest member's answer
   absl::Time form_sent_;
+  absl::Time renewed_ = absl::InfinitePast();
+  absl::Time last_tick_ = absl::InfinitePast();
+  absl::Time awake_since_ = absl::InfinitePast();
   int num_futile_ = 0;  // formations since a step was answered well
 };
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "common/step/control.h"
 #include "scheduler_service/testing/fake_model.h"
 
@@ -26,6 +27,9 @@ struct FakeWorkerConfig {
   bool routes_samples = true;  // false: no replica
   int32_t num_layers = 3;
   int32_t residency_slots = 0;  // 0: everything fits
+  // How long it reads an expert that was another rank's before it can form.
+  absl::Duration expert_load = absl::ZeroDuration();
+  std::vector<ExpertId> experts;  // read at start
 };
 
 // Not thread-safe. Time is its owner's: plans queue up until RunNext.

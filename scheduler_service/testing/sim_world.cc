@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/limits.h"
 
 namespace pregate::scheduler {
 
@@ -51,11 +52,18 @@ void SimWorld::Log(const std::string& line) {
 
 void SimWorld::StartWorker(int rank) {
   WorkerEnd& end = ends_[rank];
-  if (!end.worker) end.worker = std::make_unique<FakeWorker>(end.config, random_.Next());
+  if (!end.worker) {
+    end.worker = std::make_unique<FakeWorker>(end.config, random_.Next());
+    end.held = {end.config.experts.begin(), end.config.experts.end()};
+  }
   end.connected = true;
+  end.says_alive = false;
   ++end.connection;
   Log(absl::StrCat("worker ", rank, " says hello"));
-  FromWorkerToEngine(rank, end.worker->MakeHello());
+  Hello hello = end.worker->MakeHello();
+  hello.rendezvous = OpenMeeting(rank);
+  hello.lease_ms = 5000;
+  FromWorkerToEngine(rank, std::move(hello));
   Beat(rank, end.connection);
 }
 
@@ -64,6 +72,13 @@ void SimWorld::Beat(int rank, int connection) {
   if (end.connection != connection) return;
   if (end.frozen_until <= agenda_.now()) FromWorkerToEngine(rank, end.worker->LastProgress());
   After(absl::Milliseconds(250), [=, this] { Beat(rank, connection); });
+}
+
+void SimWorld::BeatAlive(int rank, int connection) {
+  const WorkerEnd& end = ends_[rank];
+  if (end.connection != connection) return;
+  if (end.frozen_until <= agenda_.now()) FromWorkerToEngine(rank, Alive{});
+  After(absl::Milliseconds(kWorkerAliveMs), [=, this] { BeatAlive(rank, connection); });
 }
 
 void SimWorld::Disconnect(int rank, const char* reason) {
@@ -84,6 +99,8 @@ void SimWorld::KillWorker(int rank, absl::Duration down_for) {
   end.worker.reset();
   end.busy = false;
   ++end.work;
+  end.forming.reset();
+  CloseMeetingsOf(rank);
   After(down_for, [=, this] { StartWorker(rank); });
 }
 
@@ -95,7 +112,8 @@ void SimWorld::BreakWorkerLink(int rank, absl::Duration down_for) {
 
 void SimWorld::FreezeWorker(int rank, absl::Duration duration) {
   Log(absl::StrCat("worker ", rank, " freezes"));
-  ends_[rank].frozen_until = agenda_.now() + duration;
+  absl::Time& until = ends_[rank].frozen_until;
+  until = std::max(until, agenda_.now() + duration);
 }
 
 void SimWorld::RepeatOldResult(int rank) {
@@ -122,18 +140,31 @@ void SimWorld::OnSend(int rank, ToWorker message) {
 
 void SimWorld::Receive(int rank, ToWorker message) {
   WorkerEnd& end = ends_[rank];
-  if (const absl::Time until = end.frozen_until; until > agenda_.now()) {
-    const int connection = end.connection;
-    At(until, [this, rank, connection, m = std::move(message)] {
-      if (ends_[rank].connection == connection) Receive(rank, m);
-    });
-    return;
+  if (end.frozen_until <= agenda_.now() && end.thawing.empty()) return Take(rank, message);
+  end.thawing.push_back({end.connection, std::move(message)});
+  if (end.thawing.size() == 1) At(end.frozen_until, [=, this] { Thaw(rank); });
+}
+
+// What came meanwhile, in its order.
+void SimWorld::Thaw(int rank) {
+  WorkerEnd& end = ends_[rank];
+  if (end.frozen_until > agenda_.now()) {
+    return At(end.frozen_until, [=, this] { Thaw(rank); });
   }
+  for (const auto& [connection, message] : std::exchange(end.thawing, {})) {
+    if (end.connection == connection) Take(rank, message);
+  }
+}
+
+void SimWorld::Take(int rank, ToWorker message) {
+  WorkerEnd& end = ends_[rank];
   if (const Form* form = std::get_if<Form>(&message)) {
-    Log(absl::StrCat("worker ", rank, " forms epoch ", form->epoch));
-    end.busy = false;
-    ++end.work;
-    FromWorkerToEngine(rank, end.worker->OnForm(*form));
+    Log(absl::StrCat("worker ", rank, " gets form ", form->epoch));
+    BeginForm(rank, *form);
+  }
+  if (const Renew* renew = std::get_if<Renew>(&message)) {
+    if (!std::exchange(end.says_alive, true)) BeatAlive(rank, end.connection);
+    EndForm(rank, renew->void_through);
   }
   if (StepPlan* plan = std::get_if<StepPlan>(&message)) {
     Log(absl::StrCat("worker ", rank, " gets step ", plan->step_id, " with ", plan->rows.size(),

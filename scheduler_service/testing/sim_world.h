@@ -5,8 +5,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -79,10 +83,14 @@ class SimWorld final : public Inbox {
     SimWorkerLink link;
     std::unique_ptr<FakeWorker> worker;
     bool connected = false;
+    bool says_alive = false;
     int connection = 0;  // counts up; messages of an older one are lost
     bool busy = false;
     int work = 0;  // counts up with each step begun or aborted
     absl::Time frozen_until = absl::InfinitePast();
+    std::vector<std::pair<int, ToWorker>> thawing;  // came while it was frozen, by connection
+    std::optional<Form> forming;
+    std::set<ExpertId> held;
     int lose_plans = 0;
     std::function<void(StepResult*)> corrupt;
     StepResult old_result;
@@ -91,9 +99,22 @@ class SimWorld final : public Inbox {
   void OnSend(int rank, ToWorker message);
   void OnSend(ToRouter message);
   void Receive(int rank, ToWorker message);
+  void Thaw(int rank);
+  void Take(int rank, ToWorker message);
   void ReceiveAtRouter(const ToRouter& message);
   void WorkOn(int rank);
+  // Forming as real workers do it (sim_forming.cc): they meet at a rendezvous that is good for one
+  // group, then read the experts that are new to them, and may be ended at any point.
+  void BeginForm(int rank, const Form& form);
+  void EndForm(int rank, Epoch through);
+  void LoadNext(int rank);
+  void AnswerForm(int rank, Formed formed);
+  std::string OpenMeeting(int rank);
+  void CloseMeetingsOf(int rank);
+  // Unless the rank dies or does something else meanwhile.
+  void AfterAt(int rank, absl::Duration delay, std::function<void()> action);
   void Beat(int rank, int connection);
+  void BeatAlive(int rank, int connection);
   void FinishStep(int rank, int work, int connection);
   void FromWorkerToEngine(int rank, FromWorker message);
   void Disconnect(int rank, const char* reason);
@@ -109,6 +130,8 @@ class SimWorld final : public Inbox {
   bool router_connected_ = false;
   int router_connection_ = 0;
   int lose_routes_ = 0;
+  std::map<std::string, std::set<int>> meetings_;  // by rendezvous: who waits there
+  int num_meetings_ = 0;
   absl::Time last_to_router_, last_from_router_;
   std::vector<std::string> router_violations_;
   std::string log_;

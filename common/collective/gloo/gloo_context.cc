@@ -24,7 +24,7 @@ absl::Status CheckBlob(const std::string& blob, size_t bytes_expected, int rank)
 
 absl::Status GlooContext::Connect(const std::shared_ptr<gloo::transport::Device>& device,
                                   Meeting* meeting, const std::string& rendezvous,
-                                  absl::Duration timeout) {
+                                  absl::Duration timeout, std::stop_token stop) {
   const absl::Time deadline = absl::Now() + timeout;
   const auto transport = device->createContext(rank, size);
   transport->setTimeout(
@@ -38,7 +38,13 @@ absl::Status GlooContext::Connect(const std::shared_ptr<gloo::transport::Device>
     address_bytes = address.size();
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> blobs,
-                   meeting->Meet(rendezvous, rank, size, blob, timeout));
+                   meeting->Meet(rendezvous, rank, size, blob, timeout, stop));
+  // A pair that is closed waits for nobody: its connect returns or throws.
+  const std::stop_callback on_stop(stop, [&] {
+    for (int peer = 0; peer < size; ++peer) {
+      if (peer != rank) transport->getPair(peer)->close();
+    }
+  });
   for (int peer = 0; peer < size; ++peer) {
     if (peer == rank) continue;
     RETURN_IF_ERROR(CheckBlob(blobs[peer], blob.size(), peer));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,7 +20,7 @@ class GlooContext final : public gloo::Context {
 
   // Meets the other ranks and connects to each. May throw Gloo's exceptions.
   absl::Status Connect(const std::shared_ptr<gloo::transport::Device>& device, Meeting* meeting,
-                       const std::string& rendezvous, absl::Duration timeout);
+                       const std::string& rendezvous, absl::Duration timeout, std::stop_token stop);
 };
 
 }  // namespace pregate

@@ -19,14 +19,16 @@ class GlooFactory final : public CollectiveFactory {
   absl::StatusOr<std::string> MakeRendezvous() override { return meeting_->MakeRendezvous(); }
 
   absl::StatusOr<std::unique_ptr<Collective>> Join(const std::string& rendezvous, int rank,
-                                                   int world_size,
-                                                   absl::Duration timeout) override {
+                                                   int world_size, absl::Duration timeout,
+                                                   std::stop_token stop) override {
     RETURN_IF_ERROR(CheckMembership(rank, world_size));
     std::unique_ptr<GlooContext> context;
-    RETURN_IF_ERROR(CatchGloo("join", [&] {
+    const absl::Status joined = CatchGloo("join", [&] {
       context = std::make_unique<GlooContext>(rank, world_size);
-      return context->Connect(device_, meeting_, rendezvous, timeout);
-    }));
+      return context->Connect(device_, meeting_, rendezvous, timeout, stop);
+    });
+    if (stop.stop_requested()) return absl::AbortedError("gloo: join: stopped here");
+    RETURN_IF_ERROR(joined);
     return std::make_unique<GlooCollective>(std::move(context), options_.operation_timeout);
   }
 

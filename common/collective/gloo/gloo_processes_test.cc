@@ -27,7 +27,8 @@ class SocketMeeting final : public Meeting {
   absl::StatusOr<std::string> MakeRendezvous() override { return std::string(); }
   absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
                                                 int world_size, const std::string& blob,
-                                                absl::Duration timeout) override {
+                                                absl::Duration timeout,
+                                                std::stop_token stop) override {
     std::string theirs(blob.size(), '\0');
     if (write(fd_, blob.data(), blob.size()) != ssize_t(blob.size()) ||
         recv(fd_, theirs.data(), theirs.size(), MSG_WAITALL) != ssize_t(theirs.size())) {
@@ -84,7 +85,7 @@ class GlooProcessesTest : public testing::Test {
     SocketMeeting meeting(fd);
     auto factory = MakeGlooFactory({.operation_timeout = kLong}, &meeting);
     if (!factory.ok()) return nullptr;
-    auto group = (*factory)->Join("", rank, 2, kLong);
+    auto group = (*factory)->Join("", rank, 2, kLong, {});
     EXPECT_TRUE(group.ok()) << group.status();
     return group.ok() ? *std::move(group) : nullptr;
   }

@@ -61,9 +61,11 @@ std::shared_ptr<LocalGroup> LocalFabric::GroupOf(const std::string& rendezvous, 
 
 absl::StatusOr<std::unique_ptr<Collective>> LocalFabric::Join(const std::string& rendezvous,
                                                               int rank, int world_size,
-                                                              absl::Duration timeout) {
+                                                              absl::Duration timeout,
+                                                              std::stop_token stop) {
   RETURN_IF_ERROR(CheckMembership(rank, world_size));
-  RETURN_IF_ERROR(meeting_.Meet(rendezvous, rank, world_size, "", timeout).status());
+  RETURN_IF_ERROR(
+      meeting_.Meet(rendezvous, rank, world_size, "", timeout, std::move(stop)).status());
   return std::make_unique<LocalCollective>(GroupOf(rendezvous, world_size), rank);
 }
 

@@ -26,7 +26,8 @@ class LocalFabric final : public CollectiveFactory {
 
   absl::StatusOr<std::string> MakeRendezvous() override { return meeting_.MakeRendezvous(); }
   absl::StatusOr<std::unique_ptr<Collective>> Join(const std::string& rendezvous, int rank,
-                                                   int world_size, absl::Duration timeout) override;
+                                                   int world_size, absl::Duration timeout,
+                                                   std::stop_token stop) override;
 
  private:
   struct Joining {

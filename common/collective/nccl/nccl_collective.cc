@@ -17,8 +17,10 @@ constexpr size_t kStagingBytesMin = 64 << 10;  // a step's routes fit: later ste
 absl::StatusOr<std::unique_ptr<Collective>> NcclCollective::Join(const NcclOptions& options,
                                                                  const ncclUniqueId& id, int rank,
                                                                  int world_size,
-                                                                 absl::Duration timeout) {
+                                                                 absl::Duration timeout,
+                                                                 std::stop_token stop) {
   std::unique_ptr<NcclCollective> group(new NcclCollective(options, rank, world_size));
+  const std::stop_callback on_stop(stop, [end = group.get()] { end->Abort(); });
   RETURN_IF_ERROR(group->Begin());
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;

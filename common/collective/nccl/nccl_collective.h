@@ -16,7 +16,8 @@ class NcclCollective final : public Collective {
  public:
   static absl::StatusOr<std::unique_ptr<Collective>> Join(const NcclOptions& options,
                                                           const ncclUniqueId& id, int rank,
-                                                          int world_size, absl::Duration timeout);
+                                                          int world_size, absl::Duration timeout,
+                                                          std::stop_token stop);
   ~NcclCollective() override;
 
   int rank() const override { return rank_; }

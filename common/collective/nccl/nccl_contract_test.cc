@@ -20,7 +20,7 @@ class NcclGraphTest : public testing::Test {
     ASSERT_EQ(cudaMalloc(&send_, kBytes), cudaSuccess);
     ASSERT_EQ(cudaMalloc(&recv_, kBytes), cudaSuccess);
     factory_ = MakeNcclFactory({.stream = stream_});
-    auto group = factory_->Join(*factory_->MakeRendezvous(), 0, 1, absl::Seconds(60));
+    auto group = factory_->Join(*factory_->MakeRendezvous(), 0, 1, absl::Seconds(60), {});
     ASSERT_TRUE(group.ok()) << group.status();
     group_ = *std::move(group);
   }

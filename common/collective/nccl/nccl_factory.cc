@@ -35,11 +35,11 @@ class NcclFactory final : public CollectiveFactory {
   }
 
   absl::StatusOr<std::unique_ptr<Collective>> Join(const std::string& rendezvous, int rank,
-                                                   int world_size,
-                                                   absl::Duration timeout) override {
+                                                   int world_size, absl::Duration timeout,
+                                                   std::stop_token stop) override {
     RETURN_IF_ERROR(CheckMembership(rank, world_size));
     ASSIGN_OR_RETURN(const ncclUniqueId id, ParseId(rendezvous));
-    return NcclCollective::Join(options_, id, rank, world_size, timeout);
+    return NcclCollective::Join(options_, id, rank, world_size, timeout, std::move(stop));
   }
 
  private:
