@@ -36,6 +36,7 @@ bool IsLoopbackV4(absl::string_view host) {
 // What gRPC takes for a host and nothing else: no scheme, path, zone or control character.
 bool IsHost(const std::string& host) {
   unsigned char ipv6[sizeof(in6_addr)];
+  if (absl::StrContains(host, '\0')) return false;  // where inet_pton stops reading
   if (absl::StrContains(host, ":")) return inet_pton(AF_INET6, host.c_str(), ipv6) == 1;
   bool good = host.size() <= kHostBytesMax;
   for (const char c : host) good &= absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
@@ -61,6 +62,7 @@ absl::StatusOr<Address> ParseAddress(absl::string_view text) {
   if (absl::StartsWith(text, "unix:")) {
     address.path = std::string(absl::StripPrefix(text, "unix:"));
     if (address.path.empty()) return BadAddress(text, "the path is empty");
+    if (absl::StrContains(address.path, '\0')) return BadAddress(text, "a zero byte");
     if (address.path.size() > kUnixPathBytesMax) {
       return BadAddress(text, absl::StrCat("the path has ", address.path.size(), " bytes, at most ",
                                            kUnixPathBytesMax));

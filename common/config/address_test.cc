@@ -44,6 +44,16 @@ TEST(ParseAddressTest, TakesNothingForAHostThatGrpcMightReadAsAScheme) {
   }
 }
 
+TEST(ParseAddressTest, TakesNoZeroByteWhereOthersWouldStopReading) {
+  for (const char* text : {"[::1]:1", "unix:/a", "localhost:1"}) {
+    for (size_t at = 1; at <= std::string(text).size(); ++at) {
+      std::string with_zero(text);
+      with_zero.insert(at, 1, '\0');
+      EXPECT_FALSE(ParseAddress(with_zero).ok()) << text << " at " << at;
+    }
+  }
+}
+
 TEST(ParseAddressOptionTest, PlaintextIsRefusedByOptionOnOtherMachines) {
   for (const char* text : {"0.0.0.0:1", "10.0.0.1:1", "[::]:1", "127.evil.example:1",
                            "example.com:1", "127.0.0.1.example.com:1"}) {

@@ -99,17 +99,16 @@ absl::StatusOr<uint64_t> CheckedBytes(const BlockLayout& block, const std::strin
         absl::StrCat(where, ": shape [", absl::StrJoin(shape, ","), "] of ", type, ": ", why));
   };
   if (shape.size() > static_cast<size_t>(kTensorRankMax)) return bad("too many axes");
-  uint64_t elements = 1;
+  int64_t elements = 1;  // signed, as num_elements() multiplies
   for (const int64_t dim : shape) {
     if (dim < 0) return bad("negative dimension");
-    if (__builtin_mul_overflow(elements, static_cast<uint64_t>(dim), &elements))
-      return bad("overflows");
+    if (__builtin_mul_overflow(elements, dim, &elements)) return bad("overflows");
   }
   const int64_t row = shape.empty() ? 1 : shape.back();
   if (row % block.elements != 0) return bad("a row is not a whole number of blocks");
   uint64_t bytes = 0;
-  if (__builtin_mul_overflow(elements / block.elements, static_cast<uint64_t>(block.bytes),
-                             &bytes) ||
+  if (__builtin_mul_overflow(static_cast<uint64_t>(elements / block.elements),
+                             static_cast<uint64_t>(block.bytes), &bytes) ||
       bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
     return bad("overflows");
   }

@@ -120,6 +120,7 @@ TEST(StoredTensorTest, RefusesImpossibleShapes) {
   };
   EXPECT_THAT(refusal(StoredType::kF32, {int64_t{1} << 62, 4}), HasSubstr("overflows"));
   EXPECT_THAT(refusal(StoredType::kF32, {int64_t{1} << 62}), HasSubstr("overflows"));
+  EXPECT_THAT(refusal(StoredType::kF32, {INT64_MAX, 2, 0}), HasSubstr("overflows"));
   EXPECT_THAT(refusal(StoredType::kF32, {-1, 4}), HasSubstr("negative"));
   EXPECT_THAT(refusal(StoredType::kQ8_0, {4, 33}), HasSubstr("blocks"));
   EXPECT_THAT(refusal(StoredType::kF32, {1, 1, 1, 1, 1}), HasSubstr("file: tensor t"));
