@@ -53,6 +53,6 @@ case "${1:-}" in
     install "${!needs[@]}"
     run_suite debug
     ;;
-  *) sed -n '3,7p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *) sed -n '3,9p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac
 exit $failed

@@ -1,11 +1,14 @@
 #include "common/model/checkpoint.h"
 
+#include <atomic>
 #include <filesystem>
+#include <map>
 
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "common/model/checkpoint_parts.h"
 #include "common/model/digest.h"
+#include "common/model/manifest.h"
 #include "common/model/tensor_names.h"
 
 namespace pregate {
@@ -31,8 +34,8 @@ class MappedCheckpoint final : public Checkpoint {
     path_ = std::move(path);
     layout_ = parts_.layout;
     digest_ = parts_.digest;
-    if (digest_.empty())
-      digest_ = ModelDigest(spec_, HashViews(parts_.views, /*sample_large=*/true));
+    if (digest_.empty()) digest_ = ModelDigest(spec_, HashViews(parts_.views));
+    for (const auto& [name, hash] : parts_.recorded) verified_[name] = false;
   }
 
   std::vector<TensorInfo> Tensors() const override {
@@ -52,6 +55,7 @@ class MappedCheckpoint final : public Checkpoint {
     if (it == parts_.views.end()) {
       return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", name));
     }
+    RETURN_IF_ERROR(Verify(name, it->second.stored));
     ReadView(it->second, out);
     return absl::OkStatus();
   }
@@ -63,7 +67,20 @@ class MappedCheckpoint final : public Checkpoint {
   }
 
  private:
+  // Once a tensor, before its first use. Where there is no manifest the digest is the contents'
+  // own.
+  absl::Status Verify(const std::string& name, const StoredTensor& stored) const {
+    const auto it = parts_.recorded.find(name);
+    if (it == parts_.recorded.end()) return absl::OkStatus();
+    std::atomic<bool>& verified = verified_.at(name);
+    if (verified) return absl::OkStatus();
+    RETURN_IF_ERROR(CheckContent(stored, it->second));
+    verified = true;
+    return absl::OkStatus();
+  }
+
   CheckpointParts parts_;
+  mutable std::map<std::string, std::atomic<bool>> verified_;  // keys are fixed
 };
 
 }  // namespace

@@ -56,13 +56,14 @@ class Checkpoint {
   const std::string& path() const { return path_; }
   // "pregate", "hf", "authors" or "gguf".
   const std::string& layout() const { return layout_; }
-  // The model digest (digest.h): read from the manifest of a pregate directory, and for other
-  // sources computed from the contents (above 2 GiB from samples of them).
+  // The model digest (digest.h): of the manifest of a pregate directory, which what Read gives is
+  // compared with; for other sources computed from all of the contents.
   const std::string& digest() const { return digest_; }
 
   virtual std::vector<TensorInfo> Tensors() const = 0;
   virtual bool Has(const std::string& name) const = 0;
-  // Dequantised, canonical order. REQUIRES: out.size() == product of the tensor's shape.
+  // Dequantised, canonical order. DataLoss where a tensor is not what the manifest records,
+  // compared once. REQUIRES: out.size() == product of the tensor's shape.
   virtual absl::Status Read(const std::string& name, absl::Span<float> out) const = 0;
   // Read, for a use in `dtype`: InvalidArgument where a finite value would become an infinity.
   absl::Status ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/model/digest.h"
 #include "common/model/spec.h"
 #include "common/model/tensor_names.h"
 #include "common/model/tensor_view.h"
@@ -23,6 +24,7 @@ struct CheckpointParts {
   TensorViews views;
   std::vector<std::shared_ptr<const void>> files;  // keep the views' bytes mapped
   std::string digest;  // from a manifest; empty where the contents must be hashed
+  std::map<std::string, TensorHash> recorded;  // by the manifest, by canonical name; or empty
   std::function<absl::StatusOr<std::unique_ptr<Tokenizer>>()> load_tokenizer;
 };
 

@@ -11,6 +11,7 @@
 #include "common/base/remove_on_signal.h"
 #include "common/base/sha256.h"
 #include "common/base/status.h"
+#include "common/base/xxh3.h"
 #include "common/model/digest.h"
 #include "common/model/manifest.h"
 #include "common/model/pregate_config.h"
@@ -73,18 +74,22 @@ StoredType StoredTypeFor(const CanonicalTensor& tensor, DType dtype) {
   return StoredTypeOf(exact ? DType::kF32 : dtype);
 }
 
-// Encodes, hashes and appends one tensor; returns the hash of its stored bytes.
-absl::StatusOr<std::string> AppendTensor(absl::Span<const float> values, DType dtype,
-                                         SafetensorsWriter* writer) {
+// Encodes, hashes and appends one tensor; sets the hashes of its stored bytes.
+absl::Status AppendTensor(absl::Span<const float> values, DType dtype, SafetensorsWriter* writer,
+                          TensorHash* hash) {
   Sha256 sha;
+  Xxh3 xxh3;
   std::string bytes;
   for (size_t i = 0; i < values.size(); i += kEncodeElements) {
     bytes.clear();
     EncodeElements(values.subspan(i, kEncodeElements), dtype, &bytes);
     sha.Update(bytes);
+    xxh3.Update(bytes);
     RETURN_IF_ERROR(writer->Append(bytes));
   }
-  return sha.HexDigest();
+  hash->sha256 = sha.HexDigest();
+  hash->xxh3 = xxh3.HexDigest();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::map<std::string, TensorHash>> WriteWeights(const std::string& path,
@@ -105,8 +110,9 @@ absl::StatusOr<std::map<std::string, TensorHash>> WriteWeights(const std::string
     RETURN_IF_ERROR(source(tensors[i], absl::MakeSpan(values)));
     const DType dtype = entries[i].type == StoredType::kF32 ? DType::kF32 : options.dtype;
     RETURN_IF_ERROR(CheckFits(tensors[i].name, tensors[i].shape, values, dtype));
-    ASSIGN_OR_RETURN(const std::string sha256, AppendTensor(values, dtype, writer.get()));
-    hashes[tensors[i].name] = {StoredTypeName(entries[i].type), tensors[i].shape, sha256};
+    TensorHash& hash = hashes[tensors[i].name];
+    hash = {.stored_type = StoredTypeName(entries[i].type), .shape = tensors[i].shape};
+    RETURN_IF_ERROR(AppendTensor(values, dtype, writer.get(), &hash));
     progress.tensor = tensors[i].name;
     progress.bytes_done += values.size() * DTypeBytes(dtype);
     if (options.progress) options.progress(progress);

@@ -5,6 +5,7 @@
 #include "common/base/status.h"
 #include "common/model/import.h"
 #include "common/model/inspect.h"
+#include "common/model/safetensors.h"
 #include "common/model/synth.h"
 #include "common/model/testing/model_files.h"
 #include "common/model/tokenizer.h"
@@ -128,6 +129,41 @@ TEST_F(WriteCheckpointTest, VerifyFindsOneFlippedBit) {
   const auto status = InspectCheckpoint(dir_.path("x"), true).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(status.message(), HasSubstr("router.proj_out.bias at byte"));
+}
+
+// One flipped bit in any tensor, with the checksums of today's exports and without those of older
+// ones: reading that tensor names it, reading another does not.
+TEST_F(WriteCheckpointTest, ReadingComparesWithTheManifest) {
+  ASSERT_TRUE(SynthCheckpoint(Tiny("x")).ok());
+  const std::string whole = ReadFile(dir_.path("x/model.safetensors"));
+  auto manifest = nlohmann::json::parse(ReadFile(dir_.path("x/manifest.json")));
+  for (const bool checksums : {true, false}) {
+    if (!checksums) {
+      for (auto& entry : manifest["tensors"]) entry.erase("xxh3");
+      WriteFile(dir_.path("x/manifest.json"), manifest.dump());
+    }
+    const auto file = SafetensorsFile::Open(dir_.path("x/model.safetensors"));
+    ASSERT_TRUE(file.ok());
+    for (const auto& [name, tensor] : (*file)->tensors()) {
+      std::string bytes = whole;
+      bytes[tensor.offset + tensor.bytes.size() / 2] ^= 4;
+      std::filesystem::remove(dir_.path("x/model.safetensors"));  // the open file stays as it was
+      WriteFile(dir_.path("x/model.safetensors"), bytes);
+      const auto checkpoint = OpenOrDie("x");
+      std::vector<float> values(tensor.num_elements());
+      const absl::Status status = checkpoint->Read(name, absl::MakeSpan(values));
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << name;
+      EXPECT_THAT(status.message(), AllOf(HasSubstr("model.safetensors: tensor " + name),
+                                          HasSubstr(checksums ? "XXH3" : "SHA-256")));
+      const char* other = name == "model.norm.weight" ? "router.norm.weight" : "model.norm.weight";
+      EXPECT_FALSE(ReadTensor(*checkpoint, other).empty());
+    }
+    WriteFile(dir_.path("x/model.safetensors"), whole);
+    const auto checkpoint = OpenOrDie("x");
+    for (const auto& [name, tensor] : (*file)->tensors()) {
+      for (int time = 0; time < 2; ++time) EXPECT_FALSE(ReadTensor(*checkpoint, name).empty());
+    }
+  }
 }
 
 TEST_F(WriteCheckpointTest, InspectCountsParametersAndBytes) {

@@ -1,11 +1,16 @@
 #include "common/model/digest.h"
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/numeric/bits.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/sha256.h"
+#include "common/base/xxh3.h"
 #include "common/model/limits.h"
 
 namespace pregate {
@@ -50,13 +55,9 @@ std::string CanonicalFields(const ModelSpec& spec) {
   return out;
 }
 
-std::string HashBytes(std::string_view bytes, bool whole) {
-  if (whole || bytes.size() <= 2 * kSampledDigestBytes) return Sha256Hex(bytes);
-  Sha256 sha;
-  sha.Update(absl::StrCat("sampled:", bytes.size(), ":"));
-  sha.Update(bytes.substr(0, kSampledDigestBytes));
-  sha.Update(bytes.substr(bytes.size() - kSampledDigestBytes));
-  return sha.HexDigest();
+TensorHash HashView(const TensorView& view) {
+  return {StoredTypeName(view.stored.type), view.shape(), Sha256Hex(view.stored.bytes),
+          Xxh3Hex(view.stored.bytes)};
 }
 
 }  // namespace
@@ -72,14 +73,19 @@ std::string ModelDigest(const ModelSpec& spec, const std::map<std::string, Tenso
 }
 
 std::map<std::string, TensorHash> HashViews(
-    const std::map<std::string, TensorView, std::less<>>& views, bool sample_large) {
-  size_t total = 0;
-  for (const auto& [name, view] : views) total += view.stored.bytes.size();
-  const bool whole = !sample_large || total <= kFullDigestBytesMax;
+    const std::map<std::string, TensorView, std::less<>>& views) {
+  std::vector<std::pair<const TensorView*, TensorHash*>> work;
   std::map<std::string, TensorHash> hashes;
-  for (const auto& [name, view] : views) {
-    hashes[name] = {StoredTypeName(view.stored.type), view.shape(),
-                    HashBytes(view.stored.bytes, whole)};
+  for (const auto& [name, view] : views) work.emplace_back(&view, &hashes[name]);
+  std::atomic<size_t> next{0};
+  const auto run = [&] {
+    for (size_t i = next++; i < work.size(); i = next++) *work[i].second = HashView(*work[i].first);
+  };
+  {
+    std::vector<std::jthread> helpers;
+    const unsigned threads = std::min(std::thread::hardware_concurrency(), kHashThreadsMax);
+    for (unsigned i = 1; i < threads; ++i) helpers.emplace_back(run);
+    run();
   }
   return hashes;
 }

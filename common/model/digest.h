@@ -14,14 +14,14 @@ struct TensorHash {
   std::string stored_type;
   std::vector<int64_t> shape;
   std::string sha256;  // of the stored bytes
+  std::string xxh3;    // likewise; empty in manifests of older exports
 };
 
 // By canonical name. Changing what goes in here changes every digest ever written.
 std::string ModelDigest(const ModelSpec& spec, const std::map<std::string, TensorHash>& hashes);
 
-// Hashes of the stored bytes. With `sample_large`, a checkpoint above kFullDigestBytesMax in total
-// gives only both ends of each large tensor, so that opening stays cheap.
+// Hashes of all stored bytes, on several threads.
 std::map<std::string, TensorHash> HashViews(
-    const std::map<std::string, TensorView, std::less<>>& views, bool sample_large);
+    const std::map<std::string, TensorView, std::less<>>& views);
 
 }  // namespace pregate

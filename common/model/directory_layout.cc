@@ -53,7 +53,7 @@ absl::Status CheckAllUsed(const SafetensorsSet& files, const CheckpointParts& pa
   return absl::OkStatus();
 }
 
-// Config, manifest and tensor table must agree; the weights themselves are not read.
+// Config, manifest and tensor table must agree; the weights are compared when they are read.
 absl::Status CheckManifest(const std::string& dir, const std::string& recorded,
                            CheckpointParts* parts) {
   ASSIGN_OR_RETURN(const auto hashes, ReadManifest(dir));
@@ -66,6 +66,7 @@ absl::Status CheckManifest(const std::string& dir, const std::string& recorded,
     }
   }
   parts->digest = ModelDigest(parts->spec, hashes);
+  parts->recorded = hashes;
   if (parts->digest == recorded) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat(dir, ": config.json records digest ",
                                           recorded.substr(0, 64), ", but config and ",

@@ -81,12 +81,15 @@ absl::Status Verify(const Checkpoint& checkpoint) {
                                                       "\" has no manifest to verify against"));
   }
   ASSIGN_OR_RETURN(const CheckpointParts parts, ReadDirectory(checkpoint.path()));
-  ASSIGN_OR_RETURN(auto recorded, ReadManifest(checkpoint.path()));
-  for (const auto& [name, hash] : HashViews(parts.views, /*sample_large=*/false)) {
-    if (recorded[name].sha256 == hash.sha256) continue;
-    return absl::DataLossError(absl::StrCat(parts.views.at(name).stored.Where(),
-                                            ": content differs from ", kManifestFile, ": SHA-256 ",
-                                            hash.sha256, ", recorded ", recorded[name].sha256));
+  for (const auto& [name, hash] : HashViews(parts.views)) {
+    const TensorHash& recorded = parts.recorded.at(name);
+    const bool same =
+        recorded.sha256 == hash.sha256 && (recorded.xxh3.empty() || recorded.xxh3 == hash.xxh3);
+    if (same) continue;
+    return absl::DataLossError(
+        absl::StrCat(parts.views.at(name).stored.Where(), ": content differs from ", kManifestFile,
+                     ": SHA-256 ", hash.sha256, ", XXH3 ", hash.xxh3, ", recorded ",
+                     recorded.sha256.substr(0, 64), ", ", recorded.xxh3.substr(0, 64)));
   }
   return absl::OkStatus();
 }

@@ -34,8 +34,6 @@ inline constexpr size_t kSentencePieceModelBytesMax = size_t{16} << 20;  // of a
 inline constexpr int64_t kGgufKeysMax = 4096;                            // metadata entries
 inline constexpr size_t kGgufStringBytesMax = size_t{1} << 24;           // bytes of one string
 inline constexpr int64_t kGgufAlignmentMax = int64_t{1} << 20;           // bytes
-inline constexpr size_t kFullDigestBytesMax = size_t{2}
-                                              << 30;  // larger foreign checkpoints are sampled
-inline constexpr size_t kSampledDigestBytes = size_t{1} << 20;  // from each end of a sampled tensor
+inline constexpr unsigned kHashThreadsMax = 16;                          // threads that hash a file
 
 }  // namespace pregate
