@@ -51,7 +51,7 @@ fuzz() {  # fuzz FORMAT: its log in build/fuzz/logs, its line of the table on st
   TMPDIR=$scratch "$fuzzer" "$format" --seeds "$corpus"
   local start=$SECONDS
   TMPDIR=$scratch "$fuzzer" "$format" "${budget[@]}" -artifact_prefix="$findings/" -print_final_stats=1 \
-    -timeout_exitcode=77 -close_fd_mask=1 "$corpus" >"$log" 2>&1 || status=$?
+    -timeout_exitcode=77 -close_fd_mask=1 "$corpus" </dev/null >"$log" 2>&1 || status=$?
   stat() { sed -n "s/^stat::$1: *//p" "$log"; }
   local coverage inputs=$(stat number_of_executed_units)
   coverage=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1 | cut -d' ' -f2)

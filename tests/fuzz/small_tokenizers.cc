@@ -7,7 +7,9 @@ namespace pregate::fuzz {
 BpeTokenizerSpec TinyBpe() {
   BpeTokenizerSpec spec;
   spec.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
-  spec.special = {kEndOfText, kTurnStartId, kTurnEndId};
+  for (const TokenId id : {kEndOfText, kTurnStartId, kTurnEndId}) {
+    spec.added.push_back({.id = id, .text = spec.tokens[id], .special = true});
+  }
   for (const char c : std::string_view("Helo wrd1\n\xC3\xA9")) {
     spec.tokens.push_back(AlphabetFromByte(static_cast<uint8_t>(c)));
   }
@@ -15,6 +17,7 @@ BpeTokenizerSpec TinyBpe() {
   AddMerge("H", "e", &spec);
   AddMerge("He", "ll", &spec);
   AddMerge(" ", "w", &spec);
+  spec.added.push_back({.id = static_cast<TokenId>(spec.tokens.size()), .text = "123"});
   spec.pre_tokenizer = "smollm";
   spec.chat_template = kSmolLmTemplate;
   spec.bos = kTurnStartId;

@@ -71,7 +71,9 @@ std::string BpeVocabulary(const BpeTokenizerSpec& spec) {
   std::vector<std::string> merges;
   for (const auto& [left, right] : spec.merges) merges.push_back(left + " " + right);
   std::vector<int32_t> types(spec.tokens.size(), 1);
-  for (const TokenId id : spec.special) types[id] = 3;
+  for (const AddedToken& token : spec.added) {
+    if (token.special) types[token.id] = 3;
+  }
   file.Str("general.architecture", "llama")
       .Str("tokenizer.ggml.model", "gpt2")
       .Str("tokenizer.ggml.pre", spec.pre_tokenizer)

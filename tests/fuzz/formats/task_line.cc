@@ -7,7 +7,7 @@ namespace pregate::fuzz::task_line {
 namespace {
 
 bool Run(std::string_view input) {
-  const auto item = cli::ParseTaskLine(std::string(input));
+  const auto item = cli::ParseTaskLine(input);
   if (!item.ok()) return false;
   PREGATE_CHECK(!item->choices.empty());
   PREGATE_CHECK(item->gold >= 0 && item->gold < static_cast<int>(item->choices.size()));
