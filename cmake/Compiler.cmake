@@ -19,7 +19,7 @@ endif()
 # Every pregate target links this: the warnings we keep and the sanitizer of the preset.
 add_library(pregate_flags INTERFACE)
 set(PREGATE_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
-if(PREGATE_SANITIZE)
+if(PREGATE_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's warnings of data flow see the sanitizers' own code too, and misjudge it: here they are no errors, and the worst is off.
   list(APPEND PREGATE_WARNINGS -Wno-maybe-uninitialized)
 elseif(PREGATE_WERROR)
@@ -33,5 +33,9 @@ target_compile_options(pregate_flags INTERFACE
 if(PREGATE_SANITIZE)
   add_compile_options(-fsanitize=${PREGATE_SANITIZE} -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=${PREGATE_SANITIZE})
+endif()
+if(PREGATE_FUZZ)
+  # Undefined behaviour ends the program, and so do the standard library's own preconditions.
+  add_compile_options(-fsanitize=fuzzer-no-link -fno-sanitize-recover=all -D_GLIBCXX_ASSERTIONS)
 endif()
 target_include_directories(pregate_flags INTERFACE ${CMAKE_SOURCE_DIR})

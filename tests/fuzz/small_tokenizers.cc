@@ -1,0 +1,48 @@
+#include "tests/fuzz/small_tokenizers.h"
+
+#include "common/model/testing/small_vocabulary.h"
+
+namespace pregate::fuzz {
+
+BpeTokenizerSpec TinyBpe() {
+  BpeTokenizerSpec spec;
+  spec.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+  for (const TokenId id : {kEndOfText, kTurnStartId, kTurnEndId}) {
+    spec.added.push_back({.id = id, .text = spec.tokens[id], .special = true});
+  }
+  for (const char c : std::string_view("Helo wrd1\n\xC3\xA9")) {
+    spec.tokens.push_back(AlphabetFromByte(static_cast<uint8_t>(c)));
+  }
+  AddMerge("l", "l", &spec);
+  AddMerge("H", "e", &spec);
+  AddMerge("He", "ll", &spec);
+  AddMerge(" ", "w", &spec);
+  spec.added.push_back({.id = static_cast<TokenId>(spec.tokens.size()), .text = "123"});
+  spec.pre_tokenizer = "smollm";
+  spec.chat_template = kSmolLmTemplate;
+  spec.bos = kTurnStartId;
+  spec.eos = kTurnEndId;
+  return spec;
+}
+
+SentencePieceTokenizerSpec TinySentencePiece() {
+  SentencePieceTokenizerSpec spec;
+  auto& pieces = spec.model.pieces;
+  pieces = {{"<unk>", 0, PieceType::kUnknown},
+            {"<s>", 0, PieceType::kControl},
+            {"</s>", 0, PieceType::kControl},
+            {"<|im_end|>", 0, PieceType::kUserDefined}};
+  float score = 0;
+  for (const char* text :
+       {"He", "ll", "\xE2\x96\x81w", "Hell", "\xE2\x96\x81", "o", "l", "\xC3\xA9"}) {
+    pieces.push_back({text, score--, PieceType::kNormal});
+  }
+  pieces.push_back({"orl", score, PieceType::kUnused});
+  spec.model.remove_extra_whitespaces = false;
+  spec.bos = 1;
+  spec.eos = 2;
+  spec.add_bos = true;
+  return spec;
+}
+
+}  // namespace pregate::fuzz
