@@ -53,8 +53,9 @@ fuzz() {  # fuzz FORMAT: its log in build/fuzz/logs, its line of the table on st
   TMPDIR=$scratch "$fuzzer" "$format" "${budget[@]}" -artifact_prefix="$findings/" -print_final_stats=1 \
     -timeout_exitcode=77 -close_fd_mask=1 "$corpus" </dev/null >"$log" 2>&1 || status=$?
   stat() { sed -n "s/^stat::$1: *//p" "$log"; }
-  local coverage inputs=$(stat number_of_executed_units)
-  coverage=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1 | cut -d' ' -f2)
+  local inputs coverage
+  inputs=$(stat number_of_executed_units)
+  coverage=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1 | cut -d' ' -f2 || true)
   printf '%-22s %12s %8s %10s %8s %8s  %s\n' "$format" "${inputs:-?}" $((SECONDS - start)) \
     "$(stat average_exec_per_sec)" "${coverage:-?}" "$(stat peak_rss_mb)" "$([ $status -eq 0 ] && echo none || echo "FINDING: $log")"
   return $status

@@ -66,11 +66,11 @@ bool Run(std::string_view input) {
 
 std::vector<std::string> Seeds() {
   using namespace std::string_literals;
-  return {
-      "--number=7\n--on"s + "\0"s +
-          "# all of them\ntext = \"a b\"\nlist = [\"x\", \"y\"]\nchoice = 'two'\n"
-          "seed = \"18446744073709551615\"\nratio = 0.25\nkv-cache-bytes = \"2GiB\"\nwait-s = 2.5\n",
-      "word\n--kv-cache-bytes\n1MiB\0number = 9\non = true\n"s};
+  return {"--number=7\n--on"s + "\0"s +
+              "# all of them\ntext = \"a b\"\nlist = [\"x\", \"y\"]\nchoice = 'two'\n"
+              "seed = \"18446744073709551615\"\nratio = 0.25\nkv-cache-bytes = \"2GiB\"\nwait-s = "
+              "2.5\n",
+          "word\n--kv-cache-bytes\n1MiB\0number = 9\non = true\n"s};
 }
 
 const Registration registration(
