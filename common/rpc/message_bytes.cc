@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/status.h"
-#include "common/model/utf8.h"
+#include "common/base/utf8.h"
 
 namespace pregate {
 namespace {

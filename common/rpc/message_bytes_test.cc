@@ -6,7 +6,7 @@
 #include <iostream>
 #include <random>
 
-#include "common/model/utf8.h"
+#include "common/base/utf8.h"
 #include "common/rpc/status.h"
 #include "common/rpc/testing/random_proto.h"
 #include "gtest/gtest.h"

@@ -1,6 +1,6 @@
 #include "common/rpc/status.h"
 
-#include "common/model/utf8.h"
+#include "common/base/utf8.h"
 
 namespace pregate {
 
