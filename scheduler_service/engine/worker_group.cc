@@ -171,7 +171,6 @@ void WorkerGroup::OnHeard(int32_t rank, const FromWorker& message, absl::Time no
   worker.alive = now;
   worker.silent = false;
   if (const auto* alive = std::get_if<Alive>(&message)) {
-    worker.says_alive = true;
     worker.waits_for_peers = alive->waits_for_peers;
   } else {
     worker.heard = now;
@@ -198,7 +197,7 @@ WorkerGroup::VoidReason WorkerGroup::OnTick(absl::Span<const int32_t> owing, abs
 WorkerGroup::VoidReason WorkerGroup::LeaveOutSilent(absl::Span<const int32_t> owing,
                                                     absl::Time now) {
   const auto is_silent = [&](const Worker& w) {
-    return w.says_alive && Since(w.alive, now) >= options_.worker_silence_timeout;
+    return w.hello.lease_ms > 0 && Since(w.alive, now) >= options_.worker_silence_timeout;
   };
   const bool others = std::any_of(workers_.begin(), workers_.end(),
                                   [&](const Worker& w) { return IsCandidate(w) && !is_silent(w); });

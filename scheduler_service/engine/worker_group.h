@@ -118,7 +118,6 @@ class WorkerGroup {
     bool held = false;         // by another scheduler
     bool owes_formed = false;  // until then its rendezvous is used up
     bool answered = false;     // Formed of this epoch
-    bool says_alive = false;
     bool waits_for_peers = false;
     Epoch asked = 0;  // of the last Form that was sent
     Hello hello;

@@ -59,7 +59,11 @@ class WorkerGroupTest : public testing::Test {
     return std::nullopt;
   }
   void FormWith(std::vector<int32_t> ranks) {
-    for (int32_t rank : ranks) EXPECT_FALSE(group_.OnHello(rank, GoodHello(rank), false, now_));
+    for (int32_t rank : ranks) {
+      Hello hello = GoodHello(rank);
+      hello.lease_ms = lease_ms_;
+      EXPECT_FALSE(group_.OnHello(rank, hello, false, now_));
+    }
     group_.FormIfDue(now_);
     for (int32_t rank : ranks) EXPECT_FALSE(Formed(rank));
     ASSERT_TRUE(group_.formed());
@@ -76,6 +80,7 @@ class WorkerGroupTest : public testing::Test {
   Observer observer_;
   WorkerGroup group_{Options(), {&links_[0], &links_[1]}, &observer_};
   absl::Time now_ = absl::UnixEpoch();
+  int32_t lease_ms_ = 0;  // of what FormWith says hello with; 0: it gives no signs of life
 };
 
 TEST_F(WorkerGroupTest, FormsAboveTheHighestEpochSeen) {
@@ -230,10 +235,10 @@ TEST_F(WorkerGroupTest, WhoWaitsForAStalledPeerIsNotToBlame) {
 }
 
 TEST_F(WorkerGroupTest, ASilentProcessIsLeftOutAtOnceIfOthersAreNot) {
+  lease_ms_ = 5000;
   FormWith({0, 1});
   group_.OnStepAnswered();
   const absl::Time sent = now_;
-  for (int32_t rank : {0, 1}) group_.OnHeard(rank, Alive{}, now_);
   WorkerGroup::VoidReason reason;
   for (; !reason && now_ < sent + absl::Seconds(5); now_ += absl::Milliseconds(100)) {
     group_.OnHeard(0, Alive{.waits_for_peers = true}, now_);
@@ -251,16 +256,16 @@ TEST_F(WorkerGroupTest, ASilentProcessIsLeftOutAtOnceIfOthersAreNot) {
 }
 
 TEST_F(WorkerGroupTest, ACellThatIsSilentAsAWholeWaitsForTheStall) {
+  lease_ms_ = 5000;
   FormWith({0, 1});
-  for (int32_t rank : {0, 1}) group_.OnHeard(rank, Alive{}, now_);
   const absl::Time sent = now_;
   EXPECT_TRUE(TickUntil(sent + absl::Hours(1), {0, 1}, sent));
   EXPECT_GE(now_ - sent, Options().worker_stall_timeout);
 }
 
 TEST_F(WorkerGroupTest, TimeInWhichTheLoopDidNotRunIsNobodysSilence) {
+  lease_ms_ = 5000;
   FormWith({0, 1});
-  for (int32_t rank : {0, 1}) group_.OnHeard(rank, Alive{}, now_);
   EXPECT_FALSE(group_.OnTick({0, 1}, now_, now_));
   const absl::Time sent = now_;
   now_ += absl::Minutes(1);  // this process was frozen
