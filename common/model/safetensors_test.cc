@@ -51,7 +51,7 @@ TEST_F(SafetensorsTest, ReadsWhatTheWriterWrote) {
   EXPECT_EQ((*file)->metadata().at("key"), "value");
   EXPECT_EQ((*file)->Find("c").status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT((*file)->ReadInts("a").status().message(), HasSubstr("tensor a at byte"));
-  EXPECT_THAT((*file)->ReadFloats("b").status().message(), HasSubstr("holds I32"));
+  EXPECT_THAT((*file)->ReadFloats("b").status().message(), HasSubstr("I32"));
 }
 
 TEST_F(SafetensorsTest, ReadsAPipe) {
