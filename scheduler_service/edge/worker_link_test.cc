@@ -11,6 +11,7 @@
 #include "common/rpc/worker_codec.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "pregate/v1/worker.grpc.pb.h"
 
 namespace pregate {
 namespace {
