@@ -38,10 +38,12 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& fla
   }
   ASSIGN_OR_RETURN(loaded->device, MakeDevice(flags.device, flags.threads));
   ProgressLine progress("loading", flags.as_json);
-  ASSIGN_OR_RETURN(
-      loaded->model,
-      OfflineModel::Load(*loaded->checkpoint, loaded->device.get(), &loaded->clock, options,
-                         [&](int done, int total) { progress.Update(done, total); }));
+  ASSIGN_OR_RETURN(loaded->model,
+                   OfflineModel::Load(*loaded->checkpoint, loaded->device.get(), &loaded->clock,
+                                      options, [&](int done, int total) {
+                                        progress.Update(done, total);
+                                        return true;
+                                      }));
   return loaded;
 }
 
