@@ -58,9 +58,4 @@ absl::Status ParseClientMessage(const grpc::ByteBuffer& buffer,
   return absl::InvalidArgumentError(absl::StrCat("the request is no ", type.full_name()));
 }
 
-grpc::ByteBuffer ToByteBuffer(const google::protobuf::Message& message) {
-  const grpc::Slice slice(message.SerializeAsString());
-  return grpc::ByteBuffer(&slice, 1);
-}
-
 }  // namespace pregate

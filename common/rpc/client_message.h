@@ -13,6 +13,4 @@ namespace pregate {
 // are no such message. Thread-safe.
 absl::Status ParseClientMessage(const grpc::ByteBuffer& buffer, google::protobuf::Message* message);
 
-grpc::ByteBuffer ToByteBuffer(const google::protobuf::Message& message);
-
 }  // namespace pregate

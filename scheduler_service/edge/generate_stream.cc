@@ -6,7 +6,6 @@
 #include "absl/time/clock.h"
 #include "common/config/limits.h"
 #include "common/config/port_limits.h"
-#include "common/rpc/client_message.h"
 #include "common/rpc/message_bytes.h"
 #include "scheduler_service/edge/inference_codec.h"
 #include "scheduler_service/edge/request_log.h"
@@ -55,7 +54,6 @@ absl::Status GenerateStream::StatusGiven(const absl::Status& engine) {
 }
 
 void GenerateStream::Enqueue(v1::GenerateResponse response) {
-  MakeTextValid(&response);
   bool overflow = false;
   {
     absl::MutexLock lock(&mutex_);
@@ -98,7 +96,7 @@ void GenerateStream::CancelCall(const absl::Status& why) {
 }
 
 void GenerateStream::WriteNext() {
-  writing_message_ = ToByteBuffer(queue_.front());
+  writing_message_ = ToBytes(&queue_.front());
   queue_.pop_front();
   writing_ = true;
   write_began_ = absl::Now();

@@ -11,6 +11,7 @@
 #include "common/config/port_limits.h"
 #include "common/rpc/client_message.h"
 #include "common/rpc/decode.h"
+#include "common/rpc/message_bytes.h"
 #include "common/rpc/status.h"
 #include "scheduler_service/edge/generate_stream.h"
 #include "scheduler_service/edge/inference_codec.h"
@@ -115,7 +116,7 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
   if (!ids.ok()) return Answer(context, ids.status());
   v1::TokenizeResponse out;
   out.mutable_ids()->Add(ids->begin(), ids->end());
-  *response = ToByteBuffer(out);
+  *response = ToBytes(&out);
   return Answer(context, absl::OkStatus());
 }
 
@@ -128,7 +129,7 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
   if (!text.ok()) return Answer(context, text.status());
   v1::DetokenizeResponse out;
   out.set_text(*std::move(text));
-  *response = ToByteBuffer(out);
+  *response = ToBytes(&out);
   return Answer(context, absl::OkStatus());
 }
 
