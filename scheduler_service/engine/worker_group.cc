@@ -137,11 +137,12 @@ WorkerGroup::VoidReason WorkerGroup::OnFormed(int32_t rank, const Formed& formed
   // A late or unwelcome answer too says that the rendezvous before it is used up.
   worker.rendezvous = formed.rendezvous;
   if (formed.epoch == worker.asked) worker.owes_formed = false;
-  if (absl::IsPermissionDenied(formed.status)) {
+  const bool is_held = absl::IsPermissionDenied(formed.status);
+  if (is_held) {
     OnHeld(&worker, absl::StrCat("worker ", rank, ": ", formed.status.message()));
   }
   if (!Involved(rank) || formed.epoch != epoch_) return std::nullopt;
-  if (worker.held && state_ == State::kForming) {
+  if (is_held && state_ == State::kForming) {
     Void(now);  // nothing has run: a scheduler that stands by is no recovery
     return std::nullopt;
   }

@@ -409,6 +409,17 @@ TEST_F(WorkerGroupTest, ASchedulerThatStandsByAsksNowAndThenAndSaysWhoHolds) {
   EXPECT_THAT(group_.members(), ElementsAre(0)) << "worker 1 is still held";
 }
 
+TEST_F(WorkerGroupTest, ASchedulerThatStoodByServesWhenTheLeaseIsOver) {
+  for (int32_t rank : {0, 1}) EXPECT_FALSE(group_.OnHello(rank, GoodHello(rank), false, now_));
+  group_.FormIfDue(now_);
+  const absl::Status held = absl::PermissionDeniedError("scheduler 'first' holds this worker");
+  for (int32_t rank : {0, 1}) EXPECT_FALSE(Formed(rank, held));
+  group_.FormIfDue(group_.NextForm());
+  for (int32_t rank : {0, 1}) EXPECT_FALSE(Formed(rank)) << "no Hello comes in between";
+  EXPECT_TRUE(group_.formed());
+  EXPECT_TRUE(group_.held().empty());
+}
+
 TEST_F(WorkerGroupTest, ASchedulerThatHasLostItsWorkersStops) {
   FormWith({0, 1});
   const absl::Status taken =
