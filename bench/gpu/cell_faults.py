@@ -235,24 +235,26 @@ class Runs:
         self.disturbed(cell, "kill -9 of worker 1", cell.processes["worker1"].kill)
         cell.processes["worker1"].wait()
         formed, served = cell.formed(2), cell.served(1)
+        took = {}
 
         def restart():
             cell.start_worker(1)
-            self.back = cell.await_serving(1, served + 1)
-        entry = self.disturbed(cell, "worker 1 comes back", restart)
-        entry["two_members_after_serving_s"] = seconds(self.back, cell.await_formed(2, formed + 1))
+            back = cell.await_serving(1, served + 1)
+            took["two_members_after_serving_s"] = seconds(back, cell.await_formed(2, formed + 1))
+        self.disturbed(cell, "worker 1 comes back", restart).update(took)
 
     def freeze(self, cell):
         worker = cell.processes["worker1"]
         formed = cell.formed(2)
+        took = {}
 
         def stop_and_go():
             worker.send_signal(signal.SIGSTOP)
             time.sleep(self.args.freeze_s)
             worker.send_signal(signal.SIGCONT)
-            self.woken = time.monotonic()
-        entry = self.disturbed(cell, f"worker 1 freezes for {self.args.freeze_s:g} s", stop_and_go)
-        entry["two_members_after_waking_s"] = seconds(self.woken, cell.await_formed(2, formed + 1))
+            woken = time.monotonic()
+            took["two_members_after_waking_s"] = seconds(woken, cell.await_formed(2, formed + 1, 30))
+        self.disturbed(cell, f"worker 1 freezes for {self.args.freeze_s:g} s", stop_and_go).update(took)
 
 
 def main():
