@@ -169,13 +169,14 @@ def longest_gap(answers, since=0):
 
 class Runs:
     def __init__(self, args):
-        self.args, self.report, self.want = args, {}, None
+        self.args, self.report, self.want, self.cells = args, {}, None, []
         draw = random.Random(1)
         self.prompts = [[draw.randrange(3, args.vocab) for _ in range(24)] for _ in range(args.streams)]
 
     def cell(self, name, late_s=None):
         """Two workers that serve; what forming took."""
         cell = Cell(self.args, name)
+        self.cells.append(cell)
         entry = self.report[name] = {}
         try:
             begun = time.monotonic()
@@ -235,26 +236,24 @@ class Runs:
         self.disturbed(cell, "kill -9 of worker 1", cell.processes["worker1"].kill)
         cell.processes["worker1"].wait()
         formed, served = cell.formed(2), cell.served(1)
-        took = {}
 
         def restart():
             cell.start_worker(1)
-            back = cell.await_serving(1, served + 1)
-            took["two_members_after_serving_s"] = seconds(back, cell.await_formed(2, formed + 1))
-        self.disturbed(cell, "worker 1 comes back", restart).update(took)
+            self.back = cell.await_serving(1, served + 1)
+        entry = self.disturbed(cell, "worker 1 comes back", restart)
+        entry["two_members_after_serving_s"] = seconds(self.back, cell.await_formed(2, formed + 1))
 
     def freeze(self, cell):
         worker = cell.processes["worker1"]
         formed = cell.formed(2)
-        took = {}
 
         def stop_and_go():
             worker.send_signal(signal.SIGSTOP)
             time.sleep(self.args.freeze_s)
             worker.send_signal(signal.SIGCONT)
-            woken = time.monotonic()
-            took["two_members_after_waking_s"] = seconds(woken, cell.await_formed(2, formed + 1, 30))
-        self.disturbed(cell, f"worker 1 freezes for {self.args.freeze_s:g} s", stop_and_go).update(took)
+            self.woken = time.monotonic()
+        entry = self.disturbed(cell, f"worker 1 freezes for {self.args.freeze_s:g} s", stop_and_go)
+        entry["two_members_after_waking_s"] = seconds(self.woken, cell.await_formed(2, formed + 1))
 
 
 def main():
@@ -275,17 +274,19 @@ def main():
     parser.add_argument("--scenarios", default="together,late,kill,freeze")
     args = parser.parse_args()
     args.logs.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # of `timeout`: the cell is ended and the report printed
     runs, wanted = Runs(args), args.scenarios.split(",")
-    cell = runs.together()
     try:
+        cell = runs.together()
         for scenario in ("kill", "freeze"):
             if scenario in wanted:
                 getattr(runs, scenario)(cell)
-    finally:
         cell.stop()
-        print(json.dumps(runs.report, indent=1) if "late" not in wanted else "", flush=True)
-    if "late" in wanted:
-        runs.late()
+        if "late" in wanted:
+            runs.late()
+    finally:
+        for cell in runs.cells:
+            cell.stop()
         print(json.dumps(runs.report, indent=1), flush=True)
     entries = [entry for entry in runs.report.values() if "failed" in entry]
     sys.exit(any(entry["failed"] or entry["different"] for entry in entries))
