@@ -34,6 +34,7 @@ namespace {
 using grpc::experimental::ExternalConnectionAcceptor;
 
 constexpr int kAcceptsATurn = 64;
+constexpr size_t kDiscardBytes = 1 << 20;    // at once
 constexpr int kPauseMs = 20;                 // after the system refused a descriptor
 constexpr uint64_t kFirstConnection = 1024;  // ids below are listening sockets' and kWake
 constexpr uint64_t kWake = kFirstConnection - 1;
@@ -75,10 +76,13 @@ struct Acceptor::State {
     int num_resets = 0;
     bool cut = false;
 
-    // gRPC then closes its own descriptor.
+    // gRPC then closes its own descriptor. What the peer sent and gRPC has not read is thrown away:
+    // it would still be read, and be paid for.
     void Cut() {
       cut = true;
       shutdown(fd.get(), SHUT_RDWR);
+      while (recv(fd.get(), nullptr, kDiscardBytes, MSG_TRUNC | MSG_DONTWAIT) > 0) {
+      }
     }
 
     // Since the peer last sent something; zero where the system does not say.
