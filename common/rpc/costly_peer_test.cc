@@ -133,7 +133,8 @@ std::string RapidResets(const std::string& path, int first, int count) {
   return frames;
 }
 
-// Off: where the server stops reading before the cut, the peer waits for minutes (seen: 115 to 217 s).
+// Off: where the server stops reading before the cut, the peer waits for minutes (seen: 115 to 217
+// s).
 TEST_F(CostlyPeerTest, DISABLED_AConnectionThatResetsItsCallsIsCutAndOthersAreNot) {
   const auto server = Start();
   const auto other = MakeChannel(server->bound(), kClientMessageBytesMax);
