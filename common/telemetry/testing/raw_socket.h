@@ -3,9 +3,12 @@
 #pragma once
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <string>
+#include <string_view>
 
 #include "common/base/unique_fd.h"
 #include "common/config/address.h"
@@ -29,6 +32,24 @@ class RawSocket {
   bool Write(const std::string& bytes) {
     return send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
            static_cast<ssize_t>(bytes.size());
+  }
+  // Throws away what comes meanwhile: a server stops reading from a peer that does not. False when
+  // it has gone, or takes nothing for 20 s.
+  bool Pour(std::string_view bytes) {
+    char thrown_away[1 << 16];
+    while (!bytes.empty()) {
+      pollfd ready = {.fd = fd_.get(), .events = POLLIN | POLLOUT, .revents = 0};
+      if (poll(&ready, 1, 20000) != 1 || (ready.revents & (POLLERR | POLLHUP)) != 0) return false;
+      if ((ready.revents & POLLIN) != 0 &&
+          recv(fd_.get(), thrown_away, sizeof(thrown_away), MSG_DONTWAIT) <= 0) {
+        return false;
+      }
+      if ((ready.revents & POLLOUT) == 0) continue;
+      const ssize_t sent = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent < 0 && errno != EAGAIN) return false;
+      if (sent > 0) bytes.remove_prefix(sent);
+    }
+    return true;
   }
   // Until `end` was read, or the peer's end.
   std::string ReadUntil(const std::string& end) {
