@@ -57,8 +57,6 @@
   X(kHealthPollMs, 100, "ms", "between two looks at a service's readiness")                                 \
   X(kLoopHeartbeatMsMax, 700, "ms", "age of a loop's heartbeat or of a worker's progress while ready")      \
   X(kLoopStuckMsMin, 120000, "ms", "age of a loop's heartbeat at which a process is no longer live")        \
-  X(kMetricsThreads, 2, "threads", "the metrics endpoint's workers")                                        \
-  X(kMetricsQueueConnections, 16, "connections", "waiting for a thread of the metrics endpoint")            \
   X(kMetricsTimeoutMs, 2000, "ms", "a whole request, handshake included, or answer of the metrics port")    \
   X(kMetricsRequestBytesMax, 8192, "bytes", "body of a request to the metrics endpoint")                    \
   X(kTlsFileBytesMax, 1 << 20, "bytes", "one file of a --tls-dir")                                          \

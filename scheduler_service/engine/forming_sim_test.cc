@@ -155,6 +155,12 @@ absl::Duration StartAll(Cell* cell, const Start& start) {
   return at;
 }
 
+std::string Describe(const Start& start) {
+  return absl::StrCat(start.num_workers, " workers, gaps up to ",
+                      absl::FormatDuration(start.gap_max), ", an expert in ",
+                      absl::FormatDuration(start.expert_load));
+}
+
 uint64_t NumSeeds() {
   const char* value = std::getenv("PREGATE_SEEDS");
   return value ? std::strtoull(value, nullptr, 10) : 200;
@@ -165,9 +171,7 @@ TEST(FormingSimTest, ACellServesSoonAfterItsLastWorkerAndVoidsAtMostOneEpoch) {
   for (uint64_t seed = 1; seed <= NumSeeds(); ++seed) {
     SplitMix64 random(seed * 7919);
     const Start start = RandomStart(random);
-    SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", start.num_workers, " workers, gaps up to ",
-                              absl::FormatDuration(start.gap_max), ", an expert in ",
-                              absl::FormatDuration(start.expert_load)));
+    SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", Describe(start)));
     Cell cell(seed, start.num_workers, start.expert_load);
     const absl::Time begin = cell.world().clock()->Now();
     const absl::Duration last = StartAll(&cell, start);
@@ -188,9 +192,7 @@ TEST(FormingSimTest, DeathsAndFreezesAtAnyPointCostTimeAndNothingElse) {
   for (uint64_t seed = 1; seed <= NumSeeds(); ++seed) {
     SplitMix64 random(seed * 104729);
     const Start start = RandomStart(random);
-    SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", start.num_workers, " workers, gaps up to ",
-                              absl::FormatDuration(start.gap_max), ", an expert in ",
-                              absl::FormatDuration(start.expert_load)));
+    SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", Describe(start)));
     Cell cell(seed, start.num_workers, start.expert_load);
     SimWorld& world = cell.world();
     const absl::Time begin = world.clock()->Now();
