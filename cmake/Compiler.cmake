@@ -31,11 +31,11 @@ target_compile_options(pregate_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:${PREGATE_WARNINGS}>
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${PREGATE_NVCC_WARNINGS}>)
 if(PREGATE_SANITIZE)
-  add_compile_options(-fsanitize=${PREGATE_SANITIZE} -fno-omit-frame-pointer -g1)
+  # The first finding ends a program: one that is only printed fails no test.
+  add_compile_options(-fsanitize=${PREGATE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=${PREGATE_SANITIZE})
 endif()
 if(PREGATE_FUZZ)
-  # Undefined behaviour ends the program, and so do the standard library's own preconditions.
-  add_compile_options(-fsanitize=fuzzer-no-link -fno-sanitize-recover=all -D_GLIBCXX_ASSERTIONS)
+  add_compile_options(-fsanitize=fuzzer-no-link -D_GLIBCXX_ASSERTIONS)  # the standard library's preconditions end it too
 endif()
 target_include_directories(pregate_flags INTERFACE ${CMAKE_SOURCE_DIR})

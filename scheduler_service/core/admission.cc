@@ -9,6 +9,8 @@
 namespace pregate::scheduler {
 namespace {
 
+constexpr int64_t kQueueShare = 7;  // places of a connection for one that is free
+
 absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, int32_t bound) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] >= 0 && ids[i] < bound) continue;
@@ -111,10 +113,16 @@ absl::StatusOr<int32_t> CheckRequest(const AdmissionRequest& request,
   return max_tokens;
 }
 
-absl::Status CheckQueue(int32_t num_waiting, const AdmissionLimits& limits) {
-  if (num_waiting < limits.queue_requests) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "the queue is full: ", num_waiting, " requests wait, at most ", limits.queue_requests));
+absl::Status CheckQueue(const QueueLength& waiting, const AdmissionLimits& limits) {
+  const int64_t free = int64_t{limits.queue_requests} - waiting.all;
+  if (free <= 0) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the queue is full: ", waiting.all, " requests wait, at most ", limits.queue_requests));
+  }
+  if (waiting.of_connection < kQueueShare * free) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the queue is full for this connection: ", waiting.of_connection,
+                   " of its requests wait, ", free, " places are left for others"));
 }
 
 void RetryAfter::RequestLeft(absl::Time now) {

@@ -42,8 +42,16 @@ struct AdmissionRequest {
 absl::StatusOr<int32_t> CheckRequest(const AdmissionRequest& request,
                                      const AdmissionLimits& limits);
 
-// RESOURCE_EXHAUSTED when `num_waiting` requests fill the queue.
-absl::Status CheckQueue(int32_t num_waiting, const AdmissionLimits& limits);
+// Requests that are admitted and do not run.
+struct QueueLength {
+  int32_t all = 0;
+  int32_t of_connection = 0;  // that the new request came by
+};
+
+// RESOURCE_EXHAUSTED when the queue is full, or when the connection has seven times as many places
+// as it leaves free: one connection gets 7/8 of the queue, two 7/15 each, and a new one finds room
+// (dynamic thresholds, Choudhury and Hahne, 1998).
+absl::Status CheckQueue(const QueueLength& waiting, const AdmissionLimits& limits);
 
 // How long a refused client should wait: the mean time between two requests that leave, of the last
 // ones.

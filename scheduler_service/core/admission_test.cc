@@ -135,8 +135,26 @@ TEST(AdmissionTest, ADenseModelTakesNoRoutes) {
 }
 
 TEST(AdmissionTest, AFullQueueRefuses) {
-  EXPECT_TRUE(CheckQueue(1, SmallLimits()).ok());
-  EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue(2, SmallLimits())));
+  EXPECT_TRUE(CheckQueue({1, 1}, SmallLimits()).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue({2, 2}, SmallLimits())));
+  EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue({2, 0}, SmallLimits())));
+}
+
+TEST(AdmissionTest, OneConnectionLeavesPlacesToOthers) {
+  AdmissionLimits limits = SmallLimits();
+  limits.queue_requests = 256;
+  QueueLength waiting;
+  const auto fill = [&] {
+    for (waiting.of_connection = 0; CheckQueue(waiting, limits).ok(); ++waiting.of_connection)
+      ++waiting.all;
+    return waiting.of_connection;
+  };
+  EXPECT_EQ(fill(), 224);
+  EXPECT_THAT(
+      std::string(CheckQueue(waiting, limits).message()),
+      testing::HasSubstr("for this connection: 224 of its requests wait, 32 places are left"));
+  EXPECT_EQ(fill(), 28);
+  EXPECT_EQ(fill(), 4);
 }
 
 TEST(RetryAfterTest, FollowsTheRateOfLeavingRequests) {

@@ -10,10 +10,10 @@ namespace pregate::scheduler {
 void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
   for (Sequence* s : running_) {
     s->state = SequenceState::kPreempted;
-    waiting_.emplace(s->id, s);
+    waiting_.insert(s);
   }
   running_.clear();
-  for (auto& [id, s] : waiting_) {
+  for (Sequence* s : waiting_) {
     s->slot = s->home_rank = -1;
     s->blocks.clear();
     s->planned = s->samples_in_flight = 0;
@@ -31,7 +31,7 @@ void Batch::Enqueue(Sequence* sequence) {
   PREGATE_CHECK(sequence->num_routed() > 0, "sequence ", sequence->id);
   sequence->state = SequenceState::kQueued;
   sequence->idle_since = last_step_;
-  waiting_.emplace(sequence->id, sequence);
+  waiting_.insert(sequence);
 }
 
 void Batch::Remove(Sequence* sequence) {
@@ -39,7 +39,7 @@ void Batch::Remove(Sequence* sequence) {
     Release(sequence);
     running_.erase(FindRunning(sequence->id));
   } else {
-    waiting_.erase(sequence->id);
+    waiting_.erase(sequence);
   }
   sequence->state = SequenceState::kFinished;
 }
@@ -51,7 +51,7 @@ PlannerView Batch::View(PlannerView base) {
   constexpr int32_t kUnreadyMax = 16;
   view_waiting_.clear();
   if (!free_slots_.empty()) {
-    for (const auto& [id, s] : waiting_) {
+    for (const Sequence* s : waiting_) {
       if (static_cast<int32_t>(view_waiting_.size()) >= num_free_slots() + kUnreadyMax) break;
       view_waiting_.push_back(s);
     }
@@ -87,7 +87,7 @@ void Batch::Preempt(SeqId id) {
   running_.erase(it);
   ++s->preemptions;
   s->state = SequenceState::kPreempted;
-  waiting_.emplace(id, s);
+  waiting_.insert(s);
 }
 
 // Samples under way stay counted: they are true tokens, and the sequence is added again only when
@@ -102,9 +102,11 @@ void Batch::Release(Sequence* s) {
 }
 
 SequenceAdd Batch::Add(const ProposedAdd& add) {
-  const auto it = waiting_.find(add.seq_id);
+  // Among the first: those that the view shows.
+  const auto it = std::find_if(waiting_.begin(), waiting_.end(),
+                               [&](const Sequence* s) { return s->id == add.seq_id; });
   PREGATE_CHECK(it != waiting_.end() && !free_slots_.empty(), "add of sequence ", add.seq_id);
-  Sequence* s = it->second;
+  Sequence* s = *it;
   waiting_.erase(it);
   running_.insert(FindRunning(s->id), s);
   s->state = SequenceState::kRunning;

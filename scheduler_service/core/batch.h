@@ -3,9 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
-#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/types/span.h"
 #include "common/step/plan.h"
 #include "scheduler_service/core/kv_blocks.h"
@@ -57,6 +58,11 @@ class Batch {
     int32_t rank;
     BlockAllocator blocks;
   };
+  struct ByTurn {
+    bool operator()(const Sequence* a, const Sequence* b) const {
+      return std::pair(a->turn, a->id) < std::pair(b->turn, b->id);
+    }
+  };
   using SequenceIter = std::vector<Sequence*>::iterator;
 
   BlockAllocator& BlocksOf(int32_t rank);
@@ -72,7 +78,7 @@ class Batch {
   std::vector<int32_t> free_slots_;  // the last one is given first
   std::vector<int32_t> drops_;       // slots that the workers still hold
   std::vector<Sequence*> running_;   // by id
-  absl::btree_map<SeqId, Sequence*> waiting_;
+  absl::btree_set<Sequence*, ByTurn> waiting_;
   std::vector<RankBlocks> view_blocks_;
   std::vector<const Sequence*> view_waiting_;
 };

@@ -36,7 +36,7 @@ struct PlannerView {
   absl::Span<const ExpertPlace> experts;      // by id; empty: dense, or nothing is known
   absl::Span<const Sequence* const> running;  // oldest first
   absl::Span<const Sequence* const>
-      waiting;  // oldest first; at least as many as there are free slots, if there are
+      waiting;  // by turn, then age; at least as many as there are free slots, if there are
 };
 
 struct ProposedAdd {
@@ -87,7 +87,7 @@ class Planner {
 //   1. a decode token (or a late row) for every running sequence, oldest first: the oldest always
 //      advances.
 //   2. prefill chunks of running sequences, oldest first, in what is left of the budget.
-//   3. unless something was preempted: waiting sequences, oldest first, while slots, budget and
+//   3. unless something was preempted: waiting sequences in their order, while slots, budget and
 //      blocks last.
 // REQUIRES: no more running sequences than step_tokens, else the youngest get no row.
 class FcfsPlanner final : public Planner {

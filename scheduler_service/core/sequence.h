@@ -27,7 +27,8 @@ const char* SequenceStateName(SequenceState state);
 // Plain state; Batch alone writes what stands under "at the workers".
 struct Sequence {
   // Fixed at admission.
-  SeqId id = 0;  // ascending with age: a smaller id is older
+  SeqId id = 0;      // ascending with age: a smaller id is older
+  int64_t turn = 0;  // waiting sequences enter the batch by ascending turn (fair_turns.h), then age
   int32_t prompt_len = 0;
   int32_t max_len = 0;  // prompt_len + max_tokens
   bool dense = false;   // needs no routes

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status.h"
@@ -100,6 +101,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
   }
   auto decoded = DecodeGenerateRequest(request, *model_, metrics_->facts(), DeadlineOf(*context));
   if (decoded.ok()) {
+    // Clients of one Unix socket have one address, and so one share.
+    decoded->connection = absl::HashOf(context->peer());
     stream->Submit(*std::move(decoded));
   } else {
     stream->Refuse(decoded.status());

@@ -17,6 +17,7 @@ namespace pregate {
 struct GenerateRequest {
   std::string request_id;
   std::string tenant;
+  uint64_t connection = 0;      // that it came by: who waits is served fairly by connection
   std::vector<TokenId> prompt;  // not empty
   // Resume: tokens (and routes) received before; they count as generated.
   std::vector<TokenId> resume_tokens;

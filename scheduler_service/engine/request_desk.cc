@@ -33,9 +33,8 @@ RequestDesk::RequestDesk(const Tokenizer* tokenizer, RandomSource* random, Engin
       observer_(observer),
       model_stop_tokens_(tokenizer->StopTokens()) {}
 
-LiveRequest* RequestDesk::Admit(SubmitEvent event, const AdmissionLimits& limits,
-                                int32_t num_running, absl::Time now) {
-  const absl::StatusOr<int32_t> max_tokens = Check(event, limits, num_running, now);
+LiveRequest* RequestDesk::Admit(SubmitEvent event, const AdmissionLimits& limits, absl::Time now) {
+  const absl::StatusOr<int32_t> max_tokens = Check(event, limits, now);
   if (!max_tokens.ok()) {
     Refuse(event.sink.get(), max_tokens.status(), now);
     return nullptr;
@@ -44,14 +43,14 @@ LiveRequest* RequestDesk::Admit(SubmitEvent event, const AdmissionLimits& limits
 }
 
 absl::StatusOr<int32_t> RequestDesk::Check(const SubmitEvent& event, const AdmissionLimits& limits,
-                                           int32_t num_running, absl::Time now) {
+                                           absl::Time now) {
   if (table_.FindByClient(event.client_key)) {
     return absl::InternalError(absl::StrCat("client_key ", event.client_key, " is in use"));
   }
   if (event.request.deadline <= now)
     return absl::DeadlineExceededError("the deadline has passed before admission");
   ASSIGN_OR_RETURN(const int32_t max_tokens, CheckRequest(FieldsOf(event.request), limits));
-  RETURN_IF_ERROR(CheckQueue(table_.size() - num_running, limits));
+  RETURN_IF_ERROR(CheckQueue(table_.QueueOf(event.request.connection), limits));
   return max_tokens;
 }
 
@@ -69,6 +68,7 @@ std::unique_ptr<LiveRequest> RequestDesk::Make(SubmitEvent event, int32_t max_to
   auto live = std::make_unique<LiveRequest>(*tokenizer_, std::move(rules));
   Sequence& s = live->sequence;
   s.id = next_id_++;
+  s.turn = turns_.Next(request.connection);
   s.prompt_len = static_cast<int32_t>(request.prompt.size());
   s.max_len = s.prompt_len + max_tokens;
   s.dense = dense;
@@ -79,6 +79,7 @@ std::unique_ptr<LiveRequest> RequestDesk::Make(SubmitEvent event, int32_t max_to
   s.routes.assign(s.tokens.size(), kNoRoute);
   s.RecordRoutes(s.prompt_len, request.resume_routes);
   live->client_key = event.client_key;
+  live->connection = request.connection;
   live->sink = std::move(event.sink);
   live->deadline = request.deadline;
   live->num_delivered = s.num_tokens();
@@ -106,6 +107,11 @@ void RequestDesk::Start(LiveRequest* request, const std::string& model_digest,
   info.prompt_tokens = s.prompt_len;
   if (!s.dense) info.prompt_routes.assign(s.routes.begin(), s.routes.begin() + s.prompt_len);
   request->sink->OnStart(info);
+}
+
+void RequestDesk::Enter(LiveRequest* request, absl::Time now) {
+  turns_.Entered(request->sequence.turn);
+  if (request->first_row == absl::InfinitePast()) request->first_row = now;
 }
 
 void RequestDesk::Deliver(LiveRequest* request, absl::Time now) {

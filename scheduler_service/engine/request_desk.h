@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "common/model/tokenizer.h"
 #include "scheduler_service/core/admission.h"
+#include "scheduler_service/core/fair_turns.h"
 #include "scheduler_service/core/random_source.h"
 #include "scheduler_service/engine/links.h"
 #include "scheduler_service/engine/observer.h"
@@ -24,16 +25,16 @@ class RequestDesk {
   // All outlive the desk.
   RequestDesk(const Tokenizer* tokenizer, RandomSource* random, EngineObserver* observer);
 
-  // The new request, or null: it is refused and its client has been told. `num_running` of the live
-  // ones do not count into the queue.
-  LiveRequest* Admit(SubmitEvent event, const AdmissionLimits& limits, int32_t num_running,
-                     absl::Time now);
+  // The new request, or null: it is refused and its client has been told.
+  LiveRequest* Admit(SubmitEvent event, const AdmissionLimits& limits, absl::Time now);
   void Refuse(ResponseSink* sink, absl::Status status, absl::Time now);
 
   // A resumed request may have ended with what the client has already.
   std::optional<FinishReason> ReplayResumed(LiveRequest* request);
   // OnStart, once.
   void Start(LiveRequest* request, const std::string& model_digest, const std::string& numerics_id);
+  // The workers get its first row.
+  void Enter(LiveRequest* request, absl::Time now);
   // Gives the client the tokens that it does not have, with their text.
   void Deliver(LiveRequest* request, absl::Time now);
   // OnDone; the request is gone. REQUIRES: nothing else refers to its sequence.
@@ -44,7 +45,7 @@ class RequestDesk {
 
  private:
   absl::StatusOr<int32_t> Check(const SubmitEvent& event, const AdmissionLimits& limits,
-                                int32_t num_running, absl::Time now);
+                                absl::Time now);
   std::unique_ptr<LiveRequest> Make(SubmitEvent event, int32_t max_tokens, bool dense,
                                     absl::Time now);
 
@@ -53,6 +54,7 @@ class RequestDesk {
   EngineObserver* const observer_;
   const std::vector<TokenId> model_stop_tokens_;
   RequestTable table_;
+  FairTurns turns_;
   RetryAfter retry_after_;
   SeqId next_id_ = 1;
 };

@@ -36,6 +36,16 @@ LiveRequest* RequestTable::FindByClient(uint64_t client_key) {
   return it == by_client_.end() ? nullptr : Find(it->second);
 }
 
+QueueLength RequestTable::QueueOf(uint64_t connection) const {
+  QueueLength waiting;
+  for (const auto& [id, request] : requests_) {
+    if (request->sequence.state == SequenceState::kRunning) continue;
+    ++waiting.all;
+    if (request->connection == connection) ++waiting.of_connection;
+  }
+  return waiting;
+}
+
 absl::Time RequestTable::NextDeadline() const {
   return deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first;
 }

@@ -9,6 +9,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "scheduler_service/core/admission.h"
 #include "scheduler_service/core/sequence.h"
 #include "scheduler_service/engine/request.h"
 #include "scheduler_service/engine/token_output.h"
@@ -21,6 +22,7 @@ struct LiveRequest {
 
   Sequence sequence;
   uint64_t client_key = 0;
+  uint64_t connection = 0;
   std::shared_ptr<ResponseSink> sink;
   TokenOutput output;
   bool started = false;       // OnStart was called
@@ -44,6 +46,7 @@ class RequestTable {
 
   LiveRequest* Find(SeqId id);
   LiveRequest* FindByClient(uint64_t client_key);
+  QueueLength QueueOf(uint64_t connection) const;  // what is not in the batch
   absl::Time NextDeadline() const;
   std::vector<SeqId> Expired(absl::Time now) const;
   std::vector<SeqId> Ids() const;

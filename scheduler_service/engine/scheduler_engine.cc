@@ -95,8 +95,7 @@ void SchedulerEngine::PlanAndSend() {
 
 void SchedulerEngine::Send(CommittedStep step) {
   for (const SequenceAdd& add : step.plan.add) {
-    LiveRequest* request = desk_.table().Find(add.seq_id);
-    if (request->first_row == absl::InfinitePast()) request->first_row = now_;
+    desk_.Enter(desk_.table().Find(add.seq_id), now_);
   }
   group_.SendToMembers(step.plan);
   ledger_.Push({step.plan.step_id, now_, std::move(step.rows), group_.members(), step.num_tokens,
@@ -158,7 +157,7 @@ void SchedulerEngine::Handle(SubmitEvent& event) {
   if (!group_.held().empty()) {
     return desk_.Refuse(event.sink.get(), absl::UnavailableError(group_.held()), now_);
   }
-  LiveRequest* request = desk_.Admit(std::move(event), Limits(), batch_.num_running(), now_);
+  LiveRequest* request = desk_.Admit(std::move(event), Limits(), now_);
   if (!request) return;
   if (const auto reason = desk_.ReplayResumed(request)) return Finish(request, *reason);
   EnqueueIfNew(request);  // a dense model's

@@ -247,6 +247,31 @@ TEST_F(EngineTest, ABadRowFailsItsSequenceAlone) {
   EXPECT_TRUE(recoveries_.empty());
 }
 
+TEST_F(EngineTest, AnotherConnectionNeedNotWaitForAllRequestsOfAGreedyOne) {
+  options_.run_ahead = false;
+  ThenFormed();
+  Then([this] {
+    std::vector<EngineEvent> events;
+    for (int i = 0; i < 10; ++i) events.push_back(Submit({3}, 1));  // four fit
+    SubmitEvent other = Submit({4}, 1);
+    other.request.connection = 1;
+    events.push_back(other);
+    return events;
+  });
+  Then([this] {
+    std::vector<Sample> samples;
+    for (SeqId id = 1; id <= 4; ++id) samples.push_back({id, 1, 7, kNoRoute, {}});
+    return Events(WorkerEvent{0, Answer(1, samples)});
+  });
+  Then([this] {
+    const std::vector<SequenceAdd>& add = LastPlan().add;
+    EXPECT_TRUE(std::any_of(add.begin(), add.end(), [](const auto& a) { return a.seq_id == 11; }));
+    EXPECT_EQ(add.size(), 4u);
+    return Events();
+  });
+  Run();
+}
+
 TEST_F(EngineTest, ARequestThatBreaksTheWorkersAgainAndAgainFails) {
   options_.recoveries_max = 3;
   ThenFormed();

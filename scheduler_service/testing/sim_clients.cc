@@ -34,6 +34,7 @@ SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& l
   for (int i = 0; i < load.num_clients; ++i) {
     auto client = std::make_unique<SimClient>();
     client->request = RandomRequest(load);
+    client->request.connection = i % 3;
     const int dice = static_cast<int>(random.Next() % 100);
     if (dice < load.percent_cancelled) {
       client->cancel_after = world_->RandomDuration(absl::Milliseconds(1), absl::Seconds(2));
