@@ -50,11 +50,9 @@ PlannerView Batch::View(PlannerView base) {
   // Some of the first may not be ready: look a few further than there are slots.
   constexpr int32_t kUnreadyMax = 16;
   view_waiting_.clear();
-  if (!free_slots_.empty()) {
-    for (const Sequence* s : waiting_) {
-      if (static_cast<int32_t>(view_waiting_.size()) >= num_free_slots() + kUnreadyMax) break;
-      view_waiting_.push_back(s);
-    }
+  for (const Sequence* s : waiting_) {
+    if (static_cast<int32_t>(view_waiting_.size()) >= num_free_slots() + kUnreadyMax) break;
+    view_waiting_.push_back(s);
   }
   base.free_slots = num_free_slots();
   base.free_blocks = view_blocks_;

@@ -91,7 +91,8 @@ Proposal ByExpertPlanner::Propose(const PlannerView& view) const {
   const int32_t experts_max = options_.experts_max > 0 ? options_.experts_max : view.experts_fit;
   if (experts_max == 0 || experts_max >= num_experts) return FcfsPlanner().Propose(view);
   const ExpertSet set(view, options_, experts_max);
-  Draft draft(view);
+  const Sequence* newcomer = Newcomer(view);
+  Draft draft = StartDraft(view, newcomer, newcomer == nullptr ? 0 : set.ChunkTokens(*newcomer));
   for (size_t i = 0; i < view.running.size(); ++i) {
     const Sequence& s = *view.running[i];
     if (set.IsOld(s) || set.HasNextOf(s)) draft.AddDecodeRow(i);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
 #include "scheduler_service/core/home_rank.h"
 
 namespace pregate::scheduler {
@@ -63,12 +64,34 @@ bool Draft::PreemptYoungest(const Member& than) {
   for (auto victim = members_.rbegin(); victim != members_.rend(); ++victim) {
     if (victim->sequence->id <= than.sequence->id) return false;
     if (victim->preempted || victim->rank != than.rank) continue;
-    victim->preempted = true;
-    FreeOf(victim->rank).num_blocks += victim->num_blocks;
-    proposal_.preempt.push_back(victim->sequence->id);
+    Preempt(&*victim);
     return true;
   }
   return false;
+}
+
+// The youngest that may be preempted of the connection that runs most, if it runs more than one.
+bool Draft::PreemptOfTheLargest() {
+  absl::flat_hash_map<uint64_t, int32_t> num_running;
+  for (const Member& m : members_) num_running[m.sequence->connection] += m.preempted ? 0 : 1;
+  Member* victim = nullptr;
+  int32_t largest = 1;
+  for (auto m = members_.rbegin(); m != members_.rend(); ++m) {
+    const int32_t running = num_running[m->sequence->connection];
+    if (m->preempted || IsProtected(*m->sequence) || running <= largest) continue;
+    victim = &*m;
+    largest = running;
+  }
+  if (victim == nullptr) return false;
+  Preempt(victim);
+  ++slots_;
+  return true;
+}
+
+void Draft::Preempt(Member* victim) {
+  victim->preempted = true;
+  FreeOf(victim->rank).num_blocks += victim->num_blocks;
+  proposal_.preempt.push_back(victim->sequence->id);
 }
 
 bool Draft::Admit(const Sequence& s, int32_t tokens_max) {
@@ -82,6 +105,16 @@ bool Draft::Admit(const Sequence& s, int32_t tokens_max) {
   proposal_.add.push_back({s.id, home->rank});
   proposal_.blocks.push_back({s.id, num_blocks});
   AddRow(s, 0, tokens_max);
+  return true;
+}
+
+bool Draft::AdmitNewcomer(const Sequence& s, int32_t tokens_max) {
+  // Every running sequence keeps its decode row, and the block that it may need (BlocksToAdmit).
+  tokens_max = std::min(tokens_max, budget_ - static_cast<int32_t>(members_.size()));
+  if (tokens_max <= 0) return false;
+  while (!Admit(s, tokens_max)) {
+    if (!PreemptOfTheLargest()) return false;
+  }
   return true;
 }
 
@@ -99,14 +132,14 @@ int32_t Draft::BlocksToAdmit(const Sequence& s, int32_t rank) const {
   SeqId guarded = IsProtected(s) ? s.id : 0;
   int32_t num_members = 0;
   for (const Member& m : members_) {
-    if (m.rank != rank) continue;
+    if (m.rank != rank || m.preempted) continue;
     ++num_members;
     if (IsProtected(*m.sequence)) guarded = std::max(guarded, m.sequence->id);
   }
   if (s.id > guarded) return BlocksThrough(s.num_tokens()) + num_members;
   int32_t to_the_end = BlocksAtEnd(s);
   for (const Member& m : members_) {
-    if (m.rank == rank && m.sequence->id <= guarded) {
+    if (m.rank == rank && !m.preempted && m.sequence->id <= guarded) {
       to_the_end += BlocksAtEnd(*m.sequence) - m.num_blocks;
     }
   }
@@ -116,6 +149,25 @@ int32_t Draft::BlocksToAdmit(const Sequence& s, int32_t rank) const {
 RankBlocks& Draft::FreeOf(int32_t rank) {
   return *std::find_if(free_.begin(), free_.end(),
                        [&](const RankBlocks& r) { return r.rank == rank; });
+}
+
+const Sequence* Newcomer(const PlannerView& view) {
+  const auto runs_nothing = [&](const Sequence* s) {
+    return std::none_of(view.running.begin(), view.running.end(),
+                        [&](const Sequence* r) { return r->connection == s->connection; });
+  };
+  for (const Sequence* s : view.waiting) {
+    if (Draft::MayEnter(*s) && runs_nothing(s)) return s;
+  }
+  return nullptr;
+}
+
+Draft StartDraft(const PlannerView& view, const Sequence* newcomer, int32_t tokens_max) {
+  if (newcomer != nullptr) {
+    Draft draft(view);
+    if (draft.AdmitNewcomer(*newcomer, tokens_max) && draft.has_preempted()) return draft;
+  }
+  return Draft(view);
 }
 
 }  // namespace pregate::scheduler

@@ -52,9 +52,13 @@ class Draft {
     bool preempted = false;
   };
 
+  friend Draft StartDraft(const PlannerView& view, const Sequence* newcomer, int32_t tokens_max);
+  bool AdmitNewcomer(const Sequence& s, int32_t tokens_max);
   void AddRow(const Sequence& s, int32_t position, int32_t tokens_max);
   bool MakeRoom(Member* member, int32_t num_blocks);
   bool PreemptYoungest(const Member& than);
+  bool PreemptOfTheLargest();
+  void Preempt(Member* victim);
   RankBlocks* HomeFor(const Sequence& s);
   int32_t BlocksToAdmit(const Sequence& s, int32_t rank) const;
   bool IsProtected(const Sequence& s) const { return s.preemptions >= view_.preemptions_max; }
@@ -67,5 +71,13 @@ class Draft {
   int32_t slots_;
   Proposal proposal_;
 };
+
+// The first waiting sequence that may enter while its connection runs nothing; null: none.
+const Sequence* Newcomer(const PlannerView& view);
+
+// An empty draft, or one that admits the newcomer (null: none) where there is room for it only if
+// the connections that run most make it: their youngest are preempted then, as long as they may be
+// and each connection keeps one that runs.
+Draft StartDraft(const PlannerView& view, const Sequence* newcomer, int32_t tokens_max);
 
 }  // namespace pregate::scheduler

@@ -5,7 +5,7 @@
 namespace pregate::scheduler {
 
 Proposal FcfsPlanner::Propose(const PlannerView& view) const {
-  Draft draft(view);
+  Draft draft = StartDraft(view, Newcomer(view), INT32_MAX);
   for (size_t i = 0; i < view.running.size(); ++i) draft.AddDecodeRow(i);
   for (size_t i = 0; i < view.running.size(); ++i) draft.AddChunk(i, INT32_MAX);
   if (draft.has_preempted()) return draft.Take();

@@ -71,6 +71,8 @@ struct Proposal {
 //   - A row holds tokens whose routes are known; only the last known token of a sequence emits.
 //   - One that needs a block when none is free preempts the youngest of its home rank; the youngest
 //     itself waits. A new one needs blocks for all its tokens, and leaves one to each that runs.
+//   - One whose connection runs nothing need not wait for others to end: a connection that runs
+//     several gives up its youngest for it.
 //   - Preemptions are bounded: a sequence that was preempted preemptions_max times comes back only
 //     when the blocks suffice for it and every older one to their ends, and nothing older comes in
 //     afterwards that would break this.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "scheduler_service/core/batch.h"
 #include "scheduler_service/core/by_expert_planner.h"
+#include "scheduler_service/core/fair_turns.h"
 #include "scheduler_service/core/random_source.h"
 
 namespace pregate::scheduler {
@@ -66,6 +67,8 @@ class World {
   void Enqueue() {
     auto s = std::make_unique<Sequence>();
     s->id = sequences_.size() + 1;
+    s->connection = Below(3);
+    s->turn = turns_.Next(s->connection);
     s->prompt_len = 1 + Below(50);
     s->max_len = std::min(s->prompt_len + 1 + Below(40), 5 * kKvBlockTokens);
     for (int32_t i = 0; i < s->prompt_len; ++i) s->Append(i, NextRoute());
@@ -89,6 +92,7 @@ class World {
     const Proposal proposal = planner_->Propose(view);
     if (const std::string problem = Check(view, proposal); !problem.empty()) return problem;
     num_preemptions_ += proposal.preempt.size();
+    for (const ProposedAdd& add : proposal.add) turns_.Entered(sequences_[add.seq_id - 1]->turn);
     const CommittedStep step = batch_.Commit(proposal, 1, step_);  // aborts where blocks lack
     if (step.num_tokens > step_tokens_) return "over budget";
     if (step.rows.empty() && !AnyInFlight()) return "nobody has a row";
@@ -148,6 +152,7 @@ class World {
   SplitMix64 random_;
   std::unique_ptr<Planner> planner_;
   Batch batch_;
+  FairTurns turns_;
   std::vector<RankBlocks> ranks_;
   std::vector<ExpertPlace> experts_;
   std::vector<std::unique_ptr<Sequence>> sequences_;

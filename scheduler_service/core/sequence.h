@@ -29,6 +29,7 @@ struct Sequence {
   // Fixed at admission.
   SeqId id = 0;      // ascending with age: a smaller id is older
   int64_t turn = 0;  // waiting sequences enter the batch by ascending turn (fair_turns.h), then age
+  uint64_t connection = 0;  // that its request came by
   int32_t prompt_len = 0;
   int32_t max_len = 0;  // prompt_len + max_tokens
   bool dense = false;   // needs no routes

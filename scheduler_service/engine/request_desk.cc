@@ -68,6 +68,7 @@ std::unique_ptr<LiveRequest> RequestDesk::Make(SubmitEvent event, int32_t max_to
   auto live = std::make_unique<LiveRequest>(*tokenizer_, std::move(rules));
   Sequence& s = live->sequence;
   s.id = next_id_++;
+  s.connection = request.connection;
   s.turn = turns_.Next(request.connection);
   s.prompt_len = static_cast<int32_t>(request.prompt.size());
   s.max_len = s.prompt_len + max_tokens;
@@ -79,7 +80,6 @@ std::unique_ptr<LiveRequest> RequestDesk::Make(SubmitEvent event, int32_t max_to
   s.routes.assign(s.tokens.size(), kNoRoute);
   s.RecordRoutes(s.prompt_len, request.resume_routes);
   live->client_key = event.client_key;
-  live->connection = request.connection;
   live->sink = std::move(event.sink);
   live->deadline = request.deadline;
   live->num_delivered = s.num_tokens();

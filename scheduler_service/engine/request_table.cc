@@ -41,7 +41,7 @@ QueueLength RequestTable::QueueOf(uint64_t connection) const {
   for (const auto& [id, request] : requests_) {
     if (request->sequence.state == SequenceState::kRunning) continue;
     ++waiting.all;
-    if (request->connection == connection) ++waiting.of_connection;
+    if (request->sequence.connection == connection) ++waiting.of_connection;
   }
   return waiting;
 }

@@ -22,7 +22,6 @@ struct LiveRequest {
 
   Sequence sequence;
   uint64_t client_key = 0;
-  uint64_t connection = 0;
   std::shared_ptr<ResponseSink> sink;
   TokenOutput output;
   bool started = false;       // OnStart was called

@@ -272,6 +272,39 @@ TEST_F(EngineTest, AnotherConnectionNeedNotWaitForAllRequestsOfAGreedyOne) {
   Run();
 }
 
+TEST_F(EngineTest, AConnectionThatRunsNothingGetsASlotOfOneThatRunsSeveral) {
+  options_.run_ahead = false;
+  ThenFormed();
+  Then([this] { return Events(Submit({3}, 5), Submit({3}, 5), Submit({3}, 5), Submit({3}, 5)); });
+  Then([this] {
+    SubmitEvent other = Submit({4}, 1);
+    other.request.connection = 1;
+    return Events(other);
+  });
+  Then([this] {
+    std::vector<Sample> samples;
+    for (SeqId id = 1; id <= 4; ++id) samples.push_back({id, 1, 7, kNoRoute, {}});
+    return Events(WorkerEvent{0, Answer(1, samples)});
+  });
+  Then([this] {
+    EXPECT_EQ(LastPlan().add.size(), 1u);
+    EXPECT_EQ(LastPlan().add[0].seq_id, 5);
+    EXPECT_EQ(LastPlan().drop.size(), 1u);
+    EXPECT_EQ(LastPlan().rows.size(), 4u);
+    return Events(WorkerEvent{0, Answer(2, {{1, 2, 7, kNoRoute, {}},
+                                            {2, 2, 7, kNoRoute, {}},
+                                            {3, 2, 7, kNoRoute, {}},
+                                            {5, 1, 7, kNoRoute, {}}})});
+  });
+  Then([this] {  // the one that gave way comes back
+    EXPECT_EQ(LastPlan().add.size(), 1u);
+    EXPECT_EQ(LastPlan().add[0].seq_id, 4);
+    return Events();
+  });
+  Run();
+  EXPECT_TRUE(clients_[4]->done->status.ok());
+}
+
 TEST_F(EngineTest, ARequestThatBreaksTheWorkersAgainAndAgainFails) {
   options_.recoveries_max = 3;
   ThenFormed();
