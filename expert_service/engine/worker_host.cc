@@ -131,10 +131,9 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
                "How long a silent scheduler holds this worker while another one asks for it");
 }
 
-absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOptions& options,
-                                                             std::string config_digest,
-                                                             Clock* clock, const Log* log,
-                                                             CollectiveFactory* collectives) {
+absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(
+    const WorkerHostOptions& options, std::string config_digest, Clock* clock, const Log* log,
+    CollectiveFactory* collectives, std::function<void(const absl::Status&)> on_broken) {
   ASSIGN_OR_RETURN(ExecutorOptions executor_options, ToExecutorOptions(options));
   auto state = std::make_unique<State>();
   state->rank = options.rank;
@@ -153,7 +152,8 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
                                      .incarnation = RandomId(),
                                      .config_digest = std::move(config_digest),
                                      .exchange_alone = options.exchange_alone == "on",
-                                     .lease = options.scheduler_lease};
+                                     .lease = options.scheduler_lease,
+                                     .on_broken = std::move(on_broken)};
   state->collectives = MakeDeviceCollectives(state->device.get());
   if (state->collectives != nullptr) collectives = state->collectives.get();
   if (worker_options.exchange_alone && collectives == nullptr) {
