@@ -35,8 +35,13 @@ absl::Status Run(int argc, char** argv) {
   ASSIGN_OR_RETURN(const auto security, Security::Load(tls_options, {Role::kWorker}, &log, &clock));
   RETURN_IF_ERROR(CheckAddresses(server_options, *security));
   WorkerCollectives collectives(server_options.collective_host, security.get());
-  ASSIGN_OR_RETURN(const auto host, WorkerHost::Load(host_options, options.ClusterDigest(), &clock,
-                                                     &log, &collectives));
+  absl::Status broken;  // the loop's until it has stopped
+  ASSIGN_OR_RETURN(const auto host,
+                   WorkerHost::Load(host_options, options.ClusterDigest(), &clock, &log,
+                                    &collectives, [&](const absl::Status& why) {
+                                      broken = why;
+                                      shutdown.Request();
+                                    }));
   ASSIGN_OR_RETURN(const auto server,
                    WorkerServer::Start(server_options, host_options.model, host.get(), &collectives,
                                        security.get(), &clock, &log));
@@ -44,7 +49,7 @@ absl::Status Run(int argc, char** argv) {
   shutdown.Wait();
   log.Info("draining");
   server->Drain();
-  return absl::OkStatus();
+  return broken;
 }
 
 }  // namespace

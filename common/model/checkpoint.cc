@@ -1,6 +1,7 @@
 #include "common/model/checkpoint.h"
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <map>
 
@@ -27,6 +28,22 @@ absl::Status CheckTensors(const std::string& path, const CheckpointParts& parts)
   return absl::OkStatus();
 }
 
+// Adds its lifetime to `total_ns`.
+class Stopwatch {
+ public:
+  explicit Stopwatch(std::atomic<int64_t>* total_ns) : total_ns_(*total_ns) {}
+  ~Stopwatch() {
+    const auto elapsed = std::chrono::steady_clock::now() - start_;
+    total_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count();
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  std::atomic<int64_t>& total_ns_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
 class MappedCheckpoint final : public Checkpoint {
  public:
   MappedCheckpoint(std::string path, CheckpointParts parts) : parts_(std::move(parts)) {
@@ -34,7 +51,10 @@ class MappedCheckpoint final : public Checkpoint {
     path_ = std::move(path);
     layout_ = parts_.layout;
     digest_ = parts_.digest;
-    if (digest_.empty()) digest_ = ModelDigest(spec_, HashViews(parts_.views));
+    if (digest_.empty()) {
+      const Stopwatch checking(&checking_ns_);
+      digest_ = ModelDigest(spec_, HashViews(parts_.views));
+    }
     for (const auto& [name, hash] : parts_.recorded) verified_[name] = false;
   }
 
@@ -57,7 +77,12 @@ class MappedCheckpoint final : public Checkpoint {
     }
     RETURN_IF_ERROR(Verify(name, it->second.stored));
     ReadView(it->second, out);
+    read_bytes_ += static_cast<int64_t>(it->second.stored_bytes());
     return absl::OkStatus();
+  }
+
+  ReadCost read_cost() const override {
+    return {read_bytes_.load(), absl::Nanoseconds(checking_ns_.load())};
   }
 
   absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const override {
@@ -74,6 +99,7 @@ class MappedCheckpoint final : public Checkpoint {
     if (it == parts_.recorded.end()) return absl::OkStatus();
     std::atomic<bool>& verified = verified_.at(name);
     if (verified) return absl::OkStatus();
+    const Stopwatch checking(&checking_ns_);
     RETURN_IF_ERROR(CheckContent(stored, it->second));
     verified = true;
     return absl::OkStatus();
@@ -81,6 +107,7 @@ class MappedCheckpoint final : public Checkpoint {
 
   CheckpointParts parts_;
   mutable std::map<std::string, std::atomic<bool>> verified_;  // keys are fixed
+  mutable std::atomic<int64_t> read_bytes_{0}, checking_ns_{0};
 };
 
 }  // namespace

@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/model/spec.h"
 
@@ -43,7 +44,15 @@ struct TensorInfo {
   size_t stored_bytes = 0;
 };
 
-// Immutable after Open; thread-safe.
+// What reading a checkpoint has cost so far.
+struct ReadCost {
+  int64_t bytes = 0;  // as stored, of the tensors that were read; twice what was read twice
+  // Hashing, summed over the threads that read: for the digest where there is no manifest, then of
+  // each tensor before its first use. It touches the bytes first, so it pays for fetching them too.
+  absl::Duration checking;
+};
+
+// Immutable after Open but for what it counts; thread-safe.
 class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
@@ -67,6 +76,8 @@ class Checkpoint {
   virtual absl::Status Read(const std::string& name, absl::Span<float> out) const = 0;
   // Read, for a use in `dtype`: InvalidArgument where a finite value would become an infinity.
   absl::Status ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const;
+  // Nothing where nothing is counted.
+  virtual ReadCost read_cost() const { return {}; }
   // The tokenizer beside the weights (tokenizer.model, tokenizer.json, or GGUF metadata), its stop
   // tokens joined by the spec's; NotFound when there is none.
   virtual absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const = 0;

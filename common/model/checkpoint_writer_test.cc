@@ -166,6 +166,25 @@ TEST_F(WriteCheckpointTest, ReadingComparesWithTheManifest) {
   }
 }
 
+TEST_F(WriteCheckpointTest, SaysWhatReadingHasCost) {
+  ASSERT_TRUE(SynthCheckpoint(Tiny("x")).ok());
+  const auto checkpoint = OpenOrDie("x");
+  EXPECT_EQ(checkpoint->read_cost().bytes, 0);
+  EXPECT_EQ(checkpoint->read_cost().checking, absl::ZeroDuration())
+      << "the manifest has the digest";
+  int64_t bytes = 0;
+  for (const TensorInfo& tensor : checkpoint->Tensors()) {
+    EXPECT_FALSE(ReadTensor(*checkpoint, tensor.name).empty());
+    bytes += static_cast<int64_t>(tensor.stored_bytes);
+  }
+  const ReadCost once = checkpoint->read_cost();
+  EXPECT_EQ(once.bytes, bytes);
+  EXPECT_GT(once.checking, absl::ZeroDuration());
+  EXPECT_FALSE(ReadTensor(*checkpoint, "model.norm.weight").empty());
+  EXPECT_EQ(checkpoint->read_cost().checking, once.checking) << "checked once";
+  EXPECT_GT(checkpoint->read_cost().bytes, bytes);
+}
+
 TEST_F(WriteCheckpointTest, InspectCountsParametersAndBytes) {
   ASSERT_TRUE(SynthCheckpoint(Tiny("x")).ok());
   const auto report = InspectCheckpoint(dir_.path("x"), false);

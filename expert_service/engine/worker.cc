@@ -20,6 +20,15 @@ absl::Status CheckMembers(const std::vector<int32_t>& members, int32_t rank) {
   return absl::InvalidArgumentError(absl::StrCat("members does not name rank ", rank));
 }
 
+// Whatever a join has failed by, a peer or the network between may be the cause.
+absl::Status PeersFault(const absl::Status& status) {
+  return absl::IsAborted(status) ? status : absl::UnavailableError(status.message());
+}
+
+bool EndsWorker(const absl::Status& reading) {
+  return !reading.ok() && !absl::IsAborted(reading) && !absl::IsResourceExhausted(reading);
+}
+
 absl::Status CheckPlacement(const Placement& placement, int32_t num_members) {
   for (size_t e = 0; e < placement.ranks.size(); ++e) {
     if (placement.ranks[e].empty()) {
@@ -105,6 +114,9 @@ void Worker::HandleForm(LinkId link, const Form& form, std::stop_token epoch) {
                         {"members", form.members.size()},
                         {"status", status.ok() ? "ok" : std::string(status.message())}});
   links_.SendTo(link, Formed{form.epoch, status, MakeRendezvous()});
+  if (broken_.ok() || std::exchange(broken_told_, true)) return;
+  log_->Error("this worker cannot serve", {{"reason", std::string(broken_.message())}});
+  if (options_.on_broken) options_.on_broken(broken_);
 }
 
 // Until the executor has formed the new epoch no plan runs, so nothing calls the old collective.
@@ -112,13 +124,16 @@ absl::Status Worker::EnterEpoch(const Form& form) {
   abort_.reset();
   collective_ = nullptr;
   if (form.members.size() > 1 || options_.exchange_alone) {
-    ASSIGN_OR_RETURN(std::unique_ptr<Collective> joined, Join(form));
-    collective_ = std::make_unique<WatchedCollective>(std::move(joined), &waits_for_peers_);
+    absl::StatusOr<std::unique_ptr<Collective>> joined = Join(form);
+    if (!joined.ok()) return PeersFault(joined.status());
+    collective_ = std::make_unique<WatchedCollective>(*std::move(joined), &waits_for_peers_);
     abort_.emplace(epoch_ended_, [group = collective_.get()] { group->Abort(); });
   }
   // Experts that were another rank's are read now, which may take minutes.
-  return executor_->Form(form.members, form.placement, collective_.get(),
-                         [this](int, int) { return OnProgress(0); });
+  const absl::Status status = executor_->Form(form.members, form.placement, collective_.get(),
+                                              [this](int, int) { return OnProgress(0); });
+  if (EndsWorker(status)) broken_ = status;
+  return status;
 }
 
 absl::StatusOr<std::unique_ptr<Collective>> Worker::Join(const Form& form) {

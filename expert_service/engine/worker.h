@@ -11,6 +11,11 @@
 // last one + 1, or that fails as a whole, is answered by a StepResult with an error status and
 // voids the epoch: every later plan of it is refused the same way until the next Form. After a
 // Drain plans go on and Forms are refused.
+//
+// A Form that fails says by its code who is to blame (scheduler_service/engine/worker_group.h):
+// UNAVAILABLE the peers, ABORTED the epoch's end. Any other is this worker's own. Experts that it
+// cannot read now, damaged ones say, it never can: on_broken. Memory that runs out is no such
+// reason, for with more members it needs less.
 #pragma once
 
 #include <atomic>
@@ -43,6 +48,9 @@ struct WorkerOptions {
   // For the members of an epoch to find each other. Long: who is missing is the scheduler's to say.
   absl::Duration join_timeout = absl::Seconds(60);
   absl::Duration lease = absl::Seconds(5);  // of a silent scheduler while another asks
+  // The worker has found out, after it began to serve, what would have ended its start: it is of no
+  // more use. Called from the loop's thread after the Form's answer, once; may be empty.
+  std::function<void(const absl::Status& why)> on_broken;
 };
 
 // Not thread-safe but for what says so; WorkerLoop owns the thread.
@@ -100,6 +108,8 @@ class Worker {
   std::unique_ptr<Collective> collective_;
   // Ends the collective's operation when the epoch ends.
   std::optional<std::stop_callback<std::function<void()>>> abort_;
+  absl::Status broken_;  // not OK: on_broken is due, or was called
+  bool broken_told_ = false;
   StepId last_step_ = 0;
   absl::Status void_reason_;  // not OK: the epoch takes no more plans
   absl::Time progress_sent_ = absl::InfinitePast();

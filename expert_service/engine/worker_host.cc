@@ -131,13 +131,13 @@ void DeclareWorkerHostOptions(OptionSet& set, WorkerHostOptions* options) {
                "How long a silent scheduler holds this worker while another one asks for it");
 }
 
-absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOptions& options,
-                                                             std::string config_digest,
-                                                             Clock* clock, const Log* log,
-                                                             CollectiveFactory* collectives) {
+absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(
+    const WorkerHostOptions& options, std::string config_digest, Clock* clock, const Log* log,
+    CollectiveFactory* collectives, std::function<void(const absl::Status&)> on_broken) {
   ASSIGN_OR_RETURN(ExecutorOptions executor_options, ToExecutorOptions(options));
   auto state = std::make_unique<State>();
   state->rank = options.rank;
+  const absl::Time start = clock->Now();
   ASSIGN_OR_RETURN(state->checkpoint, Checkpoint::Open(options.model));
   executor_options.experts = ExpertsAtStart(state->checkpoint->spec().num_experts, options);
   ASSIGN_OR_RETURN(state->device, MakeDevice(options.device, options.threads));
@@ -152,16 +152,21 @@ absl::StatusOr<std::unique_ptr<WorkerHost>> WorkerHost::Load(const WorkerHostOpt
                                      .incarnation = RandomId(),
                                      .config_digest = std::move(config_digest),
                                      .exchange_alone = options.exchange_alone == "on",
-                                     .lease = options.scheduler_lease};
+                                     .lease = options.scheduler_lease,
+                                     .on_broken = std::move(on_broken)};
   state->collectives = MakeDeviceCollectives(state->device.get());
   if (state->collectives != nullptr) collectives = state->collectives.get();
   if (worker_options.exchange_alone && collectives == nullptr) {
     return absl::InvalidArgumentError("exchange-alone is on, but this worker has no collective");
   }
+  const ReadCost cost = state->checkpoint->read_cost();
   log->Info("worker loaded", {{"model_digest", executor->model_digest()},
                               {"numerics_id", executor->numerics_id()},
                               {"device", executor->device_name()},
-                              {"incarnation", worker_options.incarnation}});
+                              {"incarnation", worker_options.incarnation},
+                              {"read_bytes", cost.bytes},
+                              {"load_s", absl::ToDoubleSeconds(clock->Now() - start)},
+                              {"check_s", absl::ToDoubleSeconds(cost.checking)}});
   state->loop = std::make_unique<WorkerLoop>(
       std::make_unique<Worker>(worker_options, std::move(executor), clock, log, collectives));
   return std::unique_ptr<WorkerHost>(new WorkerHost(std::move(state)));

@@ -2,6 +2,7 @@
 // hosts a worker with an in-process link.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -36,11 +37,12 @@ class WorkerHost final : public WorkerPort {
  public:
   // Reads the checkpoint and builds everything; logs the memory plan before it allocates and its
   // progress while it loads. `clock`, `log` and `collectives` outlive the host; the last is for
-  // devices whose memory is the host's, and may be null: then the worker runs alone.
-  static absl::StatusOr<std::unique_ptr<WorkerHost>> Load(const WorkerHostOptions& options,
-                                                          std::string config_digest, Clock* clock,
-                                                          const Log* log,
-                                                          CollectiveFactory* collectives);
+  // devices whose memory is the host's, and may be null: then the worker runs alone. `on_broken` is
+  // WorkerOptions'; nothing calls it after Stop.
+  static absl::StatusOr<std::unique_ptr<WorkerHost>> Load(
+      const WorkerHostOptions& options, std::string config_digest, Clock* clock, const Log* log,
+      CollectiveFactory* collectives,
+      std::function<void(const absl::Status& why)> on_broken = nullptr);
   ~WorkerHost() override;
 
   LinkId Attach(Worker::Send send) override;

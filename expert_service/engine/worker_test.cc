@@ -12,6 +12,7 @@
 #include "common/base/status.h"
 #include "common/collective/local/local_fabric.h"
 #include "common/device/cpu/cpu_device.h"
+#include "common/model/tokenizer.h"
 #include "expert_service/engine/worker_loop.h"
 #include "expert_service/testing/plan_maker.h"
 #include "expert_service/testing/random_model.h"
@@ -32,17 +33,18 @@ class TickingClock final : public Clock {
   absl::Time now_ = absl::UnixEpoch();
 };
 
-std::unique_ptr<StepExecutor> MakeExecutor(const Checkpoint& checkpoint, Device* device,
-                                           Clock* clock) {
+// `experts`: read at start; nothing: all.
+absl::StatusOr<std::unique_ptr<StepExecutor>> MakeExecutor(
+    const Checkpoint& checkpoint, Device* device, Clock* clock,
+    std::optional<std::vector<ExpertId>> experts = std::nullopt) {
   ExecutorOptions options;
   options.dtype = DType::kF32;
   options.kv_blocks = kBlocks;
   options.seq_slots = kSlots;
   options.step_tokens = 16;
   options.context_tokens = 64;
-  auto executor = StepExecutor::Create(checkpoint, device, clock, options, nullptr);
-  PREGATE_CHECK(executor.ok(), "", executor.status().ToString());
-  return *std::move(executor);
+  options.experts = std::move(experts);
+  return StepExecutor::Create(checkpoint, device, clock, options, nullptr);
 }
 
 Form MakeForm(Epoch epoch) {
@@ -73,8 +75,8 @@ class WorkerTest : public testing::Test {
     options.incarnation = 99;
     options.config_digest = "cfg";
     options.progress_period = absl::Milliseconds(20);
-    worker_.emplace(options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_,
-                    /*collectives=*/nullptr);
+    worker_.emplace(options, MakeExecutor(*checkpoint_, device_.get(), &clock_).value(), &clock_,
+                    &log_, /*collectives=*/nullptr);
     Attach(1);
   }
 
@@ -354,6 +356,59 @@ TEST_F(WorkerTest, ADrainingWorkerFinishesItsEpochAndFormsNoMore) {
   EXPECT_THAT(FormEpoch(1, MakeForm(4)).message(), HasSubstr("drains"));
 }
 
+// --- experts that are read later ---
+
+// A whole model, but for one tensor that cannot be read.
+class DamagedCheckpoint final : public Checkpoint {
+ public:
+  DamagedCheckpoint(const Checkpoint* whole, std::string damaged, absl::Status error)
+      : whole_(*whole), damaged_(std::move(damaged)), error_(std::move(error)) {
+    spec_ = whole->spec();
+  }
+  std::vector<TensorInfo> Tensors() const override { return whole_.Tensors(); }
+  bool Has(const std::string& name) const override { return whole_.Has(name); }
+  absl::Status Read(const std::string& name, absl::Span<float> out) const override {
+    return name == damaged_ ? error_ : whole_.Read(name, out);
+  }
+  absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const override {
+    return whole_.LoadTokenizer();
+  }
+
+ private:
+  const Checkpoint& whole_;
+  const std::string damaged_;
+  const absl::Status error_;
+};
+
+// A worker that has read expert 0 at its start is to run all three. It answers, and what would have
+// ended its start ends it.
+TEST_F(WorkerTest, AnExpertThatCannotBeReadLaterEndsTheWorkerAfterItsAnswer) {
+  const struct {
+    absl::Status error;
+    bool ends;
+  } cases[] = {{absl::DataLossError("model.safetensors: tensor x: content differs"), true},
+               {absl::InvalidArgumentError("model.safetensors: infinite in bf16"), true},
+               {absl::ResourceExhaustedError("out of memory"), false}};
+  for (const auto& [error, ends] : cases) {
+    const DamagedCheckpoint checkpoint(checkpoint_.get(),
+                                       "model.layers.1.mlp.experts.2.up_proj.weight", error);
+    absl::Status broken;
+    WorkerOptions options;
+    options.on_broken = [&](const absl::Status& why) {
+      EXPECT_TRUE(std::holds_alternative<Formed>(received_[1].back())) << "it has answered";
+      broken = why;
+    };
+    ASSERT_FALSE(MakeExecutor(checkpoint, device_.get(), &clock_).ok()) << "nor would it start";
+    auto executor = MakeExecutor(checkpoint, device_.get(), &clock_, std::vector<ExpertId>{0});
+    ASSERT_TRUE(executor.ok()) << executor.status();
+    worker_.emplace(options, *std::move(executor), &clock_, &log_, /*collectives=*/nullptr);
+    Attach(1);
+    EXPECT_EQ(FormEpoch(1, MakeForm(5)), error);
+    EXPECT_EQ(broken, ends ? error : absl::OkStatus());
+    EXPECT_EQ(Run(1, EmptyPlan(5, 1))->status, error) << "it runs nothing";
+  }
+}
+
 // --- the loop ---
 
 class WorkerLoopTest : public testing::Test {
@@ -365,7 +420,8 @@ class WorkerLoopTest : public testing::Test {
     WorkerOptions options;
     options.heartbeat_period = absl::Milliseconds(5);
     loop_.emplace(std::make_unique<Worker>(
-        options, MakeExecutor(*checkpoint_, device_.get(), &clock_), &clock_, &log_, &fabric_));
+        options, MakeExecutor(*checkpoint_, device_.get(), &clock_).value(), &clock_, &log_,
+        &fabric_));
   }
   ~WorkerLoopTest() override { loop_->Stop(); }
 

@@ -48,6 +48,12 @@ struct EngineOptions {
   absl::Duration form_backoff_min =
       absl::Milliseconds(50);  // between formations that led to no step
   absl::Duration form_backoff_max = absl::Seconds(1);
+  // A member that is lost so often within the window (and each that refuses a Form) waits before it
+  // is taken in again beside others, twice as long after each further loss.
+  int losses_damped = 3;
+  absl::Duration loss_window = absl::Minutes(1);  // between one loss and the next
+  absl::Duration readmit_wait_min = absl::Seconds(1);
+  absl::Duration readmit_wait_max = absl::Seconds(30);
   absl::Duration route_resend =
       absl::Seconds(5);  // a route request without an answer is sent again
   absl::Duration drain_timeout =

@@ -23,7 +23,7 @@ void SchedulerEngine::Handle(WorkerEvent& event) {
 
 void SchedulerEngine::Handle(WorkerDown& event) {
   if (event.rank < 0 || event.rank >= static_cast<int32_t>(parts_.workers.size())) return;
-  RecoverIf(group_.OnDown(event.rank, event.reason));
+  RecoverIf(group_.OnDown(event.rank, event.reason, now_));
 }
 
 void SchedulerEngine::OnMessage(int32_t rank, Hello& hello) {

@@ -34,6 +34,12 @@ absl::Status CheckSizes(const Hello& hello) {
   return CheckRange("num_experts", hello.num_experts, 0, kExpertsMax);
 }
 
+// Asked again, the worker would answer the same.
+bool IsOwnFault(const absl::Status& formed) {
+  return !absl::IsAborted(formed) && !absl::IsUnavailable(formed) &&
+         !absl::IsPermissionDenied(formed);
+}
+
 // Whole experts to ranks, round robin.
 Placement RoundRobin(int32_t num_experts, int32_t num_members) {
   Placement placement;
@@ -75,6 +81,7 @@ absl::Status WorkerGroup::CheckHello(int32_t rank, const Hello& hello, const Mod
 WorkerGroup::VoidReason WorkerGroup::OnHello(int32_t rank, const Hello& hello,
                                              bool may_change_model, absl::Time now) {
   const bool was_involved = Involved(rank);
+  if (was_involved) CountLoss(rank, now);
   Worker& worker = workers_[rank];
   worker.up = false;
   const ModelFacts facts{hello.model_digest, hello.router_digest, hello.numerics_id,
@@ -88,13 +95,16 @@ WorkerGroup::VoidReason WorkerGroup::OnHello(int32_t rank, const Hello& hello,
   }
   worker = {.link = worker.link,
             .up = true,
+            .damped = worker.damped,
             .asked = worker.asked,
             .hello = hello,
             .rendezvous = hello.rendezvous,
             .since = now,
             .alive = now,
             .heard = now,
-            .advanced = now};
+            .advanced = now,
+            .losses = worker.losses,
+            .lost = worker.lost};
   facts_ = facts;
   held_.clear();
   TakeEpoch(rank, hello.highest_epoch);
@@ -122,8 +132,10 @@ void WorkerGroup::TakeEpoch(int32_t rank, Epoch highest) {
                                 kEpochAheadMax, " above ", highest_epoch_, ": not followed"));
 }
 
-WorkerGroup::VoidReason WorkerGroup::OnDown(int32_t rank, const std::string& reason) {
+WorkerGroup::VoidReason WorkerGroup::OnDown(int32_t rank, const std::string& reason,
+                                            absl::Time now) {
   const bool was_involved = Involved(rank);
+  if (was_involved) CountLoss(rank, now);
   workers_[rank].up = false;
   workers_[rank].owes_formed = false;
   observer_->OnLog(LogLevel::kWarning, absl::StrCat("worker ", rank, " is down: ", reason));
@@ -147,6 +159,7 @@ WorkerGroup::VoidReason WorkerGroup::OnFormed(int32_t rank, const Formed& formed
     return std::nullopt;
   }
   if (!formed.status.ok()) {
+    if (IsOwnFault(formed.status)) CountLoss(rank, now, /*damp=*/true);
     return absl::StrCat("worker ", rank, " refuses epoch ", epoch_, ": ", formed.status.message());
   }
   worker.answered = true;
@@ -168,7 +181,7 @@ void WorkerGroup::OnHeld(Worker* worker, const std::string& why) {
 
 void WorkerGroup::OnHeard(int32_t rank, const FromWorker& message, absl::Time now) {
   Worker& worker = workers_[rank];
-  const bool was_candidate = IsCandidate(worker);
+  const bool was_well = IsWell(worker);
   worker.alive = now;
   worker.silent = false;
   if (const auto* alive = std::get_if<Alive>(&message)) {
@@ -177,13 +190,43 @@ void WorkerGroup::OnHeard(int32_t rank, const FromWorker& message, absl::Time no
     worker.heard = now;
     worker.stalled = false;
   }
-  if (!was_candidate && IsCandidate(worker)) worker.since = now;
+  if (!was_well && IsWell(worker)) worker.since = now;
+}
+
+void WorkerGroup::CountLoss(int32_t rank, absl::Time now, bool damp) {
+  Worker& worker = workers_[rank];
+  const bool in_a_row = now - worker.lost <= options_.loss_window;
+  worker.losses = (in_a_row ? worker.losses : 0) + 1;
+  if (damp) worker.losses = std::max(worker.losses, options_.losses_damped);
+  worker.lost = now;
+  worker.damped = worker.losses >= options_.losses_damped;
+  if (!worker.damped) return;
+  observer_->OnLog(
+      LogLevel::kWarning,
+      absl::StrCat("worker ", rank, " has to wait: while others are there it is taken in ",
+                   "again when it has been well for ", absl::FormatDuration(ReadmitWait(worker))));
+}
+
+absl::Duration WorkerGroup::ReadmitWait(const Worker& worker) const {
+  const int doublings = std::clamp(worker.losses - options_.losses_damped, 0, 16);
+  return std::min(options_.readmit_wait_min * (1 << doublings), options_.readmit_wait_max);
+}
+
+// Who freezes while it waits begins again when it is heard.
+void WorkerGroup::EndDamping(absl::Time now) {
+  for (Worker& worker : workers_) {
+    if (!worker.damped || !IsWell(worker)) continue;
+    worker.silent = IsSilent(worker, now);
+    const absl::Time well_since = std::max(worker.since, worker.lost);
+    if (!worker.silent && now - well_since >= ReadmitWait(worker)) worker.damped = false;
+  }
 }
 
 WorkerGroup::VoidReason WorkerGroup::OnTick(absl::Span<const int32_t> owing, absl::Time since,
                                             absl::Time now) {
   if (now - last_tick_ > 3 * options_.heartbeat) awake_since_ = now;
   last_tick_ = now;
+  EndDamping(now);
   std::vector<int32_t> waited_for(owing.begin(), owing.end());
   if (state_ != State::kFormed) {
     waited_for = Unanswered();
@@ -197,18 +240,15 @@ WorkerGroup::VoidReason WorkerGroup::OnTick(absl::Span<const int32_t> owing, abs
 // Only where others could go on: a cell that has nobody else waits.
 WorkerGroup::VoidReason WorkerGroup::LeaveOutSilent(absl::Span<const int32_t> owing,
                                                     absl::Time now) {
-  const auto is_silent = [&](const Worker& w) {
-    return w.hello.lease_ms > 0 && Since(w.alive, now) >= options_.worker_silence_timeout;
-  };
   const bool others = std::any_of(workers_.begin(), workers_.end(),
-                                  [&](const Worker& w) { return IsCandidate(w) && !is_silent(w); });
+                                  [&](const Worker& w) { return IsWell(w) && !IsSilent(w, now); });
   VoidReason reason;
   for (int32_t rank : owing) {
-    if (!others || !is_silent(workers_[rank])) continue;
+    if (!others || !IsSilent(workers_[rank], now)) continue;
     workers_[rank].silent = true;
-    reason = WhyLeftOut(rank, now);
+    reason = LeaveOut(rank, now);
   }
-  return in_epoch() ? reason : std::nullopt;
+  return reason;
 }
 
 WorkerGroup::VoidReason WorkerGroup::LeaveOutStalled(absl::Span<const int32_t> owing,
@@ -223,12 +263,15 @@ WorkerGroup::VoidReason WorkerGroup::LeaveOutStalled(absl::Span<const int32_t> o
     if (has_culprit && workers_[rank].waits_for_peers) continue;
     if (!is_stalled(rank)) continue;
     workers_[rank].stalled = true;
-    reason = WhyLeftOut(rank, now);
+    reason = LeaveOut(rank, now);
   }
-  return in_epoch() ? reason : std::nullopt;
+  return reason;
 }
 
-std::string WorkerGroup::WhyLeftOut(int32_t rank, absl::Time now) const {
+// Between epochs there is nothing that it could end.
+WorkerGroup::VoidReason WorkerGroup::LeaveOut(int32_t rank, absl::Time now) {
+  if (!in_epoch()) return std::nullopt;
+  CountLoss(rank, now);
   const Worker& worker = workers_[rank];
   return absl::StrCat("worker ", rank, " owes an answer; its process was last heard ",
                       absl::FormatDuration(now - worker.alive), " ago, its loop ",
@@ -248,7 +291,7 @@ WorkerGroup::VoidReason WorkerGroup::Grow(absl::Time now) const {
 
 bool WorkerGroup::IsComplete() const {
   return std::all_of(workers_.begin(), workers_.end(),
-                     [this](const Worker& w) { return IsCandidate(w); });
+                     [this](const Worker& w) { return IsWell(w); });
 }
 
 std::vector<int32_t> WorkerGroup::Unanswered() const {
@@ -295,6 +338,7 @@ void WorkerGroup::FormIfDue(absl::Time now) {
   if (members_.size() > 1) form.rendezvous = lowest.rendezvous;
   for (int32_t rank : members_) {
     Worker& worker = workers_[rank];
+    worker.damped = false;
     worker.answered = false;
     worker.owes_formed = true;
     worker.asked = epoch_;
@@ -311,19 +355,18 @@ void WorkerGroup::RenewIfDue(absl::Time now) {
   }
 }
 
-// Where nobody is left, those are asked again who were left out: first the silent, then the held.
+// Where nobody is left, those are asked again who were left out: who came and went too often, then
+// the silent, then the held.
 void WorkerGroup::ChooseMembers() {
-  const auto any = [this](auto wanted) {
-    return std::any_of(workers_.begin(), workers_.end(), wanted);
-  };
-  const bool ask_mute = !any([this](const Worker& w) { return IsCandidate(w); });
-  const bool ask_held = !any([](const Worker& w) { return w.up && !w.held; });
+  Doubt least = Doubt::kHeld;
+  for (const Worker& worker : workers_) {
+    if (worker.up) least = std::min(least, DoubtAbout(worker));
+  }
   members_.clear();
   limits_ = {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX};
   for (size_t rank = 0; rank < workers_.size(); ++rank) {
     const Worker& worker = workers_[rank];
-    const bool is_mute = worker.silent || worker.stalled;
-    if (!worker.up || (is_mute && !ask_mute) || (worker.held && !ask_held)) continue;
+    if (!worker.up || DoubtAbout(worker) > least) continue;
     members_.push_back(static_cast<int32_t>(rank));
     limits_.kv_blocks = std::min(limits_.kv_blocks, worker.hello.kv_blocks);
     limits_.seq_slots = std::min(limits_.seq_slots, worker.hello.seq_slots);

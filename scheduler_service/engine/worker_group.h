@@ -14,7 +14,13 @@
 // Who is left out. A process that is silent while others are not (worker_silence_timeout), until it
 // is heard again. A loop that owes an answer and does not advance (worker_stall_timeout), unless
 // all it does is wait for another one that is to blame. A worker that another scheduler holds,
-// until it says Hello.
+// until it says Hello. And, while others are there, a member that ends epochs again and again (flap
+// damping): who is lost for the third time within a minute, by whatever of these or by its end, or
+// refuses a Form for a reason of its own, is taken in again when it has been well for a second,
+// after the next loss two, and so on to readmit_wait_max.
+//
+// A Formed says by its code whose fault a failure is: ABORTED and UNAVAILABLE are the epoch's end
+// or the peers', PERMISSION_DENIED another scheduler's, all others the worker's own.
 //
 // The group only watches. When an event makes the epoch void it says why; the engine then empties
 // its own tables and calls Void, so that everything is forgotten in one place.
@@ -64,7 +70,7 @@ class WorkerGroup {
   // A Hello that does not fit is refused with a log line, and its worker does not count as up.
   // `may_change_model`: no request depends on the facts.
   VoidReason OnHello(int32_t rank, const Hello& hello, bool may_change_model, absl::Time now);
-  VoidReason OnDown(int32_t rank, const std::string& reason);
+  VoidReason OnDown(int32_t rank, const std::string& reason, absl::Time now);
   VoidReason OnFormed(int32_t rank, const Formed& formed, absl::Time now);
   // Any message: the process lives.
   void OnHeard(int32_t rank, const FromWorker& message, absl::Time now);
@@ -116,6 +122,7 @@ class WorkerGroup {
     bool silent = false;       // the process gave no sign of life; until any message
     bool stalled = false;      // the loop did not advance; until one of its own
     bool held = false;         // by another scheduler
+    bool damped = false;       // it was lost too often; until it has been well for ReadmitWait
     bool owes_formed = false;  // until then its rendezvous is used up
     bool answered = false;     // Formed of this epoch
     bool waits_for_peers = false;
@@ -125,27 +132,47 @@ class WorkerGroup {
     absl::Time since;        // when it could have become a member
     absl::Time alive;        // the process; `heard`: its loop
     absl::Time heard, advanced;
+    int losses = 0;  // in a row, no two further apart than loss_window; outlasts incarnations
+    absl::Time lost = absl::InfinitePast();  // when last
   };
 
   absl::Status CheckHello(int32_t rank, const Hello& hello, const ModelFacts& facts,
                           bool may_change_model) const;
   bool in_epoch() const { return state_ == State::kForming || state_ == State::kFormed; }
   bool Involved(int32_t rank) const { return in_epoch() && IsMember(rank); }
+  // What speaks against it as a member; the least is asked first, and nobody who has none waits for
+  // who has.
+  enum class Doubt { kNone, kDamped, kMute, kHeld };
+  static Doubt DoubtAbout(const Worker& worker) {
+    if (worker.held) return Doubt::kHeld;
+    if (worker.silent || worker.stalled) return Doubt::kMute;
+    return worker.damped ? Doubt::kDamped : Doubt::kNone;
+  }
+  bool IsWell(const Worker& worker) const {
+    return worker.up && DoubtAbout(worker) <= Doubt::kDamped;
+  }
   bool IsCandidate(const Worker& worker) const {
-    return worker.up && !worker.silent && !worker.stalled && !worker.held;
+    return worker.up && DoubtAbout(worker) == Doubt::kNone;
+  }
+  bool IsSilent(const Worker& worker, absl::Time now) const {
+    return worker.hello.lease_ms > 0 && Since(worker.alive, now) >= options_.worker_silence_timeout;
   }
   absl::Time DueTime() const {
     return IsComplete() ? next_form_ : std::max(next_form_, gather_until_);
   }
-  bool IsComplete() const;  // all configured workers are candidates
+  bool IsComplete() const;  // all configured workers are well
   void TakeEpoch(int32_t rank, Epoch highest);
   void OnHeld(Worker* worker, const std::string& why);
+  // It has ended an epoch. `damp`: it waits whatever came before.
+  void CountLoss(int32_t rank, absl::Time now, bool damp = false);
+  absl::Duration ReadmitWait(const Worker& worker) const;
+  void EndDamping(absl::Time now);
   VoidReason LeaveOutSilent(absl::Span<const int32_t> owing, absl::Time now);
   VoidReason LeaveOutStalled(absl::Span<const int32_t> owing, absl::Time since, absl::Time now);
   VoidReason Grow(absl::Time now) const;
   std::vector<int32_t> Unanswered() const;  // who owes a Formed that forming waits for
   void ChooseMembers();
-  std::string WhyLeftOut(int32_t rank, absl::Time now) const;
+  VoidReason LeaveOut(int32_t rank, absl::Time now);
   // Time in which this loop did not run is nobody's silence.
   absl::Duration Since(absl::Time then, absl::Time now) const {
     return now - std::max(then, awake_since_);

@@ -30,6 +30,10 @@ struct FakeWorkerConfig {
   // How long it reads an expert that was another rank's before it can form.
   absl::Duration expert_load = absl::ZeroDuration();
   std::vector<ExpertId> experts;  // read at start
+  // Its copy is damaged: the worker refuses the Form for which it reads it, ends, and is back
+  // after `restart`.
+  std::optional<ExpertId> damaged;
+  absl::Duration restart = absl::Seconds(1);
 };
 
 // Not thread-safe. Time is its owner's: plans queue up until RunNext.

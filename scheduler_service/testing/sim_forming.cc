@@ -46,7 +46,7 @@ void SimWorld::BeginForm(int rank, const Form& form) {
   if (form.members.size() == 1) return LoadNext(rank);
   const auto meeting = meetings_.find(form.rendezvous);
   if (meeting == meetings_.end()) {
-    return AnswerForm(rank, {form.epoch, absl::NotFoundError("the meeting is over"), ""});
+    return AnswerForm(rank, {form.epoch, absl::UnavailableError("the meeting is over"), ""});
   }
   meeting->second.insert(rank);
   if (meeting->second.size() < form.members.size()) return;
@@ -66,7 +66,9 @@ void SimWorld::LoadNext(int rank) {
   for (ExpertId e = 0; e < static_cast<ExpertId>(form.placement.ranks.size()); ++e) {
     const std::vector<int32_t>& ranks = form.placement.ranks[e];
     const bool placed = std::find(ranks.begin(), ranks.end(), index) != ranks.end();
-    if (!placed || end.held.contains(e) || end.config.expert_load == absl::ZeroDuration()) continue;
+    if (!placed || end.held.contains(e)) continue;
+    if (end.config.damaged == e) return EndDamaged(rank);
+    if (end.config.expert_load == absl::ZeroDuration()) continue;
     return AfterAt(rank, end.config.expert_load, [=, this] {
       ends_[rank].held.insert(e);
       FromWorkerToEngine(rank, Progress{ends_[rank].forming->epoch, 0});
@@ -75,6 +77,13 @@ void SimWorld::LoadNext(int rank) {
   }
   Log(absl::StrCat("worker ", rank, " has formed epoch ", form.epoch));
   AnswerForm(rank, end.worker->OnForm(form));
+}
+
+// The answer is on its way when the process ends.
+void SimWorld::EndDamaged(int rank) {
+  const WorkerEnd& end = ends_[rank];
+  AnswerForm(rank, {end.forming->epoch, absl::DataLossError("content differs"), ""});
+  AfterAt(rank, absl::Milliseconds(1), [=, this] { KillWorker(rank, ends_[rank].config.restart); });
 }
 
 // A guest that leaves ends the meeting for all.

@@ -108,6 +108,7 @@ class SimWorld final : public Inbox {
   void BeginForm(int rank, const Form& form);
   void EndForm(int rank, Epoch through);
   void LoadNext(int rank);
+  void EndDamaged(int rank);
   void AnswerForm(int rank, Formed formed);
   std::string OpenMeeting(int rank);
   void CloseMeetingsOf(int rank);

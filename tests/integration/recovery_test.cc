@@ -4,6 +4,8 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <random>
 #include <thread>
@@ -11,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/address.h"
+#include "common/model/safetensors.h"
 #include "common/rpc/health_client.h"
 #include "pregate/v1/worker.grpc.pb.h"
 #include "tests/integration/cluster.h"
@@ -213,6 +216,36 @@ TEST(RecoveryTest, AFrozenWorkerOfTwoStallsTheOtherForAMomentOnlyAndComesBack) {
     AwaitWorkers(cluster, 2);
     EXPECT_EQ(Undisturbed(cluster).sampled, expected.sampled);
   }
+}
+
+// Worker 0's copy of worker 1's expert is damaged, which shows when worker 1 is gone.
+TEST(RecoveryTest, AWorkerThatCannotReadWhatItIsToTakeOverEndsAndSaysWhy) {
+  Cluster cluster({.workers = 2});
+  AwaitWorkers(cluster, 2);
+  const Expected expected = Undisturbed(cluster);
+  TempDir dir;
+  const std::string model = dir / "tiny-3", weights = model + "/model.safetensors";
+  const std::string damaged = "model.layers.0.mlp.experts.1.up_proj.weight";
+  std::filesystem::copy(TinyModel(3), model);
+  const auto file = SafetensorsFile::Open(weights);
+  ASSERT_TRUE(file.ok()) << file.status();
+  std::string bytes = ReadFile(weights);
+  bytes[(*file)->tensors().at(damaged).offset] ^= 1;
+  std::filesystem::remove(weights);  // the mapped one stays as it was
+  std::ofstream(weights, std::ios::binary) << bytes;
+
+  cluster.worker(0).Kill();
+  Process broken({Program("pregate-worker"), "--model", model, "--threads", "1", "--dtype", "f32",
+                  "--rank", "0", "--world-size", "2", "--listen", cluster.Listens("worker0"),
+                  "--metrics-listen", "127.0.0.1:0"},
+                 dir / "broken.log");
+  AwaitWorkers(cluster, 2);
+  cluster.worker(1).Kill();
+  EXPECT_EQ(broken.Wait(absl::Seconds(30)), 1) << broken.Log() << cluster.Logs();
+  EXPECT_NE(broken.Log().find(weights + ": tensor " + damaged), std::string::npos) << broken.Log();
+  cluster.StartWorker(1);
+  cluster.AwaitReady();
+  EXPECT_EQ(Undisturbed(cluster).greedy, expected.greedy);
 }
 
 int NumVoid(const std::string& log) {
