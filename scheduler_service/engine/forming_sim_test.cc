@@ -261,7 +261,7 @@ TEST(FormingSimTest, AWorkerThatFreezesAgainAndAgainCostsLittle) {
       world.After(at, [&] { world.FreezeWorker(1, absl::Milliseconds(1500)); });
     }
     cell.Run(absl::Minutes(5));
-    EXPECT_LE(cell.void_reasons().size(), 2u * 4) << world.log();
+    EXPECT_LE(cell.void_reasons().size(), 1u + 2 * 4) << world.log();  // one may be the start's
     cell.ExpectRightAnswers();
     ASSERT_FALSE(testing::Test::HasFailure());
   }
