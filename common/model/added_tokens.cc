@@ -112,7 +112,8 @@ std::vector<AddedTokens::Stretch> AddedTokens::Split(std::string_view text) cons
 }
 
 // A token that does not count hides what lies within it, as in the package.
-void AddedTokens::Cut(const Index& index, std::string_view text, std::vector<Stretch>* out) const {
+void AddedTokens::Cut(const PrefixIndex& index, std::string_view text,
+                      std::vector<Stretch>* out) const {
   size_t done = 0;
   for (size_t pos = index.empty() ? text.size() : 0; pos < text.size();) {
     const auto found = index.LongestAt(text.substr(pos));
@@ -120,7 +121,7 @@ void AddedTokens::Cut(const Index& index, std::string_view text, std::vector<Str
       ++pos;
       continue;
     }
-    const AddedToken& token = tokens_[*found];
+    const AddedToken& token = tokens_[found->value];
     size_t begin = pos, end = pos + token.text.size();
     pos = end;
     if (token.special || IsTurnMarker(token.text)) continue;
@@ -133,44 +134,6 @@ void AddedTokens::Cut(const Index& index, std::string_view text, std::vector<Str
     done = end;
   }
   if (done < text.size()) out->push_back({text.substr(done), std::nullopt});
-}
-
-void AddedTokens::Index::Add(std::string_view text, size_t token) {
-  entries_.push_back({std::string(text), token});
-}
-
-void AddedTokens::Index::Build() {
-  std::sort(entries_.begin(), entries_.end());
-  for (int byte = 0; byte < 256; ++byte) {
-    by_first_byte_[byte] = Narrow({0, entries_.size()}, 0, static_cast<uint8_t>(byte));
-  }
-}
-
-// The entries of `range`, equal before `depth`, that have `byte` there.
-AddedTokens::Index::Range AddedTokens::Index::Narrow(Range range, size_t depth,
-                                                     uint8_t byte) const {
-  const auto at = [depth](const Entry& entry) {
-    return depth < entry.text.size() ? int{static_cast<uint8_t>(entry.text[depth])} : -1;
-  };
-  const auto first = entries_.begin() + range.begin, last = entries_.begin() + range.end;
-  const auto low =
-      std::partition_point(first, last, [&](const Entry& entry) { return at(entry) < byte; });
-  const auto high =
-      std::partition_point(low, last, [&](const Entry& entry) { return at(entry) <= byte; });
-  return {static_cast<size_t>(low - entries_.begin()),
-          static_cast<size_t>(high - entries_.begin())};
-}
-
-std::optional<size_t> AddedTokens::Index::LongestAt(std::string_view text) const {
-  std::optional<size_t> longest;
-  Range range = by_first_byte_[static_cast<uint8_t>(text[0])];
-  for (size_t depth = 1; range.begin < range.end; ++depth) {
-    const Entry& shortest = entries_[range.begin];
-    if (shortest.text.size() == depth) longest = shortest.token;
-    if (depth == text.size()) break;
-    range = Narrow(range, depth, static_cast<uint8_t>(text[depth]));
-  }
-  return longest;
 }
 
 }  // namespace pregate

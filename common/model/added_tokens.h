@@ -1,7 +1,6 @@
 // Tokens beside a model's own vocabulary, and where they stand in a text.
 #pragma once
 
-#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "common/base/ids.h"
+#include "common/model/prefix_index.h"
 
 namespace pregate {
 
@@ -50,35 +50,11 @@ class AddedTokens {
   const std::vector<AddedToken>& all() const { return tokens_; }
 
  private:
-  // Tokens by text, sorted, so that those with a common beginning are neighbours.
-  class Index {
-   public:
-    void Add(std::string_view text, size_t token);
-    void Build();  // after the last Add
-    bool empty() const { return entries_.empty(); }
-    // The token with the longest text that `text` begins with.
-    std::optional<size_t> LongestAt(std::string_view text) const;
-
-   private:
-    struct Entry {
-      std::string text;
-      size_t token;
-      bool operator<(const Entry& other) const { return text < other.text; }
-    };
-    struct Range {
-      size_t begin, end;
-    };
-    Range Narrow(Range range, size_t depth, uint8_t byte) const;
-
-    std::vector<Entry> entries_;
-    std::array<Range, 256> by_first_byte_{};
-  };
-
-  void Cut(const Index& index, std::string_view text, std::vector<Stretch>* out) const;
+  void Cut(const PrefixIndex& index, std::string_view text, std::vector<Stretch>* out) const;
 
   std::vector<AddedToken> tokens_;
   absl::flat_hash_map<std::string, TokenId> ids_;
-  Index plain_, normalized_;
+  PrefixIndex plain_, normalized_;  // indices of `tokens_`, by text
 };
 
 }  // namespace pregate

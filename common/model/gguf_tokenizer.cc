@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/status.h"
 #include "common/model/limits.h"
 #include "common/model/tokenizer_pre.h"
@@ -76,6 +77,10 @@ absl::Status ReadEnds(const GgufFile& file, size_t num_tokens, std::optional<Tok
   return absl::OkStatus();
 }
 
+void ReplaceSpaces(std::string* piece) {
+  absl::StrReplaceAll({{" ", absl::string_view(kSpacePiece.data(), kSpacePiece.size())}}, piece);
+}
+
 absl::Status ReadPieces(const GgufFile& file, SentencePieceModel* model) {
   constexpr const char *kScores = "tokenizer.ggml.scores", *kTypes = "tokenizer.ggml.token_type";
   ASSIGN_OR_RETURN(auto tokens, ReadTokens(file));
@@ -90,6 +95,8 @@ absl::Status ReadPieces(const GgufFile& file, SentencePieceModel* model) {
     }
     // 0 is "undefined", which llama.cpp takes as normal.
     const auto type = types[id] == 0 ? PieceType::kNormal : static_cast<PieceType>(types[id]);
+    // llama.cpp's converter writes the spaces of these as they are.
+    if (type == PieceType::kUserDefined) ReplaceSpaces(&tokens[id]);
     model->byte_fallback |= type == PieceType::kByte;
     model->pieces.push_back({std::move(tokens[id]), scores[id], type});
   }

@@ -8,16 +8,19 @@
 namespace pregate {
 namespace {
 
-// A text under merging: a linked list of symbols and a queue of the pairs that may merge. A queued
-// pair is stale when either symbol has changed since; it is then skipped.
+// A text under merging: a linked list of symbols, which are characters at first, and a queue of the
+// pairs that may merge. A queued pair is stale when either symbol has changed since; it is then
+// skipped. A user-defined piece is a symbol from the beginning and never merges.
 class MergingText {
  public:
   MergingText(std::string_view text, const SentencePieceVocabulary& vocab)
       : text_(text), vocab_(vocab) {
     for (uint32_t pos = 0; pos < text.size();) {
-      const auto size = static_cast<uint32_t>(NextUtf8(text, pos).length);
+      const auto piece = vocab.UserDefinedAt(text.substr(pos));
+      const auto size =
+          static_cast<uint32_t>(piece ? vocab.text(*piece).size() : NextUtf8(text, pos).length);
       const auto index = static_cast<uint32_t>(symbols_.size());
-      symbols_.push_back({pos, size, index == 0 ? kNone : index - 1, index + 1});
+      symbols_.push_back({pos, size, index == 0 ? kNone : index - 1, index + 1, piece.has_value()});
       pos += size;
     }
     if (!symbols_.empty()) symbols_.back().next = kNone;
@@ -51,6 +54,7 @@ class MergingText {
   struct Symbol {
     uint32_t begin, size;  // in the text; size 0: merged into the one before it
     uint32_t prev, next;
+    bool is_user_defined;
   };
   struct Pair {
     float score;
@@ -62,6 +66,7 @@ class MergingText {
   };
 
   void Queue(uint32_t left, uint32_t right) {
+    if (symbols_[left].is_user_defined || symbols_[right].is_user_defined) return;
     const uint32_t size = symbols_[left].size + symbols_[right].size;
     const auto id = vocab_.TextId(text_.substr(symbols_[left].begin, size));
     if (!id) return;
@@ -69,7 +74,8 @@ class MergingText {
     if (vocab_.is_unused(*id)) left_part_[*id] = symbols_[left].size;
   }
 
-  // An unused piece falls back into the two that made it.
+  // An unused piece falls back into the two that could make it where it was last queued, be that
+  // elsewhere in the text, as in the library.
   void AppendPiece(std::string_view piece, std::vector<TokenId>* ids) const {
     const auto id = vocab_.TextId(piece);
     if (!id) return vocab_.AppendUnknown(piece, ids);
@@ -90,10 +96,10 @@ class BpeSegmenter final : public SentencePieceSegmenter {
  public:
   explicit BpeSegmenter(const SentencePieceVocabulary* vocab) : vocab_(vocab) {}
 
-  // Where no piece reaches over the beginning of a word, words merge each for itself; one that has
-  // come before is copied from where its tokens lie in `ids`.
+  // Where words stand alone, they merge each for itself; one that has come before is copied from
+  // where its tokens lie in `ids`.
   void Append(std::string_view text, std::vector<TokenId>* ids) const override {
-    if (!vocab_->pieces_keep_to_words()) return AppendMerged(text, ids);
+    if (!vocab_->words_stand_alone()) return AppendMerged(text, ids);
     struct Range {
       size_t begin, end;
     };

@@ -16,15 +16,17 @@ namespace {
 // Tokens that a fine-tune has added behind the model's pieces, or named among them.
 absl::Status AddTokenPieces(const std::string& dir, SentencePieceModel* model) {
   ASSIGN_OR_RETURN(const auto added, ReadAddedTokenFiles(dir));
-  for (const auto& [id, text] : added) {
+  for (const auto& [id, token] : added) {
     const auto index = static_cast<size_t>(id);
-    if (index < model->pieces.size() && model->pieces[index].text == text) continue;
-    if (index != model->pieces.size()) {
+    const bool is_new = index == model->pieces.size();
+    if (is_new) model->pieces.push_back({.text = token.text, .type = PieceType::kUserDefined});
+    if (index >= model->pieces.size() || model->pieces[index].text != token.text) {
       return absl::InvalidArgumentError(
-          absl::StrCat(dir, ": the added token \"", text.substr(0, 64), "\" has the id ", id,
+          absl::StrCat(dir, ": the added token \"", token.text.substr(0, 64), "\" has the id ", id,
                        ", expected ", model->pieces.size(), " or that of the piece of its name"));
     }
-    model->pieces.push_back({.text = text, .type = PieceType::kUserDefined});
+    PieceType& type = model->pieces[index].type;
+    if (token.special && type == PieceType::kUserDefined) type = PieceType::kControl;
   }
   return CheckSentencePieceModel(*model);
 }

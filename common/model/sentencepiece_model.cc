@@ -19,7 +19,7 @@ constexpr uint32_t kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3, kDenormal
 constexpr uint32_t kPieceText = 1, kPieceScore = 2, kPieceType = 3;
 constexpr uint32_t kModelType = 3, kVocabSize = 4, kWhitespaceAsSuffix = 24, kByteFallback = 35;
 constexpr uint32_t kUnkId = 40, kBosId = 41, kEosId = 42, kPadId = 43;
-constexpr uint32_t kUnkPiece = 45, kBosPiece = 46, kEosPiece = 47;
+constexpr uint32_t kUnkSurface = 44, kUnkPiece = 45, kBosPiece = 46, kEosPiece = 47;
 constexpr uint32_t kNormalizerName = 1, kCharsmap = 2, kAddDummyPrefix = 3, kRemoveExtra = 4,
                    kEscapeWhitespaces = 5;
 
@@ -88,6 +88,10 @@ absl::Status ReadTrainerSpec(WireReader reader, SentencePieceModel* model) {
         RETURN_IF_ERROR(reader.Expect(field, WireType::kBytes));
         (field.number == kBosPiece ? model->bos_piece : model->eos_piece) =
             std::string(field.bytes);
+        break;
+      case kUnkSurface:
+        RETURN_IF_ERROR(reader.Expect(field, WireType::kBytes));
+        model->unknown_text = std::string(field.bytes);
         break;
       default:
         break;
@@ -227,6 +231,11 @@ absl::Status CheckSentencePieceModel(const SentencePieceModel& model) {
     return absl::InvalidArgumentError(
         absl::StrCat(num_unknown, " unknown pieces (type 2), expected one"));
   }
+  if (model.unknown_text.size() > kTokenTextBytesMax || !IsUtf8(model.unknown_text)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "unk_surface ", PieceExcerpt(model.unknown_text), " of ", model.unknown_text.size(),
+        " bytes: expected UTF-8 of at most ", kTokenTextBytesMax, " bytes"));
+  }
   RETURN_IF_ERROR(CheckDuplicates(model));
   return CheckBytes(model);
 }
@@ -265,6 +274,7 @@ std::string TrainerSpec(const SentencePieceModel& model) {
   AppendWireVarint(kBosId, WireInt(IdOf(model, PieceType::kControl, model.bos_piece)), &out);
   AppendWireVarint(kEosId, WireInt(IdOf(model, PieceType::kControl, model.eos_piece)), &out);
   AppendWireVarint(kPadId, WireInt(-1), &out);
+  AppendWireBytes(kUnkSurface, model.unknown_text, &out);
   if (unknown >= 0) AppendWireBytes(kUnkPiece, model.pieces[unknown].text, &out);
   AppendWireBytes(kBosPiece, model.bos_piece, &out);
   AppendWireBytes(kEosPiece, model.eos_piece, &out);

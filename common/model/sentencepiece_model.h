@@ -18,7 +18,7 @@ enum class PieceType : uint8_t {
   kNormal = 1,
   kUnknown = 2,      // stands for characters that no other piece has; one a model
   kControl = 3,      // <s>, </s>
-  kUserDefined = 4,  // <|im_start|> and what else fine-tunes add
+  kUserDefined = 4,  // found in a text before it is normalised; no merge passes through it
   kUnused = 5,       // merges pass through it, but it is no token of a text
   kByte = 6,         // "<0x0A>": one byte of a character that is no piece
 };
@@ -42,6 +42,7 @@ struct SentencePieceModel {
   std::string charsmap;           // SentencePiece's compiled rules of normalisation; empty: none
   std::string bos_piece = "<s>";  // whether or not the model has it
   std::string eos_piece = "</s>";
+  std::string unknown_text = " \xE2\x81\x87 ";  // of the unknown piece, U+2047 between spaces
 
   bool operator==(const SentencePieceModel&) const = default;
 };
@@ -52,8 +53,8 @@ struct SentencePieceModel {
 absl::StatusOr<SentencePieceModel> ParseSentencePieceModel(std::string_view bytes,
                                                            const std::string& where);
 
-// Sizes, texts, scores, types and duplicates; one unknown piece; bytes complete where they are
-// used.
+// Sizes, texts, scores, types and duplicates; one unknown piece and its text; bytes complete where
+// they are used.
 absl::Status CheckSentencePieceModel(const SentencePieceModel& model);
 
 // The bytes of a tokenizer.model that ParseSentencePieceModel and the SentencePiece library read.

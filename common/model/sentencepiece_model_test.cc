@@ -40,6 +40,7 @@ TEST(SentencePieceModelTest, ReadsWhatItWrites) {
   model.charsmap = std::string("\4\0\0\0\0\0\0\0\0", 9);
   model.pieces.push_back({"<|im_start|>", -1.5f, PieceType::kUserDefined});
   model.bos_piece = "<|im_start|>";
+  model.unknown_text = "?";
   EXPECT_EQ(ParseSentencePieceModel(Bytes(model), "m").value(), model);
 }
 
@@ -77,6 +78,7 @@ TEST(SentencePieceModelTest, NamesWhatIsWrongWithAModel) {
       {"2 unknown pieces", [](auto* m) { m->pieces[1].type = PieceType::kUnknown; }},
       {"no piece is the byte <0x0A>", [](auto* m) { m->pieces[13].type = PieceType::kNormal; }},
       {"is no byte", [](auto* m) { m->pieces[13].text = "<0x0a>"; }},
+      {"unk_surface \"\\xff\" of 1 bytes", [](auto* m) { m->unknown_text = "\xFF"; }},
       {"a byte without byte_fallback", [](auto* m) { m->byte_fallback = false; }},
   };
   for (const BrokenModel& broken : kCases) {
@@ -204,6 +206,14 @@ TEST_F(GgufSentencePieceTest, ReadsPiecesAndFlags) {
       .Raw("tokenizer.ggml.add_space_prefix", kGgufBool, std::string(1, '\0'));
   spec.add_bos = false;
   spec.model.add_dummy_prefix = false;
+  EXPECT_EQ(Read(file).value(), spec);
+}
+
+TEST_F(GgufSentencePieceTest, SpacesOfUserDefinedPiecesAreThoseOfTexts) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  spec.model.pieces.push_back({"   x", 0, PieceType::kUserDefined});
+  const GgufBuilder file = GgufVocabulary(spec);
+  spec.model.pieces.back().text = "▁▁▁x";
   EXPECT_EQ(Read(file).value(), spec);
 }
 

@@ -2,6 +2,7 @@
 
 #include "common/base/status.h"
 #include "common/base/utf8.h"
+#include "common/model/sentencepiece_vocab.h"
 
 namespace pregate {
 namespace {
@@ -29,6 +30,7 @@ absl::StatusOr<SentencePieceNormalizer> SentencePieceNormalizer::Make(
   SentencePieceNormalizer out;
   out.add_dummy_prefix_ = model.add_dummy_prefix;
   out.remove_extra_whitespaces_ = model.remove_extra_whitespaces;
+  out.user_defined_ = UserDefinedPieces(model);
   if (!model.charsmap.empty()) RETURN_IF_ERROR(out.ReadCharsmap(model.charsmap));
   return out;
 }
@@ -80,6 +82,10 @@ SentencePieceNormalizer::Prefix SentencePieceNormalizer::LongestRule(std::string
 }
 
 SentencePieceNormalizer::Prefix SentencePieceNormalizer::NextPrefix(std::string_view text) const {
+  if (!user_defined_.empty()) {
+    const auto piece = user_defined_.LongestAt(text);
+    if (piece) return {text.substr(0, piece->length), piece->length};
+  }
   const Prefix rule = LongestRule(text);
   if (rule.length > 0) return rule;
   const Utf8Step step = NextUtf8(text, 0);

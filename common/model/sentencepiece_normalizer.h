@@ -1,4 +1,5 @@
-// Text as SentencePiece cuts it: rules of a charsmap, spaces as U+2581, the dummy prefix.
+// Text as SentencePiece cuts it: user-defined pieces as they are, rules of a charsmap, spaces as
+// U+2581, the dummy prefix.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/model/prefix_index.h"
 #include "common/model/sentencepiece_model.h"
 
 namespace pregate {
@@ -34,6 +36,7 @@ class SentencePieceNormalizer {
   // `normal_`, whose strings end with a zero byte.
   std::vector<uint32_t> trie_;
   std::string normal_;
+  PrefixIndex user_defined_;  // no rule changes these
   bool add_dummy_prefix_ = false;
   bool remove_extra_whitespaces_ = false;
 };

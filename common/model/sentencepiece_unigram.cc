@@ -9,14 +9,17 @@
 namespace pregate {
 namespace {
 
-constexpr float kUnknownPenalty = 10;  // below the worst piece, as in the library
+constexpr float kUnknownPenalty = 10;        // below the worst piece, as in the library
+constexpr double kUserDefinedPenalty = 0.1;  // so that one is better than two that it holds
 
 class UnigramSegmenter final : public SentencePieceSegmenter {
  public:
   explicit UnigramSegmenter(const SentencePieceVocabulary* vocab) : vocab_(vocab) {
     float score_min = FLT_MAX;
     for (const TokenId id : vocab->text_ids()) {
-      if (!vocab->is_unused(id)) score_min = std::min(score_min, vocab->score(id));
+      if (vocab->type(id) != PieceType::kNormal) continue;
+      score_min = std::min(score_min, vocab->score(id));
+      score_max_ = std::max(score_max_, vocab->score(id));
     }
     unknown_score_ = score_min - kUnknownPenalty;
     for (int byte = 0; byte < 256; ++byte) first_byte_[byte] = Narrow(All(), 0, byte);
@@ -69,6 +72,13 @@ class UnigramSegmenter final : public SentencePieceSegmenter {
     return {static_cast<uint32_t>(low - ids.begin()), static_cast<uint32_t>(high - ids.begin())};
   }
 
+  // A user-defined piece of `size` bytes costs next to nothing where the others' scores are
+  // log-probabilities. Still a piece that reaches over it may be better than it and its neighbours.
+  double Score(TokenId id, uint32_t size) const {
+    if (vocab_->type(id) != PieceType::kUserDefined) return double{vocab_->score(id)};
+    return static_cast<float>(size) * score_max_ - kUserDefinedPenalty;
+  }
+
   // Offers every piece that begins at `begin`. Whether one is the character there alone.
   bool AddPieces(std::string_view text, uint32_t begin, uint32_t character_length,
                  Node* best) const {
@@ -77,8 +87,7 @@ class UnigramSegmenter final : public SentencePieceSegmenter {
     for (uint32_t depth = 1; range.begin < range.end; ++depth) {
       const TokenId id = vocab_->text_ids()[range.begin];
       if (vocab_->text(id).size() == depth && !vocab_->is_unused(id)) {
-        Offer(id, double{vocab_->score(id)} + double{best[begin].score}, begin,
-              &best[begin + depth]);
+        Offer(id, Score(id, depth) + double{best[begin].score}, begin, &best[begin + depth]);
         has_character |= depth == character_length;
       }
       if (begin + depth == text.size()) break;
@@ -105,6 +114,7 @@ class UnigramSegmenter final : public SentencePieceSegmenter {
 
   const SentencePieceVocabulary* const vocab_;
   float unknown_score_;
+  float score_max_ = FLT_MIN;  // of normal pieces, as the library counts it: above zero
   std::array<Range, 256> first_byte_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_replace.h"
 #include "common/base/status.h"
+#include "common/model/added_tokens.h"
 
 namespace pregate {
 namespace {
@@ -25,7 +26,23 @@ bool ReachesOverWords(std::string_view piece) {
   return piece.find(kSpacePiece) != std::string_view::npos;
 }
 
+// A turn marker is no part of what text may become.
+bool IsOfTexts(const SentencePiece& piece) {
+  if (piece.type == PieceType::kUserDefined) return !IsTurnMarker(piece.text);
+  return piece.type == PieceType::kNormal || piece.type == PieceType::kUnused;
+}
+
 }  // namespace
+
+PrefixIndex UserDefinedPieces(const SentencePieceModel& model) {
+  PrefixIndex index;
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    const SentencePiece& piece = model.pieces[id];
+    if (piece.type == PieceType::kUserDefined && IsOfTexts(piece)) index.Add(piece.text, id);
+  }
+  index.Build();
+  return index;
+}
 
 absl::StatusOr<SentencePieceVocabulary> SentencePieceVocabulary::Build(
     const SentencePieceModel& model) {
@@ -34,23 +51,20 @@ absl::StatusOr<SentencePieceVocabulary> SentencePieceVocabulary::Build(
   vocab.pieces_ = model.pieces;
   vocab.byte_fallback_ = model.byte_fallback;
   vocab.bytes_.resize(vocab.pieces_.size());
-  vocab.special_.resize(vocab.pieces_.size());
-  for (TokenId id = 0; id < vocab.size(); ++id) vocab.Add(id);
+  vocab.user_defined_ = UserDefinedPieces(model);
+  for (TokenId id = 0; id < vocab.size(); ++id) vocab.Add(id, model);
   std::sort(vocab.text_ids_.begin(), vocab.text_ids_.end(),
             [&](TokenId a, TokenId b) { return vocab.text(a) < vocab.text(b); });
   return vocab;
 }
 
-void SentencePieceVocabulary::Add(TokenId id) {
+void SentencePieceVocabulary::Add(TokenId id, const SentencePieceModel& model) {
   const SentencePiece& piece = pieces_[id];
+  if (IsOfTexts(piece)) AddOfTexts(id);
   switch (piece.type) {
     case PieceType::kNormal:
     case PieceType::kUnused:
       bytes_[id] = TextOfPiece(piece.text);
-      ids_by_text_.emplace(piece.text, id);
-      text_ids_.push_back(id);
-      text_bytes_max_ = std::max(text_bytes_max_, piece.text.size());
-      if (ReachesOverWords(piece.text)) pieces_keep_to_words_ = false;
       return;
     case PieceType::kByte: {
       const uint8_t byte = *ByteOfPiece(piece.text);
@@ -58,15 +72,24 @@ void SentencePieceVocabulary::Add(TokenId id) {
       byte_ids_[byte] = id;
       return;
     }
-    case PieceType::kUnknown:
-      unknown_id_ = id;
-      [[fallthrough]];
-    case PieceType::kControl:
     case PieceType::kUserDefined:
-      special_[id] = true;
-      special_ids_.emplace(piece.text, id);
-      return;
+      bytes_[id] = TextOfPiece(piece.text);
+      break;
+    case PieceType::kUnknown:
+      bytes_[id] = model.unknown_text;
+      unknown_id_ = id;
+      break;
+    case PieceType::kControl:
+      break;
   }
+  special_ids_.emplace(piece.text, id);
+}
+
+void SentencePieceVocabulary::AddOfTexts(TokenId id) {
+  ids_by_text_.emplace(text(id), id);
+  text_ids_.push_back(id);
+  text_bytes_max_ = std::max(text_bytes_max_, text(id).size());
+  if (ReachesOverWords(text(id)) || is_unused(id)) words_stand_alone_ = false;
 }
 
 std::optional<TokenId> SentencePieceVocabulary::SpecialId(std::string_view text) const {
@@ -75,6 +98,12 @@ std::optional<TokenId> SentencePieceVocabulary::SpecialId(std::string_view text)
 
 std::optional<TokenId> SentencePieceVocabulary::TextId(std::string_view text) const {
   return text.size() <= text_bytes_max_ ? FindPiece(ids_by_text_, text) : std::nullopt;
+}
+
+std::optional<TokenId> SentencePieceVocabulary::UserDefinedAt(std::string_view text) const {
+  if (user_defined_.empty()) return std::nullopt;
+  const auto found = user_defined_.LongestAt(text);
+  return found ? std::optional(static_cast<TokenId>(found->value)) : std::nullopt;
 }
 
 void SentencePieceVocabulary::AppendUnknown(std::string_view character,

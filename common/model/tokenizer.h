@@ -2,6 +2,7 @@
 // template.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,21 @@ struct ChatMessage {
   std::string content;  // never parsed for special tokens
 };
 
+// How what a token stands for joins to a text.
+enum class TokenForm : uint8_t {
+  kBytes,       // bytes of characters that neighbours may complete, special tokens between them
+  kSingleByte,  // the same of direct neighbours alone; each stray byte is a U+FFFD of its own
+  kText,        // whole characters, or nothing; a character before them that is not complete ends
+  kSpacedText,  // the same; the space that it begins with may be none of the text's own
+};
+
+// What decoding takes off the beginning of a text.
+enum class LeadingSpaces : uint8_t {
+  kKeep,
+  kDropFirst,   // a kSpacedText's space
+  kDropOfEach,  // that of each kSpacedText until there is text
+};
+
 // Immutable after construction; thread-safe.
 class Tokenizer {
  public:
@@ -30,7 +46,8 @@ class Tokenizer {
   virtual std::string_view kind() const { return "other"; }
   virtual int vocab_size() const = 0;
   // Text to ids; no special token is added, and none is recognised in `text`: what spells one is
-  // encoded like any other text. Added tokens that are not special are recognised. A byte that
+  // encoded like any other text. Added tokens that are not special, SentencePiece's user-defined
+  // pieces among them, are recognised, but for those that begin or end turns of a chat. A byte that
   // belongs to no UTF-8 character is read as U+FFFD. Bytes that the vocabulary lacks are left out
   // by byte-level BPE, unless it names an unknown token; a SentencePiece model without byte pieces
   // gives its unknown token for a run of characters that it lacks. REQUIRES: text.size() < 2^30.
@@ -39,9 +56,9 @@ class Tokenizer {
   // for ids that no token has, within the vocabulary or outside, which count as special.
   virtual std::string_view TokenBytes(TokenId id) const = 0;
   virtual bool IsSpecial(TokenId id) const = 0;
-  // Whether Encode puts a space before a text that is not its own (SentencePiece's dummy prefix).
-  // Decode takes it off again.
-  virtual bool AddsLeadingSpace() const { return false; }
+  virtual TokenForm Form(TokenId id) const { return TokenForm::kBytes; }
+  // Encode may put a space before a text that is not its own (SentencePiece's dummy prefix).
+  virtual LeadingSpaces leading_spaces() const { return LeadingSpaces::kKeep; }
   // The special or added token of this text.
   virtual std::optional<TokenId> SpecialId(std::string_view text) const = 0;
   // The model's own template; text in a message never becomes a special token. InvalidArgument for
@@ -57,7 +74,7 @@ class Tokenizer {
   // The token that a plain text prompt must begin with, for models that ask for one.
   virtual std::optional<TokenId> PromptBos() const = 0;
 
-  // The whole text of `ids`; invalid UTF-8 becomes U+FFFD.
+  // The whole text of `ids`; invalid UTF-8 becomes U+FFFD, as Form says.
   std::string Decode(absl::Span<const TokenId> ids) const;
   // Encode with PromptBos in front.
   std::vector<TokenId> EncodePrompt(std::string_view text) const;
@@ -77,16 +94,21 @@ class IncrementalDecoder {
   // goes. Otherwise the tokens go on with a prompt, and that space is the one between prompt and
   // answer.
   explicit IncrementalDecoder(const Tokenizer& tokenizer, bool starts_text = false)
-      : tokenizer_(&tokenizer), drop_space_(starts_text && tokenizer.AddsLeadingSpace()) {}
+      : tokenizer_(&tokenizer),
+        leading_spaces_(starts_text ? tokenizer.leading_spaces() : LeadingSpaces::kKeep) {}
   // The text that has become complete with this token, possibly empty.
   std::string Add(TokenId id);
   // What is left at the end; incomplete bytes become U+FFFD.
   std::string Finish();
 
  private:
+  // The token's bytes without a leading space that is to go.
+  std::string_view BytesOf(TokenId id, TokenForm form);
+
   const Tokenizer* tokenizer_;
-  bool drop_space_;  // at the beginning of the next token that has text
-  std::string pending_;
+  LeadingSpaces leading_spaces_;  // of what comes next
+  TokenForm pending_form_ = TokenForm::kBytes;
+  std::string pending_;  // of a character that is not complete
 };
 
 // What GGUF metadata or tokenizer.json hold, already parsed; the one way to a tokenizer.
@@ -111,9 +133,8 @@ struct BpeTokenizerSpec {
 // Checks all of the spec; errors name the token, merge or field at fault.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spec);
 
-// What tokenizer.model or GGUF metadata hold. User-defined pieces (<|im_start|> and what else was
-// added to a model) are special tokens: text never becomes one, although the SentencePiece library
-// would make it one.
+// What tokenizer.model or GGUF metadata hold. Text becomes user-defined pieces as in the
+// SentencePiece library, but never one that begins or ends turns of a chat (<|im_end|>).
 struct SentencePieceTokenizerSpec {
   SentencePieceModel model;
   std::string chat_template;  // Jinja source, matched by content
@@ -141,8 +162,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& 
 absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir);
 
 // tokenizer.model (+ tokenizer_config.json, added_tokens.json, chat_template.jinja) in `dir`;
-// NotFound without one. Tokens added to the model become user-defined pieces. A prompt begins with
-// bos, where there is one, unless tokenizer_config.json says no.
+// NotFound without one. Tokens added to the model become user-defined pieces, special ones control
+// pieces. A prompt begins with bos, where there is one, unless tokenizer_config.json says no.
 absl::StatusOr<SentencePieceTokenizerSpec> LoadSentencePieceSpec(const std::string& dir);
 // Writes tokenizer.model and tokenizer_config.json that the SentencePiece library and transformers
 // load, and that LoadSentencePieceSpec reads back equal.

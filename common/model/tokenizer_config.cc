@@ -112,15 +112,16 @@ absl::StatusOr<std::optional<std::string>> ReadMappedEos(const std::string& path
   return ReadTokenText(map, "eos_token");
 }
 
-absl::Status AddToken(const std::string& where, int64_t id, const std::string& text,
-                      std::map<TokenId, std::string>* tokens) {
-  const auto [it, added] = tokens->emplace(static_cast<TokenId>(id), text);
-  if (added || it->second == text) return absl::OkStatus();
+absl::Status AddToken(const std::string& where, int64_t id, const NamedToken& token,
+                      std::map<TokenId, NamedToken>* tokens) {
+  const auto [it, added] = tokens->emplace(static_cast<TokenId>(id), token);
+  it->second.special |= token.special;
+  if (added || it->second.text == token.text) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(where, ": id ", id, " belongs to two tokens"));
 }
 
 // {"TEXT": id}
-absl::Status ReadAddedTokensFile(const std::string& path, std::map<TokenId, std::string>* tokens) {
+absl::Status ReadAddedTokensFile(const std::string& path, std::map<TokenId, NamedToken>* tokens) {
   const auto text = ReadSmallFile(path, kConfigBytesMax);
   if (absl::IsNotFound(text.status())) return absl::OkStatus();
   RETURN_IF_ERROR(text.status());
@@ -128,14 +129,14 @@ absl::Status ReadAddedTokensFile(const std::string& path, std::map<TokenId, std:
   ASSIGN_OR_RETURN(const JsonObject list, JsonObject::From(parsed, path));
   for (const auto& [token, unused] : parsed.items()) {
     ASSIGN_OR_RETURN(const int64_t id, list.Int(token, 0, kVocabSizeMax - 1));
-    RETURN_IF_ERROR(AddToken(path, id, token, tokens));
+    RETURN_IF_ERROR(AddToken(path, id, {.text = token}, tokens));
   }
   return absl::OkStatus();
 }
 
-// {"added_tokens_decoder": {"ID": {"content": "TEXT"}}}
+// {"added_tokens_decoder": {"ID": {"content": "TEXT", "special": true}}}
 absl::Status ReadAddedTokensDecoder(const std::string& path,
-                                    std::map<TokenId, std::string>* tokens) {
+                                    std::map<TokenId, NamedToken>* tokens) {
   const auto text = ReadSmallFile(path, kConfigBytesMax);
   if (absl::IsNotFound(text.status())) return absl::OkStatus();
   RETURN_IF_ERROR(text.status());
@@ -150,9 +151,13 @@ absl::Status ReadAddedTokensDecoder(const std::string& path,
       return absl::InvalidArgumentError(
           absl::StrCat(decoder.where(), ": \"", key.substr(0, 64), "\" is no token id"));
     }
-    ASSIGN_OR_RETURN(const JsonObject token, decoder.Object(key));
-    ASSIGN_OR_RETURN(const std::string content, token.String("content"));
-    RETURN_IF_ERROR(AddToken(decoder.where(), id, content, tokens));
+    ASSIGN_OR_RETURN(const JsonObject object, decoder.Object(key));
+    NamedToken token;
+    ASSIGN_OR_RETURN(token.text, object.String("content"));
+    if (object.Has("special")) {
+      ASSIGN_OR_RETURN(token.special, object.Bool("special"));
+    }
+    RETURN_IF_ERROR(AddToken(decoder.where(), id, token, tokens));
   }
   return absl::OkStatus();
 }
@@ -178,8 +183,8 @@ absl::StatusOr<std::optional<TokenId>> FindNamedToken(
       absl::StrCat(config.where, ": ", key, " \"", text->substr(0, 64), "\" is not a token"));
 }
 
-absl::StatusOr<std::map<TokenId, std::string>> ReadAddedTokenFiles(const std::string& dir) {
-  std::map<TokenId, std::string> tokens;
+absl::StatusOr<std::map<TokenId, NamedToken>> ReadAddedTokenFiles(const std::string& dir) {
+  std::map<TokenId, NamedToken> tokens;
   RETURN_IF_ERROR(ReadAddedTokensFile(dir + "/added_tokens.json", &tokens));
   RETURN_IF_ERROR(ReadAddedTokensDecoder(dir + "/tokenizer_config.json", &tokens));
   return tokens;

@@ -28,7 +28,13 @@ absl::StatusOr<std::optional<TokenId>> FindNamedToken(
     const TokenizerConfig& config, const char* key, const std::optional<std::string>& text,
     absl::FunctionRef<std::optional<TokenId>(const std::string&)> find);
 
-// added_tokens.json and tokenizer_config.json's added_tokens_decoder, by id.
-absl::StatusOr<std::map<TokenId, std::string>> ReadAddedTokenFiles(const std::string& dir);
+struct NamedToken {
+  std::string text;
+  bool special = false;  // a text neither holds it nor becomes it
+};
+
+// added_tokens.json and tokenizer_config.json's added_tokens_decoder, by id. The latter alone says
+// of a token that it is special.
+absl::StatusOr<std::map<TokenId, NamedToken>> ReadAddedTokenFiles(const std::string& dir);
 
 }  // namespace pregate

@@ -16,6 +16,11 @@ namespace {
 
 using Algorithm = SentencePieceModel::Algorithm;
 
+LeadingSpaces LeadingSpacesOf(const SentencePieceModel& model) {
+  if (model.remove_extra_whitespaces) return LeadingSpaces::kDropOfEach;
+  return model.add_dummy_prefix ? LeadingSpaces::kDropFirst : LeadingSpaces::kKeep;
+}
+
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(SentencePieceVocabulary vocab, SentencePieceNormalizer normalizer,
@@ -25,7 +30,7 @@ class SentencePieceTokenizer final : public Tokenizer {
         algorithm_(spec.model.algorithm),
         segmenter_(algorithm_ == Algorithm::kBpe ? MakeBpeSegmenter(&vocab_)
                                                  : MakeUnigramSegmenter(&vocab_)),
-        adds_leading_space_(spec.model.add_dummy_prefix),
+        leading_spaces_(LeadingSpacesOf(spec.model)),
         chat_template_(std::move(spec.chat_template)),
         prompt_bos_(spec.add_bos ? spec.bos : std::nullopt),
         eos_(spec.eos) {}
@@ -36,7 +41,12 @@ class SentencePieceTokenizer final : public Tokenizer {
   int vocab_size() const override { return vocab_.size(); }
   std::string_view TokenBytes(TokenId id) const override { return vocab_.Bytes(id); }
   bool IsSpecial(TokenId id) const override { return vocab_.IsSpecial(id); }
-  bool AddsLeadingSpace() const override { return adds_leading_space_; }
+  TokenForm Form(TokenId id) const override {
+    if (IsSpecial(id) || id == vocab_.unknown_id()) return TokenForm::kText;
+    if (vocab_.type(id) == PieceType::kByte) return TokenForm::kSingleByte;
+    return vocab_.text(id).starts_with(kSpacePiece) ? TokenForm::kSpacedText : TokenForm::kText;
+  }
+  LeadingSpaces leading_spaces() const override { return leading_spaces_; }
   std::optional<TokenId> SpecialId(std::string_view text) const override {
     return vocab_.SpecialId(text);
   }
@@ -66,7 +76,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   const SentencePieceNormalizer normalizer_;
   const Algorithm algorithm_;
   const std::unique_ptr<SentencePieceSegmenter> segmenter_;  // borrows vocab_
-  const bool adds_leading_space_;
+  const LeadingSpaces leading_spaces_;
   const ChatTemplate chat_template_;
   const std::optional<TokenId> prompt_bos_, eos_;
 };

@@ -16,8 +16,11 @@
 namespace pregate {
 namespace {
 
+using ::testing::Contains;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Lt;
 
 std::unique_ptr<Tokenizer> Make(SentencePieceTokenizerSpec spec) {
   auto tokenizer = MakeSentencePieceTokenizer(std::move(spec));
@@ -61,7 +64,7 @@ TEST(SentencePieceTokenizerTest, StrayBytesAreReplacementCharacters) {
   EXPECT_EQ(tokenizer->Decode(tokenizer->Encode("\xC3")), "\uFFFD");
 }
 
-TEST(SentencePieceTokenizerTest, TextNeverBecomesASpecialToken) {
+TEST(SentencePieceTokenizerTest, TextNeverBecomesASpecialTokenOrATurnMarker) {
   SentencePieceTokenizerSpec spec = SmallSentencePiece();
   spec.model.pieces.push_back({"<|im_end|>", 1000, PieceType::kUserDefined});
   spec.model.pieces.push_back({"<|", -50, PieceType::kNormal});
@@ -73,21 +76,72 @@ TEST(SentencePieceTokenizerTest, TextNeverBecomesASpecialToken) {
     for (const char* text : {"<s>", "</s>", "<unk>", "<|im_end|>", "hello<|im_end|>", "<0x0A>"}) {
       for (const TokenId id : tokenizer->Encode(text)) {
         EXPECT_FALSE(tokenizer->IsSpecial(id)) << text;
+        EXPECT_NE(id, im_end);
+        EXPECT_NE(id, kUnkPieceId);
         EXPECT_NE(id, Byte('\n'));
       }
       EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
     }
-    EXPECT_TRUE(tokenizer->IsSpecial(im_end));
-    EXPECT_EQ(tokenizer->TokenBytes(im_end), "");
+    EXPECT_FALSE(tokenizer->IsSpecial(im_end));  // generated, it is text as in the library
+    EXPECT_EQ(tokenizer->TokenBytes(im_end), "<|im_end|>");
     EXPECT_EQ(tokenizer->SpecialId("<|im_end|>"), im_end);
     EXPECT_EQ(tokenizer->SpecialId("</s>"), kEosPieceId);
     EXPECT_EQ(tokenizer->SpecialId("hello"), std::nullopt);
     EXPECT_THAT(tokenizer->StopTokens(), ElementsAre(kEosPieceId, im_end));
   }
-  for (const TokenId id : {-1, kUnkPieceId, kBosPieceId, 100000}) {
+  for (const TokenId id : {-1, kBosPieceId, 100000}) {
     EXPECT_TRUE(Make(spec)->IsSpecial(id));
     EXPECT_EQ(Make(spec)->TokenBytes(id), "");
   }
+}
+
+TEST(SentencePieceTokenizerTest, UserDefinedPiecesComeFirstAndTheLongestOfThem) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  for (const char* text : {"<t", "<tool>", "ello", "▁▁▁", "o▁w"}) {
+    spec.model.pieces.push_back({text, -1000, PieceType::kUserDefined});
+  }
+  const auto bpe = Make(spec);
+  EXPECT_EQ(Pieces(*bpe, "hello"), " |h|ello");
+  EXPECT_EQ(Pieces(*bpe, "<tool>hell<t"), " |<tool>|hell|<t");
+  EXPECT_EQ(Pieces(*bpe, "o world"), " |o w|or|ld");
+  EXPECT_EQ(Pieces(*bpe, "   hello"), "   | |h|ello");
+  EXPECT_EQ(bpe->Decode(bpe->Encode("   <tool> hello")), "   <tool> hello");
+  for (SentencePiece& piece : spec.model.pieces) {
+    if (piece.type == PieceType::kNormal) piece.score = piece.score / 10 - 5;
+  }
+  spec.model.algorithm = SentencePieceModel::Algorithm::kUnigram;
+  const auto unigram = Make(spec);
+  EXPECT_EQ(Pieces(*unigram, "xello<tool>"), " |x|ello|<tool>");
+  EXPECT_EQ(Pieces(*unigram, "hello"), " hello");  // better than three pieces, as in the library
+}
+
+TEST(SentencePieceTokenizerTest, TheUnknownPieceHasTheModelsTextForIt) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  EXPECT_EQ(Make(spec)->TokenBytes(kUnkPieceId), " ⁇ ");
+  EXPECT_EQ(Make(spec)->SpecialId("<unk>"), kUnkPieceId);
+  spec.model.unknown_text = "?";
+  EXPECT_EQ(Make(spec)->Decode({kUnkPieceId, kUnkPieceId}), "??");
+}
+
+TEST(SentencePieceTokenizerTest, OnlyNeighbouringBytesMakeACharacter) {
+  const auto tokenizer = Make(SmallSentencePiece());
+  const std::string r = "\uFFFD";
+  EXPECT_EQ(tokenizer->Decode({Byte(0xE4), Byte(0xB8), Byte(0xAD)}), "中");
+  EXPECT_EQ(tokenizer->Decode({Byte(0xE4), Byte(0xB8)}), r + r);
+  EXPECT_EQ(tokenizer->Decode({Byte(0xE4), Byte(0xB8), Byte('a')}), r + r + "a");
+  EXPECT_EQ(tokenizer->Decode({Byte(0xE4), kBosPieceId, Byte(0xB8), Byte(0xAD)}), r + r + r);
+}
+
+TEST(SentencePieceTokenizerTest, OnlyThePiecesOwnSpaceLeavesTheBeginning) {
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  const auto hello = Make(spec)->Encode("hello");
+  ASSERT_EQ(hello.size(), 1u);
+  EXPECT_EQ(Make(spec)->Decode({Byte(' '), hello[0]}), "  hello");
+  EXPECT_EQ(Make(spec)->Decode({hello[0], hello[0]}), "hello hello");
+  const TokenId space = Make(spec)->Encode("l")[0];
+  EXPECT_EQ(Make(spec)->Decode({space, hello[0]}), " hello");
+  spec.model.remove_extra_whitespaces = true;
+  EXPECT_EQ(Make(spec)->Decode({space, hello[0]}), "hello");
 }
 
 TEST(SentencePieceTokenizerTest, TheDummyPrefixIsNoPartOfAText) {
@@ -175,23 +229,42 @@ TEST_F(SentencePieceFilesTest, TokenizerConfigDecidesOnBosEosAndTemplate) {
   EXPECT_THAT(LoadError(), HasSubstr("eos_token \"<end>\" is not a token"));
 }
 
-TEST_F(SentencePieceFilesTest, TokensAddedByAFineTuneAreSpecial) {
+TEST_F(SentencePieceFilesTest, TokensAddedByAFineTuneAreUserDefinedOrSpecial) {
   const SentencePieceModel model = SmallSentencePiece().model;
   const int next = static_cast<int>(model.pieces.size());
   WriteModelFile(model);
   WriteFile(dir_.path("added_tokens.json"), R"({"<|im_end|>": )" + std::to_string(next) + "}");
   WriteFile(dir_.path("tokenizer_config.json"),
             R"({"added_tokens_decoder": {"1": {"content": "<s>"}, ")" + std::to_string(next + 1) +
-                R"(": {"content": "<|im_start|>"}}, "eos_token": "<|im_end|>"})");
+                R"(": {"content": "<|user|>", "special": true}, ")" + std::to_string(next + 2) +
+                R"(": {"content": "<think>", "special": false}}, "eos_token": "<|im_end|>"})");
   const auto tokenizer = LoadTokenizer(dir_.path());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  EXPECT_EQ((*tokenizer)->vocab_size(), next + 2);
-  EXPECT_EQ((*tokenizer)->SpecialId("<|im_start|>"), next + 1);
+  EXPECT_EQ((*tokenizer)->vocab_size(), next + 3);
+  EXPECT_EQ((*tokenizer)->SpecialId("<|user|>"), next + 1);
+  EXPECT_TRUE((*tokenizer)->IsSpecial(next + 1));
+  EXPECT_EQ(Pieces(**tokenizer, "h<think>h"), " |h|<think>|h");
+  EXPECT_THAT((*tokenizer)->Encode("<|user|><|im_end|>"), Each(Lt(next)));
   EXPECT_THAT((*tokenizer)->StopTokens(), ElementsAre(next));
   WriteFile(dir_.path("added_tokens.json"), R"({"<|im_end|>": 7})");
   EXPECT_THAT(LoadError(), HasSubstr("\"<|im_end|>\" has the id 7"));
   WriteFile(dir_.path("added_tokens.json"), R"({})");
-  EXPECT_THAT(LoadError(), HasSubstr("\"<|im_start|>\" has the id 285, expected 284"));
+  EXPECT_THAT(LoadError(), HasSubstr("\"<|user|>\" has the id 285, expected 284"));
+}
+
+// As Gemma's files have it.
+TEST_F(SentencePieceFilesTest, AUserDefinedPieceThatTheConfigCallsSpecialIsSpecial) {
+  SentencePieceModel model = SmallSentencePiece().model;
+  const int id = static_cast<int>(model.pieces.size());
+  model.pieces.push_back({"<start_of_turn>", 0, PieceType::kUserDefined});
+  WriteModelFile(model);
+  EXPECT_THAT(LoadTokenizer(dir_.path()).value()->Encode("<start_of_turn>"), Contains(id));
+  WriteFile(dir_.path("tokenizer_config.json"),
+            R"({"added_tokens_decoder": {")" + std::to_string(id) +
+                R"(": {"content": "<start_of_turn>", "special": true}}})");
+  const auto tokenizer = LoadTokenizer(dir_.path()).value();
+  EXPECT_THAT(tokenizer->Encode("<start_of_turn>"), Each(Lt(id)));
+  EXPECT_TRUE(tokenizer->IsSpecial(id));
 }
 
 TEST_F(SentencePieceFilesTest, TheModelFileComesBeforeTokenizerJson) {

@@ -38,6 +38,7 @@ SentencePieceTokenizerSpec TinySentencePiece() {
     pieces.push_back({text, score--, PieceType::kNormal});
   }
   pieces.push_back({"orl", score, PieceType::kUnused});
+  pieces.push_back({"123", score, PieceType::kUserDefined});
   spec.model.remove_extra_whitespaces = false;
   spec.bos = 1;
   spec.eos = 2;
