@@ -37,6 +37,11 @@ std::string BuiltInText(std::mt19937_64* random) {
     text += kParts[(*random)() % kParts.size()];
     if ((*random)() % 3 != 0) text += ' ';
     if ((*random)() % 40 == 0) text += '\n';
+    // Characters so rare that a training leaves them out: two bytes of UTF-8, Armenian to Arabic.
+    if ((*random)() % 200 == 0) {
+      text += static_cast<char>(0xD5 + (*random)() % 4);
+      text += static_cast<char>(0x80 + (*random)() % 64);
+    }
   }
   return text;
 }
@@ -249,7 +254,7 @@ TEST_F(SentencePieceReferenceTest, TakesUnusedPiecesApartAsTheLibraryDoes) {
       piece.type = PieceType::kUnused;
       ++num_unused;
     }
-    ASSERT_GT(num_unused, 100);
+    ASSERT_GT(num_unused, 20);
     const SentencePieceReference library(SerializeSentencePieceModel(spec.model));
     ASSERT_EQ(library.error(), "");
     const auto tokenizer = Make(spec);
