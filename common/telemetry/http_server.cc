@@ -6,7 +6,6 @@
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
@@ -19,6 +18,7 @@
 #include "common/base/status.h"
 #include "common/config/limits.h"
 #include "common/config/port_limits.h"
+#include "common/telemetry/http_request.h"
 #include "common/telemetry/https.h"
 #include "common/telemetry/listen_socket.h"
 
@@ -118,34 +118,25 @@ class Connection final : public std::enable_shared_from_this<Connection<Stream>>
 
   void ReadRequest() {
     BeSilent();
-    parser_.emplace();
-    parser_->header_limit(kMetricsHeaderBytesMax);
-    parser_->body_limit(kMetricsRequestBytesMax);
-    http::async_read(stream_, buffer_, *parser_, On(&Connection::OnRequest));
+    reader_.Begin();
+    http::async_read(stream_, reader_.buffer, *reader_.parser, On(&Connection::OnRequest));
   }
 
   void OnRequest(error_code error) {
     Speak();
-    if (!error) return Write(Answer(), parser_->get().keep_alive());
-    // What is no HTTP is told so; a peer that went or was too slow is not there to hear it.
-    const bool is_malformed =
-        error.category() == make_error_code(http::error::bad_method).category() &&
-        error != http::error::end_of_stream && error != http::error::partial_message;
-    if (is_malformed) Write({.status = 400, .body = error.message() + "\n"}, false);
+    if (!error) return Write(Answer(), reader_.parser->get().keep_alive());
+    if (IsMalformed(error)) Write({.status = 400, .body = error.message() + "\n"}, false);
   }
 
   HttpAnswer Answer() const {
-    const auto& request = parser_->get();
-    const absl::string_view target = View(request.target());
-    const absl::string_view path = target.substr(0, target.find('?'));
+    const auto& request = reader_.parser->get();
     if constexpr (kIsTls) {
       const absl::Status access =
           CheckHttpAccess(*shared_->gate, const_cast<Stream&>(stream_).native_handle(),
-                          absl::StrCat(View(request.method_string()), " ", path));
+                          absl::StrCat(View(request.method_string()), " ", PathOf(request)));
       if (!access.ok()) return {.status = 403, .body = absl::StrCat(access.message(), "\n")};
     }
-    if (request.method() != http::verb::get) return {.status = 405, .body = "only GET\n"};
-    return shared_->get(path);
+    return AnswerTo(request, shared_->get);
   }
 
   void Write(HttpAnswer answer, bool keep_alive) {
@@ -179,8 +170,7 @@ class Connection final : public std::enable_shared_from_this<Connection<Stream>>
 
   Shared* const shared_;
   Stream stream_;
-  beast::flat_buffer buffer_{kMetricsHeaderBytesMax + kMetricsRequestBytesMax};
-  std::optional<http::request_parser<http::string_body>> parser_;
+  HttpRequestReader reader_;
   http::response<http::string_body> response_;
   std::optional<SilentConnections::Entry> silent_;
 };

@@ -11,35 +11,11 @@
 #include "common/config/limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/status.h"
+#include "expert_service/edge/meet_messages.h"
 #include "pregate/v1/worker.grpc.pb.h"
 
 namespace pregate {
 namespace {
-
-constexpr size_t kTokenDigits = 32;
-
-// The text is not repeated: it may be anything.
-absl::Status BadRendezvous(absl::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat("rendezvous: ", why));
-}
-
-bool IsToken(absl::string_view text) {
-  return text.size() == kTokenDigits &&
-         text.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
-}
-
-absl::Status CheckBlobs(const v1::MeetResponse& response, int world_size) {
-  if (response.blobs_size() != world_size) {
-    return absl::InternalError(
-        absl::StrCat("meeting: ", response.blobs_size(), " blobs for a world of ", world_size));
-  }
-  for (const std::string& blob : response.blobs()) {
-    if (blob.size() > static_cast<size_t>(kMeetBlobBytesMax)) {
-      return absl::InternalError(absl::StrCat("meeting: a blob of ", blob.size(), " bytes"));
-    }
-  }
-  return absl::OkStatus();
-}
 
 absl::Status Call(const Address& host, const Security& security, const v1::MeetRequest& request,
                   v1::MeetResponse* response, std::stop_token stop) {
@@ -63,26 +39,6 @@ absl::Status Call(const Address& host, const Security& security, const v1::MeetR
 
 }  // namespace
 
-std::string MeetRendezvous::ToString() const { return absl::StrCat(host.ToString(), "/", token); }
-
-absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text, bool encrypted) {
-  if (text.size() > static_cast<size_t>(kRendezvousBytesMax)) {
-    return BadRendezvous(absl::StrCat(text.size(), " bytes, at most ", kRendezvousBytesMax));
-  }
-  const size_t slash = text.rfind('/');
-  if (slash == absl::string_view::npos || !IsToken(text.substr(slash + 1))) {
-    return BadRendezvous("no token of 32 hex digits at its end");
-  }
-  const absl::StatusOr<Address> host = ParseAddress(text.substr(0, slash));
-  if (!host.ok()) return BadRendezvous("no address before the token");
-  if (!encrypted && !StaysOnThisMachine(*host)) {
-    return BadRendezvous("the address is not on this machine, which plaintext does not leave");
-  }
-  if (host->is_wildcard()) return BadRendezvous("the address is a wildcard, which none can dial");
-  if (!host->is_unix() && host->port == 0) return BadRendezvous("port 0");
-  return MeetRendezvous{*host, std::string(text.substr(slash + 1))};
-}
-
 absl::StatusOr<std::string> MeetClient::MakeRendezvous() {
   return MeetRendezvous{own_, room_->Open()}.ToString();
 }
@@ -102,7 +58,7 @@ absl::StatusOr<std::vector<std::string>> MeetClient::Meet(const std::string& ren
       std::clamp(absl::ToInt64Milliseconds(timeout), int64_t{1}, int64_t{kMeetTimeoutMsMax})));
   v1::MeetResponse response;
   RETURN_IF_ERROR(Call(where.host, *security_, request, &response, std::move(stop)));
-  RETURN_IF_ERROR(CheckBlobs(response, world_size));
+  RETURN_IF_ERROR(CheckMeetResponse(response, world_size));
   return std::vector<std::string>(response.blobs().begin(), response.blobs().end());
 }
 

@@ -14,17 +14,6 @@
 
 namespace pregate {
 
-struct MeetRendezvous {
-  Address host;       // on this machine where Meet is plaintext
-  std::string token;  // 32 lower-case hex digits
-
-  std::string ToString() const;
-};
-
-// A rendezvous comes from outside. INVALID_ARGUMENT when it is longer than kRendezvousBytesMax, its
-// address has no port or, unless `encrypted`, is none of this machine's, or its token is malformed.
-absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text, bool encrypted);
-
 // Thread-safe. Meet blocks the calling thread, dials anew each time, and retries a host that does
 // not listen yet until its timeout (at most kMeetTimeoutMsMax) is over.
 class MeetClient final : public Meeting {

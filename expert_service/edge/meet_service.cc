@@ -2,19 +2,12 @@
 
 #include <grpcpp/alarm.h>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/config/limits.h"
 #include "common/rpc/status.h"
+#include "expert_service/edge/meet_messages.h"
 
 namespace pregate {
 namespace {
-
-absl::Status CheckTimeout(int32_t timeout_ms) {
-  if (timeout_ms >= 1 && timeout_ms <= kMeetTimeoutMsMax) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("timeout_ms ", timeout_ms, " is not 1 to ", kMeetTimeoutMsMax));
-}
 
 // One call. gRPC runs no reaction before the handler has returned, so the constructor's writes need
 // no lock.
@@ -23,7 +16,7 @@ class Guest final : public grpc::ServerUnaryReactor {
   Guest(std::shared_ptr<MeetingRoom> room, const v1::MeetRequest& request,
         v1::MeetResponse* response)
       : room_(std::move(room)) {
-    if (absl::Status bad = CheckTimeout(request.timeout_ms()); !bad.ok()) {
+    if (absl::Status bad = CheckMeetRequest(request); !bad.ok()) {
       Finish(ToGrpcStatus(bad));
       return;
     }
@@ -53,12 +46,6 @@ class Guest final : public grpc::ServerUnaryReactor {
 };
 
 }  // namespace
-
-MeetingLimits MeetLimits() {
-  return {.meetings_max = kMeetingsMax,
-          .world_size_max = kWorkersMax,
-          .blob_bytes_max = kMeetBlobBytesMax};
-}
 
 grpc::ServerUnaryReactor* MeetService::Meet(const v1::MeetRequest* request,
                                             v1::MeetResponse* response) {

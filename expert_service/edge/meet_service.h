@@ -10,9 +10,6 @@
 
 namespace pregate {
 
-// The limits of common/config as a room has them.
-MeetingLimits MeetLimits();
-
 // Thread-safe; outlives its server. Calls wait in the room, not on a thread. A call ends with the
 // meeting, when its timeout_ms is over, or when its client is gone; both end the meeting for all.
 class MeetService {

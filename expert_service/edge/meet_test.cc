@@ -10,6 +10,7 @@
 #include "common/rpc/rpc_server.h"
 #include "expert_service/edge/attach_service.h"
 #include "expert_service/edge/meet_client.h"
+#include "expert_service/edge/meet_messages.h"
 #include "expert_service/edge/worker_collectives.h"
 #include "expert_service/edge/worker_server.h"
 #include "gmock/gmock.h"

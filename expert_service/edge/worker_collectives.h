@@ -10,6 +10,7 @@
 #include "common/collective/meeting_room.h"
 #include "common/config/address.h"
 #include "expert_service/edge/meet_client.h"
+#include "expert_service/edge/meet_messages.h"
 #include "expert_service/edge/meet_service.h"
 
 namespace pregate {
