@@ -23,6 +23,7 @@ namespace pregate {
 namespace {
 
 constexpr size_t kReadBytes = size_t{64} << 10;
+constexpr int kLinksMax = 40;          // one behind the other, as the kernel has it
 constexpr mode_t kPermissions = 0666;  // less what the umask takes
 
 absl::Status Failed(const std::string& path, const char* what) {
@@ -52,10 +53,17 @@ std::string ParentOf(const std::string& path) {
   return slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
 }
 
-// The file that a link leads to, so that the link stays.
-std::string Resolved(const std::string& path) {
-  char resolved[PATH_MAX];
-  return realpath(path.c_str(), resolved) != nullptr ? resolved : path;
+// The file that a link leads to, which need not be there yet, so that the link stays.
+std::string Resolved(std::string path) {
+  char buffer[PATH_MAX];
+  for (int links = 0; links < kLinksMax; ++links) {
+    if (realpath(path.c_str(), buffer) != nullptr) return buffer;
+    const ssize_t size = readlink(path.c_str(), buffer, sizeof buffer);
+    if (size <= 0) break;
+    const std::string next(buffer, size);
+    path = next.front() == '/' ? next : absl::StrCat(ParentOf(path), "/", next);
+  }
+  return path;
 }
 
 }  // namespace
@@ -102,10 +110,14 @@ OutputFile::~OutputFile() {
 absl::StatusOr<OutputFile> OutputFile::Open(const std::string& path) {
   struct stat before = {};
   const bool exists = stat(path.c_str(), &before) == 0;
+  const int why_not = exists ? 0 : errno;
   if (DescriptorOf(path) || (exists && !S_ISREG(before.st_mode))) {
     const int fd = OpenOrDuplicate(path, O_WRONLY);
     if (fd < 0) return Failed(path, "cannot open for writing");
     return OutputFile(path, "", "", fd);
+  }
+  if (why_not != 0 && why_not != ENOENT) {
+    return absl::ErrnoToStatus(why_not, absl::StrCat(path, ": cannot write"));
   }
   const std::string target = Resolved(path);
   const std::string temporary =

@@ -91,6 +91,17 @@ TEST_F(FilesTest, ARegularFileIsReplacedInOneStepAndKeepsItsPermissionsAndLinks)
   EXPECT_EQ(NumFiles(), 2u);
 }
 
+TEST_F(FilesTest, ALinkToWhatIsNotThereYetStays) {
+  fs::create_symlink("second", Path("first"));
+  fs::create_symlink("real", Path("second"));
+  ASSERT_TRUE(WriteOutput(Path("first"), "bytes").ok());
+  EXPECT_TRUE(fs::is_symlink(Path("first")));
+  EXPECT_TRUE(fs::is_symlink(Path("second")));
+  EXPECT_EQ(*ReadInput(Path("real"), 10), "bytes");
+  fs::create_symlink("loop", Path("loop"));
+  EXPECT_FALSE(WriteOutput(Path("loop"), "bytes").ok());
+}
+
 TEST_F(FilesTest, NothingStaysOfWhatIsNotCommitted) {
   {
     auto file = OutputFile::Open(Path("out"));
