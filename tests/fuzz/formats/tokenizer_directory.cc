@@ -1,6 +1,7 @@
 // The files of a tokenizer in a Hugging Face directory, one of which is not what it was.
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "tests/fuzz/input_files.h"
 #include "tests/fuzz/small_tokenizers.h"
@@ -25,7 +26,9 @@ const ReplacedFile& Files() {
     }
     const std::string sentencepiece = MakeDirectory(out);
     PREGATE_CHECK(SaveSentencePieceModel(TinySentencePiece(), sentencepiece).ok());
-    WriteFile(sentencepiece + "/added_tokens.json", R"({"<|x|>": 13, "<|y|>": 14})");
+    const size_t next = TinySentencePiece().model.pieces.size();
+    WriteFile(sentencepiece + "/added_tokens.json",
+              absl::StrCat(R"({"<|x|>": )", next, R"(, "<|y|>": )", next + 1, "}"));
     for (const char* name : {"tokenizer.model", "tokenizer_config.json", "added_tokens.json"}) {
       out->Add(sentencepiece, name);
     }
