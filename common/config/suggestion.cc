@@ -40,6 +40,8 @@ std::string Suggestion(absl::string_view name, const std::vector<std::string>& n
   size_t nearest = std::max<size_t>(1, meant.size() / 3) + 1;  // no guess from there on
   const std::string* best = nullptr;
   for (const std::string& candidate : names) {
+    const auto [shorter, longer] = std::minmax({meant.size(), candidate.size()});
+    if (longer - shorter >= nearest) continue;  // at least so many are inserted or deleted
     const size_t distance = Distance(meant, Folded(candidate));
     if (distance >= nearest) continue;
     nearest = distance;
