@@ -1,7 +1,9 @@
-// Directories of the three layouts, one file of which is not what it was: config.json, weights,
-// index, manifest.
+// Directories of the three layouts (Hugging Face's, the authors', our own), one file of which is
+// not what it was: config.json, weights, index, manifest.
 #include <filesystem>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/model/checkpoint_writer.h"
 #include "common/model/pregate_config.h"
@@ -12,11 +14,15 @@
 namespace pregate::fuzz::checkpoint_directory {
 namespace {
 
+constexpr int kHidden = 4, kVocabulary = 3;
+
 nlohmann::json TinyConfig() {
   nlohmann::json config = SmallConfig();
   config["num_hidden_layers"] = 1;
-  config["hidden_size"] = 8;
-  config["vocab_size"] = 6;
+  config["hidden_size"] = kHidden;
+  config["num_attention_heads"] = 2;
+  config["num_key_value_heads"] = 1;
+  config["vocab_size"] = kVocabulary;
   config["intermediate_size"] = 4;
   config["max_position_embeddings"] = 16;
   return config;
@@ -24,12 +30,12 @@ nlohmann::json TinyConfig() {
 
 ModelSpec TinySpec() {
   ModelSpec spec;
-  spec.vocab_size = 6;
-  spec.hidden = 8;
+  spec.vocab_size = kVocabulary;
+  spec.hidden = kHidden;
   spec.intermediate = 4;
   spec.num_layers = 1;
-  spec.num_heads = 4;
-  spec.num_kv_heads = 2;
+  spec.num_heads = 2;
+  spec.num_kv_heads = 1;
   spec.head_dim = 2;
   spec.max_position = 16;
   spec.eos_tokens = {2};
@@ -63,13 +69,68 @@ void AddSharded(ReplacedFile* files) {
   files->Add(dir, "model-2.safetensors");
 }
 
+// The tensors of one of the authors' experts, or of what all of them share ("residual"). All have
+// the same weights, which makes fused ones shared.
+void AddAuthorsPart(const std::string& suffix, int64_t width, FloatTensors* tensors) {
+  for (const char* projection : {"gate_proj", "up_proj", "down_proj"}) {
+    const std::string name =
+        absl::StrCat("model.layers.0.moe.", projection, "_", suffix, ".weight");
+    const bool down = absl::StartsWith(projection, "down");
+    OutputTensor tensor =
+        RandomTensor(projection, {down ? kHidden : width, down ? width : kHidden}, 1);
+    tensor.entry.name = name;
+    (*tensors)[name] = std::move(tensor);
+  }
+}
+
+// One layer of two experts beside a predictor of one layer and width 2.
+FloatTensors AuthorsTensors(bool fused) {
+  FloatTensors tensors;
+  for (const auto& [name, tensor] : RandomTensors(TinySpec(), 1)) {
+    if (!absl::StrContains(name, ".mlp.")) tensors[name] = tensor;
+  }
+  for (const char* expert : {"0", "1"}) AddAuthorsPart(expert, 2, &tensors);
+  if (!fused) AddAuthorsPart("residual", 1, &tensors);
+  const auto add = [&](absl::string_view part, std::vector<int64_t> shape) {
+    const std::string name = absl::StrCat("cluster_predictor.", part);
+    tensors[name] = RandomTensor(name, std::move(shape), 1);
+  };
+  add("embed.weight", {kVocabulary, 2});
+  add("out_layernorm.weight", {2});
+  add("proj_out.weight", {2, 2});
+  add("proj_out.bias", {2});
+  for (const char* name : {"input_layernorm", "post_attention_layernorm"}) {
+    add(absl::StrCat(name, "_0.weight"), {2});
+  }
+  for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj", "proj_1", "proj_2"}) {
+    add(absl::StrCat(name, "_0.weight"), {2, 2});
+    add(absl::StrCat(name, "_0.bias"), {2});
+  }
+  return tensors;
+}
+
+void AddAuthors(bool fused, ReplacedFile* files) {
+  nlohmann::json config = TinyConfig();
+  config.update({{"N_cluster", 2},
+                 {"embedding_dim", 2},
+                 {"n_layer", 1},
+                 {"n_head", 1},
+                 {"hidden_act_predictor", "silu"},
+                 {"fuse_residual", fused},
+                 {"intermediate_size_expert", fused ? 2 : 3}});
+  const std::string dir = files->NewDirectory();
+  WriteModel(dir, config, AuthorsTensors(fused));
+  files->Add(dir, "config.json");
+  files->Add(dir, "model.safetensors");
+}
+
 // Our own: an MoE with a router.
 void AddOwn(ReplacedFile* files) {
   ModelSpec spec = TinySpec();
   spec.num_experts = 2;
   spec.shared_width = {1};
   spec.own_width = {2};
-  spec.router = RouterSpec{.num_heads = 2, .hidden = 4, .intermediate = 4};
+  spec.router = RouterSpec{.num_heads = 1, .hidden = 2, .intermediate = 2};
   const FloatTensors tensors = RandomTensors(spec, 1);
   const std::string dir = files->NewDirectory();
   const auto source = [&](const CanonicalTensor& tensor, absl::Span<float> out) {
@@ -89,6 +150,8 @@ const ReplacedFile& Files() {
     auto* out = new ReplacedFile;
     AddHuggingFace(out);
     AddSharded(out);
+    AddAuthors(/*fused=*/true, out);
+    AddAuthors(/*fused=*/false, out);
     AddOwn(out);
     return out;
   }();
@@ -109,7 +172,8 @@ const Registration registration({.name = "checkpoint_directory",
                                  .mutate =
                                      [](std::string_view input, std::mt19937_64& random) {
                                        return Files().Mutate(input, random);
-                                     }});
+                                     },
+                                 .bytes_max = 8192});
 
 }  // namespace
 }  // namespace pregate::fuzz::checkpoint_directory
