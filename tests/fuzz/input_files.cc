@@ -19,7 +19,7 @@ MemoryFile::MemoryFile()
 
 MemoryFile::~MemoryFile() { close(fd_); }
 
-const std::string& MemoryFile::Holding(std::string_view bytes) {
+const std::string& MemoryFile::Holding(std::string_view bytes) const {
   PREGATE_CHECK(ftruncate(fd_, static_cast<off_t>(bytes.size())) == 0);
   PREGATE_CHECK(pwrite(fd_, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
   return path_;
@@ -30,8 +30,12 @@ std::string ReplacedFile::NewDirectory() {
 }
 
 void ReplacedFile::Add(const std::string& dir, const std::string& name) {
-  Slot slot{.dir = dir, .name = name};
-  if (std::filesystem::exists(slot.path())) slot.bytes = ReadFile(slot.path());
+  Slot slot{.dir = NewDirectory(), .name = name};
+  std::filesystem::copy(dir, slot.dir);
+  const std::string path = slot.dir + "/" + name;
+  if (std::filesystem::exists(path)) slot.bytes = ReadFile(path);
+  std::filesystem::remove(path);
+  std::filesystem::create_symlink(input_.path(), path);
   slots_.push_back(std::move(slot));
 }
 
@@ -50,15 +54,8 @@ const ReplacedFile::Slot& ReplacedFile::Find(std::string_view input) const {
 bool ReplacedFile::Read(std::string_view input,
                         const std::function<bool(const std::string& dir)>& read) const {
   if (input.empty()) return false;
-  const Slot& slot = Find(input);
-  WriteFile(slot.path(), input.substr(1));
-  const bool accepted = read(slot.dir);
-  if (slot.bytes) {
-    WriteFile(slot.path(), *slot.bytes);
-  } else {
-    std::filesystem::remove(slot.path());
-  }
-  return accepted;
+  input_.Holding(input.substr(1));
+  return read(Find(input).dir);
 }
 
 std::string ReplacedFile::Mutate(std::string_view input, std::mt19937_64& random) const {

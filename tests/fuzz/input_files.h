@@ -21,8 +21,9 @@ class MemoryFile {
   MemoryFile(const MemoryFile&) = delete;
   MemoryFile& operator=(const MemoryFile&) = delete;
 
-  // The path of a file that holds `bytes` until the next call.
-  const std::string& Holding(std::string_view bytes);
+  // The path of the file, which holds `bytes` until the next call.
+  const std::string& Holding(std::string_view bytes) const;
+  const std::string& path() const { return path_; }
 
  private:
   const int fd_;
@@ -30,7 +31,8 @@ class MemoryFile {
 };
 
 // Directories of which an input replaces one file: its first byte chooses directory and file, the
-// others are what stands in it.
+// others are what stands in it. For each such file there is a copy of its directory, in which it is
+// a link to a file in memory: an input costs one write.
 class ReplacedFile {
  public:
   ReplacedFile() = default;
@@ -39,12 +41,12 @@ class ReplacedFile {
 
   // A path that does not exist yet, for a directory to be filled.
   std::string NewDirectory();
-  // An input may replace `name` in `dir`, which need not be there.
+  // An input may replace `name` in `dir`, which is filled, but need not have it.
   void Add(const std::string& dir, const std::string& name);
 
   // What is there, as inputs.
   std::vector<std::string> Seeds() const;
-  // Writes the file, calls `read` with the directory and puts back what was there.
+  // Calls `read` with the directory that holds the input.
   bool Read(std::string_view input, const std::function<bool(const std::string& dir)>& read) const;
   // As the name ends: JSON and safetensors keep their structure.
   std::string Mutate(std::string_view input, std::mt19937_64& random) const;
@@ -53,12 +55,11 @@ class ReplacedFile {
   struct Slot {
     std::string dir, name;
     std::optional<std::string> bytes;  // nothing: not there
-
-    std::string path() const { return dir + "/" + name; }
   };
   const Slot& Find(std::string_view input) const;
 
   const TempDir temp_;
+  const MemoryFile input_;
   int num_directories_ = 0;
   std::vector<Slot> slots_;
 };

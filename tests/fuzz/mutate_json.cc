@@ -1,21 +1,20 @@
 #include <cmath>
 #include <limits>
 
-#include "nlohmann/json.hpp"
 #include "tests/fuzz/mutators.h"
 
 namespace pregate::fuzz {
 namespace {
 
-using nlohmann::ordered_json;
+using nlohmann::json;
 
-void Collect(ordered_json* value, std::vector<ordered_json*>* nodes) {
+void Collect(json* value, std::vector<json*>* nodes) {
   nodes->push_back(value);
   if (!value->is_structured()) return;
   for (auto& child : *value) Collect(&child, nodes);
 }
 
-ordered_json Extreme(std::mt19937_64& random) {
+json Extreme(std::mt19937_64& random) {
   switch (random() % 16) {
     case 0:
       return nullptr;
@@ -28,9 +27,9 @@ ordered_json Extreme(std::mt19937_64& random) {
     case 4:
       return std::string("\0\xC3\xFF", 3);
     case 5:
-      return ordered_json::array();
+      return json::array();
     case 6:
-      return ordered_json::object();
+      return json::object();
     case 7:
       return 0;
     case 8:
@@ -53,18 +52,18 @@ ordered_json Extreme(std::mt19937_64& random) {
 }
 
 // One that stands in an array or object.
-ordered_json::iterator Child(ordered_json* parent, std::mt19937_64& random) {
+json::iterator Child(json* parent, std::mt19937_64& random) {
   return std::next(parent->begin(), static_cast<ptrdiff_t>(random() % parent->size()));
 }
 
-void ChangeOnce(ordered_json* root, std::mt19937_64& random) {
-  std::vector<ordered_json*> nodes;
+void ChangeOnce(json* root, std::mt19937_64& random) {
+  std::vector<json*> nodes;
   Collect(root, &nodes);
-  ordered_json* node = nodes[random() % nodes.size()];
-  const ordered_json other = *nodes[random() % nodes.size()];
+  json* node = nodes[random() % nodes.size()];
+  const json other = *nodes[random() % nodes.size()];
   if (node->is_structured() && !node->empty() && random() % 2 == 0) {
     const auto child = Child(node, random);
-    const ordered_json value = *child;
+    const json value = *child;
     if (random() % 2 == 0) {
       node->erase(child);
     } else if (node->is_array()) {
@@ -82,12 +81,15 @@ void ChangeOnce(ordered_json* root, std::mt19937_64& random) {
 
 }  // namespace
 
+void ChangeJson(json* root, std::mt19937_64& random) {
+  for (uint64_t changes = 1 + random() % 3; changes > 0; --changes) ChangeOnce(root, random);
+}
+
 std::string MutateJson(std::string_view text, std::mt19937_64& random) {
-  ordered_json json =
-      ordered_json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return "";
-  for (uint64_t changes = 1 + random() % 3; changes > 0; --changes) ChangeOnce(&json, random);
-  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  json root = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  if (root.is_discarded()) return "";
+  ChangeJson(&root, random);
+  return root.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace pregate::fuzz

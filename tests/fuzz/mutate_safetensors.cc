@@ -1,7 +1,6 @@
 #include <cstring>
 
 #include "common/model/testing/model_files.h"
-#include "nlohmann/json.hpp"
 #include "tests/fuzz/mutators.h"
 
 namespace pregate::fuzz {
@@ -44,19 +43,17 @@ std::string MutateSafetensors(std::string_view bytes, std::mt19937_64& random) {
   uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), kLengthBytes);
   if (header_size > bytes.size() - kLengthBytes) return "";
-  std::string header(bytes.substr(kLengthBytes, header_size));
+  const std::string text(bytes.substr(kLengthBytes, header_size));
   std::string data(bytes.substr(kLengthBytes + header_size));
   if (random() % 8 == 0) {
     data.resize(random() % 2 == 0 ? random() % (data.size() + 1) : data.size() + random() % 9);
-    return RawSafetensors(header, data);
+    return RawSafetensors(text, data);
   }
-  header = MutateJson(header, random);
-  json parsed = json::parse(header, nullptr, /*allow_exceptions=*/false);
-  if (random() % 2 == 0 && parsed.is_object()) {
-    Refit(&parsed, &data);
-    header = parsed.dump(-1, ' ', false, json::error_handler_t::replace);
-  }
-  return header.empty() ? "" : RawSafetensors(header, data);
+  json header = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (header.is_discarded()) return "";
+  ChangeJson(&header, random);
+  if (random() % 2 == 0 && header.is_object()) Refit(&header, &data);
+  return RawSafetensors(header.dump(-1, ' ', false, json::error_handler_t::replace), data);
 }
 
 }  // namespace pregate::fuzz

@@ -8,10 +8,13 @@
 #include <string>
 #include <string_view>
 
+#include "nlohmann/json.hpp"
+
 namespace pregate::fuzz {
 
 // Changes, moves, repeats or drops a value, renames a key.
 std::string MutateJson(std::string_view text, std::mt19937_64& random);
+void ChangeJson(nlohmann::json* root, std::mt19937_64& random);  // one that is parsed
 
 // Changes the header as JSON, or the data's length. In half of the cases the offsets are made to
 // fit types and shapes again.

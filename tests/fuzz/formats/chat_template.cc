@@ -20,6 +20,7 @@ const Registration registration({
     .name = "chat_template",
     .seeds = [] { return std::vector<std::string>{kSmolLmTemplate}; },
     .run = Run,
+    .bytes_max = 1024,
 });
 
 }  // namespace

@@ -69,7 +69,7 @@ bool Run(std::string_view input) {
 }
 
 const Registration registration(
-    {.name = "config", .seeds = Seeds, .run = Run, .mutate = MutateJson});
+    {.name = "config", .seeds = Seeds, .run = Run, .mutate = MutateJson, .bytes_max = 2048});
 
 }  // namespace
 }  // namespace pregate::fuzz::config

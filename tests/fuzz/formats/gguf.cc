@@ -32,37 +32,39 @@ uint64_t BytesOf(uint32_t type, uint64_t elements) {
   }
 }
 
-// One layer, hidden 32 (one block of the quantised types), one head, FFN 32, vocabulary 4.
-std::string SmallModel(uint32_t matrix_type) {
+// One layer, two heads on one, FFN as wide as the hidden state, vocabulary 4. Matrices take the
+// types in turn.
+std::string SmallModel(uint32_t hidden, const std::vector<uint32_t>& types) {
   GgufBuilder file;
   file.Str("general.architecture", "llama")
       .U32("llama.block_count", 1)
       .U32("llama.context_length", 64)
-      .U32("llama.embedding_length", 32)
-      .U32("llama.feed_forward_length", 32)
+      .U32("llama.embedding_length", hidden)
+      .U32("llama.feed_forward_length", hidden)
       .U32("llama.attention.head_count", 2)
       .U32("llama.attention.head_count_kv", 1)
       .F32("llama.rope.freq_base", 10000)
-      .U32("llama.rope.dimension_count", 16)
+      .U32("llama.rope.dimension_count", hidden / 2)
       .F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  const auto matrix = [&](const char* name, uint64_t columns, uint64_t rows) {
-    file.Tensor(name, matrix_type, {columns, rows},
-                std::string(BytesOf(matrix_type, columns * rows), '\1'));
+  size_t num_matrices = 0;
+  const auto matrix = [&](const char* name, uint64_t rows) {
+    const uint32_t type = types[num_matrices++ % types.size()];
+    file.Tensor(name, type, {hidden, rows}, std::string(BytesOf(type, hidden * rows), '\1'));
   };
   const auto norm = [&](const char* name) {
-    file.Tensor(name, kF32, {32}, std::string(BytesOf(kF32, 32), '\1'));
+    file.Tensor(name, kF32, {hidden}, std::string(BytesOf(kF32, hidden), '\1'));
   };
-  matrix("token_embd.weight", 32, 4);
+  matrix("token_embd.weight", 4);
   norm("output_norm.weight");
   norm("blk.0.attn_norm.weight");
-  matrix("blk.0.attn_q.weight", 32, 32);
-  matrix("blk.0.attn_k.weight", 32, 16);
-  matrix("blk.0.attn_v.weight", 32, 16);
-  matrix("blk.0.attn_output.weight", 32, 32);
+  matrix("blk.0.attn_q.weight", hidden);
+  matrix("blk.0.attn_k.weight", hidden / 2);
+  matrix("blk.0.attn_v.weight", hidden / 2);
+  matrix("blk.0.attn_output.weight", hidden);
   norm("blk.0.ffn_norm.weight");
-  matrix("blk.0.ffn_gate.weight", 32, 32);
-  matrix("blk.0.ffn_up.weight", 32, 32);
-  matrix("blk.0.ffn_down.weight", 32, 32);
+  matrix("blk.0.ffn_gate.weight", hidden);
+  matrix("blk.0.ffn_up.weight", hidden);
+  matrix("blk.0.ffn_down.weight", hidden);
   return file.Build();
 }
 
@@ -88,15 +90,16 @@ std::string BpeVocabulary(const BpeTokenizerSpec& spec) {
 }
 
 std::vector<std::string> Seeds() {
-  std::vector<std::string> seeds;
-  for (const uint32_t type : {kF16, kQ4_0, kQ4_1, kQ8_0, kBF16}) seeds.push_back(SmallModel(type));
+  // Hidden 32 is one block of the quantised types.
+  std::vector<std::string> seeds = {SmallModel(4, {kF16, kBF16, kF32}),
+                                    SmallModel(32, {kQ4_0, kQ4_1, kQ8_0})};
   seeds.push_back(BpeVocabulary(TinyBpe()));
   seeds.push_back(GgufVocabulary(TinySentencePiece()).Build());
   return seeds;
 }
 
 bool Run(std::string_view input) {
-  static MemoryFile memory;
+  static const MemoryFile memory;
   const std::string& path = memory.Holding(input);
   const auto file = GgufFile::Open(path);
   if (!file.ok()) return false;
@@ -108,7 +111,8 @@ bool Run(std::string_view input) {
   return checkpoint.ok();
 }
 
-const Registration registration({.name = "gguf", .seeds = Seeds, .run = Run, .mutate = MutateGguf});
+const Registration registration(
+    {.name = "gguf", .seeds = Seeds, .run = Run, .mutate = MutateGguf, .bytes_max = 8192});
 
 }  // namespace
 }  // namespace pregate::fuzz::gguf

@@ -43,14 +43,13 @@ absl::StatusOr<OptionSet::Outcome> Parse(OptionSet* set,
 }
 
 bool Run(std::string_view input) {
-  static const auto* dir = new TempDir;
-  const std::string path = dir->path("options.toml");
+  static const MemoryFile file;
   const size_t end = std::min(input.find('\0'), input.size());
-  std::vector<std::string> arguments = {"--config", path};
+  std::vector<std::string> arguments = {
+      "--config", file.Holding(input.substr(std::min(input.size(), end + 1)))};
   for (const absl::string_view line : absl::StrSplit(AbslView(input.substr(0, end)), '\n')) {
     if (!line.empty()) arguments.emplace_back(line);
   }
-  WriteFile(path, input.substr(std::min(input.size(), end + 1)));
   Options options;
   OptionSet set("program", "a program");
   Declare(&set, &options);
@@ -59,7 +58,7 @@ bool Run(std::string_view input) {
   PREGATE_CHECK(options.number >= -5 && options.number <= 1000);
   PREGATE_CHECK(options.choice == "one" || options.choice == "two");
   PREGATE_CHECK(options.ratio >= 0 && options.ratio <= 1);
-  set.ToJson();
+  set.ToText(/*given_only=*/false);
   set.ClusterDigest();
   return true;
 }
@@ -74,7 +73,7 @@ std::vector<std::string> Seeds() {
 }
 
 const Registration registration(
-    {.name = "options_file", .seeds = Seeds, .run = Run, .bytes_max = 2048});
+    {.name = "options_file", .seeds = Seeds, .run = Run, .bytes_max = 512});
 
 }  // namespace
 }  // namespace pregate::fuzz::options_file

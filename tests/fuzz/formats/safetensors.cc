@@ -26,7 +26,7 @@ std::vector<std::string> Seeds() {
 }
 
 bool Run(std::string_view input) {
-  static MemoryFile memory;
+  static const MemoryFile memory;
   const auto file = SafetensorsFile::Open(memory.Holding(input));
   if (!file.ok()) return false;
   for (const auto& [name, tensor] : (*file)->tensors()) {
@@ -39,8 +39,11 @@ bool Run(std::string_view input) {
   return true;
 }
 
-const Registration registration(
-    {.name = "safetensors", .seeds = Seeds, .run = Run, .mutate = MutateSafetensors});
+const Registration registration({.name = "safetensors",
+                                 .seeds = Seeds,
+                                 .run = Run,
+                                 .mutate = MutateSafetensors,
+                                 .bytes_max = 4096});
 
 }  // namespace
 }  // namespace pregate::fuzz::safetensors

@@ -66,8 +66,11 @@ std::string Mutate(std::string_view input, std::mt19937_64& random) {
   return SerializeSentencePieceModel(*model);
 }
 
-const Registration registration(
-    {.name = "sentencepiece_model", .seeds = Seeds, .run = Run, .mutate = Mutate});
+const Registration registration({.name = "sentencepiece_model",
+                                 .seeds = Seeds,
+                                 .run = Run,
+                                 .mutate = Mutate,
+                                 .bytes_max = 2048});
 
 }  // namespace
 }  // namespace pregate::fuzz::sentencepiece

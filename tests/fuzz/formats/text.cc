@@ -94,7 +94,7 @@ std::vector<std::string> Seeds() {
           std::string("\1x\0", 3) + "  \xE2\x96\x81 \xF0\x9F\x99\x82 \xED\xA0\x80 \xFF <0x0A>"};
 }
 
-const Registration registration({.name = "text", .seeds = Seeds, .run = Run, .bytes_max = 1024});
+const Registration registration({.name = "text", .seeds = Seeds, .run = Run, .bytes_max = 256});
 
 }  // namespace
 }  // namespace pregate::fuzz::text

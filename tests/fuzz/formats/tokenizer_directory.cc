@@ -48,7 +48,8 @@ const Registration registration({.name = "tokenizer_directory",
                                  .mutate =
                                      [](std::string_view input, std::mt19937_64& random) {
                                        return Files().Mutate(input, random);
-                                     }});
+                                     },
+                                 .bytes_max = 2048});
 
 }  // namespace
 }  // namespace pregate::fuzz::tokenizer
