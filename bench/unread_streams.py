@@ -21,7 +21,7 @@ def prompt(source):
 
 
 def quantile(values, q):
-    return round(sorted(values)[min(int(len(values) * q), len(values) - 1)], 4)
+    return None if not values else round(sorted(values)[min(int(len(values) * q), len(values) - 1)], 4)
 
 
 def watch(args, seconds):
@@ -39,8 +39,7 @@ def watch(args, seconds):
         gaps += [b - a for a, b in zip(at[1:], at[2:])]
     return {"requests": len(ttft), "failed": len(errors), "errors": sorted(set(map(str, errors)))[:3],
             "ttft_s": {"p50": quantile(ttft, .5), "max": quantile(ttft, 1)},
-            "gap_s": {"p50": quantile(gaps, .5), "p99": quantile(gaps, .99), "max": quantile(gaps, 1)}} if ttft else {
-                "requests": 0, "failed": len(errors), "errors": sorted(set(map(str, errors)))[:3]}
+            "gap_s": {"p50": quantile(gaps, .5), "p99": quantile(gaps, .99), "max": quantile(gaps, 1)}}
 
 
 def open_unread(args):

@@ -1,11 +1,11 @@
 #include "common/model/checkpoint.h"
 
 #include <atomic>
-#include <chrono>
 #include <filesystem>
 #include <map>
 
 #include "absl/strings/str_join.h"
+#include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/model/checkpoint_parts.h"
 #include "common/model/digest.h"
@@ -31,17 +31,15 @@ absl::Status CheckTensors(const std::string& path, const CheckpointParts& parts)
 // Adds its lifetime to `total_ns`.
 class Stopwatch {
  public:
-  explicit Stopwatch(std::atomic<int64_t>* total_ns) : total_ns_(*total_ns) {}
-  ~Stopwatch() {
-    const auto elapsed = std::chrono::steady_clock::now() - start_;
-    total_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count();
-  }
+  explicit Stopwatch(std::atomic<int64_t>* total_ns) : total_ns_(*total_ns), start_(clock_.Now()) {}
+  ~Stopwatch() { total_ns_ += absl::ToInt64Nanoseconds(clock_.Now() - start_); }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
  private:
   std::atomic<int64_t>& total_ns_;
-  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  SystemClock clock_;
+  const absl::Time start_;
 };
 
 class MappedCheckpoint final : public Checkpoint {

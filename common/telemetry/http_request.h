@@ -13,7 +13,7 @@
 
 namespace pregate {
 
-// For one connection.
+// For one connection; not thread-safe.
 struct HttpRequestReader {
   using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
 

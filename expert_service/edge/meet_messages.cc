@@ -59,10 +59,11 @@ absl::Status CheckMeetResponse(const v1::MeetResponse& response, int world_size)
     return absl::InternalError(
         absl::StrCat("meeting: ", response.blobs_size(), " blobs for a world of ", world_size));
   }
-  for (const std::string& blob : response.blobs()) {
-    if (blob.size() > static_cast<size_t>(kMeetBlobBytesMax)) {
-      return absl::InternalError(absl::StrCat("meeting: a blob of ", blob.size(), " bytes"));
-    }
+  for (int rank = 0; rank < world_size; ++rank) {
+    const size_t size = response.blobs(rank).size();
+    if (size <= static_cast<size_t>(kMeetBlobBytesMax)) continue;
+    return absl::InternalError(absl::StrCat("meeting: blobs[", rank, "] has ", size,
+                                            " bytes, at most ", kMeetBlobBytesMax));
   }
   return absl::OkStatus();
 }

@@ -3,26 +3,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <deque>
-#include <future>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "common/base/status.h"
-#include "common/collective/local/local_fabric.h"
 #include "common/device/cpu/cpu_device.h"
 #include "common/model/tokenizer.h"
-#include "expert_service/engine/worker_loop.h"
 #include "expert_service/testing/plan_maker.h"
 #include "expert_service/testing/random_model.h"
+#include "expert_service/testing/tiny_worker.h"
 
 namespace pregate {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr int32_t kSlots = 4, kBlocks = 16;
 
 // Every look at it takes 10 ms.
 class TickingClock final : public Clock {
@@ -32,29 +27,6 @@ class TickingClock final : public Clock {
  private:
   absl::Time now_ = absl::UnixEpoch();
 };
-
-// `experts`: read at start; nothing: all.
-absl::StatusOr<std::unique_ptr<StepExecutor>> MakeExecutor(
-    const Checkpoint& checkpoint, Device* device, Clock* clock,
-    std::optional<std::vector<ExpertId>> experts = std::nullopt) {
-  ExecutorOptions options;
-  options.dtype = DType::kF32;
-  options.kv_blocks = kBlocks;
-  options.seq_slots = kSlots;
-  options.step_tokens = 16;
-  options.context_tokens = 64;
-  options.experts = std::move(experts);
-  return StepExecutor::Create(checkpoint, device, clock, options, nullptr);
-}
-
-Form MakeForm(Epoch epoch) {
-  Form form;
-  form.epoch = epoch;
-  form.scheduler_id = "scheduler";
-  form.members = {0};
-  form.placement.ranks.assign(3, {0});
-  return form;
-}
 
 template <typename T>
 std::vector<T> Only(const std::vector<FromWorker>& messages) {
@@ -75,8 +47,8 @@ class WorkerTest : public testing::Test {
     options.incarnation = 99;
     options.config_digest = "cfg";
     options.progress_period = absl::Milliseconds(20);
-    worker_.emplace(options, MakeExecutor(*checkpoint_, device_.get(), &clock_).value(), &clock_,
-                    &log_, /*collectives=*/nullptr);
+    worker_.emplace(options, TinyWorker::MakeExecutor(*checkpoint_, device_.get(), &clock_).value(),
+                    &clock_, &log_, /*collectives=*/nullptr);
     Attach(1);
   }
 
@@ -129,8 +101,8 @@ TEST_F(WorkerTest, ALinkBeginsWithHello) {
   EXPECT_EQ(hello.incarnation, 99u);
   EXPECT_EQ(hello.config_digest, "cfg");
   EXPECT_EQ(hello.numerics_id, device_->numerics_id(DType::kF32));
-  EXPECT_EQ(hello.kv_blocks, kBlocks);
-  EXPECT_EQ(hello.seq_slots, kSlots);
+  EXPECT_EQ(hello.kv_blocks, TinyWorker::kBlocks);
+  EXPECT_EQ(hello.seq_slots, TinyWorker::kSlots);
   EXPECT_EQ(hello.step_tokens, 16);
   EXPECT_EQ(hello.context_tokens, 64);
   EXPECT_EQ(hello.vocab_size, 131);
@@ -142,19 +114,20 @@ TEST_F(WorkerTest, ALinkBeginsWithHello) {
 }
 
 TEST_F(WorkerTest, AnEpochMustExceedTheSchedulersLast) {
-  EXPECT_TRUE(FormEpoch(1, MakeForm(5)).ok());
-  EXPECT_THAT(FormEpoch(1, MakeForm(4)).message(), HasSubstr("epoch 4 is not above 5"));
+  EXPECT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
+  EXPECT_THAT(FormEpoch(1, TinyWorker::MakeForm(4)).message(), HasSubstr("epoch 4 is not above 5"));
   Attach(2);
   EXPECT_EQ(Only<Hello>(received_[2])[0].highest_epoch, 5u);
-  EXPECT_THAT(FormEpoch(2, MakeForm(5)).message(), HasSubstr("which scheduler 'scheduler' formed"));
-  EXPECT_TRUE(FormEpoch(2, MakeForm(6)).ok());
+  EXPECT_THAT(FormEpoch(2, TinyWorker::MakeForm(5)).message(),
+              HasSubstr("which scheduler 'scheduler' formed"));
+  EXPECT_TRUE(FormEpoch(2, TinyWorker::MakeForm(6)).ok());
   EXPECT_EQ(worker_->epoch(), 6u);
 }
 
 TEST_F(WorkerTest, AnotherSchedulersFormDisturbsNothing) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   Attach(2);
-  Form other = MakeForm(6);
+  Form other = TinyWorker::MakeForm(6);
   other.scheduler_id = "other";
   EXPECT_TRUE(absl::IsPermissionDenied(FormEpoch(2, other)));
   other.epoch = ~Epoch{0};
@@ -163,23 +136,23 @@ TEST_F(WorkerTest, AnotherSchedulersFormDisturbsNothing) {
 }
 
 TEST_F(WorkerTest, AFreeWorkerSaysHelloToThoseWhoWait) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   Attach(2);
   received_[2].clear();
   worker_->links().Detach(1);
   const auto hellos = Only<Hello>(received_[2]);
   ASSERT_EQ(hellos.size(), 1u);
   EXPECT_EQ(hellos[0].highest_epoch, 5u);
-  Form other = MakeForm(6);
+  Form other = TinyWorker::MakeForm(6);
   other.scheduler_id = "other";
   EXPECT_TRUE(FormEpoch(2, other).ok());
 }
 
 // The clock moves by 10 ms with each look, and nothing comes from the first scheduler.
 TEST_F(WorkerTest, ASilentSchedulerLosesItsLeaseAndIsToldWhy) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   Attach(2);
-  Form other = MakeForm(6);
+  Form other = TinyWorker::MakeForm(6);
   other.scheduler_id = "other";
   received_[1].clear();
   int refused = 0;
@@ -202,16 +175,16 @@ TEST_F(WorkerTest, SignsOfLifeGoToThoseWhoGiveThem) {
 }
 
 TEST_F(WorkerTest, RefusesAFormThatItCannotServe) {
-  Form form = MakeForm(1);
+  Form form = TinyWorker::MakeForm(1);
   form.members = {0, 1};
   EXPECT_THAT(FormEpoch(1, form).message(), HasSubstr("members has 2 ranks"));
   form.members = {3};
   EXPECT_THAT(FormEpoch(1, form).message(), HasSubstr("does not name rank 0"));
-  form = MakeForm(1);
+  form = TinyWorker::MakeForm(1);
   form.placement.ranks.pop_back();
   EXPECT_THAT(FormEpoch(1, form).message(),
               HasSubstr("placement names 2 experts, the model has 3"));
-  form = MakeForm(1);
+  form = TinyWorker::MakeForm(1);
   form.placement.ranks[1] = {4};
   EXPECT_THAT(FormEpoch(1, form).message(), HasSubstr("placement of expert 1"));
   EXPECT_EQ(worker_->epoch(), 0u);
@@ -219,7 +192,7 @@ TEST_F(WorkerTest, RefusesAFormThatItCannotServe) {
 
 TEST_F(WorkerTest, PlansOfOtherEpochsAndOtherLinksAreDropped) {
   EXPECT_FALSE(Run(1, EmptyPlan(0, 1)).has_value()) << "nothing was formed";
-  ASSERT_TRUE(FormEpoch(1, MakeForm(5)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   EXPECT_FALSE(Run(1, EmptyPlan(4, 1)).has_value());
   EXPECT_FALSE(Run(1, EmptyPlan(6, 1)).has_value());
   Attach(2);
@@ -233,16 +206,16 @@ TEST_F(WorkerTest, PlansOfOtherEpochsAndOtherLinksAreDropped) {
 }
 
 TEST_F(WorkerTest, AGapVoidsTheEpochUntilTheNextForm) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   ASSERT_TRUE(Run(1, EmptyPlan(1, 1))->status.ok());
   EXPECT_THAT(Run(1, EmptyPlan(1, 3))->status.message(), HasSubstr("step_id 3 follows 1"));
   EXPECT_THAT(Run(1, EmptyPlan(1, 2))->status.message(), HasSubstr("step_id 3 follows 1"));
-  ASSERT_TRUE(FormEpoch(1, MakeForm(2)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(2)).ok());
   EXPECT_TRUE(Run(1, EmptyPlan(2, 1))->status.ok());
 }
 
 TEST_F(WorkerTest, APlanThatIsWrongAsAWholeVoidsTheEpoch) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   StepPlan plan = EmptyPlan(1, 1);
   plan.drop = {2};
   EXPECT_THAT(Run(1, plan)->status.message(), HasSubstr("drop names slot 2"));
@@ -250,22 +223,22 @@ TEST_F(WorkerTest, APlanThatIsWrongAsAWholeVoidsTheEpoch) {
 }
 
 TEST_F(WorkerTest, ANewEpochHasEmptySlots) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
-  PlanMaker maker(kSlots, kBlocks, 1);
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
+  PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
   const int32_t slot = maker.Open(7);
   maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
   ASSERT_EQ(Run(1, maker.Take(1))->samples.size(), 1u);
   worker_->links().Detach(1);
 
   Attach(2);
-  ASSERT_TRUE(FormEpoch(2, MakeForm(2)).ok());
+  ASSERT_TRUE(FormEpoch(2, TinyWorker::MakeForm(2)).ok());
   StepPlan late = EmptyPlan(2, 1);
   late.rows.push_back({slot, 2, 1, true, Emit::kSample});
   EXPECT_THAT(Run(2, late)->status.message(), HasSubstr("is not open"));
 }
 
 TEST_F(WorkerTest, KeepsItsStateWhileTheOwnerIsGone) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   worker_->links().Detach(1);
   received_[1].clear();
   Give(1, EmptyPlan(1, 1));  // was in the mailbox when the stream broke
@@ -276,8 +249,8 @@ TEST_F(WorkerTest, KeepsItsStateWhileTheOwnerIsGone) {
 TEST_F(WorkerTest, ProgressComesWithTheStepWithinItAndWhenIdle) {
   worker_->Heartbeat();
   EXPECT_TRUE(Only<Progress>(received_[1]).empty()) << "nobody formed yet";
-  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
-  PlanMaker maker(kSlots, kBlocks, 1);
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
+  PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
   maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
   const absl::Time before = worker_->last_progress();
   Run(1, maker.Take(1));
@@ -297,32 +270,32 @@ TEST_F(WorkerTest, ProgressComesWithTheStepWithinItAndWhenIdle) {
 }
 
 TEST_F(WorkerTest, AWaitingFormStopsTheStepThatRuns) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
-  const Form next = MakeForm(2);
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
+  const Form next = TinyWorker::MakeForm(2);
   auto epoch = worker_->links().Arrive(1, next);
   ASSERT_TRUE(epoch.has_value());
-  PlanMaker maker(kSlots, kBlocks, 1);
+  PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
   maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
   EXPECT_EQ(Run(1, maker.Take(1))->status.code(), absl::StatusCode::kAborted);
   worker_->Handle(1, next, *epoch);
-  PlanMaker again(kSlots, kBlocks, 1);
+  PlanMaker again(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
   again.AddRow(again.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
   EXPECT_TRUE(Run(1, again.Take(2))->status.ok());
 }
 
 TEST_F(WorkerTest, ARefusedFormStopsNothing) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
-  Form bad = MakeForm(2);
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
+  Form bad = TinyWorker::MakeForm(2);
   bad.members = {};
   ASSERT_FALSE(worker_->links().Arrive(1, bad).has_value());
   EXPECT_FALSE(Only<Formed>(received_[1]).back().status.ok());
-  PlanMaker maker(kSlots, kBlocks, 1);
+  PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
   maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
   EXPECT_TRUE(Run(1, maker.Take(1))->status.ok());
 }
 
 TEST_F(WorkerTest, AFormThatWasOvertakenIsDroppedUnreadAndAnswered) {
-  const Form first = MakeForm(1), second = MakeForm(2);
+  const Form first = TinyWorker::MakeForm(1), second = TinyWorker::MakeForm(2);
   auto overtaken = worker_->links().Arrive(1, first);
   auto last = worker_->links().Arrive(1, second);
   received_[1].clear();
@@ -335,9 +308,9 @@ TEST_F(WorkerTest, AFormThatWasOvertakenIsDroppedUnreadAndAnswered) {
 }
 
 TEST_F(WorkerTest, AVoidEpochEndsWithoutANewOne) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(1)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   Give(1, Renew{.void_through = 0});
-  PlanMaker maker(kSlots, kBlocks, 1);
+  PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
   const int32_t slot = maker.Open(7);
   maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
   EXPECT_TRUE(Run(1, maker.Take(1))->status.ok());
@@ -347,13 +320,13 @@ TEST_F(WorkerTest, AVoidEpochEndsWithoutANewOne) {
 }
 
 TEST_F(WorkerTest, ADrainingWorkerFinishesItsEpochAndFormsNoMore) {
-  ASSERT_TRUE(FormEpoch(1, MakeForm(3)).ok());
+  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(3)).ok());
   Give(1, Drain{2});
   EXPECT_FALSE(worker_->draining()) << "stale";
   Give(1, Drain{3});
   EXPECT_TRUE(worker_->draining());
   EXPECT_TRUE(Run(1, EmptyPlan(3, 1))->status.ok());
-  EXPECT_THAT(FormEpoch(1, MakeForm(4)).message(), HasSubstr("drains"));
+  EXPECT_THAT(FormEpoch(1, TinyWorker::MakeForm(4)).message(), HasSubstr("drains"));
 }
 
 // --- experts that are read later ---
@@ -398,169 +371,17 @@ TEST_F(WorkerTest, AnExpertThatCannotBeReadLaterEndsTheWorkerAfterItsAnswer) {
       EXPECT_TRUE(std::holds_alternative<Formed>(received_[1].back())) << "it has answered";
       broken = why;
     };
-    ASSERT_FALSE(MakeExecutor(checkpoint, device_.get(), &clock_).ok()) << "nor would it start";
-    auto executor = MakeExecutor(checkpoint, device_.get(), &clock_, std::vector<ExpertId>{0});
+    ASSERT_FALSE(TinyWorker::MakeExecutor(checkpoint, device_.get(), &clock_).ok())
+        << "nor would it start";
+    auto executor =
+        TinyWorker::MakeExecutor(checkpoint, device_.get(), &clock_, std::vector<ExpertId>{0});
     ASSERT_TRUE(executor.ok()) << executor.status();
     worker_.emplace(options, *std::move(executor), &clock_, &log_, /*collectives=*/nullptr);
     Attach(1);
-    EXPECT_EQ(FormEpoch(1, MakeForm(5)), error);
+    EXPECT_EQ(FormEpoch(1, TinyWorker::MakeForm(5)), error);
     EXPECT_EQ(broken, ends ? error : absl::OkStatus());
     EXPECT_EQ(Run(1, EmptyPlan(5, 1))->status, error) << "it runs nothing";
   }
-}
-
-// --- the loop ---
-
-class WorkerLoopTest : public testing::Test {
- protected:
-  WorkerLoopTest()
-      : checkpoint_(MakeRandomModel(TinySpec(3), 5)),
-        device_(MakeCpuDevice({.threads = 1})),
-        log_("worker", {}, [](absl::string_view) {}) {
-    WorkerOptions options;
-    options.heartbeat_period = absl::Milliseconds(5);
-    loop_.emplace(std::make_unique<Worker>(
-        options, MakeExecutor(*checkpoint_, device_.get(), &clock_).value(), &clock_, &log_,
-        &fabric_));
-  }
-  ~WorkerLoopTest() override { loop_->Stop(); }
-
-  LinkId Attach() {
-    return loop_->Attach([this](FromWorker message) { inbox_.Push(std::move(message)); });
-  }
-  // The next message of this type, within ten seconds.
-  template <typename T>
-  std::optional<T> Next() {
-    const absl::Time deadline = clock_.Now() + absl::Seconds(10);
-    while (clock_.Now() < deadline) {
-      for (FromWorker& message : inbox_.Wait(absl::Seconds(1)))
-        queue_.push_back(std::move(message));
-      while (!queue_.empty()) {
-        FromWorker message = std::move(queue_.front());
-        queue_.pop_front();
-        if (T* found = std::get_if<T>(&message)) return std::move(*found);
-      }
-    }
-    return std::nullopt;
-  }
-
-  std::unique_ptr<InMemoryCheckpoint> checkpoint_;
-  std::unique_ptr<Device> device_;
-  LocalFabric fabric_;
-  SystemClock clock_;
-  Log log_;
-  Mailbox<FromWorker> inbox_{100000};
-  std::deque<FromWorker> queue_;
-  std::optional<WorkerLoop> loop_;
-};
-
-TEST_F(WorkerLoopTest, AnswersInOrderAndRunsOnePlanAhead) {
-  const LinkId link = Attach();
-  ASSERT_TRUE(Next<Hello>().has_value());
-  PlanMaker maker(kSlots, kBlocks, 1);
-  const int32_t slot = maker.Open(7);
-  maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
-  EXPECT_TRUE(loop_->Submit(link, MakeForm(1)));
-  EXPECT_TRUE(loop_->Submit(link, maker.Take(1)));
-  maker.AddLateRow(slot, 2, Emit::kSample);
-  EXPECT_TRUE(loop_->Submit(link, maker.Take(1)));
-  EXPECT_TRUE(Next<Formed>()->status.ok());
-  for (StepId step = 1; step <= 2; ++step) {
-    const auto result = Next<StepResult>();
-    ASSERT_TRUE(result.has_value());
-    EXPECT_EQ(result->step_id, step);
-    ASSERT_EQ(result->samples.size(), 1u);
-    EXPECT_EQ(result->samples[0].position, static_cast<int32_t>(step) + 1);
-  }
-}
-
-// Asked from another thread than the worker's, as metrics do.
-TEST_F(WorkerLoopTest, SaysWhatIsResidentFromTheStart) {
-  const ResidencyStats stats = loop_->residency();
-  EXPECT_EQ(stats.units, 2 * 3) << "every unit of two layers and three experts";
-  EXPECT_EQ(stats.slots, stats.units);
-  EXPECT_GT(stats.bytes, 0);
-}
-
-TEST_F(WorkerLoopTest, BeatsWhileIdle) {
-  const LinkId link = Attach();
-  loop_->Submit(link, MakeForm(1));
-  ASSERT_TRUE(Next<Formed>().has_value());
-  const absl::Time formed = loop_->last_progress();
-  EXPECT_TRUE(Next<Progress>().has_value());
-  EXPECT_GT(loop_->last_progress(), formed);
-}
-
-TEST_F(WorkerLoopTest, AReconnectingSchedulerFormsTheNextEpoch) {
-  const LinkId first = Attach();
-  loop_->Submit(first, MakeForm(1));
-  ASSERT_TRUE(Next<Formed>()->status.ok());
-  loop_->Disconnected(first);
-  const LinkId second = Attach();
-  EXPECT_NE(first, second);
-  EXPECT_EQ(Next<Hello>()->highest_epoch, 1u);
-  loop_->Submit(second, MakeForm(2));
-  EXPECT_TRUE(Next<Formed>()->status.ok());
-}
-
-TEST_F(WorkerLoopTest, AStoppedLoopTakesNothing) {
-  const LinkId link = Attach();
-  loop_->Stop();
-  loop_->Stop();
-  EXPECT_FALSE(loop_->Submit(link, MakeForm(1)));
-  EXPECT_EQ(Attach(), 0u);
-}
-
-// Rank 1 never comes.
-Form WithAGhost(Epoch epoch, const std::string& rendezvous) {
-  Form form = MakeForm(epoch);
-  form.members = {0, 1};
-  form.rendezvous = rendezvous;
-  return form;
-}
-
-TEST_F(WorkerLoopTest, ANewerFormEndsAJoinAndOvertakesWhatWaitsBehindIt) {
-  const LinkId link = Attach();
-  std::string rendezvous = Next<Hello>()->rendezvous;
-  ASSERT_FALSE(rendezvous.empty());
-  const absl::Time start = clock_.Now();
-  for (Epoch epoch = 1; epoch <= 5; ++epoch) {
-    ASSERT_TRUE(loop_->Submit(link, WithAGhost(epoch, rendezvous)));
-  }
-  ASSERT_TRUE(loop_->Submit(link, MakeForm(6)));
-  for (Epoch epoch = 1; epoch <= 5; ++epoch) {
-    const auto formed = Next<Formed>();
-    ASSERT_TRUE(formed.has_value());
-    EXPECT_EQ(formed->epoch, epoch);
-    EXPECT_TRUE(absl::IsAborted(formed->status)) << formed->status;
-    EXPECT_NE(formed->rendezvous, rendezvous) << "good for one group";
-  }
-  EXPECT_TRUE(Next<Formed>()->status.ok());
-  EXPECT_LT(clock_.Now() - start, absl::Seconds(5)) << "of the 60 that a join may take";
-}
-
-TEST_F(WorkerLoopTest, ALoopThatJoinsSaysHelloAndThatItLivesAndWaits) {
-  const LinkId link = Attach();
-  const std::string rendezvous = Next<Hello>()->rendezvous;
-  ASSERT_TRUE(loop_->Submit(link, Renew{}));
-  ASSERT_TRUE(loop_->Submit(link, WithAGhost(1, rendezvous)));
-  std::optional<Alive> alive;
-  do {
-    alive = Next<Alive>();
-  } while (alive && !alive->waits_for_peers);
-  EXPECT_TRUE(alive.has_value());
-  Attach();
-  EXPECT_EQ(Next<Hello>()->highest_epoch, 1u);
-}
-
-TEST_F(WorkerLoopTest, StopEndsAJoin) {
-  const LinkId link = Attach();
-  const std::string rendezvous = Next<Hello>()->rendezvous;
-  ASSERT_TRUE(loop_->Submit(link, WithAGhost(1, rendezvous)));
-  ASSERT_TRUE(Next<Progress>().has_value()) << "it joins";
-  const absl::Time start = clock_.Now();
-  loop_->Stop();
-  EXPECT_LT(clock_.Now() - start, absl::Seconds(5));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "refactor/testing/small_artifact.h"
 
+#include <utility>
+
 #include "common/model/hf_config.h"
 #include "common/model/tensor_names.h"
 #include "common/model/testing/model_files.h"
@@ -23,22 +25,26 @@ Artifact SmallArtifact(bool columns) {
                      {.shared = {}, .own = {{0, 1, 2, 3, 4}, {5, 6, 7, 8, 9}, {1, 3, 5, 7, 9}}}};
   artifact.router = {
       .num_layers = 1, .num_heads = 3, .hidden = 6, .intermediate = 5, .normalizer = 1.4142135f};
-  ModelSpec spec = SmallDenseSpec();
-  spec.num_experts = artifact.num_experts();
-  spec.router = artifact.router;
-  spec.shared_width = {2, 0};
-  spec.own_width = {3, 5};
-  for (const CanonicalTensor& tensor : CanonicalTensors(spec)) {
-    if (tensor.part != TensorPart::kRouter) continue;
-    if (columns && tensor.name == "router.embed.weight") continue;
-    artifact.router_tensors[tensor.name] = {tensor.shape,
-                                            Values(RandomTensor(tensor.name, tensor.shape, 4))};
-  }
   if (columns) {
     artifact.embed_columns = {0, 3, 5, 2, 15, 1};
     artifact.embed_scale = 0.25f;
   }
+  ModelSpec spec = SmallDenseSpec();
+  spec.shared_width = {2, 0};
+  spec.own_width = {3, 5};
+  AddRandomRouter(std::move(spec), &artifact);
   return artifact;
+}
+
+void AddRandomRouter(ModelSpec spec, Artifact* artifact) {
+  spec.num_experts = artifact->num_experts();
+  spec.router = artifact->router;
+  for (const CanonicalTensor& tensor : CanonicalTensors(spec)) {
+    if (tensor.part != TensorPart::kRouter) continue;
+    if (!artifact->embed_columns.empty() && tensor.name == "router.embed.weight") continue;
+    artifact->router_tensors[tensor.name] = {tensor.shape,
+                                             Values(RandomTensor(tensor.name, tensor.shape, 4))};
+  }
 }
 
 }  // namespace pregate

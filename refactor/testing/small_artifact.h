@@ -12,4 +12,8 @@ ModelSpec SmallDenseSpec();
 // With `columns`, its embedding is cut from the model's.
 Artifact SmallArtifact(bool columns);
 
+// The tensors of artifact->router, without an embedding where embed_columns has it. `spec`: the
+// model's, with the widths of the experts.
+void AddRandomRouter(ModelSpec spec, Artifact* artifact);
+
 }  // namespace pregate

@@ -53,6 +53,8 @@ class Draft {
   };
 
   friend Draft StartDraft(const PlannerView& view, const Sequence* newcomer, int32_t tokens_max);
+  // As Admit, preempting as long as there is no room. REQUIRES: no row was given. False: there will
+  // be none, and the draft is of no use.
   bool AdmitNewcomer(const Sequence& s, int32_t tokens_max);
   void AddRow(const Sequence& s, int32_t position, int32_t tokens_max);
   bool MakeRoom(Member* member, int32_t num_blocks);

@@ -17,7 +17,7 @@ void FairTurns::Entered(int64_t turn) { now_ = std::max(now_, turn); }
 void FairTurns::ForgetThePast() {
   if (next_.size() < forget_at_) return;
   absl::erase_if(next_, [&](const auto& entry) { return entry.second <= now_; });
-  forget_at_ = std::max<size_t>(64, 2 * next_.size());
+  forget_at_ = std::max(kForgetMin, 2 * next_.size());
 }
 
 }  // namespace pregate::scheduler

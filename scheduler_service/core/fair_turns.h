@@ -23,7 +23,8 @@ class FairTurns {
 
   int64_t now_ = 0;                              // the latest turn that ran
   absl::flat_hash_map<uint64_t, int64_t> next_;  // by connection
-  size_t forget_at_ = 64;                        // connections
+  static constexpr size_t kForgetMin = 64;
+  size_t forget_at_ = kForgetMin;  // connections
 };
 
 }  // namespace pregate::scheduler

@@ -31,7 +31,8 @@ TEST(FairTurnsTest, IdlenessEarnsNothing) {
   EXPECT_EQ(turns.Next(2), 99);
 }
 
-// Whatever arrives when: among connections that all wait, none is served twice more than another.
+// Whatever arrives when: among connections that all wait, none is served more than two requests
+// ahead of another.
 TEST(FairTurnsTest, WhoWaitsIsServedEquallyOften) {
   std::mt19937_64 random(1);
   for (int round = 0; round < 200; ++round) {

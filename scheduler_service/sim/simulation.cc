@@ -92,6 +92,7 @@ class Clients {
     const uint64_t seed = Mix(options_.seed, index);
     SubmitEvent event;
     event.client_key = index + 1;
+    event.request.connection = event.client_key;  // a trace does not say who shares one
     event.sink = std::make_shared<Sink>(this, agenda_->now());
     event.request.prompt.reserve(request.prompt_tokens);
     for (int32_t i = 0; i < request.prompt_tokens; ++i) {

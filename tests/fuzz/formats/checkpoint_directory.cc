@@ -9,12 +9,13 @@
 #include "common/model/pregate_config.h"
 #include "common/model/tensor_names.h"
 #include "tests/fuzz/input_files.h"
+#include "tests/fuzz/tiny_models.h"
 #include "tests/fuzz/use_checkpoint.h"
 
 namespace pregate::fuzz::checkpoint_directory {
 namespace {
 
-constexpr int kHidden = 4, kVocabulary = 3;
+const int kHidden = TinyDense().hidden, kVocabulary = TinyDense().vocab_size;
 
 nlohmann::json TinyConfig() {
   nlohmann::json config = SmallConfig();
@@ -28,23 +29,9 @@ nlohmann::json TinyConfig() {
   return config;
 }
 
-ModelSpec TinySpec() {
-  ModelSpec spec;
-  spec.vocab_size = kVocabulary;
-  spec.hidden = kHidden;
-  spec.intermediate = 4;
-  spec.num_layers = 1;
-  spec.num_heads = 2;
-  spec.num_kv_heads = 1;
-  spec.head_dim = 2;
-  spec.max_position = 16;
-  spec.eos_tokens = {2};
-  return spec;
-}
-
 void AddHuggingFace(ReplacedFile* files) {
   const std::string dir = files->NewDirectory();
-  WriteModel(dir, TinyConfig(), RandomTensors(TinySpec(), 1));
+  WriteModel(dir, TinyConfig(), RandomTensors(TinyDense(), 1));
   files->Add(dir, "config.json");
   files->Add(dir, "generation_config.json");
   files->Add(dir, "model.safetensors");
@@ -57,7 +44,7 @@ void AddSharded(ReplacedFile* files) {
   std::filesystem::remove(dir + "/model.safetensors");
   std::vector<OutputTensor> shards[2];
   nlohmann::json places;
-  for (const auto& [name, tensor] : RandomTensors(TinySpec(), 1)) {
+  for (const auto& [name, tensor] : RandomTensors(TinyDense(), 1)) {
     const size_t shard = places.size() % 2;
     places[name] = shard == 0 ? "model-1.safetensors" : "model-2.safetensors";
     shards[shard].push_back(tensor);
@@ -86,7 +73,7 @@ void AddAuthorsPart(const std::string& suffix, int64_t width, FloatTensors* tens
 // One layer of two experts beside a predictor of one layer and width 2.
 FloatTensors AuthorsTensors(bool fused) {
   FloatTensors tensors;
-  for (const auto& [name, tensor] : RandomTensors(TinySpec(), 1)) {
+  for (const auto& [name, tensor] : RandomTensors(TinyDense(), 1)) {
     if (!absl::StrContains(name, ".mlp.")) tensors[name] = tensor;
   }
   for (const char* expert : {"0", "1"}) AddAuthorsPart(expert, 2, &tensors);
@@ -126,7 +113,7 @@ void AddAuthors(bool fused, ReplacedFile* files) {
 
 // Our own: an MoE with a router.
 void AddOwn(ReplacedFile* files) {
-  ModelSpec spec = TinySpec();
+  ModelSpec spec = TinyDense();
   spec.num_experts = 2;
   spec.shared_width = {1};
   spec.own_width = {2};

@@ -9,7 +9,7 @@
 #include "common/model/testing/small_vocabulary.h"
 #include "tests/fuzz/input_files.h"
 #include "tests/fuzz/mutators.h"
-#include "tests/fuzz/small_tokenizers.h"
+#include "tests/fuzz/tiny_models.h"
 #include "tests/fuzz/use_checkpoint.h"
 
 namespace pregate::fuzz::gguf {

@@ -49,10 +49,7 @@ std::vector<std::string> Serve(Peer peer) {
     boost::system::error_code error;
     reader.Begin();
     boost::beast::http::read(peer, reader.buffer, *reader.parser, error);
-    if (error) {
-      IsMalformed(error);
-      break;
-    }
+    if (error) break;
     const auto& request = reader.parser->get();
     PREGATE_CHECK(request.body().size() <= static_cast<size_t>(kMetricsRequestBytesMax));
     const HttpAnswer answer = AnswerTo(request, Get);

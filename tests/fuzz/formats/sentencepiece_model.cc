@@ -3,7 +3,7 @@
 
 #include "common/base/status.h"
 #include "common/model/limits.h"
-#include "tests/fuzz/small_tokenizers.h"
+#include "tests/fuzz/tiny_models.h"
 #include "tests/fuzz/use_checkpoint.h"
 
 namespace pregate::fuzz::sentencepiece {

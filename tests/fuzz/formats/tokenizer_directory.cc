@@ -4,7 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "tests/fuzz/input_files.h"
-#include "tests/fuzz/small_tokenizers.h"
+#include "tests/fuzz/tiny_models.h"
 #include "tests/fuzz/use_checkpoint.h"
 
 namespace pregate::fuzz::tokenizer {

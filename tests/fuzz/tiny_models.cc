@@ -1,4 +1,4 @@
-#include "tests/fuzz/small_tokenizers.h"
+#include "tests/fuzz/tiny_models.h"
 
 #include "common/model/testing/small_vocabulary.h"
 
@@ -43,6 +43,20 @@ SentencePieceTokenizerSpec TinySentencePiece() {
   spec.bos = 1;
   spec.eos = 2;
   spec.add_bos = true;
+  return spec;
+}
+
+ModelSpec TinyDense() {
+  ModelSpec spec;
+  spec.vocab_size = 3;
+  spec.hidden = 4;
+  spec.intermediate = 4;
+  spec.num_layers = 1;
+  spec.num_heads = 2;
+  spec.num_kv_heads = 1;
+  spec.head_dim = 2;
+  spec.max_position = 16;
+  spec.eos_tokens = {2};
   return spec;
 }
 
