@@ -16,7 +16,7 @@
 #include "common/collective/local/local_fabric.h"
 #include "common/config/option_set.h"
 #include "common/device/any/any_device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "expert_service/engine/step_executor.h"
 
 namespace pregate {

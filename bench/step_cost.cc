@@ -22,7 +22,7 @@
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/device/cpu/cpu_device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "expert_service/engine/step_executor.h"
 
 namespace pregate {

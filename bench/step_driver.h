@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "common/model/spec.h"
+#include "common/model/spec/spec.h"
 #include "common/step/plan.h"
 #include "common/step/result.h"
 #include "expert_service/engine/step_executor.h"

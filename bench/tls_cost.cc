@@ -13,7 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "bench/bench_main.h"
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
 #include "common/rpc/status.h"

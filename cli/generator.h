@@ -12,7 +12,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/ids.h"
-#include "common/model/tokenizer.h"
+#include "common/model/tokenizer/tokenizer.h"
 #include "common/step/sampling.h"
 #include "common/tls/tls_material.h"
 

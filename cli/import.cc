@@ -1,5 +1,5 @@
 // `pregate import`: a foreign checkpoint in our own format.
-#include "common/model/import.h"
+#include "cli/model/import.h"
 
 #include <iostream>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,5 @@
 // `pregate inspect`: what a checkpoint holds; with --verify all bytes are read and checked.
-#include "common/model/inspect.h"
+#include "cli/model/inspect.h"
 
 #include <iostream>
 #include <nlohmann/json.hpp>

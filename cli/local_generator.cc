@@ -4,10 +4,10 @@
 #include "cli/generator.h"
 #include "cli/local_links.h"
 #include "cli/local_services.h"
+#include "common/base/limits.h"
 #include "common/base/random_id.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
-#include "common/model/tokenizer.h"
+#include "common/model/tokenizer/tokenizer.h"
 #include "scheduler_service/engine/mailbox_inbox.h"
 #include "scheduler_service/engine/scheduler_engine.h"
 

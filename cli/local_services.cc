@@ -3,7 +3,7 @@
 #include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/device/cpu/cpu_device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 
 namespace pregate::cli {
 

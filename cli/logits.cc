@@ -7,9 +7,9 @@
 #include "cli/offline.h"
 #include "cli/progress.h"
 #include "cli/read_file.h"
+#include "common/base/json.h"
 #include "common/base/status.h"
-#include "common/model/json.h"
-#include "common/model/safetensors_writer.h"
+#include "common/model/formats/safetensors_writer.h"
 
 namespace pregate::cli {
 namespace {

@@ -1,8 +1,9 @@
 #include "cli/offline.h"
 
+#include "cli/model/authors_layout.h"
 #include "cli/progress.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "common/device/any/any_device.h"
 
 namespace pregate::cli {
@@ -24,7 +25,7 @@ void DeclareExpertFlag(OptionSet& set, OfflineFlags* flags) {
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& flags) {
   auto loaded = std::make_unique<LoadedModel>();
-  ASSIGN_OR_RETURN(loaded->checkpoint, Checkpoint::Open(flags.model));
+  ASSIGN_OR_RETURN(loaded->checkpoint, OpenCheckpoint(flags.model));
   OfflineOptions options;
   ASSIGN_OR_RETURN(options.dtype, ParseDType(flags.dtype));
   options.expert_slots = flags.expert_slots;

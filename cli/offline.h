@@ -6,12 +6,12 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "cli/offline/offline_model.h"
 #include "common/base/clock.h"
 #include "common/config/option_set.h"
 #include "common/device/device.h"
-#include "common/model/checkpoint.h"
-#include "common/model/tokenizer.h"
-#include "expert_service/engine/offline.h"
+#include "common/model/formats/checkpoint.h"
+#include "common/model/tokenizer/tokenizer.h"
 
 namespace pregate::cli {
 

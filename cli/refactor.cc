@@ -14,7 +14,7 @@
 #include "cli/progress.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "refactor/apply.h"
 #include "refactor/refactor_options.h"
 

@@ -9,8 +9,8 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "common/rpc/grpc_log.h"
-#include "common/rpc/security.h"
 #include "common/telemetry/log.h"
+#include "common/tls/grpc/security.h"
 
 namespace pregate::cli {
 

@@ -11,7 +11,7 @@
 #include "common/base/files.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
-#include "scheduler_service/sim/simulation.h"
+#include "sim/simulation.h"
 
 namespace pregate::cli {
 namespace {

@@ -1,5 +1,5 @@
 // `pregate synth`: a checkpoint with random weights and the real layout.
-#include "common/model/synth.h"
+#include "cli/model/synth.h"
 
 #include <iostream>
 #include <nlohmann/json.hpp>

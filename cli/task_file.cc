@@ -3,9 +3,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "cli/read_file.h"
+#include "common/base/json.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
-#include "common/model/json.h"
 
 namespace pregate::cli {
 namespace {

@@ -5,8 +5,8 @@
 #include "cli/command.h"
 #include "cli/read_file.h"
 #include "common/config/option_set.h"
-#include "common/model/checkpoint.h"
-#include "common/model/tokenizer.h"
+#include "common/model/formats/checkpoint.h"
+#include "common/model/tokenizer/tokenizer.h"
 
 namespace pregate::cli {
 

@@ -3,10 +3,10 @@
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/rpc/grpc_log.h"
-#include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/descriptors.h"
 #include "common/telemetry/start.h"
+#include "common/tls/grpc/security.h"
 #include "expert_service/edge/worker_server.h"
 #include "expert_service/engine/worker_host.h"
 

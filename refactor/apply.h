@@ -6,8 +6,8 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "common/model/checkpoint.h"
-#include "common/model/checkpoint_writer.h"
+#include "common/model/formats/checkpoint.h"
+#include "common/model/formats/checkpoint_writer.h"
 #include "refactor/artifact.h"
 
 namespace pregate {

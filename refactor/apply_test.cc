@@ -1,8 +1,8 @@
 #include "refactor/apply.h"
 
+#include "cli/model/import.h"
 #include "common/base/status.h"
-#include "common/model/import.h"
-#include "common/model/testing/model_files.h"
+#include "common/model/formats/testing/model_files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refactor/testing/small_artifact.h"

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/model/limits.h"
-#include "common/model/tensor_names.h"
+#include "common/model/spec/tensor_names.h"
 
 namespace pregate {
 namespace {

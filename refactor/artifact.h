@@ -5,7 +5,7 @@
 //   layers.{l}.own.{e}        I32 [own_l]       likewise, disjoint from shared
 //   layers.{l}.shared_scale   F32 [shared_l]    optional: factors of the down projection's columns
 //   layers.{l}.own_scale.{e}  F32 [own_l]       optional, for all experts of a layer or none
-//   router.*                  F32, F16 or BF16  canonical names (common/model/checkpoint.h)
+//   router.*                  F32, F16 or BF16  canonical names (common/model/formats/checkpoint.h)
 //   router.embed_columns      I32 [hidden]      columns of the model's embedding, which stand for
 //                                               router.embed.weight when embed = model_columns
 //
@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/model/spec.h"
+#include "common/model/spec/spec.h"
 
 namespace pregate {
 

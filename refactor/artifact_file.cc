@@ -1,11 +1,11 @@
 // The file form of an artifact (artifact.h).
 #include "absl/strings/match.h"
+#include "common/base/json.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/model/json.h"
-#include "common/model/limits.h"
-#include "common/model/pregate_config.h"
-#include "common/model/safetensors.h"
-#include "common/model/safetensors_writer.h"
+#include "common/model/formats/pregate_config.h"
+#include "common/model/formats/safetensors.h"
+#include "common/model/formats/safetensors_writer.h"
 #include "refactor/artifact.h"
 
 namespace pregate {

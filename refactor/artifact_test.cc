@@ -3,8 +3,8 @@
 #include <functional>
 #include <limits>
 
-#include "common/model/safetensors_writer.h"
-#include "common/model/testing/model_files.h"
+#include "common/model/formats/safetensors_writer.h"
+#include "common/model/formats/testing/model_files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refactor/testing/small_artifact.h"

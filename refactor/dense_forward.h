@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 
 namespace pregate {
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <map>
 
-#include "common/model/safetensors.h"
-#include "common/model/testing/model_files.h"
+#include "common/model/formats/safetensors.h"
+#include "common/model/formats/testing/model_files.h"
 
 namespace pregate {
 namespace {

@@ -15,7 +15,7 @@
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/config/option_set.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "refactor/apply.h"
 #include "refactor/dense_forward.h"
 #include "refactor/refactor_options.h"

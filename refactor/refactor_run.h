@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "refactor/artifact.h"
 #include "refactor/corpus.h"
 #include "refactor/expert_fit.h"

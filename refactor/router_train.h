@@ -16,7 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/model/spec.h"
+#include "common/model/spec/spec.h"
 #include "refactor/artifact.h"
 #include "refactor/corpus.h"
 

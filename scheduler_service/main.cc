@@ -4,10 +4,10 @@
 #include "common/config/option_set.h"
 #include "common/rpc/grpc_log.h"
 #include "common/rpc/listen_check.h"
-#include "common/rpc/security.h"
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/descriptors.h"
 #include "common/telemetry/start.h"
+#include "common/tls/grpc/security.h"
 #include "scheduler_service/edge/scheduler_links.h"
 #include "scheduler_service/edge/scheduler_server.h"
 

@@ -6,52 +6,59 @@ import pathlib
 import re
 import sys
 
-# A folder may include itself and the folders (or prefixes) named here.
+# A folder may include itself, folders below it, and the folders (or prefixes) named here.
 BASE = ["common/base"]
-MODEL = BASE + ["common/step", "common/model"]
-DEVICE = MODEL + ["common/device"]
+SPEC = BASE + ["common/model/spec"]
+TOKENIZER = BASE + ["common/model/tokenizer"]
+FORMATS = BASE + ["common/model"]
+STEP = BASE + ["common/step"]
+DEVICE = SPEC + STEP + ["common/device"]
+ROUTER = DEVICE + ["common/model", "common/router"]
 COLLECTIVE = ["common/collective"]
-HOST = ["common/config", "common/tls", "common/telemetry"]
+TELEMETRY = ["common/config", "common/telemetry"]
+EDGE = TELEMETRY + ["common/tls", "common/http", "common/rpc", "proto"]
 ALLOWED = {
     "common/base": [],
     "common/step": BASE,
-    "common/model": BASE + ["common/step"],
+    "common/model/spec": BASE,
+    "common/model/tokenizer": BASE,
+    "common/model/formats": FORMATS,
     "common/device": DEVICE,
-    "common/collective": DEVICE,
+    "common/router": ROUTER,
+    "common/collective": BASE + ["common/device"],
     "common/config": BASE,
-    "common/tls": BASE + ["common/config"],
-    "common/telemetry": BASE + ["common/config", "common/tls"],
-    "common/rpc": MODEL + HOST + ["proto"],
-    "router_service/core": MODEL,
-    "router_service/net": DEVICE,
-    "router_service/engine": DEVICE + HOST + ["router_service/core", "router_service/net"],
-    "router_service/testing": DEVICE + ["router_service/core", "router_service/net",
-                                        "router_service/engine"],
-    "router_service/edge": DEVICE + HOST + ["common/rpc", "proto", "router_service"],
-    "expert_service/core": MODEL,
-    "expert_service/engine": DEVICE + COLLECTIVE + HOST + ["expert_service/core", "router_service/net",
-                                                           "router_service/engine"],
-    "expert_service/testing": DEVICE + COLLECTIVE + ["expert_service/core", "expert_service/engine",
-                                        "router_service/testing"],
-    "expert_service/edge": DEVICE + COLLECTIVE + HOST + ["common/rpc", "proto", "expert_service"],
-    "scheduler_service/core": MODEL,
-    "scheduler_service/engine": MODEL + HOST + ["scheduler_service/core"],
-    "scheduler_service/sim": MODEL + HOST + ["expert_service/core", "scheduler_service/core",
-                                             "scheduler_service/engine"],
-    "scheduler_service/testing": MODEL + ["scheduler_service/core", "scheduler_service/engine",
-                                          "scheduler_service/sim"],
-    "scheduler_service/edge": MODEL + HOST + ["common/rpc", "proto", "scheduler_service"],
-    "refactor": DEVICE + ["common/config"],
-    "cli": ["common", "proto", "router_service", "expert_service", "scheduler_service", "refactor"],
+    "common/telemetry": BASE + ["common/config"],
+    "common/tls": BASE + TELEMETRY,
+    "common/http": BASE + TELEMETRY + ["common/tls"],
+    "common/rpc": STEP + EDGE,
+    "router_service/core": STEP,
+    "router_service/engine": ROUTER + TELEMETRY + ["router_service/core"],
+    "router_service/edge": ROUTER + EDGE + ["router_service"],
+    "expert_service/core": STEP,
+    "expert_service/engine": ROUTER + COLLECTIVE + TELEMETRY + ["expert_service/core"],
+    "expert_service/testing": ROUTER + COLLECTIVE + ["expert_service/core", "expert_service/engine"],
+    "expert_service/edge": ROUTER + COLLECTIVE + EDGE + ["expert_service"],
+    "scheduler_service/core": STEP,
+    "scheduler_service/engine": STEP + TOKENIZER + ["common/config", "scheduler_service/core"],
+    "scheduler_service/edge": STEP + FORMATS + EDGE + ["scheduler_service"],
+    "sim": STEP + TOKENIZER + ["common/config", "expert_service/core", "scheduler_service/core",
+                               "scheduler_service/engine"],
+    "refactor": FORMATS + ["common/step", "common/device", "common/config"],
+    "cli/model": FORMATS,
+    "cli/offline": ROUTER + ["common/config", "expert_service/core", "expert_service/engine",
+                             "router_service/engine"],
+    "cli": ["common", "proto", "router_service", "expert_service", "scheduler_service", "sim",
+            "refactor"],
 }
-TEST_EXTRA = ["common", "router_service", "expert_service", "scheduler_service", "proto"]
+TEST_EXTRA = ["common", "router_service", "expert_service", "scheduler_service", "sim", "cli/model",
+              "proto"]
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 PROTOBUF = re.compile(r"^(grpcpp|grpc|google/protobuf)/|\.pb\.h$")
-PROTOBUF_MAY = re.compile(r"(^|/)(edge|rpc|cli|tests|bench)/|(^|/)main\.cc$")
+PROTOBUF_MAY = re.compile(r"(^|/)(edge|rpc|tls/grpc|cli|tests|bench)/|(^|/)main\.cc$")
 CORE_MUST_NOT = re.compile(
     r"^(grpc|google/protobuf|cuda|cublas|nccl|torch|prometheus|spdlog)"
     r"|^(thread|mutex|condition_variable|chrono|iostream|fstream|filesystem|random)$|\.pb\.h$"
-    r"|^common/base/(clock|mailbox)\.h$|^absl/synchronization/|^absl/time/clock\.h$")
+    r"|^common/base/(clock|mailbox|files|mapped_file|json)\.h$|^absl/synchronization/|^absl/time/clock\.h$")
 
 
 def folder_of(path):
@@ -102,7 +109,7 @@ def check_targets(root):
 def main():
     root = pathlib.Path(sys.argv[1]).resolve()
     sources = [p for top in ("common", "router_service", "expert_service", "scheduler_service",
-                             "refactor", "cli", "tests", "bench")
+                             "sim", "refactor", "cli", "tests", "bench")
                for p in (root / top).rglob("*") if p.suffix in (".h", ".cc", ".cu", ".cuh")]
     problems = [x for p in sorted(sources) for x in check_file(root, p)] + list(check_targets(root))
     for problem in problems:

@@ -19,7 +19,7 @@
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/device/any/any_device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "expert_service/engine/step_executor.h"
 #include "router_service/engine/offline_router.h"
 

@@ -16,7 +16,7 @@
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/device/cuda/cuda_device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 
 namespace pregate {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/time/clock.h"
 #include "cli/printable.h"
 #include "common/base/status.h"
-#include "common/telemetry/http_get.h"
+#include "common/http/http_get.h"
 
 namespace pregate::cli {
 namespace {

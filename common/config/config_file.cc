@@ -1,8 +1,8 @@
 #include "common/config/config_file.h"
 
 #include "common/base/files.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "common/config/values.h"
 
 #define TOML_EXCEPTIONS 0

@@ -27,7 +27,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/ids.h"
-#include "common/model/spec.h"
+#include "common/model/spec/spec.h"
 #include "common/step/sampling.h"
 
 namespace pregate {

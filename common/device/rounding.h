@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "common/base/status.h"
-#include "common/model/spec.h"
+#include "common/model/spec/spec.h"
 
 namespace pregate {
 

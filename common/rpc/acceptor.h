@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "common/telemetry/listen_socket.h"
+#include "common/http/listen_socket.h"
 
 namespace pregate {
 

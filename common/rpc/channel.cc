@@ -4,8 +4,8 @@
 #include <grpcpp/security/credentials.h>
 
 #include "absl/time/clock.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 
 namespace pregate {
 namespace {

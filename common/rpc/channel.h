@@ -8,7 +8,7 @@
 
 #include "absl/time/time.h"
 #include "common/config/address.h"
-#include "common/rpc/security.h"
+#include "common/tls/grpc/security.h"
 
 namespace pregate {
 

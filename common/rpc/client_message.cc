@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/proto_wire.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
-#include "common/model/proto_wire.h"
 
 namespace pregate {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

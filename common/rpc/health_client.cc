@@ -3,8 +3,8 @@
 #include <grpcpp/client_context.h>
 
 #include "absl/time/clock.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "common/rpc/status.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 

@@ -3,8 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/config/address.h"
+#include "common/http/listen_socket.h"
 #include "common/rpc/port_file.h"
-#include "common/telemetry/listen_socket.h"
 
 namespace pregate {
 namespace {

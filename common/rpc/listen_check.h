@@ -4,7 +4,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "common/rpc/security.h"
+#include "common/tls/grpc/security.h"
 
 namespace pregate {
 

@@ -1,7 +1,7 @@
 // Scheduler to worker.
 
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/worker_codec.h"
 

@@ -1,6 +1,6 @@
 // Worker to scheduler.
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/worker_codec.h"
 
@@ -64,7 +64,7 @@ absl::Status CheckHello(const v1::Hello& in) {
   RETURN_IF_ERROR(CheckBetween("hello.seq_slots", in.seq_slots(), 0, kSeqSlotsMax));
   RETURN_IF_ERROR(CheckBetween("hello.step_tokens", in.step_tokens(), 0, kStepTokensMax));
   RETURN_IF_ERROR(CheckBetween("hello.context_tokens", in.context_tokens(), 0, kContextTokensMax));
-  RETURN_IF_ERROR(CheckBetween("hello.vocab_size", in.vocab_size(), 0, kVocabMax));
+  RETURN_IF_ERROR(CheckBetween("hello.vocab_size", in.vocab_size(), 0, kVocabSizeMax));
   RETURN_IF_ERROR(CheckBetween("hello.num_experts", in.num_experts(), 0, kExpertsMax));
   RETURN_IF_ERROR(CheckBetween("hello.num_layers", in.num_layers(), 0, kLayersMax));
   RETURN_IF_ERROR(
@@ -163,7 +163,7 @@ void Encode(const Sample& sample, v1::Sample* out) {
 
 absl::StatusOr<Sample> Decode(const v1::Sample& in) {
   RETURN_IF_ERROR(CheckBetween("samples.position", in.position(), 0, kContextTokensMax));
-  RETURN_IF_ERROR(CheckBetween("samples.token", in.token(), 0, kVocabMax));
+  RETURN_IF_ERROR(CheckBetween("samples.token", in.token(), 0, kVocabSizeMax));
   RETURN_IF_ERROR(CheckBetween("samples.route", in.route(), kNoRoute, kExpertsMax));
   RETURN_IF_ERROR(CheckCount("samples.logprobs", in.logprobs_size(), kLogprobsMax + 1));
   Sample sample{

@@ -3,8 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "common/rpc/decode.h"
 
 namespace pregate {

@@ -13,10 +13,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/base/limits.h"
 #include "common/config/address.h"
-#include "common/config/port_limits.h"
-#include "common/rpc/security.h"
 #include "common/telemetry/log.h"
+#include "common/tls/grpc/security.h"
 
 namespace pregate {
 

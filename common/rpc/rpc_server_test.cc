@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
 #include "common/rpc/status.h"

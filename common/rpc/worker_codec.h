@@ -1,6 +1,6 @@
 // The worker stream's messages as structs (common/step) and as protobuf (pregate/v1/worker.proto).
 // Encode takes what our own code made; Decode takes what another process sent: counts, enums and
-// signs are checked against common/config/limits.h, and errors name the field. Whether a decoded
+// signs are checked against common/base/limits.h, and errors name the field. Whether a decoded
 // plan makes sense is the receiver's question (expert_service/core/plan_check.h).
 #pragma once
 

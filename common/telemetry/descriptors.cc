@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "common/config/port_limits.h"
+#include "common/base/limits.h"
 
 namespace pregate {
 namespace {

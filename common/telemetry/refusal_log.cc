@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 
 namespace pregate {
 

@@ -5,9 +5,9 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/base/process.h"
 #include "common/base/version.h"
-#include "common/config/limits.h"
 
 namespace pregate {
 

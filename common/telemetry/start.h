@@ -12,7 +12,7 @@
 namespace pregate {
 
 // Version and the options that were given; at level debug all options and all limits of
-// common/config/limits.h, which --print-config has too.
+// common/base/limits.h, which --print-config has too.
 void LogStart(const Log& log, const OptionSet& options);
 
 // 0 for OK, if what went to stdout has arrived; else prints the message to stderr and returns 2 for

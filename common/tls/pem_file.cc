@@ -5,8 +5,8 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/base/text.h"
-#include "common/config/limits.h"
 
 namespace pregate {
 

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "absl/time/clock.h"
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 #include "common/tls/certs_dir.h"
 #include "common/tls/testing/test_certs.h"
 #include "gmock/gmock.h"

@@ -4,8 +4,8 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "common/tls/peer_check.h"
 #include "common/tls/pem_file.h"
 

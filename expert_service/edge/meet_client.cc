@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/status.h"
 #include "expert_service/edge/meet_messages.h"

@@ -10,7 +10,7 @@
 #include "common/collective/meeting.h"
 #include "common/collective/meeting_room.h"
 #include "common/config/address.h"
-#include "common/rpc/security.h"
+#include "common/tls/grpc/security.h"
 
 namespace pregate {
 

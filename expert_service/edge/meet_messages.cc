@@ -1,8 +1,8 @@
 #include "expert_service/edge/meet_messages.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 
 namespace pregate {
 namespace {

@@ -4,8 +4,8 @@
 #include <future>
 #include <thread>
 
+#include "common/base/limits.h"
 #include "common/collective/gloo/gloo_factory.h"
-#include "common/config/limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/rpc_server.h"
 #include "expert_service/edge/attach_service.h"

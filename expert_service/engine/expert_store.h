@@ -19,7 +19,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/device/device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "expert_service/core/residency.h"
 #include "expert_service/engine/progress.h"
 #include "expert_service/engine/residency_stats.h"

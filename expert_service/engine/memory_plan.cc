@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "expert_service/engine/expert_part.h"
 #include "expert_service/engine/expert_store.h"
 #include "expert_service/engine/forward_pass.h"

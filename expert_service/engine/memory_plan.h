@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/ids.h"
 #include "common/device/device.h"
-#include "common/model/spec.h"
+#include "common/model/spec/spec.h"
 
 namespace pregate {
 

@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/device/device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "expert_service/engine/progress.h"
 
 namespace pregate {

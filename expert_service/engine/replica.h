@@ -7,10 +7,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
+#include "common/router/router_net.h"
 #include "expert_service/engine/slot_state.h"
 #include "expert_service/engine/step_inputs.h"
-#include "router_service/net/router_net.h"
 
 namespace pregate {
 

@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/config/limits.h"
 #include "expert_service/core/plan_check.h"
 #include "expert_service/engine/emit_stage.h"
 #include "expert_service/engine/exchange.h"

@@ -36,7 +36,7 @@
 #include "common/base/clock.h"
 #include "common/collective/collective.h"
 #include "common/device/device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "common/step/control.h"
 #include "common/step/plan.h"
 #include "common/step/result.h"

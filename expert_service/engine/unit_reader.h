@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/device/device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "expert_service/engine/unit_image.h"
 
 namespace pregate {

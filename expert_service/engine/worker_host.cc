@@ -1,13 +1,13 @@
 #include "expert_service/engine/worker_host.h"
 
+#include "common/base/limits.h"
 #include "common/base/memory.h"
 #include "common/base/random_id.h"
 #include "common/base/status.h"
 #include "common/collective/any/device_collectives.h"
-#include "common/config/limits.h"
 #include "common/config/values.h"
 #include "common/device/any/any_device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 
 namespace pregate {
 namespace {

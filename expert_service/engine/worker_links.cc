@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 
 namespace pregate {
 

@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 
 namespace pregate {
 

@@ -9,7 +9,7 @@
 
 #include "common/base/status.h"
 #include "common/device/cpu/cpu_device.h"
-#include "common/model/tokenizer.h"
+#include "common/model/tokenizer/tokenizer.h"
 #include "expert_service/testing/plan_maker.h"
 #include "expert_service/testing/random_model.h"
 #include "expert_service/testing/tiny_worker.h"

@@ -4,7 +4,7 @@
 #include <random>
 #include <utility>
 
-#include "common/model/tensor_names.h"
+#include "common/model/spec/tensor_names.h"
 
 namespace pregate {
 

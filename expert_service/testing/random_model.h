@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "common/model/checkpoint.h"
-#include "router_service/testing/random_router.h"
+#include "common/model/formats/checkpoint.h"
+#include "common/router/testing/random_router.h"
 
 namespace pregate {
 

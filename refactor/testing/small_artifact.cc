@@ -2,9 +2,9 @@
 
 #include <utility>
 
-#include "common/model/hf_config.h"
-#include "common/model/tensor_names.h"
-#include "common/model/testing/model_files.h"
+#include "common/model/formats/hf_config.h"
+#include "common/model/formats/testing/model_files.h"
+#include "common/model/spec/tensor_names.h"
 
 namespace pregate {
 

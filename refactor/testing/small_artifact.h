@@ -1,5 +1,5 @@
 // A small artifact for tests, of the dense model of SmallConfig
-// (common/model/testing/model_files.h).
+// (common/model/formats/testing/model_files.h).
 #pragma once
 
 #include "refactor/artifact.h"

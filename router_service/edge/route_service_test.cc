@@ -9,15 +9,15 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/base/mailbox.h"
-#include "common/config/limits.h"
+#include "common/router/testing/random_router.h"
+#include "common/router/testing/test_devices.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/rpc_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "router_service/engine/offline_router.h"
-#include "router_service/testing/random_router.h"
-#include "router_service/testing/test_devices.h"
 #include "scheduler_service/edge/router_link.h"
 
 namespace pregate {

@@ -6,8 +6,8 @@
 
 #include "common/base/clock.h"
 #include "common/config/option_set.h"
-#include "common/rpc/security.h"
 #include "common/telemetry/log.h"
+#include "common/tls/grpc/security.h"
 #include "router_service/engine/router_engine.h"
 
 namespace pregate {

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <random>
 
+#include "common/router/testing/double_router.h"
+#include "common/router/testing/random_router.h"
+#include "common/router/testing/test_devices.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "router_service/testing/double_router.h"
-#include "router_service/testing/random_router.h"
-#include "router_service/testing/test_devices.h"
 
 namespace pregate {
 namespace {

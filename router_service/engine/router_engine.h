@@ -21,7 +21,7 @@
 #include "common/base/clock.h"
 #include "common/base/mailbox.h"
 #include "common/device/device.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "common/step/route.h"
 #include "router_service/core/route_queue.h"
 #include "router_service/engine/router_executor.h"

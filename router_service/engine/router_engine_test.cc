@@ -6,11 +6,11 @@
 #include <random>
 #include <stdexcept>
 
+#include "common/router/testing/random_router.h"
+#include "common/router/testing/test_devices.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "router_service/engine/offline_router.h"
-#include "router_service/testing/random_router.h"
-#include "router_service/testing/test_devices.h"
 
 namespace pregate {
 namespace {

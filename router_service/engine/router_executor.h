@@ -7,8 +7,8 @@
 
 #include "absl/status/statusor.h"
 #include "common/device/device.h"
+#include "common/router/router_net.h"
 #include "router_service/core/route_queue.h"
-#include "router_service/net/router_net.h"
 
 namespace pregate {
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "scheduler_service/core/random_source.h"
-#include "scheduler_service/testing/reference.h"
+#include "sim/testing/reference.h"
 
 namespace pregate::scheduler {
 namespace {

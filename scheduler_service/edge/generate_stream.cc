@@ -4,8 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/config/limits.h"
-#include "common/config/port_limits.h"
+#include "common/base/limits.h"
 #include "common/rpc/message_bytes.h"
 #include "scheduler_service/edge/inference_codec.h"
 #include "scheduler_service/edge/request_log.h"

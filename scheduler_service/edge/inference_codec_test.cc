@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 #include "common/rpc/testing/random_proto.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <utility>
 
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 
 namespace pregate {
 namespace {

@@ -1,9 +1,9 @@
 #include "scheduler_service/edge/scheduler_links.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/config/address.h"
-#include "common/config/limits.h"
 #include "common/rpc/channel.h"
 #include "scheduler_service/edge/router_link.h"
 #include "scheduler_service/edge/worker_link.h"

@@ -8,9 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
-#include "common/rpc/security.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
+#include "common/tls/grpc/security.h"
 #include "scheduler_service/edge/scheduler_options.h"
 #include "scheduler_service/edge/served_model.h"
 #include "scheduler_service/engine/links.h"

@@ -1,7 +1,7 @@
 #include "scheduler_service/edge/served_model.h"
 
 #include "common/base/status.h"
-#include "common/model/checkpoint.h"
+#include "common/model/formats/checkpoint.h"
 #include "common/telemetry/start.h"
 
 namespace pregate {

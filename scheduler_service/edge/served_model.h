@@ -5,8 +5,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "common/model/spec.h"
-#include "common/model/tokenizer.h"
+#include "common/model/spec/spec.h"
+#include "common/model/tokenizer/tokenizer.h"
 
 namespace pregate {
 

@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/base/mailbox.h"
-#include "common/config/limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/rpc_server.h"
 #include "common/rpc/server_stream.h"

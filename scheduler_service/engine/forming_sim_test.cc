@@ -14,9 +14,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler_service/engine/scheduler_engine.h"
-#include "scheduler_service/testing/letter_tokenizer.h"
-#include "scheduler_service/testing/reference.h"
-#include "scheduler_service/testing/sim_world.h"
+#include "sim/testing/letter_tokenizer.h"
+#include "sim/testing/reference.h"
+#include "sim/testing/sim_world.h"
 
 namespace pregate::scheduler {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "common/model/tokenizer.h"
+#include "common/model/tokenizer/tokenizer.h"
 #include "scheduler_service/core/admission.h"
 #include "scheduler_service/core/fair_turns.h"
 #include "scheduler_service/core/random_source.h"

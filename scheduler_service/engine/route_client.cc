@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "common/config/port_limits.h"
+#include "common/base/limits.h"
 
 namespace pregate::scheduler {
 

@@ -5,8 +5,8 @@
 
 #include <variant>
 
-#include "common/config/port_limits.h"
-#include "scheduler_service/testing/fake_router.h"
+#include "common/base/limits.h"
+#include "sim/testing/fake_router.h"
 
 namespace pregate::scheduler {
 namespace {

@@ -5,7 +5,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 
 namespace pregate {
 

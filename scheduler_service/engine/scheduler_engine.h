@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "common/base/clock.h"
-#include "common/model/tokenizer.h"
+#include "common/model/tokenizer/tokenizer.h"
 #include "scheduler_service/core/batch.h"
 #include "scheduler_service/core/planner.h"
 #include "scheduler_service/core/random_source.h"

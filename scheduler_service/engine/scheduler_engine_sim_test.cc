@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler_service/engine/scheduler_engine.h"
-#include "scheduler_service/testing/sim_clients.h"
-#include "scheduler_service/testing/sim_world.h"
+#include "sim/testing/sim_clients.h"
+#include "sim/testing/sim_world.h"
 
 namespace pregate::scheduler {
 namespace {

@@ -9,8 +9,8 @@
 #include <utility>
 #include <variant>
 
-#include "scheduler_service/testing/fake_router.h"
-#include "scheduler_service/testing/letter_tokenizer.h"
+#include "sim/testing/fake_router.h"
+#include "sim/testing/letter_tokenizer.h"
 
 namespace pregate::scheduler {
 namespace {

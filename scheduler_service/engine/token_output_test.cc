@@ -4,8 +4,8 @@
 
 #include <random>
 
-#include "common/model/testing/small_vocabulary.h"
-#include "scheduler_service/testing/letter_tokenizer.h"
+#include "common/model/tokenizer/testing/small_vocabulary.h"
+#include "sim/testing/letter_tokenizer.h"
 
 namespace pregate::scheduler {
 namespace {

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "scheduler_service/testing/worker_group_fixture.h"
+#include "sim/testing/worker_group_fixture.h"
 
 namespace pregate::scheduler {
 namespace {

@@ -7,7 +7,7 @@
 #include <optional>
 #include <variant>
 
-#include "scheduler_service/testing/worker_group_fixture.h"
+#include "sim/testing/worker_group_fixture.h"
 
 namespace pregate::scheduler {
 namespace {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "common/model/testing/model_files.h"
+#include "common/model/formats/testing/model_files.h"
 #include "tests/fuzz/format.h"
 
 namespace pregate::fuzz {

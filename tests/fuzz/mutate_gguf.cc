@@ -3,7 +3,7 @@
 #include <limits>
 #include <optional>
 
-#include "common/model/testing/model_files.h"
+#include "common/model/formats/testing/model_files.h"
 #include "tests/fuzz/mutators.h"
 
 namespace pregate::fuzz {

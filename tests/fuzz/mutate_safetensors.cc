@@ -1,6 +1,6 @@
 #include <cstring>
 
-#include "common/model/testing/model_files.h"
+#include "common/model/formats/testing/model_files.h"
 #include "tests/fuzz/mutators.h"
 
 namespace pregate::fuzz {

@@ -1,6 +1,6 @@
 #include "tests/fuzz/tiny_models.h"
 
-#include "common/model/testing/small_vocabulary.h"
+#include "common/model/tokenizer/testing/small_vocabulary.h"
 
 namespace pregate::fuzz {
 

@@ -2,8 +2,8 @@
 // ones rarely hit anything.
 #pragma once
 
-#include "common/model/spec.h"
-#include "common/model/tokenizer.h"
+#include "common/model/spec/spec.h"
+#include "common/model/tokenizer/tokenizer.h"
 
 namespace pregate::fuzz {
 

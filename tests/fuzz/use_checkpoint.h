@@ -2,8 +2,8 @@
 // holds one.
 #pragma once
 
-#include "common/model/checkpoint.h"
-#include "common/model/tokenizer.h"
+#include "common/model/formats/checkpoint.h"
+#include "common/model/tokenizer/tokenizer.h"
 
 namespace pregate::fuzz {
 

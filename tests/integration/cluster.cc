@@ -8,12 +8,12 @@
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/config/address.h"
-#include "common/config/limits.h"
+#include "common/http/http_get.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
-#include "common/telemetry/http_get.h"
 
 namespace pregate::testing {
 namespace {

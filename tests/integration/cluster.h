@@ -9,8 +9,8 @@
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/rpc/security.h"
 #include "common/telemetry/log.h"
+#include "common/tls/grpc/security.h"
 #include "pregate/v1/inference.grpc.pb.h"
 #include "tests/integration/process.h"
 

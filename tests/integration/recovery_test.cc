@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/address.h"
-#include "common/model/safetensors.h"
+#include "common/model/formats/safetensors.h"
 #include "common/rpc/health_client.h"
 #include "pregate/v1/worker.grpc.pb.h"
 #include "tests/integration/cluster.h"

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/address.h"
-#include "common/telemetry/http_get.h"
+#include "common/http/http_get.h"
 #include "tests/integration/cluster.h"
 
 namespace pregate::testing {

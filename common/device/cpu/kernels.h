@@ -7,7 +7,7 @@
 #include <string>
 
 #include "common/device/cpu/panels.h"
-#include "common/model/spec.h"
+#include "common/model/spec/spec.h"
 
 namespace pregate::cpu {
 

@@ -1,5 +1,5 @@
 // A model's chat template, which is recognised and never run.
-#include "common/model/testing/small_vocabulary.h"
+#include "common/model/tokenizer/testing/small_vocabulary.h"
 #include "tests/fuzz/format.h"
 #include "tests/fuzz/tiny_models.h"
 #include "tests/fuzz/use_checkpoint.h"

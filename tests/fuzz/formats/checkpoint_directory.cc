@@ -4,10 +4,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cli/model/authors_layout.h"
 #include "common/base/status.h"
-#include "common/model/checkpoint_writer.h"
-#include "common/model/pregate_config.h"
-#include "common/model/tensor_names.h"
+#include "common/model/formats/checkpoint_writer.h"
+#include "common/model/formats/pregate_config.h"
+#include "common/model/spec/tensor_names.h"
 #include "tests/fuzz/input_files.h"
 #include "tests/fuzz/tiny_models.h"
 #include "tests/fuzz/use_checkpoint.h"
@@ -147,7 +148,7 @@ const ReplacedFile& Files() {
 
 bool Run(std::string_view input) {
   return Files().Read(input, [](const std::string& dir) {
-    const auto checkpoint = Checkpoint::Open(dir);
+    const auto checkpoint = OpenCheckpoint(dir);
     if (checkpoint.ok()) Use(**checkpoint);
     return checkpoint.ok();
   });

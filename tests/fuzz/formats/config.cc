@@ -1,11 +1,10 @@
 // config.json by itself, of all layouts. (In a directory of files: checkpoint_directory.cc.)
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/model/authors_layout.h"
-#include "common/model/hf_config.h"
-#include "common/model/limits.h"
-#include "common/model/pregate_config.h"
-#include "common/model/tensor_names.h"
-#include "common/model/testing/model_files.h"
+#include "common/model/formats/hf_config.h"
+#include "common/model/formats/pregate_config.h"
+#include "common/model/formats/testing/model_files.h"
+#include "common/model/spec/tensor_names.h"
 #include "tests/fuzz/format.h"
 #include "tests/fuzz/mutators.h"
 
@@ -40,7 +39,6 @@ std::vector<std::string> Seeds() {
 
 absl::StatusOr<ModelSpec> Parse(const nlohmann::json& json, std::string* digest) {
   ASSIGN_OR_RETURN(const JsonObject object, JsonObject::From(json, "config.json"));
-  IsAuthorsConfig(object);
   return IsPregateConfig(object) ? ParsePregateConfig(object, digest) : ParseLlamaConfig(object);
 }
 

@@ -1,4 +1,4 @@
-#include "scheduler_service/sim/cost_file.h"
+#include "sim/cost_file.h"
 
 #include <cmath>
 

@@ -1,12 +1,12 @@
 // GGUF files: whole models, and vocabularies by themselves.
-#include "common/model/gguf.h"
+#include "common/model/formats/gguf.h"
 
 #include <cstring>
 
 #include "common/base/status.h"
-#include "common/model/gguf_tokenizer.h"
-#include "common/model/testing/gguf_sentencepiece.h"
-#include "common/model/testing/small_vocabulary.h"
+#include "common/model/formats/gguf_tokenizer.h"
+#include "common/model/formats/testing/gguf_sentencepiece.h"
+#include "common/model/tokenizer/testing/small_vocabulary.h"
 #include "tests/fuzz/input_files.h"
 #include "tests/fuzz/mutators.h"
 #include "tests/fuzz/tiny_models.h"

@@ -1,5 +1,5 @@
 // What the metrics port is sent, on a connection without a socket.
-#include "common/telemetry/http_request.h"
+#include "common/http/http_request.h"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>

@@ -1,4 +1,4 @@
-#include "common/model/safetensors.h"
+#include "common/model/formats/safetensors.h"
 
 #include "common/base/status.h"
 #include "tests/fuzz/input_files.h"

@@ -1,8 +1,8 @@
 // tokenizer.model by itself. (In a directory of files: tokenizer_directory.cc.)
-#include "common/model/sentencepiece_model.h"
+#include "common/model/tokenizer/sentencepiece_model.h"
 
+#include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/model/limits.h"
 #include "tests/fuzz/tiny_models.h"
 #include "tests/fuzz/use_checkpoint.h"
 

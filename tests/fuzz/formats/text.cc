@@ -3,8 +3,8 @@
 #include "cli/printable.h"
 #include "common/base/status.h"
 #include "common/base/utf8.h"
-#include "common/model/testing/small_sentencepiece.h"
-#include "common/model/testing/small_vocabulary.h"
+#include "common/model/tokenizer/testing/small_sentencepiece.h"
+#include "common/model/tokenizer/testing/small_vocabulary.h"
 #include "scheduler_service/core/stop_scanner.h"
 #include "tests/fuzz/format.h"
 

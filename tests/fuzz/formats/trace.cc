@@ -1,4 +1,4 @@
-#include "scheduler_service/sim/trace.h"
+#include "sim/trace.h"
 
 #include "tests/fuzz/format.h"
 

@@ -1,0 +1,14 @@
+#include "common/base/limits.h"
+
+namespace pregate {
+namespace {
+
+#define PREGATE_LIMIT_ENTRY(name, value, unit, meaning) {&#name[1], value, unit, meaning},
+constexpr Limit kLimits[] = {PREGATE_LIMITS(PREGATE_LIMIT_ENTRY)};
+#undef PREGATE_LIMIT_ENTRY
+
+}  // namespace
+
+absl::Span<const Limit> AllLimits() { return kLimits; }
+
+}  // namespace pregate

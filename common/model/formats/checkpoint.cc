@@ -1,0 +1,147 @@
+#include "common/model/formats/checkpoint.h"
+
+#include <atomic>
+#include <filesystem>
+#include <map>
+
+#include "absl/strings/str_join.h"
+#include "common/base/clock.h"
+#include "common/base/status.h"
+#include "common/model/formats/checkpoint_parts.h"
+#include "common/model/formats/digest.h"
+#include "common/model/formats/manifest.h"
+#include "common/model/spec/tensor_names.h"
+
+namespace pregate {
+namespace {
+
+absl::Status CheckTensors(const std::string& path, const CheckpointParts& parts) {
+  for (const CanonicalTensor& wanted : CanonicalTensors(parts.spec)) {
+    const auto it = parts.views.find(wanted.name);
+    if (it == parts.views.end()) {
+      return absl::NotFoundError(absl::StrCat(path, ": missing tensor ", wanted.name));
+    }
+    const TensorView& view = it->second;
+    RETURN_IF_ERROR(view.stored.CheckFloats());
+    RETURN_IF_ERROR(CheckShape(view.stored, view.shape(), wanted));
+  }
+  return absl::OkStatus();
+}
+
+// Adds its lifetime to `total_ns`.
+class Stopwatch {
+ public:
+  explicit Stopwatch(std::atomic<int64_t>* total_ns) : total_ns_(*total_ns), start_(clock_.Now()) {}
+  ~Stopwatch() { total_ns_ += absl::ToInt64Nanoseconds(clock_.Now() - start_); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  std::atomic<int64_t>& total_ns_;
+  SystemClock clock_;
+  const absl::Time start_;
+};
+
+class MappedCheckpoint final : public Checkpoint {
+ public:
+  MappedCheckpoint(std::string path, CheckpointParts parts) : parts_(std::move(parts)) {
+    spec_ = parts_.spec;
+    path_ = std::move(path);
+    layout_ = parts_.layout;
+    digest_ = parts_.digest;
+    if (digest_.empty()) {
+      const Stopwatch checking(&checking_ns_);
+      digest_ = ModelDigest(spec_, HashViews(parts_.views));
+    }
+    for (const auto& [name, hash] : parts_.recorded) verified_[name] = false;
+  }
+
+  std::vector<TensorInfo> Tensors() const override {
+    std::vector<TensorInfo> out;
+    for (const CanonicalTensor& tensor : CanonicalTensors(spec_)) {
+      const TensorView& view = parts_.views.at(tensor.name);
+      out.push_back(
+          {tensor.name, tensor.shape, StoredTypeName(view.stored.type), view.stored_bytes()});
+    }
+    return out;
+  }
+
+  bool Has(const std::string& name) const override { return parts_.views.contains(name); }
+
+  absl::Status Read(const std::string& name, absl::Span<float> out) const override {
+    const auto it = parts_.views.find(name);
+    if (it == parts_.views.end()) {
+      return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", name));
+    }
+    RETURN_IF_ERROR(Verify(name, it->second.stored));
+    ReadView(it->second, out);
+    read_bytes_ += static_cast<int64_t>(it->second.stored_bytes());
+    return absl::OkStatus();
+  }
+
+  ReadCost read_cost() const override {
+    return {read_bytes_.load(), absl::Nanoseconds(checking_ns_.load())};
+  }
+
+  absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer() const override {
+    ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, parts_.load_tokenizer());
+    tokenizer->AddStopTokens(spec_.eos_tokens);
+    return tokenizer;
+  }
+
+ private:
+  // Once a tensor, before its first use. Where there is no manifest the digest is the contents'
+  // own.
+  absl::Status Verify(const std::string& name, const StoredTensor& stored) const {
+    const auto it = parts_.recorded.find(name);
+    if (it == parts_.recorded.end()) return absl::OkStatus();
+    std::atomic<bool>& verified = verified_.at(name);
+    if (verified) return absl::OkStatus();
+    const Stopwatch checking(&checking_ns_);
+    RETURN_IF_ERROR(CheckContent(stored, it->second));
+    verified = true;
+    return absl::OkStatus();
+  }
+
+  CheckpointParts parts_;
+  mutable std::map<std::string, std::atomic<bool>> verified_;  // keys are fixed
+  mutable std::atomic<int64_t> read_bytes_{0}, checking_ns_{0};
+};
+
+}  // namespace
+
+absl::Status CheckShape(const StoredTensor& stored, absl::Span<const int64_t> shape,
+                        const CanonicalTensor& wanted) {
+  if (shape == absl::MakeConstSpan(wanted.shape)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(stored.Where(), ": wrong shape for ", wanted.name,
+                                                 ": [", absl::StrJoin(shape, ","), "], expected [",
+                                                 absl::StrJoin(wanted.shape, ","), "]"));
+}
+
+absl::Status Checkpoint::ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const {
+  RETURN_IF_ERROR(Read(name, out));
+  const absl::Status status = CheckFits(name, {static_cast<int64_t>(out.size())}, out, dtype);
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(path_, ": ", status.message()));
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path,
+                                                             const ForeignLayout* foreign) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) {
+    return absl::NotFoundError(absl::StrCat(path, ": no such file or directory"));
+  }
+  if (!std::filesystem::is_directory(status) && !std::filesystem::is_regular_file(status)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": neither a directory nor a regular file; a model is read repeatedly"));
+  }
+  ASSIGN_OR_RETURN(CheckpointParts parts, std::filesystem::is_directory(status)
+                                              ? ReadDirectory(path, foreign)
+                                              : ReadGguf(path));
+  RETURN_IF_ERROR(ValidateSpec(parts.spec));
+  RETURN_IF_ERROR(CheckTensors(path, parts));
+  return std::make_unique<MappedCheckpoint>(path, std::move(parts));
+}
+
+}  // namespace pregate

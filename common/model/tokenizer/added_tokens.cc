@@ -1,0 +1,139 @@
+#include "common/model/tokenizer/added_tokens.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "common/base/limits.h"
+#include "common/base/status.h"
+#include "common/base/utf8.h"
+#include "common/model/tokenizer/pattern.h"
+
+namespace pregate {
+namespace {
+
+constexpr std::string_view kTurnMarkers[] = {"<|im_start|>", "<|im_end|>", "<|endoftext|>",
+                                             "<|eot_id|>",   "<|eom_id|>", "<|end_of_text|>"};
+
+// Unicode's White_Space and the characters of words, as in the `tokenizers` package.
+bool IsWhiteSpace(std::string_view character) {
+  static const auto& pattern = *new Pattern("[\\t\\n\\x{0B}\\f\\r\\x{85}\\p{Z}]");
+  return pattern.Matches(character);
+}
+bool IsWordCharacter(std::string_view character) {
+  static const auto& pattern =
+      *new Pattern("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]");
+  return pattern.Matches(character);
+}
+
+// The last and the first character of a text, empty where it is.
+std::string_view LastCharacter(std::string_view text) {
+  size_t begin = text.size();
+  while (begin > 0) {
+    --begin;
+    if ((static_cast<uint8_t>(text[begin]) & 0xC0) != 0x80) break;
+  }
+  return text.substr(begin);
+}
+std::string_view FirstCharacter(std::string_view text) {
+  return text.empty() ? text : text.substr(0, NextUtf8(text, 0).length);
+}
+
+bool TouchesWord(std::string_view before, std::string_view behind) {
+  const std::string_view last = LastCharacter(before), first = FirstCharacter(behind);
+  return (!last.empty() && IsWordCharacter(last)) || (!first.empty() && IsWordCharacter(first));
+}
+
+size_t SpaceBytesBefore(std::string_view text) {
+  std::string_view rest = text;
+  while (!rest.empty() && IsWhiteSpace(LastCharacter(rest))) {
+    rest.remove_suffix(LastCharacter(rest).size());
+  }
+  return text.size() - rest.size();
+}
+
+size_t SpaceBytesBehind(std::string_view text) {
+  std::string_view rest = text;
+  while (!rest.empty() && IsWhiteSpace(FirstCharacter(rest))) {
+    rest.remove_prefix(FirstCharacter(rest).size());
+  }
+  return text.size() - rest.size();
+}
+
+absl::Status BadAddedToken(const AddedToken& token, std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("added token ", token.id, " \"",
+                                                 absl::CHexEscape(token.text.substr(0, 64)), "\" ",
+                                                 std::string(why)));
+}
+
+}  // namespace
+
+bool IsTurnMarker(std::string_view text) {
+  return std::find(std::begin(kTurnMarkers), std::end(kTurnMarkers), text) !=
+         std::end(kTurnMarkers);
+}
+
+absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens) {
+  AddedTokens out;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const AddedToken& token = tokens[i];
+    if (token.id < 0 || token.id >= kVocabSizeMax) return BadAddedToken(token, "has no token id");
+    if (token.text.empty() || token.text.size() > kTokenTextBytesMax || !IsUtf8(token.text)) {
+      return BadAddedToken(token,
+                           absl::StrCat("of ", token.text.size(), " bytes: expected UTF-8 of 1 to ",
+                                        kTokenTextBytesMax, " bytes"));
+    }
+    const auto [other, added] = out.ids_.emplace(token.text, token.id);
+    if (!added) return BadAddedToken(token, absl::StrCat("is token ", other->second, " too"));
+    (token.normalized ? out.normalized_ : out.plain_).Add(token.text, i);
+  }
+  out.tokens_ = std::move(tokens);
+  out.plain_.Build();
+  out.normalized_.Build();
+  return out;
+}
+
+std::optional<TokenId> AddedTokens::Find(std::string_view text) const {
+  const auto it = ids_.find(absl::string_view(text.data(), text.size()));
+  return it == ids_.end() ? std::nullopt : std::optional(it->second);
+}
+
+std::vector<AddedTokens::Stretch> AddedTokens::Split(std::string_view text) const {
+  std::vector<Stretch> plain, out;
+  Cut(plain_, text, &plain);
+  for (const Stretch& stretch : plain) {
+    if (stretch.id) {
+      out.push_back(stretch);
+    } else {
+      Cut(normalized_, stretch.text, &out);
+    }
+  }
+  return out;
+}
+
+// A token that does not count hides what lies within it, as in the package.
+void AddedTokens::Cut(const PrefixIndex& index, std::string_view text,
+                      std::vector<Stretch>* out) const {
+  size_t done = 0;
+  for (size_t pos = index.empty() ? text.size() : 0; pos < text.size();) {
+    const auto found = index.LongestAt(text.substr(pos));
+    if (!found) {
+      ++pos;
+      continue;
+    }
+    const AddedToken& token = tokens_[found->value];
+    size_t begin = pos, end = pos + token.text.size();
+    pos = end;
+    if (token.special || IsTurnMarker(token.text)) continue;
+    if (token.single_word && TouchesWord(text.substr(0, begin), text.substr(end))) continue;
+    if (token.lstrip) begin = std::max(done, begin - SpaceBytesBefore(text.substr(0, begin)));
+    if (token.rstrip) end += SpaceBytesBehind(text.substr(end));
+    if (done < begin) out->push_back({text.substr(done, begin - done), std::nullopt});
+    // Of a token that strips, nothing is left where the one before it has stripped all of it.
+    if (begin < end) out->push_back({text.substr(begin, end - begin), token.id});
+    done = end;
+  }
+  if (done < text.size()) out->push_back({text.substr(done), std::nullopt});
+}
+
+}  // namespace pregate

@@ -1,0 +1,60 @@
+// Tokens beside a model's own vocabulary, and where they stand in a text.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "common/base/ids.h"
+#include "common/model/tokenizer/prefix_index.h"
+
+namespace pregate {
+
+// As an entry of tokenizer.json's added_tokens has it.
+struct AddedToken {
+  TokenId id = 0;
+  std::string text;
+  bool special = false;      // a text neither holds it nor becomes it
+  bool single_word = false;  // counts only where no letter, digit or underscore touches it
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // takes the white space behind it
+  bool normalized = false;   // is looked for in what the others leave
+
+  bool operator==(const AddedToken&) const = default;
+};
+
+// Whether a text is what a chat template begins or ends turns with: such a token never comes from
+// text, special or not, so that no message can end its turn.
+bool IsTurnMarker(std::string_view text);
+
+// Finds added tokens as the `tokenizers` package does with encode_special_tokens on: of those that
+// begin at the leftmost place the longest, those that are not `normalized` first. Immutable after
+// Make; thread-safe.
+class AddedTokens {
+ public:
+  AddedTokens() = default;  // none
+  // InvalidArgument names a token: its text is empty, too long, no UTF-8 or another one's too.
+  static absl::StatusOr<AddedTokens> Make(std::vector<AddedToken> tokens);
+
+  struct Stretch {
+    std::string_view text;
+    std::optional<TokenId> id;  // of the token that it is; nothing: text between tokens
+  };
+  // `text` from front to back; the stretches of tokens that strip may overlap their neighbours.
+  std::vector<Stretch> Split(std::string_view text) const;
+
+  std::optional<TokenId> Find(std::string_view text) const;
+  const std::vector<AddedToken>& all() const { return tokens_; }
+
+ private:
+  void Cut(const PrefixIndex& index, std::string_view text, std::vector<Stretch>* out) const;
+
+  std::vector<AddedToken> tokens_;
+  absl::flat_hash_map<std::string, TokenId> ids_;
+  PrefixIndex plain_, normalized_;  // indices of `tokens_`, by text
+};
+
+}  // namespace pregate

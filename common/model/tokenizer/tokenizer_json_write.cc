@@ -1,0 +1,102 @@
+// Writes tokenizer.json and tokenizer_config.json for HF tokenizers, transformers and ourselves.
+#include <fstream>
+
+#include "common/base/json.h"
+#include "common/base/status.h"
+#include "common/base/utf8.h"
+#include "common/model/tokenizer/tokenizer.h"
+#include "common/model/tokenizer/tokenizer_json_pre.h"
+#include "common/model/tokenizer/tokenizer_pre.h"
+#include "common/model/tokenizer/tokenizer_vocab.h"
+
+namespace pregate {
+namespace {
+
+using nlohmann::json;
+
+json ToJson(const AddedToken& token) {
+  return {{"id", token.id},          {"content", token.text},  {"single_word", token.single_word},
+          {"lstrip", token.lstrip},  {"rstrip", token.rstrip}, {"normalized", token.normalized},
+          {"special", token.special}};
+}
+
+const std::string& TextOfToken(const BpeTokenizerSpec& spec, TokenId id) {
+  for (const AddedToken& token : spec.added) {
+    if (token.id == id) return token.text;
+  }
+  return spec.tokens[id];
+}
+
+json ModelJson(const BpeTokenizerSpec& spec) {
+  json vocab = json::object(), merges = json::array();
+  for (size_t id = 0; id < spec.tokens.size(); ++id) {
+    if (!spec.tokens[id].empty()) vocab[spec.tokens[id]] = id;
+  }
+  for (const auto& [left, right] : spec.merges) merges.push_back(left + " " + right);
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", spec.unknown ? json(spec.tokens[*spec.unknown]) : json()},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", spec.fuse_unknown},
+          {"byte_fallback", false},
+          {"ignore_merges", spec.ignore_merges},
+          {"vocab", std::move(vocab)},
+          {"merges", std::move(merges)}};
+}
+
+json TokenizerJson(const BpeTokenizerSpec& spec, const std::string& pre_tokenizer) {
+  json added = json::array();
+  for (const AddedToken& token : spec.added) added.push_back(ToJson(token));
+  const json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", true},
+                           {"use_regex", true}};
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", std::move(added)},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", PreTokenizerToJson(pre_tokenizer)},
+          {"post_processor",
+           spec.add_bos ? FirstTokenToJson(TextOfToken(spec, *spec.bos), *spec.bos) : json()},
+          {"decoder", byte_level},
+          {"model", ModelJson(spec)}};
+}
+
+json ConfigJson(const BpeTokenizerSpec& spec) {
+  json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                 {"clean_up_tokenization_spaces", false},
+                 {"add_bos_token", spec.add_bos}};
+  if (spec.bos) config["bos_token"] = TextOfToken(spec, *spec.bos);
+  if (spec.eos) config["eos_token"] = TextOfToken(spec, *spec.eos);
+  if (!spec.chat_template.empty()) config["chat_template"] = spec.chat_template;
+  return config;
+}
+
+absl::Status Write(const std::string& path, const json& value, int indent) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << value.dump(indent) << "\n";
+  file.close();
+  if (file) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(path, ": cannot be written"));
+}
+
+}  // namespace
+
+absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir) {
+  ASSIGN_OR_RETURN(const std::string pre_tokenizer, CanonicalPreTokenizer(spec.pre_tokenizer));
+  RETURN_IF_ERROR(BpeVocabulary::Build(spec).status());
+  if (!IsUtf8(spec.chat_template)) {
+    return absl::InvalidArgumentError("chat_template is not UTF-8");
+  }
+  if (PlaceAddedTokens(spec.tokens, spec.added) != spec.added) {
+    return absl::UnimplementedError(
+        "an added token's text is another token's too, or its id is not the next one: readers of "
+        "tokenizer.json would give it another");
+  }
+  RETURN_IF_ERROR(Write(dir + "/tokenizer.json", TokenizerJson(spec, pre_tokenizer), 0));
+  return Write(dir + "/tokenizer_config.json", ConfigJson(spec), 2);
+}
+
+}  // namespace pregate

@@ -1,0 +1,105 @@
+// The tokenizer of a SentencePieceTokenizerSpec: normalise, cut into pieces. The SentencePiece
+// library itself is not linked: Debian's carries a protobuf of its own whose symbols clash with the
+// one of gRPC (docs/adr/0001-dependencies.md). The tests compare with it.
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status.h"
+#include "common/model/tokenizer/sentencepiece_normalizer.h"
+#include "common/model/tokenizer/sentencepiece_segmenter.h"
+#include "common/model/tokenizer/sentencepiece_vocab.h"
+#include "common/model/tokenizer/tokenizer.h"
+#include "common/model/tokenizer/tokenizer_chat.h"
+
+namespace pregate {
+namespace {
+
+using Algorithm = SentencePieceModel::Algorithm;
+
+LeadingSpaces LeadingSpacesOf(const SentencePieceModel& model) {
+  if (model.remove_extra_whitespaces) return LeadingSpaces::kDropOfEach;
+  return model.add_dummy_prefix ? LeadingSpaces::kDropFirst : LeadingSpaces::kKeep;
+}
+
+class SentencePieceTokenizer final : public Tokenizer {
+ public:
+  SentencePieceTokenizer(SentencePieceVocabulary vocab, SentencePieceNormalizer normalizer,
+                         SentencePieceTokenizerSpec spec)
+      : vocab_(std::move(vocab)),
+        normalizer_(std::move(normalizer)),
+        algorithm_(spec.model.algorithm),
+        segmenter_(algorithm_ == Algorithm::kBpe ? MakeBpeSegmenter(&vocab_)
+                                                 : MakeUnigramSegmenter(&vocab_)),
+        leading_spaces_(LeadingSpacesOf(spec.model)),
+        chat_template_(std::move(spec.chat_template)),
+        prompt_bos_(spec.add_bos ? spec.bos : std::nullopt),
+        eos_(spec.eos) {}
+
+  std::string_view kind() const override {
+    return algorithm_ == Algorithm::kBpe ? "SentencePiece BPE" : "SentencePiece unigram";
+  }
+  int vocab_size() const override { return vocab_.size(); }
+  std::string_view TokenBytes(TokenId id) const override { return vocab_.Bytes(id); }
+  bool IsSpecial(TokenId id) const override { return vocab_.IsSpecial(id); }
+  TokenForm Form(TokenId id) const override {
+    if (IsSpecial(id) || id == vocab_.unknown_id()) return TokenForm::kText;
+    if (vocab_.type(id) == PieceType::kByte) return TokenForm::kSingleByte;
+    return vocab_.text(id).starts_with(kSpacePiece) ? TokenForm::kSpacedText : TokenForm::kText;
+  }
+  LeadingSpaces leading_spaces() const override { return leading_spaces_; }
+  std::optional<TokenId> SpecialId(std::string_view text) const override {
+    return vocab_.SpecialId(text);
+  }
+  std::optional<TokenId> PromptBos() const override { return prompt_bos_; }
+  std::vector<TokenId> OwnStopTokens() const override { return FindStopTokens(*this, eos_); }
+
+  std::vector<TokenId> Encode(std::string_view text) const override {
+    std::vector<TokenId> ids;
+    segmenter_->Append(normalizer_.Normalise(text), &ids);
+    if (vocab_.byte_fallback()) return ids;
+    const auto both_unknown = [&](TokenId a, TokenId b) {
+      return a == vocab_.unknown_id() && b == vocab_.unknown_id();
+    };
+    ids.erase(std::unique(ids.begin(), ids.end(), both_unknown), ids.end());
+    return ids;
+  }
+
+  // Each text between special tokens is encoded for itself, with the dummy prefix, as llama.cpp
+  // and transformers' Llama tokenizer of old ("legacy") do.
+  absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
+      absl::Span<const ChatMessage> messages, bool add_generation_prompt) const override {
+    return chat_template_.Apply(*this, messages, add_generation_prompt);
+  }
+
+ private:
+  const SentencePieceVocabulary vocab_;
+  const SentencePieceNormalizer normalizer_;
+  const Algorithm algorithm_;
+  const std::unique_ptr<SentencePieceSegmenter> segmenter_;  // borrows vocab_
+  const LeadingSpaces leading_spaces_;
+  const ChatTemplate chat_template_;
+  const std::optional<TokenId> prompt_bos_, eos_;
+};
+
+absl::Status CheckSpecId(const char* field, std::optional<TokenId> id, size_t vocab_size) {
+  if (!id || (*id >= 0 && static_cast<size_t>(*id) < vocab_size)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " ", *id, " is outside the vocabulary of ", vocab_size));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(
+    SentencePieceTokenizerSpec spec) {
+  ASSIGN_OR_RETURN(SentencePieceVocabulary vocab, SentencePieceVocabulary::Build(spec.model));
+  ASSIGN_OR_RETURN(SentencePieceNormalizer normalizer, SentencePieceNormalizer::Make(spec.model));
+  RETURN_IF_ERROR(CheckSpecId("bos", spec.bos, spec.model.pieces.size()));
+  RETURN_IF_ERROR(CheckSpecId("eos", spec.eos, spec.model.pieces.size()));
+  if (spec.add_bos && !spec.bos) {
+    return absl::InvalidArgumentError("add_bos is set, but there is no bos token");
+  }
+  return std::make_unique<SentencePieceTokenizer>(std::move(vocab), std::move(normalizer),
+                                                  std::move(spec));
+}
+
+}  // namespace pregate

@@ -1,0 +1,161 @@
+#include "common/router/router_weights.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/sha256.h"
+#include "common/base/status.h"
+
+namespace pregate {
+namespace {
+
+std::string_view AsBytes(absl::Span<const float> values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+}
+
+// Reads tensors, hashes them in the order of the calls, packs and uploads them. The first error
+// sticks: later calls return empty results, so that the list of tensors below reads as a list.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, Device& device, RouterWeights& out)
+      : checkpoint_(checkpoint), device_(device), out_(out) {}
+
+  Matrix ReadMatrix(const std::string& name, int outputs, int inputs) {
+    return Pack(ReadRows({name + ".weight"}, static_cast<size_t>(outputs) * inputs), outputs,
+                inputs);
+  }
+  const float* ReadVector(const std::string& name, int size) {
+    return UploadVector(ReadRows({name}, size));
+  }
+  // Stacks several matrices of [outputs_each, inputs] into one.
+  Matrix ReadFused(const std::vector<std::string>& names, int outputs_each, int inputs) {
+    std::vector<std::string> weights;
+    for (const std::string& name : names) weights.push_back(name + ".weight");
+    const int outputs = outputs_each * static_cast<int>(names.size());
+    return Pack(ReadRows(weights, static_cast<size_t>(outputs_each) * inputs), outputs, inputs);
+  }
+  const float* ReadFusedBias(const std::vector<std::string>& names, int outputs_each) {
+    std::vector<std::string> biases;
+    for (const std::string& name : names) biases.push_back(name + ".bias");
+    return UploadVector(ReadRows(biases, outputs_each));
+  }
+  const float* UploadVector(const std::vector<float>& values) {
+    return static_cast<const float*>(Keep(values.data(), values.size() * sizeof(float)));
+  }
+  void Hash(std::string_view bytes) { sha_.Update(bytes); }
+  std::string Digest() { return sha_.HexDigest(); }
+  const absl::Status& status() const { return status_; }
+
+ private:
+  std::vector<float> ReadRows(const std::vector<std::string>& names, size_t size_each) {
+    if (!status_.ok()) return {};
+    std::vector<float> values(size_each * names.size());
+    size_t at = 0;
+    for (const std::string& name : names) {
+      status_ = checkpoint_.Read(name, absl::MakeSpan(values).subspan(at, size_each));
+      if (!status_.ok()) return {};
+      at += size_each;
+    }
+    sha_.Update(AsBytes(values));
+    return values;
+  }
+
+  Matrix Pack(const std::vector<float>& rows, int outputs, int inputs) {
+    if (!status_.ok()) return {};
+    std::vector<char> image(device_.MatrixBytes(outputs, inputs, DType::kF32));
+    device_.PackMatrix(rows, outputs, inputs, DType::kF32, image.data());
+    return Matrix{Keep(image.data(), image.size()), outputs, inputs, DType::kF32};
+  }
+
+  const void* Keep(const void* host, size_t bytes) {
+    if (!status_.ok()) return nullptr;
+    absl::StatusOr<DeviceBuffer> buffer = device_.Allocate(bytes);
+    if (!buffer.ok()) {
+      status_ = buffer.status();
+      return nullptr;
+    }
+    device_.Upload(buffer->as<void>(), host, bytes);
+    status_ = device_.Synchronize();  // the host copy dies with the caller
+    out_.device_bytes += bytes;
+    out_.buffers.push_back(*std::move(buffer));
+    return out_.buffers.back().as<void>();
+  }
+
+  const Checkpoint& checkpoint_;
+  Device& device_;
+  RouterWeights& out_;
+  Sha256 sha_;
+  absl::Status status_;
+};
+
+absl::Status CheckRunnable(const ModelSpec& spec) {
+  const RouterSpec& r = *spec.router;
+  if (spec.num_experts < 1)
+    return absl::InvalidArgumentError("num_experts: a router needs at least 1, has 0");
+  if (r.num_layers < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("router.num_layers: ", r.num_layers, " is below 1"));
+  }
+  if (r.num_heads < 1 || r.hidden % r.num_heads != 0 || r.head_dim() % 2 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("router.num_heads: ", r.num_heads,
+                                                   " does not cut router.hidden ", r.hidden,
+                                                   " into heads of even width"));
+  }
+  if (!(r.normalizer > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("router.normalizer: ", r.normalizer, " is not positive"));
+  }
+  return absl::OkStatus();
+}
+
+std::string DescribeForDigest(const ModelSpec& spec) {
+  const RouterSpec& r = *spec.router;
+  return absl::StrCat("pregate-router-1 vocab ", spec.vocab_size, " experts ", spec.num_experts,
+                      " layers ", r.num_layers, " heads ", r.num_heads, " hidden ", r.hidden,
+                      " intermediate ", r.intermediate, " eps ", r.rms_eps, " theta ", r.rope_theta,
+                      " normalizer ", r.normalizer, " activation ",
+                      r.activation == RouterActivation::kSilu ? "silu" : "relu", "\n");
+}
+
+RouterLayerWeights ReadLayer(Loader& load, const RouterSpec& r, int layer) {
+  const std::string at = absl::StrCat("router.layers.", layer, ".");
+  const std::vector<std::string> qkv = {at + "q_proj", at + "k_proj", at + "v_proj"};
+  RouterLayerWeights w;
+  w.attention_norm = load.ReadVector(at + "input_layernorm.weight", r.hidden);
+  w.qkv = load.ReadFused(qkv, r.hidden, r.hidden);
+  w.qkv_bias = load.ReadFusedBias(qkv, r.hidden);
+  w.o = load.ReadMatrix(at + "o_proj", r.hidden, r.hidden);
+  w.o_bias = load.ReadVector(at + "o_proj.bias", r.hidden);
+  w.ffn_norm = load.ReadVector(at + "post_attention_layernorm.weight", r.hidden);
+  w.proj_1 = load.ReadMatrix(at + "proj_1", r.intermediate, r.hidden);
+  w.proj_1_bias = load.ReadVector(at + "proj_1.bias", r.intermediate);
+  w.proj_2 = load.ReadMatrix(at + "proj_2", r.hidden, r.intermediate);
+  w.proj_2_bias = load.ReadVector(at + "proj_2.bias", r.hidden);
+  return w;
+}
+
+}  // namespace
+
+absl::StatusOr<RouterWeights> LoadRouterWeights(const Checkpoint& checkpoint, Device& device) {
+  const ModelSpec& spec = checkpoint.spec();
+  if (!spec.router.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(checkpoint.path(), ": the model has no router (dense?)"));
+  }
+  RETURN_IF_ERROR(CheckRunnable(spec));
+  const RouterSpec& r = *spec.router;
+  RouterWeights w;
+  Loader load(checkpoint, device, w);
+  load.Hash(DescribeForDigest(spec));
+  w.embed = load.ReadMatrix("router.embed", spec.vocab_size, r.hidden);
+  for (int l = 0; l < r.num_layers; ++l) w.layers.push_back(ReadLayer(load, r, l));
+  w.norm = load.ReadVector("router.norm.weight", r.hidden);
+  w.proj_out = load.ReadMatrix("router.proj_out", spec.num_experts, r.hidden);
+  w.proj_out_bias = load.ReadVector("router.proj_out.bias", spec.num_experts);
+  w.inv_freq = load.UploadVector(RopeInverseFrequencies(r.head_dim(), r.rope_theta, std::nullopt));
+  RETURN_IF_ERROR(load.status());
+  w.digest = load.Digest();
+  return w;
+}
+
+}  // namespace pregate

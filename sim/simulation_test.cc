@@ -1,0 +1,156 @@
+#include "sim/simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "sim/route_chain.h"
+
+namespace pregate::sim {
+namespace {
+
+Costs SmallCosts() {
+  Costs c;
+  c.machine = "made up";
+  c.layers = 4;
+  c.experts = 6;
+  c.base_s = 1e-3;
+  c.token_s = 2e-5;
+  c.expert_read_s = 5e-4;
+  c.key_s = 1e-7;
+  c.unit_load_s = 5e-3;
+  c.route_request_s = 5e-4;
+  c.route_token_s = 1e-6;
+  c.link_s = 1e-4;
+  return c;
+}
+
+SimulationOptions Options(Batching batching, scheduler::Eviction eviction, int32_t slots) {
+  SimulationOptions o;
+  o.costs = SmallCosts();
+  o.engine.batching = batching;
+  o.engine.eviction = eviction;
+  o.engine.step_tokens = 64;
+  o.engine.queue_requests = 10000;
+  o.worker = {.expert_slots = slots,
+              .kv_blocks = 400,
+              .seq_slots = 16,
+              .step_tokens = 64,
+              .context_tokens = 4096};
+  return o;
+}
+
+std::vector<TraceRequest> Trace(int64_t requests, absl::Duration gap) {
+  std::vector<TraceRequest> trace;
+  for (int64_t i = 0; i < requests; ++i) {
+    const uint64_t draw = Mix(99, i);
+    trace.push_back({i * gap, static_cast<int32_t>(1 + draw % 150),
+                     static_cast<int32_t>(1 + draw / 1000 % 60)});
+  }
+  return trace;
+}
+
+Report Served(const SimulationOptions& options, const std::vector<TraceRequest>& trace) {
+  const auto report = Simulate(options, trace);
+  EXPECT_TRUE(report.ok()) << report.status();
+  return report.ok() ? *report : Report();
+}
+
+TEST(SimulationTest, TheSameSeedGivesTheSameBytes) {
+  SimulationOptions o = Options(Batching::kByExpert, scheduler::Eviction::kNextUse, 3);
+  const auto trace = Trace(60, absl::Milliseconds(40));
+  const std::string first = ToJson(Served(o, trace)).dump();
+  EXPECT_EQ(ToJson(Served(o, trace)).dump(), first);
+  o.seed = 2;
+  EXPECT_NE(ToJson(Served(o, trace)).dump(), first);
+}
+
+TEST(SimulationTest, EveryPolicyServesEveryTokenOfEveryRequest) {
+  const auto trace = Trace(80, absl::Milliseconds(10));
+  int64_t prompt = 0, generated = 0;
+  for (const TraceRequest& r : trace) {
+    prompt += r.prompt_tokens;
+    generated += r.generated_tokens;
+  }
+  for (const Batching batching : {Batching::kFcfs, Batching::kByExpert}) {
+    for (const auto eviction : {scheduler::Eviction::kLru, scheduler::Eviction::kNextUse}) {
+      for (const int32_t slots : {1, 3, 6}) {
+        const Report r = Served(Options(batching, eviction, slots), trace);
+        EXPECT_EQ(r.finished, 80);
+        EXPECT_EQ(r.refused, 0);
+        EXPECT_EQ(r.prompt_tokens, prompt);
+        EXPECT_EQ(r.generated_tokens, generated);
+        EXPECT_EQ(r.ttft.count, 80);
+        EXPECT_EQ(r.itl.count, generated - 80);
+        EXPECT_EQ(r.cache.references, r.steps.experts * 4);
+        EXPECT_EQ(r.cache.hits + r.cache.late + r.cache.misses, r.cache.references);
+        EXPECT_GE(r.window_loads, r.window_optimal_loads - r.window_references / 100);
+        if (slots == 6) {
+          EXPECT_EQ(r.cache.loads, 0);
+        } else {
+          EXPECT_GT(r.cache.stall, absl::ZeroDuration());
+        }
+      }
+    }
+  }
+}
+
+TEST(SimulationTest, WhereAllExpertsFitByExpertIsFcfs) {
+  const auto trace = Trace(100, absl::Milliseconds(15));
+  const Report a = Served(Options(Batching::kFcfs, scheduler::Eviction::kLru, 6), trace);
+  const Report b = Served(Options(Batching::kByExpert, scheduler::Eviction::kNextUse, 6), trace);
+  EXPECT_EQ(ToJson(a).dump(), ToJson(b).dump());
+}
+
+TEST(SimulationTest, WhereTheyDoNotFitByExpertLoadsLessAndIsFaster) {
+  const auto trace = Trace(150, absl::Milliseconds(150));
+  const Report a = Served(Options(Batching::kFcfs, scheduler::Eviction::kNextUse, 3), trace);
+  const Report b = Served(Options(Batching::kByExpert, scheduler::Eviction::kNextUse, 3), trace);
+  EXPECT_LT(
+      Served(Options(Batching::kFcfs, scheduler::Eviction::kNextUse, 6), trace).normalized.mean,
+      b.normalized.mean);
+  EXPECT_LT(b.steps.experts * a.steps.steps, a.steps.experts * b.steps.steps);
+  EXPECT_GT(b.cache.hits * a.cache.references, a.cache.hits * b.cache.references);
+  EXPECT_LT(b.normalized.mean, 0.9 * a.normalized.mean);
+}
+
+TEST(SimulationTest, ALoneRequestCostsWhatTheFormulaSays) {
+  SimulationOptions o = Options(Batching::kFcfs, scheduler::Eviction::kLru, 6);
+  o.locality = 1;
+  const Report r = Served(o, {{absl::ZeroDuration(), 32, 2}});
+  const Costs& c = o.costs;
+  const double route = c.route_request_s + 32 * c.route_token_s + 2 * c.link_s;
+  const double prefill = c.base_s + 32 * c.token_s + c.expert_read_s + 32 * c.key_s + 2 * c.link_s;
+  EXPECT_NEAR(r.ttft.mean, route + prefill, 1e-6);
+  EXPECT_NEAR(r.itl.mean, c.base_s + c.token_s + c.expert_read_s + 33 * c.key_s, 2.1 * c.link_s);
+}
+
+TEST(SimulationTest, FullQueuesRefuse) {
+  SimulationOptions o = Options(Batching::kFcfs, scheduler::Eviction::kLru, 6);
+  o.engine.queue_requests = 2;
+  const Report r = Served(o, Trace(200, absl::ZeroDuration()));
+  EXPECT_GT(r.refused, 0);
+  EXPECT_EQ(r.finished + r.refused, 200);
+}
+
+TEST(RouteChainTest, KeepsTheExpertAsOftenAsItShould) {
+  for (const double locality : {0.0, 0.71, 1.0}) {
+    const RouteChain chain{5, locality, 7};
+    ExpertId route = kNoRoute;
+    std::vector<int> count(7);
+    int kept = 0;
+    for (int i = 0; i < 100000; ++i) {
+      const ExpertId next = chain.Next(route, DrawToken(3, i));
+      kept += next == route;
+      route = next;
+      ++count[route];
+    }
+    EXPECT_NEAR(kept / 1e5, locality, 0.01);
+    if (locality < 1) {
+      for (int n : count) EXPECT_NEAR(n / 1e5, 1.0 / 7, 0.02);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pregate::sim

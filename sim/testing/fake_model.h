@@ -1,0 +1,35 @@
+// A model as pure arithmetic: every token depends on all tokens and routes before it, so any
+// mistake in tokens, routes, positions, seeds or KV blocks changes what comes out.
+#pragma once
+
+#include <cstdint>
+
+#include "common/base/ids.h"
+#include "sim/mix.h"
+
+namespace pregate::scheduler {
+
+struct FakeModel {
+  int32_t vocab_size = 48;
+  int32_t num_experts = 5;  // 0: dense
+
+  // The state after one more token: all that the model knows of a prefix.
+  struct State {
+    uint64_t router = 1;    // over tokens
+    uint64_t backbone = 2;  // over tokens and routes
+  };
+  ExpertId RouteOf(const State& before, TokenId token) const {
+    if (num_experts == 0) return kNoRoute;
+    return static_cast<ExpertId>((sim::Mix(before.router, token) >> 20) % num_experts);
+  }
+  State After(const State& before, TokenId token, ExpertId route) const {
+    return {sim::Mix(before.router, token), sim::Mix(before.backbone, sim::Mix(token, route))};
+  }
+  TokenId SampleAt(const State& state, int32_t position, uint64_t seed, int32_t prompt_len) const {
+    return static_cast<TokenId>(
+        (sim::Mix(sim::Mix(state.backbone, seed), sim::Mix(position, prompt_len)) >> 20) %
+        vocab_size);
+  }
+};
+
+}  // namespace pregate::scheduler

@@ -1,0 +1,161 @@
+#include "sim/testing/sim_clients.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler_service/engine/token_output.h"
+
+namespace pregate::scheduler {
+
+class SimClients::Sink final : public ResponseSink {
+ public:
+  Sink(SimClients* clients, SimClient* client) : clients_(clients), client_(client) {}
+  void OnStart(const StartInfo& info) override {
+    client_->start = info;
+    ++client_->num_starts;
+  }
+  void OnTokens(const TokensOut& out) override {
+    client_->tokens.insert(client_->tokens.end(), out.tokens.begin(), out.tokens.end());
+    client_->routes.insert(client_->routes.end(), out.routes.begin(), out.routes.end());
+    client_->text += out.text;
+    clients_->world_->Log(absl::StrCat("client gets ", out.tokens.size(), " tokens, ", out.text));
+  }
+  void OnDone(const DoneInfo& info) override { clients_->OnDone(client_, info); }
+
+ private:
+  SimClients* const clients_;
+  SimClient* const client_;
+};
+
+SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& load)
+    : world_(world), model_(model), tokenizer_(model.vocab_size) {
+  SplitMix64& random = world_->random();
+  for (int i = 0; i < load.num_clients; ++i) {
+    auto client = std::make_unique<SimClient>();
+    client->request = RandomRequest(load);
+    client->request.connection = i % 3;
+    const int dice = static_cast<int>(random.Next() % 100);
+    if (dice < load.percent_cancelled) {
+      client->cancel_after = world_->RandomDuration(absl::Milliseconds(1), absl::Seconds(2));
+    } else if (dice < load.percent_cancelled + load.percent_deadline) {
+      client->request.deadline = world_->clock()->Now() +
+                                 world_->RandomDuration(absl::Milliseconds(100), absl::Seconds(4));
+    }
+    if (static_cast<int>(random.Next() % 100) < load.percent_resumed) Resume(client.get());
+    clients_.push_back(std::move(client));
+    arrivals_.push_back(world_->RandomDuration(absl::ZeroDuration(), load.spread));
+  }
+}
+
+GenerateRequest SimClients::RandomRequest(const SimLoad& load) {
+  SplitMix64& random = world_->random();
+  GenerateRequest request;
+  const size_t prompt_len = 1 + random.Next() % load.prompt_max;
+  for (size_t i = 0; i < prompt_len; ++i)
+    request.prompt.push_back(random.Next() % model_.vocab_size);
+  request.seed = random.Next();
+  request.max_tokens = 1 + random.Next() % load.max_tokens_max;
+  request.ignore_eos = random.Next() % 2 == 0;
+  if (random.Next() % 6 == 0) request.stop_tokens = {static_cast<TokenId>(3 + random.Next() % 9)};
+  const char* const stops[] = {"ab", "ababc", "bc a", "gg", "\xC3\xA9", "fed", "bc "};
+  for (size_t i = random.Next() % 3; i > 0; --i)
+    request.stop_strings.push_back(stops[random.Next() % 7]);
+  return request;
+}
+
+// As if the stream had broken after some tokens.
+void SimClients::Resume(SimClient* client) {
+  GenerateRequest& request = client->request;
+  const ReferenceAnswer whole = Generate(model_, tokenizer_, request);
+  client->num_resumed = world_->random().Next() % whole.tokens.size();
+  request.resume_tokens.assign(whole.tokens.begin(), whole.tokens.begin() + client->num_resumed);
+  if (model_.num_experts > 0 && world_->random().Next() % 2 == 0) {
+    request.resume_routes.assign(whole.routes.begin(), whole.routes.begin() + client->num_resumed);
+  }
+}
+
+void SimClients::Start() {
+  for (size_t i = 0; i < clients_.size(); ++i) {
+    world_->After(arrivals_[i], [this, client = clients_[i].get()] { Submit(client); });
+  }
+}
+
+void SimClients::Submit(SimClient* client) {
+  const uint64_t key = next_key_++;
+  SubmitEvent event;
+  event.client_key = key;
+  event.request = client->request;
+  event.sink = std::make_shared<Sink>(this, client);
+  world_->Deliver(std::move(event));
+  if (client->cancel_after)
+    world_->After(*client->cancel_after, [this, key] { world_->Deliver(CancelEvent{key}); });
+}
+
+void SimClients::OnDone(SimClient* client, const DoneInfo& info) {
+  world_->Log(absl::StrCat("client is done: ", FinishReasonName(info.reason), ", ",
+                           info.status.ToString()));
+  const bool refused = client->num_starts == 0 &&
+                       (absl::IsResourceExhausted(info.status) || absl::IsUnavailable(info.status));
+  if (refused && client->refusals++ < 1000) {
+    const absl::Duration wait = std::max(info.retry_after, absl::Milliseconds(20));
+    world_->After(wait, [this, client] { Submit(client); });
+    return;
+  }
+  client->done = info;
+  if (++num_done_ < clients_.size()) return;
+  // Time enough for whatever failed to come back.
+  world_->After(absl::Minutes(2), [this] { world_->Deliver(DrainEvent{}); });
+}
+
+std::string SimClients::Check(const SimClient& client, bool service_routes) const {
+  if (!client.done) return "never done";
+  const GenerateRequest& request = client.request;
+  GenerateRequest whole = request;
+  whole.resume_tokens.clear();
+  whole.resume_routes.clear();
+  ReferenceAnswer want = Generate(model_, tokenizer_, whole);
+  if (service_routes) want.routes.back() = kNoRoute;
+  // A resumed stream continues after the text that went out with the resumed tokens.
+  TokenOutput::Rules rules;
+  rules.stop_strings = request.stop_strings;
+  rules.max_tokens = *request.max_tokens;
+  TokenOutput before(tokenizer_, rules);
+  for (TokenId token : request.resume_tokens) before.Accept(token);
+  want.text.erase(0, before.TakeText().size());
+  want.tokens.erase(want.tokens.begin(), want.tokens.begin() + client.num_resumed);
+  want.routes.erase(want.routes.begin(), want.routes.begin() + client.num_resumed);
+
+  const DoneInfo& done = *client.done;
+  const bool stopped_early =
+      done.reason == FinishReason::kCancelled || done.reason == FinishReason::kDeadline;
+  const bool may_stop_early = client.cancel_after || request.deadline != absl::InfiniteFuture();
+  if (stopped_early && may_stop_early) {
+    if (want.text.compare(0, client.text.size(), client.text) != 0) return "text is no prefix";
+    if (client.tokens.size() > want.tokens.size()) return "more tokens than there are";
+    want.tokens.resize(client.tokens.size());
+    return client.tokens == want.tokens ? "" : "tokens are no prefix";
+  }
+  if (!done.status.ok()) return done.status.ToString();
+  if (client.num_starts != 1) return absl::StrCat(client.num_starts, " starts");
+  if (model_.num_experts > 0 && client.start.prompt_routes != want.prompt_routes)
+    return "prompt routes differ";
+  if (client.tokens != want.tokens) return "tokens differ";
+  if (client.routes != want.routes) return "routes differ";
+  if (client.text != want.text)
+    return absl::StrCat("text is '", client.text, "', must be '", want.text, "'");
+  if (done.reason != want.reason) return absl::StrCat("reason is ", FinishReasonName(done.reason));
+  if (done.stop_string != want.stop_string) return "stop string differs";
+  const size_t num_generated = client.num_resumed + want.tokens.size();
+  return done.generated_tokens == static_cast<int32_t>(num_generated) ? ""
+                                                                      : "generated_tokens differs";
+}
+
+int64_t SimClients::num_reference_tokens() const {
+  int64_t total = 0;
+  for (const auto& client : clients_)
+    total += client->request.prompt.size() + *client->request.max_tokens;
+  return total;
+}
+
+}  // namespace pregate::scheduler
