@@ -1,5 +1,5 @@
-// Which FFN neurons the experts keep: a pure function of one score per expert and neuron (PAPER.md
-// section 1).
+// Which FFN neurons the experts keep: a pure function of one score per expert and neuron
+// (docs/PAPER.md, "1. From a dense model to experts").
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,7 @@ constexpr double kAdamDecay = 0.01;
 constexpr int kWarmupSteps = 10;
 constexpr double kFinalRate = 0.05;  // of the peak, at the end of the cosine
 
-// One layer, as router_service/net computes it, over whole windows of `tokens` ids.
+// One layer, as common/router computes it, over whole windows of `tokens` ids.
 class Network {
  public:
   Network(const RouterSpec& spec, at::Tensor embed, int num_experts, int tokens)

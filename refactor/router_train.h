@@ -1,5 +1,5 @@
-// Distils the paper's router (PAPER.md section 2) from the experts' scores: it sees token ids only
-// and learns which expert's own neurons hold most of the token's energy, layers summed.
+// Distils the paper's router (docs/PAPER.md, "2. Router") from the experts' scores: it sees token
+// ids only and learns which expert's own neurons hold most of the token's energy, layers summed.
 //
 // Its embedding is the first columns of the model's, scaled to unit mean square and frozen, so that
 // it has few weights to learn and to carry. Its target is softmax(z / temperature), z the scores

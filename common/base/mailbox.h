@@ -1,4 +1,4 @@
-// A bounded queue between threads: the one place where a loop blocks (DESIGN section 5, "Loops").
+// A bounded queue between threads: the one place where a loop blocks (docs/CONTRACTS.md, "Loops").
 // The standard library's mutexes, here and in the other engines: ThreadSanitizer sees through them,
 // not through those of Debian's Abseil, which is not instrumented.
 #pragma once

@@ -1,10 +1,10 @@
-// Ranks that exchange bytes: what carries activations between workers (DESIGN sections 4 and 5).
+// Ranks that exchange bytes: what carries activations between workers (docs/CONTRACTS.md,
+// "Exchange plan").
 //
-//   implementation      ranks are                 send / recv are     AllToAll
-//   local/local_fabric  threads of one process    host memory         done when it returns
-//   gloo/               processes, over TCP       host memory         done when it returns
-//   nccl/               processes, one GPU each   device memory       enqueued on the group's
-//   stream
+//   implementation      ranks are                 send / recv are   AllToAll
+//   local/local_fabric  threads of one process    host memory       done when it returns
+//   gloo/               processes, over TCP       host memory       done when it returns
+//   nccl/               processes, one GPU each   device memory     enqueued on the group's stream
 //
 // One contract test runs on all of them (collective_contract.h).
 #pragma once

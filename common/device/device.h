@@ -1,5 +1,5 @@
-// The operations of a forward pass, behind which the CPU and CUDA stand (DESIGN section 5, "Device
-// interface").
+// The operations of a forward pass, behind which the CPU and CUDA stand (docs/CONTRACTS.md,
+// "Device interface").
 //
 // - Operations enqueue in stream order and return at once (the CPU runs them on the spot).
 // - Row counts, group offsets, block tables and unit pointers are DEVICE arrays; the host passes

@@ -1,4 +1,4 @@
-// Rounding to the dtypes that devices store (DESIGN section 5, "Numerics"): round to nearest even.
+// Rounding to the dtypes that devices store (docs/CONTRACTS.md, "Numerics"): to nearest even.
 #pragma once
 
 #include <bit>

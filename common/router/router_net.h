@@ -1,5 +1,5 @@
-// The paper's router (PAPER.md section 2): a small autoregressive network over token ids that names
-// one expert a token, the same in every layer of the backbone.
+// The paper's router (docs/PAPER.md, "2. Router"): a small autoregressive network over token ids
+// that names one expert a token, the same in every layer of the backbone.
 //
 //   h = embed(ids)
 //   per layer: q, k, v = Linear(RMSNorm(h)); h += o(softmax(rope(q) rope(k)^T / normalizer) v)

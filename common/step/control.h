@@ -1,5 +1,5 @@
-// The worker stream's messages beside Plan and Result. DESIGN section 5, "Links".
-// Every message carries an epoch (0 before the first formation); a receiver refuses stale ones.
+// The worker stream's messages beside Plan and Result (docs/CONTRACTS.md, "Links"). What belongs to
+// an epoch carries its number (0 before the first formation); a receiver drops stale ones.
 #pragma once
 
 #include <cstdint>

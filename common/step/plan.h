@@ -1,5 +1,5 @@
-// What the scheduler tells every worker for one step. Plain structs; the gRPC codec is in each
-// edge, and the in-process link carries them as they are. DESIGN section 5, "Plan".
+// What the scheduler tells every worker for one step (docs/CONTRACTS.md, "Step plan"). Plain
+// structs; the gRPC codec is in common/rpc, and the in-process link carries them as they are.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What a worker answers to one step plan. DESIGN section 5, "Result".
+// What a worker answers to one step plan (docs/CONTRACTS.md, "Result").
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// The router stream's messages. DESIGN section 5, "Router protocol".
+// The router stream's messages (docs/CONTRACTS.md, "Router protocol").
 // base < have: truncate and recompute; base > have: GAP; an unknown session has 0 tokens.
 // Idempotent.
 #pragma once

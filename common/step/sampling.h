@@ -1,4 +1,5 @@
-// How a next token is drawn: Gumbel-max over filtered logits, with Philox as the source (DESIGN 5).
+// How a next token is drawn: Gumbel-max over filtered logits, with Philox as the source
+// (docs/CONTRACTS.md, "Sampling").
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // The process's metrics: prefix `pregate_`, base units, label `model` on every series but the
-// process's own (DESIGN section 10). Not process-global: several registries coexist in one process.
+// process's own (docs/METRICS.md). Not process-global: several registries coexist in one process.
 #pragma once
 
 #include <prometheus/counter.h>

@@ -1,15 +1,14 @@
 // Which tokens travel between ranks in one step. Routes are the same in every layer, so one plan
-// serves all layers (DESIGN section 5, "Exchange plan"): dispatch sends each token's activation to
+// serves all layers (docs/CONTRACTS.md, "Exchange plan"): dispatch sends each token's activation to
 // the rank that holds its expert, the expert MLP runs there over contiguous groups, combine takes
 // the same way back.
 //
 //   source s: order[s] sorts its own tokens by (destination, expert, place in the batch);
-//   destination d's part is
-//             [send_offset(s, d), send_offset(s, d + 1)).
+//             destination d's part is [send_offset(s, d), send_offset(s, d + 1)).
 //   target d: receives the parts of source 0, 1, ... one after the other; source s's part begins at
-//             recv_offset(d, s). groups[d] sorts the received rows by (expert, source, place in the
-//             batch): expert e's rows are group_order[d][group_offsets[d][e] .. group_offsets[d][e
-//             + 1]).
+//             recv_offset(d, s). group_order[d] sorts the received rows by (expert, source, place
+//             in the batch): expert e's are those from group_offsets[d][e] to
+//             group_offsets[d][e + 1].
 //
 // One rank is the simple case: nothing moves, and group_order of the dispatched rows is the stable
 // sort by expert that Device::BuildGroups makes on the device.

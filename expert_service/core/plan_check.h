@@ -1,15 +1,16 @@
 // Is a step plan one that this worker can run? Plans come from another process, so everything is
 // checked before use.
 //
-// Two kinds of error (DESIGN section 5, "Result"). The step as a whole is wrong when it cannot be
-// told which sequence is meant, or when running part of it would leave scheduler and worker with
+// Two kinds of error (docs/CONTRACTS.md, "Step plan"). The step as a whole is wrong when it cannot
+// be told which sequence is meant, or when running part of it would leave scheduler and worker with
 // different ideas of the slots: nothing of such a plan is applied and the epoch is void. Everything
 // else belongs to one sequence: it alone fails.
 //
-//   CheckStepOrder   epoch and step_id step CheckPlan        slots open and free, counts, the token
-//   budget, wanted units                step CheckAdd         sampling, history            sequence
-//   CheckBlocks      block ids, no hole in the table sequence CheckRow         contiguous, tokens,
-//   routes, targets, blocks, late rows, logprobs           sequence
+//   CheckStepOrder   epoch and step_id                                             step
+//   CheckPlan        slots open and free, counts, the token budget, wanted units   step
+//   CheckAdd         sampling, history                                             sequence
+//   CheckBlocks      block ids, no hole in the table                               sequence
+//   CheckRow         contiguous, tokens, routes, targets, blocks, late, logprobs   sequence
 //
 // CheckPlan runs against the table before the plan; the others run while the plan is applied:
 // drops, adds, blocks, then rows in their order.

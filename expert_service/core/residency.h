@@ -1,5 +1,5 @@
 // Which expert units sit in which slots of a rank, what is loaded next and what gives way
-// (DESIGN section 5, "Residency"). Pure: the engine's store moves the bytes.
+// (docs/CONTRACTS.md, "Residency"). Pure: the engine's store moves the bytes.
 //
 // A unit is needed by the step that runs (demand), or wanted by the scheduler (by next use), or
 // neither. What is loaded next: demand in the order of layers, then the first of what is wanted.

@@ -1,4 +1,4 @@
-// How expert rows travel between the ranks of one epoch (DESIGN section 4, step 4): one plan a step
+// How expert rows travel between the ranks of one epoch (docs/LIFE_OF_A_TOKEN.md): one plan a step
 // serves every layer.
 //
 //   routes of the plan's tokens ─ all-gather once a step ─▶ exchange plan

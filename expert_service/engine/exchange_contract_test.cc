@@ -1,5 +1,5 @@
 // One contract, two forms: the pure exchange plan and the grouping that each device makes for
-// itself (DESIGN section 5, "Exchange plan").
+// itself (docs/CONTRACTS.md, "Exchange plan").
 #include <gtest/gtest.h>
 
 #include <random>

@@ -5,12 +5,11 @@
 //               qkv = x · Wqkv;  k, v → paged KV;  a = attention(rope(q), KV)
 //               h  += a · Wo
 //               x   = act(rmsnorm(h))
-//               h  += S(x) + round(O(x))      S: the resident part, O: the part of the token's
-//               expert
+//               h  += S(x) + round(O(x))      S: the resident part, O: that of the token's expert
 //   logits of chosen rows: act(rmsnorm(h)) · Wlogits
 //
-// MLP numerics (DESIGN section 5): S and O are accumulated apart in f32, O is rounded to the dtype,
-// then added in that order, so that one rank and several give the same bits.
+// S and O are accumulated apart in f32, O is rounded to the dtype, then added in that order, so
+// that one rank and several give the same bits (docs/CONTRACTS.md, "Numerics").
 #pragma once
 
 #include <memory>

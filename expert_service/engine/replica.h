@@ -1,5 +1,5 @@
-// The router beside the sampler: it names the route of each token that was just sampled (DESIGN
-// section 3).
+// The router beside the sampler: it names the route of each token that was just sampled
+// (docs/adr/0003-router-replica-in-the-worker.md).
 #pragma once
 
 #include <memory>

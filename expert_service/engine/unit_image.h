@@ -1,6 +1,6 @@
 // One FFN part (an expert's own neurons in one layer, or a layer's resident part) in a device's
 // packed form. Only the format's packer and kernels know what is inside; everyone else moves opaque
-// bytes (DESIGN section 5).
+// bytes (docs/CONTRACTS.md, "Unit image").
 #pragma once
 
 #include <cstddef>

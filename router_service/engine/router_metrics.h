@@ -1,4 +1,4 @@
-// What the router counts (DESIGN section 10). Names start with `router_` where another service has
+// What the router counts (docs/METRICS.md). Names start with `router_` where another service has
 // a like one, so that all services can share one registry in one process.
 #pragma once
 

@@ -1,5 +1,5 @@
 // Which rank a new sequence calls home: its attention, KV and sampling stay there for as long as it
-// runs (DESIGN section 4.4).
+// runs (docs/LIFE_OF_A_TOKEN.md).
 #pragma once
 
 #include "absl/types/span.h"

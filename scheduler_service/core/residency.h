@@ -1,5 +1,5 @@
 // What every rank holds of the experts' units, mirrored from what it says, and what it should hold
-// (DESIGN section 5, "Residency"). The worker's residency is the truth; the scheduler names units,
+// (docs/CONTRACTS.md, "Residency"). The worker's residency is the truth; the scheduler names units,
 // never slots.
 #pragma once
 

@@ -61,8 +61,8 @@ struct Sequence {
 
   // `route` may be kNoRoute: RecordRoute follows.
   void Append(TokenId token, ExpertId route);
-  // Routes of positions base, base + 1, ...; one that is recorded already stands (DESIGN section 5,
-  // "Recovery"). Positions beyond the tokens are ignored.
+  // Routes of positions base, base + 1, ...; one that is recorded already stands
+  // (docs/CONTRACTS.md, "Recovery"). Positions beyond the tokens are ignored.
   void RecordRoutes(int32_t base, absl::Span<const ExpertId> values);
 
  private:

@@ -1,5 +1,4 @@
-// The scheduler's metrics (DESIGN section 10) and log lines, and the workers' facts for
-// GetModelInfo.
+// The scheduler's metrics (docs/METRICS.md) and log lines, and the workers' facts for GetModelInfo.
 #pragma once
 
 #include <map>

@@ -1,7 +1,7 @@
-// The scheduler's side of the router protocol (DESIGN section 5): which tokens of which session
-// still need a route, and what was asked. One request a session is under way at a time, so an
-// answer needs no number; the protocol is idempotent, so everything may be sent again. Losses show
-// as RouterDown, as a GAP, or as no answer for `resend_after`.
+// The scheduler's side of the router protocol (docs/CONTRACTS.md, "Router protocol"): which tokens
+// of which session still need a route, and what was asked. One request a session is under way at a
+// time, so an answer needs no number; the protocol is idempotent, so everything may be sent again.
+// Losses show as RouterDown, as a GAP, or as no answer for `resend_after`.
 // A router that is silent is asked whether its loop turns, so that readiness sees one that is
 // frozen long before its connection breaks.
 //

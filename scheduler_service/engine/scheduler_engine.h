@@ -5,7 +5,7 @@
 //   router ───routes──────────▶ │       │ ──OnTokens────▶ sinks
 //
 // A worker may disappear at any time: the epoch is then void, the batch empty, and every sequence
-// is planned anew from its committed tokens and recorded routes (DESIGN section 5, "Recovery").
+// is planned anew from its committed tokens and recorded routes (docs/CONTRACTS.md, "Recovery").
 // There is no other form of recovery.
 #pragma once
 

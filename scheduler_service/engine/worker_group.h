@@ -1,5 +1,4 @@
-// Who the workers are, and the formation of a cell out of them (DESIGN section 5, "Links" and
-// "Recovery").
+// Who the workers are, and the formation of a cell out of them (docs/CONTRACTS.md, "Forming").
 //
 //   no worker ─▶ due ──Form──▶ forming ──all Formed──▶ formed
 //                 ▲               │                      │

@@ -1,6 +1,6 @@
-// A worker without weights that holds the scheduler to the contract (DESIGN section 5): slots,
-// block ownership, contiguous rows, block coverage, late rows, one run-ahead plan. What it finds
-// wrong it keeps as a violation.
+// A worker without weights that holds the scheduler to the contract (docs/CONTRACTS.md,
+// "Step plan"): slots, block ownership, contiguous rows, block coverage, late rows, one run-ahead
+// plan. What it finds wrong it keeps as a violation.
 #pragma once
 
 #include <cstdint>

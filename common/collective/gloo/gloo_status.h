@@ -1,4 +1,4 @@
-// Gloo throws; this is the one place that catches (DESIGN section 9).
+// Gloo throws; this is the one place that catches (docs/CONTRACTS.md, "Limits and conduct").
 #pragma once
 
 #include <exception>

@@ -1,4 +1,4 @@
-// What NCCL and the CUDA runtime say, as Status (DESIGN section 9).
+// What NCCL and the CUDA runtime say, as Status (docs/CONTRACTS.md, "Limits and conduct").
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,4 +1,5 @@
-// A model on disk, whatever its layout, seen through one set of canonical tensor names (DESIGN 7).
+// A model on disk, whatever its layout, seen through one set of canonical tensor names
+// (docs/CONTRACTS.md, "Checkpoint").
 // Below model.layers.{l}. with q, kv = heads and kv heads x head_dim, f = intermediate:
 //   {input,post_attention}_layernorm.weight     [hidden]
 //   self_attn.q_proj.weight                     [q, hidden], rows in half-split RoPE order

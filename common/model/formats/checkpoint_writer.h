@@ -1,6 +1,6 @@
-// Writes a checkpoint in our own format (DESIGN section 7): config.json, model.safetensors,
-// manifest.json and the tokenizer's files. Streams tensor by tensor: memory holds the largest
-// tensor, never the model.
+// Writes a checkpoint in our own format (docs/CONTRACTS.md, "Checkpoint"): config.json,
+// model.safetensors, manifest.json and the tokenizer's files. Streams tensor by tensor: memory
+// holds the largest tensor, never the model.
 #pragma once
 
 #include <cstdint>

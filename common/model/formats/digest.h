@@ -1,4 +1,4 @@
-// The identity of a model (DESIGN section 5, "Digests"): SHA-256 over the fields of the spec that
+// The identity of a model (docs/CONTRACTS.md, "Digests"): SHA-256 over the fields of the spec that
 // decide its function and over every tensor's name, type, shape and content hash.
 #pragma once
 

@@ -1,4 +1,5 @@
-// config.json of our own format (DESIGN section 7): Hugging Face's keys and a `pregate` object.
+// config.json of our own format (docs/CONTRACTS.md, "Checkpoint"): Hugging Face's keys and a
+// `pregate` object.
 #pragma once
 
 #include <string>

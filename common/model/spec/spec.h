@@ -31,7 +31,7 @@ struct RopeScaling {
 
 enum class RouterActivation { kSilu, kRelu };
 
-// The paper's router (PAPER.md section 2). Tensors `router.*`; see checkpoint.h for names.
+// The paper's router (docs/PAPER.md, "2. Router"). Tensors `router.*`; see checkpoint.h for names.
 struct RouterSpec {
   int num_layers = 1;
   int num_heads = 4;
