@@ -49,7 +49,6 @@ class Driver {
       SequenceAdd add;
       add.seq_slot = slot;
       add.seq_id = ++next_id_;
-      add.prompt_len = 1;
       plan_.add.push_back(add);
       BlockTableUpdate update{slot, 0, std::vector<BlockId>(blocks)};
       std::iota(update.ids.begin(), update.ids.end(), slot * blocks);

@@ -26,7 +26,6 @@ void StepDriver::Open(int slot, int tokens) {
   SequenceAdd add;
   add.seq_slot = slot;
   add.seq_id = ++next_id_;
-  add.prompt_len = tokens;
   plan_.add.push_back(add);
   const int blocks = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
   BlockTableUpdate update{slot, 0, std::vector<BlockId>(blocks)};

@@ -46,7 +46,7 @@ void Declare(OptionSet& set, Options* o) {
   set.OptionalUint64("seed", &o->job.seed, "same seed, same tokens; drawn if missing");
   set.Switch("ignore-eos", &o->job.ignore_eos, "go on past the model's own end tokens");
   set.Choice("dtype", &o->dtype, {"f32", "bf16"}, "of weights and KV, with --model");
-  set.Int("threads", &o->threads, 0, 1024, "threads", "with --model; 0: all cores");
+  set.Int("threads", &o->threads, 0, kThreadsMax, "threads", "with --model; 0: all cores");
   set.Int("expert-slots", &o->expert_slots, 0, 1 << 20, "experts",
           "with --model: whose units fit on the device at once; 0: all");
   set.Switch("require-text", &o->require_text, "fail when the answer holds no text");

@@ -1,4 +1,5 @@
 #include <thread>
+#include <utility>
 
 #include "absl/synchronization/notification.h"
 #include "cli/generator.h"
@@ -15,23 +16,23 @@ namespace pregate::cli {
 namespace {
 
 // Collects one generation on the engine's thread; the caller's thread reads it after Wait.
-class CollectingSink final : public ResponseSink {
+class Collector {
  public:
-  explicit CollectingSink(OnText on_text) : on_text_(std::move(on_text)) {}
+  explicit Collector(OnText on_text) : on_text_(std::move(on_text)) {}
 
-  void OnStart(const StartInfo& info) override {
+  void Take(const StartInfo& info) {
     outcome_.seed = info.seed;
     outcome_.prompt_tokens = info.prompt_tokens;
     outcome_.prompt_routes = info.prompt_routes;
   }
-  void OnTokens(const TokensOut& out) override {
+  void Take(const TokensOut& out) {
     timer_.Add(out.tokens.size());
     outcome_.ids.insert(outcome_.ids.end(), out.tokens.begin(), out.tokens.end());
     outcome_.routes.insert(outcome_.routes.end(), out.routes.begin(), out.routes.end());
     outcome_.text += out.text;
     on_text_(out.text);
   }
-  void OnDone(const DoneInfo& info) override {
+  void Take(const DoneInfo& info) {
     status_ = info.status;
     outcome_.finish_reason = FinishReasonName(info.reason);
     timer_.Report(&outcome_);
@@ -58,7 +59,7 @@ class LocalGenerator final : public Generator {
     ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::Open(options.model));
     auto generator = std::unique_ptr<LocalGenerator>(new LocalGenerator());
     ASSIGN_OR_RETURN(generator->tokenizer_, checkpoint->LoadTokenizer());
-    WorkerHostOptions worker;
+    WorkerOptions worker;
     worker.model = options.model;
     worker.dtype = options.dtype;
     worker.threads = options.threads;
@@ -79,9 +80,7 @@ class LocalGenerator final : public Generator {
   }
 
   absl::StatusOr<GenerateOutcome> Generate(const GenerateJob& job, const OnText& on_text) override {
-    SubmitEvent submit;
-    submit.client_key = ++last_key_;
-    GenerateRequest& request = submit.request;
+    GenerateRequest request;
     if (const std::vector<ChatMessage> messages = Conversation(job); !messages.empty()) {
       ASSIGN_OR_RETURN(request.prompt, tokenizer_->ApplyChatTemplate(messages, true));
     } else {
@@ -92,11 +91,12 @@ class LocalGenerator final : public Generator {
     request.seed = job.seed;
     request.max_tokens = job.max_tokens;
     request.ignore_eos = job.ignore_eos;
-    const auto sink = std::make_shared<CollectingSink>(on_text);
-    submit.sink = sink;
-    if (!inbox_.Push(std::move(submit)))
+    const auto collector = std::make_shared<Collector>(on_text);
+    const LinkId link = clients_.Attach(SendTo(collector));
+    if (!clients_.Submit(link, std::move(request))) {
       return absl::InternalError("the scheduler's inbox is full");
-    return sink->Wait();
+    }
+    return collector->Wait();
   }
 
  private:
@@ -106,11 +106,8 @@ class LocalGenerator final : public Generator {
   LocalGenerator() : inbox_(kInboxEvents, &clock_), random_(RandomId()) {}
 
   void StartEngine(const std::string& model_digest) {
-    const PushEvent push = [this](EngineEvent event) { return inbox_.Push(std::move(event)); };
-    worker_link_ = std::make_unique<LocalWorkerLink>(0, services_.workers[0].get(), push);
-    if (services_.router) {
-      router_link_ = std::make_unique<LocalRouterLink>(services_.router.get(), push);
-    }
+    worker_link_ = MakeLocalWorkerLink(0, services_.workers[0].engine.get(), push_);
+    if (services_.router) router_link_ = MakeLocalRouterLink(services_.router.get(), push_);
     EngineOptions options;
     options.scheduler_id = "generate";
     options.model_digest = model_digest;
@@ -144,15 +141,16 @@ class LocalGenerator final : public Generator {
   Log log_{"worker", {.level = "warn"}};
   MetricsRegistry registry_{"local"};
   MailboxInbox inbox_;
+  const PushEvent push_ = [this](EngineEvent event) { return inbox_.Push(std::move(event)); };
+  SchedulerPeer clients_{push_};
   scheduler::SplitMix64 random_;
-  EngineObserver observer_;
+  SchedulerObserver observer_;
   std::unique_ptr<Tokenizer> tokenizer_;
   LocalServices services_;
-  std::unique_ptr<LocalWorkerLink> worker_link_;
-  std::unique_ptr<LocalRouterLink> router_link_;
+  std::unique_ptr<WorkerLink> worker_link_;
+  std::unique_ptr<RouterLink> router_link_;
   std::unique_ptr<SchedulerEngine> engine_;
   std::thread engine_thread_;
-  uint64_t last_key_ = 0;
 };
 
 }  // namespace

@@ -7,23 +7,27 @@
 
 namespace pregate::cli {
 
-absl::StatusOr<LocalServices> StartLocalServices(const WorkerHostOptions& options, Clock* clock,
+absl::StatusOr<LocalServices> StartLocalServices(const WorkerOptions& options, Clock* clock,
                                                  MetricsRegistry* registry, const Log* log) {
   LocalServices services;
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
   if (checkpoint->spec().router) {
-    services.router_device = MakeCpuDevice({.threads = 1});
     const RouterEngineOptions router_options{.boot_id = RandomId()};
-    ASSIGN_OR_RETURN(services.router, RouterEngine::Start(*checkpoint, *services.router_device,
-                                                          *clock, *registry, router_options));
+    services.router_metrics =
+        std::make_unique<RouterMetrics>(registry, log, router_options.step_tokens_max);
+    services.router_device = MakeCpuDevice({.threads = 1});
+    ASSIGN_OR_RETURN(services.router,
+                     RouterEngine::Start(*checkpoint, *services.router_device, *clock,
+                                         *services.router_metrics, router_options));
   }
   if (options.world_size > 1) services.fabric = std::make_unique<LocalFabric>();
   for (int32_t rank = 0; rank < options.world_size; ++rank) {
-    WorkerHostOptions worker = options;
+    WorkerOptions worker = options;
     worker.rank = rank;
+    services.worker_metrics.push_back(std::make_unique<WorkerMetrics>(registry, log, rank));
     ASSIGN_OR_RETURN(
         services.workers.emplace_back(),
-        WorkerHost::Load(worker, /*config_digest=*/"", clock, log, services.fabric.get()));
+        LoadWorker(worker, clock, services.fabric.get(), services.worker_metrics.back().get()));
   }
   return services;
 }

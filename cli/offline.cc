@@ -12,14 +12,14 @@ void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags) {
   set.String("model", &flags->model, "pregate or HF directory, or GGUF file").Required();
   set.Choice("dtype", &flags->dtype, {"f32", "bf16"}, "of weights and KV");
   set.Choice("device", &flags->device, {"cpu", "cuda"}, "that computes");
-  set.Int("threads", &flags->threads, 0, 1024, "threads", "of the CPU device; 0: all cores");
+  set.Int("threads", &flags->threads, 0, kThreadsMax, "threads", "of the CPU device; 0: all cores");
   set.Int("expert-slots", &flags->expert_slots, 0, kExpertsMax, "experts",
           "whose units fit on the device at once; 0: all");
   set.Switch("json", &flags->as_json, "print one JSON object");
 }
 
 void DeclareExpertFlag(OptionSet& set, OfflineFlags* flags) {
-  set.Int("expert", &flags->expert, -1, 1 << 20, "expert id",
+  set.Int("expert", &flags->expert, -1, kExpertsMax - 1, "expert id",
           "this expert for every token; -1: the router decides");
 }
 

@@ -18,18 +18,18 @@ SimWorker::SimWorker(Agenda* agenda, const Costs* costs, const RouteChain* chain
 void SimWorker::SayHello() {
   Hello hello;
   hello.incarnation = 1;
-  hello.model_digest = "simulated";
-  hello.router_digest = "simulated";
-  hello.numerics_id = "simulated";
-  hello.device = costs_->machine;
-  hello.kv_blocks = shape_.kv_blocks;
-  hello.seq_slots = shape_.seq_slots;
-  hello.step_tokens = shape_.step_tokens;
-  hello.context_tokens = shape_.context_tokens;
-  hello.vocab_size = RouteChain::kVocab;
-  hello.num_experts = costs_->experts;
-  hello.num_layers = costs_->layers;
-  hello.residency_slots = cache_.all_fit() ? 0 : shape_.expert_slots * costs_->layers;
+  hello.facts.model_digest = "simulated";
+  hello.facts.router_digest = "simulated";
+  hello.facts.numerics_id = "simulated";
+  hello.facts.device = costs_->machine;
+  hello.facts.kv_blocks = shape_.kv_blocks;
+  hello.facts.seq_slots = shape_.seq_slots;
+  hello.facts.step_tokens = shape_.step_tokens;
+  hello.facts.context_tokens = shape_.context_tokens;
+  hello.facts.vocab_size = RouteChain::kVocab;
+  hello.facts.num_experts = costs_->experts;
+  hello.facts.num_layers = costs_->layers;
+  hello.facts.unit_slots = cache_.all_fit() ? 0 : shape_.expert_slots * costs_->layers;
   hello.resident_units = cache_.Resident();
   agenda_->Deliver(WorkerEvent{0, std::move(hello)});
 }
@@ -40,9 +40,9 @@ void SimWorker::Send(ToWorker message) {
     agenda_->DeliverAt(agenda_->now() + 2 * link,
                        WorkerEvent{0, Formed{form->epoch, absl::OkStatus(), ""}});
   }
-  if (auto* plan = std::get_if<StepPlan>(&message)) {
-    agenda_->After(link, [this, p = std::move(*plan)]() mutable {
-      plans_.push_back(std::move(p));
+  if (auto* plan = std::get_if<std::shared_ptr<const StepPlan>>(&message)) {
+    agenda_->After(link, [this, p = *plan]() {
+      plans_.push_back(p);
       if (!busy_) Begin();
     });
   }
@@ -51,7 +51,8 @@ void SimWorker::Send(ToWorker message) {
 void SimWorker::Begin() {
   if (plans_.empty()) return;
   busy_ = true;
-  const StepPlan plan = std::move(plans_.front());
+  const std::shared_ptr<const StepPlan> sent = std::move(plans_.front());
+  const StepPlan& plan = *sent;
   plans_.pop_front();
   const absl::Time begin = agenda_->now();
   for (const Wanted& wanted : plan.wanted) {
@@ -62,12 +63,9 @@ void SimWorker::Begin() {
   result.incarnation = 1;
   result.step_id = plan.step_id;
   const Load load = Apply(plan, &result);
-  const absl::Duration stall_before = cache_.counts().stall;
   const absl::Time end = plan.rows.empty() ? begin : Run(load, begin);
-  result.times.step_us = absl::ToInt64Microseconds(end - begin);
-  result.times.stall_us = absl::ToInt64Microseconds(cache_.counts().stall - stall_before);
-  result.times.num_tokens = load.tokens;
-  result.times.unique_experts = static_cast<int32_t>(load.experts.size());
+  result.step_us = absl::ToInt64Microseconds(end - begin);
+  result.unique_experts = static_cast<int32_t>(load.experts.size());
   agenda_->At(end, [this, r = std::move(result)]() mutable {
     busy_ = false;
     cache_.AdvanceTo(agenda_->now());

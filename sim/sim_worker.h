@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <vector>
 
 #include "scheduler_service/engine/links.h"
@@ -70,7 +71,7 @@ class SimWorker final : public WorkerLink {
   const WorkerShape shape_;
   ExpertCache cache_;
   std::vector<Slot> slots_;
-  std::deque<StepPlan> plans_;
+  std::deque<std::shared_ptr<const StepPlan>> plans_;
   bool busy_ = false;
   StepCounts counts_;
   size_t references_max_ = 0;

@@ -30,7 +30,7 @@ class SilentTokenizer final : public Tokenizer {
   std::optional<TokenId> PromptBos() const override { return std::nullopt; }
 };
 
-class Recoveries final : public EngineObserver {
+class Recoveries final : public SchedulerObserver {
  public:
   void OnRecovery(const std::string& reason) override { last_ = reason; }
   const std::string& last() const { return last_; }
@@ -60,11 +60,11 @@ class Clients {
   }
 
  private:
-  class Sink final : public ResponseSink {
+  class Stopwatch {
    public:
-    Sink(Clients* clients, absl::Time arrival) : clients_(clients), last_(arrival) {}
-    void OnStart(const StartInfo&) override {}
-    void OnTokens(const TokensOut& out) override {
+    Stopwatch(Clients* clients, absl::Time arrival) : clients_(clients), last_(arrival) {}
+    void Take(const StartInfo&) {}
+    void Take(const TokensOut&) {
       const absl::Time now = clients_->agenda_->now();
       const float gap = static_cast<float>(absl::ToDoubleSeconds(now - last_));
       (has_token_ ? clients_->itl_ : clients_->ttft_).push_back(gap);
@@ -72,7 +72,7 @@ class Clients {
       last_ = now;
       clients_->last_token_ = now;
     }
-    void OnDone(const DoneInfo& info) override { clients_->OnDone(info); }
+    void Take(const DoneInfo& info) { clients_->OnDone(info); }
 
    private:
     Clients* const clients_;
@@ -91,9 +91,9 @@ class Clients {
     const TraceRequest& request = trace_[index];
     const uint64_t seed = Mix(options_.seed, index);
     SubmitEvent event;
-    event.client_key = index + 1;
-    event.request.connection = event.client_key;  // a trace does not say who shares one
-    event.sink = std::make_shared<Sink>(this, agenda_->now());
+    event.link = index + 1;
+    event.request.connection = event.link;  // a trace does not say who shares one
+    event.send = SendTo(std::make_shared<Stopwatch>(this, agenda_->now()));
     event.request.prompt.reserve(request.prompt_tokens);
     for (int32_t i = 0; i < request.prompt_tokens; ++i) {
       event.request.prompt.push_back(DrawToken(seed, i));

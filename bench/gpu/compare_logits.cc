@@ -66,7 +66,6 @@ StepPlan PlanFor(const TokenList& tokens, const std::vector<ExpertId>& routes, S
   if (step > 1) plan.drop = {0};
   SequenceAdd add;
   add.seq_id = step;
-  add.prompt_len = static_cast<int32_t>(tokens.size());
   plan.add.push_back(add);
   BlockTableUpdate blocks{0, 0, std::vector<BlockId>(tokens.size() / kKvBlockTokens + 1)};
   std::iota(blocks.ids.begin(), blocks.ids.end(), 0);

@@ -100,7 +100,6 @@ bool OfflineModel::Open(Work& work, StepPlan& plan) {
   SequenceAdd add;
   add.seq_slot = work.slot;
   add.seq_id = work.request;
-  add.prompt_len = work.end;
   plan.add.push_back(std::move(add));
   plan.blocks.push_back({work.slot, 0, work.blocks});
   return true;

@@ -36,6 +36,9 @@
   X(kLayersMax, 1024, "layers", "one model")                                                              \
   X(kResidentUnitsMax, 1 << 20, "units", "units named in one message")                                    \
   X(kKvBlocksMax, 1 << 26, "blocks", "KV blocks of one worker")                                           \
+  X(kKvCacheBytesMin, int64_t{1} << 16, "bytes", "memory of a KV cache, at least")                           \
+  X(kKvCacheBytesMax, int64_t{1} << 43, "bytes", "memory of a KV cache")                                      \
+  X(kThreadsMax, 1024, "threads", "compute threads of one device")                                          \
   X(kLogprobsMax, 20, "logprobs", "alternatives reported beside one token")                               \
   X(kRendezvousBytesMax, 4096, "bytes", "the collective's opaque rendezvous")                             \
   X(kMeetBlobBytesMax, 64 << 10, "bytes", "what one rank tells the others when a group forms")            \

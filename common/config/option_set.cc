@@ -316,17 +316,6 @@ std::vector<std::string> OptionSet::ToArguments() const {
   return arguments;
 }
 
-std::string OptionSet::ClusterDigest() const {
-  std::vector<std::string> lines;
-  for (const auto& option : options_) {
-    if (option->cluster_wide_) lines.push_back(absl::StrCat(option->name_, "=", option->print_()));
-  }
-  std::sort(lines.begin(), lines.end());
-  Sha256 hash;
-  for (const std::string& line : lines) hash.Update(line + "\n");
-  return hash.HexDigest();
-}
-
 OptionSource OptionSet::SourceOf(absl::string_view name) const { return Find(name).source_; }
 
 }  // namespace pregate

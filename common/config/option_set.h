@@ -30,8 +30,6 @@ const char* OptionSourceName(OptionSource source);
 class Option {
  public:
   Option& Required() { return required_ = true, *this; }
-  // The value must be the same in every process of a cluster: it enters ClusterDigest().
-  Option& ClusterWide() { return cluster_wide_ = true, *this; }
   // Also accepted without its flag, in the order of declaration.
   Option& Positional() { return positional_ = true, *this; }
   // Instead of the name's own, where that means something else to another program.
@@ -41,7 +39,7 @@ class Option {
   friend class OptionSet;
   std::string name_, environment_, group_, unit_, placeholder_, description_;
   std::vector<std::string> choices_;
-  bool required_ = false, cluster_wide_ = false, positional_ = false;
+  bool required_ = false, positional_ = false;
   bool is_switch_ = false, is_list_ = false, is_built_in_ = false;
   std::vector<ConfigValue::Type> file_types_;
   std::function<absl::Status(const std::vector<std::string>& texts)> parse_;
@@ -106,8 +104,6 @@ class OptionSet {
   // "--name=value" of all that were given, from whichever source: for another program with the same
   // options.
   std::vector<std::string> ToArguments() const;
-  // SHA-256 over `name=value\n` of the options marked ClusterWide, by name.
-  std::string ClusterDigest() const;
   // Whether a flag, the environment or the file set it. REQUIRES: `name` is declared.
   OptionSource SourceOf(absl::string_view name) const;
 

@@ -32,7 +32,7 @@ struct Program {
 
   Program() {
     options.String("model", &model, "Model directory").Required();
-    options.Choice("dtype", &dtype, {"f32", "bf16"}, "Type of weights").ClusterWide();
+    options.Choice("dtype", &dtype, {"f32", "bf16"}, "Type of weights");
     options.Int("queue-max", &queue_max, 1, 1000, "requests", "Requests that may wait");
     options.Bytes("kv-cache-bytes", &kv_cache_bytes, 1 << 20, int64_t{1} << 40, "KV cache");
     options.Duration("drain-timeout-s", &drain_timeout, absl::Seconds(1), absl::Seconds(600),
@@ -183,15 +183,6 @@ TEST(OptionSetTest, PrintsEffectiveValuesAsJson) {
               HasSubstr("queue-max=9 kv-cache-bytes=512MiB"));
   EXPECT_EQ(p.options.ToText(/*given_only=*/true), "model=m\xff queue-max=9");
   EXPECT_EQ(json["limits"]["ConfigFileBytesMax"]["unit"], "bytes");
-}
-
-TEST(OptionSetTest, ClusterDigestFollowsClusterWideOptionsOnly) {
-  Program a, b, c;
-  ASSERT_TRUE(a.Parse({"--model", "m"}).ok());
-  ASSERT_TRUE(b.Parse({"--model", "n", "--queue-max", "5"}).ok());
-  ASSERT_TRUE(c.Parse({"--model", "m", "--dtype", "bf16"}).ok());
-  EXPECT_EQ(a.options.ClusterDigest(), b.options.ClusterDigest());
-  EXPECT_NE(a.options.ClusterDigest(), c.options.ClusterDigest());
 }
 
 TEST(OptionSetTest, TakesPositionalArguments) {

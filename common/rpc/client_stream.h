@@ -35,7 +35,7 @@ inline OpenStream OpenOn(const std::shared_ptr<grpc::Channel>& channel, std::str
 }
 
 // Thread-safe; nothing blocks but AwaitFirstMessage and AwaitEnd. Must outlive AwaitEnd's return.
-template <typename Request, typename Response>
+template <typename Response>
 class ClientStream final : public ClientBytesReactor {
  public:
   // On gRPC's threads, one at a time; an error cancels the stream with it, and so does a message
@@ -50,7 +50,7 @@ class ClientStream final : public ClientBytesReactor {
   }
 
   // False when the stream ends or its queue is full: the message is lost.
-  bool Send(Request message) {
+  bool Send(grpc::ByteBuffer message) {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return false;
     if (queue_.size() >= static_cast<size_t>(kLinkQueueMessages)) {
@@ -88,7 +88,7 @@ class ClientStream final : public ClientBytesReactor {
   bool HeardOrEnded() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return heard_ || ended_; }
 
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    request_bytes_ = ToBytes(&queue_.front());
+    request_bytes_ = std::move(queue_.front());
     queue_.pop_front();
     writing_ = true;
     this->StartWrite(&request_bytes_);
@@ -139,7 +139,7 @@ class ClientStream final : public ClientBytesReactor {
   Response response_;
 
   absl::Mutex mutex_;
-  std::deque<Request> queue_ ABSL_GUARDED_BY(mutex_);
+  std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer request_bytes_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

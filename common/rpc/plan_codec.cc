@@ -45,7 +45,6 @@ void Encode(const SequenceAdd& add, v1::SequenceAdd* out) {
   sampling->set_min_p(add.sampling.min_p);
   sampling->set_repetition_penalty(add.sampling.repetition_penalty);
   out->set_seed(add.seed);
-  out->set_prompt_len(add.prompt_len);
   out->mutable_history()->Add(add.history.begin(), add.history.end());
 }
 
@@ -55,7 +54,6 @@ absl::StatusOr<SequenceAdd> Decode(const v1::SequenceAdd& in) {
                   .seq_id = in.seq_id(),
                   .home_rank = in.home_rank(),
                   .seed = in.seed(),
-                  .prompt_len = in.prompt_len(),
                   .history = ToVector(in.history())};
   add.sampling = {.temperature = in.sampling().temperature(),
                   .top_k = in.sampling().top_k(),
@@ -193,15 +191,14 @@ absl::StatusOr<StepPlan> Decode(const v1::StepPlan& in) {
   return plan;
 }
 
-void Encode(const Drain& drain, v1::Drain* out) { out->set_epoch(drain.epoch); }
-
 }  // namespace
 
 v1::AttachRequest EncodeToWorker(const ToWorker& message) {
   v1::AttachRequest out;
   if (const auto* form = std::get_if<Form>(&message)) Encode(*form, out.mutable_form());
-  if (const auto* plan = std::get_if<StepPlan>(&message)) Encode(*plan, out.mutable_plan());
-  if (const auto* drain = std::get_if<Drain>(&message)) Encode(*drain, out.mutable_drain());
+  if (const auto* plan = std::get_if<std::shared_ptr<const StepPlan>>(&message)) {
+    Encode(**plan, out.mutable_plan());
+  }
   if (const auto* renew = std::get_if<Renew>(&message)) {
     out.mutable_renew()->set_void_through(renew->void_through);
   }
@@ -212,10 +209,10 @@ absl::StatusOr<ToWorker> DecodeToWorker(const v1::AttachRequest& message) {
   switch (message.message_case()) {
     case v1::AttachRequest::kForm:
       return Decode(message.form());
-    case v1::AttachRequest::kPlan:
-      return Decode(message.plan());
-    case v1::AttachRequest::kDrain:
-      return Drain{.epoch = message.drain().epoch()};
+    case v1::AttachRequest::kPlan: {
+      ASSIGN_OR_RETURN(StepPlan plan, Decode(message.plan()));
+      return std::make_shared<const StepPlan>(std::move(plan));
+    }
     case v1::AttachRequest::kRenew:
       return Renew{.void_through = message.renew().void_through()};
     case v1::AttachRequest::MESSAGE_NOT_SET:

@@ -26,79 +26,75 @@ void Encode(const UnitId& unit, v1::UnitId* out) {
   out->set_expert(unit.expert);
 }
 
+void Encode(const WorkerFacts& facts, v1::WorkerFacts* out) {
+  out->set_model_digest(facts.model_digest);
+  out->set_router_digest(facts.router_digest);
+  out->set_numerics_id(facts.numerics_id);
+  out->set_vocab_size(facts.vocab_size);
+  out->set_num_experts(facts.num_experts);
+  out->set_kv_blocks(facts.kv_blocks);
+  out->set_seq_slots(facts.seq_slots);
+  out->set_step_tokens(facts.step_tokens);
+  out->set_context_tokens(facts.context_tokens);
+  out->set_device(facts.device);
+  out->set_num_layers(facts.num_layers);
+  out->set_unit_slots(facts.unit_slots);
+}
+
+absl::StatusOr<WorkerFacts> Decode(const v1::WorkerFacts& in) {
+  for (const auto& [field, text] :
+       {std::pair<const char*, const std::string*>{"facts.model_digest", &in.model_digest()},
+        {"facts.router_digest", &in.router_digest()},
+        {"facts.numerics_id", &in.numerics_id()},
+        {"facts.device", &in.device()}}) {
+    RETURN_IF_ERROR(CheckBytes(field, *text, kErrorTextBytesMax));
+  }
+  RETURN_IF_ERROR(CheckBetween("facts.vocab_size", in.vocab_size(), 0, kVocabSizeMax));
+  RETURN_IF_ERROR(CheckBetween("facts.num_experts", in.num_experts(), 0, kExpertsMax));
+  RETURN_IF_ERROR(CheckBetween("facts.kv_blocks", in.kv_blocks(), 0, kKvBlocksMax));
+  RETURN_IF_ERROR(CheckBetween("facts.seq_slots", in.seq_slots(), 0, kSeqSlotsMax));
+  RETURN_IF_ERROR(CheckBetween("facts.step_tokens", in.step_tokens(), 0, kStepTokensMax));
+  RETURN_IF_ERROR(CheckBetween("facts.context_tokens", in.context_tokens(), 0, kContextTokensMax));
+  RETURN_IF_ERROR(CheckBetween("facts.num_layers", in.num_layers(), 0, kLayersMax));
+  RETURN_IF_ERROR(CheckBetween("facts.unit_slots", in.unit_slots(), 0, kResidentUnitsMax));
+  return WorkerFacts{.model_digest = in.model_digest(),
+                     .router_digest = in.router_digest(),
+                     .numerics_id = in.numerics_id(),
+                     .vocab_size = in.vocab_size(),
+                     .num_experts = in.num_experts(),
+                     .kv_blocks = in.kv_blocks(),
+                     .seq_slots = in.seq_slots(),
+                     .step_tokens = in.step_tokens(),
+                     .context_tokens = in.context_tokens(),
+                     .device = in.device(),
+                     .num_layers = in.num_layers(),
+                     .unit_slots = in.unit_slots()};
+}
+
 void Encode(const Hello& hello, v1::Hello* out) {
   out->set_incarnation(hello.incarnation);
   out->set_protocol(hello.protocol);
   out->set_rank(hello.rank);
-  out->set_model_digest(hello.model_digest);
-  out->set_router_digest(hello.router_digest);
-  out->set_config_digest(hello.config_digest);
-  out->set_numerics_id(hello.numerics_id);
-  out->set_device(hello.device);
-  out->set_kv_blocks(hello.kv_blocks);
-  out->set_seq_slots(hello.seq_slots);
-  out->set_step_tokens(hello.step_tokens);
-  out->set_context_tokens(hello.context_tokens);
-  out->set_vocab_size(hello.vocab_size);
-  out->set_num_experts(hello.num_experts);
-  out->set_num_layers(hello.num_layers);
-  out->set_residency_bytes(hello.residency_bytes);
-  out->set_residency_slots(hello.residency_slots);
+  Encode(hello.facts, out->mutable_facts());
   for (const UnitId& unit : hello.resident_units) Encode(unit, out->add_resident_units());
   out->set_highest_epoch(hello.highest_epoch);
   out->set_rendezvous(hello.rendezvous);
   out->set_lease_ms(hello.lease_ms);
 }
 
-absl::Status CheckHello(const v1::Hello& in) {
-  for (const auto& [field, text] :
-       {std::pair<const char*, const std::string*>{"hello.model_digest", &in.model_digest()},
-        {"hello.router_digest", &in.router_digest()},
-        {"hello.config_digest", &in.config_digest()},
-        {"hello.numerics_id", &in.numerics_id()},
-        {"hello.device", &in.device()}}) {
-    RETURN_IF_ERROR(CheckBytes(field, *text, kErrorTextBytesMax));
-  }
-  RETURN_IF_ERROR(CheckBetween("hello.rank", in.rank(), 0, kWorkersMax - 1));
-  RETURN_IF_ERROR(CheckBetween("hello.kv_blocks", in.kv_blocks(), 0, kKvBlocksMax));
-  RETURN_IF_ERROR(CheckBetween("hello.seq_slots", in.seq_slots(), 0, kSeqSlotsMax));
-  RETURN_IF_ERROR(CheckBetween("hello.step_tokens", in.step_tokens(), 0, kStepTokensMax));
-  RETURN_IF_ERROR(CheckBetween("hello.context_tokens", in.context_tokens(), 0, kContextTokensMax));
-  RETURN_IF_ERROR(CheckBetween("hello.vocab_size", in.vocab_size(), 0, kVocabSizeMax));
-  RETURN_IF_ERROR(CheckBetween("hello.num_experts", in.num_experts(), 0, kExpertsMax));
-  RETURN_IF_ERROR(CheckBetween("hello.num_layers", in.num_layers(), 0, kLayersMax));
-  RETURN_IF_ERROR(
-      CheckBetween("hello.residency_slots", in.residency_slots(), 0, kResidentUnitsMax));
-  RETURN_IF_ERROR(CheckBetween("hello.lease_ms", in.lease_ms(), 0, kLeaseMsMax));
-  RETURN_IF_ERROR(CheckCount("hello.resident_units", in.resident_units_size(), kResidentUnitsMax));
-  return CheckBytes("hello.rendezvous", in.rendezvous(), kRendezvousBytesMax);
-}
-
 absl::StatusOr<Hello> Decode(const v1::Hello& in) {
-  RETURN_IF_ERROR(CheckHello(in));
-  Hello hello{.incarnation = in.incarnation(),
-              .protocol = in.protocol(),
-              .rank = in.rank(),
-              .model_digest = in.model_digest(),
-              .router_digest = in.router_digest(),
-              .config_digest = in.config_digest(),
-              .numerics_id = in.numerics_id(),
-              .device = in.device(),
-              .kv_blocks = in.kv_blocks(),
-              .seq_slots = in.seq_slots(),
-              .step_tokens = in.step_tokens(),
-              .context_tokens = in.context_tokens(),
-              .vocab_size = in.vocab_size(),
-              .num_experts = in.num_experts(),
-              .num_layers = in.num_layers(),
-              .residency_bytes = in.residency_bytes(),
-              .residency_slots = in.residency_slots(),
-              .highest_epoch = in.highest_epoch(),
-              .rendezvous = in.rendezvous(),
-              .lease_ms = in.lease_ms()};
+  Hello hello{.incarnation = in.incarnation(), .protocol = in.protocol(), .rank = in.rank()};
+  RETURN_IF_ERROR(CheckBetween("hello.rank", in.rank(), 0, kWorkersMax - 1));
+  ASSIGN_OR_RETURN(hello.facts, Decode(in.facts()));
+  RETURN_IF_ERROR(CheckCount("hello.resident_units", in.resident_units_size(), kResidentUnitsMax));
   for (const v1::UnitId& unit : in.resident_units()) {
     hello.resident_units.push_back({unit.layer(), unit.expert()});
   }
+  hello.highest_epoch = in.highest_epoch();
+  RETURN_IF_ERROR(CheckBytes("hello.rendezvous", in.rendezvous(), kRendezvousBytesMax));
+  hello.rendezvous = in.rendezvous();
+  RETURN_IF_ERROR(CheckBetween("hello.lease_ms", in.lease_ms(), 0, kLeaseMsMax));
+  hello.lease_ms = in.lease_ms();
   return hello;
 }
 
@@ -191,40 +187,6 @@ absl::StatusOr<RowScores> Decode(const v1::RowScores& in) {
                    .greedy = {in.greedy().begin(), in.greedy().end()}};
 }
 
-void Encode(const StepTimes& times, v1::StepTimes* out) {
-  out->set_step_us(times.step_us);
-  out->set_forward_us(times.forward_us);
-  out->set_router_us(times.router_us);
-  out->set_sample_us(times.sample_us);
-  out->set_stall_us(times.stall_us);
-  out->set_num_tokens(times.num_tokens);
-  out->set_unique_experts(times.unique_experts);
-  out->set_unit_hits(times.unit_hits);
-  out->set_unit_misses(times.unit_misses);
-  out->set_unit_late_prefetches(times.unit_late_prefetches);
-  out->set_unit_evictions(times.unit_evictions);
-  out->set_exchange_us(times.exchange_us);
-  out->set_exchange_bytes_sent(times.exchange_bytes_sent);
-  out->set_exchange_bytes_received(times.exchange_bytes_received);
-}
-
-StepTimes Decode(const v1::StepTimes& in) {
-  return {.step_us = in.step_us(),
-          .forward_us = in.forward_us(),
-          .router_us = in.router_us(),
-          .sample_us = in.sample_us(),
-          .stall_us = in.stall_us(),
-          .num_tokens = in.num_tokens(),
-          .unique_experts = in.unique_experts(),
-          .unit_hits = in.unit_hits(),
-          .unit_misses = in.unit_misses(),
-          .unit_late_prefetches = in.unit_late_prefetches(),
-          .unit_evictions = in.unit_evictions(),
-          .exchange_us = in.exchange_us(),
-          .exchange_bytes_sent = in.exchange_bytes_sent(),
-          .exchange_bytes_received = in.exchange_bytes_received()};
-}
-
 void Encode(const StepResult& result, v1::StepResult* out) {
   PREGATE_CHECK(result.logits.empty(), "logits stay in one process");
   out->set_epoch(result.epoch);
@@ -240,11 +202,13 @@ void Encode(const StepResult& result, v1::StepResult* out) {
     row_error->set_message(std::string(Clip(error.message, kErrorTextBytesMax)));
   }
   for (const UnitEvent& event : result.unit_events) Encode(event, out->add_unit_events());
-  Encode(result.times, out->mutable_times());
+  out->set_step_us(result.step_us);
+  out->set_unique_experts(result.unique_experts);
 }
 
 absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
   RETURN_IF_ERROR(CheckBetween("result.rank", in.rank(), 0, kWorkersMax - 1));
+  RETURN_IF_ERROR(CheckBetween("result.unique_experts", in.unique_experts(), 0, kExpertsMax));
   RETURN_IF_ERROR(CheckCount("result.samples", in.samples_size(), kPlanRowsMax));
   RETURN_IF_ERROR(CheckCount("result.scores", in.scores_size(), kPlanRowsMax));
   RETURN_IF_ERROR(CheckCount("result.row_errors", in.row_errors_size(), kPlanRowsMax));
@@ -253,7 +217,8 @@ absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
                     .incarnation = in.incarnation(),
                     .step_id = in.step_id(),
                     .status = DecodeStatus(in.status()),
-                    .times = Decode(in.times())};
+                    .step_us = in.step_us(),
+                    .unique_experts = in.unique_experts()};
   for (const v1::Sample& sample : in.samples()) {
     ASSIGN_OR_RETURN(Sample decoded, Decode(sample));
     result.samples.push_back(std::move(decoded));

@@ -16,10 +16,10 @@
 namespace pregate {
 
 // Send is thread-safe and never blocks. One thread of its own waits for ends and backoffs.
-template <typename Request, typename Response>
+template <typename Response>
 class StreamDialer {
  public:
-  using Stream = ClientStream<Request, Response>;
+  using Stream = ClientStream<Response>;
   struct Handlers {
     OpenStream open;
     typename Stream::OnMessage on_message;
@@ -43,7 +43,7 @@ class StreamDialer {
   }
 
   // Messages sent while there is no connection are lost.
-  void Send(Request message) {
+  void Send(grpc::ByteBuffer message) {
     absl::MutexLock lock(&mutex_);
     if (stream_ != nullptr) stream_->Send(std::move(message));
   }

@@ -48,7 +48,7 @@ class EchoService final
 
  private:
   static absl::Status Answer(Stream* stream, const v1::AttachRequest& request) {
-    if (request.has_drain()) return absl::FailedPreconditionError("no drains here");
+    if (request.has_renew()) return absl::FailedPreconditionError("no renewals here");
     for (int i = 0; i < 2; ++i) {
       v1::AttachResponse response;
       response.mutable_progress()->set_step_id(request.plan().step_id());
@@ -114,10 +114,10 @@ using Server = ServerOf<EchoService>;
 // What the dialer said, in order: "hello 7", "progress 3", "down: ...", "failed: ...".
 struct Client {
   Mailbox<std::string> heard{100000};
-  std::unique_ptr<StreamDialer<v1::AttachRequest, v1::AttachResponse>> dialer;
+  std::unique_ptr<StreamDialer<v1::AttachResponse>> dialer;
 
   explicit Client(const Address& address) {
-    using Dialer = StreamDialer<v1::AttachRequest, v1::AttachResponse>;
+    using Dialer = StreamDialer<v1::AttachResponse>;
     dialer = std::make_unique<Dialer>(Dialer::Handlers{
         .open = OpenOn(MakeChannel(address, kServiceMessageBytesMax), kMethod),
         .on_message =
@@ -135,7 +135,7 @@ struct Client {
   void SendPlan(uint64_t step_id) {
     v1::AttachRequest request;
     request.mutable_plan()->set_step_id(step_id);
-    dialer->Send(request);
+    dialer->Send(ToBytes(&request));
   }
   // Waits for a message that contains `text`, dropping what comes before it.
   bool Await(const std::string& text) {
@@ -195,10 +195,10 @@ TEST(StreamTest, AnErrorOfTheHandlerEndsTheStreamWithItsText) {
   Server server({.host = "127.0.0.1"});
   Client client(server.rpc->bound());
   ASSERT_TRUE(client.Await("hello"));
-  v1::AttachRequest drain;
-  drain.mutable_drain();
-  client.dialer->Send(drain);
-  EXPECT_TRUE(client.Await("down: no drains here"));
+  v1::AttachRequest renew;
+  renew.mutable_renew();
+  client.dialer->Send(ToBytes(&renew));
+  EXPECT_TRUE(client.Await("down: no renewals here"));
 }
 
 // A response whose text is no UTF-8: gRPC alone would neither deliver it nor end the stream.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -13,7 +14,7 @@
 
 namespace pregate {
 
-inline constexpr int kWorkerProtocol = 1;
+inline constexpr int kWorkerProtocol = 2;
 
 // Expert e lives on the ranks placement.ranks[e] (indexes into the members).
 struct Placement {
@@ -31,36 +32,39 @@ struct Form {
   Placement placement;
   std::string rendezvous;  // opaque; empty with one member
 };
-struct Drain {
-  Epoch epoch = 0;
-};
 // The scheduler's loop turns, so it goes on holding the worker (Hello.lease_ms). Epochs up to
 // `void_through` are over: what runs for them ends. The answer is Alive, again and again.
 struct Renew {
   Epoch void_through = 0;
 };
-using ToWorker = std::variant<Form, StepPlan, Drain, Renew>;
+using ToWorker = std::variant<Form, std::shared_ptr<const StepPlan>, Renew>;
 
 // --- worker to scheduler ---
+
+// What a worker is, and can do.
+struct WorkerFacts {
+  // Equal in a cell.
+  std::string model_digest;
+  std::string router_digest;  // of the replica; empty without one
+  std::string numerics_id;    // instruction set path, kernel set, dtype
+  int32_t vocab_size = 0;
+  int32_t num_experts = 0;
+  // A cell works with the least of its members'.
+  int32_t kv_blocks = 0;
+  int32_t seq_slots = 0;       // sequences that may be open at once
+  int32_t step_tokens = 0;     // most tokens in one step
+  int32_t context_tokens = 0;  // longest sequence
+  // Its own.
+  std::string device;
+  int32_t num_layers = 0;  // with experts; 0: its units are not for the scheduler to name
+  int32_t unit_slots = 0;  // units that fit on the device at once; 0: all
+};
 
 struct Hello {
   uint64_t incarnation = 0;  // random per process
   int32_t protocol = kWorkerProtocol;
   int32_t rank = 0;  // as the worker was started; must be its entry in --workers
-  std::string model_digest;
-  std::string router_digest;  // of the replica; empty without one
-  std::string config_digest;  // over cluster-wide options
-  std::string numerics_id;    // instruction set path, kernel set, dtype
-  std::string device;
-  int32_t kv_blocks = 0;
-  int32_t seq_slots = 0;       // sequences that may be open at once
-  int32_t step_tokens = 0;     // most tokens in one step
-  int32_t context_tokens = 0;  // longest sequence
-  int32_t vocab_size = 0;
-  int32_t num_experts = 0;
-  int32_t num_layers = 0;  // with experts; 0: its units are not for the scheduler to name
-  int64_t residency_bytes = 0;
-  int32_t residency_slots = 0;  // units that fit at once; 0: everything fits
+  WorkerFacts facts;
   std::vector<UnitId> resident_units;
   Epoch highest_epoch = 0;  // the last that was accepted
   std::string rendezvous;

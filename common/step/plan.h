@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "common/base/ids.h"
 #include "common/step/sampling.h"
 
@@ -18,6 +19,10 @@ enum class Emit : uint8_t {
   kLogits,  // raw logits of each of the row's tokens; in-process links only
 };
 
+// What every service asks of sampling parameters. INVALID_ARGUMENT names the field that is out of
+// range, or NaN, and its value.
+absl::Status CheckSampling(const SamplingParams& sampling);
+
 // Opens a slot. The worker keeps sampling state from add to drop.
 struct SequenceAdd {
   int32_t seq_slot = 0;
@@ -25,7 +30,6 @@ struct SequenceAdd {
   int32_t home_rank = 0;
   SamplingParams sampling;
   uint64_t seed = 0;
-  int32_t prompt_len = 0;
   std::vector<TokenId> history;  // every token below the sequence's first row
 };
 

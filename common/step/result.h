@@ -52,27 +52,6 @@ struct UnitEvent {
   UnitState state = UnitState::kAbsent;
 };
 
-struct StepTimes {
-  int64_t step_us = 0;     // plan taken to result made
-  int64_t forward_us = 0;  // embedding to logits
-  int64_t router_us = 0;   // the replica's part
-  int64_t sample_us = 0;
-  int64_t stall_us = 0;  // waited on residency
-  int32_t num_tokens = 0;
-  int32_t unique_experts = 0;
-  // Units that the step needed: resident when it came to load them, absent, on their way; and units
-  // that gave way.
-  int64_t unit_hits = 0;
-  int64_t unit_misses = 0;
-  int64_t unit_late_prefetches = 0;
-  int64_t unit_evictions = 0;
-  // What travelled between the ranks: the host's time in it over all layers, waiting for peers
-  // included (0: nothing travelled, or the collective only enqueues); payload to and from others.
-  int64_t exchange_us = 0;
-  int64_t exchange_bytes_sent = 0;
-  int64_t exchange_bytes_received = 0;
-};
-
 struct StepResult {
   Epoch epoch = 0;
   int32_t rank = 0;
@@ -84,7 +63,8 @@ struct StepResult {
   std::vector<RowLogits> logits;
   std::vector<RowError> row_errors;
   std::vector<UnitEvent> unit_events;
-  StepTimes times;
+  int64_t step_us = 0;         // plan taken to result made
+  int32_t unique_experts = 0;  // that this rank ran
 };
 
 }  // namespace pregate

@@ -44,6 +44,20 @@ std::shared_ptr<spdlog::logger> MakeLogger(const LogOptions& options, spdlog::si
   return logger;
 }
 
+spdlog::level::level_enum SeverityOf(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      break;
+  }
+  return spdlog::level::err;
+}
+
 }  // namespace
 
 void DeclareLogOptions(OptionSet& set, LogOptions* options) {
@@ -68,20 +82,20 @@ Log::Log(std::string service, const LogOptions& options, Sink sink)
       logger_(MakeLogger(options, std::make_shared<FunctionSink>(std::move(sink)))) {}
 
 void Log::Debug(absl::string_view message, Fields fields) const {
-  Write(spdlog::level::debug, message, fields);
+  Write(LogLevel::kDebug, message, fields);
 }
 void Log::Info(absl::string_view message, Fields fields) const {
-  Write(spdlog::level::info, message, fields);
+  Write(LogLevel::kInfo, message, fields);
 }
 void Log::Warn(absl::string_view message, Fields fields) const {
-  Write(spdlog::level::warn, message, fields);
+  Write(LogLevel::kWarning, message, fields);
 }
 void Log::Error(absl::string_view message, Fields fields) const {
-  Write(spdlog::level::err, message, fields);
+  Write(LogLevel::kError, message, fields);
 }
 
-void Log::Write(int level, absl::string_view message, Fields fields) const {
-  const auto severity = static_cast<spdlog::level::level_enum>(level);
+void Log::Write(LogLevel level, absl::string_view message, Fields fields) const {
+  const spdlog::level::level_enum severity = SeverityOf(level);
   if (!logger_->should_log(severity)) return;
   const auto name = spdlog::level::to_string_view(severity);
   const absl::string_view level_name(name.data(), name.size());

@@ -44,6 +44,8 @@ class LogField {
   bool quoted_ = false;
 };
 
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
+
 // Thread-safe; passed by pointer to whoever logs. Never logs prompts or generated text.
 class Log {
  public:
@@ -55,17 +57,24 @@ class Log {
   // To `sink` instead, for tests.
   Log(std::string service, const LogOptions& options, Sink sink);
 
+  void Write(LogLevel level, absl::string_view message, Fields fields = {}) const;
   void Debug(absl::string_view message, Fields fields = {}) const;
   void Info(absl::string_view message, Fields fields = {}) const;
   void Warn(absl::string_view message, Fields fields = {}) const;
   void Error(absl::string_view message, Fields fields = {}) const;
 
  private:
-  void Write(int level, absl::string_view message, Fields fields) const;
-
   const std::string service_;
   const bool json_;
   std::shared_ptr<spdlog::logger> logger_;
+};
+
+// Who hears of what an engine does: each engine adds its events, its edge makes metrics and log
+// lines of them.
+class EngineObserver {
+ public:
+  virtual ~EngineObserver() = default;
+  virtual void OnLog(LogLevel level, absl::string_view message, Log::Fields fields = {}) {}
 };
 
 }  // namespace pregate

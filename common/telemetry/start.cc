@@ -50,4 +50,8 @@ std::string ModelNameOf(const std::string& model_path) {
   return (path.extension() == ".gguf" ? path.stem() : path.filename()).string();
 }
 
+std::string ModelName(const std::string& name, const std::string& model_path) {
+  return name.empty() ? ModelNameOf(model_path) : name;
+}
+
 }  // namespace pregate

@@ -26,5 +26,7 @@ std::function<void(const absl::Status& why)> ExitWhenUnreachable(const Log* log)
 
 // "models/smollm2-moe/" -> "smollm2-moe", "a/b.gguf" -> "b".
 std::string ModelNameOf(const std::string& model_path);
+// `name`, or where it is empty that.
+std::string ModelName(const std::string& name, const std::string& model_path);
 
 }  // namespace pregate

@@ -178,8 +178,8 @@ def experts():
 def router():
     return dashboard(
         "pregate-router", "pregate: router", "The service that names every token's expert.",
-        [("model", "Model", "label_values(pregate_router_connections, model)"),
-         ("instance", "Router", f"label_values(pregate_router_connections{{{MODEL}}}, instance)")],
+        [("model", "Model", "label_values(pregate_router_links, model)"),
+         ("instance", "Router", f"label_values(pregate_router_links{{{MODEL}}}, instance)")],
         [("Routing", [
             graph("Time of a request", "s", "Route request taken to answer made.",
                   *quantiles("router_route_seconds", CHOSEN)),
@@ -198,7 +198,7 @@ def router():
         ]), ("Sessions", [
             graph("Sessions", "short", "Sessions with keys and values; streams that are open.",
                   gauge("router_sessions", CHOSEN, "sessions", by=""),
-                  gauge("router_connections", CHOSEN, "streams", by="")),
+                  gauge("router_links", CHOSEN, "streams", by="")),
             graph("Tokens held", "short", "Tokens with keys and values.",
                   gauge("router_session_tokens", CHOSEN, "tokens", by="")),
             graph("KV cache", "percentunit", "KV blocks in use, evictable ones too.",

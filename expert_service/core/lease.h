@@ -15,11 +15,9 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/base/ids.h"
+#include "common/step/peer.h"
 
 namespace pregate {
-
-// One attached scheduler stream (or in-process link); never reused within a process, never 0.
-using LinkId = uint64_t;
 
 // Not thread-safe.
 class Lease {

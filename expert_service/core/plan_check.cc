@@ -118,23 +118,6 @@ absl::Status CheckSize(absl::string_view field, size_t size, size_t want) {
                  absl::StrCat(want));
 }
 
-// Written so that NaN fails too.
-absl::Status CheckFloat(absl::string_view field, float value, float min, float max) {
-  if (value >= min && value <= max) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(field, " is ", value, ", must be ", min, "..", max));
-}
-
-absl::Status CheckSampling(const SamplingParams& sampling) {
-  RETURN_IF_ERROR(CheckFloat("sampling.temperature", sampling.temperature, 0, 1e6f));
-  RETURN_IF_ERROR(CheckFloat("sampling.top_p", sampling.top_p, 0, 1));
-  RETURN_IF_ERROR(CheckFloat("sampling.min_p", sampling.min_p, 0, 1));
-  RETURN_IF_ERROR(
-      CheckFloat("sampling.repetition_penalty", sampling.repetition_penalty, 1e-3f, 1e3f));
-  if (sampling.top_k < 0) return Invalid("sampling.top_k", sampling.top_k, "not negative");
-  return absl::OkStatus();
-}
-
 absl::Status CheckLateRow(const Row& row, const StepLimits& limits, const Sequence& sequence) {
   if (row.count != 1) return Invalid("a late row's count", row.count, "1");
   RETURN_IF_ERROR(CheckSize("a late row's tokens", row.tokens.size(), 0));
@@ -214,9 +197,6 @@ absl::Status CheckAdd(const SequenceAdd& add, const StepLimits& limits) {
   if (add.history.size() >= static_cast<size_t>(limits.context_tokens)) {
     return Invalid("the size of history", static_cast<int64_t>(add.history.size()),
                    absl::StrCat("below the context of ", limits.context_tokens));
-  }
-  if (add.prompt_len < 0 || add.prompt_len > limits.context_tokens) {
-    return Invalid("prompt_len", add.prompt_len, absl::StrCat("0..", limits.context_tokens));
   }
   RETURN_IF_ERROR(CheckIds("history", add.history, limits.vocab_size));
   return CheckSampling(add.sampling);

@@ -280,15 +280,13 @@ TEST(AddCheckTest, NamesWhatIsWrong) {
   const std::vector<std::pair<std::function<void(SequenceAdd&)>, const char*>> cases = {
       {[](SequenceAdd& a) { a.history.assign(64, 1); }, "the size of history is 64"},
       {[](SequenceAdd& a) { a.history = {100}; }, "history[0] is 100"},
-      {[](SequenceAdd& a) { a.prompt_len = -1; }, "prompt_len is -1"},
       {[](SequenceAdd& a) { a.sampling.temperature = std::numeric_limits<float>::quiet_NaN(); },
-       "sampling.temperature is nan"},
-      {[](SequenceAdd& a) { a.sampling.temperature = -1; }, "sampling.temperature is -1"},
-      {[](SequenceAdd& a) { a.sampling.top_k = -1; }, "sampling.top_k is -1"},
-      {[](SequenceAdd& a) { a.sampling.top_p = 1.5; }, "sampling.top_p is 1.5"},
-      {[](SequenceAdd& a) { a.sampling.min_p = -0.5; }, "sampling.min_p is -0.5"},
-      {[](SequenceAdd& a) { a.sampling.repetition_penalty = 0; },
-       "sampling.repetition_penalty is 0"},
+       "temperature is nan"},
+      {[](SequenceAdd& a) { a.sampling.temperature = -1; }, "temperature is -1"},
+      {[](SequenceAdd& a) { a.sampling.top_k = -1; }, "top_k is -1"},
+      {[](SequenceAdd& a) { a.sampling.top_p = 1.5; }, "top_p is 1.5"},
+      {[](SequenceAdd& a) { a.sampling.min_p = -0.5; }, "min_p is -0.5"},
+      {[](SequenceAdd& a) { a.sampling.repetition_penalty = 0; }, "repetition_penalty is 0"},
   };
   EXPECT_TRUE(CheckAdd(SequenceAdd(), Limits()).ok());
   for (const auto& [spoil, message] : cases) {

@@ -19,16 +19,16 @@ const absl::Status& Draining() {
 
 ServerBytesReactor* AttachService::Attach(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<Stream>();
-  const LinkId link = port_->Attach(
+  const LinkId link = peer_->Attach(
       [stream](const FromWorker& message) { stream->Send(EncodeFromWorker(message)); });
   stream->Begin({.on_message = [this, link](const v1::AttachRequest& request) -> absl::Status {
                    ASSIGN_OR_RETURN(ToWorker message, DecodeToWorker(request));
-                   if (port_->Submit(link, std::move(message))) return absl::OkStatus();
+                   if (peer_->Submit(link, std::move(message))) return absl::OkStatus();
                    return absl::ResourceExhaustedError("the worker's inbox is full");
                  },
                  .on_closed =
                      [this, link](const absl::Status& why) {
-                       port_->Disconnected(link);
+                       peer_->Detach(link);
                        if (faults_ != nullptr && absl::IsInvalidArgument(why)) {
                          faults_->Add("ExpertWorker.Attach", why.message());
                        }
@@ -56,7 +56,7 @@ void AttachService::Register(LinkId link, const std::shared_ptr<Stream>& stream)
 void AttachService::MakeRoom() {
   std::erase_if(open_, [](const Open& open) { return open.stream.expired(); });
   if (open_.size() < static_cast<size_t>(kWorkerLinksMax)) return;
-  const LinkId holder = port_->holder();
+  const LinkId holder = peer_->holder();
   const auto oldest = std::find_if(open_.begin(), open_.end(),
                                    [&](const Open& open) { return open.link != holder; });
   if (const auto stream = oldest->stream.lock()) {

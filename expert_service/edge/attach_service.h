@@ -11,21 +11,21 @@
 #include "common/rpc/server_stream.h"
 #include "common/telemetry/refusal_log.h"
 #include "expert_service/edge/meet_service.h"
-#include "expert_service/engine/worker_port.h"
+#include "expert_service/engine/worker_engine.h"
 #include "pregate/v1/worker.grpc.pb.h"
 
 namespace pregate {
 
-// Thread-safe. `port` and `meet` outlive the service, which outlives its server. Without `meet`
+// Thread-safe. `peer` and `meet` outlive the service, which outlives its server. Without `meet`
 // that call is UNIMPLEMENTED. Streams that end for a fault of their peer are told to `faults`,
 // which outlives the service.
 class AttachService final
     : public v1::ExpertWorker::WithRawCallbackMethod_Attach<
           v1::ExpertWorker::WithCallbackMethod_Meet<v1::ExpertWorker::Service>> {
  public:
-  explicit AttachService(WorkerPort* port, MeetService* meet = nullptr,
+  explicit AttachService(WorkerPeer* peer, MeetService* meet = nullptr,
                          RefusalLog* faults = nullptr)
-      : port_(port), meet_(meet), faults_(faults) {}
+      : peer_(peer), meet_(meet), faults_(faults) {}
 
   ServerBytesReactor* Attach(grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Meet(grpc::CallbackServerContext* context,
@@ -46,7 +46,7 @@ class AttachService final
   void Register(LinkId link, const std::shared_ptr<Stream>& stream);
   void MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  WorkerPort* const port_;
+  WorkerPeer* const peer_;
   MeetService* const meet_;
   RefusalLog* const faults_;
   absl::Mutex mutex_;

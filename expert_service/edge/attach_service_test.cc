@@ -19,9 +19,9 @@ namespace pregate {
 namespace {
 
 // Says hello to each link and answers each plan with a result of its number.
-class FakeWorker final : public WorkerPort {
+class FakeWorker final : public WorkerPeer {
  public:
-  LinkId Attach(WorkerLinks::Send send) override {
+  LinkId Attach(Send send) override {
     absl::MutexLock lock(&mutex_);
     const LinkId link = ++last_link_;
     send(Hello{.incarnation = link});
@@ -31,12 +31,12 @@ class FakeWorker final : public WorkerPort {
   bool Submit(LinkId link, ToWorker message) override {
     absl::MutexLock lock(&mutex_);
     if (inbox_is_full) return false;
-    if (const auto* plan = std::get_if<StepPlan>(&message)) {
-      links_.at(link)(StepResult{.incarnation = link, .step_id = plan->step_id});
+    if (const auto* plan = std::get_if<std::shared_ptr<const StepPlan>>(&message)) {
+      links_.at(link)(StepResult{.incarnation = link, .step_id = (*plan)->step_id});
     }
     return true;
   }
-  void Disconnected(LinkId link) override {
+  void Detach(LinkId link) override {
     absl::MutexLock lock(&mutex_);
     EXPECT_EQ(links_.erase(link), 1u);
   }
@@ -54,13 +54,13 @@ class FakeWorker final : public WorkerPort {
  private:
   absl::Mutex mutex_;
   LinkId last_link_ = 0;
-  std::map<LinkId, WorkerLinks::Send> links_;
+  std::map<LinkId, Send> links_;
 };
 
 // Notes what it hears: "hello 1", "result 1/7" (incarnation/step), "down: why".
 class Scheduler {
  public:
-  using Dialer = StreamDialer<v1::AttachRequest, v1::AttachResponse>;
+  using Dialer = StreamDialer<v1::AttachResponse>;
 
   explicit Scheduler(const Address& address)
       : dialer_(
@@ -74,8 +74,9 @@ class Scheduler {
                    heard_.Push(absl::StrCat("failed: ", why.ToString()));
                  }}) {}
 
-  void Send(const v1::AttachRequest& request) { dialer_.Send(request); }
-  void Send(const ToWorker& message) { dialer_.Send(EncodeToWorker(message)); }
+  void Send(v1::AttachRequest request) { dialer_.Send(ToBytes(&request)); }
+  void Send(const ToWorker& message) { Send(EncodeToWorker(message)); }
+  void Send(StepPlan plan) { Send(std::make_shared<const StepPlan>(std::move(plan))); }
   bool Await(const std::string& text) {
     while (true) {
       const auto messages = heard_.Wait(absl::Seconds(20));
@@ -159,7 +160,7 @@ TEST_P(AttachServiceTest, AFullInboxEndsTheStream) {
   Scheduler scheduler(rpc_->bound());
   ASSERT_TRUE(scheduler.Await("hello"));
   worker_.inbox_is_full = true;
-  scheduler.Send(Drain{.epoch = 1});
+  scheduler.Send(Renew{});
   EXPECT_TRUE(scheduler.Await("down: RESOURCE_EXHAUSTED"));
 }
 
@@ -171,7 +172,7 @@ TEST_P(AttachServiceTest, DrainEndsTheStreamAndRefusesOthers) {
   ASSERT_TRUE(scheduler.Await("UNAVAILABLE: the worker is stopping"));
 }
 
-TEST_P(AttachServiceTest, EveryLinkIsDisconnectedOnce) {
+TEST_P(AttachServiceTest, EveryLinkIsDetachedOnce) {
   for (int i = 0; i < 10; ++i) {
     Scheduler scheduler(rpc_->bound());
     ASSERT_TRUE(scheduler.Await("hello"));

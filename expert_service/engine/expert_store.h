@@ -22,10 +22,20 @@
 #include "common/model/formats/checkpoint.h"
 #include "expert_service/core/residency.h"
 #include "expert_service/engine/progress.h"
-#include "expert_service/engine/residency_stats.h"
 #include "expert_service/engine/unit_image.h"
 
 namespace pregate {
+
+// What of a rank's expert units lies on its device.
+struct ResidencyStats {
+  int64_t units = 0;  // resident
+  int64_t slots = 0;  // units that fit at once; as many as are held where all fit
+  int64_t bytes = 0;  // device memory of the resident ones
+  // Since the start, between steps too: copies into slots, units that gave way.
+  int64_t loads = 0;
+  int64_t evictions = 0;
+  bool operator==(const ResidencyStats&) const = default;
+};
 
 // Not thread-safe: the thread that enqueues operations. Device and checkpoint outlive it.
 class ExpertStore {

@@ -119,7 +119,6 @@ class Mutator {
         add.sampling.repetition_penalty = Float();
         break;
       case 7:
-        add.prompt_len = Value();
         break;
       default:
         MutateIds(add.history);

@@ -40,13 +40,14 @@ struct StepExecutor::State {
   std::unique_ptr<StepInputs> inputs;
   std::unique_ptr<EmitStage> emit;
   SequenceTable table{0};
+  StepTimes times;  // of the last step
 
   void ApplyDeltas(const StepPlan& plan, StepResult& result);
   void StageRows(const StepPlan& plan, StepResult& result);
   absl::Status Execute(const StepProgress& on_progress, StepResult& result);
-  absl::Status RunLayers(const StepProgress& on_progress, StepTimes& times);
+  absl::Status RunLayers(const StepProgress& on_progress);
   void NoteResidency(const ResidencyCounts& before, absl::Duration stalled, StepResult& result);
-  absl::Status BeginExperts(const StepPlan& plan, StepTimes& times);
+  absl::Status BeginExperts(const StepPlan& plan, StepResult& result);
   std::vector<ExpertId> ExpertSet(const StepPlan& plan) const;
   bool IsHome(const Sequence& sequence) const { return sequence.home_rank == limits.rank; }
   void NotePlanTokens(const Row& row, const Sequence& sequence, bool runs);
@@ -167,6 +168,7 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
   result.epoch = plan.epoch;
   result.rank = s.limits.rank;
   result.step_id = plan.step_id;
+  s.times = StepTimes();
   result.status = CheckPlan(plan, s.limits, s.table);
   if (!result.status.ok()) return result;
 
@@ -176,16 +178,16 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
   const absl::Duration stalled = s.store ? s.store->stalled() : absl::ZeroDuration();
   // With several ranks, one without rows still runs its experts for the others.
   if (s.inputs->num_tokens() > 0 || (s.exchange && !s.plan_tokens.empty())) {
-    result.times.num_tokens = s.inputs->num_tokens();
-    result.status = s.BeginExperts(plan, result.times);
+    s.times.num_tokens = s.inputs->num_tokens();
+    result.status = s.BeginExperts(plan, result);
     if (result.status.ok()) result.status = s.Execute(on_progress, result);
-    if (s.exchange) NoteExchange(s.exchange->use(), result.times);
+    if (s.exchange) NoteExchange(s.exchange->use(), s.times);
   }
   if (s.store) {
     s.store->EndStep();
     s.NoteResidency(before, stalled, result);
   }
-  result.times.step_us = s.MicrosSince(start);
+  result.step_us = s.MicrosSince(start);
   return result;
 }
 
@@ -247,7 +249,7 @@ void StepExecutor::State::NotePlanTokens(const Row& row, const Sequence& sequenc
   }
 }
 
-absl::Status StepExecutor::State::BeginExperts(const StepPlan& plan, StepTimes& times) {
+absl::Status StepExecutor::State::BeginExperts(const StepPlan& plan, StepResult& result) {
   if (!store) return absl::OkStatus();
   std::vector<ExpertId> expert_set;
   if (exchange) {
@@ -256,7 +258,7 @@ absl::Status StepExecutor::State::BeginExperts(const StepPlan& plan, StepTimes& 
   } else {
     expert_set = ExpertSet(plan);
   }
-  times.unique_experts = static_cast<int32_t>(expert_set.size());
+  result.unique_experts = static_cast<int32_t>(expert_set.size());
   store->BeginStep(std::move(expert_set));
   return absl::OkStatus();
 }
@@ -274,24 +276,24 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
                       slots->last_route(), a.token_ids, a.routes);
   device->MarkSeen(inputs->tokens(), a.token_ids, a.seq_slots, limits.vocab_size, slots->seen());
   if (replica) replica->FillKv(*inputs, *slots);
-  result.times.router_us = MicrosSince(start);
+  times.router_us = MicrosSince(start);
 
-  RETURN_IF_ERROR(RunLayers(on_progress, result.times));
+  RETURN_IF_ERROR(RunLayers(on_progress));
 
   const absl::Time emit_start = clock->Now();
   ASSIGN_OR_RETURN(const bool emitted, emit->Run(*inputs, on_progress));
   if (!emitted) return absl::AbortedError("the step was stopped");
-  result.times.sample_us = MicrosSince(emit_start);
+  times.sample_us = MicrosSince(emit_start);
 
   const absl::Time route_start = clock->Now();
   if (replica && inputs->num_samples() > 0)
     replica->RouteSamples(*inputs, emit->sampled_tokens(), *slots);
-  result.times.router_us += MicrosSince(route_start);
+  times.router_us += MicrosSince(route_start);
   if (exchange) RETURN_IF_ERROR(exchange->Wait());
   return emit->Collect(*inputs, replica.get(), table, result);
 }
 
-absl::Status StepExecutor::State::RunLayers(const StepProgress& on_progress, StepTimes& times) {
+absl::Status StepExecutor::State::RunLayers(const StepProgress& on_progress) {
   const absl::Time start = clock->Now();
   if (experts) experts->BeginStep(inputs->tokens(), inputs->device().routes);
   RETURN_IF_ERROR(pass->Run(batch(), kv->backbone(), on_progress));
@@ -318,7 +320,6 @@ std::vector<ExpertId> StepExecutor::State::ExpertSet(const StepPlan& plan) const
 void StepExecutor::State::NoteResidency(const ResidencyCounts& before, absl::Duration stalled,
                                         StepResult& result) {
   const ResidencyCounts after = store->counts();
-  StepTimes& times = result.times;
   times.stall_us = absl::ToInt64Microseconds(store->stalled() - stalled);
   times.unit_hits = after.hits - before.hits;
   times.unit_misses = after.misses - before.misses;
@@ -341,6 +342,7 @@ ResidencyStats StepExecutor::residency() const {
   return state_->store ? state_->store->stats() : ResidencyStats();
 }
 
+const StepTimes& StepExecutor::times() const { return state_->times; }
 const StepLimits& StepExecutor::limits() const { return state_->limits; }
 const MemoryPlan& StepExecutor::memory() const { return state_->memory; }
 const std::string& StepExecutor::model_digest() const { return state_->model_digest; }

@@ -41,11 +41,31 @@
 #include "common/step/plan.h"
 #include "common/step/result.h"
 #include "expert_service/core/step_limits.h"
+#include "expert_service/engine/expert_store.h"
 #include "expert_service/engine/memory_plan.h"
 #include "expert_service/engine/progress.h"
-#include "expert_service/engine/residency_stats.h"
 
 namespace pregate {
+
+// How a step went on this rank.
+struct StepTimes {
+  int64_t forward_us = 0;  // embedding to logits
+  int64_t router_us = 0;   // the replica's part
+  int64_t sample_us = 0;
+  int64_t stall_us = 0;    // waited on residency
+  int32_t num_tokens = 0;  // of its own sequences
+  // Units that the step needed: resident when it came to load them, absent, on their way; and units
+  // that gave way.
+  int64_t unit_hits = 0;
+  int64_t unit_misses = 0;
+  int64_t unit_late_prefetches = 0;
+  int64_t unit_evictions = 0;
+  // What travelled between the ranks: the host's time in it over all layers, waiting for peers
+  // included (0: nothing travelled, or the collective only enqueues); payload to and from others.
+  int64_t exchange_us = 0;
+  int64_t exchange_bytes_sent = 0;
+  int64_t exchange_bytes_received = 0;
+};
 
 // Not thread-safe: one thread calls. After Create nothing is allocated on the device.
 class StepExecutor {
@@ -68,6 +88,9 @@ class StepExecutor {
   // Fills everything of the result but incarnation. `on_progress` may be null; when it stops the
   // step, the status is ABORTED.
   StepResult Run(const StepPlan& plan, const StepProgress& on_progress);
+
+  // Of the last Run.
+  const StepTimes& times() const;
 
   // Between steps: goes on with loading what is wanted. Returns what has happened.
   std::vector<UnitEvent> Tick();

@@ -8,11 +8,11 @@
 
 namespace pregate {
 
-WorkerLinks::WorkerLinks(absl::Duration lease, Calls calls, Clock* clock, const Log* log)
+WorkerLinks::WorkerLinks(absl::Duration lease, Calls calls, Clock* clock, WorkerObserver* observer)
     : term_(lease),
       calls_(std::move(calls)),
       clock_(clock),
-      log_(log),
+      observer_(observer),
       lease_(lease, kEpochAheadMax) {}
 
 void WorkerLinks::SetHello(Hello hello) {
@@ -33,9 +33,10 @@ Hello WorkerLinks::MakeHello() {
 // Before anyone else can send to the link: Hello comes first.
 void WorkerLinks::Attach(LinkId link, Send send) {
   send(MakeHello());
-  log_->Info("link attached", {{"link", link}});
+  observer_->OnLog(LogLevel::kInfo, "link attached", {{"link", link}});
   std::lock_guard lock(mutex_);
   links_[link] = {std::move(send)};
+  observer_->OnLinks(static_cast<int32_t>(links_.size()));
 }
 
 void WorkerLinks::Detach(LinkId link) {
@@ -44,12 +45,13 @@ void WorkerLinks::Detach(LinkId link) {
   {
     std::lock_guard lock(mutex_);
     links_.erase(link);
+    observer_->OnLinks(static_cast<int32_t>(links_.size()));
     was_holder = lease_.Release(link);
     for (const auto& [other, entry] : links_) {
       if (was_holder) waiting.push_back(entry.send);
     }
   }
-  log_->Info("link lost", {{"link", link}, {"held", was_holder}});
+  observer_->OnLog(LogLevel::kInfo, "link lost", {{"link", link}, {"held", was_holder}});
   for (const Send& send : waiting) send(MakeHello());
 }
 
@@ -80,7 +82,8 @@ std::optional<std::stop_token> WorkerLinks::Admit(LinkId link, const Form& form)
     }
   }
   if (!status.ok()) {
-    log_->Warn("form refused", {{"epoch", form.epoch}, {"reason", std::string(status.message())}});
+    observer_->OnLog(LogLevel::kWarning, "form refused",
+                     {{"epoch", form.epoch}, {"reason", std::string(status.message())}});
     SendTo(link, Formed{form.epoch, status, calls_.make_rendezvous()});
     return std::nullopt;
   }
@@ -89,7 +92,7 @@ std::optional<std::stop_token> WorkerLinks::Admit(LinkId link, const Form& form)
     const std::string why = absl::StrCat(
         "scheduler '", form.scheduler_id, "' has taken this worker: nothing came from '",
         before.scheduler_id, "' for ", absl::FormatDuration(term_));
-    log_->Warn("lease lost", {{"link", before.link}, {"reason", why}});
+    observer_->OnLog(LogLevel::kWarning, "lease lost", {{"link", before.link}, {"reason", why}});
     SendTo(before.link, Formed{before.epoch, absl::PermissionDeniedError(why), ""});
   }
   return token;

@@ -19,16 +19,16 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/step/control.h"
-#include "common/telemetry/log.h"
+#include "common/step/peer.h"
 #include "expert_service/core/lease.h"
+#include "expert_service/engine/worker_observer.h"
 
 namespace pregate {
 
 // Thread-safe; nothing blocks.
 class WorkerLinks {
  public:
-  // Called from any thread, perhaps once more after the link is gone; must not block.
-  using Send = std::function<void(FromWorker)>;
+  using Send = Peer<ToWorker, FromWorker>::Send;
   struct Calls {
     // Whether the worker could serve the Form, whoever sends it.
     std::function<absl::Status(const Form&)> check_form;
@@ -36,8 +36,8 @@ class WorkerLinks {
     std::function<std::string()> make_rendezvous;
   };
 
-  // Clock, log and what the calls touch outlive the object.
-  WorkerLinks(absl::Duration lease, Calls calls, Clock* clock, const Log* log);
+  // Clock, observer and what the calls touch outlive the object.
+  WorkerLinks(absl::Duration lease, Calls calls, Clock* clock, WorkerObserver* observer);
 
   // What the next link is told; its last epoch, rendezvous and lease are filled in here.
   void SetHello(Hello hello);
@@ -67,7 +67,7 @@ class WorkerLinks {
   const absl::Duration term_;
   const Calls calls_;
   Clock* const clock_;
-  const Log* const log_;
+  WorkerObserver* const observer_;
 
   mutable std::mutex mutex_;
   std::map<LinkId, Link> links_ ABSL_GUARDED_BY(mutex_);

@@ -18,11 +18,11 @@ constexpr char kExchangeBytesHelp[] = "Payload of expert rows and routes to and 
 
 }  // namespace
 
-WorkerMetrics::WorkerMetrics(WorkerPort* port, MetricsRegistry* registry, int32_t rank,
-                             const MemoryPlan& plan, std::function<ResidencyStats()> residency)
-    : port_(port),
+WorkerMetrics::WorkerMetrics(MetricsRegistry* registry, const Log* log, int32_t rank)
+    : registry_(registry),
+      log_(log),
       rank_{{"rank", absl::StrCat(rank)}},
-      attached_(registry->AddGauge("worker_links", "Scheduler streams that are attached", rank_)),
+      links_(registry->AddGauge("worker_links", "Scheduler streams that are attached", rank_)),
       step_seconds_(registry->AddHistogram("worker_step_seconds",
                                            "A step on this worker: plan taken to result made",
                                            LatencyBuckets(), rank_)),
@@ -65,13 +65,9 @@ WorkerMetrics::WorkerMetrics(WorkerPort* port, MetricsRegistry* registry, int32_
       slots_(registry->AddGauge("expert_cache_slots",
                                 "Units that fit on the device at once; where all fit, as many as "
                                 "the worker holds",
-                                rank_)) {
-  SetMemory(registry, plan);
-  registry->BeforeSerialize(
-      [this, residency = std::move(residency)] { SetResidency(residency()); });
-}
+                                rank_)) {}
 
-void WorkerMetrics::SetMemory(MetricsRegistry* registry, const MemoryPlan& plan) {
+void WorkerMetrics::OnMemory(const MemoryPlan& plan) {
   const std::string name = "worker_memory_bytes", help = "Memory by part, as planned at start";
   for (const auto& [part, bytes] :
        {std::pair<const char*, int64_t>{"embedding", plan.embedding_bytes},
@@ -82,31 +78,13 @@ void WorkerMetrics::SetMemory(MetricsRegistry* registry, const MemoryPlan& plan)
         {"router", plan.router_bytes},
         {"kv", plan.kv_bytes},
         {"step", plan.step_bytes}}) {
-    registry->AddGauge(name, help, With(rank_, "part", part)).Set(static_cast<double>(bytes));
+    registry_->AddGauge(name, help, With(rank_, "part", part)).Set(static_cast<double>(bytes));
   }
 }
 
-LinkId WorkerMetrics::Attach(WorkerLinks::Send send) {
-  attached_.Increment();
-  return port_->Attach([this, send = std::move(send)](FromWorker message) {
-    if (const auto* result = std::get_if<StepResult>(&message)) Observe(*result);
-    send(std::move(message));
-  });
-}
-
-bool WorkerMetrics::Submit(LinkId link, ToWorker message) {
-  return port_->Submit(link, std::move(message));
-}
-
-void WorkerMetrics::Disconnected(LinkId link) {
-  attached_.Decrement();
-  port_->Disconnected(link);
-}
-
-void WorkerMetrics::Observe(const StepResult& result) {
+void WorkerMetrics::OnStep(const StepResult& result, const StepTimes& times) {
   if (!result.status.ok()) return failed_steps_.Increment();
-  const StepTimes& times = result.times;
-  step_seconds_.Observe(times.step_us * kSecondsPerUs);
+  step_seconds_.Observe(result.step_us * kSecondsPerUs);
   replica_seconds_.Observe(times.router_us * kSecondsPerUs);
   if (times.exchange_us > 0) exchange_seconds_.Observe(times.exchange_us * kSecondsPerUs);
   exchange_bytes_sent_.Increment(static_cast<double>(times.exchange_bytes_sent));
@@ -120,7 +98,7 @@ void WorkerMetrics::Observe(const StepResult& result) {
 }
 
 // Loads and evictions happen between steps too, so they are not a step's.
-void WorkerMetrics::SetResidency(const ResidencyStats& now) {
+void WorkerMetrics::OnResidency(const ResidencyStats& now) {
   resident_units_.Set(static_cast<double>(now.units));
   resident_bytes_.Set(static_cast<double>(now.bytes));
   slots_.Set(static_cast<double>(now.slots));

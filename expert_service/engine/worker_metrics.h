@@ -1,38 +1,31 @@
-// What a worker tells Prometheus: its steps, stalls, exchange and memory.
+// What a worker tells Prometheus and its log: its steps, stalls, exchange and memory.
 #pragma once
 
-#include <functional>
-
-#include "common/step/result.h"
 #include "common/telemetry/metrics.h"
-#include "expert_service/engine/memory_plan.h"
-#include "expert_service/engine/residency_stats.h"
-#include "expert_service/engine/worker_port.h"
+#include "expert_service/engine/worker_observer.h"
 
 namespace pregate {
 
-// Passes everything on to `port` and counts the results that come back. Every series has the label
-// `rank`, so that the workers of one process share a registry. Thread-safe.
-class WorkerMetrics final : public WorkerPort {
+// Every series has the label `rank`, so that the workers of one process share a registry.
+// Thread-safe.
+class WorkerMetrics final : public WorkerObserver {
  public:
-  // `residency` is asked by every exposition and must be thread-safe. Port, registry and what it
-  // touches outlive the metrics, and these the registry's last Serialize.
-  WorkerMetrics(WorkerPort* port, MetricsRegistry* registry, int32_t rank, const MemoryPlan& plan,
-                std::function<ResidencyStats()> residency);
+  // Both outlive the metrics, and these the registry's last Serialize.
+  WorkerMetrics(MetricsRegistry* registry, const Log* log, int32_t rank);
 
-  LinkId Attach(WorkerLinks::Send send) override;
-  bool Submit(LinkId link, ToWorker message) override;
-  void Disconnected(LinkId link) override;
-  LinkId holder() const override { return port_->holder(); }
+  void OnLog(LogLevel level, absl::string_view message, Log::Fields fields) override {
+    log_->Write(level, message, fields);
+  }
+  void OnMemory(const MemoryPlan& plan) override;
+  void OnLinks(int32_t num_links) override { links_.Set(num_links); }
+  void OnStep(const StepResult& result, const StepTimes& times) override;
+  void OnResidency(const ResidencyStats& now) override;
 
  private:
-  void SetMemory(MetricsRegistry* registry, const MemoryPlan& plan);
-  void Observe(const StepResult& result);
-  void SetResidency(const ResidencyStats& now);
-
-  WorkerPort* const port_;
+  MetricsRegistry* const registry_;
+  const Log* const log_;
   const MetricLabels rank_;
-  Gauge& attached_;
+  Gauge& links_;
   Histogram& step_seconds_;
   Histogram& replica_seconds_;
   Histogram& exchange_seconds_;
@@ -50,7 +43,7 @@ class WorkerMetrics final : public WorkerPort {
   Gauge& resident_units_;
   Gauge& resident_bytes_;
   Gauge& slots_;
-  ResidencyStats counted_;  // of an exposition, one at a time
+  ResidencyStats counted_;  // by OnResidency, which one thread calls
 };
 
 }  // namespace pregate

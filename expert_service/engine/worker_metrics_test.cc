@@ -10,27 +10,6 @@ namespace {
 
 using testing::HasSubstr;
 
-// Answers every message with the results that the test has put down.
-class ScriptedWorker final : public WorkerPort {
- public:
-  LinkId Attach(WorkerLinks::Send send) override {
-    send_ = std::move(send);
-    return 1;
-  }
-  bool Submit(LinkId, ToWorker) override {
-    send_(result);
-    return true;
-  }
-  void Disconnected(LinkId) override { ++num_disconnected; }
-  LinkId holder() const override { return 1; }
-
-  StepResult result;
-  int num_disconnected = 0;
-
- private:
-  WorkerLinks::Send send_;
-};
-
 class WorkerMetricsTest : public testing::Test {
  protected:
   testing::Matcher<std::string> Series(const std::string& name, const std::string& labels,
@@ -41,35 +20,30 @@ class WorkerMetricsTest : public testing::Test {
   testing::Matcher<std::string> Series(const std::string& name, const std::string& value) {
     return Series(name, "rank=\"3\"", value);
   }
-  void Answer(StepTimes times, absl::Status status = absl::OkStatus()) {
-    worker_.result = StepResult{.status = std::move(status), .times = times};
-    const LinkId link = metrics_.Attach([this](FromWorker) { ++num_passed_on_; });
-    EXPECT_TRUE(metrics_.Submit(link, Drain{}));
-    metrics_.Disconnected(link);
+  void Answer(int64_t step_us, const StepTimes& times, absl::Status status = absl::OkStatus()) {
+    StepResult result;
+    result.status = std::move(status);
+    result.step_us = step_us;
+    metrics_.OnStep(result, times);
   }
 
-  ScriptedWorker worker_;
   MetricsRegistry registry_{"tiny"};
-  ResidencyStats residency_{.units = 4, .slots = 6, .bytes = 4000};
-  int num_passed_on_ = 0;
-  WorkerMetrics metrics_{&worker_, &registry_, 3, MemoryPlan{.kv_bytes = 77},
-                         [this] { return residency_; }};
+  const Log log_{"worker", {}, [](absl::string_view) {}};
+  WorkerMetrics metrics_{&registry_, &log_, 3};
 };
 
 TEST_F(WorkerMetricsTest, CountsAStepUnderItsRank) {
-  Answer({.step_us = 2500,
-          .router_us = 300,
-          .stall_us = 1500000,
-          .num_tokens = 5,
-          .unit_hits = 7,
-          .unit_misses = 2,
-          .unit_late_prefetches = 1,
-          .exchange_us = 400,
-          .exchange_bytes_sent = 80,
-          .exchange_bytes_received = 96});
+  metrics_.OnMemory(MemoryPlan{.kv_bytes = 77});
+  Answer(2500, {.router_us = 300,
+                .stall_us = 1500000,
+                .num_tokens = 5,
+                .unit_hits = 7,
+                .unit_misses = 2,
+                .unit_late_prefetches = 1,
+                .exchange_us = 400,
+                .exchange_bytes_sent = 80,
+                .exchange_bytes_received = 96});
   const std::string text = registry_.Serialize();
-  EXPECT_EQ(num_passed_on_, 1);
-  EXPECT_EQ(worker_.num_disconnected, 1);
   EXPECT_THAT(text, Series("worker_step_seconds_sum", "0.0025"));
   EXPECT_THAT(text, Series("worker_router_seconds_sum", "0.0003"));
   EXPECT_THAT(text, Series("worker_tokens_total", "5"));
@@ -85,12 +59,12 @@ TEST_F(WorkerMetricsTest, CountsAStepUnderItsRank) {
 }
 
 TEST_F(WorkerMetricsTest, AStepWithoutExchangeIsNoExchangeOfZeroSeconds) {
-  Answer({.step_us = 2500});
+  Answer(2500, {});
   EXPECT_THAT(registry_.Serialize(), Series("exchange_seconds_count", "0"));
 }
 
 TEST_F(WorkerMetricsTest, AFailedStepIsNoStep) {
-  Answer({.step_us = 2500, .num_tokens = 5}, absl::AbortedError("stopped"));
+  Answer(2500, {.num_tokens = 5}, absl::AbortedError("stopped"));
   const std::string text = registry_.Serialize();
   EXPECT_THAT(text, Series("worker_failed_steps_total", "1"));
   EXPECT_THAT(text, Series("worker_step_seconds_count", "0"));
@@ -98,14 +72,16 @@ TEST_F(WorkerMetricsTest, AFailedStepIsNoStep) {
 }
 
 TEST_F(WorkerMetricsTest, FollowsWhatIsResidentBetweenStepsToo) {
+  metrics_.OnResidency({.units = 4, .slots = 6, .bytes = 4000});
   std::string text = registry_.Serialize();
   EXPECT_THAT(text, Series("expert_resident_units", "4"));
   EXPECT_THAT(text, Series("expert_resident_bytes", "4000"));
   EXPECT_THAT(text, Series("expert_cache_slots", "6"));
   EXPECT_THAT(text, Series("expert_cache_evictions_total", "0"));
-  residency_ = {.units = 6, .slots = 6, .bytes = 6000, .loads = 9, .evictions = 3};
-  registry_.Serialize();
-  residency_.evictions = 5;
+  ResidencyStats now{.units = 6, .slots = 6, .bytes = 6000, .loads = 9, .evictions = 3};
+  metrics_.OnResidency(now);
+  now.evictions = 5;
+  metrics_.OnResidency(now);
   text = registry_.Serialize();
   EXPECT_THAT(text, Series("expert_resident_units", "6"));
   EXPECT_THAT(text, Series("expert_resident_bytes", "6000"));
@@ -114,8 +90,8 @@ TEST_F(WorkerMetricsTest, FollowsWhatIsResidentBetweenStepsToo) {
 }
 
 TEST_F(WorkerMetricsTest, WorkersOfOneProcessShareARegistry) {
-  WorkerMetrics other(&worker_, &registry_, 4, MemoryPlan{}, [] { return ResidencyStats{}; });
-  Answer({.num_tokens = 5});
+  WorkerMetrics other(&registry_, &log_, 4);
+  Answer(2500, {.num_tokens = 5});
   const std::string text = registry_.Serialize();
   EXPECT_THAT(text, Series("worker_tokens_total", "rank=\"3\"", "5"));
   EXPECT_THAT(text, Series("worker_tokens_total", "rank=\"4\"", "0"));

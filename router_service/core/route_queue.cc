@@ -23,8 +23,7 @@ RouteQueue::RouteQueue(const RouterLimits& limits)
   PREGATE_CHECK(status.ok(), "", status.ToString());
 }
 
-std::optional<RouteResponse> RouteQueue::Submit(ConnectionId connection, RouteRequest request,
-                                                absl::Time now) {
+std::optional<RouteResponse> RouteQueue::Submit(LinkId link, RouteRequest request, absl::Time now) {
   if (absl::Status status = ValidateRequest(request, limits_); !status.ok()) {
     return ErrorResponse(request, std::string(status.message()));
   }
@@ -33,7 +32,7 @@ std::optional<RouteResponse> RouteQueue::Submit(ConnectionId connection, RouteRe
         request, absl::StrCat("requests: ", num_requests(), " are not answered yet, the limit is ",
                               limits_.requests_max));
   }
-  waiting_.push_back(Request{.key = {connection, request.session},
+  waiting_.push_back(Request{.key = {link, request.session},
                              .base = request.base,
                              .tokens = std::move(request.tokens),
                              .submitted = now});
@@ -46,15 +45,15 @@ void RouteQueue::Forget(Matches matches) {
   std::erase_if(active_, matches);
 }
 
-void RouteQueue::Close(ConnectionId connection, SessionId session) {
-  const SessionKey key{connection, session};
+void RouteQueue::Close(LinkId link, SessionId session) {
+  const SessionKey key{link, session};
   Forget([&](const Request& r) { return r.key == key; });
   sessions_.Close(key);
 }
 
-void RouteQueue::CloseConnection(ConnectionId connection) {
-  Forget([&](const Request& r) { return r.key.connection == connection; });
-  sessions_.CloseConnection(connection);
+void RouteQueue::CloseLink(LinkId link) {
+  Forget([&](const Request& r) { return r.key.link == link; });
+  sessions_.CloseLink(link);
 }
 
 void RouteQueue::Activate(std::vector<RouteAnswer>& gaps) {
@@ -69,7 +68,7 @@ void RouteQueue::Activate(std::vector<RouteAnswer>& gaps) {
     } else if (request.base > have) {
       ++num_gaps_;
       gaps.push_back(
-          {request.key.connection,
+          {request.key.link,
            {.session = request.key.session, .base = request.base, .gap = true, .have = have},
            request.submitted});
     } else if (has_room = sessions_.Reserve(request.key, request.base, end); has_room) {
@@ -118,7 +117,7 @@ std::vector<RouteAnswer> RouteQueue::Commit(const RouteStep& step,
     if (request->remaining() > 0) continue;
     sessions_.Unpin(row.key, now);
     answers.push_back(
-        {row.key.connection,
+        {row.key.link,
          {.session = row.key.session, .base = request->base, .routes = std::move(request->routes)},
          request->submitted});
     request->tokens.clear();  // marks it as answered

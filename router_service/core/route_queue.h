@@ -29,7 +29,7 @@ struct RouteRow {
 };
 
 struct RouteAnswer {
-  ConnectionId connection = 0;
+  LinkId link = 0;
   RouteResponse response;
   absl::Time submitted;
 };
@@ -47,11 +47,10 @@ class RouteQueue {
   explicit RouteQueue(const RouterLimits& limits);
 
   // A malformed request, or one too many, is answered at once with an error.
-  std::optional<RouteResponse> Submit(ConnectionId connection, RouteRequest request,
-                                      absl::Time now);
+  std::optional<RouteResponse> Submit(LinkId link, RouteRequest request, absl::Time now);
   // Forgets the session and its requests, which are not answered.
-  void Close(ConnectionId connection, SessionId session);
-  void CloseConnection(ConnectionId connection);
+  void Close(LinkId link, SessionId session);
+  void CloseLink(LinkId link);
 
   // The next step; no rows when there is nothing to route.
   RouteStep Plan();

@@ -85,7 +85,7 @@ TEST(RouteQueueTest, RoutesAPromptOverSeveralStepsAndAnswersOnce) {
   EXPECT_FALSE(queue.Submit(1, {.session = 5, .tokens = tokens}, At(0)).has_value());
   const auto answers = RunAll(queue, net, At(3));
   ASSERT_THAT(answers, SizeIs(1));
-  EXPECT_EQ(answers[0].connection, 1u);
+  EXPECT_EQ(answers[0].link, 1u);
   EXPECT_EQ(answers[0].submitted, At(0));
   EXPECT_EQ(answers[0].response.session, 5u);
   EXPECT_EQ(answers[0].response.routes, RoutesOf(tokens));
@@ -123,14 +123,14 @@ TEST(RouteQueueTest, TruncatesAndRecomputesBelowWhatItHas) {
   EXPECT_EQ(answers[2].response.routes, answers[1].response.routes);
 }
 
-TEST(RouteQueueTest, SessionsOfTwoConnectionsNeverMeet) {
+TEST(RouteQueueTest, SessionsOfTwoLinksNeverMeet) {
   RouteQueue queue(SomeLimits());
   FakeNet net;
   queue.Submit(1, {.session = 5, .tokens = {1, 2}}, At(0));
   queue.Submit(2, {.session = 5, .base = 2, .tokens = {3}}, At(0));
   const auto answers = RunAll(queue, net, At(0));
   ASSERT_THAT(answers, SizeIs(2));
-  EXPECT_EQ(answers[0].connection, 2u);
+  EXPECT_EQ(answers[0].link, 2u);
   EXPECT_TRUE(answers[0].response.gap);
 }
 
@@ -161,7 +161,7 @@ TEST(RouteQueueTest, ASampledTokenDoesNotWaitForALongPrompt) {
   EXPECT_EQ(answers[0].response.session, 2u);
 }
 
-TEST(RouteQueueTest, ClosedSessionsAndConnectionsAreNotAnswered) {
+TEST(RouteQueueTest, ClosedSessionsAndLinksAreNotAnswered) {
   RouteQueue queue(SomeLimits());
   FakeNet net;
   queue.Submit(1, {.session = 1, .tokens = std::vector<TokenId>(200, 3)}, At(0));
@@ -172,7 +172,7 @@ TEST(RouteQueueTest, ClosedSessionsAndConnectionsAreNotAnswered) {
   queue.Close(1, 1);
   EXPECT_FALSE(queue.HasWork());
   queue.Submit(2, {.session = 3, .tokens = {1}}, At(0));
-  queue.CloseConnection(2);
+  queue.CloseLink(2);
   EXPECT_FALSE(queue.HasWork());
   EXPECT_EQ(queue.sessions().num_sessions(), 1);
   EXPECT_EQ(queue.sessions().num_tokens(), 1);
@@ -227,7 +227,7 @@ class RandomClients {
   int64_t num_evictions() const { return queue_.sessions().num_evictions(); }
 
  private:
-  using Key = std::pair<ConnectionId, SessionId>;
+  using Key = std::pair<LinkId, SessionId>;
   struct Asked {
     int base;
     std::vector<TokenId> tokens;
@@ -244,7 +244,7 @@ class RandomClients {
         break;
       case 1:
         if (Below(4) != 0) break;
-        queue_.CloseConnection(key.first);
+        queue_.CloseLink(key.first);
         Forget([&](const Key& k) { return k.first == key.first; });
         break;
       case 2:
@@ -286,7 +286,7 @@ class RandomClients {
   }
 
   void Check(const RouteAnswer& answer) {
-    const Key key{answer.connection, answer.response.session};
+    const Key key{answer.link, answer.response.session};
     auto& asked = asked_[key];
     ASSERT_FALSE(asked.empty()) << "an answer to nothing";
     const Asked request = asked.front();
@@ -323,7 +323,7 @@ class RandomClients {
     EXPECT_LE(sessions.num_sessions(), limits_.sessions_max);
     int64_t tokens = 0;
     std::map<BlockId, Key> owner;
-    for (ConnectionId c = 1; c <= 2; ++c) {
+    for (LinkId c = 1; c <= 2; ++c) {
       for (SessionId s = 1; s <= 6; ++s) {
         tokens += sessions.NumTokens({c, s});
         for (BlockId block : sessions.Blocks({c, s})) {

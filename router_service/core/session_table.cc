@@ -118,11 +118,11 @@ void SessionTable::Close(const SessionKey& key) {
   if (it != index_.end()) Erase(it->second);
 }
 
-void SessionTable::CloseConnection(ConnectionId connection) {
+void SessionTable::CloseLink(LinkId link) {
   for (std::list<Session>* list : {&idle_, &pinned_}) {
     for (Place place = list->begin(); place != list->end();) {
       const Place current = place++;
-      if (current->key.connection == connection) Erase(current);
+      if (current->key.link == link) Erase(current);
     }
   }
 }

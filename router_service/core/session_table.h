@@ -1,6 +1,6 @@
 // Sessions and the KV blocks that they hold.
 //
-// A session is a prefix of tokens whose keys and values are stored. It belongs to the connection
+// A session is a prefix of tokens whose keys and values are stored. It belongs to the link
 // that named it: two schedulers never meet in one session. It is a cache: an evicted, expired,
 // closed or unknown session has 0 tokens, and its owner replays them. A pinned session (one that is
 // being routed) is never evicted.
@@ -14,18 +14,17 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/ids.h"
+#include "common/step/peer.h"
 
 namespace pregate {
 
-using ConnectionId = uint64_t;  // one client's stream; never reused
-
 struct SessionKey {
-  ConnectionId connection = 0;
+  LinkId link = 0;
   SessionId session = 0;
   bool operator==(const SessionKey&) const = default;
   template <typename H>
   friend H AbslHashValue(H h, const SessionKey& key) {
-    return H::combine(std::move(h), key.connection, key.session);
+    return H::combine(std::move(h), key.link, key.session);
   }
 };
 
@@ -54,7 +53,7 @@ class SessionTable {
 
   // Forgets the session, pinned or not; unknown ones are no error.
   void Close(const SessionKey& key);
-  void CloseConnection(ConnectionId connection);
+  void CloseLink(LinkId link);
   // Forgets unpinned sessions whose idle time began at `cutoff` or before.
   void ExpireIdle(absl::Time cutoff);
   // When the idle time that has lasted longest began; InfiniteFuture when no session is idle.

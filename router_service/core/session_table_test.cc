@@ -108,12 +108,12 @@ TEST(SessionTableTest, ExpiresWhatHasBeenIdleLongEnough) {
   EXPECT_EQ(table.OldestIdleStart(), absl::InfiniteFuture());
 }
 
-TEST(SessionTableTest, ClosingAConnectionForgetsItsSessionsOnly) {
+TEST(SessionTableTest, ClosingALinkForgetsItsSessionsOnly) {
   SessionTable table(8, 8);
   Fill(table, {1, 7}, 16, 1);
   Fill(table, {2, 7}, 16, 1);
   ASSERT_TRUE(table.Reserve({1, 8}, 0, 16));
-  table.CloseConnection(1);
+  table.CloseLink(1);
   EXPECT_EQ(table.num_sessions(), 1);
   EXPECT_EQ(table.NumTokens({2, 7}), 16);
   EXPECT_EQ(table.num_free_blocks(), 7);

@@ -22,16 +22,16 @@ ServerBytesReactor* RouteService::Route(grpc::CallbackServerContext*) {
     stream->Close(status);
     return stream.get();
   }
-  const ConnectionId connection = engine_->Connect(
+  const LinkId link = peer_->Attach(
       [stream](const FromRouter& message) { stream->Send(EncodeFromRouter(message)); });
-  stream->Begin({.on_message = [this, connection](const v1::RouteRequest& request) -> absl::Status {
+  stream->Begin({.on_message = [this, link](const v1::RouteRequest& request) -> absl::Status {
                    ASSIGN_OR_RETURN(ToRouter message, DecodeToRouter(request));
-                   if (engine_->Submit(connection, std::move(message))) return absl::OkStatus();
+                   if (peer_->Submit(link, std::move(message))) return absl::OkStatus();
                    return absl::ResourceExhaustedError("the router's inbox is full or closed");
                  },
                  .on_closed =
-                     [this, connection, raw = stream.get()](const absl::Status& why) {
-                       engine_->Disconnect(connection);
+                     [this, link, raw = stream.get()](const absl::Status& why) {
+                       peer_->Detach(link);
                        if (faults_ != nullptr && absl::IsInvalidArgument(why)) {
                          faults_->Add("Router.Route", why.message());
                        }

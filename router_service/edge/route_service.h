@@ -1,4 +1,4 @@
-// Router.Route over a router engine: each stream is a connection of the engine. Messages are
+// Router.Route over a router engine: each stream is a link of the engine. Messages are
 // decoded here and queued for the engine's loop; nothing else happens.
 #pragma once
 
@@ -7,19 +7,20 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "common/rpc/server_stream.h"
+#include "common/step/peer.h"
+#include "common/step/route.h"
 #include "common/telemetry/refusal_log.h"
 #include "pregate/v1/router.grpc.pb.h"
-#include "router_service/engine/router_engine.h"
 
 namespace pregate {
 
-// Thread-safe. `engine` outlives the service, which outlives its server.
+// Thread-safe. `peer` outlives the service, which outlives its server.
 class RouteService final : public v1::Router::WithRawCallbackMethod_Route<v1::Router::Service> {
  public:
   // A stream beyond `streams_max` open ones is refused with RESOURCE_EXHAUSTED. Streams that end
   // for a fault of their peer are told to `faults`, which outlives the service.
-  RouteService(RouterEngine* engine, int streams_max, RefusalLog* faults = nullptr)
-      : engine_(engine), streams_max_(streams_max), faults_(faults) {}
+  RouteService(Peer<ToRouter, FromRouter>* peer, int streams_max, RefusalLog* faults = nullptr)
+      : peer_(peer), streams_max_(streams_max), faults_(faults) {}
 
   // A message that cannot be decoded ends its stream with INVALID_ARGUMENT; a request that is
   // malformed in itself is answered with an error and the stream goes on.
@@ -34,7 +35,7 @@ class RouteService final : public v1::Router::WithRawCallbackMethod_Route<v1::Ro
   absl::Status Admit(const std::shared_ptr<Stream>& stream);
   void Forget(const Stream* stream);
 
-  RouterEngine* const engine_;
+  Peer<ToRouter, FromRouter>* const peer_;
   const int streams_max_;
   RefusalLog* const faults_;
   absl::Mutex mutex_;

@@ -4,20 +4,15 @@
 #include <memory>
 #include <string>
 
-#include "common/base/clock.h"
 #include "common/config/option_set.h"
-#include "common/telemetry/log.h"
-#include "common/tls/grpc/security.h"
+#include "common/rpc/service.h"
 #include "router_service/engine/router_engine.h"
 
 namespace pregate {
 
 struct RouterServerOptions {
   std::string model;
-  std::string listen = "127.0.0.1:7610";
-  std::string metrics_listen = "127.0.0.1:7611";
-  std::string port_file;
-  std::string model_name;  // label of metrics; empty: the model path's last part
+  PortOptions ports{.listen = "127.0.0.1:7610", .metrics_listen = "127.0.0.1:7611"};
   int32_t threads = 1;
   RouterEngineOptions engine;
 };
@@ -25,13 +20,12 @@ struct RouterServerOptions {
 void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options);
 
 // Ready while the engine's loop turns.
-class RouterServer {
+class RouterServer final : public Service {
  public:
-  // Loads the router and binds both addresses. What is passed by pointer outlives the server.
+  // Loads the router and binds both addresses. What `context` has outlives the server.
   static absl::StatusOr<std::unique_ptr<RouterServer>> Start(const RouterServerOptions& options,
-                                                             const Security* security, Clock* clock,
-                                                             const Log* log);
-  ~RouterServer();
+                                                             const ServiceContext& context);
+  ~RouterServer() override;
 
   std::string bound() const;  // address of Router.Route
   std::string metrics_bound() const;
@@ -39,7 +33,7 @@ class RouterServer {
   // Health turns NOT_SERVING, what was asked is answered for a bounded time, streams end with
   // UNAVAILABLE. A client replays its tokens to the next router, so an answer lost at the very end
   // costs only time.
-  void Drain();
+  void Drain() override;
 
  private:
   struct State;

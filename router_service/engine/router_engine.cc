@@ -28,7 +28,7 @@ RouterLimits MakeLimits(const ModelSpec& spec, const RouterNet& net,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RouterEngine>> RouterEngine::Start(
-    const Checkpoint& checkpoint, Device& device, Clock& clock, MetricsRegistry& registry,
+    const Checkpoint& checkpoint, Device& device, Clock& clock, RouterObserver& observer,
     const RouterEngineOptions& options) {
   ASSIGN_OR_RETURN(std::unique_ptr<RouterNet> net,
                    RouterNet::Load(checkpoint, device, options.step_tokens_max));
@@ -39,14 +39,15 @@ absl::StatusOr<std::unique_ptr<RouterEngine>> RouterEngine::Start(
                                           {.context_tokens_max = limits.context_tokens_max,
                                            .kv_blocks = limits.kv_blocks}));
   std::unique_ptr<RouterEngine> engine(
-      new RouterEngine(clock, registry, limits, options.boot_id, std::move(executor)));
-  engine->thread_ = std::thread([e = engine.get()] { e->Loop(); });
+      new RouterEngine(clock, observer, limits, options.boot_id, std::move(executor)));
+  engine->thread_ = std::thread([e = engine.get()] { e->Run(); });
   return engine;
 }
 
-RouterEngine::RouterEngine(Clock& clock, MetricsRegistry& registry, const RouterLimits& limits,
+RouterEngine::RouterEngine(Clock& clock, RouterObserver& observer, const RouterLimits& limits,
                            uint64_t boot_id, std::unique_ptr<RouterExecutor> executor)
     : clock_(clock),
+      observer_(observer),
       limits_(limits),
       executor_(std::move(executor)),
       hello_{.boot_id = boot_id,
@@ -55,30 +56,29 @@ RouterEngine::RouterEngine(Clock& clock, MetricsRegistry& registry, const Router
              .vocab_size = limits.vocab_size,
              .answers_pings = true},
       mailbox_(limits.requests_max),
-      queue_(limits),
-      metrics_(registry, limits.step_tokens_max) {
+      queue_(limits) {
   Beat();
 }
 
 RouterEngine::~RouterEngine() { Stop(absl::InfinitePast()); }
 
-ConnectionId RouterEngine::Connect(RouterSink sink) {
-  sink(hello_);
+LinkId RouterEngine::Attach(Send send) {
+  send(hello_);
   std::lock_guard lock(mutex_);
-  const ConnectionId connection = ++last_connection_;
-  sinks_.emplace(connection, std::move(sink));
-  metrics_.connections.Set(static_cast<double>(sinks_.size()));
-  return connection;
+  const LinkId link = ++last_link_;
+  links_.emplace(link, std::move(send));
+  observer_.OnLinks(static_cast<int32_t>(links_.size()));
+  return link;
 }
 
-void RouterEngine::Disconnect(ConnectionId connection) {
+void RouterEngine::Detach(LinkId link) {
   std::lock_guard lock(mutex_);
-  if (sinks_.erase(connection) > 0) disconnected_.push_back(connection);
-  metrics_.connections.Set(static_cast<double>(sinks_.size()));
+  if (links_.erase(link) > 0) detached_.push_back(link);
+  observer_.OnLinks(static_cast<int32_t>(links_.size()));
 }
 
-bool RouterEngine::Submit(ConnectionId connection, ToRouter message) {
-  return mailbox_.Push({connection, std::move(message)});
+bool RouterEngine::Submit(LinkId link, ToRouter message) {
+  return mailbox_.Push({link, std::move(message)});
 }
 
 void RouterEngine::Stop(absl::Time deadline) {
@@ -94,16 +94,16 @@ absl::Time RouterEngine::heartbeat() const { return absl::FromUnixNanos(heartbea
 
 void RouterEngine::Beat() { heartbeat_ns_.store(absl::ToUnixNanos(clock_.Now())); }
 
-void RouterEngine::Loop() {
+void RouterEngine::Run() {
   bool closed = false;
   while (!closed || HasTimeForMore()) {
     closed = mailbox_.closed();  // asked before Wait, which then returns the last of the messages
     std::vector<Inbound> inbox = mailbox_.Wait(WaitMax());
-    ForgetDisconnected();
-    for (Inbound& inbound : inbox) Take(std::move(inbound));
+    ForgetDetached();
+    for (Inbound& inbound : inbox) Handle(std::move(inbound));
     queue_.ExpireIdle(clock_.Now());
     RunStep();
-    ReportSessions();
+    Publish();
     Beat();
   }
 }
@@ -119,40 +119,40 @@ absl::Duration RouterEngine::WaitMax() {
   return std::clamp(until_expiry, absl::ZeroDuration(), kIdleWaitMax);
 }
 
-void RouterEngine::ForgetDisconnected() {
-  std::vector<ConnectionId> connections;
+void RouterEngine::ForgetDetached() {
+  std::vector<LinkId> links;
   {
     std::lock_guard lock(mutex_);
-    connections.swap(disconnected_);
+    links.swap(detached_);
   }
-  for (ConnectionId connection : connections) queue_.CloseConnection(connection);
+  for (LinkId link : links) queue_.CloseLink(link);
 }
 
-bool RouterEngine::IsConnected(ConnectionId connection) {
+bool RouterEngine::IsAttached(LinkId link) {
   std::lock_guard lock(mutex_);
-  return sinks_.contains(connection);
+  return links_.contains(link);
 }
 
-void RouterEngine::Take(Inbound inbound) {
-  if (!IsConnected(inbound.connection)) return;  // what a dead connection left in the mailbox
+void RouterEngine::Handle(Inbound inbound) {
+  if (!IsAttached(inbound.link)) return;  // what a dead link left in the mailbox
   if (const auto* close = std::get_if<CloseSession>(&inbound.message)) {
-    queue_.Close(inbound.connection, close->session);
+    queue_.Close(inbound.link, close->session);
     return;
   }
   if (std::holds_alternative<RouterPing>(inbound.message)) {
-    return Deliver(inbound.connection, RouterPong{});
+    return Deliver(inbound.link, RouterPong{});
   }
-  std::optional<RouteResponse> error = queue_.Submit(
-      inbound.connection, std::get<RouteRequest>(std::move(inbound.message)), clock_.Now());
+  std::optional<RouteResponse> error =
+      queue_.Submit(inbound.link, std::get<RouteRequest>(std::move(inbound.message)), clock_.Now());
   if (!error.has_value()) return;
-  metrics_.errors_total.Increment();
-  Deliver(inbound.connection, *std::move(error));
+  observer_.OnError();
+  Deliver(inbound.link, *std::move(error));
 }
 
 void RouterEngine::RunStep() {
   const RouteStep step = queue_.Plan();
-  Answer(step.answers);
-  metrics_.gaps_total.Increment(static_cast<double>(step.answers.size()));
+  Answer(step.answers);  // gaps
+  for (size_t i = 0; i < step.answers.size(); ++i) observer_.OnGap();
   if (step.rows.empty()) return;
   const absl::Time start = clock_.Now();
   const absl::Status status = executor_->Run(step, &routes_, nullptr);
@@ -160,37 +160,35 @@ void RouterEngine::RunStep() {
   // start afresh.
   PREGATE_CHECK(status.ok(), "router device: ", status.ToString());
   const absl::Time end = clock_.Now();
-  metrics_.step_seconds.Observe(absl::ToDoubleSeconds(end - start));
-  metrics_.step_tokens.Observe(step.num_tokens);
-  metrics_.tokens_total.Increment(step.num_tokens);
+  observer_.OnStep(end - start, step.num_tokens);
   Answer(queue_.Commit(step, routes_, end));
 }
 
 void RouterEngine::Answer(const std::vector<RouteAnswer>& answers) {
   const absl::Time now = clock_.Now();
   for (const RouteAnswer& answer : answers) {
-    metrics_.route_seconds.Observe(absl::ToDoubleSeconds(now - answer.submitted));
-    Deliver(answer.connection, answer.response);
+    observer_.OnAnswer(now - answer.submitted);
+    Deliver(answer.link, answer.response);
   }
 }
 
-void RouterEngine::Deliver(ConnectionId connection, FromRouter message) {
+void RouterEngine::Deliver(LinkId link, FromRouter message) {
   std::lock_guard lock(mutex_);
-  const auto it = sinks_.find(connection);
-  if (it != sinks_.end()) it->second(std::move(message));
+  const auto it = links_.find(link);
+  if (it != links_.end()) it->second(std::move(message));
 }
 
-void RouterEngine::ReportSessions() {
+void RouterEngine::Publish() {
   const SessionTable& sessions = queue_.sessions();
-  metrics_.requests.Set(queue_.num_requests());
-  metrics_.sessions.Set(sessions.num_sessions());
-  metrics_.session_tokens.Set(static_cast<double>(sessions.num_tokens()));
-  metrics_.kv_usage_ratio.Set(1.0 -
-                              static_cast<double>(sessions.num_free_blocks()) / limits_.kv_blocks);
-  metrics_.evictions_total.Increment(static_cast<double>(sessions.num_evictions()) -
-                                     metrics_.evictions_total.Value());
-  metrics_.expirations_total.Increment(static_cast<double>(sessions.num_expirations()) -
-                                       metrics_.expirations_total.Value());
+  RouterGauges gauges;
+  gauges.requests = queue_.num_requests();
+  gauges.sessions = sessions.num_sessions();
+  gauges.session_tokens = sessions.num_tokens();
+  gauges.kv_usage_ratio = 1.0 - static_cast<double>(sessions.num_free_blocks()) / limits_.kv_blocks;
+  gauges.evictions = sessions.num_evictions();
+  gauges.expirations = sessions.num_expirations();
+  if (!(gauges == gauges_)) observer_.OnGauges(gauges);
+  gauges_ = gauges;
 }
 
 }  // namespace pregate

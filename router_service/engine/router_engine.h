@@ -1,10 +1,9 @@
-// The router's one loop on one thread: requests from any number of connections in, answers out.
+// The router's one loop on one thread: requests of any number of links in, answers out.
 //
-//   Submit (any thread) ─▶ Mailbox ─▶ [ take all · plan a step · run it · commit · answer ] ─▶
-//   sinks
+//   Submit (any thread) ─▶ Mailbox ─▶ Run: [ handle all · plan a step · run it · commit · answer ]
 //
-// Connections come from the gRPC edge or from a link within the process; the engine knows neither.
-// A session belongs to its connection and is forgotten with it.
+// Links come from the gRPC edge or from within the process; the engine knows neither. A session
+// belongs to its link and is forgotten with it.
 #pragma once
 
 #include <atomic>
@@ -22,10 +21,11 @@
 #include "common/base/mailbox.h"
 #include "common/device/device.h"
 #include "common/model/formats/checkpoint.h"
+#include "common/step/peer.h"
 #include "common/step/route.h"
 #include "router_service/core/route_queue.h"
 #include "router_service/engine/router_executor.h"
-#include "router_service/engine/router_metrics.h"
+#include "router_service/engine/router_observer.h"
 
 namespace pregate {
 
@@ -39,27 +39,21 @@ struct RouterEngineOptions {
   uint64_t boot_id = 0;  // random per process
 };
 
-// Takes what the router says to one connection. Called by Connect and then on the engine's thread,
-// never by two threads at once; must neither block nor call the engine.
-using RouterSink = std::function<void(FromRouter)>;
-
-// All methods are thread-safe. Borrows device, clock and registry; the device is used on the
-// engine's thread only.
-class RouterEngine {
+// All methods are thread-safe. Borrows device, clock and observer; the device is used on the engine's
+// thread only.
+class RouterEngine final : public Peer<ToRouter, FromRouter> {
  public:
   // Loads the router and allocates everything; the thread runs when this returns.
   static absl::StatusOr<std::unique_ptr<RouterEngine>> Start(const Checkpoint& checkpoint,
                                                              Device& device, Clock& clock,
-                                                             MetricsRegistry& registry,
+                                                             RouterObserver& observer,
                                                              const RouterEngineOptions& options);
-  ~RouterEngine();  // Stop without waiting for requests
+  ~RouterEngine() override;  // Stop without waiting for requests
 
-  // Opens a connection; `sink` has had the hello when this returns.
-  ConnectionId Connect(RouterSink sink);
-  // When this returns, the connection's sink is not running and is never called again.
-  void Disconnect(ConnectionId connection);
-  // False when the engine has stopped or its mailbox is full; the message is then lost.
-  bool Submit(ConnectionId connection, ToRouter message);
+  LinkId Attach(Send send) override;
+  bool Submit(LinkId link, ToRouter message) override;
+  // When this returns, the link's Send is not running and is never called again.
+  void Detach(LinkId link) override;
 
   // Takes no more messages, answers those taken until `deadline`, and ends the thread. Idempotent.
   void Stop(absl::Time deadline);
@@ -74,26 +68,27 @@ class RouterEngine {
 
  private:
   struct Inbound {
-    ConnectionId connection = 0;
+    LinkId link = 0;
     ToRouter message;
   };
 
-  RouterEngine(Clock& clock, MetricsRegistry& registry, const RouterLimits& limits,
-               uint64_t boot_id, std::unique_ptr<RouterExecutor> executor);
+  RouterEngine(Clock& clock, RouterObserver& observer, const RouterLimits& limits, uint64_t boot_id,
+               std::unique_ptr<RouterExecutor> executor);
 
-  void Loop();
+  void Run();
   bool HasTimeForMore();
   absl::Duration WaitMax();
-  void ForgetDisconnected();
-  void Take(Inbound inbound);
+  void ForgetDetached();
+  void Handle(Inbound inbound);
   void RunStep();
   void Answer(const std::vector<RouteAnswer>& answers);
-  void Deliver(ConnectionId connection, FromRouter message);
-  bool IsConnected(ConnectionId connection);
+  void Deliver(LinkId link, FromRouter message);
+  bool IsAttached(LinkId link);
   void Beat();
-  void ReportSessions();
+  void Publish();
 
   Clock& clock_;
+  RouterObserver& observer_;
   const RouterLimits limits_;
   const std::unique_ptr<RouterExecutor> executor_;
   const RouterHello hello_;
@@ -101,14 +96,14 @@ class RouterEngine {
   std::atomic<int64_t> heartbeat_ns_{0};
 
   std::mutex mutex_;
-  ConnectionId last_connection_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::flat_hash_map<ConnectionId, RouterSink> sinks_ ABSL_GUARDED_BY(mutex_);
-  std::vector<ConnectionId> disconnected_ ABSL_GUARDED_BY(mutex_);  // not yet forgotten by the loop
+  LinkId last_link_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::flat_hash_map<LinkId, Send> links_ ABSL_GUARDED_BY(mutex_);
+  std::vector<LinkId> detached_ ABSL_GUARDED_BY(mutex_);  // not yet forgotten by the loop
   absl::Time stop_deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
 
   // The loop's own.
   RouteQueue queue_;
-  RouterMetrics metrics_;
+  RouterGauges gauges_;  // as they were told last
   std::vector<ExpertId> routes_;
   std::thread thread_;
 };

@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "router_service/engine/offline_router.h"
+#include "router_service/engine/router_metrics.h"
 
 namespace pregate {
 namespace {
@@ -19,10 +20,10 @@ using testing::HasSubstr;
 
 constexpr int kVocab = 83;
 
-// What the engine said to one connection, in order.
+// What the engine said to one link, in order.
 class Inbox {
  public:
-  RouterSink sink() {
+  RouterEngine::Send sink() {
     return [this](FromRouter message) { EXPECT_TRUE(mailbox_.Push(std::move(message))); };
   }
   FromRouter Next() {
@@ -49,7 +50,7 @@ class RouterEngineTest : public testing::Test {
   void Start(RouterEngineOptions options = {}) {
     options.context_tokens_max = 256;
     options.boot_id = 42;
-    auto engine = RouterEngine::Start(*checkpoint_, *device_, clock_, registry_, options);
+    auto engine = RouterEngine::Start(*checkpoint_, *device_, clock_, metrics_, options);
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }
@@ -71,13 +72,15 @@ class RouterEngineTest : public testing::Test {
   const std::unique_ptr<Device> device_ = MakeTestDevice("cpu");
   SystemClock clock_;
   MetricsRegistry registry_{"test"};
+  const Log log_{"router", {}, [](absl::string_view) {}};
+  RouterMetrics metrics_{&registry_, &log_, 128};
   std::unique_ptr<RouterEngine> engine_;
 };
 
 TEST_F(RouterEngineTest, SaysHelloFirstAndRoutes) {
   Start();
   Inbox inbox;
-  const ConnectionId connection = engine_->Connect(inbox.sink());
+  const LinkId link = engine_->Attach(inbox.sink());
   const auto hello = std::get<RouterHello>(inbox.Next());
   EXPECT_EQ(hello.boot_id, 42u);
   EXPECT_EQ(hello.num_experts, 6);
@@ -85,33 +88,32 @@ TEST_F(RouterEngineTest, SaysHelloFirstAndRoutes) {
   EXPECT_EQ(hello.router_digest.size(), 64u);
 
   const std::vector<TokenId> tokens = RandomTokens(200);
-  ASSERT_TRUE(engine_->Submit(connection, RouteRequest{.session = 9, .tokens = tokens}));
+  ASSERT_TRUE(engine_->Submit(link, RouteRequest{.session = 9, .tokens = tokens}));
   const RouteResponse prompt = inbox.NextResponse();
   EXPECT_EQ(prompt.session, 9u);
   EXPECT_EQ(prompt.error, "");
   EXPECT_EQ(prompt.routes, Expected(tokens));
 
-  ASSERT_TRUE(engine_->Submit(connection, RouteRequest{.session = 9, .base = 201, .tokens = {1}}));
+  ASSERT_TRUE(engine_->Submit(link, RouteRequest{.session = 9, .base = 201, .tokens = {1}}));
   const RouteResponse gap = inbox.NextResponse();
   EXPECT_TRUE(gap.gap);
   EXPECT_EQ(gap.have, 200);
 }
 
-TEST_F(RouterEngineTest, ManyConnectionsGetTheirOwnAnswers) {
+TEST_F(RouterEngineTest, ManyLinksGetTheirOwnAnswers) {
   Start({.step_tokens_max = 32});
-  constexpr int kConnections = 4, kSessions = 8;
+  constexpr int kLinks = 4, kSessions = 8;
   std::map<std::pair<int, SessionId>, std::vector<TokenId>> tokens;
-  std::vector<Inbox> inboxes(kConnections);
-  for (int c = 0; c < kConnections; ++c) {
-    const ConnectionId connection = engine_->Connect(inboxes[c].sink());
+  std::vector<Inbox> inboxes(kLinks);
+  for (int c = 0; c < kLinks; ++c) {
+    const LinkId link = engine_->Attach(inboxes[c].sink());
     inboxes[c].Next();
     for (SessionId s = 0; s < kSessions; ++s) {
       tokens[{c, s}] = RandomTokens(1 + static_cast<int>(random_() % 100));
-      ASSERT_TRUE(
-          engine_->Submit(connection, RouteRequest{.session = s, .tokens = tokens[{c, s}]}));
+      ASSERT_TRUE(engine_->Submit(link, RouteRequest{.session = s, .tokens = tokens[{c, s}]}));
     }
   }
-  for (int c = 0; c < kConnections; ++c) {
+  for (int c = 0; c < kLinks; ++c) {
     for (int i = 0; i < kSessions; ++i) {
       const RouteResponse response = inboxes[c].NextResponse();
       EXPECT_EQ(response.routes, Expected(tokens.at({c, response.session})));
@@ -122,28 +124,28 @@ TEST_F(RouterEngineTest, ManyConnectionsGetTheirOwnAnswers) {
 TEST_F(RouterEngineTest, AMalformedRequestIsAnsweredAloneWithItsError) {
   Start();
   Inbox inbox;
-  const ConnectionId connection = engine_->Connect(inbox.sink());
+  const LinkId link = engine_->Attach(inbox.sink());
   inbox.Next();
-  engine_->Submit(connection, RouteRequest{.session = 1, .tokens = {kVocab}});
-  engine_->Submit(connection, RouteRequest{.session = 2, .tokens = {0}});
+  engine_->Submit(link, RouteRequest{.session = 1, .tokens = {kVocab}});
+  engine_->Submit(link, RouteRequest{.session = 2, .tokens = {0}});
   EXPECT_THAT(inbox.NextResponse().error, HasSubstr("tokens[0]: 83"));
   EXPECT_EQ(inbox.NextResponse().routes.size(), 1u);
   engine_->Stop(absl::InfiniteFuture());
   EXPECT_THAT(registry_.Serialize(), HasSubstr("pregate_router_errors_total{model=\"test\"} 1"));
 }
 
-TEST_F(RouterEngineTest, ADisconnectedSinkIsNeverCalledAgainAndItsSessionsGo) {
+TEST_F(RouterEngineTest, ADetachedSendIsNeverCalledAgainAndItsSessionsGo) {
   Start();
   Inbox survivor;
-  const ConnectionId other = engine_->Connect(survivor.sink());
+  const LinkId other = engine_->Attach(survivor.sink());
   survivor.Next();
   for (int i = 0; i < 50; ++i) {
     std::atomic<bool> gone = false;
-    const ConnectionId connection = engine_->Connect([&](FromRouter) { EXPECT_FALSE(gone); });
+    const LinkId link = engine_->Attach([&](FromRouter) { EXPECT_FALSE(gone); });
     for (SessionId s = 0; s < 5; ++s) {
-      engine_->Submit(connection, RouteRequest{.session = s, .tokens = RandomTokens(30)});
+      engine_->Submit(link, RouteRequest{.session = s, .tokens = RandomTokens(30)});
     }
-    engine_->Disconnect(connection);
+    engine_->Detach(link);
     gone = true;
   }
   engine_->Submit(other, RouteRequest{.session = 1, .tokens = {1, 2, 3}});
@@ -155,16 +157,15 @@ TEST_F(RouterEngineTest, ADisconnectedSinkIsNeverCalledAgainAndItsSessionsGo) {
 TEST_F(RouterEngineTest, StopAnswersWhatItHasTakenAndRefusesTheRest) {
   Start({.step_tokens_max = 4});
   Inbox inbox;
-  const ConnectionId connection = engine_->Connect(inbox.sink());
+  const LinkId link = engine_->Attach(inbox.sink());
   inbox.Next();
   for (SessionId s = 0; s < 20; ++s) {
-    ASSERT_TRUE(
-        engine_->Submit(connection, RouteRequest{.session = s, .tokens = RandomTokens(10)}));
+    ASSERT_TRUE(engine_->Submit(link, RouteRequest{.session = s, .tokens = RandomTokens(10)}));
   }
   engine_->Stop(absl::InfiniteFuture());
   for (int i = 0; i < 20; ++i) EXPECT_EQ(inbox.NextResponse().routes.size(), 10u);
   EXPECT_TRUE(inbox.IsEmpty());
-  EXPECT_FALSE(engine_->Submit(connection, RouteRequest{.session = 1, .tokens = {1}}));
+  EXPECT_FALSE(engine_->Submit(link, RouteRequest{.session = 1, .tokens = {1}}));
 }
 
 TEST_F(RouterEngineTest, TheHeartbeatGoesOnWhenNothingComes) {
@@ -177,7 +178,7 @@ TEST_F(RouterEngineTest, TheHeartbeatGoesOnWhenNothingComes) {
 
 TEST_F(RouterEngineTest, RefusesLimitsThatCannotHold) {
   const auto engine =
-      RouterEngine::Start(*checkpoint_, *device_, clock_, registry_,
+      RouterEngine::Start(*checkpoint_, *device_, clock_, metrics_,
                           {.context_tokens_max = 1 << 20, .kv_cache_bytes = 1 << 16});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(engine.status().message()), HasSubstr("context_tokens_max 1048576"));

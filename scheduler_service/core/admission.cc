@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
 
 namespace pregate::scheduler {
@@ -20,45 +21,28 @@ absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, in
   return absl::OkStatus();
 }
 
-// Written so that NaN fails too.
-absl::Status CheckFloat(absl::string_view field, float value, float min, float max) {
-  if (value >= min && value <= max) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(field, " is ", value, ", must be ", min, "..", max));
-}
-
 absl::Status CheckAtMost(absl::string_view field, size_t size, int32_t bound) {
   if (size <= static_cast<size_t>(bound)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(field, " has ", size, ", at most ", bound));
 }
 
-absl::Status CheckSampling(const SamplingParams& sampling) {
-  RETURN_IF_ERROR(CheckFloat("temperature", sampling.temperature, 0, 1e6f));
-  RETURN_IF_ERROR(CheckFloat("top_p", sampling.top_p, 0, 1));
-  RETURN_IF_ERROR(CheckFloat("min_p", sampling.min_p, 0, 1));
-  RETURN_IF_ERROR(CheckFloat("repetition_penalty", sampling.repetition_penalty, 1e-3f, 1e3f));
-  if (sampling.top_k >= 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("top_k is ", sampling.top_k, ", must not be negative"));
-}
-
-absl::Status CheckStops(const AdmissionRequest& request, const AdmissionLimits& limits) {
-  RETURN_IF_ERROR(CheckAtMost("stop_strings", request.stop_strings.size(), limits.stop_strings));
+absl::Status CheckStops(const GenerateRequest& request, const WorkerFacts& cell) {
+  RETURN_IF_ERROR(CheckAtMost("stop_strings", request.stop_strings.size(), kStopStringsMax));
   for (size_t i = 0; i < request.stop_strings.size(); ++i) {
     const std::string& stop = request.stop_strings[i];
     if (stop.empty())
       return absl::InvalidArgumentError(absl::StrCat("stop_strings[", i, "] is empty"));
     RETURN_IF_ERROR(CheckAtMost(absl::StrCat("stop_strings[", i, "] in bytes"), stop.size(),
-                                limits.stop_string_bytes));
+                                kStopStringBytesMax));
   }
-  RETURN_IF_ERROR(CheckAtMost("stop_tokens", request.stop_tokens.size(), limits.stop_tokens));
-  return CheckIds("stop_tokens", request.stop_tokens, limits.vocab_size);
+  RETURN_IF_ERROR(CheckAtMost("stop_tokens", request.stop_tokens.size(), kStopTokensMax));
+  return CheckIds("stop_tokens", request.stop_tokens, cell.vocab_size);
 }
 
-absl::Status CheckResume(const AdmissionRequest& request, const AdmissionLimits& limits) {
-  RETURN_IF_ERROR(CheckIds("resume_tokens", request.resume_tokens, limits.vocab_size));
+absl::Status CheckResume(const GenerateRequest& request, const WorkerFacts& cell) {
+  RETURN_IF_ERROR(CheckIds("resume_tokens", request.resume_tokens, cell.vocab_size));
   if (request.resume_routes.empty()) return absl::OkStatus();
-  if (limits.num_experts == 0) {
+  if (cell.num_experts == 0) {
     return absl::InvalidArgumentError("resume_routes must be empty: the model is dense");
   }
   if (request.resume_routes.size() != request.resume_tokens.size()) {
@@ -69,28 +53,28 @@ absl::Status CheckResume(const AdmissionRequest& request, const AdmissionLimits&
   // A token that ended its stream was never routed: kNoRoute is allowed in the last place.
   absl::Span<const ExpertId> routes = request.resume_routes;
   if (routes.back() == kNoRoute) routes.remove_suffix(1);
-  return CheckIds("resume_routes", routes, limits.num_experts);
+  return CheckIds("resume_routes", routes, cell.num_experts);
 }
 
 // Sizes are compared as 64 bits: max_tokens comes from outside.
-absl::StatusOr<int32_t> ResolveMaxTokens(const AdmissionRequest& request,
-                                         const AdmissionLimits& limits) {
+absl::StatusOr<int32_t> ResolveMaxTokens(const GenerateRequest& request, const WorkerFacts& cell) {
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
-  const int64_t room = std::min(limits.context_tokens, limits.kv_tokens) - prompt;
+  const int64_t kv_tokens = int64_t{cell.kv_blocks} * kKvBlockTokens;  // of one home rank
+  const int64_t room = std::min(int64_t{cell.context_tokens}, kv_tokens) - prompt;
   const int64_t max_tokens = request.max_tokens.value_or(std::max<int64_t>(room, 1));
   if (max_tokens < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_tokens is ", max_tokens, ", must be positive"));
   }
-  if (prompt + max_tokens > limits.context_tokens) {
+  if (prompt + max_tokens > cell.context_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("prompt of ", prompt, " tokens and max_tokens ",
                                                    max_tokens, " exceed the context of ",
-                                                   limits.context_tokens, " tokens"));
+                                                   cell.context_tokens, " tokens"));
   }
   if (max_tokens > room) {
     return absl::InvalidArgumentError(absl::StrCat("prompt of ", prompt, " tokens and max_tokens ",
                                                    max_tokens, " exceed the KV memory of ",
-                                                   limits.kv_tokens, " tokens"));
+                                                   kv_tokens, " tokens"));
   }
   if (static_cast<int64_t>(request.resume_tokens.size()) > max_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("resume_tokens has ",
@@ -102,22 +86,21 @@ absl::StatusOr<int32_t> ResolveMaxTokens(const AdmissionRequest& request,
 
 }  // namespace
 
-absl::StatusOr<int32_t> CheckRequest(const AdmissionRequest& request,
-                                     const AdmissionLimits& limits) {
+absl::StatusOr<int32_t> CheckRequest(const GenerateRequest& request, const WorkerFacts& cell) {
   if (request.prompt.empty()) return absl::InvalidArgumentError("prompt has no tokens");
   ASSIGN_OR_RETURN(const int32_t max_tokens, ResolveMaxTokens(request, limits));
-  RETURN_IF_ERROR(CheckIds("prompt", request.prompt, limits.vocab_size));
+  RETURN_IF_ERROR(CheckIds("prompt", request.prompt, cell.vocab_size));
   RETURN_IF_ERROR(CheckResume(request, limits));
   RETURN_IF_ERROR(CheckSampling(request.sampling));
   RETURN_IF_ERROR(CheckStops(request, limits));
   return max_tokens;
 }
 
-absl::Status CheckQueue(const QueueLength& waiting, const AdmissionLimits& limits) {
-  const int64_t free = int64_t{limits.queue_requests} - waiting.all;
+absl::Status CheckQueue(const QueueLength& waiting, int32_t queue_max) {
+  const int64_t free = int64_t{queue_max} - waiting.all;
   if (free <= 0) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the queue is full: ", waiting.all, " requests wait, at most ", limits.queue_requests));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", waiting.all, " requests wait, at most ", queue_max));
   }
   if (waiting.of_connection < kQueueShare * free) return absl::OkStatus();
   return absl::ResourceExhaustedError(

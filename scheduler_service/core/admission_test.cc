@@ -9,46 +9,20 @@
 namespace pregate::scheduler {
 namespace {
 
-AdmissionLimits SmallLimits() {
-  AdmissionLimits limits;
-  limits.vocab_size = 100;
-  limits.num_experts = 4;
-  limits.context_tokens = 32;
-  limits.kv_tokens = 48;
-  limits.queue_requests = 2;
-  limits.stop_strings = 2;
-  limits.stop_string_bytes = 4;
-  limits.stop_tokens = 2;
-  return limits;
+WorkerFacts SmallCell() {
+  return {.vocab_size = 100, .num_experts = 4, .kv_blocks = 3, .context_tokens = 32};
 }
 
-struct Fields {
-  std::vector<TokenId> prompt = {1, 2, 3};
-  std::vector<TokenId> resume_tokens;
-  std::vector<ExpertId> resume_routes;
-  std::optional<int32_t> max_tokens;
-  SamplingParams sampling;
-  std::vector<std::string> stop_strings;
-  std::vector<TokenId> stop_tokens;
-
-  absl::StatusOr<int32_t> Check(const AdmissionLimits& limits) const {
-    AdmissionRequest request;
-    request.prompt = prompt;
-    request.resume_tokens = resume_tokens;
-    request.resume_routes = resume_routes;
-    request.max_tokens = max_tokens;
-    request.sampling = sampling;
-    request.stop_strings = stop_strings;
-    request.stop_tokens = stop_tokens;
-    return CheckRequest(request, limits);
-  }
+struct Fields : GenerateRequest {
+  Fields() { prompt = {1, 2, 3}; }
+  absl::StatusOr<int32_t> Check(const WorkerFacts& cell) const { return CheckRequest(*this, cell); }
 };
 
 TEST(AdmissionTest, MaxTokensDefaultsToWhatTheContextLeaves) {
-  EXPECT_EQ(*Fields().Check(SmallLimits()), 29);
-  AdmissionLimits limits = SmallLimits();
-  limits.kv_tokens = 16;
-  EXPECT_EQ(*Fields().Check(limits), 13);
+  EXPECT_EQ(*Fields().Check(SmallCell()), 29);
+  WorkerFacts cell = SmallCell();
+  cell.kv_blocks = 1;
+  EXPECT_EQ(*Fields().Check(cell), 13);
 }
 
 TEST(AdmissionTest, TakesWhatJustFits) {
@@ -58,7 +32,7 @@ TEST(AdmissionTest, TakesWhatJustFits) {
   f.resume_routes = {3, kNoRoute};  // the last token of a stream may have no route
   f.stop_strings = {"four"};
   f.stop_tokens = {99};
-  EXPECT_EQ(*f.Check(SmallLimits()), 29);
+  EXPECT_EQ(*f.Check(SmallCell()), 29);
 }
 
 struct Refusal {
@@ -98,60 +72,59 @@ TEST(AdmissionTest, RefusalsNameFieldValueAndBound) {
       {"min_p is -1", [](Fields* f) { f->sampling.min_p = -1; }},
       {"repetition_penalty is 0", [](Fields* f) { f->sampling.repetition_penalty = 0; }},
       {"top_k is -1", [](Fields* f) { f->sampling.top_k = -1; }},
-      {"stop_strings has 3, at most 2", [](Fields* f) { f->stop_strings.assign(3, "x"); }},
+      {"stop_strings has 17, at most 16", [](Fields* f) { f->stop_strings.assign(17, "x"); }},
       {"stop_strings[1] is empty",
        [](Fields* f) {
          f->stop_strings = {"x", ""};
        }},
-      {"stop_strings[0] in bytes has 5, at most 4", [](Fields* f) { f->stop_strings = {"12345"}; }},
+      {"stop_strings[0] in bytes has 257, at most 256",
+       [](Fields* f) { f->stop_strings = {std::string(257, 'x')}; }},
       {"stop_tokens[0] is 100", [](Fields* f) { f->stop_tokens = {100}; }},
   };
   for (const Refusal& refusal : refusals) {
     Fields fields;
     refusal.change(&fields);
-    const absl::Status status = fields.Check(SmallLimits()).status();
+    const absl::Status status = fields.Check(SmallCell()).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << refusal.message;
     EXPECT_THAT(std::string(status.message()), testing::HasSubstr(refusal.message));
   }
 }
 
 TEST(AdmissionTest, RefusesWhatCanNeverFitIntoKvMemory) {
-  AdmissionLimits limits = SmallLimits();
-  limits.kv_tokens = 16;
+  WorkerFacts cell = SmallCell();
+  cell.kv_blocks = 1;
   Fields f;
   f.max_tokens = 14;
-  EXPECT_THAT(std::string(f.Check(limits).status().message()),
+  EXPECT_THAT(std::string(f.Check(cell).status().message()),
               testing::HasSubstr("the KV memory of 16 tokens"));
 }
 
 TEST(AdmissionTest, ADenseModelTakesNoRoutes) {
-  AdmissionLimits limits = SmallLimits();
-  limits.num_experts = 0;
+  WorkerFacts cell = SmallCell();
+  cell.num_experts = 0;
   Fields f;
   f.resume_tokens = {1};
-  EXPECT_TRUE(f.Check(limits).ok());
+  EXPECT_TRUE(f.Check(cell).ok());
   f.resume_routes = {0};
-  EXPECT_TRUE(absl::IsInvalidArgument(f.Check(limits).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(f.Check(cell).status()));
 }
 
 TEST(AdmissionTest, AFullQueueRefuses) {
-  EXPECT_TRUE(CheckQueue({1, 1}, SmallLimits()).ok());
-  EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue({2, 2}, SmallLimits())));
-  EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue({2, 0}, SmallLimits())));
+  EXPECT_TRUE(CheckQueue({1, 1}, 2).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue({2, 2}, 2)));
+  EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue({2, 0}, 2)));
 }
 
 TEST(AdmissionTest, OneConnectionLeavesPlacesToOthers) {
-  AdmissionLimits limits = SmallLimits();
-  limits.queue_requests = 256;
   QueueLength waiting;
   const auto fill = [&] {
-    for (waiting.of_connection = 0; CheckQueue(waiting, limits).ok(); ++waiting.of_connection)
+    for (waiting.of_connection = 0; CheckQueue(waiting, 256).ok(); ++waiting.of_connection)
       ++waiting.all;
     return waiting.of_connection;
   };
   EXPECT_EQ(fill(), 224);
   EXPECT_THAT(
-      std::string(CheckQueue(waiting, limits).message()),
+      std::string(CheckQueue(waiting, 256).message()),
       testing::HasSubstr("for this connection: 224 of its requests wait, 32 places are left"));
   EXPECT_EQ(fill(), 28);
   EXPECT_EQ(fill(), 4);

@@ -117,7 +117,6 @@ SequenceAdd Batch::Add(const ProposedAdd& add) {
   out.home_rank = s->home_rank;
   out.sampling = s->sampling;
   out.seed = s->seed;
-  out.prompt_len = s->prompt_len;
   return out;
 }
 

@@ -68,7 +68,6 @@ TEST_F(PlannerTest, AddsTheOldestFirstAndChunksPrefillByTheBudget) {
   EXPECT_EQ(first.rows[0].count, 8);
   EXPECT_EQ(first.rows[0].emit, Emit::kNone);
   EXPECT_THAT(first.rows[0].routes, ElementsAre(0, 1, 2, 0, 1, 2, 0, 1));
-  EXPECT_EQ(first.add[0].prompt_len, 10);
   EXPECT_TRUE(first.add[0].history.empty());
   const StepPlan second = Step();
   ASSERT_EQ(second.rows.size(), 2u);

@@ -20,7 +20,7 @@ void UnitMirror::Reset(uint64_t incarnation, int32_t num_layers, int32_t num_exp
   }
 }
 
-absl::Status UnitMirror::Apply(absl::Span<const UnitEvent> events, UnitCounts* counts) {
+absl::Status UnitMirror::Apply(absl::Span<const UnitEvent> events) {
   absl::Status status;
   for (const UnitEvent& event : events) {
     if (event.number <= last_number_ || !IsKnown(event.unit)) {
@@ -35,13 +35,7 @@ absl::Status UnitMirror::Apply(absl::Span<const UnitEvent> events, UnitCounts* c
     }
     may_jump_ = false;
     last_number_ = event.number;
-    const UnitState before = StateOf(event.unit);
     Set(event.unit, event.state);
-    const bool was_resident = before == UnitState::kResident;
-    const bool is_resident = event.state == UnitState::kResident;
-    counts->loads += is_resident && !was_resident ? 1 : 0;
-    counts->evictions += was_resident && !is_resident ? 1 : 0;
-    counts->failures += event.state == UnitState::kFailed ? 1 : 0;
   }
   return status;
 }
@@ -68,15 +62,15 @@ void UnitMirror::Set(const UnitId& unit, UnitState state) {
 
 void Residency::OnHello(int32_t rank, const Hello& hello) {
   Rank& r = ranks_[rank];
-  r.num_layers = hello.num_layers;
-  r.slots = hello.num_layers > 0 ? hello.residency_slots : 0;
-  r.units.Reset(hello.incarnation, hello.num_layers, hello.num_experts, hello.resident_units);
+  r.num_layers = hello.facts.num_layers;
+  r.unit_slots = hello.facts.num_layers > 0 ? hello.facts.unit_slots : 0;
+  r.units.Reset(hello.incarnation, hello.facts.num_layers, hello.facts.num_experts,
+                hello.resident_units);
 }
 
-absl::Status Residency::OnEvents(int32_t rank, absl::Span<const UnitEvent> events,
-                                 UnitCounts* counts) {
+absl::Status Residency::OnEvents(int32_t rank, absl::Span<const UnitEvent> events) {
   const auto it = ranks_.find(rank);
-  return it == ranks_.end() ? absl::OkStatus() : it->second.units.Apply(events, counts);
+  return it == ranks_.end() ? absl::OkStatus() : it->second.units.Apply(events);
 }
 
 void Residency::BeginEpoch(absl::Span<const int32_t> members, const Placement& placement) {
@@ -89,7 +83,7 @@ void Residency::BeginEpoch(absl::Span<const int32_t> members, const Placement& p
   experts_fit_ = 0;
   for (int32_t rank : members) {
     const Rank& r = ranks_[rank];
-    RankUnits units{rank, r.num_layers, r.slots, {}};
+    RankUnits units{rank, r.num_layers, r.unit_slots, {}};
     for (size_t e = 0; e < experts_.size(); ++e) {
       const auto& holders = experts_[e].ranks;
       if (std::find(holders.begin(), holders.end(), rank) != holders.end()) {
@@ -97,9 +91,9 @@ void Residency::BeginEpoch(absl::Span<const int32_t> members, const Placement& p
       }
     }
     const int32_t held = static_cast<int32_t>(units.experts.size());
-    const bool fit = r.slots == 0 || int64_t{held} * r.num_layers <= r.slots;
+    const bool fit = r.unit_slots == 0 || int64_t{held} * r.num_layers <= r.unit_slots;
     all_fit &= fit;
-    experts_fit_ += fit ? held : std::max(r.slots / r.num_layers, 1);
+    experts_fit_ += fit ? held : std::max(r.unit_slots / r.num_layers, 1);
     if (!fit) ranks.push_back(std::move(units));
   }
   if (all_fit) experts_fit_ = 0;
@@ -111,7 +105,7 @@ void Residency::Fill(PlannerView* view) {
     if (experts_[e].ranks.empty()) continue;
     const Rank& rank = ranks_[experts_[e].ranks.front()];
     experts_[e].units_resident = rank.units.num_resident(static_cast<ExpertId>(e));
-    experts_[e].resident = rank.slots == 0 || experts_[e].units_resident == rank.num_layers;
+    experts_[e].resident = rank.unit_slots == 0 || experts_[e].units_resident == rank.num_layers;
   }
   view->experts = experts_;
   view->experts_fit = experts_fit_;

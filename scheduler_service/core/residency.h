@@ -15,12 +15,6 @@
 
 namespace pregate::scheduler {
 
-struct UnitCounts {
-  int64_t loads = 0;
-  int64_t evictions = 0;
-  int64_t failures = 0;
-};
-
 // One rank's units. Starts empty. Not thread-safe.
 class UnitMirror {
  public:
@@ -30,7 +24,7 @@ class UnitMirror {
   // DATA_LOSS: a number is missing. The events are applied all the same: each tells its unit's
   // state, so the mirror is wrong about the lost one's unit only, until the next. INVALID_ARGUMENT:
   // a unit that the model has not, or a number for the second time; that event is ignored.
-  absl::Status Apply(absl::Span<const UnitEvent> events, UnitCounts* counts);
+  absl::Status Apply(absl::Span<const UnitEvent> events);
 
   UnitState StateOf(const UnitId& unit) const;
   // Layers of the expert that are resident.
@@ -56,7 +50,7 @@ class Residency {
 
   void OnHello(int32_t rank, const Hello& hello);
   // As UnitMirror::Apply. Ranks that said no Hello are ignored.
-  absl::Status OnEvents(int32_t rank, absl::Span<const UnitEvent> events, UnitCounts* counts);
+  absl::Status OnEvents(int32_t rank, absl::Span<const UnitEvent> events);
   // A new epoch: where the experts live now. Ranks keep what they hold.
   void BeginEpoch(absl::Span<const int32_t> members, const Placement& placement);
 
@@ -70,7 +64,7 @@ class Residency {
  private:
   struct Rank {
     int32_t num_layers = 0;
-    int32_t slots = 0;  // units that fit at once; 0: all
+    int32_t unit_slots = 0;  // units that fit at once; 0: all
     UnitMirror units;
   };
 

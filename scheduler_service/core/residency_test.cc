@@ -16,55 +16,47 @@ MATCHER_P2(Unit, layer, expert, "") { return arg.layer == layer && arg.expert ==
 
 TEST(UnitMirrorTest, FollowsEvents) {
   UnitMirror mirror;
-  UnitCounts counts;
   mirror.Reset(7, 2, 3, {{0, 1}, {1, 1}});
   EXPECT_EQ(mirror.num_resident(1), 2);
   ASSERT_TRUE(mirror
                   .Apply({{1, {0, 1}, UnitState::kAbsent},
                           {2, {0, 2}, UnitState::kLoading},
                           {3, {0, 2}, UnitState::kResident},
-                          {4, {1, 2}, UnitState::kFailed}},
-                         &counts)
+                          {4, {1, 2}, UnitState::kFailed}})
                   .ok());
   EXPECT_EQ(mirror.num_resident(1), 1);
   EXPECT_EQ(mirror.num_resident(2), 1);
   EXPECT_EQ(mirror.StateOf({1, 2}), UnitState::kFailed);
-  EXPECT_EQ(counts.loads, 1);
-  EXPECT_EQ(counts.evictions, 1);
-  EXPECT_EQ(counts.failures, 1);
 }
 
 TEST(UnitMirrorTest, AGapIsFoundAndTheEventCounts) {
   UnitMirror mirror;
-  UnitCounts counts;
   mirror.Reset(7, 2, 3, {});
-  ASSERT_TRUE(mirror.Apply({{1, {0, 0}, UnitState::kResident}}, &counts).ok());
-  EXPECT_TRUE(absl::IsDataLoss(mirror.Apply({{3, {0, 1}, UnitState::kResident}}, &counts)));
+  ASSERT_TRUE(mirror.Apply({{1, {0, 0}, UnitState::kResident}}).ok());
+  EXPECT_TRUE(absl::IsDataLoss(mirror.Apply({{3, {0, 1}, UnitState::kResident}})));
   EXPECT_EQ(mirror.num_resident(1), 1);
-  EXPECT_TRUE(mirror.Apply({{4, {1, 1}, UnitState::kResident}}, &counts).ok());
+  EXPECT_TRUE(mirror.Apply({{4, {1, 1}, UnitState::kResident}}).ok());
 }
 
 TEST(UnitMirrorTest, NonsenseChangesNothing) {
   UnitMirror mirror;
-  UnitCounts counts;
   mirror.Reset(7, 2, 3, {{9, 9}});
-  ASSERT_TRUE(mirror.Apply({{1, {0, 0}, UnitState::kResident}}, &counts).ok());
-  EXPECT_TRUE(absl::IsInvalidArgument(mirror.Apply({{1, {0, 0}, UnitState::kAbsent}}, &counts)));
-  EXPECT_TRUE(absl::IsInvalidArgument(mirror.Apply({{2, {2, 0}, UnitState::kResident}}, &counts)));
-  EXPECT_TRUE(absl::IsInvalidArgument(mirror.Apply({{2, {0, -1}, UnitState::kResident}}, &counts)));
+  ASSERT_TRUE(mirror.Apply({{1, {0, 0}, UnitState::kResident}}).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(mirror.Apply({{1, {0, 0}, UnitState::kAbsent}})));
+  EXPECT_TRUE(absl::IsInvalidArgument(mirror.Apply({{2, {2, 0}, UnitState::kResident}})));
+  EXPECT_TRUE(absl::IsInvalidArgument(mirror.Apply({{2, {0, -1}, UnitState::kResident}})));
   EXPECT_EQ(mirror.num_resident(0), 1);
 }
 
 TEST(UnitMirrorTest, NumbersMayJumpOverAReconnectionButStartAgainWithAProcess) {
   UnitMirror mirror;
-  UnitCounts counts;
   mirror.Reset(7, 2, 3, {});
-  ASSERT_TRUE(mirror.Apply({{1, {0, 0}, UnitState::kResident}}, &counts).ok());
+  ASSERT_TRUE(mirror.Apply({{1, {0, 0}, UnitState::kResident}}).ok());
   mirror.Reset(7, 2, 3, {{0, 0}, {0, 1}});
-  EXPECT_TRUE(mirror.Apply({{5, {0, 2}, UnitState::kResident}}, &counts).ok());
-  EXPECT_TRUE(absl::IsDataLoss(mirror.Apply({{7, {0, 2}, UnitState::kResident}}, &counts)));
+  EXPECT_TRUE(mirror.Apply({{5, {0, 2}, UnitState::kResident}}).ok());
+  EXPECT_TRUE(absl::IsDataLoss(mirror.Apply({{7, {0, 2}, UnitState::kResident}})));
   mirror.Reset(8, 2, 3, {});
-  EXPECT_TRUE(absl::IsDataLoss(mirror.Apply({{2, {0, 2}, UnitState::kResident}}, &counts)));
+  EXPECT_TRUE(absl::IsDataLoss(mirror.Apply({{2, {0, 2}, UnitState::kResident}})));
 }
 
 // Sequences written as routes; a row takes the first `count` tokens of one.
@@ -73,9 +65,9 @@ class WantedTest : public testing::Test {
   void Hello_(int32_t rank, int32_t slots, std::vector<UnitId> resident = {}) {
     Hello hello;
     hello.incarnation = 1;
-    hello.num_layers = 2;
-    hello.num_experts = 4;
-    hello.residency_slots = slots;
+    hello.facts.num_layers = 2;
+    hello.facts.num_experts = 4;
+    hello.facts.unit_slots = slots;
     hello.resident_units = std::move(resident);
     residency_.OnHello(rank, hello);
   }
@@ -192,8 +184,7 @@ TEST_F(WantedTest, PlannersSeeWhatIsResident) {
   EXPECT_TRUE(view.experts[1].resident);
   EXPECT_FALSE(view.experts[2].resident);
   EXPECT_EQ(view.experts[2].units_resident, 1);
-  UnitCounts counts;
-  ASSERT_TRUE(residency_.OnEvents(0, {{1, {1, 2}, UnitState::kResident}}, &counts).ok());
+  ASSERT_TRUE(residency_.OnEvents(0, {{1, {1, 2}, UnitState::kResident}}).ok());
   residency_.Fill(&view);
   EXPECT_TRUE(view.experts[2].resident);
 }

@@ -1,6 +1,7 @@
 #include "scheduler_service/edge/generate_stream.h"
 
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -14,7 +15,10 @@ namespace pregate {
 
 void GenerateStream::Submit(GenerateRequest request) {
   self_ = shared_from_this();
-  if (context_.push(SubmitEvent{context_.client_key, std::move(request), self_})) return;
+  link_ = context_.engine->Attach([self = self_](const ToClient& message) {
+    std::visit([&](const auto& m) { self->Answer(m); }, message);
+  });
+  if (context_.engine->Submit(link_, std::move(request))) return;
   EndRefused(absl::ResourceExhaustedError("the scheduler's inbox is full"), kRetryAfter);
 }
 
@@ -30,17 +34,17 @@ void GenerateStream::EndRefused(const absl::Status& status, absl::Duration retry
   End(status, retry_after, true);
 }
 
-void GenerateStream::OnStart(const StartInfo& info) {
+void GenerateStream::Answer(const StartInfo& info) {
   context_.metrics->CountPrompt(info);
   Enqueue(EncodeStart(info, context_.request_id, context_.return_routes));
 }
 
-void GenerateStream::OnTokens(const TokensOut& out) {
+void GenerateStream::Answer(const TokensOut& out) {
   context_.metrics->CountTokens(out);
   Enqueue(EncodeTokens(out, context_.has_routes));
 }
 
-void GenerateStream::OnDone(const DoneInfo& info) {
+void GenerateStream::Answer(const DoneInfo& info) {
   if (info.status.ok()) Enqueue(EncodeDone(info));
   context_.log->Add(context_.request_id, context_.tenant, StatusGiven(info.status), info);
   absl::MutexLock lock(&mutex_);
@@ -68,7 +72,7 @@ void GenerateStream::Enqueue(v1::GenerateResponse response) {
     CancelCall(absl::ResourceExhaustedError(absl::StrCat(
         "the client reads too slowly: ", kStreamQueueMessages, " messages wait for it")));
   }
-  CancelInEngine();  // on later messages again, should the inbox have been full
+  Detach();  // on later messages again, should the inbox have been full
 }
 
 void GenerateStream::CancelIfStuck(absl::Time now) {
@@ -80,7 +84,7 @@ void GenerateStream::CancelIfStuck(absl::Time now) {
   }
   CancelCall(absl::ResourceExhaustedError(
       absl::StrCat("the client does not read: a message waits for ", kSlowClientMsMax, " ms")));
-  CancelInEngine();
+  Detach();
 }
 
 void GenerateStream::CancelCall(const absl::Status& why) {
@@ -122,7 +126,9 @@ void GenerateStream::FinishIfIdle() {
   Finish(sent_status_);
 }
 
-void GenerateStream::CancelInEngine() { context_.push(CancelEvent{context_.client_key}); }
+void GenerateStream::Detach() {
+  if (link_ != 0) context_.engine->Detach(link_);
+}
 
 void GenerateStream::OnWriteDone(bool ok) {
   absl::MutexLock lock(&mutex_);
@@ -138,7 +144,7 @@ void GenerateStream::OnCancel() {
     End(absl::CancelledError("the client has gone or its deadline has passed"),
         absl::ZeroDuration(), true);
   }
-  CancelInEngine();
+  Detach();
 }
 
 void GenerateStream::OnDone() {

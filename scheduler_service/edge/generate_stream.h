@@ -1,22 +1,24 @@
 // One Generate call: the engine's thread puts answers into a bounded queue, gRPC's threads write
 // them one at a time.
 //
-//   engine: OnStart, OnTokens, OnDone ─▶ queue ─▶ StartWrite ─▶ OnWriteDone ─▶ ... ─▶ Finish
-//   client gone, deadline, queue full ─▶ CancelEvent to the engine, Finish
+//   engine: StartInfo, TokensOut, DoneInfo ─▶ queue ─▶ StartWrite ─▶ OnWriteDone ─▶ ... ─▶ Finish
+//   client gone, deadline, queue full ─▶ Detach from the engine, Finish
 #pragma once
 
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/synchronization/mutex.h"
+#include "common/step/peer.h"
 #include "pregate/v1/inference.pb.h"
-#include "scheduler_service/engine/links.h"
+#include "scheduler_service/core/request.h"
 
 namespace pregate {
 
@@ -26,21 +28,19 @@ class SchedulerMetrics;
 // After which a client that was refused for lack of room may find some.
 inline constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
-// Alive until gRPC is done with it and the engine has let go of its sink.
+// Alive until gRPC is done with it and the engine has let go of its link.
 class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                             public ResponseSink,
                              public std::enable_shared_from_this<GenerateStream> {
  public:
   struct Context {
-    uint64_t client_key = 0;
     std::string request_id, tenant;
     bool return_routes = false;
     bool has_routes = false;  // the model has experts
     grpc::CallbackServerContext* grpc = nullptr;
-    std::function<bool(EngineEvent)> push;  // to the engine's inbox
-    SchedulerMetrics* metrics = nullptr;    // outlives the stream
-    RequestLog* log = nullptr;              // the same
-    std::function<void()> on_closed;        // once and last
+    Peer<GenerateRequest, ToClient>* engine = nullptr;  // outlives the stream
+    SchedulerMetrics* metrics = nullptr;                // the same
+    RequestLog* log = nullptr;                          // the same
+    std::function<void()> on_closed;                    // once and last
   };
   explicit GenerateStream(Context context) : context_(std::move(context)) {}
 
@@ -53,11 +53,11 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // it must not stay for as long as it likes.
   void CancelIfStuck(absl::Time now);
 
-  void OnStart(const StartInfo& info) override;
-  void OnTokens(const TokensOut& out) override;
-  void OnDone(const DoneInfo& info) override;
-
  private:
+  // What the engine says.
+  void Answer(const StartInfo& info);
+  void Answer(const TokensOut& out);
+  void Answer(const DoneInfo& info);
   // Of a request that never reached the engine.
   void EndRefused(const absl::Status& status, absl::Duration retry_after);
   // What the client is told, where the engine says `engine`: the stream may have ended before.
@@ -70,7 +70,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Ends a call whose write is under way and may never end.
   void CancelCall(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
   void FinishIfIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void CancelInEngine();
+  void Detach();
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -78,6 +78,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   const Context context_;
   std::shared_ptr<GenerateStream> self_;  // gRPC's reference
+  std::atomic<LinkId> link_{0};           // at the engine; 0: the request never reached it
 
   absl::Mutex mutex_;
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);

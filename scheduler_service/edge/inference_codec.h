@@ -11,18 +11,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/step/control.h"
 #include "pregate/v1/inference.pb.h"
+#include "scheduler_service/core/request.h"
 #include "scheduler_service/edge/served_model.h"
-#include "scheduler_service/engine/request.h"
 
 namespace pregate {
-
-// What the attached workers say; empty until one has.
-struct WorkerFacts {
-  std::string model_digest;
-  std::string numerics_id;
-  int32_t context_tokens = 0;
-};
 
 // INVALID_ARGUMENT, NOT_FOUND (another model), UNIMPLEMENTED (not built yet), FAILED_PRECONDITION
 // (a resume from another model or numerics id), UNAVAILABLE (a resume before a worker has

@@ -34,8 +34,8 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 }  // namespace
 
 InferenceService::InferenceService(const ServedModel* model, SchedulerMetrics* metrics,
-                                   RequestLog* log, Push push)
-    : model_(model), metrics_(metrics), log_(log), push_(std::move(push)), watcher_([this] {
+                                   RequestLog* log, Peer<GenerateRequest, ToClient>* engine)
+    : model_(model), metrics_(metrics), log_(log), engine_(engine), watcher_([this] {
         WatchForStuckStreams();
       }) {}
 
@@ -69,7 +69,6 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
   const absl::Status parsed = ParseClientMessage(*bytes, &request);
   const uint64_t key = next_key_++;
   auto stream = std::make_shared<GenerateStream>(GenerateStream::Context{
-      .client_key = key,
       .request_id = request.request_id().empty()
                         ? absl::StrCat("request-", key)
                         : std::string(Clip(request.request_id(), kIdBytesMax)),
@@ -77,7 +76,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
       .return_routes = request.return_routes(),
       .has_routes = model_->has_routes(),
       .grpc = context,
-      .push = push_,
+      .engine = engine_,
       .metrics = metrics_,
       .log = log_,
       .on_closed = [this, key] {

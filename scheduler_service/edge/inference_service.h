@@ -1,9 +1,8 @@
-// The client API over an engine's inbox. Decoding, tokenising and refusing happen on gRPC's
+// The client API over an engine. Decoding, tokenising and refusing happen on gRPC's
 // threads; everything else is the engine's.
 #pragma once
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -12,12 +11,13 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "common/step/peer.h"
 #include "common/telemetry/log.h"
 #include "pregate/v1/inference.grpc.pb.h"
+#include "scheduler_service/core/request.h"
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
 #include "scheduler_service/edge/served_model.h"
-#include "scheduler_service/engine/links.h"
 
 namespace pregate {
 
@@ -31,10 +31,8 @@ class InferenceService final
               v1::Inference::WithRawCallbackMethod_Detokenize<
                   v1::Inference::WithCallbackMethod_GetModelInfo<v1::Inference::Service>>>> {
  public:
-  using Push = std::function<bool(EngineEvent)>;
-
-  // `push` takes an event for the engine's inbox; false when it is full.
-  InferenceService(const ServedModel* model, SchedulerMetrics* metrics, RequestLog* log, Push push);
+  InferenceService(const ServedModel* model, SchedulerMetrics* metrics, RequestLog* log,
+                   Peer<GenerateRequest, ToClient>* engine);
   ~InferenceService() override;
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
@@ -58,7 +56,7 @@ class InferenceService final
   const ServedModel* const model_;
   SchedulerMetrics* const metrics_;
   RequestLog* const log_;
-  const Push push_;
+  Peer<GenerateRequest, ToClient>* const engine_;
   std::atomic<uint64_t> next_key_{1};
   std::atomic<int> num_streams_{0};
   absl::Mutex mutex_;

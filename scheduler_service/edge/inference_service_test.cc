@@ -22,6 +22,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "scheduler_service/edge/testing/byte_model.h"
+#include "scheduler_service/engine/mailbox_inbox.h"
 
 namespace pregate {
 namespace {
@@ -29,20 +30,20 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// The service over loopback; the test plays the engine: it takes events and calls sinks.
+// The service over loopback; the test plays the engine: it takes events and answers.
 class InferenceServiceTest : public ::testing::TestWithParam<Address> {
  protected:
   InferenceServiceTest()
-      : service_(&model_, &metrics_, &requests_,
-                 [this](EngineEvent e) { return inbox_.Push(std::move(e)); }) {
+      : clients_([this](EngineEvent e) { return inbox_.Push(std::move(e)); }),
+        service_(&model_, &metrics_, &requests_, &clients_) {
     auto started =
         RpcServer::Start({.listen = GetParam(), .message_bytes_max = kClientMessageBytesMax},
                          {&service_}, [] { return true; });
     EXPECT_TRUE(started.ok()) << started.status();
     rpc_ = *std::move(started);
     stub_ = v1::Inference::NewStub(MakeChannel(rpc_->bound(), kClientMessageBytesMax));
-    metrics_.OnFormed(1,
-                      Hello{.model_digest = "digest-1", .numerics_id = "n", .context_tokens = 64});
+    metrics_.OnFormed(
+        1, WorkerFacts{.model_digest = "digest-1", .numerics_id = "n", .context_tokens = 64});
   }
 
   // The next event of one kind; others before it are an error.
@@ -85,6 +86,7 @@ class InferenceServiceTest : public ::testing::TestWithParam<Address> {
   RequestLog requests_{&log_, &clock_};
   Mailbox<EngineEvent> inbox_{100};
   std::vector<EngineEvent> pending_;
+  SchedulerPeer clients_;
   InferenceService service_;
   std::unique_ptr<RpcServer> rpc_;
   std::unique_ptr<v1::Inference::Stub> stub_;
@@ -104,12 +106,12 @@ TEST_P(InferenceServiceTest, StreamsStartTokensAndDone) {
   const auto submit = Await<SubmitEvent>();
   EXPECT_THAT(submit.request.prompt, ElementsAre('a', 'b'));
   EXPECT_EQ(submit.request.deadline, absl::InfiniteFuture());
-  submit.sink->OnStart({.seed = 9, .prompt_tokens = 2});
+  submit.send(StartInfo{.seed = 9, .prompt_tokens = 2});
   constexpr int kTokens = 500;
   for (int i = 0; i < kTokens; ++i) {
-    submit.sink->OnTokens({.tokens = {i % 256}, .routes = {i % 3}, .text = "t"});
+    submit.send(TokensOut{.tokens = {i % 256}, .routes = {i % 3}, .text = "t"});
   }
-  submit.sink->OnDone({.reason = FinishReason::kLength,
+  submit.send(DoneInfo{.reason = FinishReason::kLength,
                        .prompt_tokens = 2,
                        .generated_tokens = kTokens,
                        .ttft = absl::Milliseconds(12.5)});
@@ -222,7 +224,7 @@ TEST_P(InferenceServiceTest, BytesThatAreNoMessageAreInvalid) {
 TEST_P(InferenceServiceTest, ARefusalCarriesRetryPushback) {
   grpc::ClientContext context;
   const auto reader = stub_->Generate(&context, Request("a"));
-  Await<SubmitEvent>().sink->OnDone({.status = absl::ResourceExhaustedError("full"),
+  Await<SubmitEvent>().send(DoneInfo{.status = absl::ResourceExhaustedError("full"),
                                      .reason = FinishReason::kError,
                                      .retry_after = absl::Milliseconds(250)});
   v1::GenerateResponse response;
@@ -240,13 +242,13 @@ TEST_P(InferenceServiceTest, AClientThatCancelsIsCancelledInTheEngine) {
   grpc::ClientContext context;
   const auto reader = stub_->Generate(&context, Request("a"));
   const auto submit = Await<SubmitEvent>();
-  submit.sink->OnStart({});
+  submit.send(StartInfo{});
   v1::GenerateResponse response;
   ASSERT_TRUE(reader->Read(&response));
   context.TryCancel();
-  EXPECT_EQ(Await<CancelEvent>().client_key, submit.client_key);
-  submit.sink->OnTokens({.tokens = {1}});  // a late answer goes nowhere
-  submit.sink->OnDone({.status = absl::CancelledError(""), .reason = FinishReason::kCancelled});
+  EXPECT_EQ(Await<DetachEvent>().link, submit.link);
+  submit.send(TokensOut{.tokens = {1}});  // a late answer goes nowhere
+  submit.send(DoneInfo{.status = absl::CancelledError(""), .reason = FinishReason::kCancelled});
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
@@ -257,7 +259,7 @@ TEST_P(InferenceServiceTest, TheCallsDeadlineIsTheRequests) {
   const auto reader = stub_->Generate(&context, Request("a"));
   const auto submit = Await<SubmitEvent>();
   EXPECT_LT(submit.request.deadline, absl::FromChrono(deadline) + absl::Seconds(1));
-  EXPECT_EQ(Await<CancelEvent>().client_key, submit.client_key);
+  EXPECT_EQ(Await<DetachEvent>().link, submit.link);
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
 }
 
@@ -269,12 +271,12 @@ TEST_P(InferenceServiceTest, AClientThatDoesNotReadIsCancelled) {
   std::optional<uint64_t> cancelled;
   constexpr int kMessages = 100 * kStreamQueueMessages;
   for (int i = 0; i < kMessages && !cancelled; ++i) {
-    submit.sink->OnTokens({.tokens = {1}, .routes = {0}, .text = text});
+    submit.send(TokensOut{.tokens = {1}, .routes = {0}, .text = text});
     for (const EngineEvent& event : inbox_.Wait(absl::ZeroDuration())) {
-      if (const auto* cancel = std::get_if<CancelEvent>(&event)) cancelled = cancel->client_key;
+      if (const auto* cancel = std::get_if<DetachEvent>(&event)) cancelled = cancel->link;
     }
   }
-  EXPECT_EQ(cancelled, submit.client_key);
+  EXPECT_EQ(cancelled, submit.link);
   v1::GenerateResponse response;
   while (reader->Read(&response)) {
   }
@@ -288,9 +290,9 @@ TEST_P(InferenceServiceTest, AClientThatTakesNothingForAWhileIsCancelled) {
   const auto submit = Await<SubmitEvent>();
   const std::string text(4096, 'x');
   for (int i = 0; i < kStreamQueueMessages / 2; ++i) {
-    submit.sink->OnTokens({.tokens = {1}, .routes = {0}, .text = text});
+    submit.send(TokensOut{.tokens = {1}, .routes = {0}, .text = text});
   }
-  submit.sink->OnDone({});
+  submit.send(DoneInfo{});
   const absl::Time start = absl::Now();
   while (service_.num_streams() > 0 && absl::Now() - start < absl::Seconds(30)) {
     absl::SleepFor(absl::Milliseconds(20));
@@ -366,8 +368,8 @@ TEST_P(InferenceServiceTest, NoStreamStaysOpen) {
       for (EngineEvent& event : inbox_.Wait(absl::Milliseconds(20))) {
         if (std::holds_alternative<DrainEvent>(event)) return;
         if (auto* submit = std::get_if<SubmitEvent>(&event)) {
-          submit->sink->OnStart({});
-          submit->sink->OnDone({});
+          submit->send(StartInfo{});
+          submit->send(DoneInfo{});
         }
       }
     }

@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/telemetry/log.h"
-#include "scheduler_service/engine/request.h"
+#include "scheduler_service/core/request.h"
 
 namespace pregate {
 

@@ -12,4 +12,22 @@ absl::StatusOr<SchedulerLinks> MakeGrpcLinks(const SchedulerLinkOptions& options
                                              const SchedulerServer::Push& push,
                                              const Security& security, const Log* log);
 
+// A plan goes to all workers of a cell: its bytes are made once. Not thread-safe: the engine's.
+class PlanEncoder {
+ public:
+  grpc::ByteBuffer Encode(const ToWorker& message);
+
+ private:
+  std::shared_ptr<const StepPlan> plan_;  // the last one
+  grpc::ByteBuffer bytes_;                // its; copies share them
+};
+// The links of one cell share the encoder.
+std::unique_ptr<WorkerLink> MakeWorkerLink(int32_t rank, const std::string& address,
+                                           const std::shared_ptr<grpc::Channel>& channel,
+                                           std::shared_ptr<PlanEncoder> encoder,
+                                           const SchedulerServer::Push& push, const Log* log);
+std::unique_ptr<RouterLink> MakeRouterLink(const std::string& address,
+                                           const std::shared_ptr<grpc::Channel>& channel,
+                                           const SchedulerServer::Push& push, const Log* log);
+
 }  // namespace pregate

@@ -129,29 +129,16 @@ void SchedulerMetrics::CountTokens(const TokensOut& out) {
   CountRoutes(out.routes);
 }
 
-void SchedulerMetrics::OnLog(LogLevel level, const std::string& message) {
-  switch (level) {
-    case LogLevel::kInfo:
-      return log_->Info(message);
-    case LogLevel::kWarning:
-      return log_->Warn(message);
-    case LogLevel::kError:
-      return log_->Error(message);
-  }
-}
-
-void SchedulerMetrics::OnFormed(Epoch epoch, const Hello& hello) {
+void SchedulerMetrics::OnFormed(Epoch epoch, const WorkerFacts& cell) {
   log_->Info("formed", {{"epoch", epoch},
-                        {"device", hello.device},
-                        {"numerics_id", hello.numerics_id},
-                        {"kv_blocks", hello.kv_blocks},
-                        {"seq_slots", hello.seq_slots},
-                        {"step_tokens", hello.step_tokens},
-                        {"context_tokens", hello.context_tokens}});
+                        {"device", cell.device},
+                        {"numerics_id", cell.numerics_id},
+                        {"kv_blocks", cell.kv_blocks},
+                        {"seq_slots", cell.seq_slots},
+                        {"step_tokens", cell.step_tokens},
+                        {"context_tokens", cell.context_tokens}});
   absl::MutexLock lock(&mutex_);
-  facts_ = {.model_digest = hello.model_digest,
-            .numerics_id = hello.numerics_id,
-            .context_tokens = hello.context_tokens};
+  facts_ = cell;
 }
 
 void SchedulerMetrics::OnRecovery(const std::string& reason) {

@@ -9,16 +9,17 @@
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "scheduler_service/edge/inference_codec.h"
-#include "scheduler_service/engine/observer.h"
+#include "scheduler_service/engine/scheduler_observer.h"
 
 namespace pregate {
 
-// EngineObserver's calls come from the engine's thread; facts() may be read from any.
-class SchedulerMetrics final : public EngineObserver {
+// SchedulerObserver's calls come from the engine's thread; facts() may be read from any.
+class SchedulerMetrics final : public SchedulerObserver {
  public:
   // Both outlive it. `num_experts` 0: dense, no per-expert series.
   SchedulerMetrics(MetricsRegistry* registry, const Log* log, int num_experts);
 
+  // What the cell says; empty until one has formed.
   WorkerFacts facts() const;
 
   // A request that never reached the engine. Any thread.
@@ -27,8 +28,10 @@ class SchedulerMetrics final : public EngineObserver {
   void CountPrompt(const StartInfo& info);
   void CountTokens(const TokensOut& out);
 
-  void OnLog(LogLevel level, const std::string& message) override;
-  void OnFormed(Epoch epoch, const Hello& hello) override;
+  void OnLog(LogLevel level, absl::string_view message, Log::Fields fields) override {
+    log_->Write(level, message, fields);
+  }
+  void OnFormed(Epoch epoch, const WorkerFacts& cell) override;
   void OnRecovery(const std::string& reason) override;
   void OnStep(const StepReport& report) override;
   void OnPreempted(int64_t num_sequences) override;

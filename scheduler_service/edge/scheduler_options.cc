@@ -14,12 +14,7 @@ constexpr int kAgeStepsMax = 10000;
 }  // namespace
 
 void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options) {
-  set.Group("Addresses");
-  set.String(
-      "listen", &options->listen,
-      "Address of Inference: host:port or unix:/path; without --tls-dir on this machine only");
-  set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
-  set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
+  DeclarePortOptions(set, "Inference", &options->ports);
   set.Group("Scheduling");
   set.Int("queue-max", &options->queue_max, 1, kQueueMax, "requests",
           "Admitted requests that may wait; further ones are refused");
@@ -81,7 +76,7 @@ EngineOptions ToEngineOptions(const SchedulerServerOptions& options, std::string
   engine.by_expert.experts_max = options.batch_experts_max;
   engine.eviction =
       options.eviction == "lru" ? scheduler::Eviction::kLru : scheduler::Eviction::kNextUse;
-  engine.queue_requests = options.queue_max;
+  engine.queue_max = options.queue_max;
   engine.preemptions_max = options.preemptions_max;
   engine.worker_silence_timeout = options.worker_silence_timeout;
   engine.worker_stall_timeout = options.worker_stall_timeout;

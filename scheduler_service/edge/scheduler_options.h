@@ -7,14 +7,13 @@
 
 #include "absl/time/time.h"
 #include "common/config/option_set.h"
+#include "common/rpc/service.h"
 #include "scheduler_service/engine/options.h"
 
 namespace pregate {
 
 struct SchedulerServerOptions {
-  std::string listen = "127.0.0.1:7600";
-  std::string metrics_listen = "127.0.0.1:7601";
-  std::string port_file;
+  PortOptions ports{.listen = "127.0.0.1:7600", .metrics_listen = "127.0.0.1:7601"};
 
   int32_t queue_max = 256;
   int32_t step_tokens = 256;

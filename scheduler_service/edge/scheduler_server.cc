@@ -8,12 +8,6 @@
 #include "common/base/limits.h"
 #include "common/base/random_id.h"
 #include "common/base/status.h"
-#include "common/config/address.h"
-#include "common/http/metrics_server.h"
-#include "common/rpc/port_file.h"
-#include "common/rpc/rpc_server.h"
-#include "common/telemetry/process_metrics.h"
-#include "common/telemetry/start.h"
 #include "scheduler_service/edge/inference_service.h"
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
@@ -37,7 +31,8 @@ struct SchedulerServer::State {
         random(RandomId()),
         metrics(registry, log, model.spec.num_experts),
         requests(log, clock),
-        service(&model, &metrics, &requests, push()) {}
+        clients(push()),
+        service(&model, &metrics, &requests, &clients) {}
 
   Push push() {
     return [this](EngineEvent event) { return inbox.Push(std::move(event)); };
@@ -53,10 +48,6 @@ struct SchedulerServer::State {
     parts.observer = &metrics;
     return parts;
   }
-  // The loop turns; workers and router may be gone.
-  bool live() const {
-    return clock->Now() - engine->health().loop_progress() <= absl::Milliseconds(kLoopStuckMsMin);
-  }
   bool ready() const {
     return engine->health().Ready(clock->Now(), absl::Milliseconds(kLoopHeartbeatMsMax));
   }
@@ -67,70 +58,54 @@ struct SchedulerServer::State {
   scheduler::SplitMix64 random;
   SchedulerMetrics metrics;
   RequestLog requests;
+  SchedulerPeer clients;
   InferenceService service;
   std::unique_ptr<SchedulerEngine> engine;
   SchedulerLinks links;
   std::thread loop;
-  std::unique_ptr<RpcServer> rpc;
-  std::unique_ptr<MetricsServer> metrics_server;
-  std::string bound, metrics_bound;
-  PortFile port_file;
+  std::unique_ptr<ServicePorts> ports;
   std::atomic<bool> drained{false};
 };
 
 absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
     const SchedulerServerOptions& options, ServedModel model, const MakeLinks& make_links,
-    MetricsRegistry* registry, const Security* security, Clock* clock, const Log* log) {
-  ASSIGN_OR_RETURN(const Address listen, security->ParseAddress("listen", options.listen));
-  ASSIGN_OR_RETURN(const Address metrics_listen,
-                   security->ParseAddress("metrics-listen", options.metrics_listen));
+    MetricsRegistry* registry, const ServiceContext& context) {
   // Owned by the server from here on: its destructor drains what has been started.
-  std::unique_ptr<SchedulerServer> server(
-      new SchedulerServer(std::make_unique<State>(std::move(model), registry, clock, log)));
+  std::unique_ptr<SchedulerServer> server(new SchedulerServer(
+      std::make_unique<State>(std::move(model), registry, context.clock, context.log)));
   State& state = *server->state_;
   ASSIGN_OR_RETURN(state.links, make_links(state.push()));
   state.engine = std::make_unique<SchedulerEngine>(
       ToEngineOptions(options, absl::StrCat(absl::Hex(RandomId())), state.model.digest),
       state.parts());
+  context.log->Info("model", {{"name", state.model.name}, {"model_digest", state.model.digest}});
   state.loop = std::thread([&state] { state.engine->Run(); });
-  const auto ready = [&state] { return state.ready(); };
-  AddProcessMetrics(registry);
-  ASSIGN_OR_RETURN(state.metrics_server,
-                   MetricsServer::Start(metrics_listen, registry, ready, security->gate()));
-  ASSIGN_OR_RETURN(state.rpc, RpcServer::Start({.listen = listen,
-                                                .message_bytes_max = kClientMessageBytesMax,
-                                                .security = security,
-                                                .service = "pregate.v1.Inference",
-                                                .live = [&state] { return state.live(); },
-                                                .log = log,
-                                                .on_unreachable = ExitWhenUnreachable(log)},
-                                               {&state.service}, ready));
-  state.bound = state.rpc->bound().ToString();
-  state.metrics_bound = state.metrics_server->bound().ToString();
-  ASSIGN_OR_RETURN(state.port_file, PortFile::Claim(options.port_file));
-  RETURN_IF_ERROR(
-      state.port_file.Write({{"listen", state.bound}, {"metrics", state.metrics_bound}}));
-  log->Info("serving", {{"listen", state.bound},
-                        {"metrics", state.metrics_bound},
-                        {"model", state.model.name},
-                        {"model_digest", state.model.digest}});
+  ASSIGN_OR_RETURN(
+      state.ports,
+      ServicePorts::Open(options.ports,
+                         {.name = "pregate.v1.Inference",
+                          .handler = &state.service,
+                          .message_bytes_max = kClientMessageBytesMax,
+                          .last_turn = [&state] { return state.engine->health().loop_progress(); },
+                          .ready = [&state] { return state.ready(); }},
+                         registry, context));
   return server;
 }
 
 SchedulerServer::SchedulerServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 SchedulerServer::~SchedulerServer() { Drain(); }
 
-const std::string& SchedulerServer::bound() const { return state_->bound; }
-const std::string& SchedulerServer::metrics_bound() const { return state_->metrics_bound; }
+std::string SchedulerServer::bound() const { return state_->ports->bound().ToString(); }
+std::string SchedulerServer::metrics_bound() const { return state_->ports->metrics_bound(); }
 
 void SchedulerServer::Drain() {
   if (state_->drained.exchange(true)) return;
-  if (state_->rpc != nullptr) state_->rpc->MarkDraining();
+  if (state_->ports != nullptr) state_->ports->MarkDraining();
   if (state_->loop.joinable()) {
     while (!state_->inbox.Push(DrainEvent{})) absl::SleepFor(kPushRetry);
     state_->loop.join();
   }
-  if (state_->rpc != nullptr) state_->rpc->Shutdown(kLastWritesGrace);
+  if (state_->ports != nullptr) state_->ports->Shutdown(kLastWritesGrace);
 }
 
 }  // namespace pregate

@@ -7,10 +7,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/base/clock.h"
-#include "common/telemetry/log.h"
+#include "common/rpc/service.h"
 #include "common/telemetry/metrics.h"
-#include "common/tls/grpc/security.h"
 #include "scheduler_service/edge/scheduler_options.h"
 #include "scheduler_service/edge/served_model.h"
 #include "scheduler_service/engine/links.h"
@@ -24,25 +22,25 @@ struct SchedulerLinks {
 
 // Ready while the loop turns, a group is formed, its workers were heard of lately and, for a model
 // with experts, the router is connected. Thread-safe.
-class SchedulerServer {
+class SchedulerServer final : public Service {
  public:
   // Takes an event for the engine's inbox (false: full), from any thread, as long as the links
   // live.
   using Push = std::function<bool(EngineEvent)>;
   using MakeLinks = std::function<absl::StatusOr<SchedulerLinks>(const Push& push)>;
 
-  // Pointers outlive the server. Addresses are bound when this returns.
+  // `registry` and what `context` has outlive the server. Addresses are bound when this returns.
   static absl::StatusOr<std::unique_ptr<SchedulerServer>> Start(
       const SchedulerServerOptions& options, ServedModel model, const MakeLinks& make_links,
-      MetricsRegistry* registry, const Security* security, Clock* clock, const Log* log);
-  ~SchedulerServer();  // Drain()
+      MetricsRegistry* registry, const ServiceContext& context);
+  ~SchedulerServer() override;  // Drain()
 
-  const std::string& bound() const;          // address of Inference
-  const std::string& metrics_bound() const;  // address of /metrics
+  std::string bound() const;          // address of Inference
+  std::string metrics_bound() const;  // address of /metrics
 
   // Refuses new requests, finishes the admitted ones until the drain timeout, ends everything.
   // Idempotent.
-  void Drain();
+  void Drain() override;
 
  private:
   struct State;

@@ -26,20 +26,20 @@ constexpr absl::Duration kFirstAnswerMax = absl::Seconds(2);
 // What comes on top for a worker that was lost three times or more within a minute.
 constexpr absl::Duration kDampedMax = absl::Seconds(4);
 
-class Reasons final : public EngineObserver {
+class Reasons final : public SchedulerObserver {
  public:
   void OnRecovery(const std::string& reason) override { all.push_back(reason); }
   std::vector<std::string> all;
 };
 
-struct Client final : ResponseSink {
+struct Client {
   explicit Client(Clock* clock) : clock(clock) {}
-  void OnStart(const StartInfo& info) override {}
-  void OnTokens(const TokensOut& out) override {
+  void Take(const StartInfo&) {}
+  void Take(const TokensOut& out) {
     if (tokens.empty()) first = clock->Now();
     tokens.insert(tokens.end(), out.tokens.begin(), out.tokens.end());
   }
-  void OnDone(const DoneInfo& info) override { done = info; }
+  void Take(const DoneInfo& info) { done = info; }
 
   Clock* const clock;
   GenerateRequest request;
@@ -68,7 +68,7 @@ class Cell {
       client.request.max_tokens = 3;
       client.request.ignore_eos = true;
       client.asked = world_.clock()->Now();
-      world_.Deliver(SubmitEvent{clients_.size(), client.request, clients_.back()});
+      world_.Deliver(SubmitEvent{clients_.size(), client.request, SendTo(clients_.back())});
     });
   }
   void Run(absl::Duration until) {

@@ -2,22 +2,22 @@
 // and return; answers, losses and client requests come back as events through the inbox.
 #pragma once
 
-#include <memory>
+#include <functional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "common/step/control.h"
+#include "common/step/peer.h"
 #include "common/step/route.h"
-#include "scheduler_service/engine/request.h"
+#include "scheduler_service/core/request.h"
 
 namespace pregate {
 
 // To the worker of one rank. Messages sent while the link is down are lost; the loop learns of it
-// by WorkerDown.
-// While it is up no message is lost and their order stays, either way: a link that cannot keep up
-// (its queue is full) goes down instead.
+// by WorkerDown. While it is up no message is lost and their order stays, either way: a link that
+// cannot keep up (its queue is full) goes down instead.
 class WorkerLink {
  public:
   virtual ~WorkerLink() = default;
@@ -30,14 +30,14 @@ class RouterLink {
   virtual void Send(ToRouter message) = 0;
 };
 
+// What a client's stream has to do with the loop: SchedulerPeer makes both.
 struct SubmitEvent {
-  uint64_t client_key =
-      0;  // chosen by the edge, unique while open; names the request in CancelEvent
+  LinkId link = 0;  // one request a link
   GenerateRequest request;
-  std::shared_ptr<ResponseSink> sink;
+  std::function<void(ToClient)> send;
 };
-struct CancelEvent {
-  uint64_t client_key = 0;
+struct DetachEvent {
+  LinkId link = 0;
 };
 // A worker is up when its Hello arrives; a new Hello after WorkerDown is a new connection.
 struct WorkerEvent {
@@ -55,7 +55,7 @@ struct RouterDown {
   std::string reason;
 };
 struct DrainEvent {};  // finish what is admitted, refuse the rest, then return from Run
-using EngineEvent = std::variant<SubmitEvent, CancelEvent, WorkerEvent, WorkerDown, RouterEvent,
+using EngineEvent = std::variant<SubmitEvent, DetachEvent, WorkerEvent, WorkerDown, RouterEvent,
                                  RouterDown, DrainEvent>;
 
 // The one place where the loop blocks. The production inbox is a Mailbox; the simulator's moves

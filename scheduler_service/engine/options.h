@@ -22,19 +22,18 @@ struct EngineOptions {
   std::string scheduler_id;
   // What a worker's Hello must say; empty: what the first worker says stands.
   std::string model_digest;
-  std::string config_digest;
 
   bool run_ahead = true;  // at most one plan before the result of the one before it
   DecodeRouting decode_routing = DecodeRouting::kReplica;
   int32_t step_tokens = 512;      // token budget of a step; a worker's own limit may be lower
   int32_t running_max = 1 << 16;  // sequences in the batch; a worker's slots may be fewer
-  int32_t queue_requests = 256;   // admitted requests that do not run
+  int32_t queue_max = 256;        // admitted requests that do not run
   int32_t preemptions_max = 4;    // of one sequence by KV exhaustion
   Batching batching = Batching::kByExpert;
   scheduler::ByExpertOptions by_expert;
   scheduler::Eviction eviction = scheduler::Eviction::kNextUse;
-  int32_t recoveries_max =
-      16;  // in a row that one sequence may be part of without a new token, before it fails
+  // In a row that one sequence may be part of without a new token, before it fails.
+  int32_t recoveries_max = 16;
 
   absl::Duration heartbeat = absl::Milliseconds(100);  // longest wait of the loop
   // A worker's process has given no sign of life while others have: it is left out.
@@ -45,8 +44,8 @@ struct EngineOptions {
   absl::Duration form_wait = absl::Seconds(1);
   // and beside a cell that serves, before they are taken into it.
   absl::Duration grow_wait = absl::Seconds(10);
-  absl::Duration form_backoff_min =
-      absl::Milliseconds(50);  // between formations that led to no step
+  // Between formations that led to no step.
+  absl::Duration form_backoff_min = absl::Milliseconds(50);
   absl::Duration form_backoff_max = absl::Seconds(1);
   // A member that is lost so often within the window (and each that refuses a Form) waits before it
   // is taken in again beside others, twice as long after each further loss.
@@ -54,10 +53,10 @@ struct EngineOptions {
   absl::Duration loss_window = absl::Minutes(1);  // between one loss and the next
   absl::Duration readmit_wait_min = absl::Seconds(1);
   absl::Duration readmit_wait_max = absl::Seconds(30);
-  absl::Duration route_resend =
-      absl::Seconds(5);  // a route request without an answer is sent again
-  absl::Duration drain_timeout =
-      absl::Seconds(30);  // what is still unfinished then fails with UNAVAILABLE
+  // A route request without an answer is sent again.
+  absl::Duration route_resend = absl::Seconds(5);
+  // What is still unfinished then fails with UNAVAILABLE.
+  absl::Duration drain_timeout = absl::Seconds(30);
 };
 
 }  // namespace pregate

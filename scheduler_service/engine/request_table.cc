@@ -9,9 +9,9 @@ namespace pregate::scheduler {
 LiveRequest* RequestTable::Add(std::unique_ptr<LiveRequest> request) {
   LiveRequest* r = request.get();
   const SeqId id = r->sequence.id;
-  const bool is_new = by_client_.emplace(r->client_key, id).second &&
-                      requests_.emplace(id, std::move(request)).second;
-  PREGATE_CHECK(is_new, "client key ", r->client_key, ", sequence ", id);
+  const bool is_new =
+      by_link_.emplace(r->link, id).second && requests_.emplace(id, std::move(request)).second;
+  PREGATE_CHECK(is_new, "link ", r->link, ", sequence ", id);
   if (r->deadline != absl::InfiniteFuture()) deadlines_.emplace(r->deadline, id);
   return r;
 }
@@ -21,7 +21,7 @@ std::unique_ptr<LiveRequest> RequestTable::Take(SeqId id) {
   PREGATE_CHECK(it != requests_.end(), "sequence ", id);
   std::unique_ptr<LiveRequest> request = std::move(it->second);
   requests_.erase(it);
-  by_client_.erase(request->client_key);
+  by_link_.erase(request->link);
   deadlines_.erase({request->deadline, id});
   return request;
 }
@@ -31,9 +31,9 @@ LiveRequest* RequestTable::Find(SeqId id) {
   return it == requests_.end() ? nullptr : it->second.get();
 }
 
-LiveRequest* RequestTable::FindByClient(uint64_t client_key) {
-  const auto it = by_client_.find(client_key);
-  return it == by_client_.end() ? nullptr : Find(it->second);
+LiveRequest* RequestTable::FindByLink(LinkId link) {
+  const auto it = by_link_.find(link);
+  return it == by_link_.end() ? nullptr : Find(it->second);
 }
 
 QueueLength RequestTable::QueueOf(uint64_t connection) const {

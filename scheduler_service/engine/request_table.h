@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -9,9 +10,10 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "common/step/peer.h"
 #include "scheduler_service/core/admission.h"
+#include "scheduler_service/core/request.h"
 #include "scheduler_service/core/sequence.h"
-#include "scheduler_service/engine/request.h"
 #include "scheduler_service/engine/token_output.h"
 
 namespace pregate::scheduler {
@@ -21,10 +23,10 @@ struct LiveRequest {
       : output(tokenizer, std::move(rules)) {}
 
   Sequence sequence;
-  uint64_t client_key = 0;
-  std::shared_ptr<ResponseSink> sink;
+  LinkId link = 0;
+  std::function<void(ToClient)> send;
   TokenOutput output;
-  bool started = false;       // OnStart was called
+  bool started = false;       // StartInfo was sent
   int32_t num_delivered = 0;  // tokens of the sequence that the client has
   int32_t recoveries_without_token = 0;
   absl::Time deadline = absl::InfiniteFuture();
@@ -39,12 +41,12 @@ struct LiveRequest {
 // Owns the requests. Iterates by age. Not thread-safe.
 class RequestTable {
  public:
-  // REQUIRES: neither its sequence id nor its client key is in use.
+  // REQUIRES: neither its sequence id nor its link is in use.
   LiveRequest* Add(std::unique_ptr<LiveRequest> request);
   std::unique_ptr<LiveRequest> Take(SeqId id);
 
   LiveRequest* Find(SeqId id);
-  LiveRequest* FindByClient(uint64_t client_key);
+  LiveRequest* FindByLink(LinkId link);
   QueueLength QueueOf(uint64_t connection) const;  // what is not in the batch
   absl::Time NextDeadline() const;
   std::vector<SeqId> Expired(absl::Time now) const;
@@ -55,7 +57,7 @@ class RequestTable {
 
  private:
   absl::btree_map<SeqId, std::unique_ptr<LiveRequest>> requests_;
-  absl::flat_hash_map<uint64_t, SeqId> by_client_;
+  absl::flat_hash_map<LinkId, SeqId> by_link_;
   absl::btree_set<std::pair<absl::Time, SeqId>> deadlines_;
 };
 

@@ -4,14 +4,18 @@
 #include <utility>
 #include <variant>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
+#include "common/base/status.h"
 
 namespace pregate {
 
 using scheduler::CommittedStep;
 using scheduler::LiveRequest;
 using scheduler::Sequence;
+using scheduler::StepAnswer;
+using scheduler::WorkerGroup;
 
 namespace {
 
@@ -27,7 +31,7 @@ SchedulerEngine::SchedulerEngine(EngineOptions options, EngineParts parts)
       parts_(std::move(parts)),
       own_planner_(MakePlanner(options_)),
       planner_(parts_.planner ? parts_.planner : own_planner_.get()),
-      desk_(parts_.tokenizer, parts_.random, parts_.observer),
+      requests_(parts_.tokenizer, parts_.random, parts_.observer, options_.queue_max),
       routes_(parts_.router, options_.route_resend, options_.step_tokens),
       group_(options_, parts_.workers, parts_.observer),
       residency_(options_.eviction) {}
@@ -45,17 +49,17 @@ void SchedulerEngine::Run() {
 }
 
 absl::Time SchedulerEngine::NextWake() const {
-  return std::min(
-      {now_ + options_.heartbeat, desk_.table().NextDeadline(), group_.NextForm(), drain_until_});
+  return std::min({now_ + options_.heartbeat, requests_.table().NextDeadline(), group_.NextForm(),
+                   drain_until_});
 }
 
 void SchedulerEngine::HandleTimers() {
-  for (SeqId id : desk_.table().Expired(now_)) {
-    End(desk_.table().Find(id), absl::DeadlineExceededError("the deadline has passed"),
+  for (SeqId id : requests_.table().Expired(now_)) {
+    End(requests_.table().Find(id), absl::DeadlineExceededError("the deadline has passed"),
         FinishReason::kDeadline);
   }
   for (SeqId id : routes_.OnTick(now_)) {
-    End(desk_.table().Find(id), absl::UnavailableError("the router gives no routes"));
+    End(requests_.table().Find(id), absl::UnavailableError("the router gives no routes"));
   }
   if (now_ >= drain_until_) EndAll(absl::UnavailableError("the scheduler is shutting down"));
   if (!ledger_.empty()) {
@@ -71,7 +75,7 @@ void SchedulerEngine::HandleTimers() {
 }
 
 void SchedulerEngine::EndAll(const absl::Status& status) {
-  for (SeqId id : desk_.table().Ids()) End(desk_.table().Find(id), status);
+  for (SeqId id : requests_.table().Ids()) End(requests_.table().Find(id), status);
 }
 
 void SchedulerEngine::PlanAndSend() {
@@ -95,17 +99,17 @@ void SchedulerEngine::PlanAndSend() {
 
 void SchedulerEngine::Send(CommittedStep step) {
   for (const SequenceAdd& add : step.plan.add) {
-    desk_.Enter(desk_.table().Find(add.seq_id), now_);
+    requests_.Enter(requests_.table().Find(add.seq_id), now_);
   }
-  group_.SendToMembers(step.plan);
   ledger_.Push({step.plan.step_id, now_, std::move(step.rows), group_.members(), step.num_tokens,
                 step.has_late_rows});
+  group_.SendToMembers(std::move(step.plan));
 }
 
 void SchedulerEngine::Publish() {
   EngineGauges gauges;
   gauges.requests_running = batch_.num_running();
-  gauges.requests_waiting = desk_.table().size() - batch_.num_running();
+  gauges.requests_waiting = requests_.table().size() - batch_.num_running();
   for (int32_t rank = 0; rank < static_cast<int32_t>(parts_.workers.size()); ++rank) {
     gauges.workers_up.push_back(group_.IsUp(rank));
   }
@@ -128,45 +132,30 @@ int SchedulerEngine::PipelineDepth() const {
 }
 
 int32_t SchedulerEngine::StepTokens() const {
-  return std::min(options_.step_tokens, group_.limits().step_tokens);
+  return std::min(options_.step_tokens, group_.facts()->step_tokens);
 }
 
 // --- clients ---
 
-scheduler::AdmissionLimits SchedulerEngine::Limits() const {
-  scheduler::AdmissionLimits limits;
-  limits.vocab_size = group_.facts()->vocab_size;
-  limits.num_experts = group_.facts()->num_experts;
-  limits.context_tokens = group_.limits().context_tokens;
-  limits.kv_tokens = group_.limits().kv_blocks * kKvBlockTokens;
-  limits.queue_requests = options_.queue_requests;
-  limits.stop_strings = kStopStringsMax;
-  limits.stop_string_bytes = kStopStringBytesMax;
-  limits.stop_tokens = kStopTokensMax;
-  return limits;
-}
-
 void SchedulerEngine::Handle(SubmitEvent& event) {
   if (draining_)
-    return desk_.Refuse(event.sink.get(), absl::UnavailableError("the scheduler is draining"),
-                        now_);
+    return requests_.Refuse(event.send, absl::UnavailableError("the scheduler is draining"), now_);
   if (!group_.facts()) {
-    return desk_.Refuse(event.sink.get(), absl::UnavailableError("no worker has attached yet"),
-                        now_);
+    return requests_.Refuse(event.send, absl::UnavailableError("no worker has attached yet"), now_);
   }
   if (!group_.held().empty()) {
-    return desk_.Refuse(event.sink.get(), absl::UnavailableError(group_.held()), now_);
+    return requests_.Refuse(event.send, absl::UnavailableError(group_.held()), now_);
   }
-  LiveRequest* request = desk_.Admit(std::move(event), Limits(), now_);
+  LiveRequest* request = requests_.Admit(std::move(event), *group_.facts(), now_);
   if (!request) return;
-  if (const auto reason = desk_.ReplayResumed(request)) return Finish(request, *reason);
+  if (const auto reason = requests_.ReplayResumed(request)) return Finish(request, *reason);
   EnqueueIfNew(request);  // a dense model's
   if (request->sequence.all_routed()) return OnRouted(request);
   routes_.Request(&request->sequence, now_);
 }
 
-void SchedulerEngine::Handle(CancelEvent& event) {
-  LiveRequest* request = desk_.table().FindByClient(event.client_key);
+void SchedulerEngine::Handle(DetachEvent& event) {
+  LiveRequest* request = requests_.table().FindByLink(event.link);
   if (request)
     End(request, absl::CancelledError("the client has cancelled"), FinishReason::kCancelled);
 }
@@ -177,15 +166,15 @@ void SchedulerEngine::Handle(DrainEvent& event) {
 }
 
 void SchedulerEngine::Finish(LiveRequest* request, FinishReason reason) {
-  desk_.Start(request, group_.facts()->model_digest, group_.facts()->numerics_id);
-  desk_.Deliver(request, now_);
+  requests_.Start(request, *group_.facts());
+  requests_.Deliver(request, now_);
   End(request, absl::OkStatus(), reason);
 }
 
 void SchedulerEngine::End(LiveRequest* request, absl::Status status, FinishReason reason) {
   batch_.Remove(&request->sequence);
   routes_.Close(request->sequence.id);
-  desk_.Close(request, std::move(status), reason, now_);
+  requests_.Close(request, std::move(status), reason, now_);
 }
 
 // --- router ---
@@ -209,7 +198,7 @@ void SchedulerEngine::Handle(RouterDown& event) {
 // A router of another model is as good as none: its routes are not those of the workers' replicas.
 void SchedulerEngine::UpdateRouter() {
   if (!router_connected_ || !group_.facts() || dense()) return routes_.OnDown();
-  const scheduler::ModelFacts& facts = *group_.facts();
+  const WorkerFacts& facts = *group_.facts();
   if (router_hello_.num_experts == facts.num_experts &&
       router_hello_.vocab_size == facts.vocab_size &&
       router_hello_.router_digest == facts.router_digest) {
@@ -225,7 +214,7 @@ void SchedulerEngine::UpdateRouter() {
 }
 
 void SchedulerEngine::OnRoutes(RouteResponse& response) {
-  LiveRequest* request = desk_.table().Find(response.session);
+  LiveRequest* request = requests_.table().Find(response.session);
   if (!request || !routes_.up()) return;
   const bool was_routed = request->sequence.all_routed();
   const absl::Status status = routes_.OnResponse(response, group_.facts()->num_experts, now_);
@@ -247,10 +236,158 @@ void SchedulerEngine::EnqueueIfNew(LiveRequest* request) {
 void SchedulerEngine::OnRouted(LiveRequest* request) {
   Sequence* s = &request->sequence;
   if (!ServiceRoutesDecode()) routes_.Close(s->id);  // the workers' replicas route what follows
-  if (request->routed != absl::InfinitePast()) return desk_.Deliver(request, now_);
+  if (request->routed != absl::InfinitePast()) return requests_.Deliver(request, now_);
   request->routed = now_;
   parts_.observer->OnRouted(now_ - request->accepted, s->num_tokens());
-  desk_.Start(request, group_.facts()->model_digest, group_.facts()->numerics_id);
+  requests_.Start(request, *group_.facts());
+}
+
+// --- workers: epochs, recovery, the commit of answers ---
+
+void SchedulerEngine::Handle(WorkerEvent& event) {
+  if (event.rank < 0 || event.rank >= static_cast<int32_t>(parts_.workers.size())) return;
+  group_.OnHeard(event.rank, event.message, now_);
+  std::visit([&](auto& message) { OnMessage(event.rank, message); }, event.message);
+}
+
+void SchedulerEngine::Handle(WorkerDown& event) {
+  if (event.rank < 0 || event.rank >= static_cast<int32_t>(parts_.workers.size())) return;
+  RecoverIf(group_.OnDown(event.rank, event.reason, now_));
+}
+
+void SchedulerEngine::OnMessage(int32_t rank, Hello& hello) {
+  late_rows_refused_ = false;
+  RecoverIf(group_.OnHello(rank, hello, requests_.table().empty(), now_));
+  if (group_.IsUp(rank)) residency_.OnHello(rank, hello);
+  if (!routes_.up() || requests_.table().empty()) UpdateRouter();  // the facts may have changed
+}
+
+void SchedulerEngine::OnMessage(int32_t rank, Formed& formed) {
+  RecoverIf(group_.OnFormed(rank, formed, now_));
+  if (group_.formed() && !begun_) BeginEpoch();
+}
+
+void SchedulerEngine::BeginEpoch() {
+  begun_ = true;
+  next_step_ = 1;
+  std::vector<scheduler::RankBlocks> ranks;
+  for (int32_t rank : group_.members())
+    ranks.push_back({rank, group_.HelloOf(rank).facts.kv_blocks});
+  residency_.BeginEpoch(group_.members(), group_.placement());
+  batch_.Reset(ranks, std::min({group_.facts()->seq_slots, options_.running_max, StepTokens()}));
+  const int32_t tokens_max =
+      std::min(group_.facts()->context_tokens, group_.facts()->kv_blocks * kKvBlockTokens);
+  for (SeqId id : requests_.table().Ids()) {
+    LiveRequest* request = requests_.table().Find(id);
+    if (request->sequence.max_len <= tokens_max) continue;
+    End(request, absl::ResourceExhaustedError(absl::StrCat(
+                     "the workers that are left hold ", tokens_max,
+                     " tokens of a sequence, this one may need ", request->sequence.max_len)));
+  }
+  parts_.observer->OnFormed(group_.epoch(), *group_.facts());
+}
+
+// The one form of recovery. A sequence that is part of too many without a new token may be their
+// cause.
+void SchedulerEngine::RecoverIf(const WorkerGroup::VoidReason& reason, absl::Duration wait) {
+  if (!reason) return;
+  parts_.observer->OnLog(LogLevel::kWarning,
+                         absl::StrCat("epoch ", group_.epoch(), " is void: ", *reason));
+  parts_.observer->OnRecovery(*reason);
+  absl::flat_hash_set<SeqId> involved;
+  for (const scheduler::SentStep& step : ledger_.steps()) {
+    for (const scheduler::SentRow& row : step.rows) involved.insert(row.seq_id);
+  }
+  ledger_.Clear();
+  batch_.Reset({}, 0);
+  group_.Void(now_, wait);
+  begun_ = false;
+  for (SeqId id : requests_.table().Ids()) {
+    LiveRequest* request = requests_.table().Find(id);
+    if (!involved.contains(id) || ++request->recoveries_without_token <= options_.recoveries_max)
+      continue;
+    End(request,
+        absl::InternalError(absl::StrCat("the workers failed ", options_.recoveries_max,
+                                         " times in a row with this request, last: ", *reason)));
+  }
+}
+
+void SchedulerEngine::OnMessage(int32_t rank, Progress& progress) {
+  if (group_.forming() && progress.epoch == group_.epoch()) return group_.OnAdvance(rank, now_);
+  const bool is_due = begun_ && progress.epoch == group_.epoch() && !ledger_.empty() &&
+                      progress.step_id == ledger_.steps().front().id;
+  if (is_due) group_.OnAdvance(rank, now_);
+}
+
+void SchedulerEngine::OnMessage(int32_t rank, UnitEvents& events) {
+  MirrorUnits(rank, events.events);
+}
+
+// What a rank holds outlives its epochs, so events of an old one count too.
+void SchedulerEngine::MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events) {
+  if (events.empty() || !group_.IsUp(rank)) return;
+  const absl::Status status = residency_.OnEvents(rank, events);
+  if (!status.ok()) {
+    parts_.observer->OnLog(LogLevel::kWarning,
+                           absl::StrCat("worker ", rank, ": ", status.message()));
+  }
+}
+
+void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
+  MirrorUnits(rank, result.unit_events);
+  if (!begun_ || result.epoch != group_.epoch() || !group_.IsMember(rank)) return;
+  if (result.incarnation != group_.HelloOf(rank).incarnation) return;
+  const bool refuses_late_rows = absl::IsFailedPrecondition(result.status) && !ledger_.empty() &&
+                                 ledger_.steps().front().id == result.step_id &&
+                                 ledger_.steps().front().has_late_rows;
+  if (refuses_late_rows) late_rows_refused_ = true;
+  absl::StatusOr<StepAnswer> answer = ledger_.Match(rank, std::move(result), *group_.facts());
+  if (!answer.ok()) {
+    // If it is a peer's death that has failed the step, the peer's link says so next.
+    const absl::Duration wait =
+        group_.members().size() > 1 ? options_.form_backoff_min : absl::ZeroDuration();
+    return RecoverIf(absl::StrCat("worker ", rank, ": ", answer.status().message()), wait);
+  }
+  group_.OnAdvance(rank, now_);
+  if (!answer->stale) CommitAnswer(rank, *answer);
+}
+
+void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer) {
+  for (const Sample& sample : answer.samples) CommitSample(sample);
+  for (const RowError& error : answer.errors) {
+    LiveRequest* request = requests_.table().Find(error.seq_id);
+    if (request)
+      End(request, absl::InternalError(absl::StrCat("worker ", rank, ": ", error.message)));
+  }
+  for (SeqId id : answer.unanswered) {
+    if (!requests_.table().Find(id)) continue;
+    return RecoverIf(absl::StrCat("worker ", rank, " left out the sample of sequence ", id));
+  }
+  group_.OnStepAnswered();
+  if (!answer.complete) return;
+  StepReport report;
+  report.duration = absl::Microseconds(answer.step_us_max);
+  report.round_trip = now_ - answer.sent_at;
+  report.num_rows = answer.num_rows;
+  report.num_tokens = answer.num_tokens;
+  report.unique_experts = answer.unique_experts;
+  parts_.observer->OnStep(report);
+}
+
+// A sample of a sequence that has ended (a stop, a cancel) meanwhile is past its end and not
+// wanted.
+void SchedulerEngine::CommitSample(const Sample& sample) {
+  LiveRequest* request = requests_.table().Find(sample.seq_id);
+  if (!request) return;
+  Sequence* s = &request->sequence;
+  PREGATE_CHECK(sample.position == s->num_tokens(), "sample at ", sample.position, " of ",
+                s->num_tokens(), " tokens");
+  --s->samples_in_flight;
+  s->Append(sample.token, ServiceRoutesDecode() ? kNoRoute : sample.route);
+  request->recoveries_without_token = 0;
+  if (const auto reason = request->output.Accept(sample.token)) return Finish(request, *reason);
+  if (s->all_routed()) return requests_.Deliver(request, now_);
+  routes_.Request(s, now_);  // it leaves the batch until the route is there
 }
 
 }  // namespace pregate

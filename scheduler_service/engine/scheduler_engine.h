@@ -1,8 +1,8 @@
 // The scheduler's loop: one thread, one place to wait, everything else a message.
 //
-//   clients ──Submit, Cancel──▶ │       │ ──Form, Plan──▶ workers
+//   clients ──Submit, Detach──▶ │       │ ──Form, Plan──▶ workers
 //   workers ──Hello, Result───▶ │ inbox │ ──tokens──────▶ router
-//   router ───routes──────────▶ │       │ ──OnTokens────▶ sinks
+//   router ───routes──────────▶ │       │ ──tokens──────▶ clients
 //
 // A worker may disappear at any time: the epoch is then void, the batch empty, and every sequence
 // is planned anew from its committed tokens and recorded routes (docs/CONTRACTS.md, "Recovery").
@@ -22,10 +22,10 @@
 #include "scheduler_service/core/residency.h"
 #include "scheduler_service/engine/health.h"
 #include "scheduler_service/engine/links.h"
-#include "scheduler_service/engine/observer.h"
 #include "scheduler_service/engine/options.h"
-#include "scheduler_service/engine/request_desk.h"
+#include "scheduler_service/engine/request_handler.h"
 #include "scheduler_service/engine/route_client.h"
+#include "scheduler_service/engine/scheduler_observer.h"
 #include "scheduler_service/engine/step_ledger.h"
 #include "scheduler_service/engine/worker_group.h"
 
@@ -39,7 +39,7 @@ struct EngineParts {
   std::vector<WorkerLink*> workers;  // by rank, at least one
   const Tokenizer* tokenizer = nullptr;
   scheduler::RandomSource* random = nullptr;  // draws the seeds that requests leave out
-  EngineObserver* observer = nullptr;
+  SchedulerObserver* observer = nullptr;
   const scheduler::Planner* planner = nullptr;  // null: what the options say
 };
 
@@ -56,7 +56,7 @@ class SchedulerEngine {
   const scheduler::Batch& batch() const { return batch_; }
 
  private:
-  bool Drained() const { return draining_ && desk_.table().empty(); }
+  bool Drained() const { return draining_ && requests_.table().empty(); }
   absl::Time NextWake() const;
   void HandleTimers();
   void EndAll(const absl::Status& status);
@@ -64,7 +64,7 @@ class SchedulerEngine {
   void Publish();
 
   void Handle(SubmitEvent& event);
-  void Handle(CancelEvent& event);
+  void Handle(DetachEvent& event);
   void Handle(WorkerEvent& event);
   void Handle(WorkerDown& event);
   void Handle(RouterEvent& event);
@@ -102,13 +102,12 @@ class SchedulerEngine {
   }
   int PipelineDepth() const;
   int32_t StepTokens() const;
-  scheduler::AdmissionLimits Limits() const;
 
   const EngineOptions options_;
   const EngineParts parts_;
   const std::unique_ptr<const scheduler::Planner> own_planner_;
   const scheduler::Planner* const planner_;
-  scheduler::RequestDesk desk_;
+  scheduler::RequestHandler requests_;
   scheduler::RouteClient routes_;
   scheduler::WorkerGroup group_;
   scheduler::StepLedger ledger_;

@@ -37,7 +37,7 @@ struct Outcome {
   int64_t tokens = 0;
 };
 
-class CountingObserver final : public EngineObserver {
+class CountingObserver final : public SchedulerObserver {
  public:
   void OnRecovery(const std::string& reason) override { reasons.push_back(reason); }
   std::vector<std::string> reasons;
@@ -94,7 +94,7 @@ Outcome Simulate(const Scenario& scenario) {
     configs.push_back(scenario.worker);
     configs.back().rank = rank;
     configs.back().model = model;
-    const bool all_fit = scenario.worker.residency_slots == 0;
+    const bool all_fit = scenario.worker.unit_slots == 0;
     configs.back().late_rows =
         scenario.run_ahead && !(scenario.num_experts > 0 && (scenario.service || !all_fit));
     configs.back().routes_samples = !scenario.service;
@@ -187,7 +187,7 @@ Scenario RandomScenario(uint64_t seed) {
                          .chunk_tokens = 4};
   s.options.eviction = policy / 64 % 2 == 0 ? Eviction::kLru : Eviction::kNextUse;
   // Of 15 units in all; two workers hold 9 and 6 of them.
-  if (policy / 128 % 2 == 0) s.worker.residency_slots = 1 + static_cast<int32_t>(policy / 256 % 5);
+  if (policy / 128 % 2 == 0) s.worker.unit_slots = 1 + static_cast<int32_t>(policy / 256 % 5);
   // Also the size of the pieces that prompts are routed in.
   s.options.step_tokens = 2 + static_cast<int32_t>(policy / 4096 % 60);
   s.options.preemptions_max = static_cast<int32_t>(random.Next() % 4);

@@ -18,20 +18,20 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-struct Client final : ResponseSink {
-  void OnStart(const StartInfo& info) override { start = info; }
-  void OnTokens(const TokensOut& out) override {
+struct Client {
+  void Take(const StartInfo& info) { start = info; }
+  void Take(const TokensOut& out) {
     tokens.insert(tokens.end(), out.tokens.begin(), out.tokens.end());
     routes.insert(routes.end(), out.routes.begin(), out.routes.end());
   }
-  void OnDone(const DoneInfo& info) override { done = info; }
+  void Take(const DoneInfo& info) { done = info; }
   StartInfo start;
   std::vector<TokenId> tokens;
   std::vector<ExpertId> routes;
   std::optional<DoneInfo> done;
 };
 
-class EngineTest : public testing::Test, public Inbox, public WorkerLink, public EngineObserver {
+class EngineTest : public testing::Test, public Inbox, public WorkerLink, public SchedulerObserver {
  protected:
   // Each turn may look at what was sent so far and returns what arrives next.
   using Turn = std::function<std::vector<EngineEvent>()>;
@@ -48,9 +48,8 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
   }
   void Send(ToWorker message) override { to_worker_.push_back(std::move(message)); }
   void OnRecovery(const std::string& reason) override { recoveries_.push_back(reason); }
-  void OnUnits(const UnitCounts& counts) override { unit_loads_ += counts.loads; }
-  void OnLog(LogLevel level, const std::string& message) override {
-    if (level == LogLevel::kWarning) warnings_.push_back(message);
+  void OnLog(LogLevel level, absl::string_view message, Log::Fields) override {
+    if (level == LogLevel::kWarning) warnings_.emplace_back(message);
   }
 
   template <typename... E>
@@ -68,15 +67,15 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
   Hello MakeHello() {
     Hello hello;
     hello.incarnation = 5;
-    hello.model_digest = "model";
-    if (num_experts_ > 0) hello.router_digest = "r";
-    hello.numerics_id = "scalar";
-    hello.kv_blocks = kv_blocks_;
-    hello.seq_slots = 4;
-    hello.step_tokens = 64;
-    hello.context_tokens = 128;
-    hello.vocab_size = 48;
-    hello.num_experts = num_experts_;
+    hello.facts.model_digest = "model";
+    if (num_experts_ > 0) hello.facts.router_digest = "r";
+    hello.facts.numerics_id = "scalar";
+    hello.facts.kv_blocks = kv_blocks_;
+    hello.facts.seq_slots = 4;
+    hello.facts.step_tokens = 64;
+    hello.facts.context_tokens = 128;
+    hello.facts.vocab_size = 48;
+    hello.facts.num_experts = num_experts_;
     return hello;
   }
   void ThenFormed() {
@@ -103,11 +102,11 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
   SubmitEvent Submit(std::vector<TokenId> prompt, int32_t max_tokens) {
     clients_.push_back(std::make_shared<Client>());
     SubmitEvent event;
-    event.client_key = clients_.size();
+    event.link = clients_.size();
     event.request.prompt = std::move(prompt);
     event.request.seed = 9;
     event.request.max_tokens = max_tokens;
-    event.sink = clients_.back();
+    event.send = SendTo(clients_.back());
     return event;
   }
   void Run() {
@@ -129,7 +128,6 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
   };
 
   EngineOptions options_;
-  int64_t unit_loads_ = 0;
   std::vector<std::string> warnings_;
   int32_t num_experts_ = 0;
   int32_t kv_blocks_ = 20;
@@ -336,7 +334,7 @@ TEST_F(EngineTest, CancelAndDeadlineFreeTheBlocksAtOnce) {
     EXPECT_EQ(engine_->batch().num_blocks_used(), 2);
     EXPECT_EQ(deadline_, clock_.Now() + absl::Milliseconds(30))
         << "the loop wakes for the deadline";
-    return Events(CancelEvent{2}, CancelEvent{77});
+    return Events(DetachEvent{2}, DetachEvent{77});
   });
   Then([this] {
     EXPECT_EQ(engine_->batch().num_blocks_used(), 1);
@@ -401,8 +399,8 @@ TEST_F(EngineTest, ARoutedPrefixRunsAndTheClientHearsWhenAllIsRouted) {
 TEST_F(EngineTest, WhereExpertsDoNotFitUnitsAreWantedAndPlansAreInLockstep) {
   num_experts_ = 3;
   Hello hello = MakeHello();
-  hello.num_layers = 2;
-  hello.residency_slots = 4;
+  hello.facts.num_layers = 2;
+  hello.facts.unit_slots = 4;
   ThenEvent(WorkerEvent{0, hello});
   Then([this] { return Events(WorkerEvent{0, Formed{LastForm().epoch, absl::OkStatus(), ""}}); });
   ThenEvent(RouterEvent{RouterHello{1, "r", 3, 48}});
@@ -420,7 +418,6 @@ TEST_F(EngineTest, WhereExpertsDoNotFitUnitsAreWantedAndPlansAreInLockstep) {
     return Events(WorkerEvent{0, result});
   });
   Then([this] {
-    EXPECT_EQ(unit_loads_, 2);
     EXPECT_THAT(warnings_, ElementsAre(HasSubstr("unit event 4 follows 2")));
     EXPECT_EQ(NumPlans(), 2);
     EXPECT_TRUE(LastPlan().wanted.empty()) << "nothing has changed";
@@ -447,7 +444,7 @@ TEST_F(EngineTest, ARouterOfAnotherModelIsRefused) {
   });
   Then([this] {
     EXPECT_EQ(router_link_.sent.size(), 1u);
-    return Events(CancelEvent{1});
+    return Events(DetachEvent{1});
   });
   Run();
 }

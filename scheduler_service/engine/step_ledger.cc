@@ -10,30 +10,28 @@
 namespace pregate::scheduler {
 namespace {
 
-absl::Status CheckSample(const Sample& sample, const SampleBounds& bounds) {
-  if (sample.token < 0 || sample.token >= bounds.vocab_size) {
+absl::Status CheckSample(const Sample& sample, const WorkerFacts& cell) {
+  if (sample.token < 0 || sample.token >= cell.vocab_size) {
     return absl::OutOfRangeError(absl::StrCat("sample of sequence ", sample.seq_id, ": token ",
-                                              sample.token, ", must be 0..",
-                                              bounds.vocab_size - 1));
+                                              sample.token, ", must be 0..", cell.vocab_size - 1));
   }
-  if (sample.route != kNoRoute && (sample.route < 0 || sample.route >= bounds.num_experts)) {
+  if (sample.route != kNoRoute && (sample.route < 0 || sample.route >= cell.num_experts)) {
     return absl::OutOfRangeError(absl::StrCat("sample of sequence ", sample.seq_id, ": route ",
-                                              sample.route, ", must be 0..",
-                                              bounds.num_experts - 1));
+                                              sample.route, ", must be 0..", cell.num_experts - 1));
   }
   return absl::OkStatus();
 }
 
 // Sorts what the rank says by the rows that asked for it.
 absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepResult result,
-                                     const SampleBounds& bounds) {
+                                     const WorkerFacts& cell) {
   StepAnswer answer;
   answer.sent_at = step.sent_at;
   answer.num_rows = static_cast<int32_t>(step.rows.size());
   answer.num_tokens = step.num_tokens;
   absl::flat_hash_map<SeqId, Sample*> samples;
   for (Sample& sample : result.samples) {
-    RETURN_IF_ERROR(CheckSample(sample, bounds));
+    RETURN_IF_ERROR(CheckSample(sample, cell));
     samples.emplace(sample.seq_id, &sample);
   }
   absl::flat_hash_map<SeqId, RowError*> errors;
@@ -58,7 +56,7 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
 }  // namespace
 
 absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
-                                             const SampleBounds& bounds) {
+                                             const WorkerFacts& cell) {
   const auto due = std::find_if(steps_.begin(), steps_.end(), [&](const SentStep& step) {
     return std::find(step.awaiting.begin(), step.awaiting.end(), rank) != step.awaiting.end();
   });
@@ -74,11 +72,12 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
                                                       last_id_, ", the next one due ", due_id));
   }
   if (!result.status.ok()) return result.status;
-  const StepTimes times = result.times;
-  ASSIGN_OR_RETURN(StepAnswer answer, MatchRows(*due, rank, std::move(result), bounds));
+  const int64_t step_us = result.step_us;
+  const int32_t unique_experts = result.unique_experts;
+  ASSIGN_OR_RETURN(StepAnswer answer, MatchRows(*due, rank, std::move(result), cell));
   due->awaiting.erase(std::find(due->awaiting.begin(), due->awaiting.end(), rank));
-  due->step_us_max = std::max(due->step_us_max, times.step_us);
-  due->unique_experts += times.unique_experts;
+  due->step_us_max = std::max(due->step_us_max, step_us);
+  due->unique_experts += unique_experts;
   answer.complete = due->awaiting.empty();
   answer.step_us_max = due->step_us_max;
   answer.unique_experts = due->unique_experts;

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/step/result.h"
+#include "common/step/control.h"
 #include "scheduler_service/core/batch.h"
 
 namespace pregate::scheduler {
@@ -38,11 +38,6 @@ struct StepAnswer {
   std::vector<SeqId> unanswered;  // rows that got neither
 };
 
-struct SampleBounds {
-  int32_t vocab_size = 0;
-  int32_t num_experts = 0;
-};
-
 // Not thread-safe.
 class StepLedger {
  public:
@@ -63,7 +58,7 @@ class StepLedger {
   // errors that were not asked for are left out. An error, after which the epoch is void: the step
   // failed as a whole (its own status), it is not the one that is due from that rank, or a token or
   // route is out of range.
-  absl::StatusOr<StepAnswer> Match(int32_t rank, StepResult result, const SampleBounds& bounds);
+  absl::StatusOr<StepAnswer> Match(int32_t rank, StepResult result, const WorkerFacts& cell);
 
  private:
   StepId last_id_ = 0;          // sent in this epoch

@@ -6,7 +6,7 @@
 namespace pregate::scheduler {
 namespace {
 
-constexpr SampleBounds kBounds{100, 4};
+const WorkerFacts kCell{.vocab_size = 100, .num_experts = 4};
 
 SentStep Step(StepId id, std::vector<int32_t> ranks) {
   SentStep step;
@@ -26,14 +26,14 @@ StepResult Result(StepId id, std::vector<Sample> samples) {
 TEST(StepLedgerTest, TakesWhatWasAskedOfTheRank) {
   StepLedger ledger;
   ledger.Push(Step(1, {0, 1}));
-  auto answer = ledger.Match(
-      0, Result(1, {{13, 9, 7, 1, {}}, {11, 5, 8, 2, {}}, {99, 5, 8, 2, {}}}), kBounds);
+  auto answer =
+      ledger.Match(0, Result(1, {{13, 9, 7, 1, {}}, {11, 5, 8, 2, {}}, {99, 5, 8, 2, {}}}), kCell);
   ASSERT_TRUE(answer.ok());
   ASSERT_EQ(answer->samples.size(), 1u) << "another rank's and an unknown sequence's are left out";
   EXPECT_EQ(answer->samples[0].token, 8);
   EXPECT_TRUE(answer->unanswered.empty());
   EXPECT_EQ(ledger.size(), 1) << "rank 1 still owes";
-  answer = ledger.Match(1, Result(1, {{13, 9, 7, kNoRoute, {}}}), kBounds);
+  answer = ledger.Match(1, Result(1, {{13, 9, 7, kNoRoute, {}}}), kCell);
   ASSERT_TRUE(answer.ok());
   EXPECT_TRUE(ledger.empty());
 }
@@ -42,12 +42,14 @@ TEST(StepLedgerTest, AStepIsAsLongAsItsSlowestRankAndRunsTheExpertsOfAll) {
   StepLedger ledger;
   ledger.Push(Step(1, {0, 1}));
   StepResult first = Result(1, {{11, 5, 8, 2, {}}}), last = Result(1, {{13, 9, 7, 1, {}}});
-  first.times = {.step_us = 900, .unique_experts = 2};
-  last.times = {.step_us = 400, .unique_experts = 1};
-  auto answer = ledger.Match(0, std::move(first), kBounds);
+  first.step_us = 900;
+  first.unique_experts = 2;
+  last.step_us = 400;
+  last.unique_experts = 1;
+  auto answer = ledger.Match(0, std::move(first), kCell);
   ASSERT_TRUE(answer.ok());
   EXPECT_FALSE(answer->complete);
-  answer = ledger.Match(1, std::move(last), kBounds);
+  answer = ledger.Match(1, std::move(last), kCell);
   ASSERT_TRUE(answer.ok());
   EXPECT_TRUE(answer->complete);
   EXPECT_EQ(answer->step_us_max, 900);
@@ -57,7 +59,7 @@ TEST(StepLedgerTest, AStepIsAsLongAsItsSlowestRankAndRunsTheExpertsOfAll) {
 TEST(StepLedgerTest, NamesRowsWithoutAnAnswer) {
   StepLedger ledger;
   ledger.Push(Step(1, {0}));
-  auto answer = ledger.Match(0, Result(1, {{11, 6, 8, 2, {}}}), kBounds);  // a wrong position
+  auto answer = ledger.Match(0, Result(1, {{11, 6, 8, 2, {}}}), kCell);  // a wrong position
   ASSERT_TRUE(answer.ok());
   EXPECT_THAT(answer->unanswered, testing::ElementsAre(11));
 }
@@ -67,7 +69,7 @@ TEST(StepLedgerTest, ARowErrorIsAnAnswer) {
   ledger.Push(Step(1, {0}));
   StepResult result = Result(1, {});
   result.row_errors = {{11, "bad"}, {12, "bad too"}, {99, "unknown"}};
-  auto answer = ledger.Match(0, std::move(result), kBounds);
+  auto answer = ledger.Match(0, std::move(result), kCell);
   ASSERT_TRUE(answer.ok());
   EXPECT_EQ(answer->errors.size(), 2u);
   EXPECT_TRUE(answer->unanswered.empty());
@@ -75,12 +77,12 @@ TEST(StepLedgerTest, ARowErrorIsAnAnswer) {
 
 TEST(StepLedgerTest, AnsweredStepsAreStaleAndGapsAreErrors) {
   StepLedger ledger;
-  EXPECT_FALSE(ledger.Match(0, Result(1, {}), kBounds).ok()) << "nothing was sent";
+  EXPECT_FALSE(ledger.Match(0, Result(1, {}), kCell).ok()) << "nothing was sent";
   ledger.Push(Step(1, {0}));
   ledger.Push(Step(2, {0}));
-  EXPECT_FALSE(ledger.Match(0, Result(2, {}), kBounds).ok()) << "step 1 is due";
-  ASSERT_TRUE(ledger.Match(0, Result(1, {{11, 5, 8, 2, {}}}), kBounds).ok());
-  EXPECT_TRUE(ledger.Match(0, Result(1, {{11, 5, 8, 2, {}}}), kBounds)->stale);
+  EXPECT_FALSE(ledger.Match(0, Result(2, {}), kCell).ok()) << "step 1 is due";
+  ASSERT_TRUE(ledger.Match(0, Result(1, {{11, 5, 8, 2, {}}}), kCell).ok());
+  EXPECT_TRUE(ledger.Match(0, Result(1, {{11, 5, 8, 2, {}}}), kCell)->stale);
   EXPECT_EQ(ledger.size(), 1);
 }
 
@@ -90,7 +92,7 @@ TEST(StepLedgerTest, RefusesValuesOutOfRange) {
   for (const Sample& sample : bad) {
     StepLedger ledger;
     ledger.Push(Step(1, {0}));
-    EXPECT_TRUE(absl::IsOutOfRange(ledger.Match(0, Result(1, {sample}), kBounds).status()));
+    EXPECT_TRUE(absl::IsOutOfRange(ledger.Match(0, Result(1, {sample}), kCell).status()));
   }
 }
 
@@ -99,8 +101,7 @@ TEST(StepLedgerTest, AFailedStepIsItsStatus) {
   ledger.Push(Step(1, {0}));
   StepResult result = Result(1, {});
   result.status = absl::InternalError("device lost");
-  EXPECT_EQ(ledger.Match(0, std::move(result), kBounds).status(),
-            absl::InternalError("device lost"));
+  EXPECT_EQ(ledger.Match(0, std::move(result), kCell).status(), absl::InternalError("device lost"));
 }
 
 }  // namespace

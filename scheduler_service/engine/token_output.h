@@ -9,8 +9,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "common/model/tokenizer/tokenizer.h"
+#include "scheduler_service/core/request.h"
 #include "scheduler_service/core/stop_scanner.h"
-#include "scheduler_service/engine/request.h"
 
 namespace pregate::scheduler {
 

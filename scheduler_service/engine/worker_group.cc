@@ -1,6 +1,8 @@
 #include "scheduler_service/engine/worker_group.h"
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
@@ -23,15 +25,15 @@ absl::Status CheckSame(absl::string_view field, const std::string& value,
       absl::StrCat(field, " is ", value, ", the cell's is ", expected));
 }
 
-absl::Status CheckSizes(const Hello& hello) {
-  RETURN_IF_ERROR(CheckRange("kv_blocks", hello.kv_blocks, 1, kKvBlocksMax));
-  RETURN_IF_ERROR(CheckRange("seq_slots", hello.seq_slots, 1, kSeqSlotsMax));
-  RETURN_IF_ERROR(CheckRange("step_tokens", hello.step_tokens, 1, kStepTokensMax));
-  RETURN_IF_ERROR(CheckRange("context_tokens", hello.context_tokens, 2, kContextTokensMax));
-  RETURN_IF_ERROR(CheckRange("vocab_size", hello.vocab_size, 1, INT32_MAX));
-  RETURN_IF_ERROR(CheckRange("num_layers", hello.num_layers, 0, kLayersMax));
-  RETURN_IF_ERROR(CheckRange("residency_slots", hello.residency_slots, 0, kResidentUnitsMax));
-  return CheckRange("num_experts", hello.num_experts, 0, kExpertsMax);
+absl::Status CheckSizes(const WorkerFacts& facts) {
+  RETURN_IF_ERROR(CheckRange("kv_blocks", facts.kv_blocks, 1, kKvBlocksMax));
+  RETURN_IF_ERROR(CheckRange("seq_slots", facts.seq_slots, 1, kSeqSlotsMax));
+  RETURN_IF_ERROR(CheckRange("step_tokens", facts.step_tokens, 1, kStepTokensMax));
+  RETURN_IF_ERROR(CheckRange("context_tokens", facts.context_tokens, 2, kContextTokensMax));
+  RETURN_IF_ERROR(CheckRange("vocab_size", facts.vocab_size, 1, INT32_MAX));
+  RETURN_IF_ERROR(CheckRange("num_layers", facts.num_layers, 0, kLayersMax));
+  RETURN_IF_ERROR(CheckRange("unit_slots", facts.unit_slots, 0, kResidentUnitsMax));
+  return CheckRange("num_experts", facts.num_experts, 0, kExpertsMax);
 }
 
 // Asked again, the worker would answer the same.
@@ -50,7 +52,7 @@ Placement RoundRobin(int32_t num_experts, int32_t num_members) {
 }  // namespace
 
 WorkerGroup::WorkerGroup(const EngineOptions& options, std::vector<WorkerLink*> links,
-                         EngineObserver* observer)
+                         SchedulerObserver* observer)
     : options_(options), observer_(observer) {
   for (WorkerLink* link : links) {
     workers_.emplace_back();
@@ -58,16 +60,14 @@ WorkerGroup::WorkerGroup(const EngineOptions& options, std::vector<WorkerLink*> 
   }
 }
 
-absl::Status WorkerGroup::CheckHello(int32_t rank, const Hello& hello, const ModelFacts& facts,
+absl::Status WorkerGroup::CheckHello(int32_t rank, const Hello& hello,
                                      bool may_change_model) const {
+  const WorkerFacts& facts = hello.facts;
   RETURN_IF_ERROR(CheckRange("protocol", hello.protocol, kWorkerProtocol, kWorkerProtocol));
   RETURN_IF_ERROR(CheckRange("rank", hello.rank, rank, rank));
-  RETURN_IF_ERROR(CheckSizes(hello));
+  RETURN_IF_ERROR(CheckSizes(facts));
   if (!options_.model_digest.empty()) {
-    RETURN_IF_ERROR(CheckSame("model_digest", hello.model_digest, options_.model_digest));
-  }
-  if (!options_.config_digest.empty()) {
-    RETURN_IF_ERROR(CheckSame("config_digest", hello.config_digest, options_.config_digest));
+    RETURN_IF_ERROR(CheckSame("model_digest", facts.model_digest, options_.model_digest));
   }
   if (!facts_ || (may_change_model && num_up() == 0)) return absl::OkStatus();
   RETURN_IF_ERROR(CheckSame("model_digest", facts.model_digest, facts_->model_digest));
@@ -84,9 +84,7 @@ WorkerGroup::VoidReason WorkerGroup::OnHello(int32_t rank, const Hello& hello,
   if (was_involved) CountLoss(rank, now);
   Worker& worker = workers_[rank];
   worker.up = false;
-  const ModelFacts facts{hello.model_digest, hello.router_digest, hello.numerics_id,
-                         hello.vocab_size, hello.num_experts};
-  if (const absl::Status status = CheckHello(rank, hello, facts, may_change_model); !status.ok()) {
+  if (const absl::Status status = CheckHello(rank, hello, may_change_model); !status.ok()) {
     observer_->OnLog(LogLevel::kError,
                      absl::StrCat("worker ", rank, " is refused: ", status.message()));
     if (was_involved) return absl::StrCat("worker ", rank, " came back as another");
@@ -105,12 +103,12 @@ WorkerGroup::VoidReason WorkerGroup::OnHello(int32_t rank, const Hello& hello,
             .advanced = now,
             .losses = worker.losses,
             .lost = worker.lost};
-  facts_ = facts;
+  if (!in_epoch()) facts_ = hello.facts;  // within one they are equal, and the sizes its members'
   held_.clear();
   TakeEpoch(rank, hello.highest_epoch);
-  observer_->OnLog(LogLevel::kInfo,
-                   absl::StrCat("worker ", rank, " is up: ", hello.device, ", ", hello.kv_blocks,
-                                " KV blocks, ", hello.seq_slots, " slots"));
+  observer_->OnLog(LogLevel::kInfo, absl::StrCat("worker ", rank, " is up: ", hello.facts.device,
+                                                 ", ", hello.facts.kv_blocks, " KV blocks, ",
+                                                 hello.facts.seq_slots, " slots"));
   if (hello.lease_ms > 0) worker.link->Send(Renew{});
   if (was_involved) return absl::StrCat("worker ", rank, " has attached anew");
   if (in_epoch()) return Grow(now);
@@ -363,20 +361,22 @@ void WorkerGroup::ChooseMembers() {
     if (worker.up) least = std::min(least, DoubtAbout(worker));
   }
   members_.clear();
-  limits_ = {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX};
+  WorkerFacts& cell = *facts_;
+  cell.kv_blocks = cell.seq_slots = cell.step_tokens = cell.context_tokens = INT32_MAX;
   for (size_t rank = 0; rank < workers_.size(); ++rank) {
     const Worker& worker = workers_[rank];
     if (!worker.up || DoubtAbout(worker) > least) continue;
     members_.push_back(static_cast<int32_t>(rank));
-    limits_.kv_blocks = std::min(limits_.kv_blocks, worker.hello.kv_blocks);
-    limits_.seq_slots = std::min(limits_.seq_slots, worker.hello.seq_slots);
-    limits_.step_tokens = std::min(limits_.step_tokens, worker.hello.step_tokens);
-    limits_.context_tokens = std::min(limits_.context_tokens, worker.hello.context_tokens);
+    cell.kv_blocks = std::min(cell.kv_blocks, worker.hello.facts.kv_blocks);
+    cell.seq_slots = std::min(cell.seq_slots, worker.hello.facts.seq_slots);
+    cell.step_tokens = std::min(cell.step_tokens, worker.hello.facts.step_tokens);
+    cell.context_tokens = std::min(cell.context_tokens, worker.hello.facts.context_tokens);
   }
 }
 
-void WorkerGroup::SendToMembers(const StepPlan& plan) {
-  for (int32_t rank : members_) workers_[rank].link->Send(plan);
+void WorkerGroup::SendToMembers(StepPlan plan) {
+  const auto shared = std::make_shared<const StepPlan>(std::move(plan));
+  for (int32_t rank : members_) workers_[rank].link->Send(shared);
 }
 
 bool WorkerGroup::IsMember(int32_t rank) const {

@@ -35,28 +35,10 @@
 #include "absl/types/span.h"
 #include "common/step/control.h"
 #include "scheduler_service/engine/links.h"
-#include "scheduler_service/engine/observer.h"
 #include "scheduler_service/engine/options.h"
+#include "scheduler_service/engine/scheduler_observer.h"
 
 namespace pregate::scheduler {
-
-// What every worker of the cell agrees on.
-struct ModelFacts {
-  std::string model_digest;
-  std::string router_digest;  // of the workers' replicas
-  std::string numerics_id;
-  int32_t vocab_size = 0;
-  int32_t num_experts = 0;
-  bool operator==(const ModelFacts&) const = default;
-};
-
-// What every member can do: the least of each.
-struct GroupLimits {
-  int32_t kv_blocks = 0;
-  int32_t seq_slots = 0;
-  int32_t step_tokens = 0;
-  int32_t context_tokens = 0;
-};
 
 // Not thread-safe. Links and observer outlive it.
 class WorkerGroup {
@@ -64,7 +46,7 @@ class WorkerGroup {
   using VoidReason = std::optional<std::string>;
 
   WorkerGroup(const EngineOptions& options, std::vector<WorkerLink*> links,
-              EngineObserver* observer);
+              SchedulerObserver* observer);
 
   // A Hello that does not fit is refused with a log line, and its worker does not count as up.
   // `may_change_model`: no request depends on the facts.
@@ -97,11 +79,11 @@ class WorkerGroup {
   bool IsMember(int32_t rank) const;
   bool IsUp(int32_t rank) const { return workers_[rank].up; }
   const Hello& HelloOf(int32_t rank) const { return workers_[rank].hello; }
-  void SendToMembers(const StepPlan& plan);
+  void SendToMembers(StepPlan plan);
 
-  // Missing before the first Hello. Both outlast their workers.
-  const std::optional<ModelFacts>& facts() const { return facts_; }
-  const GroupLimits& limits() const { return limits_; }
+  // What the workers agree on, and the least of the members' sizes. Missing before the first Hello;
+  // outlasts its workers.
+  const std::optional<WorkerFacts>& facts() const { return facts_; }
   int32_t num_up() const;
   // Not empty: another scheduler holds every worker that is up; what one of them says.
   const std::string& held() const { return held_; }
@@ -135,8 +117,7 @@ class WorkerGroup {
     absl::Time lost = absl::InfinitePast();  // when last
   };
 
-  absl::Status CheckHello(int32_t rank, const Hello& hello, const ModelFacts& facts,
-                          bool may_change_model) const;
+  absl::Status CheckHello(int32_t rank, const Hello& hello, bool may_change_model) const;
   bool in_epoch() const { return state_ == State::kForming || state_ == State::kFormed; }
   bool Involved(int32_t rank) const { return in_epoch() && IsMember(rank); }
   // What speaks against it as a member; the least is asked first, and nobody who has none waits for
@@ -178,15 +159,14 @@ class WorkerGroup {
   }
 
   const EngineOptions options_;
-  EngineObserver* const observer_;
+  SchedulerObserver* const observer_;
   std::vector<Worker> workers_;  // by rank
   State state_ = State::kNoWorker;
   Epoch epoch_ = 0;
   Epoch highest_epoch_ = 0;
   std::vector<int32_t> members_;
   Placement placement_;
-  std::optional<ModelFacts> facts_;
-  GroupLimits limits_;
+  std::optional<WorkerFacts> facts_;
   std::string held_;
   absl::Time next_form_ = absl::InfinitePast();
   absl::Time gather_until_ = absl::InfinitePast();  // from nothing, while workers are missing

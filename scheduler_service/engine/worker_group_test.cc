@@ -39,19 +39,20 @@ TEST_F(WorkerGroupTest, RefusesAWorkerThatDoesNotFitAndSaysWhy) {
   FormWith({0});
   const Mismatch mismatches[] = {
       {"rank is 0, must be 1..1", [](Hello* h) { h->rank = 0; }},
-      {"protocol is 2, must be 1..1", [](Hello* h) { h->protocol = 2; }},
-      {"model_digest is other, the cell's is model", [](Hello* h) { h->model_digest = "other"; }},
-      {"router_digest is other, the cell's is ", [](Hello* h) { h->router_digest = "other"; }},
-      {"config_digest is other, the cell's is config",
-       [](Hello* h) { h->config_digest = "other"; }},
-      {"numerics_id is avx512, the cell's is avx2", [](Hello* h) { h->numerics_id = "avx512"; }},
-      {"vocab_size is 101", [](Hello* h) { h->vocab_size = 101; }},
-      {"num_experts is 0", [](Hello* h) { h->num_experts = 0; }},
-      {"kv_blocks is 0", [](Hello* h) { h->kv_blocks = 0; }},
-      {"kv_blocks is 2147483647", [](Hello* h) { h->kv_blocks = INT32_MAX; }},
-      {"seq_slots is -1", [](Hello* h) { h->seq_slots = -1; }},
-      {"step_tokens is 0", [](Hello* h) { h->step_tokens = 0; }},
-      {"context_tokens is 1", [](Hello* h) { h->context_tokens = 1; }},
+      {"protocol is 1, must be 2..2", [](Hello* h) { h->protocol = 1; }},
+      {"model_digest is other, the cell's is model",
+       [](Hello* h) { h->facts.model_digest = "other"; }},
+      {"router_digest is other, the cell's is ",
+       [](Hello* h) { h->facts.router_digest = "other"; }},
+      {"numerics_id is avx512, the cell's is avx2",
+       [](Hello* h) { h->facts.numerics_id = "avx512"; }},
+      {"vocab_size is 101", [](Hello* h) { h->facts.vocab_size = 101; }},
+      {"num_experts is 0", [](Hello* h) { h->facts.num_experts = 0; }},
+      {"kv_blocks is 0", [](Hello* h) { h->facts.kv_blocks = 0; }},
+      {"kv_blocks is 2147483647", [](Hello* h) { h->facts.kv_blocks = INT32_MAX; }},
+      {"seq_slots is -1", [](Hello* h) { h->facts.seq_slots = -1; }},
+      {"step_tokens is 0", [](Hello* h) { h->facts.step_tokens = 0; }},
+      {"context_tokens is 1", [](Hello* h) { h->facts.context_tokens = 1; }},
   };
   for (const Mismatch& mismatch : mismatches) {
     Hello hello = GoodHello(1);
@@ -68,7 +69,7 @@ TEST_F(WorkerGroupTest, AnotherNumericsIdMayComeWhenNothingDependsOnIt) {
   EXPECT_TRUE(group_.OnDown(0, "gone", now_));
   group_.Void(now_);
   Hello hello = GoodHello(0);
-  hello.numerics_id = "avx512";
+  hello.facts.numerics_id = "avx512";
   EXPECT_FALSE(group_.OnHello(0, hello, /*may_change_model=*/false, now_));
   EXPECT_EQ(group_.num_up(), 0);
   group_.FormIfDue(now_ + absl::Hours(1));

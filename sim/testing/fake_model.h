@@ -25,10 +25,9 @@ struct FakeModel {
   State After(const State& before, TokenId token, ExpertId route) const {
     return {sim::Mix(before.router, token), sim::Mix(before.backbone, sim::Mix(token, route))};
   }
-  TokenId SampleAt(const State& state, int32_t position, uint64_t seed, int32_t prompt_len) const {
-    return static_cast<TokenId>(
-        (sim::Mix(sim::Mix(state.backbone, seed), sim::Mix(position, prompt_len)) >> 20) %
-        vocab_size);
+  TokenId SampleAt(const State& state, int32_t position, uint64_t seed) const {
+    return static_cast<TokenId>((sim::Mix(sim::Mix(state.backbone, seed), position) >> 20) %
+                                vocab_size);
   }
 };
 

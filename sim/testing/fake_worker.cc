@@ -19,19 +19,18 @@ Hello FakeWorker::MakeHello() const {
   Hello hello;
   hello.incarnation = incarnation_;
   hello.rank = config_.rank;
-  hello.model_digest = "fake";
-  hello.router_digest = FakeRouter::kDigest;
-  hello.config_digest = "config";
-  hello.numerics_id = "hash";
-  hello.device = "none";
-  hello.kv_blocks = config_.kv_blocks;
-  hello.seq_slots = config_.seq_slots;
-  hello.step_tokens = config_.step_tokens;
-  hello.context_tokens = config_.context_tokens;
-  hello.vocab_size = config_.model.vocab_size;
-  hello.num_experts = config_.model.num_experts;
-  hello.num_layers = config_.num_layers;
-  hello.residency_slots = config_.residency_slots;
+  hello.facts.model_digest = "fake";
+  hello.facts.router_digest = FakeRouter::kDigest;
+  hello.facts.numerics_id = "hash";
+  hello.facts.device = "none";
+  hello.facts.kv_blocks = config_.kv_blocks;
+  hello.facts.seq_slots = config_.seq_slots;
+  hello.facts.step_tokens = config_.step_tokens;
+  hello.facts.context_tokens = config_.context_tokens;
+  hello.facts.vocab_size = config_.model.vocab_size;
+  hello.facts.num_experts = config_.model.num_experts;
+  hello.facts.num_layers = config_.num_layers;
+  hello.facts.unit_slots = config_.unit_slots;
   hello.resident_units = resident_;
   hello.highest_epoch = epoch_;
   return hello;
@@ -127,8 +126,7 @@ bool FakeWorker::Add(const SequenceAdd& add) {
   }
   slots_[add.seq_slot].open = true;
   slots_[add.seq_slot].add = add;
-  return Expect(add.history.empty() && add.prompt_len > 0,
-                "an add with a history, or without a prompt");
+  return Expect(add.history.empty(), "an add with a history, or without a prompt");
 }
 
 bool FakeWorker::SetBlocks(const BlockTableUpdate& update) {
@@ -154,7 +152,7 @@ bool FakeWorker::Load(const Wanted& wanted, StepResult* result) {
   const auto has = [](const std::vector<UnitId>& units, const UnitId& unit) {
     return std::find(units.begin(), units.end(), unit) != units.end();
   };
-  if (!Expect(config_.residency_slots > 0 && wanted.load_first <= config_.residency_slots &&
+  if (!Expect(config_.unit_slots > 0 && wanted.load_first <= config_.unit_slots &&
                   wanted.load_first <= static_cast<int32_t>(wanted.units.size()),
               absl::StrCat("wanted: loads ", wanted.load_first))) {
     return false;
@@ -228,8 +226,7 @@ bool FakeWorker::RunRow(const Row& row, StepId step_id, StepResult* result) {
     CellAt(slot, row.position + i) = {slot.add.seq_id, row.position + i, state};
   }
   if (row.emit != Emit::kSample) return true;
-  slot.sample_token =
-      config_.model.SampleAt(state, slot.length, slot.add.seed, slot.add.prompt_len);
+  slot.sample_token = config_.model.SampleAt(state, slot.length, slot.add.seed);
   Sample sample;
   sample.seq_id = slot.add.seq_id;
   sample.position = slot.length;

@@ -26,7 +26,7 @@ struct FakeWorkerConfig {
       true;  // false: lockstep, so late rows and a second unanswered plan are violations
   bool routes_samples = true;  // false: no replica
   int32_t num_layers = 3;
-  int32_t residency_slots = 0;  // 0: everything fits
+  int32_t unit_slots = 0;  // 0: everything fits
   // How long it reads an expert that was another rank's before it can form.
   absl::Duration expert_load = absl::ZeroDuration();
   std::vector<ExpertId> experts;  // read at start

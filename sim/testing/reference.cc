@@ -32,7 +32,7 @@ ReferenceAnswer Generate(const FakeModel& model, const LetterTokenizer& tokenize
   bool ended = false;
   while (!ended) {
     const int32_t position = prompt_len + static_cast<int32_t>(answer.tokens.size());
-    const TokenId token = model.SampleAt(state, position, *request.seed, prompt_len);
+    const TokenId token = model.SampleAt(state, position, *request.seed);
     answer.tokens.push_back(token);
     answer.routes.push_back(model.RouteOf(state, token));
     state = model.After(state, token, answer.routes.back());

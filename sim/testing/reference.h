@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "scheduler_service/engine/request.h"
+#include "scheduler_service/core/request.h"
 #include "sim/testing/fake_model.h"
 #include "sim/testing/letter_tokenizer.h"
 

@@ -8,20 +8,20 @@
 
 namespace pregate::scheduler {
 
-class SimClients::Sink final : public ResponseSink {
+class SimClients::Taker {
  public:
-  Sink(SimClients* clients, SimClient* client) : clients_(clients), client_(client) {}
-  void OnStart(const StartInfo& info) override {
+  Taker(SimClients* clients, SimClient* client) : clients_(clients), client_(client) {}
+  void Take(const StartInfo& info) {
     client_->start = info;
     ++client_->num_starts;
   }
-  void OnTokens(const TokensOut& out) override {
+  void Take(const TokensOut& out) {
     client_->tokens.insert(client_->tokens.end(), out.tokens.begin(), out.tokens.end());
     client_->routes.insert(client_->routes.end(), out.routes.begin(), out.routes.end());
     client_->text += out.text;
     clients_->world_->Log(absl::StrCat("client gets ", out.tokens.size(), " tokens, ", out.text));
   }
-  void OnDone(const DoneInfo& info) override { clients_->OnDone(client_, info); }
+  void Take(const DoneInfo& info) { clients_->OnDone(client_, info); }
 
  private:
   SimClients* const clients_;
@@ -82,14 +82,14 @@ void SimClients::Start() {
 }
 
 void SimClients::Submit(SimClient* client) {
-  const uint64_t key = next_key_++;
+  const LinkId link = next_link_++;
   SubmitEvent event;
-  event.client_key = key;
+  event.link = link;
   event.request = client->request;
-  event.sink = std::make_shared<Sink>(this, client);
+  event.send = SendTo(std::make_shared<Taker>(this, client));
   world_->Deliver(std::move(event));
   if (client->cancel_after)
-    world_->After(*client->cancel_after, [this, key] { world_->Deliver(CancelEvent{key}); });
+    world_->After(*client->cancel_after, [this, link] { world_->Deliver(DetachEvent{link}); });
 }
 
 void SimClients::OnDone(SimClient* client, const DoneInfo& info) {

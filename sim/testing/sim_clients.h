@@ -51,7 +51,7 @@ class SimClients {
   const LetterTokenizer& tokenizer() const { return tokenizer_; }
 
  private:
-  class Sink;
+  class Taker;
   GenerateRequest RandomRequest(const SimLoad& load);
   void Resume(SimClient* client);
   void Submit(SimClient* client);
@@ -62,7 +62,7 @@ class SimClients {
   const LetterTokenizer tokenizer_;
   std::vector<std::unique_ptr<SimClient>> clients_;
   std::vector<absl::Duration> arrivals_;
-  uint64_t next_key_ = 1;
+  LinkId next_link_ = 1;
   size_t num_done_ = 0;
 };
 

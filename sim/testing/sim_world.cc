@@ -123,7 +123,7 @@ void SimWorld::RepeatOldResult(int rank) {
 
 void SimWorld::OnSend(int rank, ToWorker message) {
   WorkerEnd& end = ends_[rank];
-  if (std::holds_alternative<StepPlan>(message)) {
+  if (std::holds_alternative<std::shared_ptr<const StepPlan>>(message)) {
     ++num_plans_;
     if (end.lose_plans > 0) {
       --end.lose_plans;
@@ -166,10 +166,10 @@ void SimWorld::Take(int rank, ToWorker message) {
     if (!std::exchange(end.says_alive, true)) BeatAlive(rank, end.connection);
     EndForm(rank, renew->void_through);
   }
-  if (StepPlan* plan = std::get_if<StepPlan>(&message)) {
-    Log(absl::StrCat("worker ", rank, " gets step ", plan->step_id, " with ", plan->rows.size(),
-                     " rows"));
-    if (end.worker->OnPlan(std::move(*plan))) WorkOn(rank);
+  if (const auto* plan = std::get_if<std::shared_ptr<const StepPlan>>(&message)) {
+    Log(absl::StrCat("worker ", rank, " gets step ", (*plan)->step_id, " with ",
+                     (*plan)->rows.size(), " rows"));
+    if (end.worker->OnPlan(**plan)) WorkOn(rank);
   }
 }
 

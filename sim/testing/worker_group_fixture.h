@@ -22,9 +22,9 @@ class WorkerGroupTest : public testing::Test {
     std::vector<ToWorker> sent;
   };
 
-  class Observer final : public EngineObserver {
+  class Observer final : public SchedulerObserver {
    public:
-    void OnLog(LogLevel, const std::string& message) override {
+    void OnLog(LogLevel, absl::string_view message, Log::Fields) override {
       last = message;
       logged += message + "\n";
     }
@@ -34,15 +34,14 @@ class WorkerGroupTest : public testing::Test {
   static Hello GoodHello(int32_t rank, Epoch highest = 0) {
     Hello hello;
     hello.rank = rank;
-    hello.model_digest = "model";
-    hello.config_digest = "config";
-    hello.numerics_id = "avx2";
-    hello.kv_blocks = 10;
-    hello.seq_slots = 4;
-    hello.step_tokens = 64;
-    hello.context_tokens = 128;
-    hello.vocab_size = 100;
-    hello.num_experts = 3;
+    hello.facts.model_digest = "model";
+    hello.facts.numerics_id = "avx2";
+    hello.facts.kv_blocks = 10;
+    hello.facts.seq_slots = 4;
+    hello.facts.step_tokens = 64;
+    hello.facts.context_tokens = 128;
+    hello.facts.vocab_size = 100;
+    hello.facts.num_experts = 3;
     hello.highest_epoch = highest;
     hello.rendezvous = "meet";
     return hello;
@@ -71,7 +70,6 @@ class WorkerGroupTest : public testing::Test {
   static EngineOptions Options() {
     EngineOptions options;
     options.model_digest = "model";
-    options.config_digest = "config";
     options.form_wait = options.grow_wait = absl::ZeroDuration();
     return options;
   }

@@ -1,6 +1,7 @@
 """Links and citations lead somewhere: to a file of the repository and, where they name one, to a heading in it.
 
 In pages (*.md), every relative link: [text](FILE#anchor), with anchors as GitHub makes them of headings.
+In pages, every path of a source file in a code span: `FOLDER/FILE.h`, `FOLDER/FILE.cc:Function` (the file has that word).
 In every text file, every citation of a page: its path from the root, alone, with #anchor, or followed by a comma and the
 heading in double quotes, as in CONTRIBUTING.md. The heading stands on one line; the line may break before it.
 
@@ -21,6 +22,9 @@ FENCE = re.compile(r"^ {0,3}(```|~~~)")
 HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|^ {0,3}\[[^\]]+\]:\s+<?([^\s>]+)", re.M)
 CITATION = re.compile(r"(?<![\w/.-])(docs/[\w/.-]*\w\.md)(?:#([\w-]+)|,(?:\s|//|#|\*)+(?:\"([^\"\n]*)\"|([A-Z][a-z])))?")
+SOURCE = re.compile(r"`((?:common|cli|sim|refactor|proto|tests|scripts|router_service|expert_service|scheduler_service)"
+                    r"/[\w./-]*\w\.(?:h|cc|cu|cuh|py|sh|proto))(?::(\w+(?:::\w+)*))?`")
+HISTORY = ("docs/adr/", "CHANGELOG.md")  # say what was
 # Pages that no reader of the repository has, and sections by number, which the form above replaces.
 GONE = re.compile(r"\bDESIGN\b|\bPAPER\.md section\b")
 
@@ -93,12 +97,14 @@ class Tree:
         self.files = list_files(root)
         self.folders = {"."} | {parent.as_posix() for f in self.files for parent in pathlib.PurePosixPath(f).parents}
         self.texts = {f: read(root / f) for f in self.files}
-        self.num_links = self.num_citations = 0
+        self.num_links = self.num_citations = self.num_sources = 0
 
     def problems(self):
         for file in sorted(self.files):
             if file.endswith(".md"):
                 yield from self.bad_links(file)
+            if file.endswith(".md") and not file.startswith(HISTORY):
+                yield from self.bad_sources(file)
             if file != SELF:
                 yield from self.bad_citations(file)
 
@@ -117,6 +123,17 @@ class Tree:
                 yield f"{where}: no such file"
             elif anchor and path.endswith(".md") and anchor not in anchors(self.texts[path]):
                 yield f"{where}: no heading of {path} has this anchor"
+
+    def bad_sources(self, page):
+        text = self.texts[page]
+        for match in SOURCE.finditer(text):
+            path, word = match.groups()
+            self.num_sources += 1
+            where = f"{page}:{line_of(text, match.start())}: {match.group()}"
+            if path not in self.files:
+                yield f"{where}: no such file"
+            elif word and not re.search(rf"\b{word}\b", self.texts[path]):
+                yield f"{where}: the file has no {word}"
 
     def bad_citations(self, file):
         text = self.texts[file]
@@ -146,7 +163,8 @@ def main():
     problems = list(tree.problems())
     for problem in problems:
         print(problem)
-    print(f"{len(tree.files)} files, {tree.num_links} links, {tree.num_citations} citations, {len(problems)} problems")
+    print(f"{len(tree.files)} files, {tree.num_links} links, {tree.num_citations} citations, "
+          f"{tree.num_sources} sources, {len(problems)} problems")
     return 1 if problems or not tree.num_links or not tree.num_citations else 0
 
 

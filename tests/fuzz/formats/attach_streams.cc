@@ -43,7 +43,6 @@ StepPlan ValidPlan() {
   SequenceAdd& add = plan.add.emplace_back();
   add.seq_slot = 2;
   add.seq_id = 78;
-  add.prompt_len = 3;
   plan.blocks.push_back({.seq_slot = 2, .first_index = 0, .ids = {0, 3}});
   Row& known = plan.rows.emplace_back();
   known = {.seq_slot = 1, .position = 5, .count = 2, .emit = Emit::kSample};
@@ -104,8 +103,8 @@ std::vector<v1::AttachRequest> Requests() {
   for (v1::AttachRequest& message : Random<v1::AttachRequest>(8)) {
     if (DecodeToWorker(message).ok()) messages.push_back(std::move(message));
   }
-  messages.push_back(EncodeToWorker(ValidPlan()));
-  messages.push_back(EncodeToWorker(LatePlan()));
+  messages.push_back(EncodeToWorker(std::make_shared<const StepPlan>(ValidPlan())));
+  messages.push_back(EncodeToWorker(std::make_shared<const StepPlan>(LatePlan())));
   return messages;
 }
 
@@ -128,7 +127,7 @@ const Registration request(ProtoFormat<v1::AttachRequest>(
       const auto decoded = DecodeToWorker(message);
       if (!decoded.ok()) return false;
       CheckRoundTrip(message, EncodeToWorker, DecodeToWorker);
-      if (const auto* plan = std::get_if<StepPlan>(&*decoded)) Apply(*plan);
+      if (const auto* plan = std::get_if<std::shared_ptr<const StepPlan>>(&*decoded)) Apply(**plan);
       return true;
     }));
 

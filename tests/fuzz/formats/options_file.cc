@@ -23,9 +23,9 @@ struct Options {
 
 void Declare(OptionSet* set, Options* options) {
   set->String("text", &options->text, "a text").Positional();
-  set->Strings("list", &options->list, "texts").ClusterWide();
+  set->Strings("list", &options->list, "texts");
   set->Choice("choice", &options->choice, {"one", "two"}, "a word");
-  set->Int("number", &options->number, -5, 1000, "things", "a number").ClusterWide();
+  set->Int("number", &options->number, -5, 1000, "things", "a number");
   set->OptionalUint64("seed", &options->seed, "a seed");
   set->Double("ratio", &options->ratio, 0, 1, "", "a part");
   set->Bytes("kv-cache-bytes", &options->bytes, 0, int64_t{1} << 40, "memory");
@@ -59,7 +59,6 @@ bool Run(std::string_view input) {
   PREGATE_CHECK(options.choice == "one" || options.choice == "two");
   PREGATE_CHECK(options.ratio >= 0 && options.ratio <= 1);
   set.ToText(/*given_only=*/false);
-  set.ClusterDigest();
   return true;
 }
 

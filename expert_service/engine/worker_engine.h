@@ -1,5 +1,8 @@
-// What a worker does, turn by turn: ToWorker messages become FromWorker messages. worker_loop.h has
-// the thread, worker_links.h what happens to a message before its turn.
+// The worker's one loop on one thread: ToWorker messages become FromWorker messages. A second thread
+// says that the process lives while the first is busy. worker_links.h has what happens to a message
+// before its turn.
+//
+//   Submit (any thread) ─▶ WorkerLinks::Arrive ─▶ Mailbox ─▶ Run: Handle, one after the other
 //
 //   Form ─▶ Formed            Plan ─▶ Progress …, StepResult            nothing ─▶ Progress
 //
@@ -10,8 +13,7 @@
 // begun.
 // Plans and drains of another epoch are dropped with a log line. A plan whose step_id is not the
 // last one + 1, or that fails as a whole, is answered by a StepResult with an error status and
-// voids the epoch: every later plan of it is refused the same way until the next Form. After a
-// Drain plans go on and Forms are refused.
+// voids the epoch: every later plan of it is refused the same way until the next Form.
 //
 // A Form that fails says by its code who is to blame (scheduler_service/engine/worker_group.h):
 // UNAVAILABLE the peers, ABORTED the epoch's end. Any other is this worker's own. Experts that it
@@ -27,22 +29,25 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <thread>
+#include <variant>
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/base/mailbox.h"
 #include "common/collective/collective.h"
 #include "common/step/control.h"
-#include "common/telemetry/log.h"
+#include "common/step/peer.h"
 #include "expert_service/core/lease.h"
 #include "expert_service/engine/step_executor.h"
 #include "expert_service/engine/worker_links.h"
+#include "expert_service/engine/worker_observer.h"
 
 namespace pregate {
 
-struct WorkerOptions {
+struct WorkerEngineOptions {
   int32_t rank = 0;                                           // index in the scheduler's --workers
   uint64_t incarnation = 0;                                   // random per process
-  std::string config_digest;                                  // over cluster-wide options
   absl::Duration heartbeat_period = absl::Milliseconds(250);  // Progress when idle
   absl::Duration progress_period = absl::Milliseconds(200);   // least time between two when busy
   bool exchange_alone = false;  // expert rows go through a collective with one member too
@@ -54,37 +59,49 @@ struct WorkerOptions {
   std::function<void(const absl::Status& why)> on_broken;
 };
 
-// Not thread-safe but for what says so; WorkerLoop owns the thread.
-class Worker {
+// Who holds the worker is of interest to its edge.
+class WorkerPeer : public Peer<ToWorker, FromWorker> {
  public:
-  using Send = WorkerLinks::Send;
+  // The link whose scheduler holds the worker; 0: none.
+  virtual LinkId holder() const = 0;
+};
 
-  // `clock`, `log` and `collectives` outlive the worker. `collectives` may be null: then it runs
-  // alone.
-  Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Clock* clock,
-         const Log* log, CollectiveFactory* collectives);
+// Attach, Submit, Detach, Stop and what says so are thread-safe.
+class WorkerEngine final : public WorkerPeer {
+ public:
+  // `clock`, `collectives` and `observer` outlive the engine. `collectives` may be null: then it
+  // runs alone.
+  WorkerEngine(WorkerEngineOptions options, std::unique_ptr<StepExecutor> executor, Clock* clock,
+               CollectiveFactory* collectives, WorkerObserver* observer);
+  ~WorkerEngine() override;  // Stop()
 
-  // Thread-safe. A message goes through Arrive first.
-  WorkerLinks& links() { return links_; }
-  // `epoch`: what links() said of a Form; when it stops, so does what runs for it.
-  void Handle(LinkId link, ToWorker message, std::stop_token epoch);
-  // Progress of the last step, to show that the loop turns. The loop calls it when idle.
-  void Heartbeat();
-  // Thread-safe: tells the schedulers that the process lives.
-  void SendAlive() { links_.SendAlive({.waits_for_peers = waits_for_peers_}); }
+  // Starts both threads. Once.
+  void Start();
+  // Ends what runs (a step at its next layer, joining and exchanging at once, reading experts at
+  // the next one), then the loop. Idempotent.
+  void Stop();
 
-  Epoch epoch() const { return epoch_; }
-  bool draining() const { return draining_; }
-  // What is resident, as of the last message or heartbeat; thread-safe.
-  ResidencyStats residency() const;
+  // Hello is said before this returns.
+  LinkId Attach(Send send) override;
+  bool Submit(LinkId link, ToWorker message) override;
+  void Detach(LinkId link) override { links_.Detach(link); }
+  LinkId holder() const override { return links_.holder(); }
   // When the loop last turned or a layer ended; thread-safe.
   absl::Time last_progress() const;
-  absl::Duration heartbeat_period() const { return options_.heartbeat_period; }
+
+  // The loop, and its parts for tests that have no thread.
+  void Run();
+  // `epoch`: what links() said of a Form; when it stops, so does what runs for it.
+  void Handle(LinkId link, ToWorker message, std::stop_token epoch);
+  // Progress of the last step, to show that the loop turns.
+  void Heartbeat();
+  WorkerLinks& links() { return links_; }
+  void SendAlive() { links_.SendAlive({.waits_for_peers = waits_for_peers_}); }
+  Epoch epoch() const { return epoch_; }
 
  private:
   void HandleForm(LinkId link, const Form& form, std::stop_token epoch);
   void HandlePlan(LinkId link, const StepPlan& plan);
-  void HandleDrain(const Drain& drain);
   absl::Status CheckForm(const Form& form) const;  // thread-safe
   absl::Status EnterEpoch(const Form& form);
   absl::StatusOr<std::unique_ptr<Collective>> Join(const Form& form);
@@ -94,13 +111,21 @@ class Worker {
   bool OnProgress(StepId step_id);  // false: the epoch has ended
   void SendProgress(StepId step_id);
   void Touch();  // moves last_progress
+  // Where it has changed: tells the observer, and links that attach from now on.
   void PublishResidency();
+  void SayAlive();
 
-  const WorkerOptions options_;
+  struct Received {
+    LinkId link;
+    ToWorker message;
+    std::stop_token epoch;  // of a Form
+  };
+
+  const WorkerEngineOptions options_;
   const std::unique_ptr<StepExecutor> executor_;
   Clock* const clock_;
-  const Log* const log_;
   CollectiveFactory* const collectives_;
+  WorkerObserver* const observer_;
   WorkerLinks links_;
 
   LinkId owner_ = 0;             // the link that formed the epoch; 0: none
@@ -115,12 +140,16 @@ class Worker {
   absl::Status void_reason_;  // not OK: the epoch takes no more plans
   absl::Time progress_sent_ = absl::InfinitePast();
 
-  mutable std::mutex residency_mutex_;
-  ResidencyStats residency_;  // guarded by it
+  ResidencyStats residency_;  // as it was told last
 
-  std::atomic<bool> draining_{false};
   std::atomic<bool> waits_for_peers_{false};
   std::atomic<int64_t> last_progress_ns_{0};
+
+  Mailbox<Received> mailbox_;
+  Mailbox<std::monostate> alive_end_;  // only ever closed
+  std::atomic<LinkId> next_link_{1};
+  std::mutex stop_mutex_;
+  std::thread thread_, alive_thread_;  // joined under stop_mutex_
 };
 
 }  // namespace pregate

@@ -1,4 +1,4 @@
-// Where requests come in and answers go out: admission, seeds, text, times, the sinks.
+// Where requests come in and answers go out: admission, seeds, text, times, the clients.
 #pragma once
 
 #include <cstdint>
@@ -13,45 +13,46 @@
 #include "scheduler_service/core/fair_turns.h"
 #include "scheduler_service/core/random_source.h"
 #include "scheduler_service/engine/links.h"
-#include "scheduler_service/engine/observer.h"
 #include "scheduler_service/engine/request_table.h"
+#include "scheduler_service/engine/scheduler_observer.h"
 
 namespace pregate::scheduler {
 
 // Owns the live requests; the engine moves them through routing and the batch in between. Not
 // thread-safe.
-class RequestDesk {
+class RequestHandler {
  public:
-  // All outlive the desk.
-  RequestDesk(const Tokenizer* tokenizer, RandomSource* random, EngineObserver* observer);
+  // All outlive the handler. `queue_max`: requests that may wait.
+  RequestHandler(const Tokenizer* tokenizer, RandomSource* random, SchedulerObserver* observer,
+                 int32_t queue_max);
 
   // The new request, or null: it is refused and its client has been told.
-  LiveRequest* Admit(SubmitEvent event, const AdmissionLimits& limits, absl::Time now);
-  void Refuse(ResponseSink* sink, absl::Status status, absl::Time now);
+  LiveRequest* Admit(SubmitEvent event, const WorkerFacts& cell, absl::Time now);
+  void Refuse(const std::function<void(ToClient)>& send, absl::Status status, absl::Time now);
 
   // A resumed request may have ended with what the client has already.
   std::optional<FinishReason> ReplayResumed(LiveRequest* request);
-  // OnStart, once.
-  void Start(LiveRequest* request, const std::string& model_digest, const std::string& numerics_id);
+  // StartInfo, once.
+  void Start(LiveRequest* request, const WorkerFacts& cell);
   // The workers get its first row.
   void Enter(LiveRequest* request, absl::Time now);
   // Gives the client the tokens that it does not have, with their text.
   void Deliver(LiveRequest* request, absl::Time now);
-  // OnDone; the request is gone. REQUIRES: nothing else refers to its sequence.
+  // DoneInfo; the request is gone. REQUIRES: nothing else refers to its sequence.
   void Close(LiveRequest* request, absl::Status status, FinishReason reason, absl::Time now);
 
   RequestTable& table() { return table_; }
   const RequestTable& table() const { return table_; }
 
  private:
-  absl::StatusOr<int32_t> Check(const SubmitEvent& event, const AdmissionLimits& limits,
-                                absl::Time now);
+  absl::StatusOr<int32_t> Check(const SubmitEvent& event, const WorkerFacts& cell, absl::Time now);
   std::unique_ptr<LiveRequest> Make(SubmitEvent event, int32_t max_tokens, bool dense,
                                     absl::Time now);
 
   const Tokenizer* const tokenizer_;
   RandomSource* const random_;
-  EngineObserver* const observer_;
+  SchedulerObserver* const observer_;
+  const int32_t queue_max_;
   const std::vector<TokenId> model_stop_tokens_;
   RequestTable table_;
   FairTurns turns_;

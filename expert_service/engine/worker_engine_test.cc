@@ -1,4 +1,4 @@
-#include "expert_service/engine/worker.h"
+#include "expert_service/engine/worker_engine.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -28,6 +28,19 @@ class TickingClock final : public Clock {
   absl::Time now_ = absl::UnixEpoch();
 };
 
+// The lines as text.
+class LogLines final : public WorkerObserver {
+ public:
+  explicit LogLines(std::string* out)
+      : log_("worker", {}, [out](absl::string_view line) { *out += std::string(line); }) {}
+  void OnLog(LogLevel level, absl::string_view message, Log::Fields fields) override {
+    log_.Write(level, message, fields);
+  }
+
+ private:
+  const Log log_;
+};
+
 template <typename T>
 std::vector<T> Only(const std::vector<FromWorker>& messages) {
   std::vector<T> out;
@@ -37,18 +50,17 @@ std::vector<T> Only(const std::vector<FromWorker>& messages) {
   return out;
 }
 
-class WorkerTest : public testing::Test {
+class WorkerEngineTest : public testing::Test {
  protected:
-  WorkerTest()
+  WorkerEngineTest()
       : checkpoint_(MakeRandomModel(TinySpec(3), 5)),
         device_(MakeCpuDevice({.threads = 1})),
-        log_("worker", {}, [this](absl::string_view line) { logged_ += std::string(line); }) {
-    WorkerOptions options;
+        observer_(&logged_) {
+    WorkerEngineOptions options;
     options.incarnation = 99;
-    options.config_digest = "cfg";
     options.progress_period = absl::Milliseconds(20);
     worker_.emplace(options, TinyWorker::MakeExecutor(*checkpoint_, device_.get(), &clock_).value(),
-                    &clock_, &log_, /*collectives=*/nullptr);
+                    &clock_, /*collectives=*/nullptr, &observer_);
     Attach(1);
   }
 
@@ -73,7 +85,7 @@ class WorkerTest : public testing::Test {
   // A plan's result; none when the worker dropped it.
   std::optional<StepResult> Run(LinkId link, StepPlan plan) {
     received_[link].clear();
-    Give(link, std::move(plan));
+    Give(link, std::make_shared<const StepPlan>(std::move(plan)));
     const auto results = Only<StepResult>(received_[link]);
     EXPECT_LE(results.size(), 1u);
     return results.empty() ? std::nullopt : std::optional(results[0]);
@@ -89,31 +101,30 @@ class WorkerTest : public testing::Test {
   std::unique_ptr<Device> device_;
   TickingClock clock_;
   std::string logged_;
-  Log log_;
-  std::optional<Worker> worker_;
+  LogLines observer_;
+  std::optional<WorkerEngine> worker_;
   std::map<LinkId, std::vector<FromWorker>> received_;
 };
 
-TEST_F(WorkerTest, ALinkBeginsWithHello) {
+TEST_F(WorkerEngineTest, ALinkBeginsWithHello) {
   const auto hellos = Only<Hello>(received_[1]);
   ASSERT_EQ(hellos.size(), 1u);
   const Hello& hello = hellos[0];
   EXPECT_EQ(hello.incarnation, 99u);
-  EXPECT_EQ(hello.config_digest, "cfg");
-  EXPECT_EQ(hello.numerics_id, device_->numerics_id(DType::kF32));
-  EXPECT_EQ(hello.kv_blocks, TinyWorker::kBlocks);
-  EXPECT_EQ(hello.seq_slots, TinyWorker::kSlots);
-  EXPECT_EQ(hello.step_tokens, 16);
-  EXPECT_EQ(hello.context_tokens, 64);
-  EXPECT_EQ(hello.vocab_size, 131);
-  EXPECT_EQ(hello.num_experts, 3);
+  EXPECT_EQ(hello.facts.numerics_id, device_->numerics_id(DType::kF32));
+  EXPECT_EQ(hello.facts.kv_blocks, TinyWorker::kBlocks);
+  EXPECT_EQ(hello.facts.seq_slots, TinyWorker::kSlots);
+  EXPECT_EQ(hello.facts.step_tokens, 16);
+  EXPECT_EQ(hello.facts.context_tokens, 64);
+  EXPECT_EQ(hello.facts.vocab_size, 131);
+  EXPECT_EQ(hello.facts.num_experts, 3);
   EXPECT_EQ(hello.resident_units.size(), 6u);
-  EXPECT_EQ(hello.resident_units.size() % hello.num_layers, 0u);
-  EXPECT_EQ(hello.residency_slots, 0) << "everything fits";
+  EXPECT_EQ(hello.resident_units.size() % hello.facts.num_layers, 0u);
+  EXPECT_EQ(hello.facts.unit_slots, 0) << "everything fits";
   EXPECT_EQ(hello.highest_epoch, 0u);
 }
 
-TEST_F(WorkerTest, AnEpochMustExceedTheSchedulersLast) {
+TEST_F(WorkerEngineTest, AnEpochMustExceedTheSchedulersLast) {
   EXPECT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   EXPECT_THAT(FormEpoch(1, TinyWorker::MakeForm(4)).message(), HasSubstr("epoch 4 is not above 5"));
   Attach(2);
@@ -124,7 +135,7 @@ TEST_F(WorkerTest, AnEpochMustExceedTheSchedulersLast) {
   EXPECT_EQ(worker_->epoch(), 6u);
 }
 
-TEST_F(WorkerTest, AnotherSchedulersFormDisturbsNothing) {
+TEST_F(WorkerEngineTest, AnotherSchedulersFormDisturbsNothing) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   Attach(2);
   Form other = TinyWorker::MakeForm(6);
@@ -135,11 +146,11 @@ TEST_F(WorkerTest, AnotherSchedulersFormDisturbsNothing) {
   EXPECT_TRUE(Run(1, EmptyPlan(5, 1))->status.ok());
 }
 
-TEST_F(WorkerTest, AFreeWorkerSaysHelloToThoseWhoWait) {
+TEST_F(WorkerEngineTest, AFreeWorkerSaysHelloToThoseWhoWait) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   Attach(2);
   received_[2].clear();
-  worker_->links().Detach(1);
+  worker_->Detach(1);
   const auto hellos = Only<Hello>(received_[2]);
   ASSERT_EQ(hellos.size(), 1u);
   EXPECT_EQ(hellos[0].highest_epoch, 5u);
@@ -149,7 +160,7 @@ TEST_F(WorkerTest, AFreeWorkerSaysHelloToThoseWhoWait) {
 }
 
 // The clock moves by 10 ms with each look, and nothing comes from the first scheduler.
-TEST_F(WorkerTest, ASilentSchedulerLosesItsLeaseAndIsToldWhy) {
+TEST_F(WorkerEngineTest, ASilentSchedulerLosesItsLeaseAndIsToldWhy) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   Attach(2);
   Form other = TinyWorker::MakeForm(6);
@@ -166,7 +177,7 @@ TEST_F(WorkerTest, ASilentSchedulerLosesItsLeaseAndIsToldWhy) {
   EXPECT_FALSE(Run(1, EmptyPlan(5, 1)).has_value()) << "it is fenced";
 }
 
-TEST_F(WorkerTest, SignsOfLifeGoToThoseWhoGiveThem) {
+TEST_F(WorkerEngineTest, SignsOfLifeGoToThoseWhoGiveThem) {
   worker_->SendAlive();
   EXPECT_TRUE(Only<Alive>(received_[1]).empty());
   Give(1, Renew{});
@@ -174,7 +185,7 @@ TEST_F(WorkerTest, SignsOfLifeGoToThoseWhoGiveThem) {
   EXPECT_EQ(Only<Alive>(received_[1]).size(), 1u);
 }
 
-TEST_F(WorkerTest, RefusesAFormThatItCannotServe) {
+TEST_F(WorkerEngineTest, RefusesAFormThatItCannotServe) {
   Form form = TinyWorker::MakeForm(1);
   form.members = {0, 1};
   EXPECT_THAT(FormEpoch(1, form).message(), HasSubstr("members has 2 ranks"));
@@ -190,7 +201,7 @@ TEST_F(WorkerTest, RefusesAFormThatItCannotServe) {
   EXPECT_EQ(worker_->epoch(), 0u);
 }
 
-TEST_F(WorkerTest, PlansOfOtherEpochsAndOtherLinksAreDropped) {
+TEST_F(WorkerEngineTest, PlansOfOtherEpochsAndOtherLinksAreDropped) {
   EXPECT_FALSE(Run(1, EmptyPlan(0, 1)).has_value()) << "nothing was formed";
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(5)).ok());
   EXPECT_FALSE(Run(1, EmptyPlan(4, 1)).has_value());
@@ -205,7 +216,7 @@ TEST_F(WorkerTest, PlansOfOtherEpochsAndOtherLinksAreDropped) {
   EXPECT_EQ(result->epoch, 5u);
 }
 
-TEST_F(WorkerTest, AGapVoidsTheEpochUntilTheNextForm) {
+TEST_F(WorkerEngineTest, AGapVoidsTheEpochUntilTheNextForm) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   ASSERT_TRUE(Run(1, EmptyPlan(1, 1))->status.ok());
   EXPECT_THAT(Run(1, EmptyPlan(1, 3))->status.message(), HasSubstr("step_id 3 follows 1"));
@@ -214,7 +225,7 @@ TEST_F(WorkerTest, AGapVoidsTheEpochUntilTheNextForm) {
   EXPECT_TRUE(Run(1, EmptyPlan(2, 1))->status.ok());
 }
 
-TEST_F(WorkerTest, APlanThatIsWrongAsAWholeVoidsTheEpoch) {
+TEST_F(WorkerEngineTest, APlanThatIsWrongAsAWholeVoidsTheEpoch) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   StepPlan plan = EmptyPlan(1, 1);
   plan.drop = {2};
@@ -222,13 +233,13 @@ TEST_F(WorkerTest, APlanThatIsWrongAsAWholeVoidsTheEpoch) {
   EXPECT_THAT(Run(1, EmptyPlan(1, 2))->status.message(), HasSubstr("drop names slot 2"));
 }
 
-TEST_F(WorkerTest, ANewEpochHasEmptySlots) {
+TEST_F(WorkerEngineTest, ANewEpochHasEmptySlots) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
   const int32_t slot = maker.Open(7);
   maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
   ASSERT_EQ(Run(1, maker.Take(1))->samples.size(), 1u);
-  worker_->links().Detach(1);
+  worker_->Detach(1);
 
   Attach(2);
   ASSERT_TRUE(FormEpoch(2, TinyWorker::MakeForm(2)).ok());
@@ -237,16 +248,16 @@ TEST_F(WorkerTest, ANewEpochHasEmptySlots) {
   EXPECT_THAT(Run(2, late)->status.message(), HasSubstr("is not open"));
 }
 
-TEST_F(WorkerTest, KeepsItsStateWhileTheOwnerIsGone) {
+TEST_F(WorkerEngineTest, KeepsItsStateWhileTheOwnerIsGone) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
-  worker_->links().Detach(1);
+  worker_->Detach(1);
   received_[1].clear();
   Give(1, EmptyPlan(1, 1));  // was in the mailbox when the stream broke
   EXPECT_TRUE(received_[1].empty());
   EXPECT_EQ(worker_->epoch(), 1u);
 }
 
-TEST_F(WorkerTest, ProgressComesWithTheStepWithinItAndWhenIdle) {
+TEST_F(WorkerEngineTest, ProgressComesWithTheStepWithinItAndWhenIdle) {
   worker_->Heartbeat();
   EXPECT_TRUE(Only<Progress>(received_[1]).empty()) << "nobody formed yet";
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
@@ -269,7 +280,7 @@ TEST_F(WorkerTest, ProgressComesWithTheStepWithinItAndWhenIdle) {
   EXPECT_EQ(progress[0].step_id, 1u);
 }
 
-TEST_F(WorkerTest, AWaitingFormStopsTheStepThatRuns) {
+TEST_F(WorkerEngineTest, AWaitingFormStopsTheStepThatRuns) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   const Form next = TinyWorker::MakeForm(2);
   auto epoch = worker_->links().Arrive(1, next);
@@ -283,7 +294,7 @@ TEST_F(WorkerTest, AWaitingFormStopsTheStepThatRuns) {
   EXPECT_TRUE(Run(1, again.Take(2))->status.ok());
 }
 
-TEST_F(WorkerTest, ARefusedFormStopsNothing) {
+TEST_F(WorkerEngineTest, ARefusedFormStopsNothing) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   Form bad = TinyWorker::MakeForm(2);
   bad.members = {};
@@ -294,7 +305,7 @@ TEST_F(WorkerTest, ARefusedFormStopsNothing) {
   EXPECT_TRUE(Run(1, maker.Take(1))->status.ok());
 }
 
-TEST_F(WorkerTest, AFormThatWasOvertakenIsDroppedUnreadAndAnswered) {
+TEST_F(WorkerEngineTest, AFormThatWasOvertakenIsDroppedUnreadAndAnswered) {
   const Form first = TinyWorker::MakeForm(1), second = TinyWorker::MakeForm(2);
   auto overtaken = worker_->links().Arrive(1, first);
   auto last = worker_->links().Arrive(1, second);
@@ -307,7 +318,7 @@ TEST_F(WorkerTest, AFormThatWasOvertakenIsDroppedUnreadAndAnswered) {
   EXPECT_TRUE(Only<Formed>(received_[1]).at(1).status.ok());
 }
 
-TEST_F(WorkerTest, AVoidEpochEndsWithoutANewOne) {
+TEST_F(WorkerEngineTest, AVoidEpochEndsWithoutANewOne) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   Give(1, Renew{.void_through = 0});
   PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
@@ -317,16 +328,6 @@ TEST_F(WorkerTest, AVoidEpochEndsWithoutANewOne) {
   Give(1, Renew{.void_through = 1});
   maker.AddRow(slot, 2, {3}, {0}, Emit::kSample);
   EXPECT_TRUE(absl::IsAborted(Run(1, maker.Take(1))->status));
-}
-
-TEST_F(WorkerTest, ADrainingWorkerFinishesItsEpochAndFormsNoMore) {
-  ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(3)).ok());
-  Give(1, Drain{2});
-  EXPECT_FALSE(worker_->draining()) << "stale";
-  Give(1, Drain{3});
-  EXPECT_TRUE(worker_->draining());
-  EXPECT_TRUE(Run(1, EmptyPlan(3, 1))->status.ok());
-  EXPECT_THAT(FormEpoch(1, TinyWorker::MakeForm(4)).message(), HasSubstr("drains"));
 }
 
 // --- experts that are read later ---
@@ -355,7 +356,7 @@ class DamagedCheckpoint final : public Checkpoint {
 
 // A worker that has read expert 0 at its start is to run all three. It answers, and what would have
 // ended its start ends it.
-TEST_F(WorkerTest, AnExpertThatCannotBeReadLaterEndsTheWorkerAfterItsAnswer) {
+TEST_F(WorkerEngineTest, AnExpertThatCannotBeReadLaterEndsTheWorkerAfterItsAnswer) {
   const struct {
     absl::Status error;
     bool ends;
@@ -366,7 +367,7 @@ TEST_F(WorkerTest, AnExpertThatCannotBeReadLaterEndsTheWorkerAfterItsAnswer) {
     const DamagedCheckpoint checkpoint(checkpoint_.get(),
                                        "model.layers.1.mlp.experts.2.up_proj.weight", error);
     absl::Status broken;
-    WorkerOptions options;
+    WorkerEngineOptions options;
     options.on_broken = [&](const absl::Status& why) {
       EXPECT_TRUE(std::holds_alternative<Formed>(received_[1].back())) << "it has answered";
       broken = why;
@@ -376,7 +377,7 @@ TEST_F(WorkerTest, AnExpertThatCannotBeReadLaterEndsTheWorkerAfterItsAnswer) {
     auto executor =
         TinyWorker::MakeExecutor(checkpoint, device_.get(), &clock_, std::vector<ExpertId>{0});
     ASSERT_TRUE(executor.ok()) << executor.status();
-    worker_.emplace(options, *std::move(executor), &clock_, &log_, /*collectives=*/nullptr);
+    worker_.emplace(options, *std::move(executor), &clock_, /*collectives=*/nullptr, &observer_);
     Attach(1);
     EXPECT_EQ(FormEpoch(1, TinyWorker::MakeForm(5)), error);
     EXPECT_EQ(broken, ends ? error : absl::OkStatus());

@@ -1,4 +1,4 @@
-#include "scheduler_service/edge/worker_link.h"
+#include "scheduler_service/edge/scheduler_links.h"
 
 #include <unistd.h>
 
@@ -18,7 +18,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// A worker that says hello and answers each plan; a drain makes it send nonsense.
+// A worker that says hello and answers each plan; a renewal makes it send nonsense.
 class FakeWorkerService final
     : public v1::ExpertWorker::WithRawCallbackMethod_Attach<v1::ExpertWorker::Service> {
  public:
@@ -30,7 +30,7 @@ class FakeWorkerService final
     stream->Begin({.on_message =
                        [raw](const v1::AttachRequest& request) {
                          const StepId step = request.plan().step_id();
-                         raw->Send(request.has_drain()
+                         raw->Send(request.has_renew()
                                        ? v1::AttachResponse()
                                        : EncodeFromWorker(StepResult{.step_id = step}));
                          return absl::OkStatus();
@@ -41,7 +41,7 @@ class FakeWorkerService final
   }
 };
 
-class WorkerLinkTest : public ::testing::Test {
+class SchedulerLinksTest : public ::testing::Test {
  protected:
   void StartWorker() {
     rpc_ = nullptr;
@@ -52,9 +52,10 @@ class WorkerLinkTest : public ::testing::Test {
     ASSERT_TRUE(started.ok()) << started.status();
     rpc_ = *std::move(started);
   }
-  std::unique_ptr<GrpcWorkerLink> Dial() {
-    return std::make_unique<GrpcWorkerLink>(
+  std::unique_ptr<WorkerLink> Dial() {
+    return MakeWorkerLink(
         3, address_.ToString(), MakeChannel(address_, kServiceMessageBytesMax),
+        std::make_shared<PlanEncoder>(),
         [this](EngineEvent event) { return inbox_.Push(std::move(event)); }, &log_);
   }
   EngineEvent Next() {
@@ -87,15 +88,15 @@ class WorkerLinkTest : public ::testing::Test {
   std::unique_ptr<RpcServer> rpc_;
 };
 
-TEST_F(WorkerLinkTest, TurnsMessagesIntoEvents) {
+TEST_F(SchedulerLinksTest, TurnsMessagesIntoEvents) {
   StartWorker();
   const auto link = Dial();
   EXPECT_EQ(NextMessage<Hello>().incarnation, 7u);
-  link->Send(StepPlan{.epoch = 1, .step_id = 5});
+  link->Send(std::make_shared<const StepPlan>(StepPlan{.epoch = 1, .step_id = 5}));
   EXPECT_EQ(NextMessage<StepResult>().step_id, 5u);
 }
 
-TEST_F(WorkerLinkTest, SaysDownOnceAndHelloAgain) {
+TEST_F(SchedulerLinksTest, SaysDownOnceAndHelloAgain) {
   StartWorker();
   const auto link = Dial();
   NextMessage<Hello>();
@@ -108,15 +109,30 @@ TEST_F(WorkerLinkTest, SaysDownOnceAndHelloAgain) {
   NextMessage<Hello>();
 }
 
-TEST_F(WorkerLinkTest, NonsenseFromTheWorkerEndsTheConnection) {
+TEST_F(SchedulerLinksTest, NonsenseFromTheWorkerEndsTheConnection) {
   StartWorker();
   const auto link = Dial();
   NextMessage<Hello>();
-  link->Send(Drain{});
+  link->Send(Renew{});
   const EngineEvent event = Next();
   const auto* down = std::get_if<WorkerDown>(&event);
   ASSERT_NE(down, nullptr);
   EXPECT_THAT(down->reason, HasSubstr("message is not set"));
+}
+
+// The bytes of a plan are made once for all workers of a cell.
+TEST(PlanEncoderTest, CopiesOfAPlanShareItsBytes) {
+  PlanEncoder encoder;
+  const auto bytes_at = [&](const ToWorker& message) {
+    std::vector<grpc::Slice> slices;
+    EXPECT_TRUE(encoder.Encode(message).Dump(&slices).ok());
+    return slices.at(0).begin();
+  };
+  StepPlan plan{.epoch = 1, .step_id = 5};
+  plan.rows.assign(100, Row{.count = 1, .tokens = {7}});  // too long to lie within a slice
+  const auto first = std::make_shared<const StepPlan>(plan);
+  EXPECT_EQ(bytes_at(first), bytes_at(first));
+  EXPECT_NE(bytes_at(first), bytes_at(std::make_shared<const StepPlan>(plan)));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "scheduler_service/engine/request_desk.h"
+#include "scheduler_service/engine/request_handler.h"
 
 #include <utility>
 
@@ -8,18 +8,6 @@
 namespace pregate::scheduler {
 namespace {
 
-AdmissionRequest FieldsOf(const GenerateRequest& request) {
-  AdmissionRequest fields;
-  fields.prompt = request.prompt;
-  fields.resume_tokens = request.resume_tokens;
-  fields.resume_routes = request.resume_routes;
-  fields.max_tokens = request.max_tokens;
-  fields.sampling = request.sampling;
-  fields.stop_strings = request.stop_strings;
-  fields.stop_tokens = request.stop_tokens;
-  return fields;
-}
-
 absl::Duration Between(absl::Time from, absl::Time to) {
   return from == absl::InfinitePast() || to == absl::InfinitePast() ? absl::ZeroDuration()
                                                                     : to - from;
@@ -27,35 +15,37 @@ absl::Duration Between(absl::Time from, absl::Time to) {
 
 }  // namespace
 
-RequestDesk::RequestDesk(const Tokenizer* tokenizer, RandomSource* random, EngineObserver* observer)
+RequestHandler::RequestHandler(const Tokenizer* tokenizer, RandomSource* random,
+                               SchedulerObserver* observer, int32_t queue_max)
     : tokenizer_(tokenizer),
       random_(random),
       observer_(observer),
+      queue_max_(queue_max),
       model_stop_tokens_(tokenizer->StopTokens()) {}
 
-LiveRequest* RequestDesk::Admit(SubmitEvent event, const AdmissionLimits& limits, absl::Time now) {
-  const absl::StatusOr<int32_t> max_tokens = Check(event, limits, now);
+LiveRequest* RequestHandler::Admit(SubmitEvent event, const WorkerFacts& cell, absl::Time now) {
+  const absl::StatusOr<int32_t> max_tokens = Check(event, cell, now);
   if (!max_tokens.ok()) {
-    Refuse(event.sink.get(), max_tokens.status(), now);
+    Refuse(event.send, max_tokens.status(), now);
     return nullptr;
   }
-  return table_.Add(Make(std::move(event), *max_tokens, limits.num_experts == 0, now));
+  return table_.Add(Make(std::move(event), *max_tokens, cell.num_experts == 0, now));
 }
 
-absl::StatusOr<int32_t> RequestDesk::Check(const SubmitEvent& event, const AdmissionLimits& limits,
-                                           absl::Time now) {
-  if (table_.FindByClient(event.client_key)) {
-    return absl::InternalError(absl::StrCat("client_key ", event.client_key, " is in use"));
+absl::StatusOr<int32_t> RequestHandler::Check(const SubmitEvent& event, const WorkerFacts& cell,
+                                              absl::Time now) {
+  if (table_.FindByLink(event.link)) {
+    return absl::InternalError(absl::StrCat("link ", event.link, " is in use"));
   }
   if (event.request.deadline <= now)
     return absl::DeadlineExceededError("the deadline has passed before admission");
-  ASSIGN_OR_RETURN(const int32_t max_tokens, CheckRequest(FieldsOf(event.request), limits));
-  RETURN_IF_ERROR(CheckQueue(table_.QueueOf(event.request.connection), limits));
+  ASSIGN_OR_RETURN(const int32_t max_tokens, CheckRequest(event.request, cell));
+  RETURN_IF_ERROR(CheckQueue(table_.QueueOf(event.request.connection), queue_max_));
   return max_tokens;
 }
 
-std::unique_ptr<LiveRequest> RequestDesk::Make(SubmitEvent event, int32_t max_tokens, bool dense,
-                                               absl::Time now) {
+std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max_tokens, bool dense,
+                                                  absl::Time now) {
   GenerateRequest& request = event.request;
   TokenOutput::Rules rules;
   rules.stop_strings = std::move(request.stop_strings);
@@ -79,15 +69,15 @@ std::unique_ptr<LiveRequest> RequestDesk::Make(SubmitEvent event, int32_t max_to
   s.tokens.insert(s.tokens.end(), request.resume_tokens.begin(), request.resume_tokens.end());
   s.routes.assign(s.tokens.size(), kNoRoute);
   s.RecordRoutes(s.prompt_len, request.resume_routes);
-  live->client_key = event.client_key;
-  live->sink = std::move(event.sink);
+  live->link = event.link;
+  live->send = std::move(event.send);
   live->deadline = request.deadline;
   live->num_delivered = s.num_tokens();
   live->accepted = now;
   return live;
 }
 
-std::optional<FinishReason> RequestDesk::ReplayResumed(LiveRequest* request) {
+std::optional<FinishReason> RequestHandler::ReplayResumed(LiveRequest* request) {
   const Sequence& s = request->sequence;
   for (int32_t i = s.prompt_len; i < s.num_tokens(); ++i) {
     if (const auto reason = request->output.Accept(s.tokens[i])) return reason;
@@ -96,25 +86,24 @@ std::optional<FinishReason> RequestDesk::ReplayResumed(LiveRequest* request) {
   return std::nullopt;
 }
 
-void RequestDesk::Start(LiveRequest* request, const std::string& model_digest,
-                        const std::string& numerics_id) {
+void RequestHandler::Start(LiveRequest* request, const WorkerFacts& cell) {
   if (std::exchange(request->started, true)) return;
   const Sequence& s = request->sequence;
   StartInfo info;
   info.seed = s.seed;
-  info.model_digest = model_digest;
-  info.numerics_id = numerics_id;
+  info.model_digest = cell.model_digest;
+  info.numerics_id = cell.numerics_id;
   info.prompt_tokens = s.prompt_len;
   if (!s.dense) info.prompt_routes.assign(s.routes.begin(), s.routes.begin() + s.prompt_len);
-  request->sink->OnStart(info);
+  request->send(std::move(info));
 }
 
-void RequestDesk::Enter(LiveRequest* request, absl::Time now) {
+void RequestHandler::Enter(LiveRequest* request, absl::Time now) {
   turns_.Entered(request->sequence.turn);
   if (request->first_row == absl::InfinitePast()) request->first_row = now;
 }
 
-void RequestDesk::Deliver(LiveRequest* request, absl::Time now) {
+void RequestHandler::Deliver(LiveRequest* request, absl::Time now) {
   const Sequence& s = request->sequence;
   if (request->num_delivered == s.num_tokens()) return;
   TokensOut out;
@@ -129,11 +118,11 @@ void RequestDesk::Deliver(LiveRequest* request, absl::Time now) {
     observer_->OnNextToken(now - request->last_token);
   }
   request->last_token = now;
-  request->sink->OnTokens(out);
+  request->send(std::move(out));
 }
 
-void RequestDesk::Close(LiveRequest* request, absl::Status status, FinishReason reason,
-                        absl::Time now) {
+void RequestHandler::Close(LiveRequest* request, absl::Status status, FinishReason reason,
+                           absl::Time now) {
   const std::unique_ptr<LiveRequest> r = table_.Take(request->sequence.id);
   DoneInfo info;
   info.status = std::move(status);
@@ -148,16 +137,17 @@ void RequestDesk::Close(LiveRequest* request, absl::Status status, FinishReason 
   info.total = now - r->accepted;
   retry_after_.RequestLeft(now);
   observer_->OnDone(info);
-  r->sink->OnDone(info);
+  r->send(std::move(info));
 }
 
-void RequestDesk::Refuse(ResponseSink* sink, absl::Status status, absl::Time now) {
+void RequestHandler::Refuse(const std::function<void(ToClient)>& send, absl::Status status,
+                            absl::Time now) {
   DoneInfo info;
   info.reason = absl::IsDeadlineExceeded(status) ? FinishReason::kDeadline : FinishReason::kError;
   if (absl::IsResourceExhausted(status)) info.retry_after = retry_after_.Estimate();
   info.status = std::move(status);
   observer_->OnDone(info);
-  sink->OnDone(info);
+  send(std::move(info));
 }
 
 }  // namespace pregate::scheduler

@@ -1,8 +1,9 @@
-#include "expert_service/engine/worker.h"
+#include "expert_service/engine/worker_engine.h"
 
 #include <algorithm>
 #include <utility>
 
+#include "common/base/limits.h"
 #include "common/base/status.h"
 #include "expert_service/core/plan_check.h"
 #include "expert_service/engine/watched_collective.h"
@@ -45,42 +46,87 @@ absl::Status CheckPlacement(const Placement& placement, int32_t num_members) {
 
 }  // namespace
 
-Worker::Worker(WorkerOptions options, std::unique_ptr<StepExecutor> executor, Clock* clock,
-               const Log* log, CollectiveFactory* collectives)
+WorkerEngine::WorkerEngine(WorkerEngineOptions options, std::unique_ptr<StepExecutor> executor,
+                           Clock* clock, CollectiveFactory* collectives, WorkerObserver* observer)
     : options_(std::move(options)),
       executor_(std::move(executor)),
       clock_(clock),
-      log_(log),
       collectives_(collectives),
+      observer_(observer),
       links_(options_.lease,
              {.check_form = [this](const Form& form) { return CheckForm(form); },
               .make_rendezvous = [this] { return MakeRendezvous(); }},
-             clock, log) {
+             clock, observer),
+      mailbox_(kWorkerInboxMessages),
+      alive_end_(1) {
   Touch();
-  PublishResidency();
   links_.SetHello(MakeHello());
+  PublishResidency();
 }
 
-void Worker::Handle(LinkId link, ToWorker message, std::stop_token epoch) {
+WorkerEngine::~WorkerEngine() { Stop(); }
+
+void WorkerEngine::Start() {
+  thread_ = std::thread([this] { Run(); });
+  alive_thread_ = std::thread([this] { SayAlive(); });
+}
+
+void WorkerEngine::Stop() {
+  mailbox_.Close();
+  alive_end_.Close();
+  links_.Close();
+  std::lock_guard lock(stop_mutex_);
+  if (thread_.joinable()) thread_.join();
+  if (alive_thread_.joinable()) alive_thread_.join();
+}
+
+LinkId WorkerEngine::Attach(Send send) {
+  if (mailbox_.closed()) return 0;
+  const LinkId link = next_link_++;
+  links_.Attach(link, std::move(send));
+  return link;
+}
+
+bool WorkerEngine::Submit(LinkId link, ToWorker message) {
+  if (mailbox_.closed()) return false;
+  std::optional<std::stop_token> epoch = links_.Arrive(link, message);
+  return !epoch || mailbox_.Push({link, std::move(message), *std::move(epoch)});
+}
+
+void WorkerEngine::Run() {
+  while (!mailbox_.closed()) {
+    std::vector<Received> messages = mailbox_.Wait(options_.heartbeat_period);
+    if (messages.empty()) Heartbeat();
+    for (Received& m : messages) Handle(m.link, std::move(m.message), std::move(m.epoch));
+  }
+}
+
+void WorkerEngine::SayAlive() {
+  while (!alive_end_.closed()) {
+    alive_end_.Wait(absl::Milliseconds(kWorkerAliveMs));
+    SendAlive();
+  }
+}
+
+void WorkerEngine::Handle(LinkId link, ToWorker message, std::stop_token epoch) {
   Touch();
   if (const auto* form = std::get_if<Form>(&message)) HandleForm(link, *form, std::move(epoch));
-  if (const auto* plan = std::get_if<StepPlan>(&message)) HandlePlan(link, *plan);
-  if (const auto* drain = std::get_if<Drain>(&message)) HandleDrain(*drain);
+  if (const auto* plan = std::get_if<std::shared_ptr<const StepPlan>>(&message)) {
+    HandlePlan(link, **plan);
+  }
   Touch();
 }
 
-void Worker::Heartbeat() {
+void WorkerEngine::Heartbeat() {
   Touch();
   std::vector<UnitEvent> events = executor_->Tick();
   PublishResidency();
-  if (!events.empty()) links_.SetHello(MakeHello());
   if (epoch_ == 0) return;
   if (!events.empty()) links_.SendTo(owner_, UnitEvents{epoch_, std::move(events)});
   SendProgress(last_step_);
 }
 
-absl::Status Worker::CheckForm(const Form& form) const {
-  if (draining_) return absl::FailedPreconditionError("the worker drains");
+absl::Status WorkerEngine::CheckForm(const Form& form) const {
   if (form.members.size() > 1 && collectives_ == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat("members has ", form.members.size(), " ranks, this worker runs alone"));
@@ -96,7 +142,7 @@ absl::Status Worker::CheckForm(const Form& form) const {
 
 // What has ended before its turn is not begun: a worker that was busy for long does not work off
 // the Forms of that time one by one.
-void Worker::HandleForm(LinkId link, const Form& form, std::stop_token epoch) {
+void WorkerEngine::HandleForm(LinkId link, const Form& form, std::stop_token epoch) {
   absl::Status status = absl::AbortedError(
       absl::StrCat("epoch ", form.epoch, " had ended before this worker came to it"));
   if (!epoch.stop_requested()) {
@@ -107,20 +153,21 @@ void Worker::HandleForm(LinkId link, const Form& form, std::stop_token epoch) {
     status = EnterEpoch(form);
     void_reason_ = status;
     PublishResidency();
-    links_.SetHello(MakeHello());
   }
-  log_->Info("formed", {{"epoch", form.epoch},
-                        {"scheduler", form.scheduler_id},
-                        {"members", form.members.size()},
-                        {"status", status.ok() ? "ok" : std::string(status.message())}});
+  observer_->OnLog(LogLevel::kInfo, "formed",
+                   {{"epoch", form.epoch},
+                    {"scheduler", form.scheduler_id},
+                    {"members", form.members.size()},
+                    {"status", status.ok() ? "ok" : std::string(status.message())}});
   links_.SendTo(link, Formed{form.epoch, status, MakeRendezvous()});
   if (broken_.ok() || std::exchange(broken_told_, true)) return;
-  log_->Error("this worker cannot serve", {{"reason", std::string(broken_.message())}});
+  observer_->OnLog(LogLevel::kError, "this worker cannot serve",
+                   {{"reason", std::string(broken_.message())}});
   if (options_.on_broken) options_.on_broken(broken_);
 }
 
 // Until the executor has formed the new epoch no plan runs, so nothing calls the old collective.
-absl::Status Worker::EnterEpoch(const Form& form) {
+absl::Status WorkerEngine::EnterEpoch(const Form& form) {
   abort_.reset();
   collective_ = nullptr;
   if (form.members.size() > 1 || options_.exchange_alone) {
@@ -136,7 +183,7 @@ absl::Status Worker::EnterEpoch(const Form& form) {
   return status;
 }
 
-absl::StatusOr<std::unique_ptr<Collective>> Worker::Join(const Form& form) {
+absl::StatusOr<std::unique_ptr<Collective>> WorkerEngine::Join(const Form& form) {
   SendProgress(0);
   const bool alone = form.members.size() == 1;
   const auto self = std::find(form.members.begin(), form.members.end(), options_.rank);
@@ -146,37 +193,40 @@ absl::StatusOr<std::unique_ptr<Collective>> Worker::Join(const Form& form) {
       static_cast<int>(form.members.size()), options_.join_timeout, epoch_ended_);
 }
 
-std::string Worker::MakeRendezvous() const {
+std::string WorkerEngine::MakeRendezvous() const {
   if (collectives_ == nullptr) return "";
   absl::StatusOr<std::string> rendezvous = collectives_->MakeRendezvous();
   if (rendezvous.ok()) return *std::move(rendezvous);
-  log_->Warn("no rendezvous", {{"reason", std::string(rendezvous.status().message())}});
+  observer_->OnLog(LogLevel::kWarning, "no rendezvous",
+                   {{"reason", std::string(rendezvous.status().message())}});
   return "";
 }
 
-void Worker::HandlePlan(LinkId link, const StepPlan& plan) {
+void WorkerEngine::HandlePlan(LinkId link, const StepPlan& plan) {
   if (plan.epoch != epoch_ || link != owner_) {
-    log_->Warn("stale plan dropped", {{"plan_epoch", plan.epoch},
-                                      {"epoch", epoch_},
-                                      {"step", plan.step_id},
-                                      {"from_owner", link == owner_}});
+    observer_->OnLog(LogLevel::kWarning, "stale plan dropped",
+                     {{"plan_epoch", plan.epoch},
+                      {"epoch", epoch_},
+                      {"step", plan.step_id},
+                      {"from_owner", link == owner_}});
     return;
   }
   SendProgress(plan.step_id);
   StepResult result = RunStep(plan);
   PublishResidency();
-  if (!result.unit_events.empty()) links_.SetHello(MakeHello());
   result.incarnation = options_.incarnation;
   if (!result.status.ok() && void_reason_.ok()) {
     void_reason_ = result.status;
-    log_->Warn("epoch is void", {{"epoch", epoch_},
-                                 {"step", plan.step_id},
-                                 {"reason", std::string(result.status.message())}});
+    observer_->OnLog(LogLevel::kWarning, "epoch is void",
+                     {{"epoch", epoch_},
+                      {"step", plan.step_id},
+                      {"reason", std::string(result.status.message())}});
   }
+  observer_->OnStep(result, executor_->times());
   links_.SendTo(owner_, std::move(result));
 }
 
-StepResult Worker::RunStep(const StepPlan& plan) {
+StepResult WorkerEngine::RunStep(const StepPlan& plan) {
   StepResult refused;
   refused.epoch = plan.epoch;
   refused.rank = options_.rank;
@@ -187,60 +237,48 @@ StepResult Worker::RunStep(const StepPlan& plan) {
   return executor_->Run(plan, [&] { return OnProgress(plan.step_id); });
 }
 
-bool Worker::OnProgress(StepId step_id) {
+bool WorkerEngine::OnProgress(StepId step_id) {
   Touch();
   if (clock_->Now() - progress_sent_ >= options_.progress_period) SendProgress(step_id);
   return !epoch_ended_.stop_requested();
 }
 
-void Worker::HandleDrain(const Drain& drain) {
-  if (drain.epoch != epoch_) {
-    log_->Warn("stale drain dropped", {{"drain_epoch", drain.epoch}, {"epoch", epoch_}});
-    return;
-  }
-  draining_ = true;
-  log_->Info("draining", {{"epoch", epoch_}});
-}
-
-void Worker::SendProgress(StepId step_id) {
+void WorkerEngine::SendProgress(StepId step_id) {
   progress_sent_ = clock_->Now();
   links_.SendTo(owner_, Progress{epoch_, step_id});
 }
 
-void Worker::PublishResidency() {
-  const ResidencyStats residency = executor_->residency();
-  std::lock_guard lock(residency_mutex_);
-  residency_ = residency;
+void WorkerEngine::PublishResidency() {
+  const ResidencyStats now = executor_->residency();
+  if (now == residency_) return;
+  residency_ = now;
+  links_.SetHello(MakeHello());
+  observer_->OnResidency(now);
 }
 
-ResidencyStats Worker::residency() const {
-  std::lock_guard lock(residency_mutex_);
-  return residency_;
+void WorkerEngine::Touch() { last_progress_ns_.store(absl::ToUnixNanos(clock_->Now())); }
+
+absl::Time WorkerEngine::last_progress() const {
+  return absl::FromUnixNanos(last_progress_ns_.load());
 }
 
-void Worker::Touch() { last_progress_ns_.store(absl::ToUnixNanos(clock_->Now())); }
-
-absl::Time Worker::last_progress() const { return absl::FromUnixNanos(last_progress_ns_.load()); }
-
-Hello Worker::MakeHello() const {
+Hello WorkerEngine::MakeHello() const {
   const StepLimits& limits = executor_->limits();
   Hello hello;
   hello.incarnation = options_.incarnation;
   hello.rank = options_.rank;
-  hello.model_digest = executor_->model_digest();
-  hello.router_digest = executor_->router_digest();
-  hello.config_digest = options_.config_digest;
-  hello.numerics_id = executor_->numerics_id();
-  hello.device = executor_->device_name();
-  hello.kv_blocks = limits.kv_blocks;
-  hello.seq_slots = limits.seq_slots;
-  hello.step_tokens = limits.step_tokens;
-  hello.context_tokens = limits.context_tokens;
-  hello.vocab_size = limits.vocab_size;
-  hello.num_experts = limits.num_experts;
-  hello.num_layers = limits.num_experts > 0 ? limits.num_layers : 0;
-  hello.residency_bytes = executor_->memory().expert_bytes;
-  hello.residency_slots = executor_->memory().unit_slots;
+  hello.facts = {.model_digest = executor_->model_digest(),
+                 .router_digest = executor_->router_digest(),
+                 .numerics_id = executor_->numerics_id(),
+                 .vocab_size = limits.vocab_size,
+                 .num_experts = limits.num_experts,
+                 .kv_blocks = limits.kv_blocks,
+                 .seq_slots = limits.seq_slots,
+                 .step_tokens = limits.step_tokens,
+                 .context_tokens = limits.context_tokens,
+                 .device = executor_->device_name(),
+                 .num_layers = limits.num_experts > 0 ? limits.num_layers : 0,
+                 .unit_slots = executor_->memory().unit_slots};
   hello.resident_units = executor_->ResidentUnits();
   return hello;
 }

@@ -1,4 +1,4 @@
-#include "scheduler_service/engine/request.h"
+#include "scheduler_service/core/request.h"
 
 namespace pregate {
 

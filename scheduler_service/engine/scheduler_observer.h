@@ -1,4 +1,4 @@
-// What the engine tells about itself: to metrics, logs and GetModelInfo, which are the edge's.
+// What the scheduler's engine tells about itself: for metrics, logs and GetModelInfo.
 #pragma once
 
 #include <cstdint>
@@ -7,13 +7,10 @@
 
 #include "absl/time/time.h"
 #include "common/step/control.h"
-#include "common/step/result.h"
-#include "scheduler_service/core/residency.h"
-#include "scheduler_service/engine/request.h"
+#include "common/telemetry/log.h"
+#include "scheduler_service/core/request.h"
 
 namespace pregate {
-
-enum class LogLevel { kInfo, kWarning, kError };
 
 // A step that every member has answered.
 struct StepReport {
@@ -36,18 +33,14 @@ struct EngineGauges {
 };
 
 // Called from the engine's thread; must not block. Every callback may be left out.
-class EngineObserver {
+class SchedulerObserver : public EngineObserver {
  public:
-  virtual ~EngineObserver() = default;
-  virtual void OnLog(LogLevel level, const std::string& message) {}
-  // A new epoch's members have answered; `hello` is the lowest one's.
-  virtual void OnFormed(Epoch epoch, const Hello& hello) {}
+  // A new epoch's members have answered; `cell` is what they agree on, and the least of their sizes.
+  virtual void OnFormed(Epoch epoch, const WorkerFacts& cell) {}
   virtual void OnRecovery(const std::string& reason) {}
   virtual void OnStep(const StepReport& report) {}
   // Sequences lost their KV to others.
   virtual void OnPreempted(int64_t num_sequences) {}
-  // Changes of what is resident, as the workers report them.
-  virtual void OnUnits(const scheduler::UnitCounts& counts) {}
   virtual void OnRouted(absl::Duration duration, int32_t num_tokens) {}
   virtual void OnFirstToken(absl::Duration since_accept) {}
   virtual void OnNextToken(absl::Duration since_last) {}

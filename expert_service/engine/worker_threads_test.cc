@@ -1,5 +1,3 @@
-#include "expert_service/engine/worker_loop.h"
-
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -8,6 +6,7 @@
 
 #include "common/collective/local/local_fabric.h"
 #include "common/device/cpu/cpu_device.h"
+#include "expert_service/engine/worker_engine.h"
 #include "expert_service/testing/plan_maker.h"
 #include "expert_service/testing/random_model.h"
 #include "expert_service/testing/tiny_worker.h"
@@ -15,22 +14,20 @@
 namespace pregate {
 namespace {
 
-class WorkerLoopTest : public testing::Test {
+class WorkerThreadsTest : public testing::Test {
  protected:
-  WorkerLoopTest()
-      : checkpoint_(MakeRandomModel(TinySpec(3), 5)),
-        device_(MakeCpuDevice({.threads = 1})),
-        log_("worker", {}, [](absl::string_view) {}) {
-    WorkerOptions options;
+  WorkerThreadsTest()
+      : checkpoint_(MakeRandomModel(TinySpec(3), 5)), device_(MakeCpuDevice({.threads = 1})) {
+    WorkerEngineOptions options;
     options.heartbeat_period = absl::Milliseconds(5);
-    loop_.emplace(std::make_unique<Worker>(
-        options, TinyWorker::MakeExecutor(*checkpoint_, device_.get(), &clock_).value(), &clock_,
-        &log_, &fabric_));
+    worker_.emplace(options, TinyWorker::MakeExecutor(*checkpoint_, device_.get(), &clock_).value(),
+                    &clock_, &fabric_, &observer_);
+    worker_->Start();
   }
-  ~WorkerLoopTest() override { loop_->Stop(); }
+  ~WorkerThreadsTest() override { worker_->Stop(); }
 
   LinkId Attach() {
-    return loop_->Attach([this](FromWorker message) { inbox_.Push(std::move(message)); });
+    return worker_->Attach([this](FromWorker message) { inbox_.Push(std::move(message)); });
   }
   // The next message of this type, within ten seconds.
   template <typename T>
@@ -52,22 +49,22 @@ class WorkerLoopTest : public testing::Test {
   std::unique_ptr<Device> device_;
   LocalFabric fabric_;
   SystemClock clock_;
-  Log log_;
+  WorkerObserver observer_;
   Mailbox<FromWorker> inbox_{100000};
   std::deque<FromWorker> queue_;
-  std::optional<WorkerLoop> loop_;
+  std::optional<WorkerEngine> worker_;
 };
 
-TEST_F(WorkerLoopTest, AnswersInOrderAndRunsOnePlanAhead) {
+TEST_F(WorkerThreadsTest, AnswersInOrderAndRunsOnePlanAhead) {
   const LinkId link = Attach();
   ASSERT_TRUE(Next<Hello>().has_value());
   PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
   const int32_t slot = maker.Open(7);
   maker.AddRow(slot, 0, {1, 2}, {0, 1}, Emit::kSample);
-  EXPECT_TRUE(loop_->Submit(link, TinyWorker::MakeForm(1)));
-  EXPECT_TRUE(loop_->Submit(link, maker.Take(1)));
+  EXPECT_TRUE(worker_->Submit(link, TinyWorker::MakeForm(1)));
+  EXPECT_TRUE(worker_->Submit(link, std::make_shared<const StepPlan>(maker.Take(1))));
   maker.AddLateRow(slot, 2, Emit::kSample);
-  EXPECT_TRUE(loop_->Submit(link, maker.Take(1)));
+  EXPECT_TRUE(worker_->Submit(link, std::make_shared<const StepPlan>(maker.Take(1))));
   EXPECT_TRUE(Next<Formed>()->status.ok());
   for (StepId step = 1; step <= 2; ++step) {
     const auto result = Next<StepResult>();
@@ -78,40 +75,32 @@ TEST_F(WorkerLoopTest, AnswersInOrderAndRunsOnePlanAhead) {
   }
 }
 
-// Asked from another thread than the worker's, as metrics do.
-TEST_F(WorkerLoopTest, SaysWhatIsResidentFromTheStart) {
-  const ResidencyStats stats = loop_->residency();
-  EXPECT_EQ(stats.units, 2 * 3) << "every unit of two layers and three experts";
-  EXPECT_EQ(stats.slots, stats.units);
-  EXPECT_GT(stats.bytes, 0);
-}
-
-TEST_F(WorkerLoopTest, BeatsWhileIdle) {
+TEST_F(WorkerThreadsTest, BeatsWhileIdle) {
   const LinkId link = Attach();
-  loop_->Submit(link, TinyWorker::MakeForm(1));
+  worker_->Submit(link, TinyWorker::MakeForm(1));
   ASSERT_TRUE(Next<Formed>().has_value());
-  const absl::Time formed = loop_->last_progress();
+  const absl::Time formed = worker_->last_progress();
   EXPECT_TRUE(Next<Progress>().has_value());
-  EXPECT_GT(loop_->last_progress(), formed);
+  EXPECT_GT(worker_->last_progress(), formed);
 }
 
-TEST_F(WorkerLoopTest, AReconnectingSchedulerFormsTheNextEpoch) {
+TEST_F(WorkerThreadsTest, AReconnectingSchedulerFormsTheNextEpoch) {
   const LinkId first = Attach();
-  loop_->Submit(first, TinyWorker::MakeForm(1));
+  worker_->Submit(first, TinyWorker::MakeForm(1));
   ASSERT_TRUE(Next<Formed>()->status.ok());
-  loop_->Disconnected(first);
+  worker_->Detach(first);
   const LinkId second = Attach();
   EXPECT_NE(first, second);
   EXPECT_EQ(Next<Hello>()->highest_epoch, 1u);
-  loop_->Submit(second, TinyWorker::MakeForm(2));
+  worker_->Submit(second, TinyWorker::MakeForm(2));
   EXPECT_TRUE(Next<Formed>()->status.ok());
 }
 
-TEST_F(WorkerLoopTest, AStoppedLoopTakesNothing) {
+TEST_F(WorkerThreadsTest, AStoppedLoopTakesNothing) {
   const LinkId link = Attach();
-  loop_->Stop();
-  loop_->Stop();
-  EXPECT_FALSE(loop_->Submit(link, TinyWorker::MakeForm(1)));
+  worker_->Stop();
+  worker_->Stop();
+  EXPECT_FALSE(worker_->Submit(link, TinyWorker::MakeForm(1)));
   EXPECT_EQ(Attach(), 0u);
 }
 
@@ -123,15 +112,15 @@ Form WithAGhost(Epoch epoch, const std::string& rendezvous) {
   return form;
 }
 
-TEST_F(WorkerLoopTest, ANewerFormEndsAJoinAndOvertakesWhatWaitsBehindIt) {
+TEST_F(WorkerThreadsTest, ANewerFormEndsAJoinAndOvertakesWhatWaitsBehindIt) {
   const LinkId link = Attach();
   std::string rendezvous = Next<Hello>()->rendezvous;
   ASSERT_FALSE(rendezvous.empty());
   const absl::Time start = clock_.Now();
   for (Epoch epoch = 1; epoch <= 5; ++epoch) {
-    ASSERT_TRUE(loop_->Submit(link, WithAGhost(epoch, rendezvous)));
+    ASSERT_TRUE(worker_->Submit(link, WithAGhost(epoch, rendezvous)));
   }
-  ASSERT_TRUE(loop_->Submit(link, TinyWorker::MakeForm(6)));
+  ASSERT_TRUE(worker_->Submit(link, TinyWorker::MakeForm(6)));
   for (Epoch epoch = 1; epoch <= 5; ++epoch) {
     const auto formed = Next<Formed>();
     ASSERT_TRUE(formed.has_value());
@@ -143,11 +132,11 @@ TEST_F(WorkerLoopTest, ANewerFormEndsAJoinAndOvertakesWhatWaitsBehindIt) {
   EXPECT_LT(clock_.Now() - start, absl::Seconds(5)) << "of the 60 that a join may take";
 }
 
-TEST_F(WorkerLoopTest, ALoopThatJoinsSaysHelloAndThatItLivesAndWaits) {
+TEST_F(WorkerThreadsTest, ALoopThatJoinsSaysHelloAndThatItLivesAndWaits) {
   const LinkId link = Attach();
   const std::string rendezvous = Next<Hello>()->rendezvous;
-  ASSERT_TRUE(loop_->Submit(link, Renew{}));
-  ASSERT_TRUE(loop_->Submit(link, WithAGhost(1, rendezvous)));
+  ASSERT_TRUE(worker_->Submit(link, Renew{}));
+  ASSERT_TRUE(worker_->Submit(link, WithAGhost(1, rendezvous)));
   std::optional<Alive> alive;
   do {
     alive = Next<Alive>();
@@ -157,13 +146,13 @@ TEST_F(WorkerLoopTest, ALoopThatJoinsSaysHelloAndThatItLivesAndWaits) {
   EXPECT_EQ(Next<Hello>()->highest_epoch, 1u);
 }
 
-TEST_F(WorkerLoopTest, StopEndsAJoin) {
+TEST_F(WorkerThreadsTest, StopEndsAJoin) {
   const LinkId link = Attach();
   const std::string rendezvous = Next<Hello>()->rendezvous;
-  ASSERT_TRUE(loop_->Submit(link, WithAGhost(1, rendezvous)));
+  ASSERT_TRUE(worker_->Submit(link, WithAGhost(1, rendezvous)));
   ASSERT_TRUE(Next<Progress>().has_value()) << "it joins";
   const absl::Time start = clock_.Now();
-  loop_->Stop();
+  worker_->Stop();
   EXPECT_LT(clock_.Now() - start, absl::Seconds(5));
 }
 

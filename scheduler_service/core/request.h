@@ -2,8 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -61,14 +65,16 @@ struct DoneInfo {
   absl::Duration retry_after;  // with RESOURCE_EXHAUSTED
 };
 
-// Called from the engine's thread only; must not block. OnStart once, OnTokens any number of times,
-// OnDone once and last (OnDone alone when the request is refused).
-class ResponseSink {
- public:
-  virtual ~ResponseSink() = default;
-  virtual void OnStart(const StartInfo& info) = 0;
-  virtual void OnTokens(const TokensOut& out) = 0;
-  virtual void OnDone(const DoneInfo& info) = 0;
-};
+// What the client of a request is told: StartInfo once, TokensOut any number of times, DoneInfo once
+// and last (alone where the request is refused).
+using ToClient = std::variant<StartInfo, TokensOut, DoneInfo>;
+
+// Tells an object that has a Take for each of them.
+template <typename Client>
+std::function<void(ToClient)> SendTo(std::shared_ptr<Client> client) {
+  return [client = std::move(client)](const ToClient& message) {
+    std::visit([&](const auto& m) { client->Take(m); }, message);
+  };
+}
 
 }  // namespace pregate

@@ -1,0 +1,28 @@
+#include "common/step/plan.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace pregate {
+namespace {
+
+// Written so that NaN fails too.
+absl::Status CheckBetween(absl::string_view field, float value, float min, float max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", value, ", must be ", min, "..", max));
+}
+
+}  // namespace
+
+absl::Status CheckSampling(const SamplingParams& sampling) {
+  RETURN_IF_ERROR(CheckBetween("temperature", sampling.temperature, 0, 1e6f));
+  RETURN_IF_ERROR(CheckBetween("top_p", sampling.top_p, 0, 1));
+  RETURN_IF_ERROR(CheckBetween("min_p", sampling.min_p, 0, 1));
+  RETURN_IF_ERROR(CheckBetween("repetition_penalty", sampling.repetition_penalty, 1e-3f, 1e3f));
+  if (sampling.top_k >= 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("top_k is ", sampling.top_k, ", must not be negative"));
+}
+
+}  // namespace pregate

@@ -1,0 +1,167 @@
+#include "expert_service/engine/worker_loader.h"
+
+#include "common/base/limits.h"
+#include "common/base/memory.h"
+#include "common/base/random_id.h"
+#include "common/base/status.h"
+#include "common/collective/any/device_collectives.h"
+#include "common/config/values.h"
+#include "common/device/any/any_device.h"
+#include "common/model/formats/checkpoint.h"
+
+namespace pregate {
+namespace {
+
+constexpr absl::Duration kProgressInterval = absl::Seconds(5);
+
+absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerOptions& options) {
+  ASSIGN_OR_RETURN(const DType dtype, ParseDType(options.dtype));
+  if (options.rank >= options.world_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--rank is ", options.rank, ", not below --world-size ", options.world_size));
+  }
+  return ExecutorOptions{.rank = options.rank,
+                         .dtype = dtype,
+                         .kv_cache_bytes = options.kv_cache_bytes,
+                         .kv_blocks = options.kv_blocks,
+                         .seq_slots = options.seq_slots,
+                         .step_tokens = options.step_tokens,
+                         .context_tokens = options.context_tokens,
+                         .expert_slots = options.expert_slots};
+}
+
+// The share that the scheduler will place here when all workers are there.
+std::vector<ExpertId> ExpertsAtStart(int32_t num_experts, const WorkerOptions& options) {
+  std::vector<ExpertId> experts;
+  for (ExpertId e = options.rank % options.world_size; e < num_experts; e += options.world_size) {
+    experts.push_back(e);
+  }
+  return experts;
+}
+
+void LogMemory(const MemoryPlan& plan, WorkerObserver* observer) {
+  observer->OnLog(LogLevel::kInfo, "memory plan",
+                  {{"total_bytes", plan.total_bytes()},
+                   {"embedding_bytes", plan.embedding_bytes},
+                   {"attention_bytes", plan.attention_bytes},
+                   {"resident_ffn_bytes", plan.resident_ffn_bytes},
+                   {"expert_bytes", plan.expert_bytes},
+                   {"expert_host_bytes", plan.expert_host_bytes},
+                   {"router_bytes", plan.router_bytes},
+                   {"kv_bytes", plan.kv_bytes},
+                   {"kv_blocks", plan.kv_blocks},
+                   {"kv_block_bytes", plan.kv_block_bytes},
+                   {"context_tokens", plan.context_tokens},
+                   {"step_bytes", plan.step_bytes}});
+}
+
+// Memory of the host is given whether it is there or not, and taken back by killing the process.
+absl::Status CheckFits(const WorkerOptions& options, const MemoryPlan& plan) {
+  const std::optional<int64_t> available = AvailableMemoryBytes();
+  if (options.device != "cpu" || !available || plan.total_bytes() <= *available) {
+    return absl::OkStatus();
+  }
+  const int64_t others = plan.total_bytes() - plan.kv_bytes;
+  const std::string kv = options.kv_blocks > 0 ? absl::StrCat("--kv-blocks ", options.kv_blocks)
+                                               : absl::StrCat("--kv-cache-bytes ",
+                                                              FormatBytes(options.kv_cache_bytes));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      kv, ": the KV cache of ", plan.kv_bytes >> 20, " MiB does not fit beside the ", others >> 20,
+      " MiB of the rest: ", *available >> 20, " MiB are available",
+      others < *available ? absl::StrCat(", so at most ", (*available - others) >> 20, "MiB")
+                          : "; --expert-slots and --dtype bf16 make the rest smaller"));
+}
+
+// Nothing for a load that is quick, else a line now and then.
+LoadProgress LogProgress(WorkerObserver* observer, Clock* clock) {
+  return [observer, clock, last = clock->Now()](int done, int total) mutable {
+    if (clock->Now() - last < kProgressInterval) return true;
+    last = clock->Now();
+    observer->OnLog(LogLevel::kInfo, "loading weights", {{"parts", done}, {"of", total}});
+    return true;
+  };
+}
+
+}  // namespace
+
+void DeclareModelOptions(OptionSet& set, WorkerOptions* options) {
+  set.String("model", &options->model, "Checkpoint directory or GGUF file").Required();
+  set.Choice("dtype", &options->dtype, {"f32", "bf16"},
+             "Type of weights, KV and exchanged activations");
+  set.Choice("device", &options->device, {"cpu", "cuda"},
+             "What computes: this machine's CPU or a card");
+  set.Int("threads", &options->threads, 0, kThreadsMax, "threads",
+          "Compute threads; 0: one a hardware thread");
+  set.Bytes("kv-cache-bytes", &options->kv_cache_bytes, kKvCacheBytesMin, kKvCacheBytesMax,
+            "Memory for KV blocks");
+  set.Int("expert-slots", &options->expert_slots, 0, kExpertsMax, "experts",
+          "Experts whose units fit on the device at once, the others wait in host memory; 0: all");
+  set.Int("seq-slots", &options->seq_slots, 1, kSeqSlotsMax, "sequences", "Sequences open at once");
+}
+
+void DeclareWorkerOptions(OptionSet& set, WorkerOptions* options) {
+  DeclareModelOptions(set, options);
+  set.Int("rank", &options->rank, 0, kWorkersMax - 1, "",
+          "Index of this worker in the scheduler's --workers");
+  set.Int(
+      "world-size", &options->world_size, 1, kWorkersMax, "workers",
+      "Workers of the cell; of the experts this one's share is read at start, others when it is "
+      "to run them");
+  set.Int("kv-blocks", &options->kv_blocks, 0, kKvBlocksMax, "blocks of 16 tokens",
+          "KV blocks; 0: as many as --kv-cache-bytes holds");
+  set.Alternatives({"kv-cache-bytes", "kv-blocks"}, /*together=*/true);
+  set.Int("step-tokens", &options->step_tokens, 1, kStepTokensMax, "tokens",
+          "Most tokens in one step; sizes the buffers");
+  set.Int("context-tokens", &options->context_tokens, 0, kContextTokensMax, "tokens",
+          "Longest sequence; 0: the model's");
+  set.Choice(
+      "exchange-alone", &options->exchange_alone, {"on", "off"},
+      "Send expert rows through the collective even when this worker is alone, to measure it");
+  set.Duration("scheduler-lease-s", &options->scheduler_lease, absl::Seconds(1),
+               absl::Milliseconds(kLeaseMsMax),
+               "How long a silent scheduler holds this worker while another one asks for it");
+}
+
+absl::StatusOr<LoadedWorker> LoadWorker(const WorkerOptions& options, Clock* clock,
+                                        CollectiveFactory* collectives, WorkerObserver* observer,
+                                        std::function<void(const absl::Status&)> on_broken) {
+  ASSIGN_OR_RETURN(ExecutorOptions executor_options, ToExecutorOptions(options));
+  const absl::Time start = clock->Now();
+  LoadedWorker worker;
+  ASSIGN_OR_RETURN(worker.checkpoint, Checkpoint::Open(options.model));
+  const ModelSpec& spec = worker.checkpoint->spec();
+  executor_options.experts = ExpertsAtStart(spec.num_experts, options);
+  ASSIGN_OR_RETURN(worker.device, MakeDevice(options.device, options.threads));
+  ASSIGN_OR_RETURN(const MemoryPlan memory, PlanMemory(spec, *worker.device, executor_options));
+  LogMemory(memory, observer);
+  observer->OnMemory(memory);
+  RETURN_IF_ERROR(CheckFits(options, memory));
+  ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
+                   StepExecutor::Create(*worker.checkpoint, worker.device.get(), clock,
+                                        executor_options, LogProgress(observer, clock)));
+  WorkerEngineOptions engine_options{.rank = options.rank,
+                                     .incarnation = RandomId(),
+                                     .exchange_alone = options.exchange_alone == "on",
+                                     .lease = options.scheduler_lease,
+                                     .on_broken = std::move(on_broken)};
+  worker.collectives = MakeDeviceCollectives(worker.device.get());
+  if (worker.collectives != nullptr) collectives = worker.collectives.get();
+  if (engine_options.exchange_alone && collectives == nullptr) {
+    return absl::InvalidArgumentError("exchange-alone is on, but this worker has no collective");
+  }
+  const ReadCost cost = worker.checkpoint->read_cost();
+  observer->OnLog(LogLevel::kInfo, "worker loaded",
+                  {{"model_digest", executor->model_digest()},
+                   {"numerics_id", executor->numerics_id()},
+                   {"device", executor->device_name()},
+                   {"incarnation", engine_options.incarnation},
+                   {"read_bytes", cost.bytes},
+                   {"load_s", absl::ToDoubleSeconds(clock->Now() - start)},
+                   {"check_s", absl::ToDoubleSeconds(cost.checking)}});
+  worker.engine = std::make_unique<WorkerEngine>(std::move(engine_options), std::move(executor),
+                                                 clock, collectives, observer);
+  worker.engine->Start();
+  return worker;
+}
+
+}  // namespace pregate
