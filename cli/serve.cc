@@ -38,7 +38,7 @@ class LocalCell final : public Service {
     ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(o.worker.model, o.server.ports.model_name));
     std::unique_ptr<LocalCell> cell(new LocalCell(model.name));
     WorkerOptions worker = o.worker;
-    worker.step_tokens = o.server.step_tokens;
+    worker.step_tokens = o.server.engine.step_tokens;
     ASSIGN_OR_RETURN(cell->services_,
                      StartLocalServices(worker, context.clock, &cell->registry_, context.log));
     const auto make_links = [&](const PushEvent& push) { return cell->MakeLinks(push); };

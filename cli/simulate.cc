@@ -39,8 +39,9 @@ void DeclareSimulateFlags(OptionSet& set, SimulateFlags* o) {
       "benchmarks");
   set.Double("locality", &o->locality, 0, 1, "",
              "probability that a token keeps the expert of the one before");
-  set.Choice("policy", &o->batching, {"fcfs", "by_expert"}, "who shares a step");
-  set.Choice("cache", &o->eviction, {"lru", "next_use"}, "which experts leave, and come early");
+  set.Choice("policy", &o->batching, scheduler::PlannerNames(), "who shares a step");
+  set.Choice("cache", &o->eviction, scheduler::EvictionNames(),
+             "which experts leave, and come early");
   set.Int("slots", &o->slots, 0, 1024, "experts",
           "that fit at once, times the layers of units; 0: all of them");
   set.Int("batch-age-steps", &o->age_steps, 0, 10000, "steps",
@@ -85,15 +86,14 @@ absl::StatusOr<sim::SimulationOptions> ToSimulation(const SimulateFlags& o) {
               .seq_slots = o.running_max,
               .step_tokens = o.step_tokens,
               .context_tokens = o.context_tokens};
-  s.engine.batching = o.batching == "fcfs" ? Batching::kFcfs : Batching::kByExpert;
-  s.engine.eviction =
-      o.eviction == "lru" ? scheduler::Eviction::kLru : scheduler::Eviction::kNextUse;
+  s.engine.batching = o.batching;
+  s.engine.eviction = o.eviction;
   s.engine.by_expert = {
       .age_steps = o.age_steps, .experts_max = o.experts_max, .chunk_tokens = o.chunk_tokens};
   s.engine.run_ahead = o.run_ahead == "on";
   s.engine.step_tokens = o.step_tokens;
   s.engine.running_max = o.running_max;
-  s.engine.queue_requests = o.queue_max;
+  s.engine.queue_max = o.queue_max;
   return s;
 }
 

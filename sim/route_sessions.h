@@ -17,9 +17,9 @@ class RouteSessions {
   explicit RouteSessions(const Model& model) : model_(model) {}
 
   RouteResponse Answer(const RouteRequest& request) {
-    std::vector<State>& states = sessions_[request.session];
+    std::vector<State>& states = sessions_[request.seq_id];
     RouteResponse response;
-    response.session = request.session;
+    response.seq_id = request.seq_id;
     response.base = request.base;
     if (request.base > static_cast<int32_t>(states.size())) {
       response.gap = true;
@@ -34,14 +34,14 @@ class RouteSessions {
     }
     return response;
   }
-  void Close(SessionId session) { sessions_.erase(session); }
+  void Close(SeqId seq_id) { sessions_.erase(seq_id); }
   void Clear() { sessions_.clear(); }
   size_t size() const { return sessions_.size(); }
 
  private:
   using State = typename Model::State;
   const Model model_;
-  absl::flat_hash_map<SessionId, std::vector<State>> sessions_;  // the state after each token
+  absl::flat_hash_map<SeqId, std::vector<State>> sessions_;  // the state after each token
 };
 
 }  // namespace pregate::sim

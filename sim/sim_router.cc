@@ -15,7 +15,7 @@ void SimRouter::SayHello() {
 
 void SimRouter::Send(ToRouter message) {
   if (const auto* close = std::get_if<CloseSession>(&message)) {
-    sessions_.Close(close->session);
+    sessions_.Close(close->seq_id);
     return;
   }
   const RouteRequest& request = std::get<RouteRequest>(message);

@@ -31,7 +31,7 @@ SimulationOptions Options(Batching batching, scheduler::Eviction eviction, int32
   o.engine.batching = batching;
   o.engine.eviction = eviction;
   o.engine.step_tokens = 64;
-  o.engine.queue_requests = 10000;
+  o.engine.queue_max = 10000;
   o.worker = {.expert_slots = slots,
               .kv_blocks = 400,
               .seq_slots = 16,
@@ -57,7 +57,7 @@ Report Served(const SimulationOptions& options, const std::vector<TraceRequest>&
 }
 
 TEST(SimulationTest, TheSameSeedGivesTheSameBytes) {
-  SimulationOptions o = Options(Batching::kByExpert, scheduler::Eviction::kNextUse, 3);
+  SimulationOptions o = Options("by_expert", "next_use", 3);
   const auto trace = Trace(60, absl::Milliseconds(40));
   const std::string first = ToJson(Served(o, trace)).dump();
   EXPECT_EQ(ToJson(Served(o, trace)).dump(), first);
@@ -72,8 +72,8 @@ TEST(SimulationTest, EveryPolicyServesEveryTokenOfEveryRequest) {
     prompt += r.prompt_tokens;
     generated += r.generated_tokens;
   }
-  for (const Batching batching : {Batching::kFcfs, Batching::kByExpert}) {
-    for (const auto eviction : {scheduler::Eviction::kLru, scheduler::Eviction::kNextUse}) {
+  for (const Batching batching : {"fcfs", "by_expert"}) {
+    for (const char* const eviction : {"lru", "next_use"}) {
       for (const int32_t slots : {1, 3, 6}) {
         const Report r = Served(Options(batching, eviction, slots), trace);
         EXPECT_EQ(r.finished, 80);
@@ -97,25 +97,23 @@ TEST(SimulationTest, EveryPolicyServesEveryTokenOfEveryRequest) {
 
 TEST(SimulationTest, WhereAllExpertsFitByExpertIsFcfs) {
   const auto trace = Trace(100, absl::Milliseconds(15));
-  const Report a = Served(Options(Batching::kFcfs, scheduler::Eviction::kLru, 6), trace);
-  const Report b = Served(Options(Batching::kByExpert, scheduler::Eviction::kNextUse, 6), trace);
+  const Report a = Served(Options("fcfs", "lru", 6), trace);
+  const Report b = Served(Options("by_expert", "next_use", 6), trace);
   EXPECT_EQ(ToJson(a).dump(), ToJson(b).dump());
 }
 
 TEST(SimulationTest, WhereTheyDoNotFitByExpertLoadsLessAndIsFaster) {
   const auto trace = Trace(150, absl::Milliseconds(150));
-  const Report a = Served(Options(Batching::kFcfs, scheduler::Eviction::kNextUse, 3), trace);
-  const Report b = Served(Options(Batching::kByExpert, scheduler::Eviction::kNextUse, 3), trace);
-  EXPECT_LT(
-      Served(Options(Batching::kFcfs, scheduler::Eviction::kNextUse, 6), trace).normalized.mean,
-      b.normalized.mean);
+  const Report a = Served(Options("fcfs", "next_use", 3), trace);
+  const Report b = Served(Options("by_expert", "next_use", 3), trace);
+  EXPECT_LT(Served(Options("fcfs", "next_use", 6), trace).normalized.mean, b.normalized.mean);
   EXPECT_LT(b.steps.experts * a.steps.steps, a.steps.experts * b.steps.steps);
   EXPECT_GT(b.cache.hits * a.cache.references, a.cache.hits * b.cache.references);
   EXPECT_LT(b.normalized.mean, 0.9 * a.normalized.mean);
 }
 
 TEST(SimulationTest, ALoneRequestCostsWhatTheFormulaSays) {
-  SimulationOptions o = Options(Batching::kFcfs, scheduler::Eviction::kLru, 6);
+  SimulationOptions o = Options("fcfs", "lru", 6);
   o.locality = 1;
   const Report r = Served(o, {{absl::ZeroDuration(), 32, 2}});
   const Costs& c = o.costs;
@@ -126,8 +124,8 @@ TEST(SimulationTest, ALoneRequestCostsWhatTheFormulaSays) {
 }
 
 TEST(SimulationTest, FullQueuesRefuse) {
-  SimulationOptions o = Options(Batching::kFcfs, scheduler::Eviction::kLru, 6);
-  o.engine.queue_requests = 2;
+  SimulationOptions o = Options("fcfs", "lru", 6);
+  o.engine.queue_max = 2;
   const Report r = Served(o, Trace(200, absl::ZeroDuration()));
   EXPECT_GT(r.refused, 0);
   EXPECT_EQ(r.finished + r.refused, 200);

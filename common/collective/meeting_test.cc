@@ -13,11 +13,11 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Optional;
 
-class MeetingRoomTest : public testing::Test {
+class RendezvousTableTest : public testing::Test {
  protected:
   // Where the answer of this Enter will be; nullopt while it waits.
   struct Guest {
-    MeetingRoom::Ticket ticket = 0;
+    RendezvousTable::Ticket ticket = 0;
     std::optional<Blobs> answer;
     absl::StatusCode code() const {
       return answer.has_value() ? answer->status().code() : absl::StatusCode::kUnknown;
@@ -26,18 +26,18 @@ class MeetingRoomTest : public testing::Test {
   std::shared_ptr<Guest> Enter(const std::string& token, int rank, int world_size,
                                const std::string& blob) {
     auto guest = std::make_shared<Guest>();
-    guest->ticket = room_.Enter(token, rank, world_size, blob, [guest](Blobs blobs) {
+    guest->ticket = table_.Enter(token, rank, world_size, blob, [guest](Blobs blobs) {
       EXPECT_FALSE(guest->answer.has_value()) << "answered twice";
       guest->answer = std::move(blobs);
     });
     return guest;
   }
 
-  MeetingRoom room_{{.meetings_max = 2, .world_size_max = 4, .blob_bytes_max = 8}};
+  RendezvousTable table_{{.meetings_max = 2, .world_size_max = 4, .blob_bytes_max = 8}};
 };
 
-TEST_F(MeetingRoomTest, GivesEveryRankAllBlobsWhenTheLastOneEnters) {
-  const std::string token = room_.Open();
+TEST_F(RendezvousTableTest, GivesEveryRankAllBlobsWhenTheLastOneEnters) {
+  const std::string token = table_.Open();
   const auto one = Enter(token, 1, 2, "b");
   EXPECT_FALSE(one->answer.has_value());
   const auto zero = Enter(token, 0, 2, "a");
@@ -47,15 +47,15 @@ TEST_F(MeetingRoomTest, GivesEveryRankAllBlobsWhenTheLastOneEnters) {
   EXPECT_THAT(**zero->answer, ElementsAre("a", "b"));
 }
 
-TEST_F(MeetingRoomTest, TokensAre128RandomBits) {
-  const std::string token = room_.Open();
+TEST_F(RendezvousTableTest, TokensAre128RandomBits) {
+  const std::string token = table_.Open();
   EXPECT_EQ(token.size(), 32u);
   EXPECT_EQ(token.find_first_not_of("0123456789abcdef"), std::string::npos);
-  EXPECT_NE(token, room_.Open());
+  EXPECT_NE(token, table_.Open());
 }
 
-TEST_F(MeetingRoomTest, RefusesWhatIsOutOfBoundsAndTheOthersGoOn) {
-  const std::string token = room_.Open();
+TEST_F(RendezvousTableTest, RefusesWhatIsOutOfBoundsAndTheOthersGoOn) {
+  const std::string token = table_.Open();
   const auto zero = Enter(token, 0, 2, "a");
   EXPECT_EQ(Enter("elsewhere", 1, 2, "b")->code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(Enter(token, 2, 2, "b")->code(), absl::StatusCode::kInvalidArgument);
@@ -70,31 +70,31 @@ TEST_F(MeetingRoomTest, RefusesWhatIsOutOfBoundsAndTheOthersGoOn) {
   EXPECT_EQ(zero->code(), absl::StatusCode::kOk);
 }
 
-TEST_F(MeetingRoomTest, LeaveEndsTheMeetingForAllAndNamesTheMissing) {
-  const std::string token = room_.Open();
+TEST_F(RendezvousTableTest, LeaveEndsTheMeetingForAllAndNamesTheMissing) {
+  const std::string token = table_.Open();
   const auto zero = Enter(token, 0, 4, "a");
   const auto two = Enter(token, 2, 4, "c");
-  room_.Leave(two->ticket, absl::StatusCode::kDeadlineExceeded);
+  table_.Leave(two->ticket, absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(zero->code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(zero->answer->status().message(), HasSubstr("did not come: 1, 3"));
   EXPECT_EQ(two->code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(Enter(token, 1, 4, "b")->code(), absl::StatusCode::kNotFound);
 }
 
-TEST_F(MeetingRoomTest, LeaveAfterTheEndDoesNothing) {
-  const std::string token = room_.Open();
+TEST_F(RendezvousTableTest, LeaveAfterTheEndDoesNothing) {
+  const std::string token = table_.Open();
   const auto alone = Enter(token, 0, 1, "a");
-  const std::string other = room_.Open();
+  const std::string other = table_.Open();
   const auto waits = Enter(other, 0, 2, "a");
-  room_.Leave(alone->ticket, absl::StatusCode::kCancelled);
+  table_.Leave(alone->ticket, absl::StatusCode::kCancelled);
   EXPECT_FALSE(waits->answer.has_value());
 }
 
-TEST_F(MeetingRoomTest, TheOldestMeetingMakesRoomForANewOne) {
-  const std::string oldest = room_.Open();
+TEST_F(RendezvousTableTest, TheOldestMeetingMakesRoomForANewOne) {
+  const std::string oldest = table_.Open();
   const auto waits = Enter(oldest, 0, 2, "a");
-  const std::string second = room_.Open();
-  room_.Open();
+  const std::string second = table_.Open();
+  table_.Open();
   EXPECT_EQ(waits->code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(Enter(oldest, 1, 2, "b")->code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(Enter(second, 0, 1, "a")->code(), absl::StatusCode::kOk);

@@ -17,13 +17,13 @@ static_assert(kRouteTokensMax * 10 + 1024 < kRouteMessageBytesMax,
 
 void Encode(const RouteRequest& in, v1::RouteRequest* out) {
   v1::RouteTokens* tokens = out->mutable_tokens();
-  tokens->set_session(in.session);
+  tokens->set_seq_id(in.seq_id);
   tokens->set_base(in.base);
   tokens->mutable_tokens()->Add(in.tokens.begin(), in.tokens.end());
 }
 
 void Encode(const CloseSession& in, v1::RouteRequest* out) {
-  out->mutable_close()->set_session(in.session);
+  out->mutable_close()->set_seq_id(in.seq_id);
 }
 
 void Encode(const RouterPing&, v1::RouteRequest* out) { out->mutable_ping(); }
@@ -41,17 +41,17 @@ void Encode(const RouterHello& in, v1::RouteResponse* out) {
 void Encode(const RouteResponse& in, v1::RouteResponse* out) {
   if (!in.error.empty()) {
     v1::RouteError* error = out->mutable_error();
-    error->set_session(in.session);
+    error->set_seq_id(in.seq_id);
     error->set_base(in.base);
     error->set_message(std::string(Clip(in.error, kErrorTextBytesMax)));
   } else if (in.gap) {
     v1::RouteGap* gap = out->mutable_gap();
-    gap->set_session(in.session);
+    gap->set_seq_id(in.seq_id);
     gap->set_base(in.base);
     gap->set_have(in.have);
   } else {
     v1::Routes* routes = out->mutable_routes();
-    routes->set_session(in.session);
+    routes->set_seq_id(in.seq_id);
     routes->set_base(in.base);
     routes->mutable_routes()->Add(in.routes.begin(), in.routes.end());
   }
@@ -73,17 +73,17 @@ absl::StatusOr<FromRouter> Decode(const v1::Routes& in) {
   for (const int32_t route : in.routes()) {
     RETURN_IF_ERROR(CheckBetween("routes.routes", route, 0, kExpertsMax - 1));
   }
-  return RouteResponse{.session = in.session(), .base = in.base(), .routes = ToVector(in.routes())};
+  return RouteResponse{.seq_id = in.seq_id(), .base = in.base(), .routes = ToVector(in.routes())};
 }
 
 absl::StatusOr<FromRouter> Decode(const v1::RouteGap& in) {
   RETURN_IF_ERROR(CheckBetween("gap.have", in.have(), 0, INT32_MAX));
-  return RouteResponse{.session = in.session(), .base = in.base(), .gap = true, .have = in.have()};
+  return RouteResponse{.seq_id = in.seq_id(), .base = in.base(), .gap = true, .have = in.have()};
 }
 
 absl::StatusOr<FromRouter> Decode(const v1::RouteError& in) {
   if (in.message().empty()) return BadField("error.message", "is empty");
-  return RouteResponse{.session = in.session(),
+  return RouteResponse{.seq_id = in.seq_id(),
                        .base = in.base(),
                        .error = std::string(Clip(in.message(), kErrorTextBytesMax))};
 }
@@ -105,11 +105,11 @@ v1::RouteResponse EncodeFromRouter(const FromRouter& message) {
 absl::StatusOr<ToRouter> DecodeToRouter(const v1::RouteRequest& message) {
   switch (message.message_case()) {
     case v1::RouteRequest::kTokens:
-      return RouteRequest{.session = message.tokens().session(),
+      return RouteRequest{.seq_id = message.tokens().seq_id(),
                           .base = message.tokens().base(),
                           .tokens = ToVector(message.tokens().tokens())};
     case v1::RouteRequest::kClose:
-      return CloseSession{.session = message.close().session()};
+      return CloseSession{.seq_id = message.close().seq_id()};
     case v1::RouteRequest::kPing:
       return RouterPing{};
     case v1::RouteRequest::MESSAGE_NOT_SET:

@@ -15,12 +15,12 @@ namespace pregate {
 inline constexpr int kRouteTokensMax = 8192;  // tokens in one RouteRequest
 
 struct RouteRequest {
-  SessionId session = 0;
+  SeqId seq_id = 0;
   int32_t base = 0;  // position of tokens[0]
   std::vector<TokenId> tokens;
 };
 struct CloseSession {
-  SessionId session = 0;
+  SeqId seq_id = 0;
 };
 struct RouterPing {};  // asks whether the loop turns; only where the hello says answers_pings
 using ToRouter = std::variant<RouteRequest, CloseSession, RouterPing>;
@@ -33,7 +33,7 @@ struct RouterHello {
   bool answers_pings = false;
 };
 struct RouteResponse {
-  SessionId session = 0;
+  SeqId seq_id = 0;
   int32_t base = 0;
   std::vector<ExpertId> routes;  // [tokens]; empty on a gap or an error
   bool gap = false;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr char kWhere[] = "https";
 
-// Before the server's certificate is chosen: this connection gets the files of now.
+// Before the server's certificate is chosen: this connection gets the current files.
 int UseCurrentFiles(SSL* ssl, void* arg) {
   const auto material = static_cast<const TlsGate*>(arg)->files->Taken();
   const bool used = SSL_use_certificate(ssl, material->certificate.get()) == 1 &&

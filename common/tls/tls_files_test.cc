@@ -62,8 +62,8 @@ TEST_F(TlsFilesTest, LoadsWhatIsGood) {
 TEST_F(TlsFilesTest, ErrorsNameOptionAndFileAndFault) {
   const TlsPem good = authority_.Issue(Role::kRouter);
   const TestAuthority other;
-  const auto issue = [&](const testing::Spoil& spoil) {
-    return authority_.Issue(Role::kRouter, spoil);
+  const auto issue = [&](const testing::Spoil& corrupt) {
+    return authority_.Issue(Role::kRouter, corrupt);
   };
   const struct {
     const char* what;
@@ -151,7 +151,7 @@ TEST_F(TlsFilesTest, AMissingFileIsNamed) {
 TEST_F(TlsFilesTest, RandomBytesAreRefusedAndNothingWorse) {
   std::mt19937_64 random(20231024);
   const TlsPem good = authority_.Issue(Role::kRouter);
-  const auto spoil = [&](std::string text) {
+  const auto corrupt = [&](std::string text) {
     const int hits = 1 + static_cast<int>(random() % 8);
     for (int i = 0; i < hits; ++i) {
       const size_t at = random() % text.size();
@@ -174,7 +174,7 @@ TEST_F(TlsFilesTest, RandomBytesAreRefusedAndNothingWorse) {
     TlsPem pem = good;
     std::string* const file = std::array{&pem.certificate, &pem.key, &pem.authority}[random() % 3];
     *file = random() % 4 == 0 ? std::string(random() % 3000, static_cast<char>(random()))
-                              : spoil(*file);
+                              : corrupt(*file);
     refused += !ParseTlsMaterial(pem, {.dir = "d"}).ok();
   }
   EXPECT_GT(refused, 1500);  // some hits fall beside the blocks

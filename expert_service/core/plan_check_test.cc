@@ -83,7 +83,7 @@ TEST(PlanCheckTest, DropsApplyBeforeAdds) {
 
 struct BadPlan {
   const char* name;
-  std::function<void(StepPlan&)> spoil;
+  std::function<void(StepPlan&)> corrupt;
   const char* message;
 };
 
@@ -162,7 +162,7 @@ TEST(PlanCheckTest, RefusesAsAWholeWhatConfusesSlots) {
   };
   for (const BadPlan& bad : cases) {
     StepPlan plan;
-    bad.spoil(plan);
+    bad.corrupt(plan);
     EXPECT_THAT(CheckPlan(plan, Limits(), Table()).message(), HasSubstr(bad.message)) << bad.name;
   }
 }
@@ -174,7 +174,7 @@ TEST(RowCheckTest, TakesKnownAndLateRows) {
 
 struct BadRow {
   const char* name;
-  std::function<void(Row&)> spoil;
+  std::function<void(Row&)> corrupt;
   const char* message;
 };
 
@@ -211,7 +211,7 @@ TEST(RowCheckTest, NamesFieldAndValue) {
   };
   for (const BadRow& bad : cases) {
     Row row = KnownRow();
-    bad.spoil(row);
+    bad.corrupt(row);
     EXPECT_THAT(CheckRow(row, Limits(), Table().at(1)).message(), HasSubstr(bad.message))
         << bad.name;
   }
@@ -289,9 +289,9 @@ TEST(AddCheckTest, NamesWhatIsWrong) {
       {[](SequenceAdd& a) { a.sampling.repetition_penalty = 0; }, "repetition_penalty is 0"},
   };
   EXPECT_TRUE(CheckAdd(SequenceAdd(), Limits()).ok());
-  for (const auto& [spoil, message] : cases) {
+  for (const auto& [corrupt, message] : cases) {
     SequenceAdd add;
-    spoil(add);
+    corrupt(add);
     EXPECT_THAT(CheckAdd(add, Limits()).message(), HasSubstr(message));
   }
 }

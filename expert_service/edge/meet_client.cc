@@ -40,7 +40,7 @@ absl::Status Call(const Address& host, const Security& security, const v1::MeetR
 }  // namespace
 
 absl::StatusOr<std::string> MeetClient::MakeRendezvous() {
-  return MeetRendezvous{own_, room_->Open()}.ToString();
+  return MeetRendezvous{own_, table_->Open()}.ToString();
 }
 
 absl::StatusOr<std::vector<std::string>> MeetClient::Meet(const std::string& rendezvous, int rank,

@@ -8,7 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "common/collective/meeting.h"
-#include "common/collective/meeting_room.h"
+#include "common/collective/rendezvous_table.h"
 #include "common/config/address.h"
 #include "common/tls/grpc/security.h"
 
@@ -18,9 +18,9 @@ namespace pregate {
 // not listen yet until its timeout (at most kMeetTimeoutMsMax) is over.
 class MeetClient final : public Meeting {
  public:
-  // `room` answers the calls at `own` (see MeetService). `security` outlives the client.
-  MeetClient(std::shared_ptr<MeetingRoom> room, Address own, const Security* security)
-      : room_(std::move(room)), own_(std::move(own)), security_(security) {}
+  // `table` answers the calls at `own` (see MeetService). `security` outlives the client.
+  MeetClient(std::shared_ptr<RendezvousTable> table, Address own, const Security* security)
+      : table_(std::move(table)), own_(std::move(own)), security_(security) {}
 
   absl::StatusOr<std::string> MakeRendezvous() override;
   absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
@@ -29,7 +29,7 @@ class MeetClient final : public Meeting {
                                                 std::stop_token stop) override;
 
  private:
-  const std::shared_ptr<MeetingRoom> room_;
+  const std::shared_ptr<RendezvousTable> table_;
   const Address own_;
   const Security* const security_;
 };

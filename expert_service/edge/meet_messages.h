@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "common/collective/meeting_room.h"
+#include "common/collective/rendezvous_table.h"
 #include "common/config/address.h"
 #include "pregate/v1/worker.pb.h"
 
@@ -22,10 +22,10 @@ struct MeetRendezvous {
 // `encrypted`, is none of this machine's, or its token is malformed.
 absl::StatusOr<MeetRendezvous> ParseMeetRendezvous(absl::string_view text, bool encrypted);
 
-// The limits of common/config as a room has them.
+// The limits of common/config as a table has them.
 MeetingLimits MeetLimits();
 
-// The time to wait. All else is checked by the room.
+// The time to wait. All else is checked by the table.
 absl::Status CheckMeetRequest(const v1::MeetRequest& request);
 
 // A blob for each rank, none too long. INTERNAL otherwise.

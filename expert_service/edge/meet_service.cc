@@ -13,19 +13,19 @@ namespace {
 // no lock.
 class Guest final : public grpc::ServerUnaryReactor {
  public:
-  Guest(std::shared_ptr<MeetingRoom> room, const v1::MeetRequest& request,
+  Guest(std::shared_ptr<RendezvousTable> table, const v1::MeetRequest& request,
         v1::MeetResponse* response)
-      : room_(std::move(room)) {
+      : table_(std::move(table)) {
     if (absl::Status bad = CheckMeetRequest(request); !bad.ok()) {
       Finish(ToGrpcStatus(bad));
       return;
     }
-    ticket_ = room_->Enter(request.token(), request.rank(), request.world_size(), request.blob(),
-                           [this, response](auto blobs) { Answer(std::move(blobs), response); });
-    // The callback may outlive this call, and even the server: it holds the room only.
+    ticket_ = table_->Enter(request.token(), request.rank(), request.world_size(), request.blob(),
+                            [this, response](auto blobs) { Answer(std::move(blobs), response); });
+    // The callback may outlive this call, and even the server: it holds the table only.
     alarm_.Set(absl::ToChronoTime(absl::Now() + absl::Milliseconds(request.timeout_ms())),
-               [room = room_, ticket = ticket_](bool expired) {
-                 if (expired) room->Leave(ticket, absl::StatusCode::kDeadlineExceeded);
+               [table = table_, ticket = ticket_](bool expired) {
+                 if (expired) table->Leave(ticket, absl::StatusCode::kDeadlineExceeded);
                });
   }
 
@@ -37,11 +37,11 @@ class Guest final : public grpc::ServerUnaryReactor {
     Finish(ToGrpcStatus(blobs.status()));
   }
 
-  void OnCancel() override { room_->Leave(ticket_, absl::StatusCode::kUnavailable); }
+  void OnCancel() override { table_->Leave(ticket_, absl::StatusCode::kUnavailable); }
   void OnDone() override { delete this; }  // its alarm is cancelled
 
-  const std::shared_ptr<MeetingRoom> room_;
-  MeetingRoom::Ticket ticket_ = 0;
+  const std::shared_ptr<RendezvousTable> table_;
+  RendezvousTable::Ticket ticket_ = 0;
   grpc::Alarm alarm_;
 };
 
@@ -49,7 +49,7 @@ class Guest final : public grpc::ServerUnaryReactor {
 
 grpc::ServerUnaryReactor* MeetService::Meet(const v1::MeetRequest* request,
                                             v1::MeetResponse* response) {
-  return new Guest(room_, *request, response);
+  return new Guest(table_, *request, response);
 }
 
 }  // namespace pregate

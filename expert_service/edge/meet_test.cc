@@ -1,4 +1,4 @@
-// ExpertWorker.Meet end to end: client, gRPC on loopback, service, room; and Gloo over it.
+// ExpertWorker.Meet end to end: client, gRPC on loopback, service, table; and Gloo over it.
 #include <grpcpp/client_context.h>
 
 #include <future>
@@ -34,7 +34,7 @@ class MeetTest : public testing::Test {
         {&service_}, [] { return true; });
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    client_ = std::make_unique<MeetClient>(room_, server_->bound(), plaintext_.get());
+    client_ = std::make_unique<MeetClient>(table_, server_->bound(), plaintext_.get());
   }
   std::future<Blobs> Meet(const std::string& rendezvous, int rank, int world_size,
                           const std::string& blob, absl::Duration timeout = kLong) {
@@ -44,8 +44,8 @@ class MeetTest : public testing::Test {
   }
   absl::StatusCode CodeOf(std::future<Blobs> blobs) { return blobs.get().status().code(); }
 
-  std::shared_ptr<MeetingRoom> room_ = std::make_shared<MeetingRoom>(MeetLimits());
-  MeetService meet_{room_};
+  std::shared_ptr<RendezvousTable> table_ = std::make_shared<RendezvousTable>(MeetLimits());
+  MeetService meet_{table_};
   AttachService service_{nullptr, &meet_};
   const std::unique_ptr<Security> plaintext_ = *Security::Load({}, {}, nullptr, nullptr);
   std::unique_ptr<RpcServer> server_;
@@ -91,7 +91,7 @@ TEST_F(MeetTest, RefusesATimeoutOutOfRange) {
   const auto stub = v1::ExpertWorker::NewStub(MakeChannel(server_->bound(), 1 << 20));
   for (const int32_t timeout_ms : {-1, 0, kMeetTimeoutMsMax + 1}) {
     v1::MeetRequest request;
-    request.set_token(room_->Open());
+    request.set_token(table_->Open());
     request.set_world_size(1);
     request.set_timeout_ms(timeout_ms);
     v1::MeetResponse response;
@@ -102,9 +102,9 @@ TEST_F(MeetTest, RefusesATimeoutOutOfRange) {
 }
 
 TEST_F(MeetTest, ARankThatDiesEndsTheMeeting) {
-  const std::string token = room_->Open();
+  const std::string token = table_->Open();
   std::promise<Blobs> zero;
-  room_->Enter(token, 0, 3, "a", [&](Blobs blobs) { zero.set_value(std::move(blobs)); });
+  table_->Enter(token, 0, 3, "a", [&](Blobs blobs) { zero.set_value(std::move(blobs)); });
   const auto stub = v1::ExpertWorker::NewStub(MakeChannel(server_->bound(), 1 << 20));
   v1::MeetRequest request;
   request.set_token(token);
@@ -118,8 +118,8 @@ TEST_F(MeetTest, ARankThatDiesEndsTheMeeting) {
   // Rank 1 is there once another one of that rank is refused for it, not for its blob.
   absl::StatusCode probe = absl::StatusCode::kOk;
   while (probe != absl::StatusCode::kAlreadyExists) {
-    room_->Enter(token, 1, 3, std::string(kMeetBlobBytesMax + 1, 'x'),
-                 [&](const Blobs& blobs) { probe = blobs.status().code(); });
+    table_->Enter(token, 1, 3, std::string(kMeetBlobBytesMax + 1, 'x'),
+                  [&](const Blobs& blobs) { probe = blobs.status().code(); });
     std::this_thread::yield();
   }
   context.TryCancel();

@@ -10,7 +10,7 @@ namespace pregate {
 void WorkerCollectives::Open(Address own) {
   if (own.is_wildcard()) own.host = host_;
   absl::MutexLock lock(&mutex_);
-  meeting_ = std::make_unique<MeetClient>(room_, std::move(own), security_);
+  meeting_ = std::make_unique<MeetClient>(table_, std::move(own), security_);
 }
 
 absl::StatusOr<std::string> WorkerCollectives::MakeRendezvous() {

@@ -7,7 +7,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "common/collective/collective.h"
-#include "common/collective/meeting_room.h"
+#include "common/collective/rendezvous_table.h"
 #include "common/config/address.h"
 #include "expert_service/edge/meet_client.h"
 #include "expert_service/edge/meet_messages.h"
@@ -23,8 +23,8 @@ class WorkerCollectives final : public CollectiveFactory {
   WorkerCollectives(std::string host, const Security* security)
       : host_(std::move(host)),
         security_(security),
-        room_(std::make_shared<MeetingRoom>(MeetLimits())),
-        service_(room_) {}
+        table_(std::make_shared<RendezvousTable>(MeetLimits())),
+        service_(table_) {}
 
   MeetService* service() { return &service_; }
   // `service` answers at `own`, as bound. Before, there is no rendezvous: UNAVAILABLE.
@@ -40,7 +40,7 @@ class WorkerCollectives final : public CollectiveFactory {
 
   const std::string host_;
   const Security* const security_;
-  const std::shared_ptr<MeetingRoom> room_;
+  const std::shared_ptr<RendezvousTable> table_;
   MeetService service_;
   absl::Mutex mutex_;
   std::unique_ptr<MeetClient> meeting_ ABSL_GUARDED_BY(mutex_);

@@ -12,7 +12,7 @@ namespace pregate {
 namespace {
 
 RouteResponse ErrorResponse(const RouteRequest& request, std::string error) {
-  return RouteResponse{.session = request.session, .base = request.base, .error = std::move(error)};
+  return RouteResponse{.seq_id = request.seq_id, .base = request.base, .error = std::move(error)};
 }
 
 }  // namespace
@@ -32,7 +32,7 @@ std::optional<RouteResponse> RouteQueue::Submit(LinkId link, RouteRequest reques
         request, absl::StrCat("requests: ", num_requests(), " are not answered yet, the limit is ",
                               limits_.requests_max));
   }
-  waiting_.push_back(Request{.key = {link, request.session},
+  waiting_.push_back(Request{.key = {link, request.seq_id},
                              .base = request.base,
                              .tokens = std::move(request.tokens),
                              .submitted = now});
@@ -45,8 +45,8 @@ void RouteQueue::Forget(Matches matches) {
   std::erase_if(active_, matches);
 }
 
-void RouteQueue::Close(LinkId link, SessionId session) {
-  const SessionKey key{link, session};
+void RouteQueue::Close(LinkId link, SeqId seq_id) {
+  const SessionKey key{link, seq_id};
   Forget([&](const Request& r) { return r.key == key; });
   sessions_.Close(key);
 }
@@ -69,7 +69,7 @@ void RouteQueue::Activate(std::vector<RouteAnswer>& gaps) {
       ++num_gaps_;
       gaps.push_back(
           {request.key.link,
-           {.session = request.key.session, .base = request.base, .gap = true, .have = have},
+           {.seq_id = request.key.seq_id, .base = request.base, .gap = true, .have = have},
            request.submitted});
     } else if (has_room = sessions_.Reserve(request.key, request.base, end); has_room) {
       active_.push_back(std::move(request));
@@ -118,7 +118,7 @@ std::vector<RouteAnswer> RouteQueue::Commit(const RouteStep& step,
     sessions_.Unpin(row.key, now);
     answers.push_back(
         {row.key.link,
-         {.session = row.key.session, .base = request->base, .routes = std::move(request->routes)},
+         {.seq_id = row.key.seq_id, .base = request->base, .routes = std::move(request->routes)},
          request->submitted});
     request->tokens.clear();  // marks it as answered
     request->routes.clear();

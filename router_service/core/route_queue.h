@@ -49,7 +49,7 @@ class RouteQueue {
   // A malformed request, or one too many, is answered at once with an error.
   std::optional<RouteResponse> Submit(LinkId link, RouteRequest request, absl::Time now);
   // Forgets the session and its requests, which are not answered.
-  void Close(LinkId link, SessionId session);
+  void Close(LinkId link, SeqId seq_id);
   void CloseLink(LinkId link);
 
   // The next step; no rows when there is nothing to route.

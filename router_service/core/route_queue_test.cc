@@ -82,12 +82,12 @@ TEST(RouteQueueTest, RoutesAPromptOverSeveralStepsAndAnswersOnce) {
   FakeNet net;
   std::vector<TokenId> tokens(40);
   for (int i = 0; i < 40; ++i) tokens[i] = i * 7 % 1000;
-  EXPECT_FALSE(queue.Submit(1, {.session = 5, .tokens = tokens}, At(0)).has_value());
+  EXPECT_FALSE(queue.Submit(1, {.seq_id = 5, .tokens = tokens}, At(0)).has_value());
   const auto answers = RunAll(queue, net, At(3));
   ASSERT_THAT(answers, SizeIs(1));
   EXPECT_EQ(answers[0].link, 1u);
   EXPECT_EQ(answers[0].submitted, At(0));
-  EXPECT_EQ(answers[0].response.session, 5u);
+  EXPECT_EQ(answers[0].response.seq_id, 5u);
   EXPECT_EQ(answers[0].response.routes, RoutesOf(tokens));
   EXPECT_EQ(queue.sessions().num_tokens(), 40);
 }
@@ -95,10 +95,10 @@ TEST(RouteQueueTest, RoutesAPromptOverSeveralStepsAndAnswersOnce) {
 TEST(RouteQueueTest, AnswersGapsWithWhatTheSessionHas) {
   RouteQueue queue(SomeLimits());
   FakeNet net;
-  queue.Submit(1, {.session = 5, .tokens = {1, 2, 3}}, At(0));
+  queue.Submit(1, {.seq_id = 5, .tokens = {1, 2, 3}}, At(0));
   RunAll(queue, net, At(0));
-  queue.Submit(1, {.session = 5, .base = 4, .tokens = {9}}, At(1));
-  queue.Submit(1, {.session = 6, .base = 2, .tokens = {9}}, At(1));
+  queue.Submit(1, {.seq_id = 5, .base = 4, .tokens = {9}}, At(1));
+  queue.Submit(1, {.seq_id = 6, .base = 2, .tokens = {9}}, At(1));
   const auto answers = RunAll(queue, net, At(1));
   ASSERT_THAT(answers, SizeIs(2));
   EXPECT_TRUE(answers[0].response.gap);
@@ -114,9 +114,9 @@ TEST(RouteQueueTest, AnswersGapsWithWhatTheSessionHas) {
 TEST(RouteQueueTest, TruncatesAndRecomputesBelowWhatItHas) {
   RouteQueue queue(SomeLimits());
   FakeNet net;
-  queue.Submit(1, {.session = 5, .tokens = {1, 2, 3, 4}}, At(0));
-  queue.Submit(1, {.session = 5, .base = 2, .tokens = {8, 9, 10}}, At(0));
-  queue.Submit(1, {.session = 5, .base = 2, .tokens = {8, 9, 10}}, At(0));  // the same again
+  queue.Submit(1, {.seq_id = 5, .tokens = {1, 2, 3, 4}}, At(0));
+  queue.Submit(1, {.seq_id = 5, .base = 2, .tokens = {8, 9, 10}}, At(0));
+  queue.Submit(1, {.seq_id = 5, .base = 2, .tokens = {8, 9, 10}}, At(0));  // the same again
   const auto answers = RunAll(queue, net, At(0));
   ASSERT_THAT(answers, SizeIs(3));
   EXPECT_EQ(answers[1].response.routes, RoutesOf({1, 2, 8, 9, 10}, 2));
@@ -126,8 +126,8 @@ TEST(RouteQueueTest, TruncatesAndRecomputesBelowWhatItHas) {
 TEST(RouteQueueTest, SessionsOfTwoLinksNeverMeet) {
   RouteQueue queue(SomeLimits());
   FakeNet net;
-  queue.Submit(1, {.session = 5, .tokens = {1, 2}}, At(0));
-  queue.Submit(2, {.session = 5, .base = 2, .tokens = {3}}, At(0));
+  queue.Submit(1, {.seq_id = 5, .tokens = {1, 2}}, At(0));
+  queue.Submit(2, {.seq_id = 5, .base = 2, .tokens = {3}}, At(0));
   const auto answers = RunAll(queue, net, At(0));
   ASSERT_THAT(answers, SizeIs(2));
   EXPECT_EQ(answers[0].link, 2u);
@@ -138,13 +138,13 @@ TEST(RouteQueueTest, RefusesMalformedAndTooManyRequests) {
   RouterLimits limits = SomeLimits();
   limits.requests_max = 1;
   RouteQueue queue(limits);
-  const auto malformed = queue.Submit(1, {.session = 5, .base = 7, .tokens = {1000}}, At(0));
+  const auto malformed = queue.Submit(1, {.seq_id = 5, .base = 7, .tokens = {1000}}, At(0));
   ASSERT_TRUE(malformed.has_value());
-  EXPECT_EQ(malformed->session, 5u);
+  EXPECT_EQ(malformed->seq_id, 5u);
   EXPECT_EQ(malformed->base, 7);
   EXPECT_EQ(malformed->error, "tokens[0]: 1000 is not below the vocabulary of 1000");
-  EXPECT_FALSE(queue.Submit(1, {.session = 5, .tokens = {1}}, At(0)).has_value());
-  const auto too_many = queue.Submit(1, {.session = 6, .tokens = {1}}, At(0));
+  EXPECT_FALSE(queue.Submit(1, {.seq_id = 5, .tokens = {1}}, At(0)).has_value());
+  const auto too_many = queue.Submit(1, {.seq_id = 6, .tokens = {1}}, At(0));
   ASSERT_TRUE(too_many.has_value());
   EXPECT_EQ(too_many->error, "requests: 1 are not answered yet, the limit is 1");
 }
@@ -152,26 +152,26 @@ TEST(RouteQueueTest, RefusesMalformedAndTooManyRequests) {
 TEST(RouteQueueTest, ASampledTokenDoesNotWaitForALongPrompt) {
   RouteQueue queue(SomeLimits());
   FakeNet net;
-  queue.Submit(1, {.session = 1, .tokens = std::vector<TokenId>(200, 3)}, At(0));
-  queue.Submit(1, {.session = 2, .tokens = {1}}, At(0));
+  queue.Submit(1, {.seq_id = 1, .tokens = std::vector<TokenId>(200, 3)}, At(0));
+  queue.Submit(1, {.seq_id = 2, .tokens = {1}}, At(0));
   const RouteStep step = queue.Plan();
   EXPECT_EQ(step.num_tokens, 16);
   const auto answers = queue.Commit(step, net.Run(step), At(0));
   ASSERT_THAT(answers, SizeIs(1));
-  EXPECT_EQ(answers[0].response.session, 2u);
+  EXPECT_EQ(answers[0].response.seq_id, 2u);
 }
 
 TEST(RouteQueueTest, ClosedSessionsAndLinksAreNotAnswered) {
   RouteQueue queue(SomeLimits());
   FakeNet net;
-  queue.Submit(1, {.session = 1, .tokens = std::vector<TokenId>(200, 3)}, At(0));
-  queue.Submit(1, {.session = 2, .tokens = {1}}, At(0));
-  queue.Submit(2, {.session = 1, .tokens = {1}}, At(0));
+  queue.Submit(1, {.seq_id = 1, .tokens = std::vector<TokenId>(200, 3)}, At(0));
+  queue.Submit(1, {.seq_id = 2, .tokens = {1}}, At(0));
+  queue.Submit(2, {.seq_id = 1, .tokens = {1}}, At(0));
   const RouteStep step = queue.Plan();
   queue.Commit(step, net.Run(step), At(0));
   queue.Close(1, 1);
   EXPECT_FALSE(queue.HasWork());
-  queue.Submit(2, {.session = 3, .tokens = {1}}, At(0));
+  queue.Submit(2, {.seq_id = 3, .tokens = {1}}, At(0));
   queue.CloseLink(2);
   EXPECT_FALSE(queue.HasWork());
   EXPECT_EQ(queue.sessions().num_sessions(), 1);
@@ -184,8 +184,8 @@ TEST(RouteQueueTest, WaitsForBlocksRatherThanFail) {
   RouteQueue queue(limits);
   FakeNet net;
   const std::vector<TokenId> first(256, 3), second(200, 4);
-  queue.Submit(1, {.session = 1, .tokens = first}, At(0));
-  queue.Submit(1, {.session = 2, .tokens = second}, At(0));
+  queue.Submit(1, {.seq_id = 1, .tokens = first}, At(0));
+  queue.Submit(1, {.seq_id = 2, .tokens = second}, At(0));
   const auto answers = RunAll(queue, net, At(0));
   ASSERT_THAT(answers, SizeIs(2));
   EXPECT_EQ(answers[0].response.routes, RoutesOf(first));
@@ -197,7 +197,7 @@ TEST(RouteQueueTest, ExpiresIdleSessions) {
   RouteQueue queue(SomeLimits());
   FakeNet net;
   EXPECT_EQ(queue.NextExpiry(), absl::InfiniteFuture());
-  queue.Submit(1, {.session = 1, .tokens = {1}}, At(0));
+  queue.Submit(1, {.seq_id = 1, .tokens = {1}}, At(0));
   RunAll(queue, net, At(5));
   EXPECT_EQ(queue.NextExpiry(), At(105));
   queue.ExpireIdle(At(104));
@@ -227,7 +227,7 @@ class RandomClients {
   int64_t num_evictions() const { return queue_.sessions().num_evictions(); }
 
  private:
-  using Key = std::pair<LinkId, SessionId>;
+  using Key = std::pair<LinkId, SeqId>;
   struct Asked {
     int base;
     std::vector<TokenId> tokens;
@@ -270,7 +270,7 @@ class RandomClients {
     for (TokenId& token : tokens) token = Below(limits_.vocab_size);
     asked_[key].push_back({base, tokens});
     EXPECT_FALSE(
-        queue_.Submit(key.first, {.session = key.second, .base = base, .tokens = tokens}, now_));
+        queue_.Submit(key.first, {.seq_id = key.second, .base = base, .tokens = tokens}, now_));
     if (base <= have) {
       believed.resize(base);
       believed.insert(believed.end(), tokens.begin(), tokens.end());
@@ -286,7 +286,7 @@ class RandomClients {
   }
 
   void Check(const RouteAnswer& answer) {
-    const Key key{answer.link, answer.response.session};
+    const Key key{answer.link, answer.response.seq_id};
     auto& asked = asked_[key];
     ASSERT_FALSE(asked.empty()) << "an answer to nothing";
     const Asked request = asked.front();
@@ -324,7 +324,7 @@ class RandomClients {
     int64_t tokens = 0;
     std::map<BlockId, Key> owner;
     for (LinkId c = 1; c <= 2; ++c) {
-      for (SessionId s = 1; s <= 6; ++s) {
+      for (SeqId s = 1; s <= 6; ++s) {
         tokens += sessions.NumTokens({c, s});
         for (BlockId block : sessions.Blocks({c, s})) {
           EXPECT_TRUE(owner.emplace(block, Key{c, s}).second)

@@ -85,7 +85,7 @@ void SessionTable::ResizeBlocks(Session& session, int num_blocks) {
 
 SessionTable::Session& SessionTable::Pinned(const SessionKey& key) {
   const auto it = index_.find(key);
-  PREGATE_CHECK(it != index_.end() && it->second->pinned, "session ", key.session);
+  PREGATE_CHECK(it != index_.end() && it->second->pinned, "session ", key.seq_id);
   return *it->second;
 }
 
@@ -94,7 +94,7 @@ void SessionTable::Append(const SessionKey& key, int count) {
   session.num_tokens += count;
   num_tokens_ += count;
   PREGATE_CHECK(BlocksFor(session.num_tokens) <= static_cast<int>(session.blocks.size()),
-                "session ", key.session);
+                "session ", key.seq_id);
 }
 
 void SessionTable::Unpin(const SessionKey& key, absl::Time now) {

@@ -20,11 +20,11 @@ namespace pregate {
 
 struct SessionKey {
   LinkId link = 0;
-  SessionId session = 0;
+  SeqId seq_id = 0;
   bool operator==(const SessionKey&) const = default;
   template <typename H>
   friend H AbslHashValue(H h, const SessionKey& key) {
-    return H::combine(std::move(h), key.link, key.session);
+    return H::combine(std::move(h), key.link, key.seq_id);
   }
 };
 

@@ -137,11 +137,11 @@ TEST(RouteServiceTest, RoutesOverTheSchedulersLink) {
 
   constexpr int kSessions = 40;
   for (int s = 0; s < kSessions; ++s) {
-    client.Send(RouteRequest{.session = static_cast<SessionId>(s), .tokens = SomeTokens(50, s)});
+    client.Send(RouteRequest{.seq_id = static_cast<SeqId>(s), .tokens = SomeTokens(50, s)});
   }
   for (int i = 0; i < kSessions; ++i) {
     const RouteResponse response = client.NextResponse();
-    EXPECT_EQ(response.routes, Expected(SomeTokens(50, static_cast<int>(response.session))));
+    EXPECT_EQ(response.routes, Expected(SomeTokens(50, static_cast<int>(response.seq_id))));
   }
 }
 
@@ -149,19 +149,19 @@ TEST(RouteServiceTest, AnswersGapsClosesAndErrorsAndTheStreamGoesOn) {
   Server server({.host = "127.0.0.1"});
   Client client(server.rpc->bound());
   client.NextHello();
-  client.Send(RouteRequest{.session = 1, .tokens = SomeTokens(10, 0)});
-  client.Send(RouteRequest{.session = 1, .base = 10, .tokens = {kVocab}});
-  client.Send(CloseSession{.session = 1});
-  client.Send(RouteRequest{.session = 1, .base = 10, .tokens = {3}});
-  client.Send(RouteRequest{.session = 2, .tokens = std::vector<TokenId>(kRouteTokensMax + 1, 0)});
-  client.Send(RouteRequest{.session = 3, .tokens = SomeTokens(4, 1)});
-  std::map<SessionId, std::vector<RouteResponse>> answers;
+  client.Send(RouteRequest{.seq_id = 1, .tokens = SomeTokens(10, 0)});
+  client.Send(RouteRequest{.seq_id = 1, .base = 10, .tokens = {kVocab}});
+  client.Send(CloseSession{.seq_id = 1});
+  client.Send(RouteRequest{.seq_id = 1, .base = 10, .tokens = {3}});
+  client.Send(RouteRequest{.seq_id = 2, .tokens = std::vector<TokenId>(kRouteTokensMax + 1, 0)});
+  client.Send(RouteRequest{.seq_id = 3, .tokens = SomeTokens(4, 1)});
+  std::map<SeqId, std::vector<RouteResponse>> answers;
   while (answers[3].empty()) {
     const RouteResponse response = client.NextResponse();
-    answers[response.session].push_back(response);
+    answers[response.seq_id].push_back(response);
   }
   // Whether the first request is answered before the close forgets it is a matter of time.
-  const auto has = [&](SessionId session, auto matches) {
+  const auto has = [&](SeqId seq_id, auto matches) {
     return std::any_of(answers[session].begin(), answers[session].end(), matches);
   };
   EXPECT_TRUE(has(1, [](const auto& r) { return absl::StrContains(r.error, "tokens[0]: 71"); }));
@@ -175,16 +175,16 @@ TEST(RouteServiceTest, TheLinkSeesARouterDieAndComesBackToItsSuccessor) {
   auto server = std::make_unique<Server>(address, 1);
   Client client(address);
   EXPECT_EQ(client.NextHello().boot_id, 1u);
-  client.Send(RouteRequest{.session = 1, .tokens = SomeTokens(20, 0)});
+  client.Send(RouteRequest{.seq_id = 1, .tokens = SomeTokens(20, 0)});
   EXPECT_EQ(client.NextResponse().routes.size(), 20u);
 
   server.reset();
   EXPECT_NE(client.NextDown(), "");
-  client.Send(RouteRequest{.session = 1, .base = 20, .tokens = {1}});  // lost: the link is down
+  client.Send(RouteRequest{.seq_id = 1, .base = 20, .tokens = {1}});  // lost: the link is down
 
   server = std::make_unique<Server>(address, 2);
   EXPECT_EQ(client.NextHello().boot_id, 2u);
-  client.Send(RouteRequest{.session = 1, .base = 20, .tokens = {1}});
+  client.Send(RouteRequest{.seq_id = 1, .base = 20, .tokens = {1}});
   const RouteResponse gap = client.NextResponse();
   EXPECT_TRUE(gap.gap);
   EXPECT_EQ(gap.have, 0);
@@ -197,7 +197,7 @@ TEST(RouteServiceTest, AMessageOfNoKindEndsItsStreamOnly) {
   const absl::Status status = RawClient(server.rpc->bound()).SendAndFinish({});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("message is not set"));
-  bystander.Send(RouteRequest{.session = 1, .tokens = {1, 2}});
+  bystander.Send(RouteRequest{.seq_id = 1, .tokens = {1, 2}});
   EXPECT_EQ(bystander.NextResponse().routes.size(), 2u);
 }
 
@@ -220,7 +220,7 @@ TEST(RouteServiceTest, RefusesStreamsBeyondTheBoundAndTakesThemLater) {
   first.reset();
   Client third(server.rpc->bound());  // dials until the first stream's end has been seen
   third.NextHello();
-  third.Send(RouteRequest{.session = 1, .tokens = {1}});
+  third.Send(RouteRequest{.seq_id = 1, .tokens = {1}});
   EXPECT_EQ(third.NextResponse().routes.size(), 1u);
 }
 

@@ -136,7 +136,7 @@ bool RouterEngine::IsAttached(LinkId link) {
 void RouterEngine::Handle(Inbound inbound) {
   if (!IsAttached(inbound.link)) return;  // what a dead link left in the mailbox
   if (const auto* close = std::get_if<CloseSession>(&inbound.message)) {
-    queue_.Close(inbound.link, close->session);
+    queue_.Close(inbound.link, close->seq_id);
     return;
   }
   if (std::holds_alternative<RouterPing>(inbound.message)) {

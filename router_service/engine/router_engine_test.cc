@@ -88,13 +88,13 @@ TEST_F(RouterEngineTest, SaysHelloFirstAndRoutes) {
   EXPECT_EQ(hello.router_digest.size(), 64u);
 
   const std::vector<TokenId> tokens = RandomTokens(200);
-  ASSERT_TRUE(engine_->Submit(link, RouteRequest{.session = 9, .tokens = tokens}));
+  ASSERT_TRUE(engine_->Submit(link, RouteRequest{.seq_id = 9, .tokens = tokens}));
   const RouteResponse prompt = inbox.NextResponse();
-  EXPECT_EQ(prompt.session, 9u);
+  EXPECT_EQ(prompt.seq_id, 9u);
   EXPECT_EQ(prompt.error, "");
   EXPECT_EQ(prompt.routes, Expected(tokens));
 
-  ASSERT_TRUE(engine_->Submit(link, RouteRequest{.session = 9, .base = 201, .tokens = {1}}));
+  ASSERT_TRUE(engine_->Submit(link, RouteRequest{.seq_id = 9, .base = 201, .tokens = {1}}));
   const RouteResponse gap = inbox.NextResponse();
   EXPECT_TRUE(gap.gap);
   EXPECT_EQ(gap.have, 200);
@@ -103,20 +103,20 @@ TEST_F(RouterEngineTest, SaysHelloFirstAndRoutes) {
 TEST_F(RouterEngineTest, ManyLinksGetTheirOwnAnswers) {
   Start({.step_tokens_max = 32});
   constexpr int kLinks = 4, kSessions = 8;
-  std::map<std::pair<int, SessionId>, std::vector<TokenId>> tokens;
+  std::map<std::pair<int, SeqId>, std::vector<TokenId>> tokens;
   std::vector<Inbox> inboxes(kLinks);
   for (int c = 0; c < kLinks; ++c) {
     const LinkId link = engine_->Attach(inboxes[c].sink());
     inboxes[c].Next();
-    for (SessionId s = 0; s < kSessions; ++s) {
+    for (SeqId s = 0; s < kSessions; ++s) {
       tokens[{c, s}] = RandomTokens(1 + static_cast<int>(random_() % 100));
-      ASSERT_TRUE(engine_->Submit(link, RouteRequest{.session = s, .tokens = tokens[{c, s}]}));
+      ASSERT_TRUE(engine_->Submit(link, RouteRequest{.seq_id = s, .tokens = tokens[{c, s}]}));
     }
   }
   for (int c = 0; c < kLinks; ++c) {
     for (int i = 0; i < kSessions; ++i) {
       const RouteResponse response = inboxes[c].NextResponse();
-      EXPECT_EQ(response.routes, Expected(tokens.at({c, response.session})));
+      EXPECT_EQ(response.routes, Expected(tokens.at({c, response.seq_id})));
     }
   }
 }
@@ -126,8 +126,8 @@ TEST_F(RouterEngineTest, AMalformedRequestIsAnsweredAloneWithItsError) {
   Inbox inbox;
   const LinkId link = engine_->Attach(inbox.sink());
   inbox.Next();
-  engine_->Submit(link, RouteRequest{.session = 1, .tokens = {kVocab}});
-  engine_->Submit(link, RouteRequest{.session = 2, .tokens = {0}});
+  engine_->Submit(link, RouteRequest{.seq_id = 1, .tokens = {kVocab}});
+  engine_->Submit(link, RouteRequest{.seq_id = 2, .tokens = {0}});
   EXPECT_THAT(inbox.NextResponse().error, HasSubstr("tokens[0]: 83"));
   EXPECT_EQ(inbox.NextResponse().routes.size(), 1u);
   engine_->Stop(absl::InfiniteFuture());
@@ -142,13 +142,13 @@ TEST_F(RouterEngineTest, ADetachedSendIsNeverCalledAgainAndItsSessionsGo) {
   for (int i = 0; i < 50; ++i) {
     std::atomic<bool> gone = false;
     const LinkId link = engine_->Attach([&](FromRouter) { EXPECT_FALSE(gone); });
-    for (SessionId s = 0; s < 5; ++s) {
-      engine_->Submit(link, RouteRequest{.session = s, .tokens = RandomTokens(30)});
+    for (SeqId s = 0; s < 5; ++s) {
+      engine_->Submit(link, RouteRequest{.seq_id = s, .tokens = RandomTokens(30)});
     }
     engine_->Detach(link);
     gone = true;
   }
-  engine_->Submit(other, RouteRequest{.session = 1, .tokens = {1, 2, 3}});
+  engine_->Submit(other, RouteRequest{.seq_id = 1, .tokens = {1, 2, 3}});
   EXPECT_EQ(survivor.NextResponse().routes.size(), 3u);
   engine_->Stop(absl::InfiniteFuture());
   EXPECT_THAT(registry_.Serialize(), HasSubstr("pregate_router_sessions{model=\"test\"} 1"));
@@ -159,13 +159,13 @@ TEST_F(RouterEngineTest, StopAnswersWhatItHasTakenAndRefusesTheRest) {
   Inbox inbox;
   const LinkId link = engine_->Attach(inbox.sink());
   inbox.Next();
-  for (SessionId s = 0; s < 20; ++s) {
-    ASSERT_TRUE(engine_->Submit(link, RouteRequest{.session = s, .tokens = RandomTokens(10)}));
+  for (SeqId s = 0; s < 20; ++s) {
+    ASSERT_TRUE(engine_->Submit(link, RouteRequest{.seq_id = s, .tokens = RandomTokens(10)}));
   }
   engine_->Stop(absl::InfiniteFuture());
   for (int i = 0; i < 20; ++i) EXPECT_EQ(inbox.NextResponse().routes.size(), 10u);
   EXPECT_TRUE(inbox.IsEmpty());
-  EXPECT_FALSE(engine_->Submit(link, RouteRequest{.session = 1, .tokens = {1}}));
+  EXPECT_FALSE(engine_->Submit(link, RouteRequest{.seq_id = 1, .tokens = {1}}));
 }
 
 TEST_F(RouterEngineTest, TheHeartbeatGoesOnWhenNothingComes) {

@@ -51,7 +51,7 @@ RouteStep RandomStep(std::vector<Sequence*>& pending, std::mt19937& random) {
     const int count = room > 0 ? static_cast<int>(random() % (room + 1)) : 0;
     if (count == 0) continue;
     step.rows.push_back(
-        {.key = {0, static_cast<SessionId>(step.rows.size())},
+        {.key = {0, static_cast<SeqId>(step.rows.size())},
          .position = sequence->done(),
          .tokens = absl::MakeConstSpan(sequence->tokens).subspan(sequence->done(), count),
          .blocks = sequence->blocks});

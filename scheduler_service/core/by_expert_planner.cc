@@ -88,7 +88,7 @@ class ExpertSet {
 
 Proposal ByExpertPlanner::Propose(const PlannerView& view) const {
   const int32_t num_experts = static_cast<int32_t>(view.experts.size());
-  const int32_t experts_max = options_.experts_max > 0 ? options_.experts_max : view.experts_fit;
+  const int32_t experts_max = options_.experts_max > 0 ? options_.experts_max : view.expert_slots;
   if (experts_max == 0 || experts_max >= num_experts) return FcfsPlanner().Propose(view);
   const ExpertSet set(view, options_, experts_max);
   const Sequence* newcomer = Newcomer(view);

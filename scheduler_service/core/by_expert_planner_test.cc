@@ -54,7 +54,7 @@ class ByExpertPlannerTest : public testing::Test {
     base.step_tokens = 64;
     base.preemptions_max = 2;
     base.experts = experts_;
-    base.experts_fit = experts_fit_;
+    base.expert_slots = expert_slots_;
     return batch_.View(base);
   }
   Proposal Propose() { return ByExpertPlanner(options_).Propose(View()); }
@@ -66,7 +66,7 @@ class ByExpertPlannerTest : public testing::Test {
   }
 
   ByExpertOptions options_{.age_steps = 4, .experts_max = 0, .chunk_tokens = 3};
-  int32_t experts_fit_ = 2;
+  int32_t expert_slots_ = 2;
   Batch batch_;
   std::vector<ExpertPlace> experts_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
@@ -92,7 +92,7 @@ TEST_F(ByExpertPlannerTest, WithAllExpertsThereNobodyWaits) {
   Sequence* b = Decoding(1);
   a->routes.back() = 3;
   for (Sequence* s : {a, b}) s->idle_since = step_ - 1;
-  experts_fit_ = 0;
+  expert_slots_ = 0;
   EXPECT_THAT(RowsOf(Propose()), ElementsAre(a->id, b->id));
 }
 
@@ -136,7 +136,7 @@ TEST_F(ByExpertPlannerTest, AnOldPromptRunsUncutAndItsExpertsServeAll) {
 
 TEST_F(ByExpertPlannerTest, ALateRowGoesByTheGuessThatItsRouteStays) {
   options_.experts_max = 2;
-  experts_fit_ = 0;
+  expert_slots_ = 0;
   SetResident({0, 1, 2, 3, 4});
   Sequence* a = Enqueue("1");
   Sequence* b = Enqueue("2");

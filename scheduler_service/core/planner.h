@@ -30,8 +30,8 @@ struct PlannerView {
   int32_t step_tokens = 0;      // token budget of one step
   int32_t free_slots = 0;       // sequences that may be added
   int32_t preemptions_max = 0;  // of one sequence, by KV exhaustion
-  bool late_rows = false;   // the step before is still unanswered and its samples may be built upon
-  int32_t experts_fit = 0;  // experts whose units fit at once, over all ranks; 0: all of them
+  bool late_rows = false;  // the step before is still unanswered and its samples may be built upon
+  int32_t expert_slots = 0;  // experts whose units fit at once, over all ranks; 0: all of them
   absl::Span<const RankBlocks> free_blocks;
   absl::Span<const ExpertPlace> experts;      // by id; empty: dense, or nothing is known
   absl::Span<const Sequence* const> running;  // oldest first

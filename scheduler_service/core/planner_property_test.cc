@@ -21,7 +21,7 @@ struct Policy {
   const char* name;
   bool by_expert;
   int32_t age_steps;
-  int32_t experts_fit;
+  int32_t expert_slots;
 };
 
 // One random load on one or two ranks, planned to its end in lockstep or one step ahead.
@@ -34,14 +34,14 @@ class World {
     } else {
       planner_ = std::make_unique<FcfsPlanner>();
     }
-    late_ = policy.experts_fit == 0 && Below(2) == 0;
+    late_ = policy.expert_slots == 0 && Below(2) == 0;
     slots_ = 1 + Below(8);
     step_tokens_ = slots_ + Below(30);
     preemptions_max_ = Below(4);
     const int32_t num_ranks = 1 + Below(2);
     for (int32_t r = 0; r < num_ranks; ++r) ranks_.push_back({r, 5 + Below(10)});
     for (int32_t e = 0; e < kExperts; ++e) {
-      experts_.push_back({{e % num_ranks}, 0, policy.experts_fit == 0 || Below(2) == 0});
+      experts_.push_back({{e % num_ranks}, 0, policy.expert_slots == 0 || Below(2) == 0});
     }
     batch_.Reset(ranks_, slots_);
     for (int i = 3 + Below(20); i > 0; --i) Enqueue();
@@ -54,7 +54,7 @@ class World {
       if (step_ > 5000) return "it does not end";
       problem = Step();
       for (ExpertPlace& e : experts_) {
-        if (policy_.experts_fit > 0 && Below(4) == 0) e.resident = !e.resident;
+        if (policy_.expert_slots > 0 && Below(4) == 0) e.resident = !e.resident;
       }
     }
     return problem;
@@ -87,7 +87,7 @@ class World {
     base.preemptions_max = preemptions_max_;
     base.late_rows = late_ && AnyInFlight();
     base.experts = experts_;
-    base.experts_fit = policy_.experts_fit;
+    base.expert_slots = policy_.expert_slots;
     const PlannerView view = batch_.View(base);
     const Proposal proposal = planner_->Propose(view);
     if (const std::string problem = Check(view, proposal); !problem.empty()) return problem;

@@ -80,7 +80,7 @@ void Residency::BeginEpoch(absl::Span<const int32_t> members, const Placement& p
   }
   std::vector<RankUnits> ranks;
   bool all_fit = true;
-  experts_fit_ = 0;
+  expert_slots_ = 0;
   for (int32_t rank : members) {
     const Rank& r = ranks_[rank];
     RankUnits units{rank, r.num_layers, r.unit_slots, {}};
@@ -93,10 +93,10 @@ void Residency::BeginEpoch(absl::Span<const int32_t> members, const Placement& p
     const int32_t held = static_cast<int32_t>(units.experts.size());
     const bool fit = r.unit_slots == 0 || int64_t{held} * r.num_layers <= r.unit_slots;
     all_fit &= fit;
-    experts_fit_ += fit ? held : std::max(r.unit_slots / r.num_layers, 1);
+    expert_slots_ += fit ? held : std::max(r.unit_slots / r.num_layers, 1);
     if (!fit) ranks.push_back(std::move(units));
   }
-  if (all_fit) experts_fit_ = 0;
+  if (all_fit) expert_slots_ = 0;
   wanted_.Begin(std::move(ranks), static_cast<int32_t>(experts_.size()));
 }
 
@@ -108,7 +108,7 @@ void Residency::Fill(PlannerView* view) {
     experts_[e].resident = rank.unit_slots == 0 || experts_[e].units_resident == rank.num_layers;
   }
   view->experts = experts_;
-  view->experts_fit = experts_fit_;
+  view->expert_slots = expert_slots_;
 }
 
 std::vector<Wanted> Residency::Want(const PlannerView& view, const Proposal& proposal) {

@@ -55,7 +55,7 @@ class Residency {
   void BeginEpoch(absl::Span<const int32_t> members, const Placement& placement);
 
   // Every member holds all its units at once: nothing is wanted, late rows are fine.
-  bool all_fit() const { return experts_fit_ == 0; }
+  bool all_fit() const { return expert_slots_ == 0; }
   // What planners look at. Valid until the next change.
   void Fill(PlannerView* view);
   // The lists that have changed. REQUIRES: the view was filled, the proposal is made of it.
@@ -70,7 +70,7 @@ class Residency {
 
   absl::btree_map<int32_t, Rank> ranks_;
   std::vector<ExpertPlace> experts_;
-  int32_t experts_fit_ = 0;
+  int32_t expert_slots_ = 0;
   WantedLists wanted_;
 };
 

@@ -180,7 +180,7 @@ TEST_F(WantedTest, PlannersSeeWhatIsResident) {
   residency_.BeginEpoch({0}, {{{0}, {0}, {0}, {0}}});
   PlannerView view;
   residency_.Fill(&view);
-  EXPECT_EQ(view.experts_fit, 3);
+  EXPECT_EQ(view.expert_slots, 3);
   EXPECT_TRUE(view.experts[1].resident);
   EXPECT_FALSE(view.experts[2].resident);
   EXPECT_EQ(view.experts[2].units_resident, 1);

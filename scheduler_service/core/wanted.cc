@@ -67,7 +67,7 @@ std::vector<Wanted> WantedLists::Update(const PlannerView& view, const Proposal&
   for (size_t r = 0; r < ranks_.size(); ++r) {
     Order order = OrderOf(ranks_[r], uses);
     if (order == sent_[r]) continue;
-    changed.push_back(Spell(ranks_[r], order));
+    changed.push_back(InUnits(ranks_[r], order));
     sent_[r] = std::move(order);
   }
   return changed;
@@ -96,7 +96,7 @@ WantedLists::Order WantedLists::OrderOf(const RankUnits& rank, const NextUses& u
   return order;
 }
 
-Wanted WantedLists::Spell(const RankUnits& rank, const Order& order) {
+Wanted WantedLists::InUnits(const RankUnits& rank, const Order& order) {
   Wanted wanted;
   wanted.rank = rank.rank;
   wanted.units.reserve(order.experts.size() * rank.num_layers);
@@ -107,7 +107,7 @@ Wanted WantedLists::Spell(const RankUnits& rank, const Order& order) {
   for (const ExpertId e : absl::MakeConstSpan(order.experts).subspan(order.num_in_step)) {
     for (int32_t layer = 0; layer < rank.num_layers; ++layer) wanted.units.push_back({layer, e});
   }
-  wanted.load_first = std::min(order.load_first * rank.num_layers, rank.slots);
+  wanted.load_first = std::min(order.load_first * rank.num_layers, rank.unit_slots);
   return wanted;
 }
 

@@ -19,7 +19,7 @@ enum class Eviction { kLru, kNextUse };
 struct RankUnits {
   int32_t rank = 0;
   int32_t num_layers = 0;
-  int32_t slots = 0;              // units that fit
+  int32_t unit_slots = 0;         // units that fit
   std::vector<ExpertId> experts;  // that it holds
 };
 
@@ -54,7 +54,7 @@ class WantedLists {
   };
 
   Order OrderOf(const RankUnits& rank, const NextUses& uses) const;
-  static Wanted Spell(const RankUnits& rank, const Order& order);
+  static Wanted InUnits(const RankUnits& rank, const Order& order);
 
   Eviction eviction_;
   std::vector<RankUnits> ranks_;

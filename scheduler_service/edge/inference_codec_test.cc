@@ -81,7 +81,7 @@ TEST_F(InferenceCodecTest, AppliesTheChatTemplateOnTheServer) {
 
 TEST_F(InferenceCodecTest, RefusesByFieldAndValue) {
   const struct {
-    std::function<void(v1::GenerateRequest&)> spoil;
+    std::function<void(v1::GenerateRequest&)> corrupt;
     absl::StatusCode code;
     const char* message;
   } kCases[] = {
@@ -116,7 +116,7 @@ TEST_F(InferenceCodecTest, RefusesByFieldAndValue) {
   for (const auto& c : kCases) {
     v1::GenerateRequest in;
     in.set_text("a");
-    c.spoil(in);
+    c.corrupt(in);
     const auto request = Decode(in);
     EXPECT_EQ(request.status().code(), c.code) << c.message;
     EXPECT_THAT(std::string(request.status().message()), HasSubstr(c.message));

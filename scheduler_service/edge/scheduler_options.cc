@@ -15,41 +15,42 @@ constexpr int kAgeStepsMax = 10000;
 
 void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options) {
   DeclarePortOptions(set, "Inference", &options->ports);
+  EngineOptions& engine = options->engine;
   set.Group("Scheduling");
-  set.Int("queue-max", &options->queue_max, 1, kQueueMax, "requests",
+  set.Int("queue-max", &engine.queue_max, 1, kQueueMax, "requests",
           "Admitted requests that may wait; further ones are refused");
-  set.Int("step-tokens", &options->step_tokens, 1, kStepTokensMax, "tokens",
+  set.Int("step-tokens", &engine.step_tokens, 1, kStepTokensMax, "tokens",
           "Token budget of a step; the workers' own may be lower");
-  set.Int("running-max", &options->running_max, 1, kSeqSlotsMax, "sequences",
+  set.Int("running-max", &engine.running_max, 1, kSeqSlotsMax, "sequences",
           "Sequences in the batch; the workers' slots may be fewer");
   set.Choice("run-ahead", &options->run_ahead, {"on", "off"},
              "Send a plan before the result of the one before it");
   set.Choice("decode-routing", &options->decode_routing, {"replica", "service"},
              "Who routes just-sampled tokens: the worker's replica or the router service");
-  set.Choice("batching", &options->batching, {"fcfs", "by_expert"},
+  set.Choice("batching", &engine.batching, scheduler::PlannerNames(),
              "Who shares a step: the oldest, or tokens of few experts where not all experts fit");
-  set.Int("batch-age-steps", &options->batch_age_steps, 0, kAgeStepsMax, "steps",
+  set.Int("batch-age-steps", &engine.by_expert.age_steps, 0, kAgeStepsMax, "steps",
           "by_expert: how often a sequence that could run may be passed over in a row");
-  set.Int("batch-experts-max", &options->batch_experts_max, 0, kExpertsMax, "experts",
+  set.Int("batch-experts-max", &engine.by_expert.experts_max, 0, kExpertsMax, "experts",
           "by_expert: experts that a step takes by choice; 0: as many as fit at once");
-  set.Choice("eviction", &options->eviction, {"lru", "next_use"},
+  set.Choice("eviction", &engine.eviction, scheduler::EvictionNames(),
              "Which experts leave where not all fit: least recently used, or next used last");
-  set.Int("preemptions-max", &options->preemptions_max, 0, kPreemptionsMax, "times",
+  set.Int("preemptions-max", &engine.preemptions_max, 0, kPreemptionsMax, "times",
           "How often one sequence may lose its KV to others");
-  set.Duration("worker-silence-timeout-s", &options->worker_silence_timeout,
+  set.Duration("worker-silence-timeout-s", &engine.worker_silence_timeout,
                absl::Milliseconds(2 * kWorkerAliveMs), absl::Hours(1),
                "How long the process of a worker that owes an answer may give no sign of life, "
                "before the others go on without it");
-  set.Duration("worker-stall-timeout-s", &options->worker_stall_timeout, absl::Milliseconds(500),
+  set.Duration("worker-stall-timeout-s", &engine.worker_stall_timeout, absl::Milliseconds(500),
                absl::Hours(1),
                "How long the loop of a living worker may stand in one layer, or in reading one "
                "expert, before the others go on without it");
-  set.Duration("form-wait-s", &options->form_wait, absl::ZeroDuration(), absl::Minutes(10),
+  set.Duration("form-wait-s", &engine.form_wait, absl::ZeroDuration(), absl::Minutes(10),
                "How long the first workers that are up wait for the rest before they serve");
-  set.Duration("grow-wait-s", &options->grow_wait, absl::ZeroDuration(), absl::Hours(1),
+  set.Duration("grow-wait-s", &engine.grow_wait, absl::ZeroDuration(), absl::Hours(1),
                "How long a worker that comes to others that serve waits to be added while more "
                "are missing; it is added at once when none is");
-  set.Duration("drain-timeout-s", &options->drain_timeout, absl::ZeroDuration(), absl::Hours(1),
+  set.Duration("drain-timeout-s", &engine.drain_timeout, absl::ZeroDuration(), absl::Hours(1),
                "How long SIGTERM waits for open streams");
   set.Group();
 }
@@ -61,28 +62,14 @@ void DeclareSchedulerLinkOptions(OptionSet& set, SchedulerLinkOptions* options) 
   set.Group();
 }
 
-EngineOptions ToEngineOptions(const SchedulerServerOptions& options, std::string scheduler_id,
-                              std::string model_digest) {
-  EngineOptions engine;
+EngineOptions FinishEngineOptions(const SchedulerServerOptions& options, std::string scheduler_id,
+                                  std::string model_digest) {
+  EngineOptions engine = options.engine;
   engine.scheduler_id = std::move(scheduler_id);
   engine.model_digest = std::move(model_digest);
   engine.run_ahead = options.run_ahead == "on";
   engine.decode_routing =
       options.decode_routing == "service" ? DecodeRouting::kService : DecodeRouting::kReplica;
-  engine.step_tokens = options.step_tokens;
-  engine.running_max = options.running_max;
-  engine.batching = options.batching == "fcfs" ? Batching::kFcfs : Batching::kByExpert;
-  engine.by_expert.age_steps = options.batch_age_steps;
-  engine.by_expert.experts_max = options.batch_experts_max;
-  engine.eviction =
-      options.eviction == "lru" ? scheduler::Eviction::kLru : scheduler::Eviction::kNextUse;
-  engine.queue_max = options.queue_max;
-  engine.preemptions_max = options.preemptions_max;
-  engine.worker_silence_timeout = options.worker_silence_timeout;
-  engine.worker_stall_timeout = options.worker_stall_timeout;
-  engine.form_wait = options.form_wait;
-  engine.grow_wait = options.grow_wait;
-  engine.drain_timeout = options.drain_timeout;
   return engine;
 }
 

@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
   State& state = *server->state_;
   ASSIGN_OR_RETURN(state.links, make_links(state.push()));
   state.engine = std::make_unique<SchedulerEngine>(
-      ToEngineOptions(options, absl::StrCat(absl::Hex(RandomId())), state.model.digest),
+      FinishEngineOptions(options, absl::StrCat(absl::Hex(RandomId())), state.model.digest),
       state.parts());
   context.log->Info("model", {{"name", state.model.name}, {"model_digest", state.model.digest}});
   state.loop = std::thread([&state] { state.engine->Run(); });

@@ -6,17 +6,13 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "scheduler_service/core/by_expert_planner.h"
-#include "scheduler_service/core/wanted.h"
+#include "scheduler_service/core/policies.h"
 
 namespace pregate {
 
 // Who routes just-sampled tokens: the worker's replica, or the router service (then plans are in
 // lockstep).
 enum class DecodeRouting { kReplica, kService };
-
-// Who shares a step (core/planner.h, core/by_expert_planner.h).
-enum class Batching { kFcfs, kByExpert };
 
 struct EngineOptions {
   std::string scheduler_id;
@@ -25,13 +21,13 @@ struct EngineOptions {
 
   bool run_ahead = true;  // at most one plan before the result of the one before it
   DecodeRouting decode_routing = DecodeRouting::kReplica;
-  int32_t step_tokens = 512;      // token budget of a step; a worker's own limit may be lower
-  int32_t running_max = 1 << 16;  // sequences in the batch; a worker's slots may be fewer
-  int32_t queue_max = 256;        // admitted requests that do not run
-  int32_t preemptions_max = 4;    // of one sequence by KV exhaustion
-  Batching batching = Batching::kByExpert;
+  int32_t step_tokens = 512;           // token budget of a step; a worker's own limit may be lower
+  int32_t running_max = 1 << 16;       // sequences in the batch; a worker's slots may be fewer
+  int32_t queue_max = 256;             // admitted requests that do not run
+  int32_t preemptions_max = 4;         // of one sequence by KV exhaustion
+  std::string batching = "by_expert";  // of PlannerNames
   scheduler::ByExpertOptions by_expert;
-  scheduler::Eviction eviction = scheduler::Eviction::kNextUse;
+  std::string eviction = "next_use";  // of EvictionNames
   // In a row that one sequence may be part of without a new token, before it fails.
   int32_t recoveries_max = 16;
 

@@ -49,7 +49,7 @@ void RouteClient::OnUp(absl::Time now, bool answers_pings) {
 
 absl::Status RouteClient::OnResponse(const RouteResponse& response, int32_t num_experts,
                                      absl::Time now) {
-  const auto it = sessions_.find(response.session);
+  const auto it = sessions_.find(response.seq_id);
   if (it == sessions_.end()) return absl::OkStatus();
   Session* session = &it->second;
   if (session->count == 0 || response.base != session->base) return absl::OkStatus();
@@ -88,18 +88,18 @@ void RouteClient::PingIfDue(absl::Time now) {
 }
 
 std::vector<SeqId> RouteClient::OnTick(absl::Time now) {
-  std::vector<SeqId> hopeless;
-  if (!up_) return hopeless;
+  std::vector<SeqId> given_up;
+  if (!up_) return given_up;
   PingIfDue(now);
   for (auto& [id, session] : sessions_) {
     if (session.count == 0 || now - session.sent_at < resend_after_) continue;
     if (session.sends >= kSendsMax) {
-      hopeless.push_back(id);
+      given_up.push_back(id);
     } else {
       Send(&session, session.base, now);
     }
   }
-  return hopeless;
+  return given_up;
 }
 
 }  // namespace pregate::scheduler

@@ -165,7 +165,7 @@ TEST_F(RouteClientTest, ARouterThatKeepsLosingIsNotAskedForEver) {
   for (int i = 0; i < 1000; ++i) {
     const RouteRequest request = std::get<RouteRequest>(sent_.back());
     RouteResponse response;
-    response.session = 1;
+    response.seq_id = 1;
     response.base = request.base;
     response.gap = request.base > 0;
     if (!response.gap) response.routes.assign(4, 1);
@@ -218,7 +218,7 @@ TEST_F(RouteClientTest, ClosesTheSessionsThatItOpened) {
   client_.Request(&s, now_);
   client_.Close(1);
   ASSERT_EQ(sent_.size(), 2u);
-  EXPECT_EQ(std::get<CloseSession>(sent_[1]).session, 1u);
+  EXPECT_EQ(std::get<CloseSession>(sent_[1]).seq_id, 1u);
 }
 
 }  // namespace

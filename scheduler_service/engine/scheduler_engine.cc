@@ -17,24 +17,15 @@ using scheduler::Sequence;
 using scheduler::StepAnswer;
 using scheduler::WorkerGroup;
 
-namespace {
-
-std::unique_ptr<const scheduler::Planner> MakePlanner(const EngineOptions& options) {
-  if (options.batching == Batching::kFcfs) return std::make_unique<scheduler::FcfsPlanner>();
-  return std::make_unique<scheduler::ByExpertPlanner>(options.by_expert);
-}
-
-}  // namespace
-
 SchedulerEngine::SchedulerEngine(EngineOptions options, EngineParts parts)
     : options_(std::move(options)),
       parts_(std::move(parts)),
-      own_planner_(MakePlanner(options_)),
+      own_planner_(scheduler::MakePlanner(options_.batching, options_.by_expert)),
       planner_(parts_.planner ? parts_.planner : own_planner_.get()),
       requests_(parts_.tokenizer, parts_.random, parts_.observer, options_.queue_max),
       routes_(parts_.router, options_.route_resend, options_.step_tokens),
       group_(options_, parts_.workers, parts_.observer),
-      residency_(options_.eviction) {}
+      residency_(scheduler::EvictionNamed(options_.eviction)) {}
 
 void SchedulerEngine::Run() {
   now_ = parts_.clock->Now();
@@ -214,7 +205,7 @@ void SchedulerEngine::UpdateRouter() {
 }
 
 void SchedulerEngine::OnRoutes(RouteResponse& response) {
-  LiveRequest* request = requests_.table().Find(response.session);
+  LiveRequest* request = requests_.table().Find(response.seq_id);
   if (!request || !routes_.up()) return;
   const bool was_routed = request->sequence.all_routed();
   const absl::Status status = routes_.OnResponse(response, group_.facts()->num_experts, now_);

@@ -179,13 +179,13 @@ Scenario RandomScenario(uint64_t seed) {
   s.worker.seq_slots = 1 + static_cast<int32_t>(random.Next() % 8);
   s.worker.step_tokens = 4 + static_cast<int32_t>(random.Next() % 60);
   s.worker.context_tokens = 112;
-  s.options.queue_requests = 3 + static_cast<int32_t>(random.Next() % 12);
+  s.options.queue_max = 3 + static_cast<int32_t>(random.Next() % 12);
   const uint64_t policy = random.Next();
-  s.options.batching = policy % 2 == 0 ? Batching::kFcfs : Batching::kByExpert;
+  s.options.batching = policy % 2 == 0 ? "fcfs" : "by_expert";
   s.options.by_expert = {.age_steps = static_cast<int32_t>(policy / 2 % 8),
                          .experts_max = policy / 16 % 4 == 0 ? 2 : 0,
                          .chunk_tokens = 4};
-  s.options.eviction = policy / 64 % 2 == 0 ? Eviction::kLru : Eviction::kNextUse;
+  s.options.eviction = policy / 64 % 2 == 0 ? "lru" : "next_use";
   // Of 15 units in all; two workers hold 9 and 6 of them.
   if (policy / 128 % 2 == 0) s.worker.unit_slots = 1 + static_cast<int32_t>(policy / 256 % 5);
   // Also the size of the pieces that prompts are routed in.

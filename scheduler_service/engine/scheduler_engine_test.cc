@@ -360,7 +360,7 @@ TEST_F(EngineTest, RoutesComeFromTheRouterOnceAndTravelInTheRows) {
   Then([this] {
     EXPECT_THAT(std::get<StepPlan>(to_worker_[1]).rows[0].routes, ElementsAre(2, 1));
     EXPECT_THAT(clients_[0]->start.prompt_routes, ElementsAre(2, 1));
-    EXPECT_EQ(std::get<CloseSession>(router_link_.sent.back()).session, 1u)
+    EXPECT_EQ(std::get<CloseSession>(router_link_.sent.back()).seq_id, 1u)
         << "the replica routes from here";
     return Events(WorkerEvent{0, Answer(1, {{1, 2, 7, 0, {}}})});
   });

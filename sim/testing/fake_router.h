@@ -33,7 +33,7 @@ class FakeRouter {
     }
     return sessions_.Answer(request);
   }
-  void OnClose(const CloseSession& close) { sessions_.Close(close.session); }
+  void OnClose(const CloseSession& close) { sessions_.Close(close.seq_id); }
   void ExpireSessions() { sessions_.Clear(); }
 
   size_t num_sessions() const { return sessions_.size(); }

@@ -243,7 +243,7 @@ void SimWorld::ReceiveAtRouter(const ToRouter& message) {
     return router_->OnClose(*close);
   const RouteRequest& request = std::get<RouteRequest>(message);
   const RouteResponse response = router_->OnRequest(request);
-  Log(absl::StrCat("the router routes ", response.routes.size(), " of session ", request.session,
+  Log(absl::StrCat("the router routes ", response.routes.size(), " of session ", request.seq_id,
                    " at ", request.base));
   if (lose_routes_ > 0) {
     --lose_routes_;

@@ -252,7 +252,7 @@ TEST(ServingTest, AResumedStreamGoesOnWithTheSameTokens) {
 
 struct Malformed {
   const char* what;
-  void (*spoil)(v1::GenerateRequest&);
+  void (*corrupt)(v1::GenerateRequest&);
   grpc::StatusCode code;
   const char* named;  // must appear in the message
 };
@@ -289,7 +289,7 @@ TEST(ServingTest, MalformedRequestsAreRefusedByFieldAndValue) {
   };
   for (const Malformed& c : cases) {
     v1::GenerateRequest request = Request("hello", 4);
-    c.spoil(request);
+    c.corrupt(request);
     const Generation g = Generate(cluster.stub(), request);
     EXPECT_EQ(g.status.error_code(), c.code) << c.what << ": " << g.status.error_message();
     EXPECT_THAT(g.status.error_message(), HasSubstr(c.named)) << c.what;

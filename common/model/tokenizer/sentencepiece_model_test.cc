@@ -59,7 +59,7 @@ TEST(SentencePieceModelTest, AFileThatSaysNothingHasTheFormatsDefaults) {
 
 struct BrokenModel {
   const char* named;  // in the error
-  std::function<void(SentencePieceModel*)> spoil;
+  std::function<void(SentencePieceModel*)> corrupt;
 };
 
 TEST(SentencePieceModelTest, NamesWhatIsWrongWithAModel) {
@@ -83,7 +83,7 @@ TEST(SentencePieceModelTest, NamesWhatIsWrongWithAModel) {
   };
   for (const BrokenModel& broken : kCases) {
     SentencePieceTokenizerSpec spec = SmallSentencePiece();
-    broken.spoil(&spec.model);
+    broken.corrupt(&spec.model);
     const auto parsed = ParseSentencePieceModel(Bytes(spec.model), "dir/tokenizer.model");
     EXPECT_TRUE(absl::IsInvalidArgument(parsed.status())) << broken.named;
     EXPECT_THAT(Message(parsed.status()), HasSubstr(broken.named));
@@ -143,7 +143,7 @@ TEST(SentencePieceModelTest, CutFilesAreRefused) {
   EXPECT_GT(num_refused, static_cast<int>(whole.size()) * 9 / 10);
 }
 
-TEST(SentencePieceModelTest, SurvivesSpoiltAndRandomFiles) {
+TEST(SentencePieceModelTest, SurvivesCorruptAndRandomFiles) {
   const uint32_t seed = std::random_device()();
   std::cout << "seed " << seed << "\n";
   std::mt19937 random(seed);

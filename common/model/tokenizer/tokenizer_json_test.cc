@@ -215,7 +215,7 @@ TEST_F(TokenizerJsonTest, ConfigIsOptionalTheTokenizerIsNot) {
 
 struct BadFile {
   const char* expected;
-  std::function<void(json*)> spoil;
+  std::function<void(json*)> corrupt;
 };
 
 TEST_F(TokenizerJsonTest, NamesWhatItRefuses) {
@@ -278,7 +278,7 @@ TEST_F(TokenizerJsonTest, NamesWhatItRefuses) {
        }},
   };
   for (const BadFile& c : cases) {
-    Save(SmallVocabulary(), "tokenizer.json", c.spoil);
+    Save(SmallVocabulary(), "tokenizer.json", c.corrupt);
     const absl::Status status = LoadTokenizerSpec(dir_).status();
     EXPECT_FALSE(status.ok()) << c.expected;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.expected));

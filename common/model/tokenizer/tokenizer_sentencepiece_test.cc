@@ -322,7 +322,7 @@ TEST_F(SentencePieceFilesTest, CheckpointsImportAndInspectCarryIt) {
   const auto tokenizer = (*checkpoint)->LoadTokenizer();
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ((*tokenizer)->Encode("hello world"), Make(spec)->Encode("hello world"));
-  WriteFile(dir_.path("out/tokenizer.model"), "spoilt");
+  WriteFile(dir_.path("out/tokenizer.model"), "corrupt");
   const auto inspected = InspectCheckpoint(dir_.path("out"), false).value();
   EXPECT_FALSE(inspected["tokenizer"]);
   EXPECT_THAT(inspected["tokenizer_error"].get<std::string>(), HasSubstr("tokenizer.model"));

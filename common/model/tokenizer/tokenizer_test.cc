@@ -250,7 +250,7 @@ TEST(IncrementalDecoderTest, EqualsDecodingTheWholeForRandomTokens) {
 
 struct BadSpec {
   const char* expected;
-  void (*spoil)(BpeTokenizerSpec*);
+  void (*corrupt)(BpeTokenizerSpec*);
 };
 
 TEST(MakeBpeTokenizerTest, NamesWhatIsWrongWithASpec) {
@@ -281,7 +281,7 @@ TEST(MakeBpeTokenizerTest, NamesWhatIsWrongWithASpec) {
   };
   for (const BadSpec& c : cases) {
     BpeTokenizerSpec spec = SmallVocabulary();
-    c.spoil(&spec);
+    c.corrupt(&spec);
     const absl::Status status = MakeBpeTokenizer(spec).status();
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.expected));
   }

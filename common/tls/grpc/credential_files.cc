@@ -54,7 +54,7 @@ absl::StatusOr<MemoryFile> MemoryFile::MakeNext(const std::string& bytes) const 
   return next;
 }
 
-absl::Status MemoryFile::Become(const MemoryFile& next) {
+absl::Status MemoryFile::ReplaceWith(const MemoryFile& next) {
   if (dup3(next.fd_, fd_, O_CLOEXEC) != fd_) {
     return absl::InternalError(absl::StrCat("a file in memory: ", std::strerror(errno)));
   }
@@ -74,8 +74,8 @@ absl::Status CredentialFiles::Replace(const TlsPem& pem) {
   ASSIGN_OR_RETURN(const MemoryFile identity,
                    identity_.MakeNext(absl::StrCat(pem.key, "\n", pem.certificate)));
   ASSIGN_OR_RETURN(const MemoryFile authority, authority_.MakeNext(pem.authority));
-  RETURN_IF_ERROR(identity_.Become(identity));
-  return authority_.Become(authority);
+  RETURN_IF_ERROR(identity_.ReplaceWith(identity));
+  return authority_.ReplaceWith(authority);
 }
 
 }  // namespace pregate

@@ -20,11 +20,11 @@ class MemoryFile {
   ~MemoryFile();
 
   std::string path() const;  // stays the same
-  // A file for Become, whose modification time is a later second: gRPC compares seconds before and
+  // A file for ReplaceWith, whose modification time is a later second: gRPC compares seconds before and
   // after it reads.
   absl::StatusOr<MemoryFile> MakeNext(const std::string& bytes) const;
   // Whoever opens the path sees the old bytes or those of `next`.
-  absl::Status Become(const MemoryFile& next);
+  absl::Status ReplaceWith(const MemoryFile& next);
 
  private:
   explicit MemoryFile(int fd) : fd_(fd) {}

@@ -1,12 +1,12 @@
 // What the workers of a group send each other to form it.
-#include "common/collective/meeting_room.h"
+#include "common/collective/rendezvous_table.h"
 #include "expert_service/edge/meet_messages.h"
 #include "tests/fuzz/proto_format.h"
 
 namespace pregate::fuzz::meet {
 namespace {
 
-constexpr char kToken[] = "0123456789abcdef0123456789abcdef";  // stands for the room's own
+constexpr char kToken[] = "0123456789abcdef0123456789abcdef";  // stands for the table's own
 
 std::vector<v1::MeetRequest> Requests() {
   v1::MeetRequest request;
@@ -29,12 +29,12 @@ bool RunRequest(const v1::MeetRequest& request) {
     PREGATE_CHECK(*blobs == std::vector<std::string>({"a", request.blob()}));
   };
   {
-    MeetingRoom room(MeetLimits());
-    const std::string token = room.Open();
-    room.Enter(token, 0, 2, "a", count);
-    const auto ticket = room.Enter(request.token() == kToken ? token : request.token(),
-                                   request.rank(), request.world_size(), request.blob(), count);
-    room.Leave(ticket, absl::StatusCode::kUnavailable);
+    RendezvousTable table(MeetLimits());
+    const std::string token = table.Open();
+    table.Enter(token, 0, 2, "a", count);
+    const auto ticket = table.Enter(request.token() == kToken ? token : request.token(),
+                                    request.rank(), request.world_size(), request.blob(), count);
+    table.Leave(ticket, absl::StatusCode::kUnavailable);
   }
   PREGATE_CHECK(num_answers == 2 && (num_met == 0 || num_met == 2));
   return num_met == 2;

@@ -6,16 +6,16 @@ namespace pregate::fuzz::route {
 namespace {
 
 std::vector<v1::RouteRequest> Requests() {
-  return {EncodeToRouter(RouteRequest{.session = 3, .base = 2, .tokens = {1, 2, 300000}}),
-          EncodeToRouter(CloseSession{.session = 3})};
+  return {EncodeToRouter(RouteRequest{.seq_id = 3, .base = 2, .tokens = {1, 2, 300000}}),
+          EncodeToRouter(CloseSession{.seq_id = 3})};
 }
 
 std::vector<v1::RouteResponse> Responses() {
   return {EncodeFromRouter(RouterHello{
               .boot_id = 5, .router_digest = "abc", .num_experts = 4, .vocab_size = 100}),
-          EncodeFromRouter(RouteResponse{.session = 3, .base = 2, .routes = {0, 3, 1}}),
-          EncodeFromRouter(RouteResponse{.session = 3, .gap = true, .have = 1}),
-          EncodeFromRouter(RouteResponse{.session = 3, .error = "token 7 is outside"})};
+          EncodeFromRouter(RouteResponse{.seq_id = 3, .base = 2, .routes = {0, 3, 1}}),
+          EncodeFromRouter(RouteResponse{.seq_id = 3, .gap = true, .have = 1}),
+          EncodeFromRouter(RouteResponse{.seq_id = 3, .error = "token 7 is outside"})};
 }
 
 const Registration request(ProtoFormat<v1::RouteRequest>("route_request", Requests,

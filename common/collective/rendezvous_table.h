@@ -24,13 +24,13 @@ struct MeetingLimits {
 };
 
 // Thread-safe. Callbacks run without the lock, on the thread whose call decided the meeting.
-class MeetingRoom {
+class RendezvousTable {
  public:
   using Done = std::function<void(absl::StatusOr<std::vector<std::string>> blobs)>;
   using Ticket = uint64_t;
 
-  explicit MeetingRoom(MeetingLimits limits) : limits_(limits) {}
-  ~MeetingRoom();  // who still waits gets CANCELLED
+  explicit RendezvousTable(MeetingLimits limits) : limits_(limits) {}
+  ~RendezvousTable();  // who still waits gets CANCELLED
 
   // Opens a meeting and returns its token: 128 random bits, 32 hex digits.
   std::string Open();
@@ -39,32 +39,32 @@ class MeetingRoom {
   // (see Meeting::Meet).
   Ticket Enter(const std::string& token, int rank, int world_size, std::string blob, Done done);
 
-  // The guest gives up; ends its meeting for all with `code` and the missing ranks. Does nothing
+  // The rank gives up; ends its meeting for all with `code` and the missing ranks. Does nothing
   // when the meeting is over.
   void Leave(Ticket ticket, absl::StatusCode code);
 
  private:
-  struct Guest {
+  struct Waiter {
     Ticket ticket;
     std::string blob;
     Done done;
   };
-  struct Table {
-    uint64_t number;                           // in order of Open
-    std::vector<std::optional<Guest>> guests;  // by rank; empty until the first enters
+  struct Group {
+    uint64_t number;                             // in order of Open
+    std::vector<std::optional<Waiter>> waiters;  // by rank; empty until the first enters
     int num_present = 0;
   };
-  using Tables = std::map<std::string, Table>;
+  using Groups = std::map<std::string, Group>;
 
-  absl::Status Check(const Tables::iterator& table, int rank, int world_size,
+  absl::Status Check(const Groups::iterator& group, int rank, int world_size,
                      const std::string& blob) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Table Take(Tables::iterator table) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Group Take(Groups::iterator group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const MeetingLimits limits_;
   std::mutex mutex_;
   Ticket last_ticket_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t last_table_ ABSL_GUARDED_BY(mutex_) = 0;
-  Tables tables_ ABSL_GUARDED_BY(mutex_);  // by token
+  uint64_t last_group_ ABSL_GUARDED_BY(mutex_) = 0;
+  Groups groups_ ABSL_GUARDED_BY(mutex_);  // by token
 };
 
 }  // namespace pregate
