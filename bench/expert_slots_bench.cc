@@ -33,7 +33,7 @@ struct Options {
 // What several steps of one kind took.
 class Tally {
  public:
-  void Add(const StepTimes& times) {
+  void Add(const StepRun& times) {
     step_ms_.push_back(times.step_us / 1e3);
     stall_ms_ += times.stall_us / 1e3;
     hits_ += times.unit_hits;
@@ -60,15 +60,10 @@ class Tally {
 
 nlohmann::json Decode(StepDriver& driver, int batch, int steps) {
   constexpr int kContext = 32, kWarmUp = 8;
-  for (int s = 0; s < batch; ++s) {
-    driver.Open(s, kContext + kWarmUp + steps + 2);
-    driver.AddRow(s, kContext, true);
-    driver.Run();
-  }
+  driver.OpenBatch(batch, kContext, kWarmUp + steps);
   Tally tally;
   for (int i = 0; i < kWarmUp + steps; ++i) {
-    for (int s = 0; s < batch; ++s) driver.AddRow(s, 1, true);
-    const StepTimes times = driver.Run();
+    const StepRun times = driver.DecodeStep(batch);
     if (i >= kWarmUp) tally.Add(times);
   }
   driver.Close();
@@ -82,7 +77,7 @@ nlohmann::json Prefill(StepDriver& driver, int tokens) {
   for (int i = 0; i < 6; ++i) {
     driver.Open(0, tokens + 1);
     driver.AddRow(0, tokens, true);
-    const StepTimes times = driver.Run();
+    const StepRun times = driver.Run();
     if (i > 0) tally.Add(times);
     driver.Close();
   }

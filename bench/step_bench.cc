@@ -79,15 +79,10 @@ double PrefillSeconds(StepDriver& driver, int tokens, int chunk, int repeats) {
 nlohmann::json DecodeReport(StepDriver& driver, int batch, int steps, int64_t token_bytes,
                             double read_gbs) {
   constexpr int kContext = 32;
-  for (int s = 0; s < batch; ++s) {
-    driver.Open(s, kContext + steps + 2);
-    driver.AddRow(s, kContext, true);
-    driver.Run();
-  }
+  driver.OpenBatch(batch, kContext, steps);
   std::vector<double> step_s, router_s, sample_s;
   for (int i = 0; i < steps; ++i) {
-    for (int s = 0; s < batch; ++s) driver.AddRow(s, 1, true);
-    const StepTimes times = driver.Run();
+    const StepRun times = driver.DecodeStep(batch);
     step_s.push_back(times.step_us / 1e6);
     router_s.push_back(times.router_us / 1e6);
     sample_s.push_back(times.sample_us / 1e6);

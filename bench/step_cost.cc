@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "bench/bench_main.h"
+#include "bench/step_driver.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
@@ -37,35 +38,23 @@ struct Point {
   double seconds = 0;
 };
 
-// One executor and its open sequences, all of them at the same length.
+// Sequences of equal length, whose tokens spread evenly over a number of experts.
 class Driver {
  public:
-  Driver(StepExecutor* executor, const ModelSpec& spec) : executor_(executor), spec_(spec) {}
+  Driver(StepExecutor* executor, const ModelSpec& spec) : steps_(executor, spec, 1), spec_(spec) {}
 
   void Open(int sequences, int tokens_max) {
-    lengths_.assign(sequences, 0);
-    const int blocks = (tokens_max + kKvBlockTokens - 1) / kKvBlockTokens + 1;
-    for (int slot = 0; slot < sequences; ++slot) {
-      SequenceAdd add;
-      add.seq_slot = slot;
-      add.seq_id = ++next_id_;
-      plan_.add.push_back(add);
-      BlockTableUpdate update{slot, 0, std::vector<BlockId>(blocks)};
-      std::iota(update.ids.begin(), update.ids.end(), slot * blocks);
-      plan_.blocks.push_back(update);
-    }
+    for (int slot = 0; slot < sequences; ++slot) steps_.Open(slot, tokens_max);
   }
-  void Close() {
-    for (size_t s = 0; s < lengths_.size(); ++s) plan_.drop.push_back(static_cast<int32_t>(s));
-  }
+  void Close() { steps_.Close(); }
   void Prefill(int tokens, int experts) {
-    for (size_t s = 0; s < lengths_.size(); ++s) {
+    for (const int slot : all()) {
       for (int left = tokens; left > 0; left -= std::min(left, kStepTokens))
-        Step({static_cast<int>(s)}, std::min(left, kStepTokens), experts, false);
+        Step({slot}, std::min(left, kStepTokens), experts, false);
     }
   }
   std::vector<int> all() const {
-    std::vector<int> slots(lengths_.size());
+    std::vector<int> slots(steps_.num_open());
     std::iota(slots.begin(), slots.end(), 0);
     return slots;
   }
@@ -73,39 +62,25 @@ class Driver {
   Point Step(const std::vector<int>& slots, int count, int experts, bool emit) {
     double pairs = 0, keys = 0;
     int next = 0;
-    for (int slot : slots) {
-      Row row;
-      row.seq_slot = slot;
-      row.position = lengths_[slot];
-      row.count = count;
-      row.emit = emit ? Emit::kSample : Emit::kNone;
+    for (const int slot : slots) {
+      std::vector<TokenId> tokens;
+      std::vector<ExpertId> routes;
       for (int i = 0; i < count; ++i, ++next) {
-        row.tokens.push_back((next * 7919 + 13) % spec_.vocab_size);
-        row.routes.push_back(next * experts / (count * static_cast<int>(slots.size())));
-        pairs += row.position + i;
+        tokens.push_back((next * 7919 + 13) % spec_.vocab_size);
+        routes.push_back(next * experts / (count * static_cast<int>(slots.size())));
+        pairs += steps_.length(slot) + i;
       }
-      lengths_[slot] += count;
-      keys += lengths_[slot];
-      plan_.rows.push_back(row);
+      steps_.AddRow(slot, std::move(tokens), std::move(routes), emit);
+      keys += steps_.length(slot);
     }
-    plan_.epoch = 1;
-    plan_.step_id = ++step_;
-    const StepResult result = executor_->Run(plan_, nullptr);
-    PREGATE_CHECK(result.status.ok() && result.row_errors.empty(),
-                  "step: ", result.status.ToString());
-    plan_ = StepPlan();
     const double tokens = count * static_cast<double>(slots.size());
     return {{1, tokens, static_cast<double>(experts), keys, pairs, emit ? double(slots.size()) : 0},
-            result.times.step_us / 1e6};
+            steps_.Run().step_us / 1e6};
   }
 
  private:
-  StepExecutor* const executor_;
+  StepDriver steps_;
   const ModelSpec& spec_;
-  StepPlan plan_;
-  std::vector<int> lengths_;
-  SeqId next_id_ = 0;
-  StepId step_ = 0;
 };
 
 // The quickest of a few: other work on the machine only adds.

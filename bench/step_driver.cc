@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "common/base/status.h"
 
@@ -42,29 +43,55 @@ void StepDriver::Close() {
 }
 
 void StepDriver::AddRow(int slot, int count, bool emit) {
+  std::vector<TokenId> tokens;
+  std::vector<ExpertId> routes;
+  for (int i = 0; i < count; ++i) {
+    tokens.push_back(Random(spec_.vocab_size));
+    if (!spec_.is_moe()) continue;
+    if (Random(7) == 0) route_ = Random(spec_.num_experts);
+    routes.push_back(route_);
+  }
+  AddRow(slot, std::move(tokens), std::move(routes), emit);
+}
+
+void StepDriver::AddRow(int slot, std::vector<TokenId> tokens, std::vector<ExpertId> routes,
+                        bool emit) {
   Row row;
   row.seq_slot = slot;
   row.position = lengths_[slot];
-  row.count = count;
+  row.count = static_cast<int32_t>(tokens.size());
   row.emit = emit ? Emit::kSample : Emit::kNone;
-  for (int i = 0; i < count; ++i) {
-    row.tokens.push_back(Random(spec_.vocab_size));
-    if (!spec_.is_moe()) continue;
-    if (Random(7) == 0) route_ = Random(spec_.num_experts);
-    row.routes.push_back(route_);
-  }
-  lengths_[slot] += count;
-  plan_.rows.push_back(row);
+  row.tokens = std::move(tokens);
+  row.routes = std::move(routes);
+  lengths_[slot] += row.count;
+  plan_.rows.push_back(std::move(row));
 }
 
-StepTimes StepDriver::Run() {
+StepRun StepDriver::Run() {
   plan_.epoch = 1;
   plan_.step_id = ++step_;
   const StepResult result = executor_->Run(plan_, nullptr);
   PREGATE_CHECK(result.status.ok() && result.row_errors.empty(),
                 "step: ", result.status.ToString());
   plan_ = StepPlan();
-  return result.times;
+  StepRun run;
+  static_cast<StepTimes&>(run) = executor_->times();
+  run.step_us = result.step_us;
+  run.unique_experts = result.unique_experts;
+  return run;
+}
+
+void StepDriver::OpenBatch(int batch, int context, int steps) {
+  for (int s = 0; s < batch; ++s) {
+    Open(s, context + steps + 2);
+    AddRow(s, context, true);
+    Run();
+  }
+}
+
+StepRun StepDriver::DecodeStep(int batch) {
+  for (int s = 0; s < batch; ++s) AddRow(s, 1, true);
+  return Run();
 }
 
 }  // namespace pregate

@@ -19,6 +19,11 @@ int64_t TokenBytes(const ModelSpec& spec, DType dtype);
 
 double Median(std::vector<double> values);
 
+struct StepRun : StepTimes {
+  int64_t step_us = 0;
+  int32_t unique_experts = 0;
+};
+
 // The executor and the spec outlive it.
 class StepDriver {
  public:
@@ -28,8 +33,17 @@ class StepDriver {
   // Slots count up from 0. Room for `tokens` tokens.
   void Open(int slot, int tokens);
   void Close();  // all of them
+  // Tokens and routes are drawn, or given.
   void AddRow(int slot, int count, bool emit);
-  StepTimes Run();
+  void AddRow(int slot, std::vector<TokenId> tokens, std::vector<ExpertId> routes, bool emit);
+  int length(int slot) const { return lengths_[slot]; }
+  int num_open() const { return static_cast<int>(lengths_.size()); }
+  StepRun Run();
+
+  // `batch` sequences with `context` tokens each, and room for `steps` more.
+  void OpenBatch(int batch, int context, int steps);
+  // One token for each of the first `batch` slots.
+  StepRun DecodeStep(int batch);
 
  private:
   int Random(int below) { return std::uniform_int_distribution<int>(0, below - 1)(random_); }

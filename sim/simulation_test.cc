@@ -25,7 +25,7 @@ Costs SmallCosts() {
   return c;
 }
 
-SimulationOptions Options(Batching batching, scheduler::Eviction eviction, int32_t slots) {
+SimulationOptions Options(const char* batching, const char* eviction, int32_t slots) {
   SimulationOptions o;
   o.costs = SmallCosts();
   o.engine.batching = batching;
@@ -72,7 +72,7 @@ TEST(SimulationTest, EveryPolicyServesEveryTokenOfEveryRequest) {
     prompt += r.prompt_tokens;
     generated += r.generated_tokens;
   }
-  for (const Batching batching : {"fcfs", "by_expert"}) {
+  for (const char* const batching : {"fcfs", "by_expert"}) {
     for (const char* const eviction : {"lru", "next_use"}) {
       for (const int32_t slots : {1, 3, 6}) {
         const Report r = Served(Options(batching, eviction, slots), trace);

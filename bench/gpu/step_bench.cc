@@ -38,8 +38,6 @@ struct Bench {
   const CardLimits& card;
   const Options& options;
 
-  void OpenDecode(int batch);
-  StepTimes DecodeStep(int batch);
   nlohmann::json Decode(int batch);
   nlohmann::json Prefill();
   void Profile(int batch);
@@ -59,26 +57,13 @@ int64_t KvBytes(const ModelSpec& spec) {
          static_cast<int64_t>(DTypeBytes(kDType));
 }
 
-void Bench::OpenDecode(int batch) {
-  for (int s = 0; s < batch; ++s) {
-    driver.Open(s, options.context + options.steps + 8);
-    driver.AddRow(s, options.context, true);
-    driver.Run();
-  }
-}
-
-StepTimes Bench::DecodeStep(int batch) {
-  for (int s = 0; s < batch; ++s) driver.AddRow(s, 1, true);
-  return driver.Run();
-}
-
 nlohmann::json Bench::Decode(int batch) {
-  OpenDecode(batch);
-  for (int i = 0; i < 4; ++i) DecodeStep(batch);
+  driver.OpenBatch(batch, options.context, options.steps + 6);
+  for (int i = 0; i < 4; ++i) driver.DecodeStep(batch);
   const CudaCounts before = device.counts();
   std::vector<double> step_ms, experts, enqueue_ms;
   for (int i = 0; i < options.steps; ++i) {
-    const StepTimes times = DecodeStep(batch);
+    const StepRun times = driver.DecodeStep(batch);
     step_ms.push_back(times.step_us / 1e3);
     enqueue_ms.push_back((times.router_us + times.forward_us + times.sample_us) / 1e3);
     experts.push_back(times.unique_experts);
@@ -133,11 +118,11 @@ nlohmann::json Bench::Prefill() {
 
 // A decode step, then a prefill, each between profiler marks; prints how many launches each made.
 void Bench::Profile(int batch) {
-  OpenDecode(batch);
-  for (int i = 0; i < 2; ++i) DecodeStep(batch);
+  driver.OpenBatch(batch, options.context, options.steps + 6);
+  for (int i = 0; i < 2; ++i) driver.DecodeStep(batch);
   const int64_t start = device.counts().launches;
   cudaProfilerStart();
-  DecodeStep(batch);
+  driver.DecodeStep(batch);
   cudaProfilerStop();
   const int64_t decode = device.counts().launches - start;
   driver.Close();
