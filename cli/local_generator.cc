@@ -6,7 +6,7 @@
 #include "cli/local_links.h"
 #include "cli/local_services.h"
 #include "common/base/limits.h"
-#include "common/base/random_id.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer/tokenizer.h"
 #include "scheduler_service/engine/mailbox_inbox.h"

@@ -1,6 +1,6 @@
 #include "cli/local_services.h"
 
-#include "common/base/random_id.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/device/cpu/cpu_device.h"
 #include "common/model/formats/checkpoint.h"

@@ -6,8 +6,7 @@
 
 #include "cli/command.h"
 #include "common/base/process.h"
-#include "common/base/version.h"
-#include "common/config/suggestion.h"
+#include "common/config/command_line.h"
 
 namespace pregate::cli {
 

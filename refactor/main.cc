@@ -13,7 +13,6 @@
 #include "common/base/clock.h"
 #include "common/base/process.h"
 #include "common/base/status.h"
-#include "common/base/version.h"
 #include "common/config/option_set.h"
 #include "common/model/formats/checkpoint.h"
 #include "refactor/apply.h"

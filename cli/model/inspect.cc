@@ -7,7 +7,6 @@
 #include "common/model/formats/checkpoint.h"
 #include "common/model/formats/checkpoint_parts.h"
 #include "common/model/formats/digest.h"
-#include "common/model/formats/manifest.h"
 #include "common/model/formats/pregate_config.h"
 #include "common/model/spec/tensor_names.h"
 #include "common/model/tokenizer/tokenizer.h"

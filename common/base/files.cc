@@ -15,11 +15,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "common/base/random_id.h"
+#include "common/base/process.h"
 #include "common/base/remove_on_signal.h"
 #include "common/base/status.h"
 
 namespace pregate {
+
 namespace {
 
 constexpr size_t kReadBytes = size_t{64} << 10;

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/collective/rendezvous_table.h"
 
 namespace pregate {
 
@@ -28,6 +29,23 @@ class Meeting {
                                                         int world_size, const std::string& blob,
                                                         absl::Duration timeout,
                                                         std::stop_token stop) = 0;
+};
+
+// Meetings of threads of one process: for tests, and for groups that are local anyway.
+
+// Thread-safe. A rendezvous is good at the object that made it.
+class InProcessMeeting final : public Meeting {
+ public:
+  explicit InProcessMeeting(MeetingLimits limits = {}) : table_(limits) {}
+
+  absl::StatusOr<std::string> MakeRendezvous() override { return table_.Open(); }
+  absl::StatusOr<std::vector<std::string>> Meet(const std::string& rendezvous, int rank,
+                                                int world_size, const std::string& blob,
+                                                absl::Duration timeout,
+                                                std::stop_token stop) override;
+
+ private:
+  RendezvousTable table_;
 };
 
 }  // namespace pregate

@@ -1,7 +1,8 @@
+#include "common/collective/meeting.h"
+
 #include <future>
 #include <thread>
 
-#include "common/collective/in_process_meeting.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "common/base/random_id.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 
 namespace pregate {

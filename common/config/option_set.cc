@@ -8,12 +8,11 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "common/base/hash.h"
 #include "common/base/limits.h"
-#include "common/base/sha256.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
-#include "common/base/version.h"
-#include "common/config/help_text.h"
-#include "common/config/suggestion.h"
+#include "common/config/command_line.h"
 #include "nlohmann/json.hpp"
 
 namespace pregate {

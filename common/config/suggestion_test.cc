@@ -1,5 +1,4 @@
-#include "common/config/suggestion.h"
-
+#include "common/config/command_line.h"
 #include "gtest/gtest.h"
 
 namespace pregate {

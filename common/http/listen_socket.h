@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/base/unique_fd.h"
+#include "common/base/files.h"
 #include "common/config/address.h"
 
 namespace pregate {

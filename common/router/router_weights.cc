@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/sha256.h"
+#include "common/base/hash.h"
 #include "common/base/status.h"
 
 namespace pregate {

@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,10 +11,13 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/proto_wire.h"
 #include "common/base/status.h"
+#include "common/base/text.h"
 #include "common/base/utf8.h"
 
 namespace pregate {
+
 namespace {
 
 using google::protobuf::Descriptor;
@@ -100,6 +104,52 @@ absl::Status FromBytes(grpc::ByteBuffer* bytes, Message* message) {
   if (Traits::Deserialize(bytes, message).ok()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "a message of ", size, " bytes is no ", message->GetTypeName(), ", or its text is no UTF-8"));
+}
+
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+
+std::string BytesOf(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  std::string bytes;
+  if (!buffer.Dump(&slices).ok()) return bytes;
+  for (const grpc::Slice& slice : slices) {
+    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return bytes;
+}
+
+// Looks at every text in a message, before protobuf does: that would log it and not say which.
+// Types of clients' messages do not nest themselves.
+absl::Status CheckTexts(const Descriptor& type, WireReader reader, const std::string& path) {
+  std::map<uint32_t, int> counts;  // of repeated fields
+  while (!reader.AtEnd()) {
+    ASSIGN_OR_RETURN(const WireField field, reader.Next());
+    const FieldDescriptor* known = type.FindFieldByNumber(static_cast<int>(field.number));
+    if (known == nullptr || field.type != WireType::kBytes) continue;
+    std::string name = path + known->name();
+    if (known->is_repeated()) absl::StrAppend(&name, "[", counts[field.number]++, "]");
+    if (known->type() == FieldDescriptor::TYPE_STRING) {
+      RETURN_IF_ERROR(CheckUtf8(field.bytes, name));
+    } else if (known->type() == FieldDescriptor::TYPE_MESSAGE) {
+      RETURN_IF_ERROR(CheckTexts(*known->message_type(), reader.Inner(field), name + "."));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ParseClientMessage(const grpc::ByteBuffer& buffer,
+                                google::protobuf::Message* message) {
+  const std::string bytes = BytesOf(buffer);
+  const Descriptor& type = *message->GetDescriptor();
+  RETURN_IF_ERROR(CheckTexts(type, WireReader(bytes, type.name()), ""));
+  if (message->ParseFromString(bytes)) return absl::OkStatus();
+  message->Clear();
+  return absl::InvalidArgumentError(absl::StrCat("the request is no ", type.full_name()));
 }
 
 }  // namespace pregate

@@ -19,4 +19,11 @@ grpc::ByteBuffer ToBytes(google::protobuf::Message* message);
 // INVALID_ARGUMENT for what does not parse. `bytes` are empty afterwards.
 absl::Status FromBytes(grpc::ByteBuffer* bytes, google::protobuf::Message* message);
 
+// Requests of clients, parsed so that what is wrong with them has a name: gRPC itself answers a
+// message that protobuf refuses with INTERNAL and no text.
+
+// INVALID_ARGUMENT names the field and the byte of a text that is not UTF-8, or says that the bytes
+// are no such message. Thread-safe.
+absl::Status ParseClientMessage(const grpc::ByteBuffer& buffer, google::protobuf::Message* message);
+
 }  // namespace pregate

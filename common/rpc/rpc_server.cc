@@ -20,7 +20,7 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
 #include "common/rpc/reset_counter.h"
-#include "common/telemetry/descriptors.h"
+#include "common/telemetry/process_metrics.h"
 #include "common/telemetry/refusal_log.h"
 #include "common/tls/access_table.h"
 

@@ -12,7 +12,6 @@
 #include "common/rpc/port_file.h"
 #include "common/rpc/rpc_server.h"
 #include "common/rpc/shutdown.h"
-#include "common/telemetry/descriptors.h"
 #include "common/telemetry/process_metrics.h"
 #include "common/telemetry/start.h"
 
@@ -87,9 +86,9 @@ int ServiceMain(int argc, char** argv, const std::string& name, const std::strin
 
 void DeclarePortOptions(OptionSet& set, const std::string& what, PortOptions* options) {
   set.Group("Addresses");
-  set.String("listen", &options->listen,
-             "Address of " + what +
-                 ": host:port or unix:/path; without --tls-dir on this machine only");
+  set.String(
+      "listen", &options->listen,
+      "Address of " + what + ": host:port or unix:/path; without --tls-dir on this machine only");
   set.String("metrics-listen", &options->metrics_listen, "Address of /metrics and /healthz");
   set.String("port-file", &options->port_file, "Write the bound addresses here as JSON");
   set.Group();
@@ -118,7 +117,9 @@ absl::StatusOr<std::unique_ptr<ServicePorts>> ServicePorts::Open(const PortOptio
   const auto turned_within = [clock = context.clock, last_turn = served.last_turn](int ms) {
     return clock->Now() - last_turn() <= absl::Milliseconds(ms);
   };
-  const std::function<bool()> turns = [turned_within] { return turned_within(kLoopHeartbeatMsMax); };
+  const std::function<bool()> turns = [turned_within] {
+    return turned_within(kLoopHeartbeatMsMax);
+  };
   const std::function<bool()> ready = served.ready ? served.ready : turns;
   auto state = std::make_unique<State>();
   AddProcessMetrics(registry);
@@ -137,8 +138,7 @@ absl::StatusOr<std::unique_ptr<ServicePorts>> ServicePorts::Open(const PortOptio
   std::unique_ptr<ServicePorts> ports(new ServicePorts(std::move(state)));
   const std::string bound = ports->bound().ToString(), metrics_bound = ports->metrics_bound();
   ASSIGN_OR_RETURN(ports->state_->port_file, PortFile::Claim(options.port_file));
-  RETURN_IF_ERROR(
-      ports->state_->port_file.Write({{"listen", bound}, {"metrics", metrics_bound}}));
+  RETURN_IF_ERROR(ports->state_->port_file.Write({{"listen", bound}, {"metrics", metrics_bound}}));
   context.log->Info("serving", {{"listen", bound}, {"metrics", metrics_bound}});
   return ports;
 }

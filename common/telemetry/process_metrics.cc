@@ -1,16 +1,21 @@
 #include "common/telemetry/process_metrics.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <system_error>
 
-#include "common/base/version.h"
+#include "common/base/limits.h"
+#include "common/base/process.h"
 
 namespace pregate {
+
 namespace {
 
 // Fields of /proc/self/stat after the program's name, which is in parentheses and may hold spaces.
@@ -64,6 +69,31 @@ void AddProcessMetrics(MetricsRegistry* registry) {
     memory.Set(ResidentBytes());
     files.Set(OpenFiles());
   });
+}
+
+namespace {
+
+rlimit DescriptorLimit() {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return limit;
+}
+
+}  // namespace
+
+void RaiseDescriptorLimit(const Log& log) {
+  const rlimit before = DescriptorLimit();
+  rlimit raised = before;
+  raised.rlim_cur = before.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &raised) != 0) raised = before;
+  log.Info("descriptors", {{"limit", raised.rlim_cur}, {"before", before.rlim_cur}});
+}
+
+int ConnectionsThatFit(int max, int descriptors_each) {
+  constexpr rlim_t kSmallest = 2 * kDescriptorsReserved;
+  const rlim_t limit = std::max(DescriptorLimit().rlim_cur, kSmallest);
+  const rlim_t fit = (limit - kDescriptorsReserved) / descriptors_each;
+  return static_cast<int>(std::min<rlim_t>(fit, max));
 }
 
 }  // namespace pregate

@@ -2,6 +2,7 @@
 // and files. Linux only: read from /proc.
 #pragma once
 
+#include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
 namespace pregate {
@@ -9,5 +10,14 @@ namespace pregate {
 // build_info{version,commit} with the prefix; process_start_time_seconds,
 // process_resident_memory_bytes and process_open_fds without, read anew by every Serialize.
 void AddProcessMetrics(MetricsRegistry* registry);
+
+// File descriptors: as many as the system gives, and how many of them connections may take.
+
+// Raises the soft limit to the hard one and logs it: a burst of connections must not meet it.
+void RaiseDescriptorLimit(const Log& log);
+
+// Of one port: `max`, or fewer where the limit less kDescriptorsReserved is small. Each takes
+// `descriptors_each`.
+int ConnectionsThatFit(int max, int descriptors_each);
 
 }  // namespace pregate

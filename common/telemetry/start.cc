@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/process.h"
-#include "common/base/version.h"
 
 namespace pregate {
 

@@ -12,11 +12,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/random_id.h"
+#include "common/base/process.h"
 #include "common/base/remove_on_signal.h"
 #include "common/base/status.h"
 #include "common/tls/certificate_authority.h"
-#include "common/tls/pem_file.h"
+#include "common/tls/tls_material.h"
 
 namespace pregate {
 namespace {

@@ -12,6 +12,13 @@
 
 namespace pregate {
 
+// Reading the small files that hold certificates and keys.
+
+// The bytes of `path` without a byte-order mark before them, at most kTlsFileBytesMax. NOT_FOUND
+// when it cannot be opened, INVALID_ARGUMENT when it is larger or empty; the message is the reason
+// alone, the caller names the file. Thread-safe.
+absl::StatusOr<std::string> ReadPemFile(const std::string& path);
+
 inline constexpr char kTlsCertificateFile[] = "tls.crt";  // the own one, then intermediate ones
 inline constexpr char kTlsKeyFile[] = "tls.key";
 inline constexpr char kTlsAuthorityFile[] = "ca.crt";  // one or more that are trusted

@@ -1,8 +1,7 @@
 #include "expert_service/engine/worker_loader.h"
 
 #include "common/base/limits.h"
-#include "common/base/memory.h"
-#include "common/base/random_id.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/collective/any/device_collectives.h"
 #include "common/config/values.h"

@@ -1,11 +1,10 @@
-#include "router_service/core/token_shares.h"
-
 #include <algorithm>
 #include <numeric>
 #include <random>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "router_service/core/route_queue.h"
 
 namespace pregate {
 namespace {

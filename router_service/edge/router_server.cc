@@ -1,8 +1,7 @@
 #include "router_service/edge/router_server.h"
 
 #include "common/base/limits.h"
-#include "common/base/memory.h"
-#include "common/base/random_id.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/config/values.h"
 #include "common/device/cpu/cpu_device.h"

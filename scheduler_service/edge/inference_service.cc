@@ -9,7 +9,6 @@
 #include "absl/time/clock.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/rpc/client_message.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/message_bytes.h"
 #include "common/rpc/status.h"

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/limits.h"
-#include "common/base/random_id.h"
+#include "common/base/process.h"
 #include "common/base/status.h"
 #include "scheduler_service/edge/inference_service.h"
 #include "scheduler_service/edge/request_log.h"

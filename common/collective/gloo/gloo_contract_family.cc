@@ -1,7 +1,7 @@
 // Each rank has a device (network thread) of its own, as the processes of a cell have.
 #include "common/collective/collective_contract.h"
 #include "common/collective/gloo/gloo_factory.h"
-#include "common/collective/in_process_meeting.h"
+#include "common/collective/meeting.h"
 
 namespace pregate {
 namespace {

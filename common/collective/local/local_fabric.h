@@ -8,7 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "common/collective/collective.h"
-#include "common/collective/in_process_meeting.h"
+#include "common/collective/meeting.h"
 
 namespace pregate {
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "common/base/unique_fd.h"
+#include "common/base/files.h"
 #include "common/config/address.h"
 #include "gtest/gtest.h"
 

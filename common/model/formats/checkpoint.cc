@@ -9,7 +9,6 @@
 #include "common/base/status.h"
 #include "common/model/formats/checkpoint_parts.h"
 #include "common/model/formats/digest.h"
-#include "common/model/formats/manifest.h"
 #include "common/model/spec/tensor_names.h"
 
 namespace pregate {

@@ -11,7 +11,7 @@
 #include "common/base/json.h"
 #include "common/model/formats/digest.h"
 #include "common/model/formats/safetensors_set.h"
-#include "common/model/formats/tensor_view.h"
+#include "common/model/formats/stored_tensor.h"
 #include "common/model/spec/spec.h"
 #include "common/model/spec/tensor_names.h"
 #include "common/model/tokenizer/tokenizer.h"

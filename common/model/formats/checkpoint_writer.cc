@@ -8,12 +8,10 @@
 #include <filesystem>
 
 #include "common/base/files.h"
+#include "common/base/hash.h"
 #include "common/base/remove_on_signal.h"
-#include "common/base/sha256.h"
 #include "common/base/status.h"
-#include "common/base/xxh3.h"
 #include "common/model/formats/digest.h"
-#include "common/model/formats/manifest.h"
 #include "common/model/formats/pregate_config.h"
 #include "common/model/formats/safetensors_writer.h"
 

@@ -1,7 +1,7 @@
-#include "common/model/tokenizer/jinja_parts.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "common/model/tokenizer/tokenizer_chat.h"
 
 namespace pregate {
 namespace {

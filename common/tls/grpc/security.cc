@@ -10,9 +10,8 @@
 #include "absl/synchronization/notification.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/tls/grpc/call_authorizer.h"
+#include "common/tls/grpc/checks.h"
 #include "common/tls/grpc/credential_files.h"
-#include "common/tls/grpc/peer_verifier.h"
 
 namespace pregate {
 namespace {

@@ -1,4 +1,4 @@
-#include "common/collective/in_process_meeting.h"
+#include "common/collective/meeting.h"
 
 #include <future>
 #include <memory>
