@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/generator.h"
 #include "cli/terminal.h"
+#include "common/base/limits.h"
 #include "common/base/process.h"
 #include "common/base/text.h"
 #include "common/config/option_set.h"

@@ -6,6 +6,7 @@
 #include "cli/remote_server.h"
 #include "common/base/status.h"
 #include "common/rpc/health_client.h"
+#include "common/rpc/sampling_codec.h"
 #include "common/rpc/status.h"
 #include "pregate/v1/inference.grpc.pb.h"
 
@@ -43,11 +44,7 @@ v1::GenerateRequest ToProto(const GenerateJob& job) {
     request.set_text(job.prompt);
   }
   v1::Sampling* sampling = request.mutable_sampling();
-  sampling->set_temperature(job.sampling.temperature);
-  sampling->set_top_k(job.sampling.top_k);
-  sampling->set_top_p(job.sampling.top_p);
-  sampling->set_min_p(job.sampling.min_p);
-  sampling->set_repetition_penalty(job.sampling.repetition_penalty);
+  EncodeSampling(job.sampling, sampling);
   if (job.seed) sampling->set_seed(*job.seed);
   if (job.max_tokens) request.set_max_tokens(*job.max_tokens);
   request.set_ignore_eos(job.ignore_eos);

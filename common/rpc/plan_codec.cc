@@ -3,6 +3,7 @@
 #include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
+#include "common/rpc/sampling_codec.h"
 #include "common/rpc/worker_codec.h"
 
 namespace pregate {
@@ -38,29 +39,19 @@ void Encode(const SequenceAdd& add, v1::SequenceAdd* out) {
   out->set_seq_slot(add.seq_slot);
   out->set_seq_id(add.seq_id);
   out->set_home_rank(add.home_rank);
-  v1::SamplingParams* sampling = out->mutable_sampling();
-  sampling->set_temperature(add.sampling.temperature);
-  sampling->set_top_k(add.sampling.top_k);
-  sampling->set_top_p(add.sampling.top_p);
-  sampling->set_min_p(add.sampling.min_p);
-  sampling->set_repetition_penalty(add.sampling.repetition_penalty);
+  EncodeSampling(add.sampling, out->mutable_sampling());
   out->set_seed(add.seed);
   out->mutable_history()->Add(add.history.begin(), add.history.end());
 }
 
 absl::StatusOr<SequenceAdd> Decode(const v1::SequenceAdd& in) {
   RETURN_IF_ERROR(CheckCount("plan.add.history", in.history_size(), kContextTokensMax));
-  SequenceAdd add{.seq_slot = in.seq_slot(),
-                  .seq_id = in.seq_id(),
-                  .home_rank = in.home_rank(),
-                  .seed = in.seed(),
-                  .history = ToVector(in.history())};
-  add.sampling = {.temperature = in.sampling().temperature(),
-                  .top_k = in.sampling().top_k(),
-                  .top_p = in.sampling().top_p(),
-                  .min_p = in.sampling().min_p(),
-                  .repetition_penalty = in.sampling().repetition_penalty()};
-  return add;
+  return SequenceAdd{.seq_slot = in.seq_slot(),
+                     .seq_id = in.seq_id(),
+                     .home_rank = in.home_rank(),
+                     .sampling = DecodeSampling(in.sampling()),
+                     .seed = in.seed(),
+                     .history = ToVector(in.history())};
 }
 
 v1::Emit EncodeEmit(Emit emit) {

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "common/base/limits.h"
+#include "common/rpc/sampling_codec.h"
 #include "common/rpc/testing/random_proto.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -26,6 +27,10 @@ std::mt19937_64 Seeded() {
 // What fields owe to each other, which random values do not keep.
 void Repair(v1::AttachRequest* message) {
   if (!message->has_plan()) return;
+  for (v1::SequenceAdd& add : *message->mutable_plan()->mutable_add()) {
+    EncodeSampling(DecodeSampling(add.sampling()), add.mutable_sampling());
+    add.mutable_sampling()->clear_seed();
+  }
   for (v1::Wanted& wanted : *message->mutable_plan()->mutable_wanted()) {
     wanted.set_load_first(std::min(wanted.load_first(), wanted.units_size()));
   }

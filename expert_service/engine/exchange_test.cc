@@ -51,8 +51,8 @@ TEST_P(ExchangeTest, TheBytesOnTheWireAreThoseOfThePlan) {
     const int64_t rows = 2 * num_remote * engine_.spec.num_layers * engine_.spec.hidden *
                          static_cast<int64_t>(DTypeBytes(GetParam()));
     EXPECT_EQ(BytesSent() - before, routes + rows) << "there and back, in every layer";
-    EXPECT_EQ(result.times.exchange_bytes_sent, routes + rows) << "the steps say so too";
-    EXPECT_EQ(result.times.exchange_bytes_received, routes + rows) << "and what is sent arrives";
+    EXPECT_EQ(engine_.times.exchange_bytes_sent, routes + rows) << "the steps say so too";
+    EXPECT_EQ(engine_.times.exchange_bytes_received, routes + rows) << "and what is sent arrives";
     engine_.Reset();
     maker_ = PlanMaker(TestEngine::kSlots, TestEngine::kBlocks, 3 + round);
   }

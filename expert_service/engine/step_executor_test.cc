@@ -176,8 +176,8 @@ TEST_F(StepTest, CountsTokensAndExperts) {
   maker_.AddRow(a, 0, Tokens(4, 1), {1, 1, 3, 1}, Emit::kSample);
   maker_.AddRow(b, 0, Tokens(2, 1), {3, 3}, Emit::kNone);
   const StepResult result = engine_.Run(maker_);
-  EXPECT_EQ(result.times.num_tokens, 6);
-  EXPECT_EQ(result.times.unique_experts, 2);
+  EXPECT_EQ(engine_.times.num_tokens, 6);
+  EXPECT_EQ(result.unique_experts, 2);
 }
 
 TEST_F(StepTest, APlanWithoutRowsIsAnsweredOk) {

@@ -252,7 +252,8 @@ TEST_F(WorkerEngineTest, KeepsItsStateWhileTheOwnerIsGone) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   worker_->Detach(1);
   received_[1].clear();
-  Give(1, EmptyPlan(1, 1));  // was in the mailbox when the stream broke
+  Give(1, std::make_shared<const StepPlan>(
+              EmptyPlan(1, 1)));  // was in the mailbox when the stream broke
   EXPECT_TRUE(received_[1].empty());
   EXPECT_EQ(worker_->epoch(), 1u);
 }

@@ -75,9 +75,13 @@ StepResult TestEngine::Run(StepPlan plan) {
     Append(results[rank].scores, all.scores);
     Append(results[rank].logits, all.logits);
     Append(results[rank].row_errors, all.row_errors);
-    all.times.unit_misses += results[rank].times.unit_misses;
-    all.times.exchange_bytes_sent += results[rank].times.exchange_bytes_sent;
-    all.times.exchange_bytes_received += results[rank].times.exchange_bytes_received;
+  }
+  times = StepTimes();
+  for (const auto& executor : executors) {
+    times.num_tokens += executor->times().num_tokens;
+    times.unit_misses += executor->times().unit_misses;
+    times.exchange_bytes_sent += executor->times().exchange_bytes_sent;
+    times.exchange_bytes_received += executor->times().exchange_bytes_received;
   }
   return all;
 }

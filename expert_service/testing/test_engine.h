@@ -32,7 +32,7 @@ struct TestEngine {
   void Reset() {
     for (const auto& executor : executors) executor->Reset();
   }
-  // All ranks' answers as one; the first bad status.
+  // All ranks' answers as one; the first bad status. `times` are then the sums over the ranks.
   StepResult Run(StepPlan plan);
   StepResult Run(PlanMaker& maker) { return Run(maker.Take()); }
 
@@ -44,6 +44,7 @@ struct TestEngine {
   std::vector<std::unique_ptr<Collective>> collectives;  // [world_size], or none
   std::vector<std::unique_ptr<StepExecutor>> executors;  // [world_size]
   Placement placement;
+  StepTimes times;  // of the last Run
 };
 
 }  // namespace pregate

@@ -18,7 +18,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "router_service/engine/offline_router.h"
-#include "scheduler_service/edge/router_link.h"
+#include "router_service/engine/router_engine.h"
+#include "scheduler_service/edge/scheduler_links.h"
 
 namespace pregate {
 namespace {
@@ -38,13 +39,13 @@ std::unique_ptr<InMemoryCheckpoint> SomeRouter() {
 struct Server {
   const std::unique_ptr<Device> device = MakeTestDevice("cpu");
   SystemClock clock;
-  MetricsRegistry registry{"test"};
+  RouterObserver observer;
   std::unique_ptr<RouterEngine> engine;
   std::unique_ptr<RouteService> service;
   std::unique_ptr<RpcServer> rpc;
 
   explicit Server(const Address& address, uint64_t boot_id = 1, int streams_max = 8) {
-    auto started = RouterEngine::Start(*SomeRouter(), *device, clock, registry,
+    auto started = RouterEngine::Start(*SomeRouter(), *device, clock, observer,
                                        {.context_tokens_max = 512, .boot_id = boot_id});
     EXPECT_TRUE(started.ok()) << started.status();
     engine = *std::move(started);
@@ -61,11 +62,11 @@ struct Server {
 class Client {
  public:
   explicit Client(const Address& address)
-      : link_(
+      : link_(MakeRouterLink(
             address.ToString(), MakeChannel(address, kRouteMessageBytesMax),
-            [this](EngineEvent event) { return events_.Push(std::move(event)); }, &log_) {}
+            [this](EngineEvent event) { return events_.Push(std::move(event)); }, &log_)) {}
 
-  void Send(ToRouter message) { link_.Send(std::move(message)); }
+  void Send(ToRouter message) { link_->Send(std::move(message)); }
 
   EngineEvent Next() {
     if (queue_.empty()) {
@@ -86,7 +87,7 @@ class Client {
   const Log log_{"test", {.level = "error"}};
   Mailbox<EngineEvent> events_{100000};
   std::deque<EngineEvent> queue_;
-  GrpcRouterLink link_;  // last: pushes until it is gone
+  std::unique_ptr<RouterLink> link_;  // last: pushes until it is gone
 };
 
 // Dials without the link's codec, to send what it never would.
@@ -162,7 +163,7 @@ TEST(RouteServiceTest, AnswersGapsClosesAndErrorsAndTheStreamGoesOn) {
   }
   // Whether the first request is answered before the close forgets it is a matter of time.
   const auto has = [&](SeqId seq_id, auto matches) {
-    return std::any_of(answers[session].begin(), answers[session].end(), matches);
+    return std::any_of(answers[seq_id].begin(), answers[seq_id].end(), matches);
   };
   EXPECT_TRUE(has(1, [](const auto& r) { return absl::StrContains(r.error, "tokens[0]: 71"); }));
   EXPECT_TRUE(has(1, [](const auto& r) { return r.gap && r.have == 0; }));

@@ -88,11 +88,11 @@ absl::StatusOr<int32_t> ResolveMaxTokens(const GenerateRequest& request, const W
 
 absl::StatusOr<int32_t> CheckRequest(const GenerateRequest& request, const WorkerFacts& cell) {
   if (request.prompt.empty()) return absl::InvalidArgumentError("prompt has no tokens");
-  ASSIGN_OR_RETURN(const int32_t max_tokens, ResolveMaxTokens(request, limits));
+  ASSIGN_OR_RETURN(const int32_t max_tokens, ResolveMaxTokens(request, cell));
   RETURN_IF_ERROR(CheckIds("prompt", request.prompt, cell.vocab_size));
-  RETURN_IF_ERROR(CheckResume(request, limits));
+  RETURN_IF_ERROR(CheckResume(request, cell));
   RETURN_IF_ERROR(CheckSampling(request.sampling));
-  RETURN_IF_ERROR(CheckStops(request, limits));
+  RETURN_IF_ERROR(CheckStops(request, cell));
   return max_tokens;
 }
 

@@ -8,7 +8,7 @@ std::vector<std::string> PlannerNames() { return {"fcfs", "by_expert"}; }
 
 std::unique_ptr<const Planner> MakePlanner(std::string_view name, const ByExpertOptions& options) {
   if (name == "fcfs") return std::make_unique<FcfsPlanner>();
-  PREGATE_CHECK(name == "by_expert", "policy ", name);
+  PREGATE_CHECK(name == "by_expert", "policy ", std::string(name));
   return std::make_unique<ByExpertPlanner>(options);
 }
 
@@ -16,7 +16,7 @@ std::vector<std::string> EvictionNames() { return {"lru", "next_use"}; }
 
 Eviction EvictionNamed(std::string_view name) {
   if (name == "lru") return Eviction::kLru;
-  PREGATE_CHECK(name == "next_use", "eviction ", name);
+  PREGATE_CHECK(name == "next_use", "eviction ", std::string(name));
   return Eviction::kNextUse;
 }
 

@@ -6,6 +6,7 @@
 #include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
+#include "common/rpc/sampling_codec.h"
 #include "common/rpc/status.h"
 
 namespace pregate {
@@ -85,16 +86,6 @@ absl::StatusOr<std::vector<TokenId>> DecodePrompt(const v1::GenerateRequest& in,
       break;
   }
   return BadField("input", "is not set: give text, tokens or chat");
-}
-
-SamplingParams DecodeSampling(const v1::Sampling& in) {
-  SamplingParams sampling;  // whose defaults are "off"
-  if (in.has_temperature()) sampling.temperature = in.temperature();
-  if (in.has_top_k()) sampling.top_k = in.top_k();
-  if (in.has_top_p()) sampling.top_p = in.top_p();
-  if (in.has_min_p()) sampling.min_p = in.min_p();
-  if (in.has_repetition_penalty()) sampling.repetition_penalty = in.repetition_penalty();
-  return sampling;
 }
 
 absl::Status CheckResume(const v1::Resume& resume, const WorkerFacts& facts) {

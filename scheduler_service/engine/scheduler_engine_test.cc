@@ -83,11 +83,14 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
     Then([this] { return Events(WorkerEvent{0, Formed{LastForm().epoch, absl::OkStatus(), ""}}); });
   }
   const Form& LastForm() { return std::get<Form>(to_worker_.back()); }
-  const StepPlan& LastPlan() { return std::get<StepPlan>(to_worker_.back()); }
+  const StepPlan& LastPlan() {
+    return *std::get<std::shared_ptr<const StepPlan>>(to_worker_.back());
+  }
   int NumPlans() const {
     return static_cast<int>(
-        std::count_if(to_worker_.begin(), to_worker_.end(),
-                      [](const ToWorker& m) { return std::holds_alternative<StepPlan>(m); }));
+        std::count_if(to_worker_.begin(), to_worker_.end(), [](const ToWorker& m) {
+          return std::holds_alternative<std::shared_ptr<const StepPlan>>(m);
+        }));
   }
   StepResult Answer(StepId step_id, std::vector<Sample> samples) {
     StepResult result;
@@ -358,7 +361,8 @@ TEST_F(EngineTest, RoutesComeFromTheRouterOnceAndTravelInTheRows) {
     return Events(RouterEvent{RouteResponse{1, 0, {2, 1}, false, 0, ""}});
   });
   Then([this] {
-    EXPECT_THAT(std::get<StepPlan>(to_worker_[1]).rows[0].routes, ElementsAre(2, 1));
+    EXPECT_THAT(std::get<std::shared_ptr<const StepPlan>>(to_worker_[1])->rows[0].routes,
+                ElementsAre(2, 1));
     EXPECT_THAT(clients_[0]->start.prompt_routes, ElementsAre(2, 1));
     EXPECT_EQ(std::get<CloseSession>(router_link_.sent.back()).seq_id, 1u)
         << "the replica routes from here";

@@ -25,8 +25,8 @@ class WorkerGroupTest : public testing::Test {
   class Observer final : public SchedulerObserver {
    public:
     void OnLog(LogLevel, absl::string_view message, Log::Fields) override {
-      last = message;
-      logged += message + "\n";
+      last = std::string(message);
+      logged += std::string(message) + "\n";
     }
     std::string last, logged;
   };
