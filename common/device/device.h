@@ -10,10 +10,10 @@
 // - Every operation is batch-invariant: the bits of one row's output depend on that row's inputs
 //   (and, for attention, on its own sequence) alone, never on the other rows, the chunking or the
 //   thread count.
-// - Types: residual stream, norms' weights, logits and biases are f32. `Act` buffers hold what goes
-//   into matrix products; their values are rounded to the operation's dtype, stored in
-//   act_bytes(dtype) each (the CPU stores f32). `Wire` buffers are what ranks exchange: rows of
-//   values in the dtype itself.
+// - Types (types.h): residual stream, norms' weights, logits and biases are f32. `act` buffers hold
+//   what goes into matrix products; their values are rounded to the operation's ActType, stored in
+//   act_bytes(type) each (the CPU stores f32). `wire` buffers are what ranks exchange: rows of
+//   values in the WireType itself.
 // - All pointers in the argument structs are device pointers unless named host_*.
 #pragma once
 
@@ -27,6 +27,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/ids.h"
+#include "common/device/types.h"
 #include "common/model/spec/spec.h"
 #include "common/step/sampling.h"
 
@@ -65,7 +66,7 @@ struct Matrix {
   const void* data = nullptr;
   int outputs = 0;
   int inputs = 0;
-  DType dtype = DType::kF32;
+  WeightFormat format = WeightFormat::kF32;
 };
 
 // One FFN part (an expert unit, or the resident part): gate, up [width, hidden], down
@@ -73,7 +74,7 @@ struct Matrix {
 struct UnitShape {
   int width = 0;
   int hidden = 0;
-  DType dtype = DType::kF32;
+  WeightFormat format = WeightFormat::kF32;
 };
 
 // How many rows there are: a device scalar with a capacity that the host knows.
@@ -98,7 +99,7 @@ struct KvLayer {
   int num_blocks = 0;    // of kKvBlockTokens tokens
   int num_kv_heads = 0;
   int head_dim = 0;
-  DType dtype = DType::kF32;
+  KvType type = KvType::kF32;
 };
 
 // Tokens sorted by expert: group e holds order[offsets[e] .. offsets[e+1]), each a token index.
@@ -173,9 +174,9 @@ class Device {
   virtual ~Device() = default;
 
   virtual std::string name() const = 0;
-  // Equal ids promise equal bits: instruction set path, kernel set and dtype.
-  virtual std::string numerics_id(DType dtype) const = 0;
-  virtual size_t act_bytes(DType dtype) const = 0;
+  // Equal ids promise equal bits: instruction set path, kernel set and types.
+  virtual std::string numerics_id(const StepTypes& types) const = 0;
+  virtual size_t act_bytes(ActType type) const = 0;
 
   // --- memory ---
   // RESOURCE_EXHAUSTED with the sizes when there is not enough.
@@ -190,43 +191,43 @@ class Device {
   virtual std::unique_ptr<TransferQueue> MakeTransferQueue() = 0;
 
   // --- packing (host side; the image is then uploaded as opaque bytes) ---
-  virtual size_t MatrixBytes(int outputs, int inputs, DType dtype) const = 0;
-  virtual void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
-                          void* host_dst) const = 0;
+  virtual size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const = 0;
+  virtual void PackMatrix(absl::Span<const float> rows, int outputs, int inputs,
+                          WeightFormat format, void* host_dst) const = 0;
   virtual size_t UnitBytes(const UnitShape& shape) const = 0;
   virtual void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
                         absl::Span<const float> down, const UnitShape& shape,
                         void* host_dst) const = 0;
   virtual size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim,
-                              DType dtype) const = 0;
+                              KvType type) const = 0;
 
   // --- the step ---
   // out[t, :] = table row token_ids[t], as f32. [max, table.inputs]
   virtual void Embed(const TokenBatch& batch, const Matrix& table, float* out) = 0;
   // out = act(x / sqrt(mean(x^2) + eps) * weight)
   virtual void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
-                       DType dtype, void* act_out) = 0;
+                       ActType act, void* act_out) = 0;
   // out[r, :] = act_in[r, :] . w^T (+ bias); f32 accumulation in one fixed order over inputs.
-  virtual void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
-                      float* out) = 0;
+  virtual void Linear(RowCount rows, ActType act, const void* act_in, const Matrix& w,
+                      const float* bias, float* out) = 0;
   // Rotates q and k of qkv [max, (heads + 2 kv_heads) * head_dim] (half-split RoPE at each token's
-  // position), stores k and v into the layer's blocks in the layer's dtype, and writes q
+  // position), stores k and v into the layer's blocks in the layer's type, and writes q
   // [max, heads * head_dim].
   virtual void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
                               const KvLayer& kv, float* q_out) = 0;
   // Causal attention of each token over its sequence's positions 0..position (all stored before
   // this call). Logits are multiplied by `scale`. act_out [max, heads * head_dim], rounded to
-  // `dtype`.
+  // `act`.
   virtual void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q,
-                         const KvLayer& kv, float scale, DType dtype, void* act_out) = 0;
-  // out[t, :] = down(silu(gate(x_t)) * up(x_t)) with the unit of t's group; rows in no group, and
-  // those of a group without a unit, are left alone. units: device array [num_experts] of unit
-  // images or null.
-  virtual void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups,
+                         const KvLayer& kv, float scale, ActType act, void* act_out) = 0;
+  // out[t, :] = down(round(silu(gate(x_t)) * up(x_t))) with the unit of t's group, rounded to `act`;
+  // rows in no group, and those of a group without a unit, are left alone. units: device array
+  // [num_experts] of unit images or null.
+  virtual void Ffn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
                    const void* const* units, const UnitShape& shape, float* out) = 0;
-  // h += shared + round_to(dtype, own) in that order; own may be null (dense).
-  virtual void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype,
-                      float* h) = 0;
+  // h += shared + round_to(wire, own) in that order; own may be null (dense).
+  virtual void AddFfn(RowCount rows, int width, const float* shared, const float* own,
+                      WireType wire, float* h) = 0;
   // h += y
   virtual void AddResidual(RowCount rows, int width, const float* y, float* h) = 0;
   // Stable counting sort of tokens by route (the device's form of the exchange plan's local part).
@@ -238,23 +239,25 @@ class Device {
                              const ExchangeArrays& out) = 0;
 
   // --- exchange: rows of `width` values; an index of -1 leaves the row alone ---
-  // wire[r, :] = act[index[r], :]
-  virtual void ActToWire(RowCount rows, int width, const void* act, const int32_t* index,
-                         DType dtype, void* wire) = 0;
-  // act[r, :] = wire[r, :]
-  virtual void WireToAct(RowCount rows, int width, const void* wire, DType dtype, void* act) = 0;
+  // wire[r, :] = round(act[index[r], :])
+  virtual void ActToWire(RowCount rows, int width, ActType act_type, const void* act,
+                         const int32_t* index, WireType wire_type, void* wire) = 0;
+  // act[r, :] = round(wire[r, :])
+  virtual void WireToAct(RowCount rows, int width, WireType wire_type, const void* wire,
+                         ActType act_type, void* act) = 0;
   // wire[r, :] = round(x[r, :])
-  virtual void RoundToWire(RowCount rows, int width, const float* x, DType dtype, void* wire) = 0;
+  virtual void RoundToWire(RowCount rows, int width, const float* x, WireType wire_type,
+                           void* wire) = 0;
   // out[index[r], :] = wire[r, :]
-  virtual void WireToRows(RowCount rows, int width, const void* wire, const int32_t* index,
-                          DType dtype, float* out) = 0;
+  virtual void WireToRows(RowCount rows, int width, WireType wire_type, const void* wire,
+                          const int32_t* index, float* out) = 0;
 
   // out[r, :] = x[index[r], :]
   virtual void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
                           float* out) = 0;
   // Router: act_out = round(activation(x)).
   virtual void Activate(RowCount rows, int width, RouterActivation activation, const float* x,
-                        DType dtype, void* act_out) = 0;
+                        ActType act, void* act_out) = 0;
   // Lowest index among the largest. out [max]
   virtual void ArgMax(RowCount rows, int width, const float* x, int32_t* out) = 0;
   // Draws one token a row (common/step/sampling.h). out_tokens [max]

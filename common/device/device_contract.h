@@ -20,6 +20,9 @@ struct DeviceFamily {
 };
 std::vector<DeviceFamily> FamiliesUnderTest();
 
+// What every contract test runs with.
+inline constexpr StepTypes kStepTypesUnderTest[] = {kF32Types, kBF16Types};
+
 // Device copies of host arrays, alive as long as the rig.
 class Rig {
  public:
@@ -42,11 +45,11 @@ class Rig {
   }
   void* Bytes(size_t bytes);  // zeroed
   // Rounded inputs of matrix products, in the device's own width.
-  void* PutAct(const std::vector<float>& values, DType dtype);
-  std::vector<float> GetAct(const void* act, size_t n, DType dtype);
+  void* PutAct(const std::vector<float>& values, ActType type);
+  std::vector<float> GetAct(const void* act, size_t n, ActType type);
   // `max` is above `num`, so that a device which ignores the device-side count is found out.
   RowCount Rows(int num) { return {Put<int32_t>({num}), num + 3}; }
-  Matrix PutMatrix(const std::vector<float>& rows, int outputs, int inputs, DType dtype);
+  Matrix PutMatrix(const std::vector<float>& rows, int outputs, int inputs, WeightFormat format);
   const void* PutUnit(const std::vector<float>& gate, const std::vector<float>& up,
                       const std::vector<float>& down, const UnitShape& shape);
 

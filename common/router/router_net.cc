@@ -8,7 +8,8 @@
 namespace pregate {
 namespace {
 
-constexpr DType kDType = DType::kF32;
+constexpr ActType kAct = ActType::kF32;
+constexpr KvType kKv = KvType::kF32;
 
 }  // namespace
 
@@ -35,8 +36,8 @@ absl::Status RouterNet::AllocateActivations() {
   const size_t rows = tokens_max_;
   const size_t hidden = spec_.hidden, intermediate = spec_.intermediate;
   ASSIGN_OR_RETURN(buf_.residual, device_.Allocate(rows * hidden * sizeof(float)));
-  ASSIGN_OR_RETURN(buf_.act, device_.Allocate(rows * std::max(hidden, intermediate) *
-                                              device_.act_bytes(DType::kF32)));
+  ASSIGN_OR_RETURN(
+      buf_.act, device_.Allocate(rows * std::max(hidden, intermediate) * device_.act_bytes(kAct)));
   ASSIGN_OR_RETURN(buf_.wide,
                    device_.Allocate(rows * std::max(3 * hidden, intermediate) * sizeof(float)));
   ASSIGN_OR_RETURN(buf_.query, device_.Allocate(rows * hidden * sizeof(float)));
@@ -50,11 +51,11 @@ size_t RouterNet::device_bytes() const {
 }
 
 KvLayer RouterNet::KvShape(int num_blocks) const {
-  return KvLayer{nullptr, num_blocks, spec_.num_heads, spec_.head_dim(), kDType};
+  return KvLayer{nullptr, num_blocks, spec_.num_heads, spec_.head_dim(), kKv};
 }
 
 size_t RouterNet::KvLayerBytes(int num_blocks) const {
-  return device_.KvLayerBytes(num_blocks, spec_.num_heads, spec_.head_dim(), kDType);
+  return device_.KvLayerBytes(num_blocks, spec_.num_heads, spec_.head_dim(), kKv);
 }
 
 void RouterNet::Forward(const TokenBatch& batch, absl::Span<const KvLayer> kv, float* logits_out,
@@ -83,35 +84,37 @@ void RouterNet::FillKv(const TokenBatch& batch, absl::Span<const KvLayer> kv) {
 void RouterNet::StoreKv(const TokenBatch& batch, const RouterLayerWeights& layer,
                         const KvLayer& kv) {
   device_.RmsNorm(batch.rows, spec_.hidden, buf_.residual.as<float>(), layer.attention_norm,
-                  spec_.rms_eps, kDType, buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), layer.qkv, layer.qkv_bias, buf_.wide.as<float>());
+                  spec_.rms_eps, kAct, buf_.act.as<void>());
+  device_.Linear(batch.rows, kAct, buf_.act.as<void>(), layer.qkv, layer.qkv_bias,
+                 buf_.wide.as<float>());
   device_.RotateAndStore(batch, qkv_args_, buf_.wide.as<float>(), kv, buf_.query.as<float>());
 }
 
 void RouterNet::Attend(const TokenBatch& batch, const RouterLayerWeights& layer,
                        const KvLayer& kv) {
-  device_.Attention(batch, qkv_args_, buf_.query.as<float>(), kv, 1.0f / spec_.normalizer, kDType,
+  device_.Attention(batch, qkv_args_, buf_.query.as<float>(), kv, 1.0f / spec_.normalizer, kAct,
                     buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), layer.o, layer.o_bias, buf_.wide.as<float>());
+  device_.Linear(batch.rows, kAct, buf_.act.as<void>(), layer.o, layer.o_bias,
+                 buf_.wide.as<float>());
   device_.AddResidual(batch.rows, spec_.hidden, buf_.wide.as<float>(), buf_.residual.as<float>());
 }
 
 void RouterNet::Mlp(const TokenBatch& batch, const RouterLayerWeights& layer) {
   device_.RmsNorm(batch.rows, spec_.hidden, buf_.residual.as<float>(), layer.ffn_norm,
-                  spec_.rms_eps, kDType, buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), layer.proj_1, layer.proj_1_bias,
+                  spec_.rms_eps, kAct, buf_.act.as<void>());
+  device_.Linear(batch.rows, kAct, buf_.act.as<void>(), layer.proj_1, layer.proj_1_bias,
                  buf_.wide.as<float>());
-  device_.Activate(batch.rows, spec_.intermediate, spec_.activation, buf_.wide.as<float>(), kDType,
+  device_.Activate(batch.rows, spec_.intermediate, spec_.activation, buf_.wide.as<float>(), kAct,
                    buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), layer.proj_2, layer.proj_2_bias,
+  device_.Linear(batch.rows, kAct, buf_.act.as<void>(), layer.proj_2, layer.proj_2_bias,
                  buf_.wide.as<float>());
   device_.AddResidual(batch.rows, spec_.hidden, buf_.wide.as<float>(), buf_.residual.as<float>());
 }
 
 void RouterNet::Head(const TokenBatch& batch, float* logits, int32_t* routes) {
   device_.RmsNorm(batch.rows, spec_.hidden, buf_.residual.as<float>(), weights_.norm, spec_.rms_eps,
-                  kDType, buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), weights_.proj_out, weights_.proj_out_bias,
+                  kAct, buf_.act.as<void>());
+  device_.Linear(batch.rows, kAct, buf_.act.as<void>(), weights_.proj_out, weights_.proj_out_bias,
                  logits);
   device_.ArgMax(batch.rows, num_experts(), logits, routes);
 }

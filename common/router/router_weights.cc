@@ -62,9 +62,10 @@ class Loader {
 
   Matrix Pack(const std::vector<float>& rows, int outputs, int inputs) {
     if (!status_.ok()) return {};
-    std::vector<char> image(device_.MatrixBytes(outputs, inputs, DType::kF32));
-    device_.PackMatrix(rows, outputs, inputs, DType::kF32, image.data());
-    return Matrix{Keep(image.data(), image.size()), outputs, inputs, DType::kF32};
+    constexpr WeightFormat kFormat = WeightFormat::kF32;
+    std::vector<char> image(device_.MatrixBytes(outputs, inputs, kFormat));
+    device_.PackMatrix(rows, outputs, inputs, kFormat, image.data());
+    return Matrix{Keep(image.data(), image.size()), outputs, inputs, kFormat};
   }
 
   const void* Keep(const void* host, size_t bytes) {

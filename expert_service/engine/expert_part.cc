@@ -5,8 +5,9 @@
 namespace pregate {
 
 absl::StatusOr<std::unique_ptr<ExpertPart>> ExpertPart::Create(Device* device, ExpertStore* store,
-                                                               int num_experts, int tokens_max) {
-  std::unique_ptr<ExpertPart> part(new ExpertPart(device, store, num_experts));
+                                                               ActType act, int num_experts,
+                                                               int tokens_max) {
+  std::unique_ptr<ExpertPart> part(new ExpertPart(device, store, act, num_experts));
   ASSIGN_OR_RETURN(part->offsets_, device->Allocate((num_experts + 1) * sizeof(int32_t)));
   ASSIGN_OR_RETURN(part->order_, device->Allocate(tokens_max * sizeof(int32_t)));
   return part;
@@ -26,7 +27,7 @@ absl::Status ExpertPart::Run(int layer, RowCount rows, const void* act, float* o
 
 absl::Status ExpertPart::RunHere(int layer, RowCount rows, const void* act, float* own) {
   store_.ForLayer(layer, [&](const void* const* units) {
-    device_.Ffn(rows, act, groups(), units, store_.shape(layer), own);
+    device_.Ffn(rows, act_, act, groups(), units, store_.shape(layer), own);
   });
   return absl::OkStatus();
 }
@@ -34,7 +35,7 @@ absl::Status ExpertPart::RunHere(int layer, RowCount rows, const void* act, floa
 absl::Status ExpertPart::RunEverywhere(int layer, const void* act, float* own) {
   RETURN_IF_ERROR(exchange_->Dispatch(act));
   store_.ForLayer(layer, [&](const void* const* units) {
-    device_.Ffn(exchange_->received_rows(), exchange_->received(), exchange_->groups(), units,
+    device_.Ffn(exchange_->received_rows(), act_, exchange_->received(), exchange_->groups(), units,
                 store_.shape(layer), exchange_->received_own());
   });
   return exchange_->Combine(own);

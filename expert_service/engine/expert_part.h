@@ -17,7 +17,8 @@ class ExpertPart {
  public:
   // Steps of at most `tokens_max` tokens.
   static absl::StatusOr<std::unique_ptr<ExpertPart>> Create(Device* device, ExpertStore* store,
-                                                            int num_experts, int tokens_max);
+                                                            ActType act, int num_experts,
+                                                            int tokens_max);
   static int64_t Bytes(int num_experts, int tokens_max);
 
   // Null (at the start): this rank runs everything itself.
@@ -30,8 +31,8 @@ class ExpertPart {
   absl::Status Run(int layer, RowCount rows, const void* act, float* own);
 
  private:
-  ExpertPart(Device* device, ExpertStore* store, int num_experts)
-      : device_(*device), store_(*store), num_experts_(num_experts) {}
+  ExpertPart(Device* device, ExpertStore* store, ActType act, int num_experts)
+      : device_(*device), store_(*store), act_(act), num_experts_(num_experts) {}
   absl::Status RunHere(int layer, RowCount rows, const void* act, float* own);
   absl::Status RunEverywhere(int layer, const void* act, float* own);
   ExpertGroups groups() const {
@@ -41,6 +42,7 @@ class ExpertPart {
   Device& device_;
   ExpertStore& store_;
   Exchange* exchange_ = nullptr;
+  const ActType act_;
   const int num_experts_;
   DeviceBuffer offsets_, order_;  // tokens by route
 };

@@ -32,10 +32,10 @@ class ExpertStore {
  public:
   // `expert_slots` x layers slots; 0: whole. REQUIRES: an MoE. Nothing is held yet.
   static absl::StatusOr<std::unique_ptr<ExpertStore>> Create(const Checkpoint* checkpoint,
-                                                             Device* device, DType dtype,
+                                                             Device* device, WeightFormat format,
                                                              int32_t expert_slots);
   // The size of a slot: the largest unit's.
-  static int64_t SlotBytes(const Device& device, const ModelSpec& spec, DType dtype);
+  static int64_t SlotBytes(const Device& device, const ModelSpec& spec, WeightFormat format);
 
   // From now on the rank runs these experts. Reads and packs the units that were never held before;
   // what was stays in memory. ABORTED when `progress` says so: call it again before the next step.
@@ -57,7 +57,7 @@ class ExpertStore {
   void Tick();
 
   bool whole() const { return residency_ == nullptr; }
-  UnitShape shape(int32_t layer) const { return {spec_.own_width[layer], spec_.hidden, dtype_}; }
+  UnitShape shape(int32_t layer) const { return {spec_.own_width[layer], spec_.hidden, format_}; }
   std::vector<UnitId> ResidentUnits() const;
   std::vector<UnitEvent> TakeEvents();
   ResidencyCounts counts() const;
@@ -78,7 +78,7 @@ class ExpertStore {
     uint64_t copy = 0;   // the last copy into its slot
   };
 
-  ExpertStore(const Checkpoint* checkpoint, Device* device, DType dtype);
+  ExpertStore(const Checkpoint* checkpoint, Device* device, WeightFormat format);
   Unit& UnitAt(const UnitId& unit) { return units_[unit.layer * spec_.num_experts + unit.expert]; }
   const Unit& UnitAt(const UnitId& unit) const {
     return units_[unit.layer * spec_.num_experts + unit.expert];
@@ -99,7 +99,7 @@ class ExpertStore {
   const Checkpoint& checkpoint_;
   const ModelSpec& spec_;
   Device& device_;
-  const DType dtype_;
+  const WeightFormat format_;
   std::vector<bool> held_;   // [experts]
   std::vector<Unit> units_;  // [layers * experts]
   DeviceBuffer tables_;      // [layers, experts] addresses or null

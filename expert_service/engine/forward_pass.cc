@@ -14,15 +14,14 @@ struct BufferSizes {
   size_t h, act, qkv, q, y, own, zeros, resident_offsets, resident_order, rows, logits;
 };
 
-BufferSizes SizesFor(const Device& device, const ModelSpec& spec, size_t tokens,
+BufferSizes SizesFor(const Device& device, const ModelSpec& spec, ActType act, size_t tokens,
                      size_t logits_rows) {
   const size_t hidden = spec.hidden, q_width = size_t(spec.num_heads) * spec.head_dim;
   const size_t qkv_width = q_width + 2 * size_t(spec.num_kv_heads) * spec.head_dim;
   const size_t act_rows = std::max(tokens, logits_rows);
   BufferSizes sizes;
   sizes.h = tokens * hidden * sizeof(float);
-  sizes.act = act_rows * std::max(hidden, q_width) *
-              std::max(device.act_bytes(DType::kF32), device.act_bytes(DType::kBF16));
+  sizes.act = act_rows * std::max(hidden, q_width) * device.act_bytes(act);
   sizes.qkv = tokens * qkv_width * sizeof(float);
   sizes.q = tokens * q_width * sizeof(float);
   sizes.y = tokens * hidden * sizeof(float);
@@ -50,7 +49,8 @@ absl::StatusOr<std::unique_ptr<ForwardPass>> ForwardPass::Create(Device* device,
                                                                  int tokens_max,
                                                                  int logits_rows_max) {
   std::unique_ptr<ForwardPass> pass(new ForwardPass(device, weights, experts));
-  const BufferSizes sizes = SizesFor(*device, weights->spec(), tokens_max, logits_rows_max);
+  const BufferSizes sizes =
+      SizesFor(*device, weights->spec(), weights->types().act, tokens_max, logits_rows_max);
   Buffers& b = pass->buffers_;
   for (auto& [buffer, bytes] :
        std::vector<std::pair<DeviceBuffer*, size_t>>{{&b.h, sizes.h},
@@ -69,9 +69,9 @@ absl::StatusOr<std::unique_ptr<ForwardPass>> ForwardPass::Create(Device* device,
   return pass;
 }
 
-int64_t ForwardPass::Bytes(const Device& device, const ModelSpec& spec, int tokens_max,
+int64_t ForwardPass::Bytes(const Device& device, const ModelSpec& spec, ActType act, int tokens_max,
                            int logits_rows_max) {
-  const BufferSizes s = SizesFor(device, spec, tokens_max, logits_rows_max);
+  const BufferSizes s = SizesFor(device, spec, act, tokens_max, logits_rows_max);
   return s.h + s.act + s.qkv + s.q + s.y + s.own + s.zeros + s.resident_offsets + s.resident_order +
          s.rows + s.logits;
 }
@@ -89,31 +89,31 @@ absl::Status ForwardPass::Run(const TokenBatch& batch, absl::Span<const KvLayer>
 }
 
 void ForwardPass::Attention(const TokenBatch& batch, const LayerWeights& layer, const KvLayer& kv) {
-  const DType dtype = weights_.dtype();
+  const StepTypes& types = weights_.types();
   float* h = buffers_.h.as<float>();
   void* act = buffers_.act.as<void>();
   const float scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
 
-  device_.RmsNorm(batch.rows, spec_.hidden, h, layer.input_norm, spec_.rms_eps, dtype, act);
-  device_.Linear(batch.rows, act, layer.qkv, nullptr, buffers_.qkv.as<float>());
+  device_.RmsNorm(batch.rows, spec_.hidden, h, layer.input_norm, spec_.rms_eps, types.act, act);
+  device_.Linear(batch.rows, types.act, act, layer.qkv, nullptr, buffers_.qkv.as<float>());
   device_.RotateAndStore(batch, qkv_args_, buffers_.qkv.as<float>(), kv, buffers_.q.as<float>());
-  device_.Attention(batch, qkv_args_, buffers_.q.as<float>(), kv, scale, dtype, act);
-  device_.Linear(batch.rows, act, layer.o, nullptr, buffers_.y.as<float>());
+  device_.Attention(batch, qkv_args_, buffers_.q.as<float>(), kv, scale, types.act, act);
+  device_.Linear(batch.rows, types.act, act, layer.o, nullptr, buffers_.y.as<float>());
   device_.AddResidual(batch.rows, spec_.hidden, buffers_.y.as<float>(), h);
 }
 
 absl::Status ForwardPass::Mlp(const TokenBatch& batch, int l) {
   const LayerWeights& layer = weights_.layers()[l];
-  const DType dtype = weights_.dtype();
+  const StepTypes& types = weights_.types();
   float* h = buffers_.h.as<float>();
   void* act = buffers_.act.as<void>();
   const float* shared = buffers_.zeros.as<float>();
   const float* own = nullptr;
 
-  device_.RmsNorm(batch.rows, spec_.hidden, h, layer.post_attention_norm, spec_.rms_eps, dtype,
+  device_.RmsNorm(batch.rows, spec_.hidden, h, layer.post_attention_norm, spec_.rms_eps, types.act,
                   act);
   if (layer.resident.width > 0) {
-    device_.Ffn(batch.rows, act, resident_groups(), layer.resident_unit, layer.resident,
+    device_.Ffn(batch.rows, types.act, act, resident_groups(), layer.resident_unit, layer.resident,
                 buffers_.y.as<float>());
     shared = buffers_.y.as<float>();
   }
@@ -121,7 +121,7 @@ absl::Status ForwardPass::Mlp(const TokenBatch& batch, int l) {
     RETURN_IF_ERROR(experts_->Run(l, batch.rows, act, buffers_.own.as<float>()));
     own = buffers_.own.as<float>();
   }
-  device_.AddFfn(batch.rows, spec_.hidden, shared, own, dtype, h);
+  device_.AddFfn(batch.rows, spec_.hidden, shared, own, types.wire, h);
   return absl::OkStatus();
 }
 
@@ -131,8 +131,8 @@ const float* ForwardPass::Logits(RowCount rows, const int32_t* index) {
   float* logits = buffers_.logits.as<float>();
   device_.GatherRows(rows, spec_.hidden, buffers_.h.as<float>(), index, gathered);
   device_.RmsNorm(rows, spec_.hidden, gathered, weights_.final_norm(), spec_.rms_eps,
-                  weights_.dtype(), act);
-  device_.Linear(rows, act, weights_.logits(), nullptr, logits);
+                  weights_.types().act, act);
+  device_.Linear(rows, weights_.types().act, act, weights_.logits(), nullptr, logits);
   return logits;
 }
 

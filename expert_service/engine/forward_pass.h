@@ -9,7 +9,7 @@
 //               expert
 //   logits of chosen rows: act(rmsnorm(h)) · Wlogits
 //
-// MLP numerics (DESIGN section 5): S and O are accumulated apart in f32, O is rounded to the dtype,
+// MLP numerics (DESIGN section 5): S and O are accumulated apart in f32, O is rounded to the wire type,
 // then added in that order, so that one rank and several give the same bits.
 #pragma once
 
@@ -35,7 +35,7 @@ class ForwardPass {
                                                              ExpertPart* experts, int tokens_max,
                                                              int logits_rows_max);
   // What Create allocates.
-  static int64_t Bytes(const Device& device, const ModelSpec& spec, int tokens_max,
+  static int64_t Bytes(const Device& device, const ModelSpec& spec, ActType act, int tokens_max,
                        int logits_rows_max);
 
   // Runs the layers; kv [num_layers]. ABORTED when `on_progress` (may be null) stopped it.

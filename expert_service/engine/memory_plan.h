@@ -14,7 +14,7 @@ namespace pregate {
 
 struct ExecutorOptions {
   int32_t rank = 0;
-  DType dtype = DType::kBF16;  // weights and KV: f32 or bf16
+  StepTypes types = kBF16Types;
   int64_t kv_cache_bytes = 0;  // used when kv_blocks is 0: as many blocks as fit
   int32_t kv_blocks = 0;
   int32_t seq_slots = 64;

@@ -11,11 +11,11 @@ namespace pregate {
 // model.
 class WeightsLoader {
  public:
-  WeightsLoader(const Checkpoint& checkpoint, Device* device, DType dtype,
+  WeightsLoader(const Checkpoint& checkpoint, Device* device, const StepTypes& types,
                 const LoadProgress& progress)
       : checkpoint_(checkpoint), spec_(checkpoint.spec()), device_(*device), progress_(progress) {
     weights_->spec_ = spec_;
-    weights_->dtype_ = dtype;
+    weights_->types_ = types;
     parts_total_ = 1 + spec_.num_layers;
   }
 
@@ -68,17 +68,17 @@ class WeightsLoader {
   }
 
   absl::Status PackAndUpload(absl::Span<const float> rows, int outputs, int inputs, Matrix& out) {
-    const DType dtype = weights_->dtype_;
-    std::vector<std::byte> packed(device_.MatrixBytes(outputs, inputs, dtype));
-    device_.PackMatrix(rows, outputs, inputs, dtype, packed.data());
+    const WeightFormat format = weights_->types_.weights;
+    std::vector<std::byte> packed(device_.MatrixBytes(outputs, inputs, format));
+    device_.PackMatrix(rows, outputs, inputs, format, packed.data());
     ASSIGN_OR_RETURN(void* data, UploadBytes(packed.data(), packed.size()));
-    out = {data, outputs, inputs, dtype};
+    out = {data, outputs, inputs, format};
     return absl::OkStatus();
   }
 
   absl::Status LoadMatrix(const std::string& name, int outputs, int inputs, Matrix& out) {
     ASSIGN_OR_RETURN(const std::vector<float> rows,
-                     Read(weights_->dtype_, name, size_t(outputs) * inputs));
+                     Read(ValueType(weights_->types_.weights), name, size_t(outputs) * inputs));
     return PackAndUpload(rows, outputs, inputs, out);
   }
 
@@ -104,7 +104,7 @@ class WeightsLoader {
     absl::Span<float> rest = absl::MakeSpan(qkv);
     for (const auto& [name, width] : {std::pair{"q", q_width}, {"k", kv_width}, {"v", kv_width}}) {
       const size_t elements = width * spec_.hidden;
-      RETURN_IF_ERROR(checkpoint_.ReadAs(weights_->dtype_,
+      RETURN_IF_ERROR(checkpoint_.ReadAs(ValueType(weights_->types_.weights),
                                          absl::StrCat(prefix, "self_attn.", name, "_proj.weight"),
                                          rest.first(elements)));
       rest.remove_prefix(elements);
@@ -123,7 +123,7 @@ class WeightsLoader {
 
   absl::Status LoadResident(int l) {
     LayerWeights& layer = weights_->layers_[l];
-    layer.resident = {spec_.resident_width(l), spec_.hidden, weights_->dtype_};
+    layer.resident = {spec_.resident_width(l), spec_.hidden, weights_->types_.weights};
     if (layer.resident.width == 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(
         const UnitImage image,
@@ -144,9 +144,10 @@ class WeightsLoader {
 };
 
 absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(const Checkpoint& checkpoint,
-                                                                 Device* device, DType dtype,
+                                                                 Device* device,
+                                                                 const StepTypes& types,
                                                                  const LoadProgress& progress) {
-  return WeightsLoader(checkpoint, device, dtype, progress).Load();
+  return WeightsLoader(checkpoint, device, types, progress).Load();
 }
 
 }  // namespace pregate

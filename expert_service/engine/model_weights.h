@@ -29,11 +29,11 @@ struct LayerWeights {
 class ModelWeights {
  public:
   static absl::StatusOr<std::unique_ptr<ModelWeights>> Load(const Checkpoint& checkpoint,
-                                                            Device* device, DType dtype,
+                                                            Device* device, const StepTypes& types,
                                                             const LoadProgress& progress);
 
   const ModelSpec& spec() const { return spec_; }
-  DType dtype() const { return dtype_; }
+  const StepTypes& types() const { return types_; }
   const Matrix& embedding() const { return embedding_; }
   const Matrix& logits() const { return logits_; }
   const float* final_norm() const { return final_norm_; }  // [hidden]
@@ -45,7 +45,7 @@ class ModelWeights {
   ModelWeights() = default;
 
   ModelSpec spec_;
-  DType dtype_ = DType::kF32;
+  StepTypes types_;
   Matrix embedding_, logits_;
   const float* final_norm_ = nullptr;
   const float* inv_freq_ = nullptr;

@@ -19,12 +19,13 @@ constexpr int64_t kKvCacheBytesMax = int64_t{1} << 43;
 
 absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerHostOptions& options) {
   ASSIGN_OR_RETURN(const DType dtype, ParseDType(options.dtype));
+  ASSIGN_OR_RETURN(const StepTypes types, TypesOf(dtype));
   if (options.rank >= options.world_size) {
     return absl::InvalidArgumentError(
         absl::StrCat("--rank is ", options.rank, ", not below --world-size ", options.world_size));
   }
   return ExecutorOptions{.rank = options.rank,
-                         .dtype = dtype,
+                         .types = types,
                          .kv_cache_bytes = options.kv_cache_bytes,
                          .kv_blocks = options.kv_blocks,
                          .seq_slots = options.seq_slots,

@@ -100,7 +100,7 @@ TEST_F(WorkerTest, ALinkBeginsWithHello) {
   const Hello& hello = hellos[0];
   EXPECT_EQ(hello.incarnation, 99u);
   EXPECT_EQ(hello.config_digest, "cfg");
-  EXPECT_EQ(hello.numerics_id, device_->numerics_id(DType::kF32));
+  EXPECT_EQ(hello.numerics_id, device_->numerics_id(kF32Types));
   EXPECT_EQ(hello.kv_blocks, TinyWorker::kBlocks);
   EXPECT_EQ(hello.seq_slots, TinyWorker::kSlots);
   EXPECT_EQ(hello.step_tokens, 16);

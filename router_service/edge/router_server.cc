@@ -41,7 +41,7 @@ void LogLoaded(const RouterEngine& engine, const Device& device, const Log* log)
                             {"kv_blocks", limits.kv_blocks},
                             {"context_tokens", limits.context_tokens_max}});
   log->Info("router loaded", {{"router_digest", engine.hello().router_digest},
-                              {"numerics_id", device.numerics_id(DType::kF32)},
+                              {"numerics_id", device.numerics_id(kF32Types)},
                               {"experts", engine.hello().num_experts},
                               {"boot_id", engine.hello().boot_id}});
 }

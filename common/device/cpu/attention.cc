@@ -18,11 +18,11 @@ void Grow(std::vector<T>& v, size_t n) {
 }  // namespace
 
 void AttentionOps::Attention(const TokenBatch& batch, const QkvArgs& args, const float* q,
-                             const KvLayer& kv, float scale, DType dtype, float* act_out) {
+                             const KvLayer& kv, float scale, ActType act, float* act_out) {
   const Call call = {
       batch,  args,
-      q,      {static_cast<const char*>(kv.data), kv.dtype, kv.num_kv_heads, args.head_dim},
-      scale,  dtype,
+      q,      {static_cast<const char*>(kv.data), kv.type, kv.num_kv_heads, args.head_dim},
+      scale,  act,
       act_out};
   const int tile_rows = std::max(kTileQueries, call.group());
   Reserve(call, tile_rows);
@@ -108,7 +108,7 @@ void AttentionOps::Finish(const Call& call, const Tile& tile, const float* state
   for (int i = 0; i < tile.query.num_rows; ++i) {
     const int64_t row = tile.run.first + i / group;
     const int64_t head = tile.query.kv_head * group + i % group;
-    FinishState(states + i * StateFloats(call.kv.padded_dim()), d, call.dtype,
+    FinishState(states + i * StateFloats(call.kv.padded_dim()), d, call.act,
                 call.out + (row * call.args.num_heads + head) * d);
   }
 }

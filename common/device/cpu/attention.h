@@ -5,12 +5,13 @@
 
 #include "common/device/cpu/kernels.h"
 #include "common/device/cpu/thread_pool.h"
+#include "common/device/device.h"
 
 namespace pregate::cpu {
 
 inline constexpr int kHeadDimMax = 1024;
 
-size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, DType dtype);
+size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type);
 
 // cos and sin of position * inv_freq, filled in when a position is first seen. The angle is a
 // float32 product, as in Hugging Face's implementation.
@@ -43,7 +44,7 @@ class AttentionOps {
   void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
                       const KvLayer& kv, float* q_out);
   void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                 float scale, DType dtype, float* act_out);
+                 float scale, ActType act, float* act_out);
 
  private:
   // Consecutive positions of one sequence in consecutive rows. With one kv head it makes a tile.
@@ -56,7 +57,7 @@ class AttentionOps {
     const float* q;
     KvView kv;
     float scale;
-    DType dtype;
+    ActType act;
     float* out;
     int group() const { return args.num_heads / args.num_kv_heads; }  // query heads of a kv head
   };

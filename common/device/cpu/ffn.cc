@@ -42,19 +42,19 @@ GroupTask TaskAt(const ExpertGroups& groups, const void* const* units, int64_t p
 
 }  // namespace
 
-void Products::Ffn(RowCount rows, const float* x, const ExpertGroups& groups,
+void Products::Ffn(RowCount rows, ActType act, const float* x, const ExpertGroups& groups,
                    const void* const* units, const UnitShape& shape, float* out) {
   const int64_t mid_stride = RoundUp(shape.width, kPanelPairs);
   const int64_t num_grouped = groups.offsets[groups.num_experts];
   PREGATE_CHECK(num_grouped <= rows.max, "rows ", num_grouped, " of at most ", rows.max);
   const size_t mid_floats = static_cast<size_t>(rows.max) * mid_stride;
   if (mid_.size() < mid_floats) mid_.resize(mid_floats);
-  GateUp(x, groups, units, shape, mid_stride);
+  GateUp(act, x, groups, units, shape, mid_stride);
   Down(groups, units, shape, mid_stride, out);
 }
 
-void Products::GateUp(const float* x, const ExpertGroups& groups, const void* const* units,
-                      const UnitShape& shape, int64_t mid_stride) {
+void Products::GateUp(ActType act, const float* x, const ExpertGroups& groups,
+                      const void* const* units, const UnitShape& shape, int64_t mid_stride) {
   const int64_t panels = mid_stride / kPanelPairs;
   const auto run = [&](int64_t index, int thread) {
     const GroupTask t = TaskAt(groups, units, panels, index);
@@ -62,11 +62,10 @@ void Products::GateUp(const float* x, const ExpertGroups& groups, const void* co
     for (int r = 0; r < t.num_rows; ++r) {
       rows[r] = x + int64_t{groups.order[t.first + r]} * shape.hidden;
     }
-    const char* unit = static_cast<const char*>(units[t.expert]);
     PanelScratch& scratch = *scratch_[thread];
-    MatmulPanel(rows, t.num_rows, unit + t.panel * PanelBytes(shape.hidden, shape.dtype),
-                shape.hidden, shape.dtype, scratch);
-    SiluMulPanel(scratch.tile, t.num_rows, shape.dtype,
+    MatmulPanel(rows, t.num_rows, GateUpPanel(units[t.expert], shape, t.panel), shape.hidden,
+                shape.format, scratch);
+    SiluMulPanel(scratch.tile, t.num_rows, act,
                  mid_.data() + t.first * mid_stride + t.panel * kPanelPairs, mid_stride);
   };
   pool_.Run(NumTasks(groups, units, panels), run);
@@ -79,10 +78,9 @@ void Products::Down(const ExpertGroups& groups, const void* const* units, const 
     const GroupTask t = TaskAt(groups, units, panels, index);
     const float* rows[kChunkRows];
     for (int r = 0; r < t.num_rows; ++r) rows[r] = mid_.data() + (t.first + r) * mid_stride;
-    const char* unit = static_cast<const char*>(units[t.expert]) + UnitDownOffset(shape);
     PanelScratch& scratch = *scratch_[thread];
-    MatmulPanel(rows, t.num_rows, unit + t.panel * PanelBytes(shape.width, shape.dtype),
-                shape.width, shape.dtype, scratch);
+    MatmulPanel(rows, t.num_rows, DownPanel(units[t.expert], shape, t.panel), shape.width,
+                shape.format, scratch);
     const int64_t column = t.panel * kPanelOutputs;
     const int64_t width = std::min<int64_t>(kPanelOutputs, shape.hidden - column);
     for (int r = 0; r < t.num_rows; ++r) {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "common/device/cpu/kernels.h"
 #include "common/device/cpu/thread_pool.h"
+#include "common/device/cpu/weights/kernels.h"
 
 namespace pregate::cpu {
 
@@ -16,11 +16,11 @@ class Products {
 
   // See Device::Linear and Device::Ffn.
   void Linear(int num_rows, const float* x, const Matrix& w, const float* bias, float* out);
-  void Ffn(RowCount rows, const float* x, const ExpertGroups& groups, const void* const* units,
-           const UnitShape& shape, float* out);
+  void Ffn(RowCount rows, ActType act, const float* x, const ExpertGroups& groups,
+           const void* const* units, const UnitShape& shape, float* out);
 
  private:
-  void GateUp(const float* x, const ExpertGroups& groups, const void* const* units,
+  void GateUp(ActType act, const float* x, const ExpertGroups& groups, const void* const* units,
               const UnitShape& shape, int64_t mid_stride);
   void Down(const ExpertGroups& groups, const void* const* units, const UnitShape& shape,
             int64_t mid_stride, float* out);

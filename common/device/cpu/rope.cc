@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/base/status.h"
 #include "common/device/cpu/attention.h"
 #include "common/device/rounding.h"
 
@@ -17,8 +18,8 @@ void Rotate(const float* in, const float* angles, int half, float* out) {
 }
 
 // out[i * stride] = in[i], rounded.
-void StoreStrided(const float* in, int n, int64_t stride, DType dtype, char* base, int64_t at) {
-  if (dtype == DType::kBF16) {
+void StoreStrided(const float* in, int n, int64_t stride, KvType type, char* base, int64_t at) {
+  if (type == KvType::kBF16) {
     auto* out = reinterpret_cast<uint16_t*>(base) + at;
     for (int i = 0; i < n; ++i) out[i * stride] = Bf16Bits(in[i]);
   } else {
@@ -29,9 +30,9 @@ void StoreStrided(const float* in, int n, int64_t stride, DType dtype, char* bas
 
 }  // namespace
 
-size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, DType dtype) {
-  const KvView view = {nullptr, dtype, num_kv_heads, head_dim};
-  return size_t(num_blocks) * num_kv_heads * view.head_elements() * ElementBytes(dtype);
+size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) {
+  const KvView view = {nullptr, type, num_kv_heads, head_dim};
+  return size_t(num_blocks) * num_kv_heads * view.head_elements() * ElementBytes(type);
 }
 
 bool RopeTable::Holds(const float* inv_freq, int half) const {
@@ -71,7 +72,7 @@ void AttentionOps::RotateAndStore(const TokenBatch& batch, const QkvArgs& args, 
                                   const KvLayer& kv, float* q_out) {
   const RopeTable& rope = PrepareRope(batch, args);
   const int d = args.head_dim, half = d / 2;
-  const KvView view = {nullptr, kv.dtype, kv.num_kv_heads, d};
+  const KvView view = {nullptr, kv.type, kv.num_kv_heads, d};
   char* data = static_cast<char*>(kv.data);
   const auto run = [&](int64_t r, int) {
     const float* in = qkv + r * (args.num_heads + 2 * args.num_kv_heads) * d;
@@ -88,8 +89,8 @@ void AttentionOps::RotateAndStore(const TokenBatch& batch, const QkvArgs& args, 
       const float* key = in + h * d;
       float rotated[kHeadDimMax];
       Rotate(key, angles, half, rotated);
-      StoreStrided(rotated, d, kKvBlockTokens, kv.dtype, data, at + slot);
-      StoreStrided(key + args.num_kv_heads * d, d, 1, kv.dtype, data,
+      StoreStrided(rotated, d, kKvBlockTokens, kv.type, data, at + slot);
+      StoreStrided(key + args.num_kv_heads * d, d, 1, kv.type, data,
                    at + view.key_elements() + slot * view.padded_dim());
     }
   };

@@ -22,7 +22,7 @@ struct CudaCounts {
   bool operator==(const CudaCounts&) const = default;
 };
 
-// `Act` buffers hold elements of the operation's dtype. Between two calls of Synchronize, up to
+// `act` buffers hold elements of the operation's ActType. Between two calls of Synchronize, up to
 // 64 MiB of uploads and 16 MiB of downloads go through pinned memory without waiting.
 class CudaDevice : public Device {
  public:

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "common/base/status.h"
 #include "common/device/reference/reference_ops.h"
 #include "common/device/rounding.h"
 
@@ -46,17 +47,17 @@ void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* q
     for (int h = 0; h < args.num_kv_heads; ++h, in += d) {
       Rotate(in, d, args.inv_freq, position, rotated.data());
       float* key = KvRow(kv, false, batch, r, position, h);
-      for (int i = 0; i < d; ++i) key[i] = RoundTo(kv.dtype, rotated[i]);
+      for (int i = 0; i < d; ++i) key[i] = RoundTo(kv.type, rotated[i]);
     }
     for (int h = 0; h < args.num_kv_heads; ++h, in += d) {
       float* value = KvRow(kv, true, batch, r, position, h);
-      for (int i = 0; i < d; ++i) value[i] = RoundTo(kv.dtype, in[i]);
+      for (int i = 0; i < d; ++i) value[i] = RoundTo(kv.type, in[i]);
     }
   }
 }
 
 void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-               float scale, DType dtype, float* act_out) {
+               float scale, ActType act, float* act_out) {
   const int d = args.head_dim;
   const int queries_per_kv = args.num_heads / args.num_kv_heads;
   for (int r = 0; r < *batch.rows.num; ++r) {
@@ -78,7 +79,7 @@ void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, con
         for (int i = 0; i < d; ++i) out[i] += p[j] / sum * value[i];
       }
       float* dst = act_out + (int64_t{r} * args.num_heads + h) * d;
-      for (int i = 0; i < d; ++i) dst[i] = RoundTo(dtype, static_cast<float>(out[i]));
+      for (int i = 0; i < d; ++i) dst[i] = RoundTo(act, static_cast<float>(out[i]));
     }
   }
 }
