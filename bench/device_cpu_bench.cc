@@ -131,8 +131,8 @@ class Bench {
                         prefill ? "FLOP/s" : "B/s",
                         prefill ? 2 * m * weights : Bytes(static_cast<size_t>(weights)),
                         prefill ? "multiply-add peak" : "read floor", [=, this](int i) {
-                          device_->Ffn(rows, types_.act, x_, groups, &units_[i],
-                                       {kWidth, kHidden, types_.weights}, out_);
+                          device_->ExpertFfn(rows, types_.act, x_, groups, &units_[i],
+                                             {kWidth, kHidden, types_.weights}, out_);
                         }});
   }
 
@@ -158,14 +158,18 @@ class Bench {
     }
     const int32_t* table = PutInts(blocks);
     const int32_t* slots = Put<int32_t>(kRowsMax, [](size_t) { return 0; });
+    const AttentionShape shape = {.num_heads = kHeads,
+                                  .num_kv_heads = kKvHeads,
+                                  .head_dim = kHeadDim,
+                                  .scale = 0.125f,
+                                  .act = types_.act};
     const auto add = [&](const std::string& name, int rows, int first, double amount,
                          const std::string& unit, const std::string& limit) {
       const int32_t* positions =
           Put<int32_t>(kRowsMax, [first](size_t i) { return first + static_cast<int32_t>(i); });
       const TokenBatch batch = {Rows(rows), nullptr, positions, slots, table, blocks};
       figures_.push_back({name, unit, amount, limit, [=, this](int i) {
-                            device_->Attention(batch, {kHeads, kKvHeads, kHeadDim, nullptr}, x_,
-                                               kv_[i % kv_.size()], 0.125f, types_.act, out_);
+                            device_->Attention(batch, shape, x_, kv_[i % kv_.size()], out_);
                           }});
     };
     add("prefill attention, 0..127", 128, 0, 2.0 * kHeads * kHeadDim * 128 * 129, "FLOP/s",
@@ -181,18 +185,17 @@ class Bench {
   void AddSampling() {
     const auto add = [&](const std::string& name, SamplingParams params) {
       SampleArgs args;
-      args.rows = Rows(1);
-      args.logits = logits_;
-      args.vocab_size = kVocab;
       args.params = Put<SamplingParams>(1, [params](size_t) { return params; });
       args.seeds = Put<uint64_t>(1, [](size_t) { return 1; });
       args.seen = Put<uint32_t>(kVocab / 32, [](size_t) { return 0; });
       args.seq_slots = Put<int32_t>(1, [](size_t) { return 0; });
       args.positions = Put<int32_t>(1, [](size_t) { return 7; });
       args.not_finite = Put<uint8_t>(1, [](size_t) { return 0; });
-      int32_t* token = Put<int32_t>(1, [](size_t) { return 0; });
-      figures_.push_back(
-          {name, "", 0, "", [this, args, token](int) { device_->SampleTokens(args, token); }});
+      args.tokens = Put<int32_t>(1, [](size_t) { return 0; });
+      const RowCount row = Rows(1);
+      figures_.push_back({name, "", 0, "", [this, args, row](int) {
+                            device_->SampleTokens(row, kVocab, logits_, args);
+                          }});
     };
     for (int i = 0; i < kVocab; ++i) logits_[i] *= 4;
     add("sample greedy", {});
@@ -202,7 +205,7 @@ class Bench {
     add("sample top-p 0.95", {.temperature = 1, .top_p = 0.95f});
   }
 
-  std::unique_ptr<Device> device_;
+  std::unique_ptr<ComposedDevice> device_;
   cpu::ThreadPool pool_;
   StepTypes types_;
   std::mt19937 random_{1};

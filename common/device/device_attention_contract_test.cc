@@ -27,7 +27,7 @@ struct Piece {  // rows of one step: positions [first, first + count) of a seque
 // Runs steps over a paged layer whose blocks are dealt out at random.
 class PagedRun {
  public:
-  PagedRun(Device& device, const Shape& shape, const StepTypes& types, int num_sequences,
+  PagedRun(ComposedDevice& device, const Shape& shape, const StepTypes& types, int num_sequences,
            int blocks_per_seq, const std::vector<int>& block_order, int spare_blocks)
       : rig_(device), shape_(shape), types_(types), blocks_per_seq_(blocks_per_seq) {
     const int num_blocks = num_sequences * blocks_per_seq + spare_blocks;
@@ -47,7 +47,7 @@ class PagedRun {
   // Attention outputs of the step's rows, keyed by (sequence, position).
   void Step(const std::vector<Sequence>& sequences, const std::vector<Piece>& pieces,
             std::map<std::pair<int, int>, std::vector<float>>& outputs) {
-    Device& device = rig_.device();
+    ComposedDevice& device = rig_.device();
     std::vector<int32_t> positions, slots;
     std::vector<float> qkv;
     for (const Piece& p : pieces) {
@@ -64,11 +64,16 @@ class PagedRun {
     batch.seq_slots = rig_.Put(slots);
     batch.block_tables = table_;
     batch.blocks_per_seq = blocks_per_seq_;
-    const QkvArgs args = {shape_.num_heads, shape_.num_kv_heads, shape_.head_dim, inv_freq_};
+    const AttentionShape attention = {.num_heads = shape_.num_heads,
+                                      .num_kv_heads = shape_.num_kv_heads,
+                                      .head_dim = shape_.head_dim,
+                                      .scale = 0.2f,
+                                      .inv_freq = inv_freq_,
+                                      .act = types_.act};
     float* q = static_cast<float*>(rig_.Bytes(size_t{4} * batch.rows.max * shape_.q_width()));
     void* out = rig_.Bytes(device.act_bytes(types_.act) * batch.rows.max * shape_.q_width());
-    device.RotateAndStore(batch, args, rig_.Put(qkv), kv_, q);
-    device.Attention(batch, args, q, kv_, 0.2f, types_.act, out);
+    device.RotateAndStore(batch, attention, rig_.Put(qkv), kv_, q);
+    device.Attention(batch, attention, q, kv_, out);
     const std::vector<float> all =
         rig_.GetAct(out, positions.size() * shape_.q_width(), types_.act);
     for (size_t r = 0; r < positions.size(); ++r) {
@@ -98,7 +103,7 @@ class DeviceAttentionContractTest : public DeviceContractTest {
   }
 
   // Every sequence to its end, in random chunks, interleaved at random, on blocks placed at random.
-  Outputs RunInChunks(Device& device, const Shape& shape, const StepTypes& types,
+  Outputs RunInChunks(ComposedDevice& device, const Shape& shape, const StepTypes& types,
                       const std::vector<Sequence>& sequences, int chunk_max) {
     int longest = 0;
     for (const Sequence& s : sequences) longest = std::max(longest, s.length);
@@ -146,7 +151,7 @@ TEST_P(DeviceAttentionContractTest, ChunkingAndPlacementDoNotShowInTheBits) {
     const auto sequences = MakeSequences(shape, {Int(1, 20), Int(20, 100), Int(100, 150)});
     const Outputs whole = RunInChunks(*devices_[0], shape, types, sequences, 1000);
     for (const int chunk_max : {1, 2, 7, 40}) {
-      Device& device = *devices_[chunk_max % devices_.size()];
+      ComposedDevice& device = *devices_[chunk_max % devices_.size()];
       EXPECT_EQ(RunInChunks(device, shape, types, sequences, chunk_max), whole)
           << "chunks of up to " << chunk_max << " on " << device.name();
     }
@@ -159,7 +164,7 @@ TEST_P(DeviceAttentionContractTest, LongContextsKeepBitsInEveryBatch) {
   const auto sequences = MakeSequences(shape, {1300, 700, 530, 40, 39, 38, 37, 36});
   for (const StepTypes& types : kStepTypesUnderTest) {
     Outputs together, alone;
-    const auto run = [&](Device& device, bool batched, Outputs& outputs) {
+    const auto run = [&](ComposedDevice& device, bool batched, Outputs& outputs) {
       PagedRun paged(device, shape, types, 8, 82, Shuffled(8 * 82), 0);
       std::vector<Piece> last;
       for (int s = 0; s < 8; ++s) {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "common/device/device.h"
+#include "common/device/composed_device.h"
 #include "gtest/gtest.h"
 
 namespace pregate {
@@ -16,7 +16,7 @@ namespace pregate {
 // Devices of one kind that promise equal bits (thread counts, for example).
 struct DeviceFamily {
   std::string name;
-  std::vector<std::function<std::unique_ptr<Device>()>> variants;
+  std::vector<std::function<std::unique_ptr<ComposedDevice>()>> variants;
 };
 std::vector<DeviceFamily> FamiliesUnderTest();
 
@@ -26,8 +26,8 @@ inline constexpr StepTypes kStepTypesUnderTest[] = {kF32Types, kBF16Types};
 // Device copies of host arrays, alive as long as the rig.
 class Rig {
  public:
-  explicit Rig(Device& device) : device_(device) {}
-  Device& device() { return device_; }
+  explicit Rig(ComposedDevice& device) : device_(device) {}
+  ComposedDevice& device() { return device_; }
 
   template <class T>
   T* Put(const std::vector<T>& values) {
@@ -54,7 +54,7 @@ class Rig {
                       const std::vector<float>& down, const UnitShape& shape);
 
  private:
-  Device& device_;
+  ComposedDevice& device_;
   std::vector<DeviceBuffer> buffers_;
 };
 
@@ -69,8 +69,8 @@ class DeviceContractTest : public testing::TestWithParam<DeviceFamily> {
   uint64_t seed_;
   std::mt19937_64 random_;
   testing::ScopedTrace trace_;
-  std::vector<std::unique_ptr<Device>> devices_;  // the family's variants
-  std::unique_ptr<Device> reference_;
+  std::vector<std::unique_ptr<ComposedDevice>> devices_;  // the family's variants
+  std::unique_ptr<ComposedDevice> reference_;
 };
 
 // |a - b| / |b|, in the Euclidean norm; 0 where both are empty.

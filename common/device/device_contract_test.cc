@@ -31,7 +31,8 @@ struct LinearCase {
   std::vector<float> weight, bias;
 };
 
-std::vector<float> RunLinear(Device& device, const LinearCase& c, const std::vector<float>& x) {
+std::vector<float> RunLinear(ComposedDevice& device, const LinearCase& c,
+                             const std::vector<float>& x) {
   Rig rig(device);
   const int rows = static_cast<int>(x.size() / std::max(1, c.inputs));
   const RowCount count = rig.Rows(rows);
@@ -77,7 +78,7 @@ TEST_P(DeviceContractTest, LinearGivesARowTheSameBitsInEveryBatch) {
       rows.resize(m);
       const std::vector<float> expected = PickRows(alone, outputs, rows);
       const std::vector<float> in = PickRows(x, inputs, rows);
-      Device& device = *devices_[m % devices_.size()];
+      ComposedDevice& device = *devices_[m % devices_.size()];
       EXPECT_TRUE(SameBits(RunLinear(device, c, in), expected))
           << m << " rows on " << device.name();
     }
@@ -91,7 +92,7 @@ struct FfnCase {
 };
 
 // routes[r] in [0, experts), or -1 for a row in no group.
-std::vector<float> RunFfn(Device& device, const FfnCase& c, const std::vector<float>& x,
+std::vector<float> RunFfn(ComposedDevice& device, const FfnCase& c, const std::vector<float>& x,
                           const std::vector<int32_t>& routes) {
   Rig rig(device);
   const int num_experts = static_cast<int>(c.gate.size());
@@ -105,7 +106,7 @@ std::vector<float> RunFfn(Device& device, const FfnCase& c, const std::vector<fl
     units[e] = rig.PutUnit(c.gate[e], c.up[e], c.down[e], c.shape);
   }
   float* out = rig.Put(std::vector<float>(routes.size() * c.shape.hidden, -7.0f));
-  device.Ffn(count, c.act, rig.PutAct(x, c.act), groups, rig.Put(units), c.shape, out);
+  device.ExpertFfn(count, c.act, rig.PutAct(x, c.act), groups, rig.Put(units), c.shape, out);
   return rig.Get(out, routes.size() * c.shape.hidden);
 }
 
@@ -125,18 +126,18 @@ TEST_P(DeviceContractTest, FfnLeavesGroupsWithoutAUnitAlone) {
     const void* unit = rig.PutUnit(gate, up, down, shape);
     const size_t outputs = routes.size() * shape.hidden;
     float* whole = rig.Put(std::vector<float>(outputs, -7.0f));
-    devices_[0]->Ffn(count, types.act, x, groups, rig.Put<const void*>({unit, unit, unit}), shape,
-                     whole);
+    devices_[0]->ExpertFfn(count, types.act, x, groups, rig.Put<const void*>({unit, unit, unit}),
+                           shape, whole);
     float* waves = rig.Put(std::vector<float>(outputs, -7.0f));
-    devices_[0]->Ffn(count, types.act, x, groups, rig.Put<const void*>({nullptr, unit, nullptr}),
-                     shape, waves);
+    devices_[0]->ExpertFfn(count, types.act, x, groups,
+                           rig.Put<const void*>({nullptr, unit, nullptr}), shape, waves);
     std::vector<float> first = rig.Get(waves, outputs);
     for (size_t r = 0; r < routes.size(); ++r) {
       if (routes[r] == 1) continue;
       EXPECT_THAT(PickRows(first, shape.hidden, {static_cast<int>(r)}), Each(-7.0f)) << "row " << r;
     }
-    devices_[0]->Ffn(count, types.act, x, groups, rig.Put<const void*>({unit, nullptr, unit}),
-                     shape, waves);
+    devices_[0]->ExpertFfn(count, types.act, x, groups, rig.Put<const void*>({unit, nullptr, unit}),
+                           shape, waves);
     EXPECT_TRUE(SameBits(rig.Get(waves, outputs), rig.Get(whole, outputs)));
   }
 }
@@ -195,7 +196,7 @@ TEST_P(DeviceFfnContractTest, GivesARowTheSameBitsInEveryGrouping) {
         const std::vector<float> y = PickRows(alone[routes.back()], hidden, {r});
         expected.insert(expected.end(), y.begin(), y.end());
       }
-      Device& device = *devices_[trial % devices_.size()];
+      ComposedDevice& device = *devices_[trial % devices_.size()];
       EXPECT_TRUE(SameBits(RunFfn(device, c, PickRows(x, hidden, rows), routes), expected))
           << rows.size() << " rows on " << device.name();
     }
@@ -214,7 +215,7 @@ TEST_P(DeviceContractTest, BuildGroupsSortsStably) {
   EXPECT_THAT(rig.Get(groups.offsets, 5), Each(0));
 }
 
-std::vector<float> RunRmsNorm(Device& device, const std::vector<float>& x, int width,
+std::vector<float> RunRmsNorm(ComposedDevice& device, const std::vector<float>& x, int width,
                               const std::vector<float>& weight, ActType act) {
   Rig rig(device);
   const RowCount count = rig.Rows(static_cast<int>(x.size() / width));
@@ -245,7 +246,7 @@ TEST_P(DeviceContractTest, ActivateAgreesWithTheReferenceAtExtremesToo) {
   const int width = static_cast<int>(x.size());
   for (const RouterActivation activation : {RouterActivation::kSilu, RouterActivation::kRelu}) {
     std::vector<float> y[2];
-    Device* const devices[] = {devices_[0].get(), reference_.get()};
+    ComposedDevice* const devices[] = {devices_[0].get(), reference_.get()};
     for (int i = 0; i < 2; ++i) {
       Rig rig(*devices[i]);
       void* out = rig.Bytes(size_t{4} * 4 * width);
@@ -265,7 +266,7 @@ TEST_P(DeviceContractTest, ResidualSumsAreThoseOfTheReferenceBitForBit) {
   for (const StepTypes& types : kStepTypesUnderTest) {
     for (const bool dense : {false, true}) {
       std::vector<float> y[2];
-      Device* const devices[] = {devices_.back().get(), reference_.get()};
+      ComposedDevice* const devices[] = {devices_.back().get(), reference_.get()};
       for (int i = 0; i < 2; ++i) {
         Rig rig(*devices[i]);
         float* sum = rig.Put(h);
@@ -303,7 +304,7 @@ TEST_P(DeviceContractTest, EmbedAndGatherRowsCopyRows) {
 }
 
 TEST_P(DeviceContractTest, SlotsAreResolvedAndScattered) {
-  Device& device = *devices_[0];
+  ComposedDevice& device = *devices_[0];
   Rig rig(device);
   const RowCount count = rig.Rows(3);
   const int32_t* slots = rig.Put<int32_t>({2, 0, 1});

@@ -22,7 +22,7 @@ struct ExchangeCase {
   std::vector<int32_t> home_ranks, routes, targets;
 };
 
-Exchange RunBuildExchange(Device& device, const ExchangeCase& c, int rank) {
+Exchange RunBuildExchange(ComposedDevice& device, const ExchangeCase& c, int rank) {
   Rig rig(device);
   const int slots = c.world_size * c.stride;
   const ExchangeArrays out = {rig.Put(std::vector<int32_t>(slots, 99)),
@@ -60,7 +60,7 @@ TEST_P(DeviceExchangeContractTest, BuildExchangeAgreesWithTheReference) {
 TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
   for (const StepTypes& types : kStepTypesUnderTest) {
     const int width = Int(1, 600), rows = Int(1, 40);
-    Device& device = *devices_[0];
+    ComposedDevice& device = *devices_[0];
     Rig rig(device);
     const std::vector<float> x = Floats(size_t(rows) * width);
     std::vector<int32_t> index = Shuffled(rows);
@@ -103,7 +103,7 @@ TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
 TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne) {
   constexpr int kWorld = 2, kExperts = 5;
   for (const StepTypes& types : kStepTypesUnderTest) {
-    Device& device = *devices_[0];
+    ComposedDevice& device = *devices_[0];
     Rig rig(device);
     const int tokens = Int(1, 60);
     const UnitShape shape = {Int(1, 70), Int(1, 70), types.weights};
@@ -142,7 +142,8 @@ TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne
     std::vector<float> padded = x;
     padded.resize(size_t(all.max) * hidden);
     float* one = rig.Put(std::vector<float>(padded.size()));
-    device.Ffn(all, types.act, rig.PutAct(padded, types.act), groups, rig.Put(units), shape, one);
+    device.ExpertFfn(all, types.act, rig.PutAct(padded, types.act), groups, rig.Put(units), shape,
+                     one);
     std::vector<float> expected = rig.Get(one, x.size());
     for (float& value : expected) value = RoundTo(types.wire, value);
 
@@ -190,7 +191,8 @@ TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne
         if (e % kWorld != r) held[e] = nullptr;
       }
       device.WireToAct(wire_rows, hidden, types.wire, ranks[r].in, types.act, received);
-      device.Ffn(wire_rows, types.act, received, ranks[r].plan.received, rig.Put(held), shape, run);
+      device.ExpertFfn(wire_rows, types.act, received, ranks[r].plan.received, rig.Put(held), shape,
+                       run);
       device.RoundToWire(wire_rows, hidden, run, types.wire, ranks[r].out);
     }
     swap_messages();
@@ -205,7 +207,7 @@ TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne
 }
 
 TEST_P(DeviceExchangeContractTest, CopiesArriveInOrderBeforeWhatAwaitsThem) {
-  Device& device = *devices_[0];
+  ComposedDevice& device = *devices_[0];
   Rig rig(device);
   constexpr int kFloats = 1 << 18, kCopies = 6;
   DeviceBuffer host = *device.AllocateHost(size_t{4} * kFloats * kCopies);

@@ -113,11 +113,7 @@ void ExpertStore::BeginStep(std::vector<ExpertId> expert_set) {
 
 void ExpertStore::ForLayer(int32_t layer, RunWave run) {
   if (!has_units(layer)) return;
-  if (whole()) {
-    ++num_waves_;
-    num_whole_hits_ += expert_set_.size();
-    return run(table(layer));
-  }
+  if (whole()) return RunWhole(layer, run);
   residency_->BeginLayer(layer);
   std::vector<ExpertId> left = expert_set_;
   while (!left.empty()) {
@@ -135,6 +131,27 @@ void ExpertStore::ForLayer(int32_t layer, RunWave run) {
                   [&](ExpertId e) { return std::find(wave.begin(), wave.end(), e) != wave.end(); });
   }
   Pump();
+}
+
+bool ExpertStore::RunAtOnce(int32_t layer, RunWave run) {
+  if (whole()) {
+    RunWhole(layer, run);
+    return true;
+  }
+  residency_->BeginLayer(layer);
+  Pump();
+  for (const ExpertId e : expert_set_) {
+    if (residency_->state({layer, e}) != UnitState::kResident) return false;
+  }
+  RunUnits(layer, expert_set_, run);
+  Pump();
+  return true;
+}
+
+void ExpertStore::RunWhole(int32_t layer, RunWave run) {
+  ++num_waves_;
+  num_whole_hits_ += expert_set_.size();
+  run(table(layer));
 }
 
 // All that are there; else the one that arrives first.

@@ -51,6 +51,9 @@ class ExpertStore {
   // a layer without own neurons.
   using RunWave = absl::FunctionRef<void(const void* const* units)>;
   void ForLayer(int32_t layer, RunWave run);
+  // Where all of the layer's set are there now, `run` has them in one wave and that was the layer;
+  // else nothing happens and the answer is false. REQUIRES: the layer has own neurons.
+  bool RunAtOnce(int32_t layer, RunWave run);
   // Starts what is wanted.
   void EndStep();
   // Between steps: takes note of what has arrived, starts what is wanted.
@@ -87,6 +90,7 @@ class ExpertStore {
   absl::Status CreateSlots(int32_t expert_slots);
   absl::Status HoldUnit(const UnitId& unit);
   void UploadWholeTable(int32_t layer);
+  void RunWhole(int32_t layer, RunWave run);
   void Pump();
   void NoteArrivals(uint64_t num_done);
   std::vector<ExpertId> NextWave(int32_t layer, absl::Span<const ExpertId> left);

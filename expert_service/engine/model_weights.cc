@@ -16,12 +16,14 @@ class WeightsLoader {
       : checkpoint_(checkpoint), spec_(checkpoint.spec()), device_(*device), progress_(progress) {
     weights_->spec_ = spec_;
     weights_->types_ = types;
+    weights_->head_.norm_eps = spec_.rms_eps;
+    weights_->head_.act = types.act;
     parts_total_ = 1 + spec_.num_layers;
   }
 
   absl::StatusOr<std::unique_ptr<ModelWeights>> Load() {
     RETURN_IF_ERROR(LoadEmbeddings());
-    RETURN_IF_ERROR(LoadVector("model.norm.weight", spec_.hidden, weights_->final_norm_));
+    RETURN_IF_ERROR(LoadVector("model.norm.weight", spec_.hidden, weights_->head_.norm));
     RETURN_IF_ERROR(
         UploadFloats(RopeInverseFrequencies(spec_.head_dim, spec_.rope_theta, spec_.rope_scaling),
                      weights_->inv_freq_));
@@ -29,7 +31,7 @@ class WeightsLoader {
     weights_->layers_.resize(spec_.num_layers);
     for (int l = 0; l < spec_.num_layers; ++l) {
       RETURN_IF_ERROR(LoadAttention(l));
-      RETURN_IF_ERROR(LoadResident(l));
+      RETURN_IF_ERROR(LoadFfn(l));
       RETURN_IF_ERROR(Report());
     }
     RETURN_IF_ERROR(device_.Synchronize());
@@ -86,18 +88,19 @@ class WeightsLoader {
     RETURN_IF_ERROR(LoadMatrix("model.embed_tokens.weight", spec_.vocab_size, spec_.hidden,
                                weights_->embedding_));
     if (!spec_.tie_embeddings) {
-      return LoadMatrix("lm_head.weight", spec_.vocab_size, spec_.hidden, weights_->logits_);
+      return LoadMatrix("lm_head.weight", spec_.vocab_size, spec_.hidden, weights_->head_.logits);
     }
-    weights_->logits_ = weights_->embedding_;
+    weights_->head_.logits = weights_->embedding_;
     return absl::OkStatus();
   }
 
   absl::Status LoadAttention(int l) {
     const std::string prefix = absl::StrCat("model.layers.", l, ".");
     LayerWeights& layer = weights_->layers_[l];
-    RETURN_IF_ERROR(LoadVector(prefix + "input_layernorm.weight", spec_.hidden, layer.input_norm));
-    RETURN_IF_ERROR(LoadVector(prefix + "post_attention_layernorm.weight", spec_.hidden,
-                               layer.post_attention_norm));
+    RETURN_IF_ERROR(
+        LoadVector(prefix + "input_layernorm.weight", spec_.hidden, layer.attention.norm));
+    RETURN_IF_ERROR(
+        LoadVector(prefix + "post_attention_layernorm.weight", spec_.hidden, layer.ffn.norm));
     const size_t q_width = size_t(spec_.num_heads) * spec_.head_dim;
     const size_t kv_width = size_t(spec_.num_kv_heads) * spec_.head_dim;
     std::vector<float> qkv((q_width + 2 * kv_width) * spec_.hidden);
@@ -109,10 +112,10 @@ class WeightsLoader {
                                          rest.first(elements)));
       rest.remove_prefix(elements);
     }
-    RETURN_IF_ERROR(
-        PackAndUpload(qkv, static_cast<int>(q_width + 2 * kv_width), spec_.hidden, layer.qkv));
+    RETURN_IF_ERROR(PackAndUpload(qkv, static_cast<int>(q_width + 2 * kv_width), spec_.hidden,
+                                  layer.attention.qkv));
     return LoadMatrix(prefix + "self_attn.o_proj.weight", spec_.hidden, static_cast<int>(q_width),
-                      layer.o);
+                      layer.attention.o);
   }
 
   absl::Status UploadTable(const std::vector<const void*>& units, const void* const*& out) {
@@ -121,17 +124,19 @@ class WeightsLoader {
     return absl::OkStatus();
   }
 
-  absl::Status LoadResident(int l) {
-    LayerWeights& layer = weights_->layers_[l];
-    layer.resident = {spec_.resident_width(l), spec_.hidden, weights_->types_.weights};
-    if (layer.resident.width == 0) return absl::OkStatus();
+  absl::Status LoadFfn(int l) {
+    FfnWeights& ffn = weights_->layers_[l].ffn;
+    const WeightFormat format = weights_->types_.weights;
+    ffn.shared = {spec_.resident_width(l), spec_.hidden, format};
+    ffn.own = {spec_.is_moe() ? spec_.own_width[l] : 0, spec_.hidden, format};
+    if (ffn.shared.width == 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(
         const UnitImage image,
         ReadUnit(checkpoint_, device_,
                  absl::StrCat("model.layers.", l, spec_.is_moe() ? ".mlp.shared." : ".mlp."),
-                 layer.resident));
+                 ffn.shared));
     ASSIGN_OR_RETURN(void* unit, UploadBytes(image.data.data(), image.data.size()));
-    return UploadTable({unit}, layer.resident_unit);
+    return UploadTable({unit}, ffn.shared_unit);
   }
 
   const Checkpoint& checkpoint_;

@@ -115,8 +115,8 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
                                                    options.expert_slots));
     RETURN_IF_ERROR(
         s->store->Hold(options.experts.value_or(AllExperts(spec.num_experts)), progress));
-    ASSIGN_OR_RETURN(s->experts, ExpertPart::Create(device, s->store.get(), options.types.act,
-                                                    spec.num_experts, options.step_tokens));
+    ASSIGN_OR_RETURN(s->experts, ExpertPart::Create(device, s->store.get(), spec.num_experts,
+                                                    options.step_tokens));
   }
   ASSIGN_OR_RETURN(s->pass, ForwardPass::Create(device, s->weights.get(), s->experts.get(),
                                                 options.step_tokens, options.logits_rows_max));

@@ -33,7 +33,7 @@ int ThreadCount(int threads) {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-class CpuDevice final : public Device {
+class CpuDevice final : public ComposedDevice {
  public:
   explicit CpuDevice(int threads)
       : pool_(threads), products_(pool_), attention_(pool_), samplers_(threads) {}
@@ -105,23 +105,24 @@ class CpuDevice final : public Device {
               float* out) override {
     products_.Linear(*rows.num, static_cast<const float*>(act_in), w, bias, out);
   }
-  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                       const KvLayer& kv, float* q_out) override {
-    attention_.RotateAndStore(batch, args, qkv, kv, q_out);
+    attention_.RotateAndStore(batch, shape, qkv, kv, q_out);
   }
-  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                 float scale, ActType act, void* act_out) override {
-    attention_.Attention(batch, args, q, kv, scale, act, static_cast<float*>(act_out));
+  void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+                 const KvLayer& kv, void* act_out) override {
+    attention_.Attention(batch, shape, q, kv, static_cast<float*>(act_out));
   }
-  void Ffn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
-           const void* const* units, const UnitShape& shape, float* out) override {
-    products_.Ffn(rows, act, static_cast<const float*>(act_in), groups, units, shape, out);
+  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                 const void* const* units, const UnitShape& shape, float* out) override {
+    products_.ExpertFfn(rows, act, static_cast<const float*>(act_in), groups, units, shape, out);
   }
   void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
               float* h) override {
     ForRows(rows, width, [&](int64_t r) {
       const int64_t at = r * width;
-      cpu::AddFfnRow(shared + at, own == nullptr ? nullptr : own + at, width, wire, h + at);
+      cpu::AddFfnRow(shared == nullptr ? nullptr : shared + at, own == nullptr ? nullptr : own + at,
+                     width, wire, h + at);
     });
   }
   void AddResidual(RowCount rows, int width, const float* y, float* h) override {
@@ -198,18 +199,19 @@ class CpuDevice final : public Device {
       out[r] = static_cast<int32_t>(cpu::ArgMaxRow(x + r * width, width));
     });
   }
-  void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
-    const int64_t words = cpu::CeilDiv(args.vocab_size, 32);
-    for (cpu::Sampler& sampler : samplers_) sampler.Reserve(args.vocab_size);
-    pool_.Run(*args.rows.num, [&](int64_t r, int thread) {
-      const float* logits = args.logits + r * args.vocab_size;
+  void SampleTokens(RowCount rows, int vocab_size, const float* logits,
+                    const SampleArgs& args) override {
+    const int64_t words = cpu::CeilDiv(vocab_size, 32);
+    for (cpu::Sampler& sampler : samplers_) sampler.Reserve(vocab_size);
+    pool_.Run(*rows.num, [&](int64_t r, int thread) {
+      const float* row = logits + r * vocab_size;
       const int64_t slot = args.seq_slots[r];
-      const bool finite = cpu::AllFinite(logits, args.vocab_size);
+      const bool finite = cpu::AllFinite(row, vocab_size);
       args.not_finite[r] = !finite;
-      out_tokens[r] = finite ? samplers_[thread].Sample(logits, args.vocab_size, args.params[slot],
-                                                        args.seen + slot * words, args.seeds[slot],
-                                                        args.positions[r])
-                             : 0;
+      args.tokens[r] = finite ? samplers_[thread].Sample(row, vocab_size, args.params[slot],
+                                                         args.seen + slot * words, args.seeds[slot],
+                                                         args.positions[r])
+                              : 0;
     });
   }
   void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
@@ -219,14 +221,15 @@ class CpuDevice final : public Device {
       seen[seq_slots[r] * words + token_ids[r] / 32] |= 1u << (token_ids[r] % 32);
     }
   }
-  void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
-                   float* out_logprobs, uint8_t* out_greedy) override {
+  void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
+                   const ScoreArgs& args) override {
     pool_.Run(*rows.num, [&](int64_t r, int) {
       const float* row = logits + r * vocab_size;
       const int64_t best = cpu::ArgMaxRow(row, vocab_size);
       const double log_sum = std::log(cpu::SumExp(row, vocab_size, row[best]));
-      out_logprobs[r] = static_cast<float>(double{row[targets[r]]} - row[best] - log_sum);
-      out_greedy[r] = best == targets[r];
+      const int32_t target = args.targets[r];
+      args.logprobs[r] = static_cast<float>(double{row[target]} - row[best] - log_sum);
+      args.greedy[r] = best == target;
     });
   }
   void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
@@ -264,7 +267,7 @@ class CpuDevice final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> MakeCpuDevice(const CpuDeviceOptions& options) {
+std::unique_ptr<ComposedDevice> MakeCpuDevice(const CpuDeviceOptions& options) {
   return std::make_unique<CpuDevice>(ThreadCount(options.threads));
 }
 

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "common/device/device.h"
+#include "common/device/composed_device.h"
 
 namespace pregate {
 
@@ -13,6 +13,6 @@ struct CpuDeviceOptions {
 
 // `act` buffers are f32 whose values are rounded to the operation's ActType.
 // Bits are the same for every thread count.
-std::unique_ptr<Device> MakeCpuDevice(const CpuDeviceOptions& options);
+std::unique_ptr<ComposedDevice> MakeCpuDevice(const CpuDeviceOptions& options);
 
 }  // namespace pregate

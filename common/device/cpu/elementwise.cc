@@ -48,7 +48,7 @@ void ActivateRow(RouterActivation activation, const float* x, int64_t width, Act
 void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float* h) {
   const size_t n = width;
   for (size_t i = 0; i < n; i += kLanes) {
-    Lanes y = LoadFirst(shared + i, n - i);
+    Lanes y = shared == nullptr ? Set(0.0f) : LoadFirst(shared + i, n - i);
     if (own != nullptr) y = Add(y, Round(wire, LoadFirst(own + i, n - i)));
     StoreFirst(Add(LoadFirst(h + i, n - i), y), h + i, n - i);
   }

@@ -21,7 +21,7 @@ std::string TargetName();
 void RmsNormRow(const float* x, const float* weight, int width, float eps, ActType act, float* out);
 void ActivateRow(RouterActivation activation, const float* x, int64_t width, ActType act,
                  float* out);
-// h += shared + round(own); own may be null.
+// h += shared + round(own); a null `shared` is zeros, `own` may be null.
 void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float* h);
 
 // --- attention_kernel.cc ---

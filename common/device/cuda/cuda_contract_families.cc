@@ -24,7 +24,7 @@ bool HasCard() {
 std::vector<DeviceFamily> FamiliesUnderTest() {
   static const bool available = HasCard();
   if (!available) return {};
-  return {{"cuda", {[]() -> std::unique_ptr<Device> { return *MakeCudaDevice({}); }}}};
+  return {{"cuda", {[]() -> std::unique_ptr<ComposedDevice> { return *MakeCudaDevice({}); }}}};
 }
 
 // A suite without a device is no error.

@@ -23,8 +23,8 @@ bool IsBf16(Type type) {
   return type == Type::kBF16;
 }
 cuda::Rows ToRows(RowCount rows) { return {rows.num, rows.max}; }
-cuda::Heads ToHeads(const QkvArgs& args) {
-  return {args.num_heads, args.num_kv_heads, args.head_dim};
+cuda::Heads ToHeads(const AttentionShape& shape) {
+  return {shape.num_heads, shape.num_kv_heads, shape.head_dim};
 }
 cuda::PagedTokens ToPaged(const TokenBatch& batch) {
   return {ToRows(batch.rows), batch.positions, batch.seq_slots, batch.block_tables,
@@ -109,20 +109,20 @@ class CudaDeviceImpl final : public CudaDevice {
               float* out) override {
     products_->Linear(rows, act, act_in, w, bias, out);
   }
-  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                       const KvLayer& kv, float* q_out) override {
-    cuda::RotateAndStore(stream_in_use(), ToPaged(batch), ToHeads(args), args.inv_freq, qkv,
+    cuda::RotateAndStore(stream_in_use(), ToPaged(batch), ToHeads(shape), shape.inv_freq, qkv,
                          ToKv(kv), q_out);
   }
-  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                 float scale, ActType act, void* act_out) override {
-    PREGATE_CHECK(args.head_dim <= cuda::kHeadDimMax, "head_dim ", args.head_dim);
-    cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(args), q, ToKv(kv), scale, IsBf16(act),
-                    act_out);
+  void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+                 const KvLayer& kv, void* act_out) override {
+    PREGATE_CHECK(shape.head_dim <= cuda::kHeadDimMax, "head_dim ", shape.head_dim);
+    cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(shape), q, ToKv(kv), shape.scale,
+                    IsBf16(shape.act), act_out);
   }
-  void Ffn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
-           const void* const* units, const UnitShape& shape, float* out) override {
-    products_->Ffn(rows, act, act_in, groups, units, shape, out);
+  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                 const void* const* units, const UnitShape& shape, float* out) override {
+    products_->ExpertFfn(rows, act, act_in, groups, units, shape, out);
   }
   void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
               float* h) override {
@@ -173,20 +173,21 @@ class CudaDeviceImpl final : public CudaDevice {
   void ArgMax(RowCount rows, int width, const float* x, int32_t* out) override {
     cuda::ArgMax(stream_in_use(), ToRows(rows), width, x, out);
   }
-  void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
+  void SampleTokens(RowCount rows, int vocab_size, const float* logits,
+                    const SampleArgs& args) override {
     cuda::SampleTokens(stream_in_use(),
-                       {ToRows(args.rows), args.logits, args.vocab_size, args.params, args.seeds,
-                        args.seen, args.seq_slots, args.positions, args.not_finite, out_tokens});
+                       {ToRows(rows), logits, vocab_size, args.params, args.seeds, args.seen,
+                        args.seq_slots, args.positions, args.not_finite, args.tokens});
   }
   void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
                 uint32_t* seen) override {
     cuda::MarkSeen(stream_in_use(), ToRows(rows), token_ids, seq_slots, (vocab_size + 31) / 32,
                    seen);
   }
-  void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
-                   float* out_logprobs, uint8_t* out_greedy) override {
-    cuda::ScoreTokens(stream_in_use(), ToRows(rows), vocab_size, logits, targets, out_logprobs,
-                      out_greedy);
+  void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
+                   const ScoreArgs& args) override {
+    cuda::ScoreTokens(stream_in_use(), ToRows(rows), vocab_size, logits, args.targets,
+                      args.logprobs, args.greedy);
   }
   void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
                    const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,

@@ -34,7 +34,7 @@ void Embed(Stream& stream, Rows rows, const int32_t* ids, const void* table, int
            int width, bool bf16, float* out);
 void RmsNorm(Stream& stream, Rows rows, int width, const float* x, const float* weight, float eps,
              bool bf16, void* act_out);
-// h += shared + round(own), own may be null.
+// h += shared + round(own); a null `shared` is zeros, `own` may be null.
 void AddFfn(Stream& stream, Rows rows, int width, const float* shared, const float* own, bool bf16,
             float* h);
 // out[r, :] += bias

@@ -28,7 +28,7 @@ class DeviceLinearBitsTest : public DeviceContractTest {
 };
 
 TEST_P(DeviceLinearBitsTest, ARowHasTheSameBitsInEveryNumberOfRows) {
-  Device& device = *devices_[0];
+  ComposedDevice& device = *devices_[0];
   for (const Shape& s : {Shape{12288, 4096, kBF16Types},
                          {4096, 4096, kBF16Types},
                          {32000, 4096, kBF16Types},

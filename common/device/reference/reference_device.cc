@@ -41,7 +41,7 @@ class ImmediateTransferQueue final : public TransferQueue {
 };
 
 // Matrices and units are kept as rounded floats, row-major; a unit is gate, up, down.
-class ReferenceDevice final : public Device {
+class ReferenceDevice final : public ComposedDevice {
  public:
   std::string name() const override { return "reference"; }
   std::string numerics_id(const StepTypes& types) const override {
@@ -121,21 +121,23 @@ class ReferenceDevice final : public Device {
       }
     }
   }
-  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                       const KvLayer& kv, float* q_out) override {
-    reference::RotateAndStore(batch, args, qkv, kv, q_out);
+    reference::RotateAndStore(batch, shape, qkv, kv, q_out);
   }
-  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                 float scale, ActType act, void* act_out) override {
-    reference::Attention(batch, args, q, kv, scale, act, static_cast<float*>(act_out));
+  void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+                 const KvLayer& kv, void* act_out) override {
+    reference::Attention(batch, shape, q, kv, static_cast<float*>(act_out));
   }
-  void Ffn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
-           const void* const* units, const UnitShape& shape, float* out) override {
+  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                 const void* const* units, const UnitShape& shape, float* out) override {
     const float* x = static_cast<const float*>(act_in);
     for (int e = 0; e < groups.num_experts; ++e) {
       if (units[e] == nullptr) continue;
-      for (int i = groups.offsets[e]; i < groups.offsets[e + 1]; ++i) {
-        const int64_t t = groups.order[i];
+      const bool all = groups.offsets == nullptr;
+      const int end = all ? *rows.num : groups.offsets[e + 1];
+      for (int i = all ? 0 : groups.offsets[e]; i < end; ++i) {
+        const int64_t t = all ? i : groups.order[i];
         FfnRow(x + t * shape.hidden, units[e], shape, act, out + t * shape.hidden);
       }
     }
@@ -143,7 +145,8 @@ class ReferenceDevice final : public Device {
   void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
               float* h) override {
     for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
-      const float s = own == nullptr ? shared[i] : shared[i] + RoundTo(wire, own[i]);
+      float s = shared == nullptr ? 0 : shared[i];
+      if (own != nullptr) s += RoundTo(wire, own[i]);
       h[i] += s;
     }
   }
@@ -212,19 +215,18 @@ class ReferenceDevice final : public Device {
       out[r] = static_cast<int32_t>(std::max_element(x, x + width) - x);
     }
   }
-  void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
-    const int64_t words = (args.vocab_size + 31) / 32;
-    for (int r = 0; r < *args.rows.num; ++r) {
+  void SampleTokens(RowCount rows, int vocab_size, const float* logits,
+                    const SampleArgs& args) override {
+    const int64_t words = (vocab_size + 31) / 32;
+    for (int r = 0; r < *rows.num; ++r, logits += vocab_size) {
       const int slot = args.seq_slots[r];
-      const float* logits = args.logits + int64_t{r} * args.vocab_size;
       const bool finite =
-          std::all_of(logits, logits + args.vocab_size, [](float x) { return std::isfinite(x); });
+          std::all_of(logits, logits + vocab_size, [](float x) { return std::isfinite(x); });
       args.not_finite[r] = !finite;
-      out_tokens[r] = 0;
-      if (!finite) continue;
-      out_tokens[r] = reference::SampleToken(
-          args.logits + int64_t{r} * args.vocab_size, args.vocab_size, args.params[slot],
-          args.seen + slot * words, args.seeds[slot], args.positions[r]);
+      args.tokens[r] = finite ? reference::SampleToken(logits, vocab_size, args.params[slot],
+                                                       args.seen + slot * words, args.seeds[slot],
+                                                       args.positions[r])
+                              : 0;
     }
   }
   void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
@@ -234,14 +236,15 @@ class ReferenceDevice final : public Device {
       seen[seq_slots[r] * words + token_ids[r] / 32] |= 1u << (token_ids[r] % 32);
     }
   }
-  void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
-                   float* out_logprobs, uint8_t* out_greedy) override {
+  void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
+                   const ScoreArgs& args) override {
     for (int r = 0; r < *rows.num; ++r, logits += vocab_size) {
       const float* top = std::max_element(logits, logits + vocab_size);
       double sum = 0;
       for (int i = 0; i < vocab_size; ++i) sum += std::exp(double{logits[i]} - *top);
-      out_logprobs[r] = static_cast<float>(double{logits[targets[r]]} - *top - std::log(sum));
-      out_greedy[r] = top - logits == targets[r];
+      const int32_t target = args.targets[r];
+      args.logprobs[r] = static_cast<float>(double{logits[target]} - *top - std::log(sum));
+      args.greedy[r] = top - logits == target;
     }
   }
   void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
@@ -276,6 +279,8 @@ class ReferenceDevice final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> MakeReferenceDevice() { return std::make_unique<ReferenceDevice>(); }
+std::unique_ptr<ComposedDevice> MakeReferenceDevice() {
+  return std::make_unique<ReferenceDevice>();
+}
 
 }  // namespace pregate

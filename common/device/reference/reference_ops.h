@@ -9,10 +9,10 @@ namespace pregate::reference {
 float* KvRow(const KvLayer& kv, bool value, const TokenBatch& batch, int row, int position,
              int kv_head);
 
-void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                     const KvLayer& kv, float* q_out);
-void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-               float scale, ActType act, float* act_out);
+void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+               const KvLayer& kv, float* act_out);
 
 void BuildExchange(RowCount tokens, const ExchangeArgs& args, const ExchangeArrays& out);
 void StoreWire(float value, int64_t index, WireType type, void* wire);

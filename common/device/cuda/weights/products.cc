@@ -68,8 +68,8 @@ void Products::PlainLinear(RowCount rows, const void* act_in, const Matrix& w, f
 
 //   mid[i, :] = round(silu(gate · x[order[i]]) * (up · x[order[i]]))    i in the sorted order
 //   out[order[i], :] = down · mid[i, :]
-void Products::Ffn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
-                   const void* const* units, const UnitShape& shape, float* out) {
+void Products::ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                         const void* const* units, const UnitShape& shape, float* out) {
   CheckSameElements(act, shape.format);
   const int64_t mid_stride = RowStride(shape.width, shape.format);
   void* mid = Workspace(size_t(rows.max) * mid_stride * ElementBytes(shape.format));

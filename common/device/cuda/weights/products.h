@@ -17,12 +17,12 @@ class Products {
  public:
   static absl::StatusOr<std::unique_ptr<Products>> Create(CudaRuntime* runtime);
 
-  // See Device::Embed, Linear and Ffn.
+  // See Device::Embed, DeviceOperations::Linear and Device::ExpertFfn.
   void Embed(RowCount rows, const int32_t* token_ids, const Matrix& table, float* out);
   void Linear(RowCount rows, ActType act, const void* act_in, const Matrix& w, const float* bias,
               float* out);
-  void Ffn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
-           const void* const* units, const UnitShape& shape, float* out);
+  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                 const void* const* units, const UnitShape& shape, float* out);
 
  private:
   explicit Products(CudaRuntime* runtime) : runtime_(*runtime) {}
@@ -37,7 +37,7 @@ class Products {
 
   CudaRuntime& runtime_;
   std::unique_ptr<CublasMatmul> dense_;
-  DeviceBuffer workspace_;  // Ffn: [rows max, width padded] between its two products
+  DeviceBuffer workspace_;  // ExpertFfn: [rows max, width padded] between its two products
 };
 
 }  // namespace pregate::cuda
