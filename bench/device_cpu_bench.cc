@@ -33,8 +33,8 @@ struct Figure {
 
 class Bench {
  public:
-  Bench(int threads, DType dtype)
-      : device_(MakeCpuDevice({.threads = threads})), pool_(threads), dtype_(dtype) {
+  Bench(int threads, const StepTypes& types)
+      : device_(MakeCpuDevice({.threads = threads})), pool_(threads), types_(types) {
     FillBuffers();
     AddLimits();
     AddProducts();
@@ -53,7 +53,7 @@ class Bench {
         }
       }
     }
-    std::printf("%s, %s\n", device_->name().c_str(), device_->numerics_id(dtype_).c_str());
+    std::printf("%s, %s\n", device_->name().c_str(), device_->numerics_id(types_).c_str());
     std::map<std::string, double> rates;
     for (const Figure& f : figures_) {
       const double rate = f.amount / f.best_s / 1e9;
@@ -85,22 +85,22 @@ class Bench {
   const void* PutImage(size_t bytes) {
     return Put<uint16_t>(bytes / 2, [](size_t i) { return static_cast<uint16_t>(i % 251); });
   }
-  size_t Bytes(size_t elements) const { return elements * (dtype_ == DType::kBF16 ? 2 : 4); }
+  size_t Bytes(size_t elements) const { return elements * (types_ == kBF16Types ? 2 : 4); }
 
   void FillBuffers() {
     x_ = PutFloats(size_t{kRowsMax} * kWidth);
     out_ = PutFloats(size_t{kRowsMax} * kVocab / 16);
     logits_ = PutFloats(kVocab);
     order_ = PutInts(kRowsMax);
-    const UnitShape shape = {kWidth, kHidden, dtype_};
+    const UnitShape shape = {kWidth, kHidden, types_.weights};
     for (int l = 0; l < kLayers; ++l) {
       units_.push_back(PutImage(device_->UnitBytes(shape)));
     }
-    head_ = PutImage(device_->MatrixBytes(kVocab, kHidden, dtype_));
+    head_ = PutImage(device_->MatrixBytes(kVocab, kHidden, types_.weights));
   }
 
   void AddLimits() {
-    const size_t bytes = device_->UnitBytes({kWidth, kHidden, dtype_});
+    const size_t bytes = device_->UnitBytes({kWidth, kHidden, types_.weights});
     figures_.push_back({"read floor", "B/s", double(bytes), "",
                         [this, bytes](int i) { sink_ ^= ReadMemory(pool_, units_[i], bytes); }});
     constexpr int64_t kRounds = 100'000;
@@ -114,10 +114,11 @@ class Bench {
     for (const int m : {1, 4}) AddHead(m);
     for (const int m : {64, 128}) AddFfn(m, true);
     const RowCount rows = Rows(kRowsMax);
-    const Matrix q = {units_[0], kHidden, kHidden, dtype_};
+    const Matrix q = {units_[0], kHidden, kHidden, types_.weights};
     figures_.push_back({"prefill linear 576 x 576, 512 rows", "FLOP/s",
-                        2.0 * kRowsMax * kHidden * kHidden, "multiply-add peak",
-                        [=, this](int) { device_->Linear(rows, x_, q, nullptr, out_); }});
+                        2.0 * kRowsMax * kHidden * kHidden, "multiply-add peak", [=, this](int) {
+                          device_->Linear(rows, types_.act, x_, q, nullptr, out_);
+                        }});
   }
 
   // A piece is one layer.
@@ -126,45 +127,49 @@ class Bench {
     const ExpertGroups groups = {Put<int32_t>(2, [m](size_t i) { return i == 0 ? 0 : m; }), order_,
                                  1};
     const double weights = 3.0 * kWidth * kHidden;
-    figures_.push_back(
-        {absl::StrCat(prefill ? "prefill" : "decode", " ffn, ", m, " rows"),
-         prefill ? "FLOP/s" : "B/s",
-         prefill ? 2 * m * weights : Bytes(static_cast<size_t>(weights)),
-         prefill ? "multiply-add peak" : "read floor", [=, this](int i) {
-           device_->Ffn(rows, x_, groups, &units_[i], {kWidth, kHidden, dtype_}, out_);
-         }});
+    figures_.push_back({absl::StrCat(prefill ? "prefill" : "decode", " ffn, ", m, " rows"),
+                        prefill ? "FLOP/s" : "B/s",
+                        prefill ? 2 * m * weights : Bytes(static_cast<size_t>(weights)),
+                        prefill ? "multiply-add peak" : "read floor", [=, this](int i) {
+                          device_->ExpertFfn(rows, types_.act, x_, groups, &units_[i],
+                                             {kWidth, kHidden, types_.weights}, out_);
+                        }});
   }
 
   // A piece is a thirtieth of the vocabulary.
   void AddHead(int m) {
     const RowCount rows = Rows(m);
     const int outputs = kVocab / kLayers / 32 * 32;
-    const size_t bytes = device_->MatrixBytes(outputs, kHidden, dtype_);
-    figures_.push_back(
-        {absl::StrCat("decode lm_head, ", m, " rows"), "B/s", double(bytes), "read floor",
-         [=, this](int i) {
-           const char* part = static_cast<const char*>(head_) + i * bytes;
-           device_->Linear(rows, x_, {part, outputs, kHidden, dtype_}, nullptr, out_);
-         }});
+    const size_t bytes = device_->MatrixBytes(outputs, kHidden, types_.weights);
+    figures_.push_back({absl::StrCat("decode lm_head, ", m, " rows"), "B/s", double(bytes),
+                        "read floor", [=, this](int i) {
+                          const char* part = static_cast<const char*>(head_) + i * bytes;
+                          device_->Linear(rows, types_.act, x_,
+                                          {part, outputs, kHidden, types_.weights}, nullptr, out_);
+                        }});
   }
 
   void AddAttention() {
     const int blocks = kContext / kKvBlockTokens;
     for (int l = 0; l < 5; ++l) {
       buffers_.push_back(
-          *device_->Allocate(device_->KvLayerBytes(blocks, kKvHeads, kHeadDim, dtype_)));
-      kv_.push_back({buffers_.back().as<void>(), blocks, kKvHeads, kHeadDim, dtype_});
+          *device_->Allocate(device_->KvLayerBytes(blocks, kKvHeads, kHeadDim, types_.kv)));
+      kv_.push_back({buffers_.back().as<void>(), blocks, kKvHeads, kHeadDim, types_.kv});
     }
     const int32_t* table = PutInts(blocks);
     const int32_t* slots = Put<int32_t>(kRowsMax, [](size_t) { return 0; });
+    const AttentionShape shape = {.num_heads = kHeads,
+                                  .num_kv_heads = kKvHeads,
+                                  .head_dim = kHeadDim,
+                                  .scale = 0.125f,
+                                  .act = types_.act};
     const auto add = [&](const std::string& name, int rows, int first, double amount,
                          const std::string& unit, const std::string& limit) {
       const int32_t* positions =
           Put<int32_t>(kRowsMax, [first](size_t i) { return first + static_cast<int32_t>(i); });
       const TokenBatch batch = {Rows(rows), nullptr, positions, slots, table, blocks};
       figures_.push_back({name, unit, amount, limit, [=, this](int i) {
-                            device_->Attention(batch, {kHeads, kKvHeads, kHeadDim, nullptr}, x_,
-                                               kv_[i % kv_.size()], 0.125f, dtype_, out_);
+                            device_->Attention(batch, shape, x_, kv_[i % kv_.size()], out_);
                           }});
     };
     add("prefill attention, 0..127", 128, 0, 2.0 * kHeads * kHeadDim * 128 * 129, "FLOP/s",
@@ -180,18 +185,17 @@ class Bench {
   void AddSampling() {
     const auto add = [&](const std::string& name, SamplingParams params) {
       SampleArgs args;
-      args.rows = Rows(1);
-      args.logits = logits_;
-      args.vocab_size = kVocab;
       args.params = Put<SamplingParams>(1, [params](size_t) { return params; });
       args.seeds = Put<uint64_t>(1, [](size_t) { return 1; });
       args.seen = Put<uint32_t>(kVocab / 32, [](size_t) { return 0; });
       args.seq_slots = Put<int32_t>(1, [](size_t) { return 0; });
       args.positions = Put<int32_t>(1, [](size_t) { return 7; });
       args.not_finite = Put<uint8_t>(1, [](size_t) { return 0; });
-      int32_t* token = Put<int32_t>(1, [](size_t) { return 0; });
-      figures_.push_back(
-          {name, "", 0, "", [this, args, token](int) { device_->SampleTokens(args, token); }});
+      args.tokens = Put<int32_t>(1, [](size_t) { return 0; });
+      const RowCount row = Rows(1);
+      figures_.push_back({name, "", 0, "", [this, args, row](int) {
+                            device_->SampleTokens(row, kVocab, logits_, args);
+                          }});
     };
     for (int i = 0; i < kVocab; ++i) logits_[i] *= 4;
     add("sample greedy", {});
@@ -201,9 +205,9 @@ class Bench {
     add("sample top-p 0.95", {.temperature = 1, .top_p = 0.95f});
   }
 
-  std::unique_ptr<Device> device_;
+  std::unique_ptr<ComposedDevice> device_;
   cpu::ThreadPool pool_;
-  DType dtype_;
+  StepTypes types_;
   std::mt19937 random_{1};
   std::normal_distribution<float> normal_;
   std::vector<DeviceBuffer> buffers_;
@@ -222,7 +226,7 @@ class Bench {
 int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : 2;
   const int rounds = argc > 2 ? std::atoi(argv[2]) : 7;
-  for (const pregate::DType dtype : {pregate::DType::kBF16, pregate::DType::kF32}) {
-    pregate::bench::Bench(threads, dtype).Run(rounds);
+  for (const pregate::StepTypes& types : {pregate::kBF16Types, pregate::kF32Types}) {
+    pregate::bench::Bench(threads, types).Run(rounds);
   }
 }

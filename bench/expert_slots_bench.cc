@@ -106,7 +106,8 @@ absl::StatusOr<nlohmann::json> BenchSlots(const Options& o, const Checkpoint& ch
   ASSIGN_OR_RETURN(const auto device, MakeDevice(o.device, o.threads));
   SystemClock clock;
   ExecutorOptions options;
-  ASSIGN_OR_RETURN(options.dtype, ParseDType(o.dtype));
+  ASSIGN_OR_RETURN(const DType dtype, ParseDType(o.dtype));
+  ASSIGN_OR_RETURN(options.types, TypesOf(dtype));
   options.step_tokens = std::max(o.prefill, 64);
   options.kv_blocks = 2048;
   options.expert_slots = slots;

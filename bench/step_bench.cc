@@ -105,7 +105,7 @@ absl::Status Bench(const Options& o) {
   auto device = MakeCpuDevice({.threads = o.threads});
   SystemClock clock;
   ExecutorOptions options;
-  options.dtype = dtype;
+  ASSIGN_OR_RETURN(options.types, TypesOf(dtype));
   options.step_tokens = 512;
   options.kv_blocks = 4096;
   ASSIGN_OR_RETURN(auto executor,

@@ -208,7 +208,7 @@ absl::Status Run(const Options& o) {
   auto device = MakeCpuDevice({.threads = o.threads});
   SystemClock clock;
   ExecutorOptions options;
-  options.dtype = dtype;
+  ASSIGN_OR_RETURN(options.types, TypesOf(dtype));
   options.step_tokens = kStepTokens;
   options.kv_blocks = 4096;
   ASSIGN_OR_RETURN(auto executor,

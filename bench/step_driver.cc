@@ -13,7 +13,7 @@ int64_t TokenBytes(const ModelSpec& spec, DType dtype) {
   int64_t weights = int64_t{spec.vocab_size} * h;
   for (int l = 0; l < spec.num_layers; ++l) {
     weights += h * d * (2 * spec.num_heads + 2 * spec.num_kv_heads);
-    weights += 3 * h * (spec.resident_width(l) + (spec.is_moe() ? spec.own_width[l] : 0));
+    weights += 3 * h * (spec.shared_ffn_width(l) + (spec.is_moe() ? spec.own_width[l] : 0));
   }
   return weights * static_cast<int64_t>(DTypeBytes(dtype));
 }

@@ -27,7 +27,8 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& fla
   auto loaded = std::make_unique<LoadedModel>();
   ASSIGN_OR_RETURN(loaded->checkpoint, OpenCheckpoint(flags.model));
   OfflineOptions options;
-  ASSIGN_OR_RETURN(options.dtype, ParseDType(flags.dtype));
+  ASSIGN_OR_RETURN(const DType dtype, ParseDType(flags.dtype));
+  ASSIGN_OR_RETURN(options.types, TypesOf(dtype));
   options.expert_slots = flags.expert_slots;
   if (flags.expert >= 0) {
     const int num_experts = loaded->checkpoint->spec().num_experts;

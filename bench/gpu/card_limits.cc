@@ -64,11 +64,11 @@ absl::StatusOr<double> Bf16TflopPerS(CudaDevice& device) {
   device.Upload(num.as<void>(), &rows, sizeof(rows));
   device.Upload(x.as<void>(), values.data(), values.size() * 2);
   device.Upload(w.as<void>(), values.data(), values.size() * 2);
-  const Matrix matrix = {w.as<void>(), kSquare, kSquare, DType::kBF16};
-  ASSIGN_OR_RETURN(
-      const double ms, MedianMs(device, [&] {
-        device.Linear({num.as<int32_t>(), kSquare}, x.as<void>(), matrix, nullptr, out.as<float>());
-      }));
+  const Matrix matrix = {w.as<void>(), kSquare, kSquare, WeightFormat::kBF16};
+  ASSIGN_OR_RETURN(const double ms, MedianMs(device, [&] {
+                     device.Linear({num.as<int32_t>(), kSquare}, ActType::kBF16, x.as<void>(),
+                                   matrix, nullptr, out.as<float>());
+                   }));
   return 2.0 * kSquare * kSquare * kSquare / ms / 1e9;
 }
 

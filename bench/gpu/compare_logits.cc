@@ -107,7 +107,8 @@ absl::StatusOr<std::unique_ptr<Loaded>> Load(const Options& o, const std::string
   ASSIGN_OR_RETURN(loaded->checkpoint, Checkpoint::Open(o.model));
   ASSIGN_OR_RETURN(loaded->device, MakeDevice(side.substr(0, dash), o.threads));
   ExecutorOptions options;
-  ASSIGN_OR_RETURN(options.dtype, ParseDType(side.substr(std::min(side.size(), dash + 1))));
+  ASSIGN_OR_RETURN(const DType dtype, ParseDType(side.substr(std::min(side.size(), dash + 1))));
+  ASSIGN_OR_RETURN(options.types, TypesOf(dtype));
   options.step_tokens = kListTokens;
   options.kv_blocks = kListTokens / kKvBlockTokens + 2;
   options.with_replica = false;

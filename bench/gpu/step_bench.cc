@@ -147,7 +147,7 @@ absl::Status Run(const Options& o) {
   int batch_max = 1;
   for (const std::string& batch : o.batches) batch_max = std::max(batch_max, std::stoi(batch));
   ExecutorOptions options;
-  options.dtype = kDType;
+  ASSIGN_OR_RETURN(options.types, TypesOf(kDType));
   options.step_tokens = o.prefill;
   options.kv_blocks = std::max(o.prefill / kKvBlockTokens + 1,
                                batch_max * ((o.context + o.steps + 8) / kKvBlockTokens + 1));
@@ -162,7 +162,7 @@ absl::Status Run(const Options& o) {
     return absl::OkStatus();
   }
   nlohmann::json report = {{"device", device->name()},
-                           {"numerics_id", device->numerics_id(kDType)},
+                           {"numerics_id", device->numerics_id(options.types)},
                            {"layers", spec.num_layers},
                            {"experts", spec.num_experts},
                            {"seed", *o.seed},

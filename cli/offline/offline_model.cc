@@ -20,7 +20,7 @@ int32_t BlocksNeeded(const OfflineOptions& options, int32_t context_tokens) {
 ExecutorOptions ExecutorOptionsFor(const ModelSpec& spec, const OfflineOptions& options) {
   const int32_t context = options.context_tokens > 0 ? options.context_tokens : spec.max_position;
   ExecutorOptions executor;
-  executor.dtype = options.dtype;
+  executor.types = options.types;
   executor.step_tokens = options.step_tokens;
   executor.seq_slots = options.seq_slots;
   executor.context_tokens = context;

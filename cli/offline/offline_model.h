@@ -20,7 +20,7 @@
 namespace pregate {
 
 struct OfflineOptions {
-  DType dtype = DType::kF32;
+  StepTypes types = kF32Types;
   int32_t step_tokens = 256;
   int32_t seq_slots = 64;          // token lists in one step
   int32_t context_tokens = 0;      // longest list; 0: the model's max_position

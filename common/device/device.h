@@ -1,19 +1,20 @@
-// The operations of a forward pass, behind which the CPU and CUDA stand (docs/CONTRACTS.md,
-// "Device interface").
+// A device, behind which the CPU and CUDA stand (docs/CONTRACTS.md, "Device interface"): memory,
+// packing, the halves of a layer, the emit stage, and the few operations between them.
 //
 // - Operations enqueue in stream order and return at once (the CPU runs them on the spot).
 // - Row counts, group offsets, block tables and unit pointers are DEVICE arrays; the host passes
-//   only capacities (`max`), which are the same for two steps of one bucket. Workspace is sized by
-//   capacities at their first use, so a later step of the same bucket allocates nothing.
-// - Arrays of rows hold `max` rows. What lies beyond the count may be read and, by Linear, written;
-//   it never shows in the rows before.
+//   only capacities (`max`), which are the same for two steps of one bucket. A device's own scratch
+//   is sized by capacities at their first use, a LayerWorkspace at start, so a later step of the
+//   same bucket allocates nothing.
+// - Arrays of rows hold `max` rows. What lies beyond the count may be read and, by products,
+//   written; it never shows in the rows before.
 // - Every operation is batch-invariant: the bits of one row's output depend on that row's inputs
 //   (and, for attention, on its own sequence) alone, never on the other rows, the chunking or the
 //   thread count.
-// - Types: residual stream, norms' weights, logits and biases are f32. `Act` buffers hold what goes
-//   into matrix products; their values are rounded to the operation's dtype, stored in
-//   act_bytes(dtype) each (the CPU stores f32). `Wire` buffers are what ranks exchange: rows of
-//   values in the dtype itself.
+// - Types (types.h): residual stream, norms' weights, logits and biases are f32. `act` buffers hold
+//   what goes into matrix products; their values are rounded to the operation's ActType, stored in
+//   act_bytes(type) each (the CPU stores f32). `wire` buffers are what ranks exchange: rows of
+//   values in the WireType itself.
 // - All pointers in the argument structs are device pointers unless named host_*.
 #pragma once
 
@@ -27,8 +28,9 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/ids.h"
-#include "common/model/spec/spec.h"
-#include "common/step/sampling.h"
+#include "common/device/arrays.h"
+#include "common/device/layer.h"
+#include "common/device/types.h"
 
 namespace pregate {
 
@@ -60,93 +62,6 @@ class DeviceBuffer {
   void (*release_)(void*) = nullptr;
 };
 
-// A weight matrix in the device's packed form: y[r, o] = sum_i x[r, i] * w[o, i].
-struct Matrix {
-  const void* data = nullptr;
-  int outputs = 0;
-  int inputs = 0;
-  DType dtype = DType::kF32;
-};
-
-// One FFN part (an expert unit, or the resident part): gate, up [width, hidden], down
-// [hidden, width]. Width 0 is legal: its output is 0.
-struct UnitShape {
-  int width = 0;
-  int hidden = 0;
-  DType dtype = DType::kF32;
-};
-
-// How many rows there are: a device scalar with a capacity that the host knows.
-struct RowCount {
-  const int32_t* num = nullptr;  // [1]
-  int max = 0;
-};
-
-// The tokens of one step.
-struct TokenBatch {
-  RowCount rows;
-  const int32_t* token_ids = nullptr;     // [max]
-  const int32_t* positions = nullptr;     // [max] absolute
-  const int32_t* seq_slots = nullptr;     // [max] row of block_tables
-  const int32_t* block_tables = nullptr;  // [seq slots, blocks_per_seq]
-  int blocks_per_seq = 0;
-};
-
-// One layer's paged keys and values; the layout inside is the device's own.
-struct KvLayer {
-  void* data = nullptr;  // KvLayerBytes()
-  int num_blocks = 0;    // of kKvBlockTokens tokens
-  int num_kv_heads = 0;
-  int head_dim = 0;
-  DType dtype = DType::kF32;
-};
-
-// Tokens sorted by expert: group e holds order[offsets[e] .. offsets[e+1]), each a token index.
-// Within a group, tokens keep their order in the batch.
-struct ExpertGroups {
-  int32_t* offsets = nullptr;  // [num_experts + 1]
-  int32_t* order = nullptr;    // [tokens max]
-  int num_experts = 0;
-};
-
-// Who runs what in a step of several ranks (expert_service/core/exchange_plan.h), seen from `rank`.
-struct ExchangeArgs {
-  int rank = 0;
-  int world_size = 1;
-  int num_experts = 0;
-  int stride = 0;                       // rows of one message: the most that a rank has of its own
-  const int32_t* home_ranks = nullptr;  // [max] of every token of the plan, in its order
-  const int32_t* routes = nullptr;      // [max]; outside 0..experts-1: the token stays out
-  const int32_t* targets = nullptr;     // [world, experts]: who runs expert e for tokens of home h
-};
-// Message d is rows [d * stride, (d + 1) * stride) of the send buffer; the message of source s is
-// rows [s * stride, ...) of what is received.
-struct ExchangeArrays {
-  int32_t* send_rows = nullptr;  // [world * stride] index among the rank's own tokens; -1: padding
-  ExpertGroups received;         // over received rows; order [world * stride]
-};
-
-struct QkvArgs {
-  int num_heads = 0;
-  int num_kv_heads = 0;
-  int head_dim = 0;
-  const float* inv_freq = nullptr;  // [head_dim / 2]
-};
-
-struct SampleArgs {
-  RowCount rows;
-  const float* logits = nullptr;  // [max, vocab]
-  int vocab_size = 0;
-  const SamplingParams* params = nullptr;  // [seq slots]
-  const uint64_t* seeds = nullptr;         // [seq slots]
-  // [seq slots, ceil(vocab / 32)] bitmask of the tokens that the repetition penalty touches.
-  const uint32_t* seen = nullptr;
-  const int32_t* seq_slots = nullptr;  // [max]
-  const int32_t* positions = nullptr;  // [max] of the token to be drawn
-  // out [max]: 1 where a raw logit is NaN or infinite (the token is then 0), else 0.
-  uint8_t* not_finite = nullptr;
-};
-
 // Copies from host memory into the device's, one after the other, beside the operations. Used by
 // the thread that enqueues operations; the device outlives it, and its end waits for what runs.
 class TransferQueue {
@@ -173,9 +88,9 @@ class Device {
   virtual ~Device() = default;
 
   virtual std::string name() const = 0;
-  // Equal ids promise equal bits: instruction set path, kernel set and dtype.
-  virtual std::string numerics_id(DType dtype) const = 0;
-  virtual size_t act_bytes(DType dtype) const = 0;
+  // Equal ids promise equal bits: instruction set path, kernel set and types.
+  virtual std::string numerics_id(const StepTypes& types) const = 0;
+  virtual size_t act_bytes(ActType type) const = 0;
 
   // --- memory ---
   // RESOURCE_EXHAUSTED with the sizes when there is not enough.
@@ -190,45 +105,60 @@ class Device {
   virtual std::unique_ptr<TransferQueue> MakeTransferQueue() = 0;
 
   // --- packing (host side; the image is then uploaded as opaque bytes) ---
-  virtual size_t MatrixBytes(int outputs, int inputs, DType dtype) const = 0;
-  virtual void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
-                          void* host_dst) const = 0;
+  virtual size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const = 0;
+  virtual void PackMatrix(absl::Span<const float> rows, int outputs, int inputs,
+                          WeightFormat format, void* host_dst) const = 0;
   virtual size_t UnitBytes(const UnitShape& shape) const = 0;
   virtual void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
                         absl::Span<const float> down, const UnitShape& shape,
                         void* host_dst) const = 0;
   virtual size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim,
-                              DType dtype) const = 0;
+                              KvType type) const = 0;
 
-  // --- the step ---
+  // --- a layer (layer.h says what each half computes) ---
   // out[t, :] = table row token_ids[t], as f32. [max, table.inputs]
   virtual void Embed(const TokenBatch& batch, const Matrix& table, float* out) = 0;
-  // out = act(x / sqrt(mean(x^2) + eps) * weight)
-  virtual void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
-                       DType dtype, void* act_out) = 0;
-  // out[r, :] = act_in[r, :] . w^T (+ bias); f32 accumulation in one fixed order over inputs.
-  virtual void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
-                      float* out) = 0;
-  // Rotates q and k of qkv [max, (heads + 2 kv_heads) * head_dim] (half-split RoPE at each token's
-  // position), stores k and v into the layer's blocks in the layer's dtype, and writes q
-  // [max, heads * head_dim].
-  virtual void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
-                              const KvLayer& kv, float* q_out) = 0;
-  // Causal attention of each token over its sequence's positions 0..position (all stored before
-  // this call). Logits are multiplied by `scale`. act_out [max, heads * head_dim], rounded to
-  // `dtype`.
-  virtual void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q,
-                         const KvLayer& kv, float scale, DType dtype, void* act_out) = 0;
-  // out[t, :] = down(silu(gate(x_t)) * up(x_t)) with the unit of t's group; rows in no group, and
-  // those of a group without a unit, are left alone. units: device array [num_experts] of unit
-  // images or null.
-  virtual void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups,
-                   const void* const* units, const UnitShape& shape, float* out) = 0;
-  // h += shared + round_to(dtype, own) in that order; own may be null (dense).
-  virtual void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype,
-                      float* h) = 0;
-  // h += y
-  virtual void AddResidual(RowCount rows, int width, const float* y, float* h) = 0;
+  // h [max, hidden] += attention of each token over its sequence's positions 0..position, after the
+  // batch's keys and values are stored in kv.
+  virtual void AttentionHalf(const TokenBatch& batch, const AttentionShape& shape,
+                             const AttentionWeights& weights, const KvLayer& kv,
+                             const LayerWorkspace& workspace, float* h) = 0;
+  // Stores what AttentionHalf would, and nothing else.
+  virtual void StoreKv(const TokenBatch& batch, const AttentionShape& shape,
+                       const AttentionWeights& weights, const KvLayer& kv,
+                       const LayerWorkspace& workspace, const float* h) = 0;
+  // The feed-forward half in one piece: h += S + round(O), where every row's unit is there. units:
+  // device array [num_experts] of images; not looked at where weights.own.width is 0. Equal bits to
+  // FfnBegin, ExpertFfn into workspace.own and FfnEnd, which is what it does unless a device fuses
+  // them.
+  virtual void FfnHalf(RowCount rows, const FfnShape& shape, const FfnWeights& weights,
+                       const ExpertGroups& groups, const void* const* units,
+                       const LayerWorkspace& workspace, float* h) {
+    FfnBegin(rows, shape, weights, workspace, h);
+    if (weights.own.width > 0) {
+      ExpertFfn(rows, shape.act, workspace.act, groups, units, weights.own, workspace.own);
+    }
+    FfnEnd(rows, shape, weights, workspace, h);
+  }
+  // Its three parts, for experts that run in waves or on other ranks. FfnBegin leaves the inputs of
+  // the experts' part in workspace.act.
+  virtual void FfnBegin(RowCount rows, const FfnShape& shape, const FfnWeights& weights,
+                        const LayerWorkspace& workspace, const float* h) = 0;
+  // out[t, :] = down(round(silu(gate(x_t)) * up(x_t))) with the unit of t's group, rounded to `act`;
+  // rows in no group, and those of a group whose unit is null, are left alone.
+  virtual void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                         const void* const* units, const UnitShape& shape, float* out) = 0;
+  // h += S + round(O), O in workspace.own (where weights.own.width > 0).
+  virtual void FfnEnd(RowCount rows, const FfnShape& shape, const FfnWeights& weights,
+                      const LayerWorkspace& workspace, float* h) = 0;
+  // The router's feed-forward half.
+  virtual void Mlp(RowCount rows, const MlpShape& shape, const MlpWeights& weights,
+                   const LayerWorkspace& workspace, float* h) = 0;
+  // Logits of chosen rows of h, and what args asks to be made of them.
+  virtual void Emit(const EmitHead& head, const EmitArgs& args, const LayerWorkspace& workspace,
+                    const float* h) = 0;
+
+  // --- between layers ---
   // Stable counting sort of tokens by route (the device's form of the exchange plan's local part).
   virtual void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) = 0;
   // The same for a step of several ranks: every message has args.stride rows, so that its size does
@@ -238,34 +168,25 @@ class Device {
                              const ExchangeArrays& out) = 0;
 
   // --- exchange: rows of `width` values; an index of -1 leaves the row alone ---
-  // wire[r, :] = act[index[r], :]
-  virtual void ActToWire(RowCount rows, int width, const void* act, const int32_t* index,
-                         DType dtype, void* wire) = 0;
-  // act[r, :] = wire[r, :]
-  virtual void WireToAct(RowCount rows, int width, const void* wire, DType dtype, void* act) = 0;
+  // wire[r, :] = round(act[index[r], :])
+  virtual void ActToWire(RowCount rows, int width, ActType act_type, const void* act,
+                         const int32_t* index, WireType wire_type, void* wire) = 0;
+  // act[r, :] = round(wire[r, :])
+  virtual void WireToAct(RowCount rows, int width, WireType wire_type, const void* wire,
+                         ActType act_type, void* act) = 0;
   // wire[r, :] = round(x[r, :])
-  virtual void RoundToWire(RowCount rows, int width, const float* x, DType dtype, void* wire) = 0;
+  virtual void RoundToWire(RowCount rows, int width, const float* x, WireType wire_type,
+                           void* wire) = 0;
   // out[index[r], :] = wire[r, :]
-  virtual void WireToRows(RowCount rows, int width, const void* wire, const int32_t* index,
-                          DType dtype, float* out) = 0;
+  virtual void WireToRows(RowCount rows, int width, WireType wire_type, const void* wire,
+                          const int32_t* index, float* out) = 0;
 
-  // out[r, :] = x[index[r], :]
-  virtual void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
-                          float* out) = 0;
-  // Router: act_out = round(activation(x)).
-  virtual void Activate(RowCount rows, int width, RouterActivation activation, const float* x,
-                        DType dtype, void* act_out) = 0;
+  // --- tokens and sequence slots ---
   // Lowest index among the largest. out [max]
   virtual void ArgMax(RowCount rows, int width, const float* x, int32_t* out) = 0;
-  // Draws one token a row (common/step/sampling.h). out_tokens [max]
-  virtual void SampleTokens(const SampleArgs& args, int32_t* out_tokens) = 0;
   // Sets bit token_ids[i] of seen[seq_slots[i]].
   virtual void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots,
                         int vocab_size, uint32_t* seen) = 0;
-  // out_logprobs[r] = log softmax(logits[r])[targets[r]]; out_greedy[r] = 1 where targets[r] is the
-  // argmax.
-  virtual void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
-                           const int32_t* targets, float* out_logprobs, uint8_t* out_greedy) = 0;
   // For rows with late[r] != 0: token_ids[r] = last_token[slot], routes[r] = last_route[slot].
   virtual void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
                            const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,

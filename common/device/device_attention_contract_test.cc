@@ -27,12 +27,13 @@ struct Piece {  // rows of one step: positions [first, first + count) of a seque
 // Runs steps over a paged layer whose blocks are dealt out at random.
 class PagedRun {
  public:
-  PagedRun(Device& device, const Shape& shape, DType dtype, int num_sequences, int blocks_per_seq,
-           const std::vector<int>& block_order, int spare_blocks)
-      : rig_(device), shape_(shape), dtype_(dtype), blocks_per_seq_(blocks_per_seq) {
+  PagedRun(ComposedDevice& device, const Shape& shape, const StepTypes& types, int num_sequences,
+           int blocks_per_seq, const std::vector<int>& block_order, int spare_blocks)
+      : rig_(device), shape_(shape), types_(types), blocks_per_seq_(blocks_per_seq) {
     const int num_blocks = num_sequences * blocks_per_seq + spare_blocks;
-    kv_ = {rig_.Bytes(device.KvLayerBytes(num_blocks, shape.num_kv_heads, shape.head_dim, dtype)),
-           num_blocks, shape.num_kv_heads, shape.head_dim, dtype};
+    kv_ = {
+        rig_.Bytes(device.KvLayerBytes(num_blocks, shape.num_kv_heads, shape.head_dim, types.kv)),
+        num_blocks, shape.num_kv_heads, shape.head_dim, types.kv};
     std::vector<int32_t> table(num_sequences * blocks_per_seq);
     std::copy_n(block_order.begin(), table.size(), table.begin());
     table_ = rig_.Put(table);
@@ -46,7 +47,7 @@ class PagedRun {
   // Attention outputs of the step's rows, keyed by (sequence, position).
   void Step(const std::vector<Sequence>& sequences, const std::vector<Piece>& pieces,
             std::map<std::pair<int, int>, std::vector<float>>& outputs) {
-    Device& device = rig_.device();
+    ComposedDevice& device = rig_.device();
     std::vector<int32_t> positions, slots;
     std::vector<float> qkv;
     for (const Piece& p : pieces) {
@@ -63,12 +64,18 @@ class PagedRun {
     batch.seq_slots = rig_.Put(slots);
     batch.block_tables = table_;
     batch.blocks_per_seq = blocks_per_seq_;
-    const QkvArgs args = {shape_.num_heads, shape_.num_kv_heads, shape_.head_dim, inv_freq_};
+    const AttentionShape attention = {.num_heads = shape_.num_heads,
+                                      .num_kv_heads = shape_.num_kv_heads,
+                                      .head_dim = shape_.head_dim,
+                                      .scale = 0.2f,
+                                      .inv_freq = inv_freq_,
+                                      .act = types_.act};
     float* q = static_cast<float*>(rig_.Bytes(size_t{4} * batch.rows.max * shape_.q_width()));
-    void* out = rig_.Bytes(device.act_bytes(dtype_) * batch.rows.max * shape_.q_width());
-    device.RotateAndStore(batch, args, rig_.Put(qkv), kv_, q);
-    device.Attention(batch, args, q, kv_, 0.2f, dtype_, out);
-    const std::vector<float> all = rig_.GetAct(out, positions.size() * shape_.q_width(), dtype_);
+    void* out = rig_.Bytes(device.act_bytes(types_.act) * batch.rows.max * shape_.q_width());
+    device.RotateAndStore(batch, attention, rig_.Put(qkv), kv_, q);
+    device.Attention(batch, attention, q, kv_, out);
+    const std::vector<float> all =
+        rig_.GetAct(out, positions.size() * shape_.q_width(), types_.act);
     for (size_t r = 0; r < positions.size(); ++r) {
       const auto begin = all.begin() + r * shape_.q_width();
       outputs[{slots[r], positions[r]}] = {begin, begin + shape_.q_width()};
@@ -78,7 +85,7 @@ class PagedRun {
  private:
   Rig rig_;
   Shape shape_;
-  DType dtype_;
+  StepTypes types_;
   int blocks_per_seq_;
   KvLayer kv_;
   const int32_t* table_;
@@ -96,13 +103,13 @@ class DeviceAttentionContractTest : public DeviceContractTest {
   }
 
   // Every sequence to its end, in random chunks, interleaved at random, on blocks placed at random.
-  Outputs RunInChunks(Device& device, const Shape& shape, DType dtype,
+  Outputs RunInChunks(ComposedDevice& device, const Shape& shape, const StepTypes& types,
                       const std::vector<Sequence>& sequences, int chunk_max) {
     int longest = 0;
     for (const Sequence& s : sequences) longest = std::max(longest, s.length);
     const int blocks = (longest + kKvBlockTokens - 1) / kKvBlockTokens;
     const int n = static_cast<int>(sequences.size());
-    PagedRun run(device, shape, dtype, n, blocks, Shuffled(n * blocks + 5), 5);
+    PagedRun run(device, shape, types, n, blocks, Shuffled(n * blocks + 5), 5);
     std::vector<int> done(n);
     Outputs outputs;
     while (true) {
@@ -125,27 +132,27 @@ class DeviceAttentionContractTest : public DeviceContractTest {
 TEST_P(DeviceAttentionContractTest, AgreesWithTheReference) {
   for (const Shape& shape :
        {Shape{1, 1, 2}, Shape{3, 1, 6}, Shape{9, 3, 64}, Shape{4, 4, 20}, Shape{40, 1, 16}}) {
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const StepTypes& types : kStepTypesUnderTest) {
       const auto sequences = MakeSequences(shape, {1, Int(2, 40), Int(2, 70)});
-      const Outputs a = RunInChunks(*devices_.back(), shape, dtype, sequences, 30);
-      const Outputs b = RunInChunks(*reference_, shape, dtype, sequences, 30);
+      const Outputs a = RunInChunks(*devices_.back(), shape, types, sequences, 30);
+      const Outputs b = RunInChunks(*reference_, shape, types, sequences, 30);
       std::vector<float> flat_a, flat_b;
       for (const auto& [key, row] : a) flat_a.insert(flat_a.end(), row.begin(), row.end());
       for (const auto& [key, row] : b) flat_b.insert(flat_b.end(), row.begin(), row.end());
-      EXPECT_LT(RelativeError(flat_a, flat_b), dtype == DType::kBF16 ? 2e-3 : 2e-6)
+      EXPECT_LT(RelativeError(flat_a, flat_b), types.kv == KvType::kBF16 ? 2e-3 : 2e-6)
           << shape.num_heads << " heads of " << shape.head_dim;
     }
   }
 }
 
 TEST_P(DeviceAttentionContractTest, ChunkingAndPlacementDoNotShowInTheBits) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     const Shape shape = {6, 2, 2 * Int(1, 20)};
     const auto sequences = MakeSequences(shape, {Int(1, 20), Int(20, 100), Int(100, 150)});
-    const Outputs whole = RunInChunks(*devices_[0], shape, dtype, sequences, 1000);
+    const Outputs whole = RunInChunks(*devices_[0], shape, types, sequences, 1000);
     for (const int chunk_max : {1, 2, 7, 40}) {
-      Device& device = *devices_[chunk_max % devices_.size()];
-      EXPECT_EQ(RunInChunks(device, shape, dtype, sequences, chunk_max), whole)
+      ComposedDevice& device = *devices_[chunk_max % devices_.size()];
+      EXPECT_EQ(RunInChunks(device, shape, types, sequences, chunk_max), whole)
           << "chunks of up to " << chunk_max << " on " << device.name();
     }
   }
@@ -155,10 +162,10 @@ TEST_P(DeviceAttentionContractTest, ChunkingAndPlacementDoNotShowInTheBits) {
 TEST_P(DeviceAttentionContractTest, LongContextsKeepBitsInEveryBatch) {
   const Shape shape = {2, 1, 16};
   const auto sequences = MakeSequences(shape, {1300, 700, 530, 40, 39, 38, 37, 36});
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     Outputs together, alone;
-    const auto run = [&](Device& device, bool batched, Outputs& outputs) {
-      PagedRun paged(device, shape, dtype, 8, 82, Shuffled(8 * 82), 0);
+    const auto run = [&](ComposedDevice& device, bool batched, Outputs& outputs) {
+      PagedRun paged(device, shape, types, 8, 82, Shuffled(8 * 82), 0);
       std::vector<Piece> last;
       for (int s = 0; s < 8; ++s) {
         paged.Step(sequences, {{s, 0, sequences[s].length - 1}}, outputs);
@@ -176,7 +183,8 @@ TEST_P(DeviceAttentionContractTest, LongContextsKeepBitsInEveryBatch) {
     run(*reference_, true, expected);
     for (int s = 0; s < 3; ++s) {
       const std::pair<int, int> end = {s, sequences[s].length - 1};
-      EXPECT_LT(RelativeError(together[end], expected[end]), dtype == DType::kBF16 ? 5e-3 : 1e-5);
+      EXPECT_LT(RelativeError(together[end], expected[end]),
+                types.kv == KvType::kBF16 ? 5e-3 : 1e-5);
     }
   }
 }

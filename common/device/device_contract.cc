@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "common/base/status.h"
 #include "common/device/reference/reference_device.h"
 #include "common/device/rounding.h"
 
@@ -15,28 +16,29 @@ void* Rig::Bytes(size_t bytes) {
   return buffers_.back().as<void>();
 }
 
-void* Rig::PutAct(const std::vector<float>& values, DType dtype) {
+void* Rig::PutAct(const std::vector<float>& values, ActType type) {
   std::vector<float> rounded(values.size());
   std::transform(values.begin(), values.end(), rounded.begin(),
-                 [&](float x) { return RoundTo(dtype, x); });
-  if (device_.act_bytes(dtype) == sizeof(float)) return Put(rounded);
+                 [&](float x) { return RoundTo(type, x); });
+  if (device_.act_bytes(type) == sizeof(float)) return Put(rounded);
   std::vector<uint16_t> bits(values.size());
   std::transform(values.begin(), values.end(), bits.begin(), Bf16Bits);
   return Put(bits);
 }
 
-std::vector<float> Rig::GetAct(const void* act, size_t n, DType dtype) {
-  if (device_.act_bytes(dtype) == sizeof(float)) return Get(static_cast<const float*>(act), n);
+std::vector<float> Rig::GetAct(const void* act, size_t n, ActType type) {
+  if (device_.act_bytes(type) == sizeof(float)) return Get(static_cast<const float*>(act), n);
   const std::vector<uint16_t> bits = Get(static_cast<const uint16_t*>(act), n);
   std::vector<float> values(n);
   std::transform(bits.begin(), bits.end(), values.begin(), Bf16ToFloat);
   return values;
 }
 
-Matrix Rig::PutMatrix(const std::vector<float>& rows, int outputs, int inputs, DType dtype) {
-  std::vector<char> image(device_.MatrixBytes(outputs, inputs, dtype));
-  device_.PackMatrix(rows, outputs, inputs, dtype, image.data());
-  return {Put(image), outputs, inputs, dtype};
+Matrix Rig::PutMatrix(const std::vector<float>& rows, int outputs, int inputs,
+                      WeightFormat format) {
+  std::vector<char> image(device_.MatrixBytes(outputs, inputs, format));
+  device_.PackMatrix(rows, outputs, inputs, format, image.data());
+  return {Put(image), outputs, inputs, format};
 }
 
 const void* Rig::PutUnit(const std::vector<float>& gate, const std::vector<float>& up,

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "common/device/device.h"
+#include "common/device/composed_device.h"
 #include "gtest/gtest.h"
 
 namespace pregate {
@@ -16,15 +16,18 @@ namespace pregate {
 // Devices of one kind that promise equal bits (thread counts, for example).
 struct DeviceFamily {
   std::string name;
-  std::vector<std::function<std::unique_ptr<Device>()>> variants;
+  std::vector<std::function<std::unique_ptr<ComposedDevice>()>> variants;
 };
 std::vector<DeviceFamily> FamiliesUnderTest();
+
+// What every contract test runs with.
+inline constexpr StepTypes kStepTypesUnderTest[] = {kF32Types, kBF16Types};
 
 // Device copies of host arrays, alive as long as the rig.
 class Rig {
  public:
-  explicit Rig(Device& device) : device_(device) {}
-  Device& device() { return device_; }
+  explicit Rig(ComposedDevice& device) : device_(device) {}
+  ComposedDevice& device() { return device_; }
 
   template <class T>
   T* Put(const std::vector<T>& values) {
@@ -42,16 +45,16 @@ class Rig {
   }
   void* Bytes(size_t bytes);  // zeroed
   // Rounded inputs of matrix products, in the device's own width.
-  void* PutAct(const std::vector<float>& values, DType dtype);
-  std::vector<float> GetAct(const void* act, size_t n, DType dtype);
+  void* PutAct(const std::vector<float>& values, ActType type);
+  std::vector<float> GetAct(const void* act, size_t n, ActType type);
   // `max` is above `num`, so that a device which ignores the device-side count is found out.
   RowCount Rows(int num) { return {Put<int32_t>({num}), num + 3}; }
-  Matrix PutMatrix(const std::vector<float>& rows, int outputs, int inputs, DType dtype);
+  Matrix PutMatrix(const std::vector<float>& rows, int outputs, int inputs, WeightFormat format);
   const void* PutUnit(const std::vector<float>& gate, const std::vector<float>& up,
                       const std::vector<float>& down, const UnitShape& shape);
 
  private:
-  Device& device_;
+  ComposedDevice& device_;
   std::vector<DeviceBuffer> buffers_;
 };
 
@@ -66,8 +69,8 @@ class DeviceContractTest : public testing::TestWithParam<DeviceFamily> {
   uint64_t seed_;
   std::mt19937_64 random_;
   testing::ScopedTrace trace_;
-  std::vector<std::unique_ptr<Device>> devices_;  // the family's variants
-  std::unique_ptr<Device> reference_;
+  std::vector<std::unique_ptr<ComposedDevice>> devices_;  // the family's variants
+  std::unique_ptr<ComposedDevice> reference_;
 };
 
 // |a - b| / |b|, in the Euclidean norm; 0 where both are empty.

@@ -14,11 +14,9 @@ namespace {
 using testing::Each;
 using testing::ElementsAre;
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kBF16};
-
 // Relative error allowed against the double reference: accumulation, or rounding to 8 bits.
 double SumTolerance() { return 3e-6; }
-double ActTolerance(DType dtype) { return dtype == DType::kBF16 ? 1e-3 : 3e-6; }
+double ActTolerance(ActType type) { return type == ActType::kBF16 ? 1e-3 : 3e-6; }
 
 std::vector<int> InvariantRowCounts() {
   std::vector<int> counts(64);
@@ -29,11 +27,12 @@ std::vector<int> InvariantRowCounts() {
 
 struct LinearCase {
   int outputs, inputs;
-  DType dtype;
+  StepTypes types;
   std::vector<float> weight, bias;
 };
 
-std::vector<float> RunLinear(Device& device, const LinearCase& c, const std::vector<float>& x) {
+std::vector<float> RunLinear(ComposedDevice& device, const LinearCase& c,
+                             const std::vector<float>& x) {
   Rig rig(device);
   const int rows = static_cast<int>(x.size() / std::max(1, c.inputs));
   const RowCount count = rig.Rows(rows);
@@ -42,8 +41,8 @@ std::vector<float> RunLinear(Device& device, const LinearCase& c, const std::vec
   // A product may run over all `max` rows; what it makes of zeros is zero.
   std::vector<float> padded = x;
   padded.resize(size_t(count.max) * c.inputs);
-  device.Linear(count, rig.PutAct(padded, c.dtype),
-                rig.PutMatrix(c.weight, c.outputs, c.inputs, c.dtype), bias, out);
+  device.Linear(count, c.types.act, rig.PutAct(padded, c.types.act),
+                rig.PutMatrix(c.weight, c.outputs, c.inputs, c.types.weights), bias, out);
   const std::vector<float> all = rig.Get(out, size_t(count.max) * c.outputs);
   EXPECT_THAT(std::vector<float>(all.begin() + int64_t{rows} * c.outputs, all.end()), Each(0.0f));
   return {all.begin(), all.begin() + int64_t{rows} * c.outputs};
@@ -52,9 +51,9 @@ std::vector<float> RunLinear(Device& device, const LinearCase& c, const std::vec
 TEST_P(DeviceContractTest, LinearAgreesWithTheReference) {
   const std::pair<int, int> shapes[] = {{1, 1},   {7, 33},   {31, 17},
                                         {32, 64}, {65, 300}, {576, 1536}};
-  for (const DType dtype : kDTypes) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     for (const auto& [outputs, inputs] : shapes) {
-      LinearCase c = {outputs, inputs, dtype, Floats(size_t(outputs) * inputs, 0.1f), {}};
+      LinearCase c = {outputs, inputs, types, Floats(size_t(outputs) * inputs, 0.1f), {}};
       if (Int(0, 1) == 1) c.bias = Floats(outputs);
       const std::vector<float> x = Floats(size_t(Int(0, 20)) * inputs);
       EXPECT_LT(RelativeError(RunLinear(*devices_[0], c, x), RunLinear(*reference_, c, x)),
@@ -65,9 +64,9 @@ TEST_P(DeviceContractTest, LinearAgreesWithTheReference) {
 }
 
 TEST_P(DeviceContractTest, LinearGivesARowTheSameBitsInEveryBatch) {
-  for (const DType dtype : kDTypes) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     const int outputs = Int(1, 130), inputs = Int(1, 700);
-    LinearCase c = {outputs, inputs, dtype, Floats(size_t(outputs) * inputs), Floats(outputs)};
+    LinearCase c = {outputs, inputs, types, Floats(size_t(outputs) * inputs), Floats(outputs)};
     const std::vector<float> x = Floats(size_t{256} * inputs);
     std::vector<float> alone;
     for (int r = 0; r < 256; ++r) {
@@ -79,7 +78,7 @@ TEST_P(DeviceContractTest, LinearGivesARowTheSameBitsInEveryBatch) {
       rows.resize(m);
       const std::vector<float> expected = PickRows(alone, outputs, rows);
       const std::vector<float> in = PickRows(x, inputs, rows);
-      Device& device = *devices_[m % devices_.size()];
+      ComposedDevice& device = *devices_[m % devices_.size()];
       EXPECT_TRUE(SameBits(RunLinear(device, c, in), expected))
           << m << " rows on " << device.name();
     }
@@ -88,11 +87,12 @@ TEST_P(DeviceContractTest, LinearGivesARowTheSameBitsInEveryBatch) {
 
 struct FfnCase {
   UnitShape shape;
+  ActType act;
   std::vector<std::vector<float>> gate, up, down;  // [experts]
 };
 
 // routes[r] in [0, experts), or -1 for a row in no group.
-std::vector<float> RunFfn(Device& device, const FfnCase& c, const std::vector<float>& x,
+std::vector<float> RunFfn(ComposedDevice& device, const FfnCase& c, const std::vector<float>& x,
                           const std::vector<int32_t>& routes) {
   Rig rig(device);
   const int num_experts = static_cast<int>(c.gate.size());
@@ -106,14 +106,14 @@ std::vector<float> RunFfn(Device& device, const FfnCase& c, const std::vector<fl
     units[e] = rig.PutUnit(c.gate[e], c.up[e], c.down[e], c.shape);
   }
   float* out = rig.Put(std::vector<float>(routes.size() * c.shape.hidden, -7.0f));
-  device.Ffn(count, rig.PutAct(x, c.shape.dtype), groups, rig.Put(units), c.shape, out);
+  device.ExpertFfn(count, c.act, rig.PutAct(x, c.act), groups, rig.Put(units), c.shape, out);
   return rig.Get(out, routes.size() * c.shape.hidden);
 }
 
 // A wave of a layer's expert set: only some groups have their units.
 TEST_P(DeviceContractTest, FfnLeavesGroupsWithoutAUnitAlone) {
-  for (const DType dtype : kDTypes) {
-    const UnitShape shape = {Int(1, 40), Int(1, 40), dtype};
+  for (const StepTypes& types : kStepTypesUnderTest) {
+    const UnitShape shape = {Int(1, 40), Int(1, 40), types.weights};
     const size_t n = size_t(shape.width) * shape.hidden;
     const std::vector<float> gate = Floats(n), up = Floats(n), down = Floats(n);
     const std::vector<int32_t> routes = {1, 0, 2, 1, 0, 2, 2};
@@ -122,28 +122,31 @@ TEST_P(DeviceContractTest, FfnLeavesGroupsWithoutAUnitAlone) {
     const ExpertGroups groups = {rig.Put(std::vector<int32_t>(4)),
                                  rig.Put(std::vector<int32_t>(count.max)), 3};
     devices_[0]->BuildGroups(count, rig.Put(routes), groups);
-    const void* x = rig.PutAct(Floats(size_t(count.max) * shape.hidden), dtype);
+    const void* x = rig.PutAct(Floats(size_t(count.max) * shape.hidden), types.act);
     const void* unit = rig.PutUnit(gate, up, down, shape);
     const size_t outputs = routes.size() * shape.hidden;
     float* whole = rig.Put(std::vector<float>(outputs, -7.0f));
-    devices_[0]->Ffn(count, x, groups, rig.Put<const void*>({unit, unit, unit}), shape, whole);
+    devices_[0]->ExpertFfn(count, types.act, x, groups, rig.Put<const void*>({unit, unit, unit}),
+                           shape, whole);
     float* waves = rig.Put(std::vector<float>(outputs, -7.0f));
-    devices_[0]->Ffn(count, x, groups, rig.Put<const void*>({nullptr, unit, nullptr}), shape,
-                     waves);
+    devices_[0]->ExpertFfn(count, types.act, x, groups,
+                           rig.Put<const void*>({nullptr, unit, nullptr}), shape, waves);
     std::vector<float> first = rig.Get(waves, outputs);
     for (size_t r = 0; r < routes.size(); ++r) {
       if (routes[r] == 1) continue;
       EXPECT_THAT(PickRows(first, shape.hidden, {static_cast<int>(r)}), Each(-7.0f)) << "row " << r;
     }
-    devices_[0]->Ffn(count, x, groups, rig.Put<const void*>({unit, nullptr, unit}), shape, waves);
+    devices_[0]->ExpertFfn(count, types.act, x, groups, rig.Put<const void*>({unit, nullptr, unit}),
+                           shape, waves);
     EXPECT_TRUE(SameBits(rig.Get(waves, outputs), rig.Get(whole, outputs)));
   }
 }
 
 class DeviceFfnContractTest : public DeviceContractTest {
  protected:
-  FfnCase MakeCase(int num_experts, const UnitShape& shape) {
-    FfnCase c = {shape, {}, {}, {}};
+  FfnCase MakeCase(int num_experts, int width, int hidden, const StepTypes& types) {
+    const UnitShape shape = {width, hidden, types.weights};
+    FfnCase c = {shape, types.act, {}, {}, {}};
     const size_t n = size_t(shape.width) * shape.hidden;
     for (int e = 0; e < num_experts; ++e) {
       c.gate.push_back(Floats(n, 0.2f));
@@ -155,15 +158,15 @@ class DeviceFfnContractTest : public DeviceContractTest {
 };
 
 TEST_P(DeviceFfnContractTest, AgreesWithTheReference) {
-  for (const DType dtype : kDTypes) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     for (const int width : {0, 1, 15, 16, 33, 384}) {
-      const FfnCase c = MakeCase(5, {width, Int(1, 100), dtype});
+      const FfnCase c = MakeCase(5, width, Int(1, 100), types);
       std::vector<int32_t> routes(Int(0, 40));
       for (int32_t& r : routes) r = Int(-1, 3);  // the last expert has no rows
       const std::vector<float> x = Floats(routes.size() * c.shape.hidden);
       EXPECT_LT(
           RelativeError(RunFfn(*devices_[0], c, x, routes), RunFfn(*reference_, c, x, routes)),
-          ActTolerance(dtype))
+          ActTolerance(types.act))
           << "width " << width;
     }
   }
@@ -171,8 +174,8 @@ TEST_P(DeviceFfnContractTest, AgreesWithTheReference) {
 
 TEST_P(DeviceFfnContractTest, GivesARowTheSameBitsInEveryGrouping) {
   constexpr int kRows = 200, kExperts = 3;
-  for (const DType dtype : kDTypes) {
-    const FfnCase c = MakeCase(kExperts, {Int(1, 90), Int(1, 90), dtype});
+  for (const StepTypes& types : kStepTypesUnderTest) {
+    const FfnCase c = MakeCase(kExperts, Int(1, 90), Int(1, 90), types);
     const int hidden = c.shape.hidden;
     const std::vector<float> x = Floats(size_t{kRows} * hidden);
     std::vector<std::vector<float>> alone(kExperts);  // [expert][row * hidden]
@@ -193,7 +196,7 @@ TEST_P(DeviceFfnContractTest, GivesARowTheSameBitsInEveryGrouping) {
         const std::vector<float> y = PickRows(alone[routes.back()], hidden, {r});
         expected.insert(expected.end(), y.begin(), y.end());
       }
-      Device& device = *devices_[trial % devices_.size()];
+      ComposedDevice& device = *devices_[trial % devices_.size()];
       EXPECT_TRUE(SameBits(RunFfn(device, c, PickRows(x, hidden, rows), routes), expected))
           << rows.size() << " rows on " << device.name();
     }
@@ -212,27 +215,27 @@ TEST_P(DeviceContractTest, BuildGroupsSortsStably) {
   EXPECT_THAT(rig.Get(groups.offsets, 5), Each(0));
 }
 
-std::vector<float> RunRmsNorm(Device& device, const std::vector<float>& x, int width,
-                              const std::vector<float>& weight, DType dtype) {
+std::vector<float> RunRmsNorm(ComposedDevice& device, const std::vector<float>& x, int width,
+                              const std::vector<float>& weight, ActType act) {
   Rig rig(device);
   const RowCount count = rig.Rows(static_cast<int>(x.size() / width));
-  void* out = rig.Bytes(device.act_bytes(dtype) * count.max * width);
-  device.RmsNorm(count, width, rig.Put(x), rig.Put(weight), 1e-5f, dtype, out);
-  return rig.GetAct(out, x.size(), dtype);
+  void* out = rig.Bytes(device.act_bytes(act) * count.max * width);
+  device.RmsNorm(count, width, rig.Put(x), rig.Put(weight), 1e-5f, act, out);
+  return rig.GetAct(out, x.size(), act);
 }
 
 TEST_P(DeviceContractTest, RmsNormAgreesWithTheReferenceAndKeepsBits) {
-  for (const DType dtype : kDTypes) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     for (const int width : {1, 15, 16, 17, 576}) {
       const int rows = Int(2, 70);
       const std::vector<float> x = Floats(size_t(rows) * width, 3), weight = Floats(width);
-      const std::vector<float> y = RunRmsNorm(*devices_[0], x, width, weight, dtype);
-      EXPECT_LT(RelativeError(y, RunRmsNorm(*reference_, x, width, weight, dtype)),
-                ActTolerance(dtype));
+      const std::vector<float> y = RunRmsNorm(*devices_[0], x, width, weight, types.act);
+      EXPECT_LT(RelativeError(y, RunRmsNorm(*reference_, x, width, weight, types.act)),
+                ActTolerance(types.act));
       const std::vector<int> order = Shuffled(rows);
-      EXPECT_TRUE(
-          SameBits(RunRmsNorm(*devices_.back(), PickRows(x, width, order), width, weight, dtype),
-                   PickRows(y, width, order)));
+      EXPECT_TRUE(SameBits(
+          RunRmsNorm(*devices_.back(), PickRows(x, width, order), width, weight, types.act),
+          PickRows(y, width, order)));
     }
   }
 }
@@ -243,12 +246,12 @@ TEST_P(DeviceContractTest, ActivateAgreesWithTheReferenceAtExtremesToo) {
   const int width = static_cast<int>(x.size());
   for (const RouterActivation activation : {RouterActivation::kSilu, RouterActivation::kRelu}) {
     std::vector<float> y[2];
-    Device* const devices[] = {devices_[0].get(), reference_.get()};
+    ComposedDevice* const devices[] = {devices_[0].get(), reference_.get()};
     for (int i = 0; i < 2; ++i) {
       Rig rig(*devices[i]);
       void* out = rig.Bytes(size_t{4} * 4 * width);
-      devices[i]->Activate(rig.Rows(1), width, activation, rig.Put(x), DType::kF32, out);
-      y[i] = rig.GetAct(out, width, DType::kF32);
+      devices[i]->Activate(rig.Rows(1), width, activation, rig.Put(x), ActType::kF32, out);
+      y[i] = rig.GetAct(out, width, ActType::kF32);
     }
     for (int i = 0; i < width; ++i) {
       EXPECT_NEAR(y[0][i], y[1][i], 3e-6 * std::abs(y[1][i]) + 1e-30) << "x = " << x[i];
@@ -260,15 +263,15 @@ TEST_P(DeviceContractTest, ResidualSumsAreThoseOfTheReferenceBitForBit) {
   const int rows = Int(1, 40), width = Int(1, 100);
   const size_t n = size_t(rows) * width;
   const std::vector<float> shared = Floats(n), own = Floats(n), h = Floats(n);
-  for (const DType dtype : kDTypes) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     for (const bool dense : {false, true}) {
       std::vector<float> y[2];
-      Device* const devices[] = {devices_.back().get(), reference_.get()};
+      ComposedDevice* const devices[] = {devices_.back().get(), reference_.get()};
       for (int i = 0; i < 2; ++i) {
         Rig rig(*devices[i]);
         float* sum = rig.Put(h);
         devices[i]->AddFfn(rig.Rows(rows), width, rig.Put(shared), dense ? nullptr : rig.Put(own),
-                           dtype, sum);
+                           types.wire, sum);
         devices[i]->AddResidual(rig.Rows(rows), width, rig.Put(own), sum);
         y[i] = rig.Get(sum, n);
       }
@@ -291,17 +294,17 @@ TEST_P(DeviceContractTest, EmbedAndGatherRowsCopyRows) {
   TokenBatch batch;
   batch.rows = count;
   batch.token_ids = rig.Put(ids);
-  for (const DType dtype : kDTypes) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     std::vector<float> rounded(picked.size());
     std::transform(picked.begin(), picked.end(), rounded.begin(),
-                   [&](float x) { return RoundTo(dtype, x); });
-    devices_.back()->Embed(batch, rig.PutMatrix(table, vocab, width, dtype), out);
+                   [&](float x) { return RoundTo(types.weights, x); });
+    devices_.back()->Embed(batch, rig.PutMatrix(table, vocab, width, types.weights), out);
     EXPECT_TRUE(SameBits(rig.Get(out, picked.size()), rounded));
   }
 }
 
 TEST_P(DeviceContractTest, SlotsAreResolvedAndScattered) {
-  Device& device = *devices_[0];
+  ComposedDevice& device = *devices_[0];
   Rig rig(device);
   const RowCount count = rig.Rows(3);
   const int32_t* slots = rig.Put<int32_t>({2, 0, 1});
@@ -316,10 +319,10 @@ TEST_P(DeviceContractTest, SlotsAreResolvedAndScattered) {
   EXPECT_THAT(rig.Get(last_token, 3), ElementsAre(11, 51, 52));
 }
 
-TEST_P(DeviceContractTest, NumericsIdNamesTheDtypeAndIsOneForTheFamily) {
-  EXPECT_NE(devices_[0]->numerics_id(DType::kF32), devices_[0]->numerics_id(DType::kBF16));
+TEST_P(DeviceContractTest, NumericsIdNamesTheTypesAndIsOneForTheFamily) {
+  EXPECT_NE(devices_[0]->numerics_id(kF32Types), devices_[0]->numerics_id(kBF16Types));
   for (const auto& device : devices_) {
-    EXPECT_EQ(device->numerics_id(DType::kF32), devices_[0]->numerics_id(DType::kF32));
+    EXPECT_EQ(device->numerics_id(kF32Types), devices_[0]->numerics_id(kF32Types));
   }
 }
 

@@ -22,7 +22,7 @@ struct ExchangeCase {
   std::vector<int32_t> home_ranks, routes, targets;
 };
 
-Exchange RunBuildExchange(Device& device, const ExchangeCase& c, int rank) {
+Exchange RunBuildExchange(ComposedDevice& device, const ExchangeCase& c, int rank) {
   Rig rig(device);
   const int slots = c.world_size * c.stride;
   const ExchangeArrays out = {rig.Put(std::vector<int32_t>(slots, 99)),
@@ -58,27 +58,28 @@ TEST_P(DeviceExchangeContractTest, BuildExchangeAgreesWithTheReference) {
 
 // There and back again: what arrives is the rounded value, in its own row; padding touches nothing.
 TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const StepTypes& types : kStepTypesUnderTest) {
     const int width = Int(1, 600), rows = Int(1, 40);
-    Device& device = *devices_[0];
+    ComposedDevice& device = *devices_[0];
     Rig rig(device);
     const std::vector<float> x = Floats(size_t(rows) * width);
     std::vector<int32_t> index = Shuffled(rows);
     index.insert(index.begin() + Int(0, rows), -1);
     const RowCount wire_rows = rig.Rows(rows + 1);
-    const size_t row_bytes = size_t(width) * (dtype == DType::kBF16 ? 2 : 4);
+    const size_t row_bytes = size_t(width) * ElementBytes(types.wire);
     void* wire = rig.Bytes(wire_rows.max * row_bytes);
-    void* act = rig.Bytes(size_t(wire_rows.max) * width * device.act_bytes(dtype));
+    void* act = rig.Bytes(size_t(wire_rows.max) * width * device.act_bytes(types.act));
     float* out = rig.Put(std::vector<float>(size_t(rows) * width, -7.0f));
 
-    device.ActToWire(wire_rows, width, rig.PutAct(x, dtype), rig.Put(index), dtype, wire);
-    device.WireToAct(wire_rows, width, wire, dtype, act);
-    const std::vector<float> arrived = rig.GetAct(act, size_t(rows + 1) * width, dtype);
-    device.WireToRows(wire_rows, width, wire, rig.Put(index), dtype, out);
+    device.ActToWire(wire_rows, width, types.act, rig.PutAct(x, types.act), rig.Put(index),
+                     types.wire, wire);
+    device.WireToAct(wire_rows, width, types.wire, wire, types.act, act);
+    const std::vector<float> arrived = rig.GetAct(act, size_t(rows + 1) * width, types.act);
+    device.WireToRows(wire_rows, width, types.wire, wire, rig.Put(index), out);
     const std::vector<float> back = rig.Get(out, x.size());
     for (int r = 0; r <= rows; ++r) {
       for (int i = 0; i < width; ++i) {
-        const float sent = index[r] < 0 ? 0 : RoundTo(dtype, x[size_t(index[r]) * width + i]);
+        const float sent = index[r] < 0 ? 0 : RoundTo(types.wire, x[size_t(index[r]) * width + i]);
         ASSERT_EQ(arrived[size_t(r) * width + i], sent) << "row " << r;
         if (index[r] >= 0) {
           ASSERT_EQ(back[size_t(index[r]) * width + i], sent);
@@ -87,11 +88,12 @@ TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
     }
 
     const RowCount plain = rig.Rows(rows);
-    device.RoundToWire(plain, width, rig.Put(x), dtype, wire);
+    device.RoundToWire(plain, width, rig.Put(x), types.wire, wire);
     const std::vector<char> rounded = rig.Get(static_cast<const char*>(wire), rows * row_bytes);
     std::vector<int32_t> own(rows);
     std::iota(own.begin(), own.end(), 0);
-    device.ActToWire(plain, width, rig.PutAct(x, dtype), rig.Put(own), dtype, wire);
+    device.ActToWire(plain, width, types.act, rig.PutAct(x, types.act), rig.Put(own), types.wire,
+                     wire);
     EXPECT_EQ(rounded, rig.Get(static_cast<const char*>(wire), rows * row_bytes));
   }
 }
@@ -100,13 +102,13 @@ TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
 // only known on the device (late rows), and the bits are those of one rank that runs everything.
 TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne) {
   constexpr int kWorld = 2, kExperts = 5;
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    Device& device = *devices_[0];
+  for (const StepTypes& types : kStepTypesUnderTest) {
+    ComposedDevice& device = *devices_[0];
     Rig rig(device);
     const int tokens = Int(1, 60);
-    const UnitShape shape = {Int(1, 70), Int(1, 70), dtype};
+    const UnitShape shape = {Int(1, 70), Int(1, 70), types.weights};
     const int hidden = shape.hidden;
-    const size_t n = size_t(shape.width) * hidden, value_bytes = dtype == DType::kBF16 ? 2 : 4;
+    const size_t n = size_t(shape.width) * hidden, value_bytes = ElementBytes(types.wire);
     std::vector<const void*> units;
     for (int e = 0; e < kExperts; ++e) {
       units.push_back(rig.PutUnit(Floats(n), Floats(n), Floats(n), shape));
@@ -140,9 +142,10 @@ TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne
     std::vector<float> padded = x;
     padded.resize(size_t(all.max) * hidden);
     float* one = rig.Put(std::vector<float>(padded.size()));
-    device.Ffn(all, rig.PutAct(padded, dtype), groups, rig.Put(units), shape, one);
+    device.ExpertFfn(all, types.act, rig.PutAct(padded, types.act), groups, rig.Put(units), shape,
+                     one);
     std::vector<float> expected = rig.Get(one, x.size());
-    for (float& value : expected) value = RoundTo(dtype, value);
+    for (float& value : expected) value = RoundTo(types.wire, value);
 
     const int stride = static_cast<int>(std::max({own[0].size(), own[1].size(), size_t{1}}));
     const int rows = kWorld * stride;
@@ -175,26 +178,27 @@ TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne
                            rank.plan);
       std::vector<float> act = PickRows(x, hidden, own[r]);
       act.resize(size_t(stride) * hidden);
-      device.ActToWire(wire_rows, hidden, rig.PutAct(act, dtype), rank.plan.send_rows, dtype,
-                       rank.out);
+      device.ActToWire(wire_rows, hidden, types.act, rig.PutAct(act, types.act),
+                       rank.plan.send_rows, types.wire, rank.out);
       ranks.push_back(rank);
     }
     swap_messages();
     for (int r = 0; r < kWorld; ++r) {
-      void* received = rig.Bytes(size_t(rows) * hidden * device.act_bytes(dtype));
+      void* received = rig.Bytes(size_t(rows) * hidden * device.act_bytes(types.act));
       float* run = rig.Put(std::vector<float>(size_t(rows) * hidden));
       std::vector<const void*> held = units;
       for (int e = 0; e < kExperts; ++e) {
         if (e % kWorld != r) held[e] = nullptr;
       }
-      device.WireToAct(wire_rows, hidden, ranks[r].in, dtype, received);
-      device.Ffn(wire_rows, received, ranks[r].plan.received, rig.Put(held), shape, run);
-      device.RoundToWire(wire_rows, hidden, run, dtype, ranks[r].out);
+      device.WireToAct(wire_rows, hidden, types.wire, ranks[r].in, types.act, received);
+      device.ExpertFfn(wire_rows, types.act, received, ranks[r].plan.received, rig.Put(held), shape,
+                       run);
+      device.RoundToWire(wire_rows, hidden, run, types.wire, ranks[r].out);
     }
     swap_messages();
     for (int r = 0; r < kWorld; ++r) {
       float* back = rig.Put(std::vector<float>(size_t(stride) * hidden));
-      device.WireToRows(wire_rows, hidden, ranks[r].in, ranks[r].plan.send_rows, dtype, back);
+      device.WireToRows(wire_rows, hidden, types.wire, ranks[r].in, ranks[r].plan.send_rows, back);
       const std::vector<float> got = rig.Get(back, own[r].size() * hidden);
       EXPECT_TRUE(SameBits(got, PickRows(expected, hidden, own[r])))
           << "rank " << r << ", " << tokens << " tokens";
@@ -203,7 +207,7 @@ TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne
 }
 
 TEST_P(DeviceExchangeContractTest, CopiesArriveInOrderBeforeWhatAwaitsThem) {
-  Device& device = *devices_[0];
+  ComposedDevice& device = *devices_[0];
   Rig rig(device);
   constexpr int kFloats = 1 << 18, kCopies = 6;
   DeviceBuffer host = *device.AllocateHost(size_t{4} * kFloats * kCopies);

@@ -36,13 +36,10 @@ struct SampleCase {
   }
 };
 
-Draws RunSample(Device& device, const SampleCase& c) {
+Draws RunSample(ComposedDevice& device, const SampleCase& c) {
   Rig rig(device);
   const int n = static_cast<int>(c.params.size());
   SampleArgs args;
-  args.rows = rig.Rows(n);
-  args.logits = rig.Put(c.logits);
-  args.vocab_size = c.vocab;
   args.params = rig.Put(c.params);
   args.seeds = rig.Put(c.seeds);
   args.seen = rig.Put(c.seen);
@@ -51,9 +48,9 @@ Draws RunSample(Device& device, const SampleCase& c) {
   args.seq_slots = rig.Put(slots);
   args.positions = rig.Put(c.positions);
   args.not_finite = static_cast<uint8_t*>(rig.Bytes(n + 3));
-  auto* out = static_cast<int32_t*>(rig.Bytes((n + 3) * sizeof(int32_t)));
-  device.SampleTokens(args, out);
-  return {rig.Get(out, n), rig.Get(args.not_finite, n)};
+  args.tokens = static_cast<int32_t*>(rig.Bytes((n + 3) * sizeof(int32_t)));
+  device.SampleTokens(rig.Rows(n), c.vocab, rig.Put(c.logits), args);
+  return {rig.Get(args.tokens, n), rig.Get(args.not_finite, n)};
 }
 
 class DeviceSamplingContractTest : public DeviceContractTest {
@@ -155,7 +152,7 @@ TEST_P(DeviceSamplingContractTest, FiltersKeepAtLeastTheLargest) {
 }
 
 TEST_P(DeviceSamplingContractTest, PenaltyTouchesSeenTokensOnly) {
-  Device& device = *devices_[0];
+  ComposedDevice& device = *devices_[0];
   SampleCase c;
   SamplingParams p;
   p.repetition_penalty = 2;
@@ -206,14 +203,14 @@ TEST_P(DeviceSamplingContractTest, ScoresAndArgMaxAgreeWithTheReference) {
   std::vector<float> logprobs[2];
   std::vector<uint8_t> greedy[2];
   std::vector<int32_t> best[2];
-  Device* const devices[] = {devices_.back().get(), reference_.get()};
+  ComposedDevice* const devices[] = {devices_.back().get(), reference_.get()};
   for (int i = 0; i < 2; ++i) {
     Rig rig(*devices[i]);
     const float* x = rig.Put(logits);
     auto* out = static_cast<float*>(rig.Bytes(4 * (n + 3)));
     auto* is_greedy = static_cast<uint8_t*>(rig.Bytes(n + 3));
     auto* top = static_cast<int32_t*>(rig.Bytes(4 * (n + 3)));
-    devices[i]->ScoreTokens(rig.Rows(n), vocab, x, rig.Put(targets), out, is_greedy);
+    devices[i]->ScoreTokens(rig.Rows(n), vocab, x, {rig.Put(targets), out, is_greedy});
     devices[i]->ArgMax(rig.Rows(n), vocab, x, top);
     logprobs[i] = rig.Get(out, n);
     greedy[i] = rig.Get(is_greedy, n);

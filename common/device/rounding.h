@@ -1,11 +1,10 @@
-// Rounding to the dtypes that devices store (docs/CONTRACTS.md, "Numerics"): to nearest even.
+// Rounding to the types that devices store (docs/CONTRACTS.md, "Numerics"): to nearest even.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 
-#include "common/base/status.h"
-#include "common/model/spec/spec.h"
+#include "common/device/types.h"
 
 namespace pregate {
 
@@ -20,10 +19,16 @@ inline float Bf16ToFloat(uint16_t bits) {
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
 
-// REQUIRES: dtype is kF32 or kBF16, the two that devices compute with.
-inline float RoundTo(DType dtype, float value) {
-  PREGATE_CHECK(dtype == DType::kF32 || dtype == DType::kBF16, "dtype ", static_cast<int>(dtype));
-  return dtype == DType::kBF16 ? Bf16ToFloat(Bf16Bits(value)) : value;
+// Type: WeightFormat, ActType, KvType or WireType.
+template <class Type>
+float RoundTo(Type type, float value) {
+  switch (type) {
+    case Type::kF32:
+      return value;
+    case Type::kBF16:
+      return Bf16ToFloat(Bf16Bits(value));
+  }
+  return value;
 }
 
 }  // namespace pregate

@@ -1,6 +1,5 @@
 #include "common/router/router_net.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "common/base/status.h"
@@ -8,16 +7,24 @@
 namespace pregate {
 namespace {
 
-constexpr DType kDType = DType::kF32;
+AttentionShape AttentionOf(const RouterSpec& spec, const float* inv_freq) {
+  return {.hidden = spec.hidden,
+          .num_heads = spec.num_heads,
+          .num_kv_heads = spec.num_heads,
+          .head_dim = spec.head_dim(),
+          .norm_eps = spec.rms_eps,
+          .scale = 1.0f / spec.normalizer,
+          .inv_freq = inv_freq};
+}
 
 }  // namespace
 
 RouterNet::RouterNet(const RouterSpec& spec, Device& device, int tokens_max, RouterWeights weights)
-    : spec_(spec),
-      device_(device),
+    : device_(device),
       tokens_max_(tokens_max),
       weights_(std::move(weights)),
-      qkv_args_{spec.num_heads, spec.num_heads, spec.head_dim(), weights_.inv_freq} {}
+      attention_(AttentionOf(spec, weights_.inv_freq)),
+      mlp_{spec.hidden, spec.rms_eps, spec.activation} {}
 
 absl::StatusOr<std::unique_ptr<RouterNet>> RouterNet::Load(const Checkpoint& checkpoint,
                                                            Device& device, int tokens_max) {
@@ -32,88 +39,59 @@ absl::StatusOr<std::unique_ptr<RouterNet>> RouterNet::Load(const Checkpoint& che
 }
 
 absl::Status RouterNet::AllocateActivations() {
-  const size_t rows = tokens_max_;
-  const size_t hidden = spec_.hidden, intermediate = spec_.intermediate;
-  ASSIGN_OR_RETURN(buf_.residual, device_.Allocate(rows * hidden * sizeof(float)));
-  ASSIGN_OR_RETURN(buf_.act, device_.Allocate(rows * std::max(hidden, intermediate) *
-                                              device_.act_bytes(DType::kF32)));
-  ASSIGN_OR_RETURN(buf_.wide,
-                   device_.Allocate(rows * std::max(3 * hidden, intermediate) * sizeof(float)));
-  ASSIGN_OR_RETURN(buf_.query, device_.Allocate(rows * hidden * sizeof(float)));
-  ASSIGN_OR_RETURN(buf_.logits, device_.Allocate(rows * num_experts() * sizeof(float)));
+  const WorkspaceShape shape = {.attention = attention_,
+                                .mlp_width = weights_.layers[0].mlp.proj_1.outputs,
+                                .act_bytes = device_.act_bytes(attention_.act),
+                                .tokens_max = tokens_max_,
+                                .logits_rows_max = tokens_max_,
+                                .emit_picks = false,
+                                .vocab_size = num_experts()};
+  ASSIGN_OR_RETURN(residual_,
+                   device_.Allocate(size_t(tokens_max_) * attention_.hidden * sizeof(float)));
+  ASSIGN_OR_RETURN(buffer_, device_.Allocate(LayerWorkspace::Bytes(shape)));
+  workspace_ = LayerWorkspace::At(buffer_.as<void>(), shape);
   return absl::OkStatus();
 }
 
 size_t RouterNet::device_bytes() const {
-  return weights_.device_bytes + buf_.residual.bytes() + buf_.act.bytes() + buf_.wide.bytes() +
-         buf_.query.bytes() + buf_.logits.bytes();
+  return weights_.device_bytes + residual_.bytes() + buffer_.bytes();
 }
 
 KvLayer RouterNet::KvShape(int num_blocks) const {
-  return KvLayer{nullptr, num_blocks, spec_.num_heads, spec_.head_dim(), kDType};
+  return KvLayer{nullptr, num_blocks, attention_.num_kv_heads, attention_.head_dim, kF32Types.kv};
 }
 
 size_t RouterNet::KvLayerBytes(int num_blocks) const {
-  return device_.KvLayerBytes(num_blocks, spec_.num_heads, spec_.head_dim(), kDType);
+  return device_.KvLayerBytes(num_blocks, attention_.num_kv_heads, attention_.head_dim,
+                              kF32Types.kv);
 }
 
 void RouterNet::Forward(const TokenBatch& batch, absl::Span<const KvLayer> kv, float* logits_out,
                         int32_t* routes_out) {
   Check(batch, kv);
-  device_.Embed(batch, weights_.embed, buf_.residual.as<float>());
-  for (int l = 0; l < num_layers(); ++l) {
-    StoreKv(batch, weights_.layers[l], kv[l]);
-    Attend(batch, weights_.layers[l], kv[l]);
-    Mlp(batch, weights_.layers[l]);
-  }
-  Head(batch, logits_out != nullptr ? logits_out : buf_.logits.as<float>(), routes_out);
+  device_.Embed(batch, weights_.embed, residual_.as<float>());
+  for (int l = 0; l < num_layers(); ++l) Layer(batch, l, kv[l]);
+  EmitArgs args;
+  args.rows = batch.rows;
+  args.logits = logits_out != nullptr ? logits_out : workspace_.logits;
+  device_.Emit(weights_.head, args, workspace_, residual_.as<float>());
+  device_.ArgMax(batch.rows, num_experts(), args.logits, routes_out);
 }
 
 void RouterNet::FillKv(const TokenBatch& batch, absl::Span<const KvLayer> kv) {
   Check(batch, kv);
-  device_.Embed(batch, weights_.embed, buf_.residual.as<float>());
-  for (int l = 0; l < num_layers(); ++l) {
-    StoreKv(batch, weights_.layers[l], kv[l]);
-    if (l + 1 == num_layers()) return;
-    Attend(batch, weights_.layers[l], kv[l]);
-    Mlp(batch, weights_.layers[l]);
-  }
+  const int last = num_layers() - 1;
+  device_.Embed(batch, weights_.embed, residual_.as<float>());
+  for (int l = 0; l < last; ++l) Layer(batch, l, kv[l]);
+  device_.StoreKv(batch, attention_, weights_.layers[last].attention, kv[last], workspace_,
+                  residual_.as<float>());
 }
 
-void RouterNet::StoreKv(const TokenBatch& batch, const RouterLayerWeights& layer,
-                        const KvLayer& kv) {
-  device_.RmsNorm(batch.rows, spec_.hidden, buf_.residual.as<float>(), layer.attention_norm,
-                  spec_.rms_eps, kDType, buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), layer.qkv, layer.qkv_bias, buf_.wide.as<float>());
-  device_.RotateAndStore(batch, qkv_args_, buf_.wide.as<float>(), kv, buf_.query.as<float>());
-}
-
-void RouterNet::Attend(const TokenBatch& batch, const RouterLayerWeights& layer,
-                       const KvLayer& kv) {
-  device_.Attention(batch, qkv_args_, buf_.query.as<float>(), kv, 1.0f / spec_.normalizer, kDType,
-                    buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), layer.o, layer.o_bias, buf_.wide.as<float>());
-  device_.AddResidual(batch.rows, spec_.hidden, buf_.wide.as<float>(), buf_.residual.as<float>());
-}
-
-void RouterNet::Mlp(const TokenBatch& batch, const RouterLayerWeights& layer) {
-  device_.RmsNorm(batch.rows, spec_.hidden, buf_.residual.as<float>(), layer.ffn_norm,
-                  spec_.rms_eps, kDType, buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), layer.proj_1, layer.proj_1_bias,
-                 buf_.wide.as<float>());
-  device_.Activate(batch.rows, spec_.intermediate, spec_.activation, buf_.wide.as<float>(), kDType,
-                   buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), layer.proj_2, layer.proj_2_bias,
-                 buf_.wide.as<float>());
-  device_.AddResidual(batch.rows, spec_.hidden, buf_.wide.as<float>(), buf_.residual.as<float>());
-}
-
-void RouterNet::Head(const TokenBatch& batch, float* logits, int32_t* routes) {
-  device_.RmsNorm(batch.rows, spec_.hidden, buf_.residual.as<float>(), weights_.norm, spec_.rms_eps,
-                  kDType, buf_.act.as<void>());
-  device_.Linear(batch.rows, buf_.act.as<void>(), weights_.proj_out, weights_.proj_out_bias,
-                 logits);
-  device_.ArgMax(batch.rows, num_experts(), logits, routes);
+void RouterNet::Layer(const TokenBatch& batch, int layer, const KvLayer& kv) {
+  const RouterLayerWeights& weights = weights_.layers[layer];
+  float* h = residual_.as<float>();
+  device_.AttentionHalf(batch, attention_, weights.attention, kv, workspace_, h);
+  device_.Mlp(batch.rows, mlp_, weights.mlp, workspace_, h);
 }
 
 void RouterNet::Check(const TokenBatch& batch, absl::Span<const KvLayer> kv) const {

@@ -7,7 +7,7 @@
 //   logits = proj_out(RMSNorm(h)); route = argmax, the lowest id of ties
 //
 // Everything is f32 and every linear has a bias. The same code runs in the router service and in
-// the worker's replica. Operations are batch-invariant (common/device/device.h), so routing a
+// the worker's replica. The device is batch-invariant (common/device/device.h), so routing a
 // sequence in any chunks, beside any other sequences, gives the bits of routing its full prefix at
 // once.
 #pragma once
@@ -31,7 +31,7 @@ class RouterNet {
                                                          Device& device, int tokens_max);
 
   int num_layers() const { return static_cast<int>(weights_.layers.size()); }
-  int num_experts() const { return weights_.proj_out.outputs; }
+  int num_experts() const { return weights_.head.logits.outputs; }
   int vocab_size() const { return weights_.embed.outputs; }
   int tokens_max() const { return tokens_max_; }
   // SHA-256 of shapes and values: two processes with equal digests have the same router.
@@ -56,31 +56,19 @@ class RouterNet {
   void FillKv(const TokenBatch& batch, absl::Span<const KvLayer> kv);
 
  private:
-  // Device arrays of tokens_max_ rows.
-  struct Activations {
-    DeviceBuffer residual;  // [hidden] f32
-    DeviceBuffer act;       // [max(hidden, intermediate)] input of a linear
-    DeviceBuffer wide;      // [max(3 * hidden, intermediate)] f32 output of a linear
-    DeviceBuffer query;     // [hidden] f32
-    DeviceBuffer logits;    // [experts] f32
-  };
-
   RouterNet(const RouterSpec& spec, Device& device, int tokens_max, RouterWeights weights);
   absl::Status AllocateActivations();
-
-  // The layer's keys and values are stored and its queries rotated.
-  void StoreKv(const TokenBatch& batch, const RouterLayerWeights& layer, const KvLayer& kv);
-  void Attend(const TokenBatch& batch, const RouterLayerWeights& layer, const KvLayer& kv);
-  void Mlp(const TokenBatch& batch, const RouterLayerWeights& layer);
-  void Head(const TokenBatch& batch, float* logits, int32_t* routes);
+  void Layer(const TokenBatch& batch, int layer, const KvLayer& kv);
   void Check(const TokenBatch& batch, absl::Span<const KvLayer> kv) const;
 
-  const RouterSpec spec_;
   Device& device_;
   const int tokens_max_;
   const RouterWeights weights_;
-  const QkvArgs qkv_args_;
-  Activations buf_;
+  const AttentionShape attention_;
+  const MlpShape mlp_;
+  DeviceBuffer residual_;  // [tokens_max, hidden] f32
+  DeviceBuffer buffer_;    // workspace_'s
+  LayerWorkspace workspace_;
 };
 
 }  // namespace pregate

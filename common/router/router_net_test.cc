@@ -110,7 +110,7 @@ TEST(RouterNetLoadTest, TellsItsShape) {
   EXPECT_EQ((*net)->num_layers(), 2);
   EXPECT_EQ((*net)->num_experts(), 5);
   EXPECT_EQ((*net)->vocab_size(), kVocab);
-  EXPECT_EQ((*net)->KvBytes(3), 2 * device->KvLayerBytes(3, 3, 6, DType::kF32));
+  EXPECT_EQ((*net)->KvBytes(3), 2 * device->KvLayerBytes(3, 3, 6, KvType::kF32));
   EXPECT_GT((*net)->device_bytes(), kVocab * 18 * sizeof(float));
 }
 

@@ -62,9 +62,10 @@ class Loader {
 
   Matrix Pack(const std::vector<float>& rows, int outputs, int inputs) {
     if (!status_.ok()) return {};
-    std::vector<char> image(device_.MatrixBytes(outputs, inputs, DType::kF32));
-    device_.PackMatrix(rows, outputs, inputs, DType::kF32, image.data());
-    return Matrix{Keep(image.data(), image.size()), outputs, inputs, DType::kF32};
+    constexpr WeightFormat kFormat = WeightFormat::kF32;
+    std::vector<char> image(device_.MatrixBytes(outputs, inputs, kFormat));
+    device_.PackMatrix(rows, outputs, inputs, kFormat, image.data());
+    return Matrix{Keep(image.data(), image.size()), outputs, inputs, kFormat};
   }
 
   const void* Keep(const void* host, size_t bytes) {
@@ -121,16 +122,16 @@ RouterLayerWeights ReadLayer(Loader& load, const RouterSpec& r, int layer) {
   const std::string at = absl::StrCat("router.layers.", layer, ".");
   const std::vector<std::string> qkv = {at + "q_proj", at + "k_proj", at + "v_proj"};
   RouterLayerWeights w;
-  w.attention_norm = load.ReadVector(at + "input_layernorm.weight", r.hidden);
-  w.qkv = load.ReadFused(qkv, r.hidden, r.hidden);
-  w.qkv_bias = load.ReadFusedBias(qkv, r.hidden);
-  w.o = load.ReadMatrix(at + "o_proj", r.hidden, r.hidden);
-  w.o_bias = load.ReadVector(at + "o_proj.bias", r.hidden);
-  w.ffn_norm = load.ReadVector(at + "post_attention_layernorm.weight", r.hidden);
-  w.proj_1 = load.ReadMatrix(at + "proj_1", r.intermediate, r.hidden);
-  w.proj_1_bias = load.ReadVector(at + "proj_1.bias", r.intermediate);
-  w.proj_2 = load.ReadMatrix(at + "proj_2", r.hidden, r.intermediate);
-  w.proj_2_bias = load.ReadVector(at + "proj_2.bias", r.hidden);
+  w.attention.norm = load.ReadVector(at + "input_layernorm.weight", r.hidden);
+  w.attention.qkv = load.ReadFused(qkv, r.hidden, r.hidden);
+  w.attention.qkv_bias = load.ReadFusedBias(qkv, r.hidden);
+  w.attention.o = load.ReadMatrix(at + "o_proj", r.hidden, r.hidden);
+  w.attention.o_bias = load.ReadVector(at + "o_proj.bias", r.hidden);
+  w.mlp.norm = load.ReadVector(at + "post_attention_layernorm.weight", r.hidden);
+  w.mlp.proj_1 = load.ReadMatrix(at + "proj_1", r.intermediate, r.hidden);
+  w.mlp.proj_1_bias = load.ReadVector(at + "proj_1.bias", r.intermediate);
+  w.mlp.proj_2 = load.ReadMatrix(at + "proj_2", r.hidden, r.intermediate);
+  w.mlp.proj_2_bias = load.ReadVector(at + "proj_2.bias", r.hidden);
   return w;
 }
 
@@ -149,9 +150,10 @@ absl::StatusOr<RouterWeights> LoadRouterWeights(const Checkpoint& checkpoint, De
   load.Hash(DescribeForDigest(spec));
   w.embed = load.ReadMatrix("router.embed", spec.vocab_size, r.hidden);
   for (int l = 0; l < r.num_layers; ++l) w.layers.push_back(ReadLayer(load, r, l));
-  w.norm = load.ReadVector("router.norm.weight", r.hidden);
-  w.proj_out = load.ReadMatrix("router.proj_out", spec.num_experts, r.hidden);
-  w.proj_out_bias = load.ReadVector("router.proj_out.bias", spec.num_experts);
+  w.head.norm = load.ReadVector("router.norm.weight", r.hidden);
+  w.head.logits = load.ReadMatrix("router.proj_out", spec.num_experts, r.hidden);
+  w.head.bias = load.ReadVector("router.proj_out.bias", spec.num_experts);
+  w.head.norm_eps = r.rms_eps;
   w.inv_freq = load.UploadVector(RopeInverseFrequencies(r.head_dim(), r.rope_theta, std::nullopt));
   RETURN_IF_ERROR(load.status());
   w.digest = load.Digest();

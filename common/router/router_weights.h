@@ -11,28 +11,17 @@
 
 namespace pregate {
 
-// Biases and norms are f32 device arrays. q, k and v are one matrix [3 * hidden, hidden], in that
-// order.
+// Everything is f32. q, k and v are one matrix [3 * hidden, hidden], in that order.
 struct RouterLayerWeights {
-  const float* attention_norm = nullptr;  // [hidden]
-  Matrix qkv;
-  const float* qkv_bias = nullptr;  // [3 * hidden]
-  Matrix o;
-  const float* o_bias = nullptr;    // [hidden]
-  const float* ffn_norm = nullptr;  // [hidden]
-  Matrix proj_1;
-  const float* proj_1_bias = nullptr;  // [intermediate]
-  Matrix proj_2;
-  const float* proj_2_bias = nullptr;  // [hidden]
+  AttentionWeights attention;
+  MlpWeights mlp;
 };
 
-// Owns the device memory that its pointers name; everything is f32.
+// Owns the device memory that its pointers name.
 struct RouterWeights {
   Matrix embed;  // [vocab, hidden]
   std::vector<RouterLayerWeights> layers;
-  const float* norm = nullptr;  // [hidden]
-  Matrix proj_out;              // [experts, hidden]
-  const float* proj_out_bias = nullptr;
+  EmitHead head;                    // proj_out [experts, hidden]
   const float* inv_freq = nullptr;  // [head_dim / 2]
   // SHA-256 over the router's shapes and the f32 values of its tensors: the same whatever file held
   // them.

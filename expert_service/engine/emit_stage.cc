@@ -44,15 +44,9 @@ absl::StatusOr<std::unique_ptr<EmitStage>> EmitStage::Create(Device* device, For
 absl::StatusOr<bool> EmitStage::Run(const StepInputs& inputs, const StepProgress& on_progress) {
   row_logits_.clear();
   for (const EmitChunk& chunk : inputs.chunks()) {
-    const float* logits = pass_.Logits(chunk.rows, inputs.device().emit_index + chunk.begin);
-    if (chunk.kind == Emit::kSample) {
-      SampleChunk(inputs, chunk, logits);
-      RETURN_IF_ERROR(DownloadLogprobs(inputs, chunk, logits));
-    } else if (chunk.kind == Emit::kScore) {
-      ScoreChunk(inputs, chunk, logits);
-    } else {
-      DownloadChunk(inputs, chunk, logits);
-    }
+    const float* logits = pass_.Emit(ArgsOf(inputs, chunk));
+    if (chunk.kind == Emit::kSample) RETURN_IF_ERROR(DownloadLogprobs(inputs, chunk, logits));
+    if (chunk.kind == Emit::kLogits) DownloadChunk(inputs, chunk, logits);
     if (on_progress && !on_progress()) return false;
   }
   if (inputs.num_samples() > 0) {
@@ -62,18 +56,26 @@ absl::StatusOr<bool> EmitStage::Run(const StepInputs& inputs, const StepProgress
   return true;
 }
 
-void EmitStage::SampleChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits) {
-  SampleArgs args;
+EmitArgs EmitStage::ArgsOf(const StepInputs& inputs, const EmitChunk& chunk) const {
+  const StepArrays& a = inputs.device();
+  const int32_t begin = chunk.begin;
+  EmitArgs args;
   args.rows = chunk.rows;
-  args.logits = logits;
-  args.vocab_size = vocab_size_;
-  args.params = slots_.sampling();
-  args.seeds = slots_.seeds();
-  args.seen = slots_.seen();
-  args.seq_slots = inputs.device().emit_seq_slots + chunk.begin;
-  args.positions = inputs.device().emit_positions + chunk.begin;
-  args.not_finite = not_finite_.as<uint8_t>() + chunk.begin;
-  device_.SampleTokens(args, tokens_.as<int32_t>() + chunk.begin);
+  args.index = a.emit_index + begin;
+  if (chunk.kind == Emit::kSample) {
+    args.sample = SampleArgs{.params = slots_.sampling(),
+                             .seeds = slots_.seeds(),
+                             .seen = slots_.seen(),
+                             .seq_slots = a.emit_seq_slots + begin,
+                             .positions = a.emit_positions + begin,
+                             .not_finite = not_finite_.as<uint8_t>() + begin,
+                             .tokens = tokens_.as<int32_t>() + begin};
+  } else if (chunk.kind == Emit::kScore) {
+    args.score = ScoreArgs{.targets = a.emit_targets + begin,
+                           .logprobs = logprobs_.as<float>() + begin,
+                           .greedy = greedy_.as<uint8_t>() + begin};
+  }
+  return args;
 }
 
 // Rare enough to be done on the host, row by row.
@@ -91,11 +93,6 @@ absl::Status EmitStage::DownloadLogprobs(const StepInputs& inputs, const EmitChu
     top_logprobs_[item] = TopLogprobs(logits_row_, token, k);
   }
   return absl::OkStatus();
-}
-
-void EmitStage::ScoreChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits) {
-  device_.ScoreTokens(chunk.rows, vocab_size_, logits, inputs.device().emit_targets + chunk.begin,
-                      logprobs_.as<float>() + chunk.begin, greedy_.as<uint8_t>() + chunk.begin);
 }
 
 void EmitStage::DownloadChunk(const StepInputs& inputs, const EmitChunk& chunk,

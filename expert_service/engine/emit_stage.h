@@ -37,10 +37,9 @@ class EmitStage {
  private:
   EmitStage(Device* device, ForwardPass* pass, const SlotState* slots, int vocab_size,
             int32_t step_tokens);
-  void SampleChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits);
+  EmitArgs ArgsOf(const StepInputs& inputs, const EmitChunk& chunk) const;
   absl::Status DownloadLogprobs(const StepInputs& inputs, const EmitChunk& chunk,
                                 const float* logits);
-  void ScoreChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits);
   void DownloadChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits);
   absl::Status DownloadOutputs(const StepInputs& inputs, const Replica* replica);
   void CollectSample(const Row& row, int32_t index, bool has_replica, SequenceTable& table,

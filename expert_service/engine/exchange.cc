@@ -15,22 +15,22 @@ constexpr int32_t kSent = 0, kReceived = 1, kHeader = 2;
 }  // namespace
 
 Exchange::Exchange(Device* device, Collective* collective, Placement placement, int hidden,
-                   DType dtype, int tokens_max, Clock* clock)
+                   const StepTypes& types, int tokens_max, Clock* clock)
     : device_(*device),
       collective_(*collective),
       placement_(std::move(placement)),
       hidden_(hidden),
-      dtype_(dtype),
+      types_(types),
       tokens_max_(tokens_max),
-      row_bytes_(size_t(hidden) * DTypeBytes(dtype)),
+      row_bytes_(size_t(hidden) * ElementBytes(types.wire)),
       clock_(*clock) {}
 
 absl::StatusOr<std::unique_ptr<Exchange>> Exchange::Create(Device* device, Collective* collective,
                                                            Placement placement, int hidden,
-                                                           DType dtype, int tokens_max,
+                                                           const StepTypes& types, int tokens_max,
                                                            Clock* clock) {
   std::unique_ptr<Exchange> exchange(
-      new Exchange(device, collective, std::move(placement), hidden, dtype, tokens_max, clock));
+      new Exchange(device, collective, std::move(placement), hidden, types, tokens_max, clock));
   RETURN_IF_ERROR(exchange->Allocate());
   return exchange;
 }
@@ -41,7 +41,7 @@ absl::Status Exchange::Allocate() {
   ASSIGN_OR_RETURN(arrays_, device_.Allocate(staging_.size() * sizeof(int32_t)));
   ASSIGN_OR_RETURN(wire_out_, device_.Allocate(rows * row_bytes_));
   ASSIGN_OR_RETURN(wire_in_, device_.Allocate(rows * row_bytes_));
-  ASSIGN_OR_RETURN(received_act_, device_.Allocate(rows * hidden_ * device_.act_bytes(dtype_)));
+  ASSIGN_OR_RETURN(received_act_, device_.Allocate(rows * hidden_ * device_.act_bytes(types_.act)));
   ASSIGN_OR_RETURN(received_own_, device_.Allocate(rows * hidden_ * sizeof(float)));
   return absl::OkStatus();
 }
@@ -136,19 +136,19 @@ ExpertGroups Exchange::groups() const {
 }
 
 absl::Status Exchange::Dispatch(const void* act) {
-  device_.ActToWire(Rows(kSent, num_sent()), hidden_, act, arrays_.as<int32_t>() + kHeader, dtype_,
-                    wire_out_.as<void>());
+  device_.ActToWire(Rows(kSent, num_sent()), hidden_, types_.act, act,
+                    arrays_.as<int32_t>() + kHeader, types_.wire, wire_out_.as<void>());
   RETURN_IF_ERROR(AllToAll(send_offsets(), recv_offsets()));
-  device_.WireToAct(received_rows(), hidden_, wire_in_.as<void>(), dtype_,
+  device_.WireToAct(received_rows(), hidden_, types_.wire, wire_in_.as<void>(), types_.act,
                     received_act_.as<void>());
   return absl::OkStatus();
 }
 
 absl::Status Exchange::Combine(float* own) {
-  device_.RoundToWire(received_rows(), hidden_, received_own(), dtype_, wire_out_.as<void>());
+  device_.RoundToWire(received_rows(), hidden_, received_own(), types_.wire, wire_out_.as<void>());
   RETURN_IF_ERROR(AllToAll(recv_offsets(), send_offsets()));
-  device_.WireToRows(Rows(kSent, num_sent()), hidden_, wire_in_.as<void>(),
-                     arrays_.as<int32_t>() + kHeader, dtype_, own);
+  device_.WireToRows(Rows(kSent, num_sent()), hidden_, types_.wire, wire_in_.as<void>(),
+                     arrays_.as<int32_t>() + kHeader, own);
   return absl::OkStatus();
 }
 

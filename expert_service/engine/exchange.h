@@ -45,7 +45,7 @@ class Exchange {
   // tokens in all.
   static absl::StatusOr<std::unique_ptr<Exchange>> Create(Device* device, Collective* collective,
                                                           Placement placement, int hidden,
-                                                          DType dtype, int tokens_max,
+                                                          const StepTypes& types, int tokens_max,
                                                           Clock* clock);
 
   // Every rank calls it with the same plan; each token's home knows its route.
@@ -69,8 +69,8 @@ class Exchange {
   absl::Status Combine(float* own);
 
  private:
-  Exchange(Device* device, Collective* collective, Placement placement, int hidden, DType dtype,
-           int tokens_max, Clock* clock);
+  Exchange(Device* device, Collective* collective, Placement placement, int hidden,
+           const StepTypes& types, int tokens_max, Clock* clock);
   absl::Status Allocate();
   absl::Status GatherRoutes(absl::Span<const PlanToken> tokens);
   absl::Status AllToAll(absl::Span<const int32_t> send_offsets,
@@ -88,7 +88,7 @@ class Exchange {
   Collective& collective_;
   const Placement placement_;
   const int hidden_;
-  const DType dtype_;
+  const StepTypes types_;
   const int tokens_max_;
   const size_t row_bytes_;
   Clock& clock_;

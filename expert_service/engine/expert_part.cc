@@ -20,24 +20,36 @@ void ExpertPart::BeginStep(RowCount rows, const int32_t* routes) {
   if (exchange_ == nullptr) device_.BuildGroups(rows, routes, groups());
 }
 
-absl::Status ExpertPart::Run(int layer, RowCount rows, const void* act, float* own) {
-  return exchange_ == nullptr ? RunHere(layer, rows, act, own) : RunEverywhere(layer, act, own);
-}
-
-absl::Status ExpertPart::RunHere(int layer, RowCount rows, const void* act, float* own) {
-  store_.ForLayer(layer, [&](const void* const* units) {
-    device_.Ffn(rows, act, groups(), units, store_.shape(layer), own);
-  });
+absl::Status ExpertPart::FfnHalf(int layer, RowCount rows, const FfnShape& shape,
+                                 const FfnWeights& weights, const LayerWorkspace& workspace,
+                                 float* h) {
+  const auto run = [&](const void* const* units) {
+    device_.FfnHalf(rows, shape, weights, groups(), units, workspace, h);
+  };
+  if (exchange_ == nullptr && store_.RunAtOnce(layer, run)) return absl::OkStatus();
+  device_.FfnBegin(rows, shape, weights, workspace, h);
+  RETURN_IF_ERROR(RunOwn(layer, rows, shape.act, workspace));
+  device_.FfnEnd(rows, shape, weights, workspace, h);
   return absl::OkStatus();
 }
 
-absl::Status ExpertPart::RunEverywhere(int layer, const void* act, float* own) {
-  RETURN_IF_ERROR(exchange_->Dispatch(act));
+absl::Status ExpertPart::RunOwn(int layer, RowCount rows, ActType act,
+                                const LayerWorkspace& workspace) {
+  if (exchange_ == nullptr) {
+    RunWaves(layer, rows, act, workspace.act, groups(), workspace.own);
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(exchange_->Dispatch(workspace.act));
+  RunWaves(layer, exchange_->received_rows(), act, exchange_->received(), exchange_->groups(),
+           exchange_->received_own());
+  return exchange_->Combine(workspace.own);
+}
+
+void ExpertPart::RunWaves(int layer, RowCount rows, ActType act, const void* act_in,
+                          const ExpertGroups& groups, float* own) {
   store_.ForLayer(layer, [&](const void* const* units) {
-    device_.Ffn(exchange_->received_rows(), exchange_->received(), exchange_->groups(), units,
-                store_.shape(layer), exchange_->received_own());
+    device_.ExpertFfn(rows, act, act_in, groups, units, store_.shape(layer), own);
   });
-  return exchange_->Combine(own);
 }
 
 }  // namespace pregate

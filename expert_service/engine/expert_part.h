@@ -1,4 +1,4 @@
-// The experts' own part of a layer's feed-forward: a token's row goes to the unit of its route, on
+// The feed-forward half of a layer with experts: a token's row goes to the unit of its route, on
 // this rank or another.
 #pragma once
 
@@ -26,14 +26,17 @@ class ExpertPart {
   // Once a step, after ExpertStore::BeginStep. routes [rows.max] on the device, all in range.
   void BeginStep(RowCount rows, const int32_t* routes);
 
-  // own[t, :] = O(act[t, :]) in f32; [rows, hidden]. REQUIRES: the layer has own neurons.
-  absl::Status Run(int layer, RowCount rows, const void* act, float* own);
+  // The feed-forward half of a layer (common/device/layer.h): in one piece where all of its units
+  // are there and nothing travels, else in parts. REQUIRES: the layer has own neurons.
+  absl::Status FfnHalf(int layer, RowCount rows, const FfnShape& shape, const FfnWeights& weights,
+                       const LayerWorkspace& workspace, float* h);
 
  private:
   ExpertPart(Device* device, ExpertStore* store, int num_experts)
       : device_(*device), store_(*store), num_experts_(num_experts) {}
-  absl::Status RunHere(int layer, RowCount rows, const void* act, float* own);
-  absl::Status RunEverywhere(int layer, const void* act, float* own);
+  absl::Status RunOwn(int layer, RowCount rows, ActType act, const LayerWorkspace& workspace);
+  void RunWaves(int layer, RowCount rows, ActType act, const void* act_in,
+                const ExpertGroups& groups, float* own);
   ExpertGroups groups() const {
     return {offsets_.as<int32_t>(), order_.as<int32_t>(), num_experts_};
   }

@@ -9,32 +9,33 @@
 #include "expert_service/engine/unit_reader.h"
 
 namespace pregate {
-ExpertStore::ExpertStore(const Checkpoint* checkpoint, Device* device, DType dtype)
+ExpertStore::ExpertStore(const Checkpoint* checkpoint, Device* device, WeightFormat format)
     : checkpoint_(*checkpoint),
       spec_(checkpoint->spec()),
       device_(*device),
-      dtype_(dtype),
+      format_(format),
       held_(spec_.num_experts),
       units_(size_t(spec_.num_layers) * spec_.num_experts),
       table_row_(spec_.num_experts) {}
 
 absl::StatusOr<std::unique_ptr<ExpertStore>> ExpertStore::Create(const Checkpoint* checkpoint,
-                                                                 Device* device, DType dtype,
+                                                                 Device* device,
+                                                                 WeightFormat format,
                                                                  int32_t expert_slots) {
-  std::unique_ptr<ExpertStore> store(new ExpertStore(checkpoint, device, dtype));
+  std::unique_ptr<ExpertStore> store(new ExpertStore(checkpoint, device, format));
   ASSIGN_OR_RETURN(store->tables_, device->Allocate(store->units_.size() * sizeof(const void*)));
   if (expert_slots > 0) RETURN_IF_ERROR(store->CreateSlots(expert_slots));
   return store;
 }
 
-int64_t ExpertStore::SlotBytes(const Device& device, const ModelSpec& spec, DType dtype) {
+int64_t ExpertStore::SlotBytes(const Device& device, const ModelSpec& spec, WeightFormat format) {
   const int width = *std::max_element(spec.own_width.begin(), spec.own_width.end());
-  return width == 0 ? 0 : static_cast<int64_t>(device.UnitBytes({width, spec.hidden, dtype}));
+  return width == 0 ? 0 : static_cast<int64_t>(device.UnitBytes({width, spec.hidden, format}));
 }
 
 absl::Status ExpertStore::CreateSlots(int32_t expert_slots) {
   const int32_t num_slots = expert_slots * spec_.num_layers;
-  slot_bytes_ = SlotBytes(device_, spec_, dtype_);
+  slot_bytes_ = SlotBytes(device_, spec_, format_);
   device_bytes_ = num_slots * slot_bytes_;
   ASSIGN_OR_RETURN(slots_, device_.Allocate(device_bytes_));
   slot_marks_.resize(num_slots);
@@ -112,11 +113,7 @@ void ExpertStore::BeginStep(std::vector<ExpertId> expert_set) {
 
 void ExpertStore::ForLayer(int32_t layer, RunWave run) {
   if (!has_units(layer)) return;
-  if (whole()) {
-    ++num_waves_;
-    num_whole_hits_ += expert_set_.size();
-    return run(table(layer));
-  }
+  if (whole()) return RunWhole(layer, run);
   residency_->BeginLayer(layer);
   std::vector<ExpertId> left = expert_set_;
   while (!left.empty()) {
@@ -134,6 +131,27 @@ void ExpertStore::ForLayer(int32_t layer, RunWave run) {
                   [&](ExpertId e) { return std::find(wave.begin(), wave.end(), e) != wave.end(); });
   }
   Pump();
+}
+
+bool ExpertStore::RunAtOnce(int32_t layer, RunWave run) {
+  if (whole()) {
+    RunWhole(layer, run);
+    return true;
+  }
+  residency_->BeginLayer(layer);
+  Pump();
+  for (const ExpertId e : expert_set_) {
+    if (residency_->state({layer, e}) != UnitState::kResident) return false;
+  }
+  RunUnits(layer, expert_set_, run);
+  Pump();
+  return true;
+}
+
+void ExpertStore::RunWhole(int32_t layer, RunWave run) {
+  ++num_waves_;
+  num_whole_hits_ += expert_set_.size();
+  run(table(layer));
 }
 
 // All that are there; else the one that arrives first.

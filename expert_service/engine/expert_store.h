@@ -42,10 +42,10 @@ class ExpertStore {
  public:
   // `expert_slots` x layers slots; 0: whole. REQUIRES: an MoE. Nothing is held yet.
   static absl::StatusOr<std::unique_ptr<ExpertStore>> Create(const Checkpoint* checkpoint,
-                                                             Device* device, DType dtype,
+                                                             Device* device, WeightFormat format,
                                                              int32_t expert_slots);
   // The size of a slot: the largest unit's.
-  static int64_t SlotBytes(const Device& device, const ModelSpec& spec, DType dtype);
+  static int64_t SlotBytes(const Device& device, const ModelSpec& spec, WeightFormat format);
 
   // From now on the rank runs these experts. Reads and packs the units that were never held before;
   // what was stays in memory. ABORTED when `progress` says so: call it again before the next step.
@@ -61,13 +61,16 @@ class ExpertStore {
   // a layer without own neurons.
   using RunWave = absl::FunctionRef<void(const void* const* units)>;
   void ForLayer(int32_t layer, RunWave run);
+  // Where all of the layer's set are there now, `run` has them in one wave and that was the layer;
+  // else nothing happens and the answer is false. REQUIRES: the layer has own neurons.
+  bool RunAtOnce(int32_t layer, RunWave run);
   // Starts what is wanted.
   void EndStep();
   // Between steps: takes note of what has arrived, starts what is wanted.
   void Tick();
 
   bool whole() const { return residency_ == nullptr; }
-  UnitShape shape(int32_t layer) const { return {spec_.own_width[layer], spec_.hidden, dtype_}; }
+  UnitShape shape(int32_t layer) const { return {spec_.own_width[layer], spec_.hidden, format_}; }
   std::vector<UnitId> ResidentUnits() const;
   std::vector<UnitEvent> TakeEvents();
   ResidencyCounts counts() const;
@@ -88,7 +91,7 @@ class ExpertStore {
     uint64_t copy = 0;   // the last copy into its slot
   };
 
-  ExpertStore(const Checkpoint* checkpoint, Device* device, DType dtype);
+  ExpertStore(const Checkpoint* checkpoint, Device* device, WeightFormat format);
   Unit& UnitAt(const UnitId& unit) { return units_[unit.layer * spec_.num_experts + unit.expert]; }
   const Unit& UnitAt(const UnitId& unit) const {
     return units_[unit.layer * spec_.num_experts + unit.expert];
@@ -97,6 +100,7 @@ class ExpertStore {
   absl::Status CreateSlots(int32_t expert_slots);
   absl::Status HoldUnit(const UnitId& unit);
   void UploadWholeTable(int32_t layer);
+  void RunWhole(int32_t layer, RunWave run);
   void Pump();
   void NoteArrivals(uint64_t num_done);
   std::vector<ExpertId> NextWave(int32_t layer, absl::Span<const ExpertId> left);
@@ -109,7 +113,7 @@ class ExpertStore {
   const Checkpoint& checkpoint_;
   const ModelSpec& spec_;
   Device& device_;
-  const DType dtype_;
+  const WeightFormat format_;
   std::vector<bool> held_;   // [experts]
   std::vector<Unit> units_;  // [layers * experts]
   DeviceBuffer tables_;      // [layers, experts] addresses or null

@@ -21,7 +21,8 @@ constexpr int kExperts = 5;
 class ExpertStoreTest : public testing::Test {
  protected:
   std::unique_ptr<ExpertStore> MakeStore(int32_t expert_slots) {
-    auto store = ExpertStore::Create(checkpoint_.get(), device_.get(), DType::kBF16, expert_slots);
+    auto store =
+        ExpertStore::Create(checkpoint_.get(), device_.get(), WeightFormat::kBF16, expert_slots);
     EXPECT_TRUE(store.ok()) << store.status();
     EXPECT_TRUE((*store)->Hold({0, 1, 2, 3, 4}, nullptr).ok());
     return *std::move(store);
@@ -91,7 +92,8 @@ TEST_F(ExpertStoreTest, UnitsAreVisibleInTheirWaveOnlyAndLieInTheBudget) {
       RunStep(*store, {0, 1, 2, 3, 4});
       RunStep(*store, {step});
     }
-    const int64_t slot_bytes = ExpertStore::SlotBytes(*device_, checkpoint_->spec(), DType::kBF16);
+    const int64_t slot_bytes =
+        ExpertStore::SlotBytes(*device_, checkpoint_->spec(), WeightFormat::kBF16);
     EXPECT_EQ(store->device_bytes(), 2 * slots * slot_bytes);
     EXPECT_LE(addresses_.size(), size_t(2 * slots)) << "a unit outside of the slots";
     const char* first = static_cast<const char*>(*addresses_.begin());
@@ -129,7 +131,7 @@ TEST_F(ExpertStoreTest, WhatIsWantedIsThereBeforeItIsNeeded) {
 
 TEST_F(ExpertStoreTest, HoldsWhatItIsToldAndReadsMoreLater) {
   for (int32_t slots : {0, 2}) {
-    auto store = *ExpertStore::Create(checkpoint_.get(), device_.get(), DType::kF32, slots);
+    auto store = *ExpertStore::Create(checkpoint_.get(), device_.get(), WeightFormat::kF32, slots);
     ASSERT_TRUE(store->Hold({1}, nullptr).ok());
     EXPECT_EQ(store->header({0, 0}).bytes, 0) << "packed, but not held";
     store->SetWanted(std::vector<UnitId>{{0, 0}, {0, 1}}, 2);

@@ -1,14 +1,10 @@
-// The one forward pass of the backbone, over Device operations only: every device runs this code.
+// The one forward pass of the backbone: every device runs this code.
 //
 //   h = embedding[token]
-//   per layer   x   = act(rmsnorm(h))
-//               qkv = x · Wqkv;  k, v → paged KV;  a = attention(rope(q), KV)
-//               h  += a · Wo
-//               x   = act(rmsnorm(h))
-//               h  += S(x) + round(O(x))      S: the resident part, O: that of the token's expert
-//   logits of chosen rows: act(rmsnorm(h)) · Wlogits
+//   per layer   AttentionHalf, then the feed-forward half (common/device/layer.h)
+//   logits of chosen rows: Emit
 //
-// S and O are accumulated apart in f32, O is rounded to the dtype, then added in that order, so
+// S and O are accumulated apart in f32, O is rounded to the wire type, then added in that order, so
 // that one rank and several give the same bits (docs/CONTRACTS.md, "Numerics").
 #pragma once
 
@@ -34,7 +30,7 @@ class ForwardPass {
                                                              ExpertPart* experts, int tokens_max,
                                                              int logits_rows_max);
   // What Create allocates.
-  static int64_t Bytes(const Device& device, const ModelSpec& spec, int tokens_max,
+  static int64_t Bytes(const Device& device, const ModelSpec& spec, ActType act, int tokens_max,
                        int logits_rows_max);
 
   // Runs the layers; kv [num_layers]. ABORTED when `on_progress` (may be null) stopped it.
@@ -42,36 +38,21 @@ class ForwardPass {
   absl::Status Run(const TokenBatch& batch, absl::Span<const KvLayer> kv,
                    const StepProgress& on_progress);
 
-  // Logits of the last Run's rows index[0..rows): returns [rows.max, vocab], valid until the next
-  // call. REQUIRES: rows.max <= logits_rows_max.
-  const float* Logits(RowCount rows, const int32_t* index);
+  // Device::Emit on the last Run's rows. Returns the logits [rows.max, vocab], valid until the next
+  // call; args.logits is not looked at. REQUIRES: rows.max <= logits_rows_max.
+  const float* Emit(EmitArgs args);
 
  private:
-  struct Buffers {
-    DeviceBuffer h;    // [tokens, hidden] residual stream
-    DeviceBuffer act;  // [tokens, max(hidden, heads * head_dim)] inputs of matrix products
-    DeviceBuffer qkv;  // [tokens, (heads + 2 kv_heads) * head_dim]
-    DeviceBuffer q;    // [tokens, heads * head_dim]
-    DeviceBuffer y;    // [tokens, hidden] output of attention, then of the resident part
-    DeviceBuffer own;  // [tokens, hidden] output of the experts' parts
-    DeviceBuffer
-        zeros;  // [tokens, hidden] the resident part of a layer that has none; [tokens] routes 0
-    DeviceBuffer resident_offsets, resident_order;  // one group of all tokens
-    DeviceBuffer rows;                              // [logits rows, hidden]
-    DeviceBuffer logits;                            // [logits rows, vocab]
-  };
-
   ForwardPass(Device* device, const ModelWeights* weights, ExpertPart* experts);
-  void Attention(const TokenBatch& batch, const LayerWeights& layer, const KvLayer& kv);
-  absl::Status Mlp(const TokenBatch& batch, int l);
-  ExpertGroups resident_groups() const;
 
   Device& device_;
   const ModelWeights& weights_;
   ExpertPart* const experts_;
-  const ModelSpec& spec_;
-  const QkvArgs qkv_args_;
-  Buffers buffers_;
+  const AttentionShape attention_;
+  const FfnShape ffn_;
+  DeviceBuffer residual_;  // [tokens, hidden] f32
+  DeviceBuffer buffer_;    // workspace_'s
+  LayerWorkspace workspace_;
 };
 
 }  // namespace pregate

@@ -5,22 +5,22 @@
 namespace pregate {
 namespace {
 
-KvLayer BackboneShape(const ModelSpec& spec, DType dtype, int32_t num_blocks) {
-  return {nullptr, num_blocks, spec.num_kv_heads, spec.head_dim, dtype};
+KvLayer BackboneShape(const ModelSpec& spec, KvType type, int32_t num_blocks) {
+  return {nullptr, num_blocks, spec.num_kv_heads, spec.head_dim, type};
 }
 
 KvLayer ReplicaShape(const RouterSpec& router, int32_t num_blocks) {
-  return {nullptr, num_blocks, router.num_heads, router.head_dim(), DType::kF32};
+  return {nullptr, num_blocks, router.num_heads, router.head_dim(), KvType::kF32};
 }
 
 int64_t LayerBytes(const Device& device, const KvLayer& shape) {
-  return device.KvLayerBytes(shape.num_blocks, shape.num_kv_heads, shape.head_dim, shape.dtype);
+  return device.KvLayerBytes(shape.num_blocks, shape.num_kv_heads, shape.head_dim, shape.type);
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(Device* device, const ModelSpec& spec,
-                                                         DType dtype, int32_t num_blocks,
+                                                         KvType type, int32_t num_blocks,
                                                          bool with_replica) {
   std::unique_ptr<KvCache> cache(new KvCache);
   const auto add = [&](KvLayer layer, std::vector<KvLayer>& layers) -> absl::Status {
@@ -31,7 +31,7 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(Device* device, const M
     return absl::OkStatus();
   };
   for (int l = 0; l < spec.num_layers; ++l) {
-    RETURN_IF_ERROR(add(BackboneShape(spec, dtype, num_blocks), cache->backbone_));
+    RETURN_IF_ERROR(add(BackboneShape(spec, type, num_blocks), cache->backbone_));
   }
   for (int l = 0; with_replica && spec.router && l < spec.router->num_layers; ++l) {
     RETURN_IF_ERROR(add(ReplicaShape(*spec.router, num_blocks), cache->replica_));
@@ -39,9 +39,9 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(Device* device, const M
   return cache;
 }
 
-int64_t KvCache::Bytes(const Device& device, const ModelSpec& spec, DType dtype, int32_t num_blocks,
+int64_t KvCache::Bytes(const Device& device, const ModelSpec& spec, KvType type, int32_t num_blocks,
                        bool with_replica) {
-  int64_t bytes = spec.num_layers * LayerBytes(device, BackboneShape(spec, dtype, num_blocks));
+  int64_t bytes = spec.num_layers * LayerBytes(device, BackboneShape(spec, type, num_blocks));
   if (with_replica && spec.router) {
     bytes += spec.router->num_layers * LayerBytes(device, ReplicaShape(*spec.router, num_blocks));
   }

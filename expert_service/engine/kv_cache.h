@@ -15,12 +15,12 @@ namespace pregate {
 // Owns the blocks' memory; the device outlives it.
 class KvCache {
  public:
-  // The backbone's KV has `dtype`, the replica's is f32. Without a router in the spec
+  // The backbone's KV has `type`, the replica's is f32. Without a router in the spec
   // there is no replica.
   static absl::StatusOr<std::unique_ptr<KvCache>> Create(Device* device, const ModelSpec& spec,
-                                                         DType dtype, int32_t num_blocks,
+                                                         KvType type, int32_t num_blocks,
                                                          bool with_replica);
-  static int64_t Bytes(const Device& device, const ModelSpec& spec, DType dtype, int32_t num_blocks,
+  static int64_t Bytes(const Device& device, const ModelSpec& spec, KvType type, int32_t num_blocks,
                        bool with_replica);
 
   absl::Span<const KvLayer> backbone() const { return backbone_; }

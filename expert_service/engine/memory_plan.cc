@@ -27,8 +27,6 @@ absl::Status CheckOptions(const ModelSpec& spec, const ExecutorOptions& options)
   RETURN_IF_ERROR(CheckRange("logits_rows_max", options.logits_rows_max, 1, kStepTokensMax));
   RETURN_IF_ERROR(CheckRange("kv_blocks", options.kv_blocks, 0, kKvBlocksMax));
   RETURN_IF_ERROR(CheckRange("expert_slots", options.expert_slots, 0, spec.num_experts));
-  if (options.dtype == DType::kF16)
-    return absl::InvalidArgumentError("dtype is f16, must be f32 or bf16");
   return absl::OkStatus();
 }
 
@@ -45,7 +43,7 @@ int64_t RouterBytes(const Device& device, const ModelSpec& spec) {
   if (!spec.router) return 0;
   const RouterSpec& r = *spec.router;
   const auto matrix = [&](int outputs, int inputs) {
-    return static_cast<int64_t>(device.MatrixBytes(outputs, inputs, DType::kF32));
+    return static_cast<int64_t>(device.MatrixBytes(outputs, inputs, WeightFormat::kF32));
   };
   const int64_t layer = matrix(3 * r.hidden, r.hidden) + matrix(r.hidden, r.hidden) +
                         matrix(r.intermediate, r.hidden) + matrix(r.hidden, r.intermediate);
@@ -53,8 +51,8 @@ int64_t RouterBytes(const Device& device, const ModelSpec& spec) {
          matrix(spec.num_experts, r.hidden);
 }
 
-int64_t UnitsBytes(const Device& device, const ModelSpec& spec, int width, DType dtype) {
-  return width == 0 ? 0 : static_cast<int64_t>(device.UnitBytes({width, spec.hidden, dtype}));
+int64_t UnitsBytes(const Device& device, const ModelSpec& spec, int width, WeightFormat format) {
+  return width == 0 ? 0 : static_cast<int64_t>(device.UnitBytes({width, spec.hidden, format}));
 }
 
 }  // namespace
@@ -62,32 +60,34 @@ int64_t UnitsBytes(const Device& device, const ModelSpec& spec, int width, DType
 absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& device,
                                       const ExecutorOptions& options) {
   RETURN_IF_ERROR(CheckOptions(spec, options));
-  const DType dtype = options.dtype;
+  const WeightFormat format = options.types.weights;
   const int q_width = spec.num_heads * spec.head_dim, kv_width = spec.num_kv_heads * spec.head_dim;
 
   MemoryPlan plan;
   plan.context_tokens = options.context_tokens > 0 ? options.context_tokens : spec.max_position;
   plan.embedding_bytes = (spec.tie_embeddings ? 1 : 2) *
-                         int64_t(device.MatrixBytes(spec.vocab_size, spec.hidden, dtype));
+                         int64_t(device.MatrixBytes(spec.vocab_size, spec.hidden, format));
   plan.attention_bytes =
       spec.num_layers *
-      int64_t(device.MatrixBytes(q_width + 2 * kv_width, spec.hidden, dtype) +
-              device.MatrixBytes(spec.hidden, q_width, dtype) + 2 * spec.hidden * sizeof(float));
+      int64_t(device.MatrixBytes(q_width + 2 * kv_width, spec.hidden, format) +
+              device.MatrixBytes(spec.hidden, q_width, format) + 2 * spec.hidden * sizeof(float));
   for (int l = 0; l < spec.num_layers; ++l) {
-    plan.resident_ffn_bytes += UnitsBytes(device, spec, spec.resident_width(l), dtype);
+    plan.shared_ffn_bytes += UnitsBytes(device, spec, spec.shared_ffn_width(l), format);
     if (spec.is_moe())
-      plan.expert_bytes += spec.num_experts * UnitsBytes(device, spec, spec.own_width[l], dtype);
+      plan.expert_bytes += spec.num_experts * UnitsBytes(device, spec, spec.own_width[l], format);
   }
   if (options.expert_slots > 0) {
     plan.expert_host_bytes = plan.expert_bytes;
     plan.unit_slots = options.expert_slots * spec.num_layers;
-    plan.expert_bytes = plan.unit_slots * ExpertStore::SlotBytes(device, spec, dtype);
+    plan.expert_bytes = plan.unit_slots * ExpertStore::SlotBytes(device, spec, format);
   }
   plan.router_bytes = options.with_replica ? RouterBytes(device, spec) : 0;
-  plan.kv_block_bytes = KvCache::Bytes(device, spec, dtype, 1, options.with_replica);
+  plan.kv_block_bytes = KvCache::Bytes(device, spec, options.types.kv, 1, options.with_replica);
   ASSIGN_OR_RETURN(plan.kv_blocks, CountBlocks(options, plan.kv_block_bytes));
-  plan.kv_bytes = KvCache::Bytes(device, spec, dtype, plan.kv_blocks, options.with_replica);
-  plan.step_bytes = ForwardPass::Bytes(device, spec, options.step_tokens, options.logits_rows_max) +
+  plan.kv_bytes =
+      KvCache::Bytes(device, spec, options.types.kv, plan.kv_blocks, options.with_replica);
+  plan.step_bytes = ForwardPass::Bytes(device, spec, options.types.act, options.step_tokens,
+                                       options.logits_rows_max) +
                     ExpertPart::Bytes(spec.num_experts, options.step_tokens) +
                     SlotState::Bytes(options.seq_slots, plan.context_tokens, spec.vocab_size);
   return plan;

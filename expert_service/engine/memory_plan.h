@@ -14,7 +14,7 @@ namespace pregate {
 
 struct ExecutorOptions {
   int32_t rank = 0;
-  DType dtype = DType::kBF16;  // weights and KV: f32 or bf16
+  StepTypes types = kBF16Types;
   int64_t kv_cache_bytes = 0;  // used when kv_blocks is 0: as many blocks as fit
   int32_t kv_blocks = 0;
   int32_t seq_slots = 64;
@@ -33,7 +33,7 @@ struct ExecutorOptions {
 struct MemoryPlan {
   int64_t embedding_bytes = 0;     // embedding and logits matrices
   int64_t attention_bytes = 0;     // all layers, norms included
-  int64_t resident_ffn_bytes = 0;  // dense FFN or shared neurons
+  int64_t shared_ffn_bytes = 0;  // dense FFN or shared neurons
   int64_t expert_bytes = 0;        // slots, or all units
   int32_t unit_slots = 0;          // units that fit at once; 0: all
   int64_t expert_host_bytes = 0;   // images in host memory, beside the slots
@@ -44,7 +44,7 @@ struct MemoryPlan {
   int32_t kv_blocks = 0;
   int32_t context_tokens = 0;
   int64_t total_bytes() const {
-    return embedding_bytes + attention_bytes + resident_ffn_bytes + expert_bytes + router_bytes +
+    return embedding_bytes + attention_bytes + shared_ffn_bytes + expert_bytes + router_bytes +
            kv_bytes + step_bytes;
   }
 };

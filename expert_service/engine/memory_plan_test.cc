@@ -35,7 +35,7 @@ TEST_F(MemoryPlanTest, BlocksFillTheBytesGiven) {
 
 TEST_F(MemoryPlanTest, EachPartIsCounted) {
   const MemoryPlan moe = *PlanMemory(spec_, *device_, options_);
-  for (int64_t bytes : {moe.embedding_bytes, moe.attention_bytes, moe.resident_ffn_bytes,
+  for (int64_t bytes : {moe.embedding_bytes, moe.attention_bytes, moe.shared_ffn_bytes,
                         moe.expert_bytes, moe.router_bytes, moe.kv_bytes, moe.step_bytes}) {
     EXPECT_GT(bytes, 0);
   }
@@ -61,21 +61,20 @@ TEST_F(MemoryPlanTest, NamesTheOptionOutOfRange) {
   options_.context_tokens = 129;
   EXPECT_THAT(Error(), HasSubstr("context_tokens is 129, must be 0..128"));
   options_.context_tokens = 0;
-  options_.dtype = DType::kF16;
-  EXPECT_THAT(Error(), HasSubstr("dtype is f16"));
+  EXPECT_THAT(std::string(TypesOf(DType::kF16).status().message()), HasSubstr("dtype is f16"));
 }
 
 TEST_F(MemoryPlanTest, LoadedUnitsAreThoseOfTheCheckpoint) {
   auto checkpoint = MakeRandomModel(spec_, 3);
   std::vector<std::pair<int, int>> progress;
   const auto weights =
-      ModelWeights::Load(*checkpoint, device_.get(), DType::kBF16, [&](int done, int total) {
+      ModelWeights::Load(*checkpoint, device_.get(), kBF16Types, [&](int done, int total) {
         progress.push_back({done, total});
         return true;
       });
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_EQ(progress, (std::vector<std::pair<int, int>>{{1, 3}, {2, 3}, {3, 3}}));
-  auto store = *ExpertStore::Create(checkpoint.get(), device_.get(), DType::kBF16, 0);
+  auto store = *ExpertStore::Create(checkpoint.get(), device_.get(), WeightFormat::kBF16, 0);
   ASSERT_TRUE(store->Hold({0, 2}, nullptr).ok());
   const UnitId unit{1, 2};
   const std::string at = "model.layers.1.mlp.experts.2.";

@@ -11,17 +11,19 @@ namespace pregate {
 // model.
 class WeightsLoader {
  public:
-  WeightsLoader(const Checkpoint& checkpoint, Device* device, DType dtype,
+  WeightsLoader(const Checkpoint& checkpoint, Device* device, const StepTypes& types,
                 const LoadProgress& progress)
       : checkpoint_(checkpoint), spec_(checkpoint.spec()), device_(*device), progress_(progress) {
     weights_->spec_ = spec_;
-    weights_->dtype_ = dtype;
+    weights_->types_ = types;
+    weights_->head_.norm_eps = spec_.rms_eps;
+    weights_->head_.act = types.act;
     parts_total_ = 1 + spec_.num_layers;
   }
 
   absl::StatusOr<std::unique_ptr<ModelWeights>> Load() {
     RETURN_IF_ERROR(LoadEmbeddings());
-    RETURN_IF_ERROR(LoadVector("model.norm.weight", spec_.hidden, weights_->final_norm_));
+    RETURN_IF_ERROR(LoadVector("model.norm.weight", spec_.hidden, weights_->head_.norm));
     RETURN_IF_ERROR(
         UploadFloats(RopeInverseFrequencies(spec_.head_dim, spec_.rope_theta, spec_.rope_scaling),
                      weights_->inv_freq_));
@@ -29,7 +31,7 @@ class WeightsLoader {
     weights_->layers_.resize(spec_.num_layers);
     for (int l = 0; l < spec_.num_layers; ++l) {
       RETURN_IF_ERROR(LoadAttention(l));
-      RETURN_IF_ERROR(LoadResident(l));
+      RETURN_IF_ERROR(LoadFfn(l));
       RETURN_IF_ERROR(Report());
     }
     RETURN_IF_ERROR(device_.Synchronize());
@@ -68,17 +70,17 @@ class WeightsLoader {
   }
 
   absl::Status PackAndUpload(absl::Span<const float> rows, int outputs, int inputs, Matrix& out) {
-    const DType dtype = weights_->dtype_;
-    std::vector<std::byte> packed(device_.MatrixBytes(outputs, inputs, dtype));
-    device_.PackMatrix(rows, outputs, inputs, dtype, packed.data());
+    const WeightFormat format = weights_->types_.weights;
+    std::vector<std::byte> packed(device_.MatrixBytes(outputs, inputs, format));
+    device_.PackMatrix(rows, outputs, inputs, format, packed.data());
     ASSIGN_OR_RETURN(void* data, UploadBytes(packed.data(), packed.size()));
-    out = {data, outputs, inputs, dtype};
+    out = {data, outputs, inputs, format};
     return absl::OkStatus();
   }
 
   absl::Status LoadMatrix(const std::string& name, int outputs, int inputs, Matrix& out) {
     ASSIGN_OR_RETURN(const std::vector<float> rows,
-                     Read(weights_->dtype_, name, size_t(outputs) * inputs));
+                     Read(ValueType(weights_->types_.weights), name, size_t(outputs) * inputs));
     return PackAndUpload(rows, outputs, inputs, out);
   }
 
@@ -86,33 +88,34 @@ class WeightsLoader {
     RETURN_IF_ERROR(LoadMatrix("model.embed_tokens.weight", spec_.vocab_size, spec_.hidden,
                                weights_->embedding_));
     if (!spec_.tie_embeddings) {
-      return LoadMatrix("lm_head.weight", spec_.vocab_size, spec_.hidden, weights_->logits_);
+      return LoadMatrix("lm_head.weight", spec_.vocab_size, spec_.hidden, weights_->head_.logits);
     }
-    weights_->logits_ = weights_->embedding_;
+    weights_->head_.logits = weights_->embedding_;
     return absl::OkStatus();
   }
 
   absl::Status LoadAttention(int l) {
     const std::string prefix = absl::StrCat("model.layers.", l, ".");
     LayerWeights& layer = weights_->layers_[l];
-    RETURN_IF_ERROR(LoadVector(prefix + "input_layernorm.weight", spec_.hidden, layer.input_norm));
-    RETURN_IF_ERROR(LoadVector(prefix + "post_attention_layernorm.weight", spec_.hidden,
-                               layer.post_attention_norm));
+    RETURN_IF_ERROR(
+        LoadVector(prefix + "input_layernorm.weight", spec_.hidden, layer.attention.norm));
+    RETURN_IF_ERROR(
+        LoadVector(prefix + "post_attention_layernorm.weight", spec_.hidden, layer.ffn.norm));
     const size_t q_width = size_t(spec_.num_heads) * spec_.head_dim;
     const size_t kv_width = size_t(spec_.num_kv_heads) * spec_.head_dim;
     std::vector<float> qkv((q_width + 2 * kv_width) * spec_.hidden);
     absl::Span<float> rest = absl::MakeSpan(qkv);
     for (const auto& [name, width] : {std::pair{"q", q_width}, {"k", kv_width}, {"v", kv_width}}) {
       const size_t elements = width * spec_.hidden;
-      RETURN_IF_ERROR(checkpoint_.ReadAs(weights_->dtype_,
+      RETURN_IF_ERROR(checkpoint_.ReadAs(ValueType(weights_->types_.weights),
                                          absl::StrCat(prefix, "self_attn.", name, "_proj.weight"),
                                          rest.first(elements)));
       rest.remove_prefix(elements);
     }
-    RETURN_IF_ERROR(
-        PackAndUpload(qkv, static_cast<int>(q_width + 2 * kv_width), spec_.hidden, layer.qkv));
+    RETURN_IF_ERROR(PackAndUpload(qkv, static_cast<int>(q_width + 2 * kv_width), spec_.hidden,
+                                  layer.attention.qkv));
     return LoadMatrix(prefix + "self_attn.o_proj.weight", spec_.hidden, static_cast<int>(q_width),
-                      layer.o);
+                      layer.attention.o);
   }
 
   absl::Status UploadTable(const std::vector<const void*>& units, const void* const*& out) {
@@ -121,17 +124,19 @@ class WeightsLoader {
     return absl::OkStatus();
   }
 
-  absl::Status LoadResident(int l) {
-    LayerWeights& layer = weights_->layers_[l];
-    layer.resident = {spec_.resident_width(l), spec_.hidden, weights_->dtype_};
-    if (layer.resident.width == 0) return absl::OkStatus();
+  absl::Status LoadFfn(int l) {
+    FfnWeights& ffn = weights_->layers_[l].ffn;
+    const WeightFormat format = weights_->types_.weights;
+    ffn.shared = {spec_.shared_ffn_width(l), spec_.hidden, format};
+    ffn.own = {spec_.is_moe() ? spec_.own_width[l] : 0, spec_.hidden, format};
+    if (ffn.shared.width == 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(
         const UnitImage image,
         ReadUnit(checkpoint_, device_,
                  absl::StrCat("model.layers.", l, spec_.is_moe() ? ".mlp.shared." : ".mlp."),
-                 layer.resident));
+                 ffn.shared));
     ASSIGN_OR_RETURN(void* unit, UploadBytes(image.data.data(), image.data.size()));
-    return UploadTable({unit}, layer.resident_unit);
+    return UploadTable({unit}, ffn.shared_unit);
   }
 
   const Checkpoint& checkpoint_;
@@ -144,9 +149,10 @@ class WeightsLoader {
 };
 
 absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(const Checkpoint& checkpoint,
-                                                                 Device* device, DType dtype,
+                                                                 Device* device,
+                                                                 const StepTypes& types,
                                                                  const LoadProgress& progress) {
-  return WeightsLoader(checkpoint, device, dtype, progress).Load();
+  return WeightsLoader(checkpoint, device, types, progress).Load();
 }
 
 }  // namespace pregate

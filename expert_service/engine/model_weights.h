@@ -1,8 +1,8 @@
 // A checkpoint's backbone in a device's packed form.
 //
-//   model.embed_tokens, lm_head         → embedding, logits (one matrix when tied)
-//   self_attn.{q,k,v}_proj              → qkv, rows stacked in that order; o
-//   mlp of a dense layer, mlp.shared    → resident unit
+//   model.embed_tokens, norm, lm_head   → embedding, head (one matrix when tied)
+//   self_attn.{q,k,v}_proj              → attention.qkv, rows stacked in that order; attention.o
+//   mlp of a dense layer, mlp.shared    → ffn's shared unit
 //
 // The experts are ExpertStore's.
 #pragma once
@@ -18,26 +18,22 @@
 namespace pregate {
 
 struct LayerWeights {
-  const float* input_norm = nullptr;           // [hidden]
-  const float* post_attention_norm = nullptr;  // [hidden]
-  Matrix qkv, o;
-  UnitShape resident;                          // width 0: the layer has no such part
-  const void* const* resident_unit = nullptr;  // device array [1]
+  AttentionWeights attention;
+  FfnWeights ffn;
 };
 
 // Immutable after Load. Owns its device memory; the device outlives it.
 class ModelWeights {
  public:
   static absl::StatusOr<std::unique_ptr<ModelWeights>> Load(const Checkpoint& checkpoint,
-                                                            Device* device, DType dtype,
+                                                            Device* device, const StepTypes& types,
                                                             const LoadProgress& progress);
 
   const ModelSpec& spec() const { return spec_; }
-  DType dtype() const { return dtype_; }
+  const StepTypes& types() const { return types_; }
   const Matrix& embedding() const { return embedding_; }
-  const Matrix& logits() const { return logits_; }
-  const float* final_norm() const { return final_norm_; }  // [hidden]
-  const float* inv_freq() const { return inv_freq_; }      // [head_dim / 2]
+  const EmitHead& head() const { return head_; }
+  const float* inv_freq() const { return inv_freq_; }  // [head_dim / 2]
   absl::Span<const LayerWeights> layers() const { return layers_; }
 
  private:
@@ -45,9 +41,9 @@ class ModelWeights {
   ModelWeights() = default;
 
   ModelSpec spec_;
-  DType dtype_ = DType::kF32;
-  Matrix embedding_, logits_;
-  const float* final_norm_ = nullptr;
+  StepTypes types_;
+  Matrix embedding_;
+  EmitHead head_;
   const float* inv_freq_ = nullptr;
   std::vector<LayerWeights> layers_;
   std::vector<DeviceBuffer> buffers_;

@@ -228,7 +228,7 @@ TEST(PlanFuzzTest, MutatedPlansNeverBreakTheExecutor) {
   auto device = MakeCpuDevice({.threads = 1});
   ManualClock clock;
   ExecutorOptions options;
-  options.dtype = DType::kF32;
+  options.types = kF32Types;
   options.kv_blocks = kBlocks;
   options.seq_slots = kSlots;
   options.step_tokens = kStepTokens;

@@ -108,12 +108,12 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
   s->limits = LimitsFor(spec, options, s->memory);
   s->model_digest = checkpoint.digest();
   s->table = SequenceTable(options.seq_slots);
-  ASSIGN_OR_RETURN(s->kv, KvCache::Create(device, spec, options.dtype, s->memory.kv_blocks,
+  ASSIGN_OR_RETURN(s->kv, KvCache::Create(device, spec, options.types.kv, s->memory.kv_blocks,
                                           options.with_replica));
-  ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device, options.dtype, progress));
+  ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device, options.types, progress));
   if (spec.is_moe()) {
-    ASSIGN_OR_RETURN(s->store,
-                     ExpertStore::Create(&checkpoint, device, options.dtype, options.expert_slots));
+    ASSIGN_OR_RETURN(s->store, ExpertStore::Create(&checkpoint, device, options.types.weights,
+                                                   options.expert_slots));
     RETURN_IF_ERROR(
         s->store->Hold(options.experts.value_or(AllExperts(spec.num_experts)), progress));
     ASSIGN_OR_RETURN(s->experts, ExpertPart::Create(device, s->store.get(), spec.num_experts,
@@ -156,7 +156,7 @@ absl::Status StepExecutor::Form(std::vector<int32_t> members, const Placement& p
   RETURN_IF_ERROR(s.store->Hold(held, progress));
   if (collective == nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(s.exchange, Exchange::Create(s.device, collective, placement, s.spec.hidden,
-                                                s.weights->dtype(), s.limits.step_tokens, s.clock));
+                                                s.weights->types(), s.limits.step_tokens, s.clock));
   s.experts->SetExchange(s.exchange.get());
   return absl::OkStatus();
 }
@@ -350,7 +350,7 @@ std::string StepExecutor::router_digest() const {
   return state_->replica ? state_->replica->digest() : "";
 }
 std::string StepExecutor::numerics_id() const {
-  return state_->device->numerics_id(state_->weights->dtype());
+  return state_->device->numerics_id(state_->weights->types());
 }
 std::string StepExecutor::device_name() const { return state_->device->name(); }
 

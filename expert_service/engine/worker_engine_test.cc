@@ -111,7 +111,7 @@ TEST_F(WorkerEngineTest, ALinkBeginsWithHello) {
   ASSERT_EQ(hellos.size(), 1u);
   const Hello& hello = hellos[0];
   EXPECT_EQ(hello.incarnation, 99u);
-  EXPECT_EQ(hello.facts.numerics_id, device_->numerics_id(DType::kF32));
+  EXPECT_EQ(hello.facts.numerics_id, device_->numerics_id(kF32Types));
   EXPECT_EQ(hello.facts.kv_blocks, TinyWorker::kBlocks);
   EXPECT_EQ(hello.facts.seq_slots, TinyWorker::kSlots);
   EXPECT_EQ(hello.facts.step_tokens, 16);

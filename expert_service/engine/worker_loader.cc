@@ -15,12 +15,13 @@ constexpr absl::Duration kProgressInterval = absl::Seconds(5);
 
 absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerOptions& options) {
   ASSIGN_OR_RETURN(const DType dtype, ParseDType(options.dtype));
+  ASSIGN_OR_RETURN(const StepTypes types, TypesOf(dtype));
   if (options.rank >= options.world_size) {
     return absl::InvalidArgumentError(
         absl::StrCat("--rank is ", options.rank, ", not below --world-size ", options.world_size));
   }
   return ExecutorOptions{.rank = options.rank,
-                         .dtype = dtype,
+                         .types = types,
                          .kv_cache_bytes = options.kv_cache_bytes,
                          .kv_blocks = options.kv_blocks,
                          .seq_slots = options.seq_slots,
@@ -43,7 +44,7 @@ void LogMemory(const MemoryPlan& plan, WorkerObserver* observer) {
                   {{"total_bytes", plan.total_bytes()},
                    {"embedding_bytes", plan.embedding_bytes},
                    {"attention_bytes", plan.attention_bytes},
-                   {"resident_ffn_bytes", plan.resident_ffn_bytes},
+                   {"shared_ffn_bytes", plan.shared_ffn_bytes},
                    {"expert_bytes", plan.expert_bytes},
                    {"expert_host_bytes", plan.expert_host_bytes},
                    {"router_bytes", plan.router_bytes},

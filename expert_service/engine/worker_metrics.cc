@@ -72,7 +72,7 @@ void WorkerMetrics::OnMemory(const MemoryPlan& plan) {
   for (const auto& [part, bytes] :
        {std::pair<const char*, int64_t>{"embedding", plan.embedding_bytes},
         {"attention", plan.attention_bytes},
-        {"resident_ffn", plan.resident_ffn_bytes},
+        {"shared_ffn", plan.shared_ffn_bytes},
         {"experts", plan.expert_bytes},
         {"experts_host", plan.expert_host_bytes},
         {"router", plan.router_bytes},

@@ -32,7 +32,7 @@ TestEngine::TestEngine(const Checkpoint& checkpoint, const TestEngineOptions& o)
     devices.push_back(MakeEngineTestDevice(o.threads));
     ExecutorOptions options;
     options.rank = rank;
-    options.dtype = o.dtype;
+    options.types = *TypesOf(o.dtype);
     options.kv_blocks = kBlocks;
     options.seq_slots = kSlots;
     options.step_tokens = kStepTokens;

@@ -19,7 +19,7 @@ struct TinyWorker {
       const Checkpoint& checkpoint, Device* device, Clock* clock,
       std::optional<std::vector<ExpertId>> experts = std::nullopt) {
     ExecutorOptions options;
-    options.dtype = DType::kF32;
+    options.types = kF32Types;
     options.kv_blocks = kBlocks;
     options.seq_slots = kSlots;
     options.step_tokens = 16;

@@ -34,7 +34,7 @@ void LogLoaded(const RouterEngine& engine, const Device& device, RouterObserver*
                    {"context_tokens", limits.context_tokens_max}});
   observer->OnLog(LogLevel::kInfo, "router loaded",
                   {{"router_digest", engine.hello().router_digest},
-                   {"numerics_id", device.numerics_id(DType::kF32)},
+                   {"numerics_id", device.numerics_id(kF32Types)},
                    {"experts", engine.hello().num_experts},
                    {"boot_id", engine.hello().boot_id}});
 }

@@ -17,17 +17,14 @@ void Grow(std::vector<T>& v, size_t n) {
 
 }  // namespace
 
-void AttentionOps::Attention(const TokenBatch& batch, const QkvArgs& args, const float* q,
-                             const KvLayer& kv, float scale, DType dtype, float* act_out) {
-  const Call call = {
-      batch,  args,
-      q,      {static_cast<const char*>(kv.data), kv.dtype, kv.num_kv_heads, args.head_dim},
-      scale,  dtype,
-      act_out};
+void AttentionOps::Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+                             const KvLayer& kv, float* act_out) {
+  const KvView view = {static_cast<const char*>(kv.data), kv.type, kv.num_kv_heads, shape.head_dim};
+  const Call call = {batch, shape, q, view, act_out};
   const int tile_rows = std::max(kTileQueries, call.group());
   Reserve(call, tile_rows);
   SplitIntoRuns(batch, tile_rows / call.group());
-  const int64_t num_units = static_cast<int64_t>(runs_.size()) * args.num_kv_heads;
+  const int64_t num_units = static_cast<int64_t>(runs_.size()) * shape.num_kv_heads;
   const int chunks_max = static_cast<int>(CeilDiv(batch.blocks_per_seq, kChunkBlocks));
   if (num_units < 2 * pool_.threads() && pool_.threads() > 1 && chunks_max > 1) {
     return AttendInChunks(call, num_units, tile_rows, chunks_max);
@@ -66,13 +63,13 @@ void AttentionOps::Reserve(const Call& call, int tile_rows) {
 
 AttentionOps::Tile AttentionOps::MakeTile(const Call& call, int64_t unit, Scratch& scratch) const {
   const TokenBatch& batch = call.batch;
-  const TokenRun run = runs_[unit / call.args.num_kv_heads];
-  const int kv_head = static_cast<int>(unit % call.args.num_kv_heads);
+  const TokenRun run = runs_[unit / call.shape.num_kv_heads];
+  const int kv_head = static_cast<int>(unit % call.shape.num_kv_heads);
   const int group = call.group();
   for (int i = 0; i < run.num_tokens * group; ++i) {
     const int64_t row = run.first + i / group;
     const int64_t head = kv_head * group + i % group;
-    scratch.queries[i] = call.q + (row * call.args.num_heads + head) * call.args.head_dim;
+    scratch.queries[i] = call.q + (row * call.shape.num_heads + head) * call.shape.head_dim;
     scratch.num_keys[i] = batch.positions[row] + 1;
   }
   const int num_blocks =
@@ -80,7 +77,7 @@ AttentionOps::Tile AttentionOps::MakeTile(const Call& call, int64_t unit, Scratc
   PREGATE_CHECK(num_blocks <= batch.blocks_per_seq, "blocks ", num_blocks);
   return {{scratch.queries.data(), scratch.num_keys.data(), run.num_tokens * group,
            batch.block_tables + int64_t{batch.seq_slots[run.first]} * batch.blocks_per_seq, kv_head,
-           call.scale},
+           call.shape.scale},
           run,
           static_cast<int>(CeilDiv(num_blocks, kChunkBlocks))};
 }
@@ -104,12 +101,12 @@ void AttentionOps::MergeChunk(const Call& call, const Tile& tile, int chunk, con
 }
 
 void AttentionOps::Finish(const Call& call, const Tile& tile, const float* states) {
-  const int group = call.group(), d = call.args.head_dim;
+  const int group = call.group(), d = call.shape.head_dim;
   for (int i = 0; i < tile.query.num_rows; ++i) {
     const int64_t row = tile.run.first + i / group;
     const int64_t head = tile.query.kv_head * group + i % group;
-    FinishState(states + i * StateFloats(call.kv.padded_dim()), d, call.dtype,
-                call.out + (row * call.args.num_heads + head) * d);
+    FinishState(states + i * StateFloats(call.kv.padded_dim()), d, call.shape.act,
+                call.out + (row * call.shape.num_heads + head) * d);
   }
 }
 

@@ -5,12 +5,13 @@
 
 #include "common/device/cpu/kernels.h"
 #include "common/device/cpu/thread_pool.h"
+#include "common/device/device.h"
 
 namespace pregate::cpu {
 
 inline constexpr int kHeadDimMax = 1024;
 
-size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, DType dtype);
+size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type);
 
 // cos and sin of position * inv_freq, filled in when a position is first seen. The angle is a
 // float32 product, as in Hugging Face's implementation.
@@ -39,11 +40,11 @@ class AttentionOps {
  public:
   explicit AttentionOps(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) {}
 
-  // See Device::RotateAndStore and Device::Attention.
-  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+  // See DeviceOperations.
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                       const KvLayer& kv, float* q_out);
-  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                 float scale, DType dtype, float* act_out);
+  void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+                 const KvLayer& kv, float* act_out);
 
  private:
   // Consecutive positions of one sequence in consecutive rows. With one kv head it makes a tile.
@@ -52,13 +53,11 @@ class AttentionOps {
   };
   struct Call {
     const TokenBatch& batch;
-    const QkvArgs& args;
+    const AttentionShape& shape;
     const float* q;
     KvView kv;
-    float scale;
-    DType dtype;
     float* out;
-    int group() const { return args.num_heads / args.num_kv_heads; }  // query heads of a kv head
+    int group() const { return shape.num_heads / shape.num_kv_heads; }  // query heads of a kv head
   };
   struct Tile {
     QueryTile query;
@@ -72,7 +71,7 @@ class AttentionOps {
     std::vector<float> blocks;          // AttendScratchFloats
   };
 
-  const RopeTable& PrepareRope(const TokenBatch& batch, const QkvArgs& args);
+  const RopeTable& PrepareRope(const TokenBatch& batch, const AttentionShape& shape);
   void SplitIntoRuns(const TokenBatch& batch, int tokens_max);
   void Reserve(const Call& call, int tile_rows);
   Tile MakeTile(const Call& call, int64_t unit, Scratch& scratch) const;

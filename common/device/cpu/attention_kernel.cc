@@ -177,7 +177,7 @@ void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, f
     s.first_key = i * kKvBlockTokens;
     s.num_blocks = std::min(kSpanBlocks, end - i);
     while (s.first_row < tile.num_rows && tile.num_keys[s.first_row] <= s.first_key) ++s.first_row;
-    if (kv.dtype == DType::kBF16) {
+    if (kv.type == KvType::kBF16) {
       AttendSpan<uint16_t>(s, kv, tile.table + i, copy);
     } else {
       AttendSpan<float>(s, kv, tile.table + i, copy);
@@ -195,11 +195,11 @@ void MergeState(const float* part, int64_t padded_dim, float* state) {
   state[kStateMax] = top;
 }
 
-void FinishState(const float* state, int head_dim, DType dtype, float* out) {
+void FinishState(const float* state, int head_dim, ActType act, float* out) {
   const Lanes sum = Set(SumOf(Load(state + kStateSums)));
   for (int i = 0; i < head_dim; i += kLanes) {
     const Lanes y = Div(Load(state + kStateValues + i), sum);
-    StoreFirst(dtype == DType::kBF16 ? RoundToBf16(y) : y, out + i, head_dim - i);
+    StoreFirst(act == ActType::kBF16 ? RoundToBf16(y) : y, out + i, head_dim - i);
   }
 }
 
@@ -223,8 +223,8 @@ void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, f
 void MergeState(const float* part, int64_t padded_dim, float* state) {
   HWY_DYNAMIC_DISPATCH(MergeState)(part, padded_dim, state);
 }
-void FinishState(const float* state, int head_dim, DType dtype, float* out) {
-  HWY_DYNAMIC_DISPATCH(FinishState)(state, head_dim, dtype, out);
+void FinishState(const float* state, int head_dim, ActType act, float* out) {
+  HWY_DYNAMIC_DISPATCH(FinishState)(state, head_dim, act, out);
 }
 
 }  // namespace pregate::cpu

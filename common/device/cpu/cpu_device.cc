@@ -7,14 +7,15 @@
 #include <thread>
 #include <vector>
 
+#include "common/base/status.h"
 #include "common/device/cpu/attention.h"
 #include "common/device/cpu/exchange.h"
 #include "common/device/cpu/kernels.h"
-#include "common/device/cpu/panels.h"
 #include "common/device/cpu/products.h"
 #include "common/device/cpu/sampler.h"
 #include "common/device/cpu/thread_pool.h"
 #include "common/device/cpu/transfer_queue.h"
+#include "common/device/cpu/weights/panels.h"
 #include "common/device/rounding.h"
 
 namespace pregate {
@@ -32,7 +33,7 @@ int ThreadCount(int threads) {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-class CpuDevice final : public Device {
+class CpuDevice final : public ComposedDevice {
  public:
   explicit CpuDevice(int threads)
       : pool_(threads), products_(pool_), attention_(pool_), samplers_(threads) {}
@@ -40,12 +41,10 @@ class CpuDevice final : public Device {
   std::string name() const override {
     return absl::StrCat("cpu ", cpu::TargetName(), ", ", pool_.threads(), " threads");
   }
-  std::string numerics_id(DType dtype) const override {
-    cpu::ElementBytes(dtype);
-    return absl::StrCat("cpu-", kKernelSet, "/", cpu::NumericsClass(),
-                        dtype == DType::kBF16 ? "/bf16" : "/f32");
+  std::string numerics_id(const StepTypes& types) const override {
+    return absl::StrCat("cpu-", kKernelSet, "/", cpu::NumericsClass(), "/", TypesName(types));
   }
-  size_t act_bytes(DType) const override { return sizeof(float); }
+  size_t act_bytes(ActType) const override { return sizeof(float); }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
     ASSIGN_OR_RETURN(DeviceBuffer buffer, AllocateHost(bytes));
@@ -71,12 +70,12 @@ class CpuDevice final : public Device {
     return std::make_unique<cpu::ThreadTransferQueue>();
   }
 
-  size_t MatrixBytes(int outputs, int inputs, DType dtype) const override {
-    return cpu::MatrixImageBytes(outputs, inputs, dtype);
+  size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const override {
+    return cpu::MatrixImageBytes(outputs, inputs, format);
   }
-  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
+  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
                   void* host_dst) const override {
-    cpu::PackMatrixImage(rows, outputs, inputs, dtype, host_dst);
+    cpu::PackMatrixImage(rows, outputs, inputs, format, host_dst);
   }
   size_t UnitBytes(const UnitShape& shape) const override { return cpu::UnitImageBytes(shape); }
   void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
@@ -84,8 +83,8 @@ class CpuDevice final : public Device {
                 void* host_dst) const override {
     cpu::PackUnitImage(gate, up, down, shape, host_dst);
   }
-  size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, DType dtype) const override {
-    return cpu::KvImageBytes(num_blocks, num_kv_heads, head_dim, dtype);
+  size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {
+    return cpu::KvImageBytes(num_blocks, num_kv_heads, head_dim, type);
   }
 
   void Embed(const TokenBatch& batch, const Matrix& table, float* out) override {
@@ -96,37 +95,38 @@ class CpuDevice final : public Device {
     });
   }
   void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
-               DType dtype, void* act_out) override {
+               ActType act, void* act_out) override {
     float* out = static_cast<float*>(act_out);
     ForRows(rows, width, [&](int64_t r) {
-      cpu::RmsNormRow(x + r * width, weight, width, eps, dtype, out + r * width);
+      cpu::RmsNormRow(x + r * width, weight, width, eps, act, out + r * width);
     });
   }
-  void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
+  void Linear(RowCount rows, ActType, const void* act_in, const Matrix& w, const float* bias,
               float* out) override {
     products_.Linear(*rows.num, static_cast<const float*>(act_in), w, bias, out);
   }
-  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                       const KvLayer& kv, float* q_out) override {
-    attention_.RotateAndStore(batch, args, qkv, kv, q_out);
+    attention_.RotateAndStore(batch, shape, qkv, kv, q_out);
   }
-  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                 float scale, DType dtype, void* act_out) override {
-    attention_.Attention(batch, args, q, kv, scale, dtype, static_cast<float*>(act_out));
+  void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+                 const KvLayer& kv, void* act_out) override {
+    attention_.Attention(batch, shape, q, kv, static_cast<float*>(act_out));
   }
-  void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups, const void* const* units,
-           const UnitShape& shape, float* out) override {
-    products_.Ffn(rows, static_cast<const float*>(act_in), groups, units, shape, out);
+  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                 const void* const* units, const UnitShape& shape, float* out) override {
+    products_.ExpertFfn(rows, act, static_cast<const float*>(act_in), groups, units, shape, out);
   }
-  void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype,
+  void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
               float* h) override {
     ForRows(rows, width, [&](int64_t r) {
       const int64_t at = r * width;
-      cpu::AddFfnRow(shared + at, own == nullptr ? nullptr : own + at, width, dtype, h + at);
+      cpu::AddFfnRow(shared == nullptr ? nullptr : shared + at, own == nullptr ? nullptr : own + at,
+                     width, wire, h + at);
     });
   }
   void AddResidual(RowCount rows, int width, const float* y, float* h) override {
-    AddFfn(rows, width, y, nullptr, DType::kF32, h);
+    AddFfn(rows, width, y, nullptr, WireType::kF32, h);
   }
   void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) override {
     const int num_experts = groups.num_experts;
@@ -147,34 +147,37 @@ class CpuDevice final : public Device {
                      const ExchangeArrays& out) override {
     cpu::BuildExchange(tokens, args, out);
   }
-  void ActToWire(RowCount rows, int width, const void* act, const int32_t* index, DType dtype,
-                 void* wire) override {
-    const int64_t row_bytes = width * cpu::ElementBytes(dtype);
+  void ActToWire(RowCount rows, int width, ActType, const void* act, const int32_t* index,
+                 WireType type, void* wire) override {
+    const int64_t row_bytes = width * ElementBytes(type);
     ForRows(rows, width, [&](int64_t r) {
       if (index[r] < 0) return;
-      cpu::FloatsToWire(static_cast<const float*>(act) + int64_t{index[r]} * width, width, dtype,
+      cpu::FloatsToWire(static_cast<const float*>(act) + int64_t{index[r]} * width, width, type,
                         static_cast<char*>(wire) + r * row_bytes);
     });
   }
-  void WireToAct(RowCount rows, int width, const void* wire, DType dtype, void* act) override {
-    const int64_t row_bytes = width * cpu::ElementBytes(dtype);
+  void WireToAct(RowCount rows, int width, WireType type, const void* wire, ActType act_type,
+                 void* act) override {
+    const int64_t row_bytes = width * ElementBytes(type);
     ForRows(rows, width, [&](int64_t r) {
-      cpu::WireToFloats(static_cast<const char*>(wire) + r * row_bytes, width, dtype,
-                        static_cast<float*>(act) + r * width);
+      float* out = static_cast<float*>(act) + r * width;
+      cpu::WireToFloats(static_cast<const char*>(wire) + r * row_bytes, width, type, out);
+      if (ElementBytes(act_type) >= ElementBytes(type)) return;
+      std::transform(out, out + width, out, [&](float x) { return RoundTo(act_type, x); });
     });
   }
-  void RoundToWire(RowCount rows, int width, const float* x, DType dtype, void* wire) override {
-    const int64_t row_bytes = width * cpu::ElementBytes(dtype);
+  void RoundToWire(RowCount rows, int width, const float* x, WireType type, void* wire) override {
+    const int64_t row_bytes = width * ElementBytes(type);
     ForRows(rows, width, [&](int64_t r) {
-      cpu::FloatsToWire(x + r * width, width, dtype, static_cast<char*>(wire) + r * row_bytes);
+      cpu::FloatsToWire(x + r * width, width, type, static_cast<char*>(wire) + r * row_bytes);
     });
   }
-  void WireToRows(RowCount rows, int width, const void* wire, const int32_t* index, DType dtype,
+  void WireToRows(RowCount rows, int width, WireType type, const void* wire, const int32_t* index,
                   float* out) override {
-    const int64_t row_bytes = width * cpu::ElementBytes(dtype);
+    const int64_t row_bytes = width * ElementBytes(type);
     ForRows(rows, width, [&](int64_t r) {
       if (index[r] < 0) return;
-      cpu::WireToFloats(static_cast<const char*>(wire) + r * row_bytes, width, dtype,
+      cpu::WireToFloats(static_cast<const char*>(wire) + r * row_bytes, width, type,
                         out + int64_t{index[r]} * width);
     });
   }
@@ -184,11 +187,11 @@ class CpuDevice final : public Device {
       std::memcpy(out + r * width, x + int64_t{index[r]} * width, size_t{4} * width);
     }
   }
-  void Activate(RowCount rows, int width, RouterActivation activation, const float* x, DType dtype,
+  void Activate(RowCount rows, int width, RouterActivation activation, const float* x, ActType act,
                 void* act_out) override {
     float* out = static_cast<float*>(act_out);
     ForRows(rows, width, [&](int64_t r) {
-      cpu::ActivateRow(activation, x + r * width, width, dtype, out + r * width);
+      cpu::ActivateRow(activation, x + r * width, width, act, out + r * width);
     });
   }
   void ArgMax(RowCount rows, int width, const float* x, int32_t* out) override {
@@ -196,18 +199,19 @@ class CpuDevice final : public Device {
       out[r] = static_cast<int32_t>(cpu::ArgMaxRow(x + r * width, width));
     });
   }
-  void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
-    const int64_t words = cpu::CeilDiv(args.vocab_size, 32);
-    for (cpu::Sampler& sampler : samplers_) sampler.Reserve(args.vocab_size);
-    pool_.Run(*args.rows.num, [&](int64_t r, int thread) {
-      const float* logits = args.logits + r * args.vocab_size;
+  void SampleTokens(RowCount rows, int vocab_size, const float* logits,
+                    const SampleArgs& args) override {
+    const int64_t words = cpu::CeilDiv(vocab_size, 32);
+    for (cpu::Sampler& sampler : samplers_) sampler.Reserve(vocab_size);
+    pool_.Run(*rows.num, [&](int64_t r, int thread) {
+      const float* row = logits + r * vocab_size;
       const int64_t slot = args.seq_slots[r];
-      const bool finite = cpu::AllFinite(logits, args.vocab_size);
+      const bool finite = cpu::AllFinite(row, vocab_size);
       args.not_finite[r] = !finite;
-      out_tokens[r] = finite ? samplers_[thread].Sample(logits, args.vocab_size, args.params[slot],
-                                                        args.seen + slot * words, args.seeds[slot],
-                                                        args.positions[r])
-                             : 0;
+      args.tokens[r] = finite ? samplers_[thread].Sample(row, vocab_size, args.params[slot],
+                                                         args.seen + slot * words, args.seeds[slot],
+                                                         args.positions[r])
+                              : 0;
     });
   }
   void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
@@ -217,14 +221,15 @@ class CpuDevice final : public Device {
       seen[seq_slots[r] * words + token_ids[r] / 32] |= 1u << (token_ids[r] % 32);
     }
   }
-  void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
-                   float* out_logprobs, uint8_t* out_greedy) override {
+  void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
+                   const ScoreArgs& args) override {
     pool_.Run(*rows.num, [&](int64_t r, int) {
       const float* row = logits + r * vocab_size;
       const int64_t best = cpu::ArgMaxRow(row, vocab_size);
       const double log_sum = std::log(cpu::SumExp(row, vocab_size, row[best]));
-      out_logprobs[r] = static_cast<float>(double{row[targets[r]]} - row[best] - log_sum);
-      out_greedy[r] = best == targets[r];
+      const int32_t target = args.targets[r];
+      args.logprobs[r] = static_cast<float>(double{row[target]} - row[best] - log_sum);
+      args.greedy[r] = best == target;
     });
   }
   void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
@@ -262,7 +267,7 @@ class CpuDevice final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> MakeCpuDevice(const CpuDeviceOptions& options) {
+std::unique_ptr<ComposedDevice> MakeCpuDevice(const CpuDeviceOptions& options) {
   return std::make_unique<CpuDevice>(ThreadCount(options.threads));
 }
 

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "common/device/device.h"
+#include "common/device/composed_device.h"
 
 namespace pregate {
 
@@ -11,8 +11,8 @@ struct CpuDeviceOptions {
   int threads = 1;  // including the caller's; 0 = one a hardware thread
 };
 
-// Supports kF32 and kBF16. `Act` buffers are f32 whose values are rounded to the operation's dtype.
+// `act` buffers are f32 whose values are rounded to the operation's ActType.
 // Bits are the same for every thread count.
-std::unique_ptr<Device> MakeCpuDevice(const CpuDeviceOptions& options);
+std::unique_ptr<ComposedDevice> MakeCpuDevice(const CpuDeviceOptions& options);
 
 }  // namespace pregate

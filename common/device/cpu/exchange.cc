@@ -35,16 +35,16 @@ void BuildExchange(RowCount tokens, const ExchangeArgs& args, const ExchangeArra
   out.received.offsets[args.num_experts] = num_received;
 }
 
-void FloatsToWire(const float* x, int width, DType dtype, void* wire) {
-  if (dtype == DType::kF32) {
+void FloatsToWire(const float* x, int width, WireType type, void* wire) {
+  if (type == WireType::kF32) {
     std::memcpy(wire, x, size_t{4} * width);
     return;
   }
   std::transform(x, x + width, static_cast<uint16_t*>(wire), Bf16Bits);
 }
 
-void WireToFloats(const void* wire, int width, DType dtype, float* x) {
-  if (dtype == DType::kF32) {
+void WireToFloats(const void* wire, int width, WireType type, float* x) {
+  if (type == WireType::kF32) {
     std::memcpy(x, wire, size_t{4} * width);
     return;
   }

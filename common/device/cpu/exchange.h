@@ -7,8 +7,8 @@ namespace pregate::cpu {
 
 void BuildExchange(RowCount tokens, const ExchangeArgs& args, const ExchangeArrays& out);
 
-// One row: act and x are f32, wire is in the dtype.
-void FloatsToWire(const float* x, int width, DType dtype, void* wire);
-void WireToFloats(const void* wire, int width, DType dtype, float* x);
+// One row: x is f32, wire is in its type.
+void FloatsToWire(const float* x, int width, WireType type, void* wire);
+void WireToFloats(const void* wire, int width, WireType type, float* x);
 
 }  // namespace pregate::cpu

@@ -15,19 +15,18 @@ struct GroupTask {
 };
 
 // Of group e; 0 where it is empty or has no unit.
-int64_t NumChunks(const ExpertGroups& groups, const void* const* units, int e) {
-  if (units[e] == nullptr) return 0;
-  return CeilDiv(groups.offsets[e + 1] - groups.offsets[e], kChunkRows);
+int64_t NumChunks(const GroupedRows& groups, const void* const* units, int e) {
+  return units[e] == nullptr ? 0 : CeilDiv(groups.count(e), kChunkRows);
 }
 
-int64_t NumTasks(const ExpertGroups& groups, const void* const* units, int64_t panels) {
+int64_t NumTasks(const GroupedRows& groups, const void* const* units, int64_t panels) {
   int64_t n = 0;
-  for (int e = 0; e < groups.num_experts; ++e) n += NumChunks(groups, units, e) * panels;
+  for (int e = 0; e < groups.num_groups; ++e) n += NumChunks(groups, units, e) * panels;
   return n;
 }
 
 // The chunks of a panel follow each other, the panels of a unit, the units.
-GroupTask TaskAt(const ExpertGroups& groups, const void* const* units, int64_t panels,
+GroupTask TaskAt(const GroupedRows& groups, const void* const* units, int64_t panels,
                  int64_t index) {
   for (int e = 0;; ++e) {
     const int begin = groups.offsets[e], end = groups.offsets[e + 1];
@@ -42,52 +41,53 @@ GroupTask TaskAt(const ExpertGroups& groups, const void* const* units, int64_t p
 
 }  // namespace
 
-void Products::Ffn(RowCount rows, const float* x, const ExpertGroups& groups,
-                   const void* const* units, const UnitShape& shape, float* out) {
+void Products::ExpertFfn(RowCount rows, ActType act, const float* x, const ExpertGroups& experts,
+                         const void* const* units, const UnitShape& shape, float* out) {
+  const int32_t all[] = {0, *rows.num};
+  const GroupedRows groups = {experts.offsets == nullptr ? all : experts.offsets, experts.order,
+                              experts.num_experts};
   const int64_t mid_stride = RoundUp(shape.width, kPanelPairs);
-  const int64_t num_grouped = groups.offsets[groups.num_experts];
+  const int64_t num_grouped = groups.offsets[groups.num_groups];
   PREGATE_CHECK(num_grouped <= rows.max, "rows ", num_grouped, " of at most ", rows.max);
   const size_t mid_floats = static_cast<size_t>(rows.max) * mid_stride;
   if (mid_.size() < mid_floats) mid_.resize(mid_floats);
-  GateUp(x, groups, units, shape, mid_stride);
+  GateUp(act, x, groups, units, shape, mid_stride);
   Down(groups, units, shape, mid_stride, out);
 }
 
-void Products::GateUp(const float* x, const ExpertGroups& groups, const void* const* units,
-                      const UnitShape& shape, int64_t mid_stride) {
+void Products::GateUp(ActType act, const float* x, const GroupedRows& groups,
+                      const void* const* units, const UnitShape& shape, int64_t mid_stride) {
   const int64_t panels = mid_stride / kPanelPairs;
   const auto run = [&](int64_t index, int thread) {
     const GroupTask t = TaskAt(groups, units, panels, index);
     const float* rows[kChunkRows];
     for (int r = 0; r < t.num_rows; ++r) {
-      rows[r] = x + int64_t{groups.order[t.first + r]} * shape.hidden;
+      rows[r] = x + groups.row(t.first + r) * shape.hidden;
     }
-    const char* unit = static_cast<const char*>(units[t.expert]);
     PanelScratch& scratch = *scratch_[thread];
-    MatmulPanel(rows, t.num_rows, unit + t.panel * PanelBytes(shape.hidden, shape.dtype),
-                shape.hidden, shape.dtype, scratch);
-    SiluMulPanel(scratch.tile, t.num_rows, shape.dtype,
+    MatmulPanel(rows, t.num_rows, GateUpPanel(units[t.expert], shape, t.panel), shape.hidden,
+                shape.format, scratch);
+    SiluMulPanel(scratch.tile, t.num_rows, act,
                  mid_.data() + t.first * mid_stride + t.panel * kPanelPairs, mid_stride);
   };
   pool_.Run(NumTasks(groups, units, panels), run);
 }
 
-void Products::Down(const ExpertGroups& groups, const void* const* units, const UnitShape& shape,
+void Products::Down(const GroupedRows& groups, const void* const* units, const UnitShape& shape,
                     int64_t mid_stride, float* out) {
   const int64_t panels = CeilDiv(shape.hidden, kPanelOutputs);
   const auto run = [&](int64_t index, int thread) {
     const GroupTask t = TaskAt(groups, units, panels, index);
     const float* rows[kChunkRows];
     for (int r = 0; r < t.num_rows; ++r) rows[r] = mid_.data() + (t.first + r) * mid_stride;
-    const char* unit = static_cast<const char*>(units[t.expert]) + UnitDownOffset(shape);
     PanelScratch& scratch = *scratch_[thread];
-    MatmulPanel(rows, t.num_rows, unit + t.panel * PanelBytes(shape.width, shape.dtype),
-                shape.width, shape.dtype, scratch);
+    MatmulPanel(rows, t.num_rows, DownPanel(units[t.expert], shape, t.panel), shape.width,
+                shape.format, scratch);
     const int64_t column = t.panel * kPanelOutputs;
     const int64_t width = std::min<int64_t>(kPanelOutputs, shape.hidden - column);
     for (int r = 0; r < t.num_rows; ++r) {
       const float* src = scratch.tile + r * kPanelOutputs;
-      std::copy_n(src, width, out + int64_t{groups.order[t.first + r]} * shape.hidden + column);
+      std::copy_n(src, width, out + groups.row(t.first + r) * shape.hidden + column);
     }
   };
   pool_.Run(NumTasks(groups, units, panels), run);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/device/cpu/kernels.h"
+#include "common/device/cpu/weights/kernels.h"
 #include "gtest/gtest.h"
 #include "hwy/targets.h"
 
@@ -43,29 +44,29 @@ void Append(const float* values, size_t n, std::vector<float>& out) {
   out.insert(out.end(), values, values + n);
 }
 
-void RunMatmul(Inputs& in, int num_rows, int inputs, DType dtype, std::vector<float>& out) {
+void RunMatmul(Inputs& in, int num_rows, int inputs, WeightFormat format, std::vector<float>& out) {
   const std::vector<float> weights = in.Floats(size_t{32} * inputs, 0.3f);
-  std::vector<char> image(MatrixImageBytes(32, inputs, dtype));
-  PackMatrixImage(weights, 32, inputs, dtype, image.data());
+  std::vector<char> image(MatrixImageBytes(32, inputs, format));
+  PackMatrixImage(weights, 32, inputs, format, image.data());
   const std::vector<float> x = in.Floats(size_t(num_rows) * inputs, 1);
   std::vector<const float*> rows;
   for (int r = 0; r < num_rows; ++r) rows.push_back(x.data() + int64_t{r} * inputs);
   const auto scratch = std::make_unique<PanelScratch>();
-  MatmulPanel(rows.data(), num_rows, image.data(), inputs, dtype, *scratch);
+  MatmulPanel(rows.data(), num_rows, image.data(), inputs, format, *scratch);
   Append(scratch->tile, size_t(num_rows) * 32, out);
   std::vector<float> mid(size_t(num_rows) * 16);
-  SiluMulPanel(scratch->tile, num_rows, DType::kF32, mid.data(), 16);
+  SiluMulPanel(scratch->tile, num_rows, ActType::kF32, mid.data(), 16);
   Append(mid.data(), mid.size(), out);
 }
 
-void RunAttention(Inputs& in, int num_rows, DType dtype, std::vector<float>& out) {
+void RunAttention(Inputs& in, int num_rows, KvType type, std::vector<float>& out) {
   constexpr int kHeadDim = 20, kBlocks = 7;
-  KvView kv = {nullptr, dtype, 1, kHeadDim};
+  KvView kv = {nullptr, type, 1, kHeadDim};
   const std::vector<float> values = in.Floats(kBlocks * kv.head_elements(), 1);
-  std::vector<char> image(values.size() * ElementBytes(dtype));
+  std::vector<char> image(values.size() * ElementBytes(type));
   for (size_t i = 0; i < values.size(); ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(values[i]);
-    if (dtype == DType::kF32) {
+    if (type == KvType::kF32) {
       reinterpret_cast<uint32_t*>(image.data())[i] = bits;
     } else {
       reinterpret_cast<uint16_t*>(image.data())[i] = static_cast<uint16_t>(bits >> 16);
@@ -89,7 +90,7 @@ void RunAttention(Inputs& in, int num_rows, DType dtype, std::vector<float>& out
   for (int r = 0; r < num_rows; ++r) {
     float y[kHeadDim];
     MergeState(&second[r * state], kv.padded_dim(), &first[r * state]);
-    FinishState(&first[r * state], kHeadDim, DType::kF32, y);
+    FinishState(&first[r * state], kHeadDim, ActType::kF32, y);
     Append(y, kHeadDim, out);
   }
 }
@@ -98,9 +99,9 @@ void RunRows(Inputs& in, std::vector<float>& out) {
   for (const int width : {1, 16, 577}) {
     const std::vector<float> x = in.Floats(width, 3), weight = in.Floats(width, 1);
     std::vector<float> y(width);
-    RmsNormRow(x.data(), weight.data(), width, 1e-5f, DType::kF32, y.data());
+    RmsNormRow(x.data(), weight.data(), width, 1e-5f, ActType::kF32, y.data());
     Append(y.data(), width, out);
-    ActivateRow(RouterActivation::kSilu, x.data(), width, DType::kF32, y.data());
+    ActivateRow(RouterActivation::kSilu, x.data(), width, ActType::kF32, y.data());
     Append(y.data(), width, out);
     out.push_back(static_cast<float>(SumExp(x.data(), width, 9.0f)));
   }
@@ -109,11 +110,11 @@ void RunRows(Inputs& in, std::vector<float>& out) {
 std::vector<float> RunAll(uint64_t seed) {
   Inputs in(seed);
   std::vector<float> out;
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const StepTypes& types : {kF32Types, kBF16Types}) {
     for (const int num_rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 31, 128}) {
-      RunMatmul(in, num_rows, 300, dtype, out);
+      RunMatmul(in, num_rows, 300, types.weights, out);
     }
-    for (const int num_rows : {1, 3, 5, 32}) RunAttention(in, num_rows, dtype, out);
+    for (const int num_rows : {1, 3, 5, 32}) RunAttention(in, num_rows, types.kv, out);
   }
   RunRows(in, out);
   return out;

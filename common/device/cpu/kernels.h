@@ -1,48 +1,35 @@
 // The per-target kernels, each dispatched at run time to the best instruction set of this
-// processor.
+// processor. Those that know how weights are packed: weights/kernels.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
-#include "common/device/cpu/panels.h"
+#include "common/device/cpu/arithmetic.h"
+#include "common/device/types.h"
 #include "common/model/spec/spec.h"
 
 namespace pregate::cpu {
-
-inline constexpr int kChunkRows = 128;    // most rows of one MatmulPanel call
-inline constexpr int kWidenInputs = 256;  // inputs of a bf16 panel that are widened at a time
 
 // "fma" for every target that fuses multiply-adds: they compute equal bits. Others are their own
 // class.
 std::string NumericsClass();
 std::string TargetName();
 
-// --- matmul.cc ---
-struct PanelScratch {
-  alignas(64) float widened[kWidenInputs * kPanelOutputs];
-  alignas(64) float tile[kChunkRows * kPanelOutputs];
-};
-// scratch.tile[r][c] = sum over k of rows[r][k] * panel[k][c], r < num_rows <= kChunkRows.
-void MatmulPanel(const float* const* rows, int num_rows, const void* panel, int inputs, DType dtype,
-                 PanelScratch& scratch);
-// out[r][c] = round(silu(tile[r][c]) * tile[r][16 + c]) for c < 16.
-void SiluMulPanel(const float* tile, int num_rows, DType dtype, float* out, int64_t out_stride);
-
 // --- elementwise.cc: one row ---
-void RmsNormRow(const float* x, const float* weight, int width, float eps, DType dtype, float* out);
-void ActivateRow(RouterActivation activation, const float* x, int64_t width, DType dtype,
+void RmsNormRow(const float* x, const float* weight, int width, float eps, ActType act, float* out);
+void ActivateRow(RouterActivation activation, const float* x, int64_t width, ActType act,
                  float* out);
-// h += shared + round(own); own may be null.
-void AddFfnRow(const float* shared, const float* own, int64_t width, DType dtype, float* h);
+// h += shared + round(own); a null `shared` is zeros, `own` may be null.
+void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float* h);
 
 // --- attention_kernel.cc ---
 // One layer's keys and values: [block][kv head] -> keys [head_dim][16], then values
 // [16][padded_dim].
 struct KvView {
   const char* data = nullptr;
-  DType dtype = DType::kF32;
+  KvType type = KvType::kF32;
   int num_kv_heads = 0;
   int head_dim = 0;
   int64_t padded_dim() const { return RoundUp(head_dim, 16); }
@@ -72,7 +59,7 @@ void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, f
                   float* scratch);
 // Takes `part`, whose keys come next, into `state`.
 void MergeState(const float* part, int64_t padded_dim, float* state);
-void FinishState(const float* state, int head_dim, DType dtype, float* out);
+void FinishState(const float* state, int head_dim, ActType act, float* out);
 
 // --- vocab_kernel.cc: one row of logits ---
 bool AllFinite(const float* x, int64_t n);

@@ -21,8 +21,7 @@ void Products::Linear(int num_rows, const float* x, const Matrix& w, const float
     const float* rows[kChunkRows];
     for (int r = 0; r < n; ++r) rows[r] = x + (first + r) * w.inputs;
     PanelScratch& scratch = *scratch_[thread];
-    MatmulPanel(rows, n, static_cast<const char*>(w.data) + panel * PanelBytes(w.inputs, w.dtype),
-                w.inputs, w.dtype, scratch);
+    MatmulPanel(rows, n, MatrixPanel(w, panel), w.inputs, w.format, scratch);
     const int64_t column = panel * kPanelOutputs;
     const int width = static_cast<int>(std::min<int64_t>(kPanelOutputs, w.outputs - column));
     for (int r = 0; r < n; ++r) {

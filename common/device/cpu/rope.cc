@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/base/status.h"
 #include "common/device/cpu/attention.h"
 #include "common/device/rounding.h"
 
@@ -17,8 +18,8 @@ void Rotate(const float* in, const float* angles, int half, float* out) {
 }
 
 // out[i * stride] = in[i], rounded.
-void StoreStrided(const float* in, int n, int64_t stride, DType dtype, char* base, int64_t at) {
-  if (dtype == DType::kBF16) {
+void StoreStrided(const float* in, int n, int64_t stride, KvType type, char* base, int64_t at) {
+  if (type == KvType::kBF16) {
     auto* out = reinterpret_cast<uint16_t*>(base) + at;
     for (int i = 0; i < n; ++i) out[i * stride] = Bf16Bits(in[i]);
   } else {
@@ -29,9 +30,9 @@ void StoreStrided(const float* in, int n, int64_t stride, DType dtype, char* bas
 
 }  // namespace
 
-size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, DType dtype) {
-  const KvView view = {nullptr, dtype, num_kv_heads, head_dim};
-  return size_t(num_blocks) * num_kv_heads * view.head_elements() * ElementBytes(dtype);
+size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) {
+  const KvView view = {nullptr, type, num_kv_heads, head_dim};
+  return size_t(num_blocks) * num_kv_heads * view.head_elements() * ElementBytes(type);
 }
 
 bool RopeTable::Holds(const float* inv_freq, int half) const {
@@ -57,39 +58,39 @@ void RopeTable::Fill(int32_t position) {
   filled_[position] = true;
 }
 
-const RopeTable& AttentionOps::PrepareRope(const TokenBatch& batch, const QkvArgs& args) {
-  const int half = args.head_dim / 2;
+const RopeTable& AttentionOps::PrepareRope(const TokenBatch& batch, const AttentionShape& shape) {
+  const int half = shape.head_dim / 2;
   auto table = std::find_if(ropes_.begin(), ropes_.end(),
-                            [&](const RopeTable& t) { return t.Holds(args.inv_freq, half); });
-  if (table == ropes_.end()) table = ropes_.insert(table, RopeTable(args.inv_freq, half));
+                            [&](const RopeTable& t) { return t.Holds(shape.inv_freq, half); });
+  if (table == ropes_.end()) table = ropes_.insert(table, RopeTable(shape.inv_freq, half));
   table->Reserve(int64_t{batch.blocks_per_seq} * kKvBlockTokens);
   for (int r = 0; r < *batch.rows.num; ++r) table->Fill(batch.positions[r]);
   return *table;
 }
 
-void AttentionOps::RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
-                                  const KvLayer& kv, float* q_out) {
-  const RopeTable& rope = PrepareRope(batch, args);
-  const int d = args.head_dim, half = d / 2;
-  const KvView view = {nullptr, kv.dtype, kv.num_kv_heads, d};
+void AttentionOps::RotateAndStore(const TokenBatch& batch, const AttentionShape& shape,
+                                  const float* qkv, const KvLayer& kv, float* q_out) {
+  const RopeTable& rope = PrepareRope(batch, shape);
+  const int d = shape.head_dim, half = d / 2;
+  const KvView view = {nullptr, kv.type, kv.num_kv_heads, d};
   char* data = static_cast<char*>(kv.data);
   const auto run = [&](int64_t r, int) {
-    const float* in = qkv + r * (args.num_heads + 2 * args.num_kv_heads) * d;
+    const float* in = qkv + r * (shape.num_heads + 2 * shape.num_kv_heads) * d;
     const int32_t position = batch.positions[r];
     const float* angles = rope.Row(position);
-    float* q = q_out + r * args.num_heads * d;
-    for (int h = 0; h < args.num_heads; ++h, in += d) Rotate(in, angles, half, q + h * d);
+    float* q = q_out + r * shape.num_heads * d;
+    for (int h = 0; h < shape.num_heads; ++h, in += d) Rotate(in, angles, half, q + h * d);
     const int64_t block = batch.block_tables[int64_t{batch.seq_slots[r]} * batch.blocks_per_seq +
                                              position / kKvBlockTokens];
     PREGATE_CHECK(block >= 0 && block < kv.num_blocks, "block ", block, " of ", kv.num_blocks);
     const int64_t slot = position % kKvBlockTokens;
-    for (int h = 0; h < args.num_kv_heads; ++h) {
-      const int64_t at = (block * args.num_kv_heads + h) * view.head_elements();
+    for (int h = 0; h < shape.num_kv_heads; ++h) {
+      const int64_t at = (block * shape.num_kv_heads + h) * view.head_elements();
       const float* key = in + h * d;
       float rotated[kHeadDimMax];
       Rotate(key, angles, half, rotated);
-      StoreStrided(rotated, d, kKvBlockTokens, kv.dtype, data, at + slot);
-      StoreStrided(key + args.num_kv_heads * d, d, 1, kv.dtype, data,
+      StoreStrided(rotated, d, kKvBlockTokens, kv.type, data, at + slot);
+      StoreStrided(key + shape.num_kv_heads * d, d, 1, kv.type, data,
                    at + view.key_elements() + slot * view.padded_dim());
     }
   };

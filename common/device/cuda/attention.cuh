@@ -15,7 +15,7 @@ struct AttentionProblem {
   void* out;  // [max, heads, head_dim]
 };
 
-// Any dtype, any head_dim up to kHeadDimMax.
+// Any types, any head_dim up to kHeadDimMax.
 void PlainAttention(Stream& stream, const AttentionProblem& problem);
 // bf16, head_dim a multiple of 8 up to 128: a choice by shape, so that a model always meets the
 // same kernel.

@@ -24,7 +24,7 @@ bool HasCard() {
 std::vector<DeviceFamily> FamiliesUnderTest() {
   static const bool available = HasCard();
   if (!available) return {};
-  return {{"cuda", {[]() -> std::unique_ptr<Device> { return *MakeCudaDevice({}); }}}};
+  return {{"cuda", {[]() -> std::unique_ptr<ComposedDevice> { return *MakeCudaDevice({}); }}}};
 }
 
 // A suite without a device is no error.
@@ -32,6 +32,7 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceContractTest);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceFfnContractTest);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceAttentionContractTest);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceExchangeContractTest);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceLayerContractTest);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceSamplingContractTest);
 
 }  // namespace pregate

@@ -4,31 +4,33 @@
 #include <utility>
 
 #include "common/base/status.h"
-#include "common/device/cuda/cublas_matmul.h"
 #include "common/device/cuda/device_runtime.h"
-#include "common/device/cuda/image.h"
 #include "common/device/cuda/kernels.h"
 #include "common/device/cuda/staging.h"
 #include "common/device/cuda/transfer_queue.h"
+#include "common/device/cuda/weights/image.h"
+#include "common/device/cuda/weights/products.h"
 
 namespace pregate {
 namespace {
-
-using cuda::IsBf16;
 
 // Part of the numerics id: raised with every change to the order or the formulas of a kernel's
 // sums.
 constexpr int kKernelSet = 2;
 
+template <class Type>
+bool IsBf16(Type type) {
+  return type == Type::kBF16;
+}
 cuda::Rows ToRows(RowCount rows) { return {rows.num, rows.max}; }
-cuda::Heads ToHeads(const QkvArgs& args) {
-  return {args.num_heads, args.num_kv_heads, args.head_dim};
+cuda::Heads ToHeads(const AttentionShape& shape) {
+  return {shape.num_heads, shape.num_kv_heads, shape.head_dim};
 }
 cuda::PagedTokens ToPaged(const TokenBatch& batch) {
   return {ToRows(batch.rows), batch.positions, batch.seq_slots, batch.block_tables,
           batch.blocks_per_seq};
 }
-cuda::PagedKv ToKv(const KvLayer& kv) { return {kv.data, kv.num_blocks, IsBf16(kv.dtype)}; }
+cuda::PagedKv ToKv(const KvLayer& kv) { return {kv.data, kv.num_blocks, IsBf16(kv.type)}; }
 
 class CudaDeviceImpl final : public CudaDevice {
  public:
@@ -38,7 +40,7 @@ class CudaDeviceImpl final : public CudaDevice {
     cuda::CudaRuntime* runtime = device->runtime_.get();
     ASSIGN_OR_RETURN(device->uploads_, cuda::UploadRing::Create(runtime));
     ASSIGN_OR_RETURN(device->downloads_, cuda::DownloadBuffer::Create(runtime));
-    ASSIGN_OR_RETURN(device->products_, cuda::CublasMatmul::Create(runtime));
+    ASSIGN_OR_RETURN(device->products_, cuda::Products::Create(runtime));
     return device;
   }
 
@@ -46,13 +48,13 @@ class CudaDeviceImpl final : public CudaDevice {
     return absl::StrCat("cuda ", runtime_->ordinal(), ": ", runtime_->properties().name);
   }
   // The library and the card choose the algorithms of products.
-  std::string numerics_id(DType dtype) const override {
+  std::string numerics_id(const StepTypes& types) const override {
     std::string card = runtime_->properties().name;
     std::replace(card.begin(), card.end(), ' ', '-');
-    return absl::StrCat("cuda-", kKernelSet, "/", card, "/cublaslt-", cublasLtGetVersion(),
-                        IsBf16(dtype) ? "/bf16" : "/f32");
+    return absl::StrCat("cuda-", kKernelSet, "/", card, "/cublaslt-", cublasLtGetVersion(), "/",
+                        TypesName(types));
   }
-  size_t act_bytes(DType dtype) const override { return cuda::ElementBytes(dtype); }
+  size_t act_bytes(ActType type) const override { return ElementBytes(type); }
   CudaCounts counts() const override { return runtime_->counts(); }
   void* stream() const override { return runtime_->handle(); }
   int ordinal() const override { return runtime_->ordinal(); }
@@ -79,12 +81,12 @@ class CudaDeviceImpl final : public CudaDevice {
     return std::make_unique<cuda::StreamTransferQueue>(runtime_.get());
   }
 
-  size_t MatrixBytes(int outputs, int inputs, DType dtype) const override {
-    return cuda::MatrixImageBytes(outputs, inputs, dtype);
+  size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const override {
+    return cuda::MatrixImageBytes(outputs, inputs, format);
   }
-  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
+  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
                   void* host_dst) const override {
-    cuda::PackMatrixImage(rows, outputs, inputs, dtype, host_dst);
+    cuda::PackMatrixImage(rows, outputs, inputs, format, host_dst);
   }
   size_t UnitBytes(const UnitShape& shape) const override { return cuda::SectionsOf(shape).end; }
   void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
@@ -92,37 +94,39 @@ class CudaDeviceImpl final : public CudaDevice {
                 void* host_dst) const override {
     cuda::PackUnitImage(gate, up, down, shape, host_dst);
   }
-  size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, DType dtype) const override {
-    return size_t{2} * num_blocks * num_kv_heads * kKvBlockTokens * head_dim *
-           cuda::ElementBytes(dtype);
+  size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {
+    return size_t{2} * num_blocks * num_kv_heads * kKvBlockTokens * head_dim * ElementBytes(type);
   }
 
   void Embed(const TokenBatch& batch, const Matrix& table, float* out) override {
-    cuda::Embed(stream_in_use(), ToRows(batch.rows), batch.token_ids, table.data,
-                cuda::RowStride(table.inputs, table.dtype), table.inputs, IsBf16(table.dtype), out);
+    products_->Embed(batch.rows, batch.token_ids, table, out);
   }
   void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
-               DType dtype, void* act_out) override {
-    cuda::RmsNorm(stream_in_use(), ToRows(rows), width, x, weight, eps, IsBf16(dtype), act_out);
+               ActType act, void* act_out) override {
+    cuda::RmsNorm(stream_in_use(), ToRows(rows), width, x, weight, eps, IsBf16(act), act_out);
   }
-  void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
-              float* out) override;
-  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+  void Linear(RowCount rows, ActType act, const void* act_in, const Matrix& w, const float* bias,
+              float* out) override {
+    products_->Linear(rows, act, act_in, w, bias, out);
+  }
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                       const KvLayer& kv, float* q_out) override {
-    cuda::RotateAndStore(stream_in_use(), ToPaged(batch), ToHeads(args), args.inv_freq, qkv,
+    cuda::RotateAndStore(stream_in_use(), ToPaged(batch), ToHeads(shape), shape.inv_freq, qkv,
                          ToKv(kv), q_out);
   }
-  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                 float scale, DType dtype, void* act_out) override {
-    PREGATE_CHECK(args.head_dim <= cuda::kHeadDimMax, "head_dim ", args.head_dim);
-    cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(args), q, ToKv(kv), scale,
-                    IsBf16(dtype), act_out);
+  void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+                 const KvLayer& kv, void* act_out) override {
+    PREGATE_CHECK(shape.head_dim <= cuda::kHeadDimMax, "head_dim ", shape.head_dim);
+    cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(shape), q, ToKv(kv), shape.scale,
+                    IsBf16(shape.act), act_out);
   }
-  void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups, const void* const* units,
-           const UnitShape& shape, float* out) override;
-  void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype,
+  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                 const void* const* units, const UnitShape& shape, float* out) override {
+    products_->ExpertFfn(rows, act, act_in, groups, units, shape, out);
+  }
+  void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
               float* h) override {
-    cuda::AddFfn(stream_in_use(), ToRows(rows), width, shared, own, IsBf16(dtype), h);
+    cuda::AddFfn(stream_in_use(), ToRows(rows), width, shared, own, IsBf16(wire), h);
   }
   void AddResidual(RowCount rows, int width, const float* y, float* h) override {
     cuda::AddFfn(stream_in_use(), ToRows(rows), width, y, nullptr, false, h);
@@ -140,46 +144,50 @@ class CudaDeviceImpl final : public CudaDevice {
         {ToRows(tokens), args.rank, args.world_size, args.num_experts, args.stride, args.home_ranks,
          args.routes, args.targets, out.send_rows, out.received.offsets, out.received.order});
   }
-  void ActToWire(RowCount rows, int width, const void* act, const int32_t* index, DType dtype,
-                 void* wire) override {
-    cuda::CopyToWire(stream_in_use(), ToRows(rows), width, act, index, IsBf16(dtype), wire);
+  void ActToWire(RowCount rows, int width, ActType act_type, const void* act, const int32_t* index,
+                 WireType wire_type, void* wire) override {
+    cuda::CopyToWire(stream_in_use(), ToRows(rows), width, IsBf16(act_type), act, index,
+                     IsBf16(wire_type), wire);
   }
-  void WireToAct(RowCount rows, int width, const void* wire, DType dtype, void* act) override {
-    cuda::CopyRows(stream_in_use(), ToRows(rows), width, wire, IsBf16(dtype), act);
+  void WireToAct(RowCount rows, int width, WireType wire_type, const void* wire, ActType act_type,
+                 void* act) override {
+    cuda::CopyToWire(stream_in_use(), ToRows(rows), width, IsBf16(wire_type), wire, nullptr,
+                     IsBf16(act_type), act);
   }
-  void RoundToWire(RowCount rows, int width, const float* x, DType dtype, void* wire) override {
-    cuda::RoundRows(stream_in_use(), ToRows(rows), width, x, IsBf16(dtype), wire);
+  void RoundToWire(RowCount rows, int width, const float* x, WireType type, void* wire) override {
+    cuda::RoundRows(stream_in_use(), ToRows(rows), width, x, IsBf16(type), wire);
   }
-  void WireToRows(RowCount rows, int width, const void* wire, const int32_t* index, DType dtype,
+  void WireToRows(RowCount rows, int width, WireType type, const void* wire, const int32_t* index,
                   float* out) override {
-    cuda::WidenToRows(stream_in_use(), ToRows(rows), width, wire, index, IsBf16(dtype), out);
+    cuda::WidenToRows(stream_in_use(), ToRows(rows), width, IsBf16(type), wire, index, out);
   }
   void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
                   float* out) override {
     cuda::GatherRows(stream_in_use(), ToRows(rows), width, x, index, out);
   }
-  void Activate(RowCount rows, int width, RouterActivation activation, const float* x, DType dtype,
+  void Activate(RowCount rows, int width, RouterActivation activation, const float* x, ActType act,
                 void* act_out) override {
     cuda::Activate(stream_in_use(), ToRows(rows), width, activation == RouterActivation::kSilu, x,
-                   IsBf16(dtype), act_out);
+                   IsBf16(act), act_out);
   }
   void ArgMax(RowCount rows, int width, const float* x, int32_t* out) override {
     cuda::ArgMax(stream_in_use(), ToRows(rows), width, x, out);
   }
-  void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
+  void SampleTokens(RowCount rows, int vocab_size, const float* logits,
+                    const SampleArgs& args) override {
     cuda::SampleTokens(stream_in_use(),
-                       {ToRows(args.rows), args.logits, args.vocab_size, args.params, args.seeds,
-                        args.seen, args.seq_slots, args.positions, args.not_finite, out_tokens});
+                       {ToRows(rows), logits, vocab_size, args.params, args.seeds, args.seen,
+                        args.seq_slots, args.positions, args.not_finite, args.tokens});
   }
   void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
                 uint32_t* seen) override {
     cuda::MarkSeen(stream_in_use(), ToRows(rows), token_ids, seq_slots, (vocab_size + 31) / 32,
                    seen);
   }
-  void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
-                   float* out_logprobs, uint8_t* out_greedy) override {
-    cuda::ScoreTokens(stream_in_use(), ToRows(rows), vocab_size, logits, targets, out_logprobs,
-                      out_greedy);
+  void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
+                   const ScoreArgs& args) override {
+    cuda::ScoreTokens(stream_in_use(), ToRows(rows), vocab_size, logits, args.targets,
+                      args.logprobs, args.greedy);
   }
   void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
                    const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,
@@ -198,94 +206,13 @@ class CudaDeviceImpl final : public CudaDevice {
     runtime_->Use();
     return runtime_->stream();
   }
-  void PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out);
-  // Grows to the largest capacity ever asked for; null, with the error noted, when there is no
-  // memory.
-  void* Workspace(size_t bytes);
 
   // Destroyed in reverse order.
   std::unique_ptr<cuda::CudaRuntime> runtime_;
   std::unique_ptr<cuda::UploadRing> uploads_;
   std::unique_ptr<cuda::DownloadBuffer> downloads_;
-  std::unique_ptr<cuda::CublasMatmul> products_;
-  DeviceBuffer workspace_;  // Ffn: [rows max, width padded] between its two products
+  std::unique_ptr<cuda::Products> products_;
 };
-
-void* CudaDeviceImpl::Workspace(size_t bytes) {
-  if (workspace_.bytes() >= bytes && workspace_.as<void>() != nullptr) {
-    return workspace_.as<void>();
-  }
-  absl::StatusOr<DeviceBuffer> grown = Allocate(bytes);
-  if (!grown.ok()) {
-    runtime_->Note(grown.status());
-    return nullptr;
-  }
-  workspace_ = *std::move(grown);  // Allocate has waited for what used the old one
-  return workspace_.as<void>();
-}
-
-void CudaDeviceImpl::Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
-                            float* out) {
-  if (cuda::CublasMatmul::Takes(w)) {
-    runtime_->Use();
-    products_->Run(rows.max, act_in, w, out);
-  } else {
-    PlainLinear(rows, act_in, w, out);
-  }
-  if (bias != nullptr) cuda::AddBias(stream_in_use(), ToRows(rows), w.outputs, bias, out);
-}
-
-void CudaDeviceImpl::PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out) {
-  cuda::GroupedMatmul p;
-  p.rows = ToRows(rows);
-  p.x = act_in;
-  p.x_stride = p.inputs = w.inputs;
-  p.weight = w.data;
-  p.weight_stride = cuda::RowStride(w.inputs, w.dtype);
-  p.outputs = p.out_columns = w.outputs;
-  p.bf16 = IsBf16(w.dtype);
-  p.out = out;
-  p.out_stride = w.outputs;
-  cuda::GroupedLinear(stream_in_use(), p);
-}
-
-//   mid[i, :] = round(silu(gate · x[order[i]]) * (up · x[order[i]]))    i in the sorted order
-//   out[order[i], :] = down · mid[i, :]
-void CudaDeviceImpl::Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups,
-                         const void* const* units, const UnitShape& shape, float* out) {
-  const int64_t mid_stride = cuda::RowStride(shape.width, shape.dtype);
-  void* mid = Workspace(size_t(rows.max) * mid_stride * cuda::ElementBytes(shape.dtype));
-  if (mid == nullptr) return;
-  const cuda::UnitSections sections = cuda::SectionsOf(shape);
-  cuda::GroupedMatmul p;
-  p.rows = ToRows(rows);
-  p.offsets = groups.offsets;
-  p.num_groups = groups.num_experts;
-  p.units = units;
-  p.bf16 = IsBf16(shape.dtype);
-
-  cuda::GroupedMatmul gate_up = p;
-  gate_up.x = act_in;
-  gate_up.x_index = groups.order;
-  gate_up.x_stride = gate_up.inputs = shape.hidden;
-  gate_up.second_section_bytes = static_cast<int64_t>(sections.up);
-  gate_up.weight_stride = cuda::RowStride(shape.hidden, shape.dtype);
-  gate_up.outputs = shape.width;
-  gate_up.out = mid;
-  gate_up.out_stride = gate_up.out_columns = static_cast<int>(mid_stride);
-  cuda::GroupedGateUp(stream_in_use(), gate_up);
-
-  cuda::GroupedMatmul down = p;
-  down.x = mid;
-  down.x_stride = down.inputs = static_cast<int>(mid_stride);
-  down.section_bytes = static_cast<int64_t>(sections.down);
-  down.weight_stride = mid_stride;
-  down.outputs = down.out_columns = shape.hidden;
-  down.out = out;
-  down.out_index = groups.order;
-  down.out_stride = shape.hidden;
-  cuda::GroupedLinear(stream_in_use(), down);
-}
 
 }  // namespace
 

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "common/device/device.h"
+#include "common/device/composed_device.h"
 
 namespace pregate {
 
@@ -22,9 +22,9 @@ struct CudaCounts {
   bool operator==(const CudaCounts&) const = default;
 };
 
-// `Act` buffers hold elements of the operation's dtype. Between two calls of Synchronize, up to
+// `act` buffers hold elements of the operation's ActType. Between two calls of Synchronize, up to
 // 64 MiB of uploads and 16 MiB of downloads go through pinned memory without waiting.
-class CudaDevice : public Device {
+class CudaDevice : public ComposedDevice {
  public:
   virtual CudaCounts counts() const = 0;
   virtual void* stream() const = 0;  // a cudaStream_t

@@ -24,8 +24,8 @@ template <class T>
 __global__ void AddFfnKernel(Rows rows, int width, const float* shared, const float* own,
                              float* h) {
   ForColumns(rows, width, [&](int64_t at, int) {
-    const float s =
-        own == nullptr ? shared[at] : __fadd_rn(shared[at], ToFloat(FromFloat<T>(own[at])));
+    float s = shared == nullptr ? 0 : shared[at];
+    if (own != nullptr) s = __fadd_rn(s, ToFloat(FromFloat<T>(own[at])));
     h[at] = __fadd_rn(h[at], s);
   });
 }

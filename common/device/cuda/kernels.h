@@ -34,7 +34,7 @@ void Embed(Stream& stream, Rows rows, const int32_t* ids, const void* table, int
            int width, bool bf16, float* out);
 void RmsNorm(Stream& stream, Rows rows, int width, const float* x, const float* weight, float eps,
              bool bf16, void* act_out);
-// h += shared + round(own), own may be null.
+// h += shared + round(own); a null `shared` is zeros, `own` may be null.
 void AddFfn(Stream& stream, Rows rows, int width, const float* shared, const float* own, bool bf16,
             float* h);
 // out[r, :] += bias
@@ -53,12 +53,13 @@ void MarkSeen(Stream& stream, Rows rows, const int32_t* token_ids, const int32_t
               int words_per_slot, uint32_t* seen);
 
 // --- wire: elements on both sides, an index of -1 leaves the row alone ---
-void CopyToWire(Stream& stream, Rows rows, int width, const void* act, const int32_t* index,
-                bool bf16, void* wire);
-void CopyRows(Stream& stream, Rows rows, int width, const void* wire, bool bf16, void* act);
-void RoundRows(Stream& stream, Rows rows, int width, const float* x, bool bf16, void* wire);
-void WidenToRows(Stream& stream, Rows rows, int width, const void* wire, const int32_t* index,
-                 bool bf16, float* out);
+// wire[r, :] = round(act[index[r], :]); a null index is r itself. From wire to act it is the same.
+void CopyToWire(Stream& stream, Rows rows, int width, bool act_bf16, const void* act,
+                const int32_t* index, bool wire_bf16, void* wire);
+void RoundRows(Stream& stream, Rows rows, int width, const float* x, bool wire_bf16, void* wire);
+// out[index[r], :] = wire[r, :]
+void WidenToRows(Stream& stream, Rows rows, int width, bool wire_bf16, const void* wire,
+                 const int32_t* index, float* out);
 
 // --- groups ---
 void BuildGroups(Stream& stream, Rows rows, const int32_t* routes, int num_experts,

@@ -11,7 +11,7 @@ constexpr int kRowsMax = 4096;
 
 struct Shape {
   int outputs, inputs;
-  DType dtype;
+  StepTypes types;
 };
 
 class DeviceLinearBitsTest : public DeviceContractTest {
@@ -28,25 +28,26 @@ class DeviceLinearBitsTest : public DeviceContractTest {
 };
 
 TEST_P(DeviceLinearBitsTest, ARowHasTheSameBitsInEveryNumberOfRows) {
-  Device& device = *devices_[0];
-  for (const Shape& s : {Shape{12288, 4096, DType::kBF16},
-                         {4096, 4096, DType::kBF16},
-                         {32000, 4096, DType::kBF16},
-                         {960, 576, DType::kBF16},
-                         {576, 576, DType::kBF16},
-                         {49152, 576, DType::kBF16},
-                         {1536, 512, DType::kF32},
-                         {512, 512, DType::kF32},
-                         {960, 576, DType::kF32}}) {
+  ComposedDevice& device = *devices_[0];
+  for (const Shape& s : {Shape{12288, 4096, kBF16Types},
+                         {4096, 4096, kBF16Types},
+                         {32000, 4096, kBF16Types},
+                         {960, 576, kBF16Types},
+                         {576, 576, kBF16Types},
+                         {49152, 576, kBF16Types},
+                         {1536, 512, kF32Types},
+                         {512, 512, kF32Types},
+                         {960, 576, kF32Types}}) {
     Rig rig(device);
     const Matrix w =
-        rig.PutMatrix(Uniform(size_t(s.outputs) * s.inputs), s.outputs, s.inputs, s.dtype);
+        rig.PutMatrix(Uniform(size_t(s.outputs) * s.inputs), s.outputs, s.inputs, s.types.weights);
     const auto x =
-        static_cast<const char*>(rig.PutAct(Uniform(size_t{kRowsMax} * s.inputs), s.dtype));
+        static_cast<const char*>(rig.PutAct(Uniform(size_t{kRowsMax} * s.inputs), s.types.act));
     float* out = static_cast<float*>(rig.Bytes(size_t{4} * kRowsMax * s.outputs));
     const auto run = [&](int first, int rows) {
       const RowCount count = {rig.Put<int32_t>({rows}), rows};
-      device.Linear(count, x + first * s.inputs * device.act_bytes(s.dtype), w, nullptr, out);
+      device.Linear(count, s.types.act, x + first * s.inputs * device.act_bytes(s.types.act), w,
+                    nullptr, out);
       return rig.Get(out, size_t(rows) * s.outputs);
     };
     const std::vector<float> all = run(0, kRowsMax);
@@ -54,8 +55,7 @@ TEST_P(DeviceLinearBitsTest, ARowHasTheSameBitsInEveryNumberOfRows) {
       const int first = Int(0, (kRowsMax - rows) / 128) * 128;
       const auto begin = all.begin() + int64_t{first} * s.outputs;
       EXPECT_TRUE(SameBits(run(first, rows), {begin, begin + int64_t{rows} * s.outputs}))
-          << rows << " rows of " << s.outputs << " x " << s.inputs
-          << (s.dtype == DType::kBF16 ? " bf16" : " f32");
+          << rows << " rows of " << s.outputs << " x " << s.inputs << " " << TypesName(s.types);
     }
   }
 }

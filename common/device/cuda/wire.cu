@@ -1,4 +1,4 @@
-// Rows on their way between ranks: elements of the dtype on both sides, so most of it is copying.
+// Rows on their way between ranks. Both sides mostly have one element type, so most of it is copying.
 #include "common/device/cuda/launch.cuh"
 
 namespace pregate::cuda {
@@ -27,27 +27,22 @@ void MoveRows(Stream& stream, Rows rows, int width, const void* in, const int32_
 
 }  // namespace
 
-void CopyToWire(Stream& stream, Rows rows, int width, const void* act, const int32_t* index,
-                bool bf16, void* wire) {
-  ForElement(bf16, [&](auto element) {
-    using T = decltype(element);
-    MoveRows<false, T, T>(stream, rows, width, act, index, wire);
+void CopyToWire(Stream& stream, Rows rows, int width, bool act_bf16, const void* act,
+                const int32_t* index, bool wire_bf16, void* wire) {
+  ForElement(act_bf16, [&](auto in) {
+    ForElement(wire_bf16, [&](auto out) {
+      MoveRows<false, decltype(in), decltype(out)>(stream, rows, width, act, index, wire);
+    });
   });
 }
 
-void CopyRows(Stream& stream, Rows rows, int width, const void* wire, bool bf16, void* act) {
-  CopyToWire(stream, rows, width, wire, nullptr, bf16, act);
+void RoundRows(Stream& stream, Rows rows, int width, const float* x, bool wire_bf16, void* wire) {
+  CopyToWire(stream, rows, width, false, x, nullptr, wire_bf16, wire);
 }
 
-void RoundRows(Stream& stream, Rows rows, int width, const float* x, bool bf16, void* wire) {
-  ForElement(bf16, [&](auto element) {
-    MoveRows<false, float, decltype(element)>(stream, rows, width, x, nullptr, wire);
-  });
-}
-
-void WidenToRows(Stream& stream, Rows rows, int width, const void* wire, const int32_t* index,
-                 bool bf16, float* out) {
-  ForElement(bf16, [&](auto element) {
+void WidenToRows(Stream& stream, Rows rows, int width, bool wire_bf16, const void* wire,
+                 const int32_t* index, float* out) {
+  ForElement(wire_bf16, [&](auto element) {
     MoveRows<true, decltype(element), float>(stream, rows, width, wire, index, out);
   });
 }

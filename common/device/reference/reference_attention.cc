@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "common/base/status.h"
 #include "common/device/reference/reference_ops.h"
 #include "common/device/rounding.h"
 
@@ -33,41 +34,41 @@ float* KvRow(const KvLayer& kv, bool value, const TokenBatch& batch, int row, in
   return static_cast<float*>(kv.data) + (token * kv.num_kv_heads + kv_head) * kv.head_dim;
 }
 
-void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                     const KvLayer& kv, float* q_out) {
-  const int d = args.head_dim;
+  const int d = shape.head_dim;
   std::vector<float> rotated(d);
   for (int r = 0; r < *batch.rows.num; ++r) {
-    const float* in = qkv + int64_t{r} * (args.num_heads + 2 * args.num_kv_heads) * d;
+    const float* in = qkv + int64_t{r} * (shape.num_heads + 2 * shape.num_kv_heads) * d;
     const int position = batch.positions[r];
-    for (int h = 0; h < args.num_heads; ++h, in += d) {
-      Rotate(in, d, args.inv_freq, position, q_out + (int64_t{r} * args.num_heads + h) * d);
+    for (int h = 0; h < shape.num_heads; ++h, in += d) {
+      Rotate(in, d, shape.inv_freq, position, q_out + (int64_t{r} * shape.num_heads + h) * d);
     }
-    for (int h = 0; h < args.num_kv_heads; ++h, in += d) {
-      Rotate(in, d, args.inv_freq, position, rotated.data());
+    for (int h = 0; h < shape.num_kv_heads; ++h, in += d) {
+      Rotate(in, d, shape.inv_freq, position, rotated.data());
       float* key = KvRow(kv, false, batch, r, position, h);
-      for (int i = 0; i < d; ++i) key[i] = RoundTo(kv.dtype, rotated[i]);
+      for (int i = 0; i < d; ++i) key[i] = RoundTo(kv.type, rotated[i]);
     }
-    for (int h = 0; h < args.num_kv_heads; ++h, in += d) {
+    for (int h = 0; h < shape.num_kv_heads; ++h, in += d) {
       float* value = KvRow(kv, true, batch, r, position, h);
-      for (int i = 0; i < d; ++i) value[i] = RoundTo(kv.dtype, in[i]);
+      for (int i = 0; i < d; ++i) value[i] = RoundTo(kv.type, in[i]);
     }
   }
 }
 
-void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-               float scale, DType dtype, float* act_out) {
-  const int d = args.head_dim;
-  const int queries_per_kv = args.num_heads / args.num_kv_heads;
+void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+               const KvLayer& kv, float* act_out) {
+  const int d = shape.head_dim;
+  const int queries_per_kv = shape.num_heads / shape.num_kv_heads;
   for (int r = 0; r < *batch.rows.num; ++r) {
-    for (int h = 0; h < args.num_heads; ++h) {
-      const float* query = q + (int64_t{r} * args.num_heads + h) * d;
+    for (int h = 0; h < shape.num_heads; ++h) {
+      const float* query = q + (int64_t{r} * shape.num_heads + h) * d;
       const int num_keys = batch.positions[r] + 1;
       std::vector<double> p(num_keys);
       for (int j = 0; j < num_keys; ++j) {
         const float* key = KvRow(kv, false, batch, r, j, h / queries_per_kv);
         for (int i = 0; i < d; ++i) p[j] += double{query[i]} * key[i];
-        p[j] *= scale;
+        p[j] *= shape.scale;
       }
       const double top = *std::max_element(p.begin(), p.end());
       double sum = 0;
@@ -77,8 +78,8 @@ void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, con
         const float* value = KvRow(kv, true, batch, r, j, h / queries_per_kv);
         for (int i = 0; i < d; ++i) out[i] += p[j] / sum * value[i];
       }
-      float* dst = act_out + (int64_t{r} * args.num_heads + h) * d;
-      for (int i = 0; i < d; ++i) dst[i] = RoundTo(dtype, static_cast<float>(out[i]));
+      float* dst = act_out + (int64_t{r} * shape.num_heads + h) * d;
+      for (int i = 0; i < d; ++i) dst[i] = RoundTo(shape.act, static_cast<float>(out[i]));
     }
   }
 }

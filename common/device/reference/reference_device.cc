@@ -6,7 +6,9 @@
 #include <new>
 #include <vector>
 
+#include "common/base/status.h"
 #include "common/device/reference/reference_ops.h"
+#include "common/device/reference/weights/rounded_rows.h"
 #include "common/device/rounding.h"
 
 namespace pregate {
@@ -39,13 +41,13 @@ class ImmediateTransferQueue final : public TransferQueue {
 };
 
 // Matrices and units are kept as rounded floats, row-major; a unit is gate, up, down.
-class ReferenceDevice final : public Device {
+class ReferenceDevice final : public ComposedDevice {
  public:
   std::string name() const override { return "reference"; }
-  std::string numerics_id(DType dtype) const override {
-    return dtype == DType::kBF16 ? "reference/bf16" : "reference/f32";
+  std::string numerics_id(const StepTypes& types) const override {
+    return absl::StrCat("reference/", TypesName(types));
   }
-  size_t act_bytes(DType) const override { return sizeof(float); }
+  size_t act_bytes(ActType) const override { return sizeof(float); }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
     void* data = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
@@ -67,28 +69,28 @@ class ReferenceDevice final : public Device {
     return std::make_unique<ImmediateTransferQueue>();
   }
 
-  size_t MatrixBytes(int outputs, int inputs, DType) const override {
-    return size_t{4} * outputs * inputs;
+  size_t MatrixBytes(int outputs, int inputs, WeightFormat) const override {
+    return reference::RowsBytes(outputs, inputs);
   }
-  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
+  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
                   void* host_dst) const override {
     PREGATE_CHECK(rows.size() == static_cast<size_t>(outputs) * inputs);
-    std::transform(rows.begin(), rows.end(), static_cast<float*>(host_dst),
-                   [&](float x) { return RoundTo(dtype, x); });
+    reference::PackRows(rows, format, static_cast<float*>(host_dst));
   }
   size_t UnitBytes(const UnitShape& shape) const override {
-    return size_t{12} * shape.width * shape.hidden;
+    return 3 * reference::RowsBytes(shape.width, shape.hidden);
   }
   void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
                 absl::Span<const float> down, const UnitShape& shape,
                 void* host_dst) const override {
-    const size_t part = size_t{4} * shape.width * shape.hidden;
-    char* dst = static_cast<char*>(host_dst);
-    PackMatrix(gate, shape.width, shape.hidden, shape.dtype, dst);
-    PackMatrix(up, shape.width, shape.hidden, shape.dtype, dst + part);
-    PackMatrix(down, shape.hidden, shape.width, shape.dtype, dst + 2 * part);
+    float* dst = static_cast<float*>(host_dst);
+    for (const absl::Span<const float> rows : {gate, up, down}) {
+      PREGATE_CHECK(rows.size() == static_cast<size_t>(shape.width) * shape.hidden);
+      reference::PackRows(rows, shape.format, dst);
+      dst += rows.size();
+    }
   }
-  size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, DType) const override {
+  size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType) const override {
     return size_t{8} * num_blocks * kKvBlockTokens * num_kv_heads * head_dim;
   }
 
@@ -96,56 +98,55 @@ class ReferenceDevice final : public Device {
     for (int r = 0; r < *batch.rows.num; ++r) {
       const int64_t id = batch.token_ids[r];
       PREGATE_CHECK(id >= 0 && id < table.outputs, "token id ", id, " of ", table.outputs);
-      std::memcpy(out + int64_t{r} * table.inputs,
-                  static_cast<const float*>(table.data) + id * table.inputs,
-                  size_t{4} * table.inputs);
+      std::copy_n(reference::MatrixRow(table, id), table.inputs, out + int64_t{r} * table.inputs);
     }
   }
   void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
-               DType dtype, void* act_out) override {
+               ActType act, void* act_out) override {
     float* out = static_cast<float*>(act_out);
     for (int r = 0; r < *rows.num; ++r, x += width, out += width) {
       const double inv = 1 / std::sqrt(Dot(x, x, width) / width + eps);
       for (int i = 0; i < width; ++i) {
-        out[i] = RoundTo(dtype, static_cast<float>(x[i] * inv * weight[i]));
+        out[i] = RoundTo(act, static_cast<float>(x[i] * inv * weight[i]));
       }
     }
   }
-  void Linear(RowCount rows, const void* act_in, const Matrix& w, const float* bias,
+  void Linear(RowCount rows, ActType, const void* act_in, const Matrix& w, const float* bias,
               float* out) override {
     const float* x = static_cast<const float*>(act_in);
-    const float* weight = static_cast<const float*>(w.data);
     for (int r = 0; r < *rows.num; ++r, x += w.inputs) {
       for (int o = 0; o < w.outputs; ++o) {
-        const double sum = Dot(x, weight + int64_t{o} * w.inputs, w.inputs);
+        const double sum = Dot(x, reference::MatrixRow(w, o), w.inputs);
         *out++ = static_cast<float>(sum + (bias != nullptr ? bias[o] : 0));
       }
     }
   }
-  void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                       const KvLayer& kv, float* q_out) override {
-    reference::RotateAndStore(batch, args, qkv, kv, q_out);
+    reference::RotateAndStore(batch, shape, qkv, kv, q_out);
   }
-  void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-                 float scale, DType dtype, void* act_out) override {
-    reference::Attention(batch, args, q, kv, scale, dtype, static_cast<float*>(act_out));
+  void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+                 const KvLayer& kv, void* act_out) override {
+    reference::Attention(batch, shape, q, kv, static_cast<float*>(act_out));
   }
-  void Ffn(RowCount rows, const void* act_in, const ExpertGroups& groups, const void* const* units,
-           const UnitShape& shape, float* out) override {
+  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                 const void* const* units, const UnitShape& shape, float* out) override {
     const float* x = static_cast<const float*>(act_in);
     for (int e = 0; e < groups.num_experts; ++e) {
       if (units[e] == nullptr) continue;
-      for (int i = groups.offsets[e]; i < groups.offsets[e + 1]; ++i) {
-        const int64_t t = groups.order[i];
-        FfnRow(x + t * shape.hidden, static_cast<const float*>(units[e]), shape,
-               out + t * shape.hidden);
+      const bool all = groups.offsets == nullptr;
+      const int end = all ? *rows.num : groups.offsets[e + 1];
+      for (int i = all ? 0 : groups.offsets[e]; i < end; ++i) {
+        const int64_t t = all ? i : groups.order[i];
+        FfnRow(x + t * shape.hidden, units[e], shape, act, out + t * shape.hidden);
       }
     }
   }
-  void AddFfn(RowCount rows, int width, const float* shared, const float* own, DType dtype,
+  void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
               float* h) override {
     for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
-      const float s = own == nullptr ? shared[i] : shared[i] + RoundTo(dtype, own[i]);
+      float s = shared == nullptr ? 0 : shared[i];
+      if (own != nullptr) s += RoundTo(wire, own[i]);
       h[i] += s;
     }
   }
@@ -166,31 +167,32 @@ class ReferenceDevice final : public Device {
                      const ExchangeArrays& out) override {
     reference::BuildExchange(tokens, args, out);
   }
-  void ActToWire(RowCount rows, int width, const void* act, const int32_t* index, DType dtype,
-                 void* wire) override {
+  void ActToWire(RowCount rows, int width, ActType, const void* act, const int32_t* index,
+                 WireType type, void* wire) override {
     const float* x = static_cast<const float*>(act);
     for (int r = 0; r < *rows.num; ++r) {
       for (int i = 0; i < width && index[r] >= 0; ++i) {
-        reference::StoreWire(x[int64_t{index[r]} * width + i], int64_t{r} * width + i, dtype, wire);
+        reference::StoreWire(x[int64_t{index[r]} * width + i], int64_t{r} * width + i, type, wire);
       }
     }
   }
-  void WireToAct(RowCount rows, int width, const void* wire, DType dtype, void* act) override {
+  void WireToAct(RowCount rows, int width, WireType type, const void* wire, ActType act_type,
+                 void* act) override {
     for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
-      static_cast<float*>(act)[i] = reference::LoadWire(wire, i, dtype);
+      static_cast<float*>(act)[i] = RoundTo(act_type, reference::LoadWire(wire, i, type));
     }
   }
-  void RoundToWire(RowCount rows, int width, const float* x, DType dtype, void* wire) override {
+  void RoundToWire(RowCount rows, int width, const float* x, WireType type, void* wire) override {
     for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
-      reference::StoreWire(x[i], i, dtype, wire);
+      reference::StoreWire(x[i], i, type, wire);
     }
   }
-  void WireToRows(RowCount rows, int width, const void* wire, const int32_t* index, DType dtype,
+  void WireToRows(RowCount rows, int width, WireType type, const void* wire, const int32_t* index,
                   float* out) override {
     for (int r = 0; r < *rows.num; ++r) {
       for (int i = 0; i < width && index[r] >= 0; ++i) {
         out[int64_t{index[r]} * width + i] =
-            reference::LoadWire(wire, int64_t{r} * width + i, dtype);
+            reference::LoadWire(wire, int64_t{r} * width + i, type);
       }
     }
   }
@@ -200,12 +202,12 @@ class ReferenceDevice final : public Device {
       std::memcpy(out + int64_t{r} * width, x + int64_t{index[r]} * width, size_t{4} * width);
     }
   }
-  void Activate(RowCount rows, int width, RouterActivation activation, const float* x, DType dtype,
+  void Activate(RowCount rows, int width, RouterActivation activation, const float* x, ActType act,
                 void* act_out) override {
     float* out = static_cast<float*>(act_out);
     for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
       const double y = activation == RouterActivation::kSilu ? Silu(x[i]) : std::max(x[i], 0.0f);
-      out[i] = RoundTo(dtype, static_cast<float>(y));
+      out[i] = RoundTo(act, static_cast<float>(y));
     }
   }
   void ArgMax(RowCount rows, int width, const float* x, int32_t* out) override {
@@ -213,19 +215,18 @@ class ReferenceDevice final : public Device {
       out[r] = static_cast<int32_t>(std::max_element(x, x + width) - x);
     }
   }
-  void SampleTokens(const SampleArgs& args, int32_t* out_tokens) override {
-    const int64_t words = (args.vocab_size + 31) / 32;
-    for (int r = 0; r < *args.rows.num; ++r) {
+  void SampleTokens(RowCount rows, int vocab_size, const float* logits,
+                    const SampleArgs& args) override {
+    const int64_t words = (vocab_size + 31) / 32;
+    for (int r = 0; r < *rows.num; ++r, logits += vocab_size) {
       const int slot = args.seq_slots[r];
-      const float* logits = args.logits + int64_t{r} * args.vocab_size;
       const bool finite =
-          std::all_of(logits, logits + args.vocab_size, [](float x) { return std::isfinite(x); });
+          std::all_of(logits, logits + vocab_size, [](float x) { return std::isfinite(x); });
       args.not_finite[r] = !finite;
-      out_tokens[r] = 0;
-      if (!finite) continue;
-      out_tokens[r] = reference::SampleToken(
-          args.logits + int64_t{r} * args.vocab_size, args.vocab_size, args.params[slot],
-          args.seen + slot * words, args.seeds[slot], args.positions[r]);
+      args.tokens[r] = finite ? reference::SampleToken(logits, vocab_size, args.params[slot],
+                                                       args.seen + slot * words, args.seeds[slot],
+                                                       args.positions[r])
+                              : 0;
     }
   }
   void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
@@ -235,14 +236,15 @@ class ReferenceDevice final : public Device {
       seen[seq_slots[r] * words + token_ids[r] / 32] |= 1u << (token_ids[r] % 32);
     }
   }
-  void ScoreTokens(RowCount rows, int vocab_size, const float* logits, const int32_t* targets,
-                   float* out_logprobs, uint8_t* out_greedy) override {
+  void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
+                   const ScoreArgs& args) override {
     for (int r = 0; r < *rows.num; ++r, logits += vocab_size) {
       const float* top = std::max_element(logits, logits + vocab_size);
       double sum = 0;
       for (int i = 0; i < vocab_size; ++i) sum += std::exp(double{logits[i]} - *top);
-      out_logprobs[r] = static_cast<float>(double{logits[targets[r]]} - *top - std::log(sum));
-      out_greedy[r] = top - logits == targets[r];
+      const int32_t target = args.targets[r];
+      args.logprobs[r] = static_cast<float>(double{logits[target]} - *top - std::log(sum));
+      args.greedy[r] = top - logits == target;
     }
   }
   void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
@@ -260,23 +262,25 @@ class ReferenceDevice final : public Device {
   }
 
  private:
-  static void FfnRow(const float* x, const float* unit, const UnitShape& shape, float* out) {
-    const int64_t part = int64_t{shape.width} * shape.hidden;
+  static void FfnRow(const float* x, const void* unit, const UnitShape& shape, ActType act,
+                     float* out) {
+    const reference::UnitRows rows = reference::RowsOfUnit(unit, shape);
     std::vector<float> mid(shape.width);
-    for (int w = 0; w < shape.width; ++w) {
-      const double gate = Dot(x, unit + int64_t{w} * shape.hidden, shape.hidden);
-      const double up = Dot(x, unit + part + int64_t{w} * shape.hidden, shape.hidden);
-      mid[w] = RoundTo(shape.dtype, static_cast<float>(Silu(gate) * up));
+    for (int64_t w = 0; w < shape.width; ++w) {
+      const double gate = Dot(x, rows.gate + w * shape.hidden, shape.hidden);
+      const double up = Dot(x, rows.up + w * shape.hidden, shape.hidden);
+      mid[w] = RoundTo(act, static_cast<float>(Silu(gate) * up));
     }
-    for (int o = 0; o < shape.hidden; ++o) {
-      out[o] = static_cast<float>(
-          Dot(mid.data(), unit + 2 * part + int64_t{o} * shape.width, shape.width));
+    for (int64_t o = 0; o < shape.hidden; ++o) {
+      out[o] = static_cast<float>(Dot(mid.data(), rows.down + o * shape.width, shape.width));
     }
   }
 };
 
 }  // namespace
 
-std::unique_ptr<Device> MakeReferenceDevice() { return std::make_unique<ReferenceDevice>(); }
+std::unique_ptr<ComposedDevice> MakeReferenceDevice() {
+  return std::make_unique<ReferenceDevice>();
+}
 
 }  // namespace pregate

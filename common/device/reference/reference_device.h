@@ -4,10 +4,10 @@
 
 #include <memory>
 
-#include "common/device/device.h"
+#include "common/device/composed_device.h"
 
 namespace pregate {
 
-std::unique_ptr<Device> MakeReferenceDevice();
+std::unique_ptr<ComposedDevice> MakeReferenceDevice();
 
 }  // namespace pregate

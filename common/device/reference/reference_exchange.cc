@@ -43,17 +43,17 @@ void BuildExchange(RowCount tokens, const ExchangeArgs& args, const ExchangeArra
   }
 }
 
-void StoreWire(float value, int64_t index, DType dtype, void* wire) {
-  if (dtype == DType::kBF16) {
+void StoreWire(float value, int64_t index, WireType type, void* wire) {
+  if (type == WireType::kBF16) {
     static_cast<uint16_t*>(wire)[index] = Bf16Bits(value);
   } else {
     static_cast<float*>(wire)[index] = value;
   }
 }
 
-float LoadWire(const void* wire, int64_t index, DType dtype) {
-  return dtype == DType::kBF16 ? Bf16ToFloat(static_cast<const uint16_t*>(wire)[index])
-                               : static_cast<const float*>(wire)[index];
+float LoadWire(const void* wire, int64_t index, WireType type) {
+  return type == WireType::kBF16 ? Bf16ToFloat(static_cast<const uint16_t*>(wire)[index])
+                                 : static_cast<const float*>(wire)[index];
 }
 
 }  // namespace pregate::reference

@@ -5,18 +5,18 @@
 
 namespace pregate::reference {
 
-// Keys, then values: [2][num_blocks * 16][num_kv_heads][head_dim] floats, rounded to the dtype.
+// Keys, then values: [2][num_blocks * 16][num_kv_heads][head_dim] floats, rounded to the type.
 float* KvRow(const KvLayer& kv, bool value, const TokenBatch& batch, int row, int position,
              int kv_head);
 
-void RotateAndStore(const TokenBatch& batch, const QkvArgs& args, const float* qkv,
+void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
                     const KvLayer& kv, float* q_out);
-void Attention(const TokenBatch& batch, const QkvArgs& args, const float* q, const KvLayer& kv,
-               float scale, DType dtype, float* act_out);
+void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
+               const KvLayer& kv, float* act_out);
 
 void BuildExchange(RowCount tokens, const ExchangeArgs& args, const ExchangeArrays& out);
-void StoreWire(float value, int64_t index, DType dtype, void* wire);
-float LoadWire(const void* wire, int64_t index, DType dtype);
+void StoreWire(float value, int64_t index, WireType type, void* wire);
+float LoadWire(const void* wire, int64_t index, WireType type);
 
 // The token that common/step/sampling.h prescribes for one row of logits.
 int32_t SampleToken(const float* logits, int vocab_size, const SamplingParams& params,

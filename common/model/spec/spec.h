@@ -74,7 +74,7 @@ struct ModelSpec {
 
   bool is_moe() const { return num_experts > 0; }
   // Width of the always-resident FFN part of layer l: all of it for a dense model.
-  int resident_width(int l) const { return is_moe() ? shared_width[l] : intermediate; }
+  int shared_ffn_width(int l) const { return is_moe() ? shared_width[l] : intermediate; }
 };
 
 // Refuses what the engine cannot run, naming field and value; checks every bound before a caller

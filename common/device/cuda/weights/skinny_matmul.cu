@@ -1,7 +1,7 @@
 // bf16 products of few rows, bound by the bytes of the weights: a block makes 16 outputs of up to
 // 8 kRowTiles rows; each of its kChunks warps streams one run of inputs straight into registers, so
 // that many loads are in flight and no weight is read twice.
-#include "common/device/cuda/tensor_matmul.cuh"
+#include "common/device/cuda/weights/tensor_matmul.cuh"
 
 namespace pregate::cuda {
 namespace {

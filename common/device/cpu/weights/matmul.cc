@@ -1,9 +1,9 @@
 #include <algorithm>
 
-#include "common/device/cpu/kernels.h"
+#include "common/device/cpu/weights/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "common/device/cpu/matmul.cc"
+#define HWY_TARGET_INCLUDE "common/device/cpu/weights/matmul.cc"
 #include "hwy/foreach_target.h"
 // Must follow foreach_target.h.
 #include "common/device/cpu/math-inl.h"
@@ -37,9 +37,9 @@ void BlockPanel(const float* const* rows, int num_rows, const float* block, size
   }
 }
 
-void MatmulPanel(const float* const* rows, int num_rows, const void* panel, int inputs, DType dtype,
-                 PanelScratch& scratch) {
-  const bool bf16 = dtype == DType::kBF16;
+void MatmulPanel(const float* const* rows, int num_rows, const void* panel, int inputs,
+                 WeightFormat format, PanelScratch& scratch) {
+  const bool bf16 = format == WeightFormat::kBF16;
   const auto* narrow = static_cast<const uint16_t*>(panel);
   const auto* wide = static_cast<const float*>(panel);
   if (num_rows <= kTileRows) {
@@ -54,16 +54,13 @@ void MatmulPanel(const float* const* rows, int num_rows, const void* panel, int 
   }
 }
 
-void SiluMulPanel(const float* tile, int num_rows, DType dtype, float* out, int64_t out_stride) {
+void SiluMulPanel(const float* tile, int num_rows, ActType act, float* out, int64_t out_stride) {
   for (int r = 0; r < num_rows; ++r) {
     const float* row = tile + r * kPanelOutputs;
     const Lanes y = Mul(Silu(Load(row)), Load(row + kPanelPairs));
-    Store(dtype == DType::kBF16 ? RoundToBf16(y) : y, out + r * out_stride);
+    Store(act == ActType::kBF16 ? RoundToBf16(y) : y, out + r * out_stride);
   }
 }
-
-std::string NumericsClass() { return HWY_NATIVE_FMA ? "fma" : hwy::TargetName(HWY_TARGET); }
-std::string TargetName() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace pregate::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -73,18 +70,14 @@ namespace pregate::cpu {
 
 HWY_EXPORT(MatmulPanel);
 HWY_EXPORT(SiluMulPanel);
-HWY_EXPORT(NumericsClass);
-HWY_EXPORT(TargetName);
 
-void MatmulPanel(const float* const* rows, int num_rows, const void* panel, int inputs, DType dtype,
-                 PanelScratch& scratch) {
-  HWY_DYNAMIC_DISPATCH(MatmulPanel)(rows, num_rows, panel, inputs, dtype, scratch);
+void MatmulPanel(const float* const* rows, int num_rows, const void* panel, int inputs,
+                 WeightFormat format, PanelScratch& scratch) {
+  HWY_DYNAMIC_DISPATCH(MatmulPanel)(rows, num_rows, panel, inputs, format, scratch);
 }
-void SiluMulPanel(const float* tile, int num_rows, DType dtype, float* out, int64_t out_stride) {
-  HWY_DYNAMIC_DISPATCH(SiluMulPanel)(tile, num_rows, dtype, out, out_stride);
+void SiluMulPanel(const float* tile, int num_rows, ActType act, float* out, int64_t out_stride) {
+  HWY_DYNAMIC_DISPATCH(SiluMulPanel)(tile, num_rows, act, out, out_stride);
 }
-std::string NumericsClass() { return HWY_DYNAMIC_DISPATCH(NumericsClass)(); }
-std::string TargetName() { return HWY_DYNAMIC_DISPATCH(TargetName)(); }
 
 }  // namespace pregate::cpu
 #endif  // HWY_ONCE

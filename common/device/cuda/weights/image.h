@@ -1,4 +1,4 @@
-// How matrices and expert units lie in the card's memory: plain rows of rounded elements, each row
+// How f32 and bf16 matrices and units lie in the card's memory: plain rows of rounded elements, each row
 // padded with zeros to 16 bytes; a unit is gate, up and down, each section aligned to 256 bytes.
 #pragma once
 
@@ -9,14 +9,13 @@
 
 namespace pregate::cuda {
 
-// REQUIRES: kF32 or kBF16.
-bool IsBf16(DType dtype);
-int64_t ElementBytes(DType dtype);
+inline bool IsBf16(WeightFormat format) { return format == WeightFormat::kBF16; }
+inline int64_t ElementBytes(WeightFormat format) { return IsBf16(format) ? 2 : 4; }
 
 // Elements from one row to the next.
-int64_t RowStride(int inputs, DType dtype);
-size_t MatrixImageBytes(int outputs, int inputs, DType dtype);
-void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
+int64_t RowStride(int inputs, WeightFormat format);
+size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format);
+void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
                      void* host_dst);
 
 struct UnitSections {

@@ -1,19 +1,27 @@
-#include "common/device/cpu/panels.h"
+#include "common/device/cpu/weights/panels.h"
 
-#include <cstring>
-
+#include "common/base/status.h"
 #include "common/device/rounding.h"
 
 namespace pregate::cpu {
 namespace {
 
+size_t PanelBytes(int inputs, WeightFormat format) {
+  return size_t{kPanelOutputs} * inputs * (format == WeightFormat::kBF16 ? 2 : 4);
+}
+
+// Offset of the down panels within a unit's image.
+size_t DownOffset(const UnitShape& shape) {
+  return CeilDiv(shape.width, kPanelPairs) * PanelBytes(shape.hidden, shape.format);
+}
+
 // Writes one panel whose column c is rows[c], zeros where that is null.
-void PackPanel(const float* const rows[kPanelOutputs], int inputs, DType dtype, char* dst) {
+void PackPanel(const float* const rows[kPanelOutputs], int inputs, WeightFormat format, char* dst) {
   for (int c = 0; c < kPanelOutputs; ++c) {
     for (int64_t k = 0; k < inputs; ++k) {
       const float value = rows[c] == nullptr ? 0.0f : rows[c][k];
       const int64_t at = k * kPanelOutputs + c;
-      if (dtype == DType::kBF16) {
+      if (format == WeightFormat::kBF16) {
         reinterpret_cast<uint16_t*>(dst)[at] = Bf16Bits(value);
       } else {
         reinterpret_cast<float*>(dst)[at] = value;
@@ -24,16 +32,11 @@ void PackPanel(const float* const rows[kPanelOutputs], int inputs, DType dtype, 
 
 }  // namespace
 
-size_t ElementBytes(DType dtype) {
-  PREGATE_CHECK(dtype == DType::kF32 || dtype == DType::kBF16, "dtype ", static_cast<int>(dtype));
-  return dtype == DType::kBF16 ? 2 : 4;
+size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format) {
+  return CeilDiv(outputs, kPanelOutputs) * PanelBytes(inputs, format);
 }
 
-size_t MatrixImageBytes(int outputs, int inputs, DType dtype) {
-  return CeilDiv(outputs, kPanelOutputs) * PanelBytes(inputs, dtype);
-}
-
-void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, DType dtype,
+void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
                      void* dst) {
   PREGATE_CHECK(rows.size() == static_cast<size_t>(outputs) * inputs, "rows ", rows.size());
   char* out = static_cast<char*>(dst);
@@ -42,17 +45,13 @@ void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, DTyp
     for (int c = 0; c < kPanelOutputs; ++c) {
       columns[c] = first + c < outputs ? rows.data() + (first + c) * inputs : nullptr;
     }
-    PackPanel(columns, inputs, dtype, out);
-    out += PanelBytes(inputs, dtype);
+    PackPanel(columns, inputs, format, out);
+    out += PanelBytes(inputs, format);
   }
 }
 
-size_t UnitDownOffset(const UnitShape& shape) {
-  return CeilDiv(shape.width, kPanelPairs) * PanelBytes(shape.hidden, shape.dtype);
-}
-
 size_t UnitImageBytes(const UnitShape& shape) {
-  return UnitDownOffset(shape) + MatrixImageBytes(shape.hidden, shape.width, shape.dtype);
+  return DownOffset(shape) + MatrixImageBytes(shape.hidden, shape.width, shape.format);
 }
 
 void PackUnitImage(absl::Span<const float> gate, absl::Span<const float> up,
@@ -66,21 +65,33 @@ void PackUnitImage(absl::Span<const float> gate, absl::Span<const float> up,
       columns[c] = gate.data() + (first + c) * shape.hidden;
       columns[kPanelPairs + c] = up.data() + (first + c) * shape.hidden;
     }
-    PackPanel(columns, shape.hidden, shape.dtype, out);
-    out += PanelBytes(shape.hidden, shape.dtype);
+    PackPanel(columns, shape.hidden, shape.format, out);
+    out += PanelBytes(shape.hidden, shape.format);
   }
-  PackMatrixImage(down, shape.hidden, shape.width, shape.dtype, out);
+  PackMatrixImage(down, shape.hidden, shape.width, shape.format, out);
+}
+
+const void* MatrixPanel(const Matrix& matrix, int64_t index) {
+  return static_cast<const char*>(matrix.data) + index * PanelBytes(matrix.inputs, matrix.format);
+}
+
+const void* GateUpPanel(const void* unit, const UnitShape& shape, int64_t index) {
+  return static_cast<const char*>(unit) + index * PanelBytes(shape.hidden, shape.format);
+}
+
+const void* DownPanel(const void* unit, const UnitShape& shape, int64_t index) {
+  return static_cast<const char*>(unit) + DownOffset(shape) +
+         index * PanelBytes(shape.width, shape.format);
 }
 
 void UnpackRow(const Matrix& matrix, int64_t index, float* out) {
-  const char* panel = static_cast<const char*>(matrix.data) +
-                      index / kPanelOutputs * PanelBytes(matrix.inputs, matrix.dtype);
+  const void* panel = MatrixPanel(matrix, index / kPanelOutputs);
   const int64_t column = index % kPanelOutputs;
   for (int64_t k = 0; k < matrix.inputs; ++k) {
     const int64_t at = k * kPanelOutputs + column;
-    out[k] = matrix.dtype == DType::kBF16
-                 ? Bf16ToFloat(reinterpret_cast<const uint16_t*>(panel)[at])
-                 : reinterpret_cast<const float*>(panel)[at];
+    out[k] = matrix.format == WeightFormat::kBF16
+                 ? Bf16ToFloat(static_cast<const uint16_t*>(panel)[at])
+                 : static_cast<const float*>(panel)[at];
   }
 }
 

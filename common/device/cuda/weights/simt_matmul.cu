@@ -1,6 +1,6 @@
 // Grouped matrix products in f32: a block of 16 x 16 threads makes a tile of 32 outputs x 32 rows.
 // Every sum is one chain of fused multiply-adds over the inputs in order.
-#include "common/device/cuda/grouped_matmul.cuh"
+#include "common/device/cuda/weights/grouped_matmul.cuh"
 
 namespace pregate::cuda {
 namespace {

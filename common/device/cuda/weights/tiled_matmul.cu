@@ -1,7 +1,7 @@
 // bf16 products of many rows: a block of 8 warps makes a tile of 128 weight rows x 128 rows of x
 // over a pipeline of tiles of 64 inputs in shared memory. For gate and up the 128 weight rows are
 // 64 of each, so that a thread holds both sums of an output.
-#include "common/device/cuda/tensor_matmul.cuh"
+#include "common/device/cuda/weights/tensor_matmul.cuh"
 
 namespace pregate::cuda {
 namespace {

@@ -3,8 +3,8 @@
 // then added in order, from zero. So a row's bits do not depend on which kernel ran it.
 #pragma once
 
-#include "common/device/cuda/grouped_matmul.cuh"
 #include "common/device/cuda/mma.cuh"
+#include "common/device/cuda/weights/grouped_matmul.cuh"
 
 namespace pregate::cuda {
 

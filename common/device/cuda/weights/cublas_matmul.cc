@@ -1,11 +1,11 @@
-#include "common/device/cuda/cublas_matmul.h"
+#include "common/device/cuda/weights/cublas_matmul.h"
 
 #include <bit>
 #include <vector>
 
 #include "common/base/status.h"
 #include "common/device/cuda/cuda_status.h"
-#include "common/device/cuda/image.h"
+#include "common/device/cuda/weights/image.h"
 
 #define RETURN_IF_CUBLAS(call) RETURN_IF_ERROR(CublasStatus((call), #call))
 
@@ -73,7 +73,7 @@ struct CublasMatmul::Plan {
 };
 
 absl::Status CublasMatmul::Plan::Describe(const Matrix& matrix) {
-  const bool bf16 = IsBf16(matrix.dtype);
+  const bool bf16 = IsBf16(matrix.format);
   RETURN_IF_CUBLAS(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t transpose = CUBLAS_OP_T;
   RETURN_IF_CUBLAS(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &transpose,
@@ -145,12 +145,12 @@ CublasMatmul::~CublasMatmul() {
 }
 
 bool CublasMatmul::Takes(const Matrix& w) {
-  const int step = static_cast<int>(16 / ElementBytes(w.dtype));
+  const int step = static_cast<int>(16 / ElementBytes(w.format));
   return w.inputs > 0 && w.inputs % step == 0 && w.outputs % 4 == 0;
 }
 
 absl::StatusOr<const CublasMatmul::Plan*> CublasMatmul::PlanFor(const Matrix& w, int rows) {
-  const bool bf16 = IsBf16(w.dtype);
+  const bool bf16 = IsBf16(w.format);
   const int bucket = RowsBucket(rows, bf16);
   std::unique_ptr<Plan>& plan = plans_[{w.outputs, w.inputs, bf16, bucket}];
   if (plan != nullptr) return plan.get();

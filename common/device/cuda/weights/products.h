@@ -1,0 +1,43 @@
+// Matrix products over packed weights, and rows of a packed table: what turns the inside of an image
+// (image.h) into arguments of kernels.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "common/device/cuda/device_runtime.h"
+#include "common/device/cuda/weights/cublas_matmul.h"
+#include "common/device/device.h"
+
+namespace pregate::cuda {
+
+// Not thread-safe. The runtime outlives it. REQUIRES everywhere: act has the element type of the
+// weights.
+class Products {
+ public:
+  static absl::StatusOr<std::unique_ptr<Products>> Create(CudaRuntime* runtime);
+
+  // See Device::Embed, DeviceOperations::Linear and Device::ExpertFfn.
+  void Embed(RowCount rows, const int32_t* token_ids, const Matrix& table, float* out);
+  void Linear(RowCount rows, ActType act, const void* act_in, const Matrix& w, const float* bias,
+              float* out);
+  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
+                 const void* const* units, const UnitShape& shape, float* out);
+
+ private:
+  explicit Products(CudaRuntime* runtime) : runtime_(*runtime) {}
+  Stream& stream_in_use() {
+    runtime_.Use();
+    return runtime_.stream();
+  }
+  void PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out);
+  // Grows to the largest capacity ever asked for; null, with the error noted, when there is no
+  // memory.
+  void* Workspace(size_t bytes);
+
+  CudaRuntime& runtime_;
+  std::unique_ptr<CublasMatmul> dense_;
+  DeviceBuffer workspace_;  // ExpertFfn: [rows max, width padded] between its two products
+};
+
+}  // namespace pregate::cuda
