@@ -81,11 +81,11 @@ TEST(RouterCodecFieldsTest, NamesTheFieldAtFault) {
 
   v1::RouteResponse hello;
   hello.mutable_hello()->set_vocab_size(10);
-  EXPECT_EQ(DecodeFromRouter(hello).status().message(), "hello.num_experts is 0, not 1 to 1024");
+  EXPECT_EQ(DecodeFromRouter(hello).status().message(), "hello.num_experts is 0, not 1 to 256");
 
   v1::RouteResponse routes;
   routes.mutable_routes()->add_routes(-1);
-  EXPECT_EQ(DecodeFromRouter(routes).status().message(), "routes.routes is -1, not 0 to 1023");
+  EXPECT_EQ(DecodeFromRouter(routes).status().message(), "routes.routes is -1, not 0 to 255");
   routes.mutable_routes()->mutable_routes()->Resize(kRouteTokensMax + 1, 0);
   EXPECT_EQ(DecodeFromRouter(routes).status().message(),
             "routes.routes has 8193 entries, at most 8192");
