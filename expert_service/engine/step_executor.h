@@ -2,27 +2,26 @@
 // replica.
 //
 //   plan ─▶ check ─▶ commit drop, add, blocks ─▶ stage rows ─▶ upload
-//        ─▶ ResolveLate · MarkSeen ─▶ replica FillKv ─▶ ForwardPass, experts as they become
-//        resident ─▶ per bounded batch of emitting rows: final norm ─▶ logits ─▶ sample | score |
-//        download ─▶ replica Forward over the samples: their routes ─▶ StepResult
+//        ─▶ ResolveLate · MarkSeen ─▶ replica FillKv
+//        ─▶ ForwardPass, experts as they become resident
+//        ─▶ per bounded batch of emitting rows: final norm ─▶ logits ─▶ sample | score | download
+//        ─▶ replica Forward over the samples: their routes ─▶ StepResult
 //
-// The state of a sequence lives from add to drop and is: its block table, its sampling parameters,
+// The state of a sequence lives from add to drop. It is its block table, its sampling parameters,
 // its seed, the set of tokens seen (repetition penalty), and two lengths in tokens: `length`, the
-// committed positions that have backbone KV, and `replica_length`, those that have replica KV. They
-// obey:
+// committed positions that have backbone KV, and `replica_length`, those that have replica KV.
+//
 //   - An add with a history of n tokens says that positions 0..n-1 have KV in the blocks of its
-//   table (backbone and
-//     replica alike, since every step writes both). Its first row starts at n.
+//     table (backbone and replica alike, since every step writes both). Its first row starts at n.
 //   - So a new sequence has an empty history, a prefix hit has the hit's tokens, and a preempted
-//   sequence comes
-//     back either with an empty history and all its tokens as rows from position 0 (its blocks are
-//     gone; the rows mark the tokens as seen), or with the tokens that its blocks still hold, then
-//     the rest as rows.
+//     sequence comes back either with an empty history and all its tokens as rows from position 0
+//     (its blocks are gone; the rows mark the tokens as seen), or with the tokens that its blocks
+//     still hold, then the rest as rows.
 //   - Rows are contiguous: position = length. A sample at position p does not raise `length`; the
-//   row that carries
-//     it (late or not) does. It raises `replica_length` to p + 1: the replica ran over it to name
-//     its route.
-// Plans with errors as a whole change nothing (StepResult.status); a bad row or add fails its
+//     row that carries it (late or not) does. It raises `replica_length` to p + 1: the replica ran
+//     over it to name its route.
+//
+// Plans with errors as a whole change nothing (StepResult.status). A bad row or add fails its
 // sequence alone (row_errors), and each later row of a failed sequence is an error too until the
 // drop.
 #pragma once
