@@ -161,7 +161,7 @@ class Probes(unittest.TestCase):
 
     @each_set
     def test_liveness_outlasts_the_forming_of_a_group(self, chart):
-        limits = (ROOT / "common" / "config" / "limits.h").read_text()
+        limits = (ROOT / "common" / "base" / "limits.h").read_text()
         meet_s = int(re.search(r"kMeetTimeoutMsMax, (\d+)", limits).group(1)) / 1000
         for _, _, probes in self.probes(chart):
             seconds = probes["liveness"]["periodSeconds"] * (probes["liveness"]["failureThreshold"] - 1)
