@@ -10,10 +10,9 @@
 // before it at once, be that in a step, in joining its peers or in reading experts; then it empties
 // every slot and block table and makes its link the owner: results and progress go there, and plans
 // are taken from there alone. Every Form is answered; one that a later one has overtaken is not
-// begun.
-// Plans and drains of another epoch are dropped with a log line. A plan whose step_id is not the
-// last one + 1, or that fails as a whole, is answered by a StepResult with an error status and
-// voids the epoch: every later plan of it is refused the same way until the next Form.
+// begun. Plans of another epoch are dropped with a log line. A plan whose step_id is not the last
+// one + 1, or that fails as a whole, is answered by a StepResult with an error status and voids the
+// epoch: every later plan of it is refused the same way until the next Form.
 //
 // A Form that fails says by its code who is to blame (scheduler_service/engine/worker_group.h):
 // UNAVAILABLE the peers, ABORTED the epoch's end. Any other is this worker's own. Experts that it
