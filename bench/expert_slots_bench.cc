@@ -106,8 +106,7 @@ absl::StatusOr<nlohmann::json> BenchSlots(const Options& o, const Checkpoint& ch
   ASSIGN_OR_RETURN(const auto device, MakeDevice(o.device, o.threads));
   SystemClock clock;
   ExecutorOptions options;
-  ASSIGN_OR_RETURN(const DType dtype, ParseDType(o.dtype));
-  ASSIGN_OR_RETURN(options.types, TypesOf(dtype));
+  ASSIGN_OR_RETURN(options.types, TypesOf(o.dtype));
   options.step_tokens = std::max(o.prefill, 64);
   options.kv_blocks = 2048;
   options.expert_slots = slots;
@@ -159,7 +158,7 @@ int main(int argc, char** argv) {
   pregate::OptionSet set("expert_slots_bench", "Times steps with several numbers of expert slots.");
   set.String("model", &o.model, "pregate or HF directory of an MoE").Required();
   set.Choice("device", &o.device, {"cpu", "cuda"}, "what computes");
-  set.Choice("dtype", &o.dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Choice("dtype", &o.dtype, pregate::DTypeChoices(), "of weights and KV");
   set.Int("threads", &o.threads, 1, 1024, "threads", "of the CPU device");
   set.Int("steps", &o.steps, 1, 4096, "steps", "decode steps a batch size");
   set.Int("prefill", &o.prefill, 1, 4096, "tokens", "of the one-step prefills");

@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
   pregate::Options o;
   pregate::OptionSet set("step_bench", "Times the worker's step on this machine.");
   set.String("model", &o.model, "pregate or HF directory, or GGUF file").Required();
-  set.Choice("dtype", &o.dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Choice("dtype", &o.dtype, pregate::DTypeChoices(), "of weights and KV");
   set.Int("threads", &o.threads, 1, 1024, "threads", "of the device");
   set.Int("prefill", &o.prefill, 1, 1 << 16, "tokens", "length of the prompt");
   set.Int("decode", &o.decode, 1, 4096, "steps", "decode steps a batch size");

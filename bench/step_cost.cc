@@ -272,7 +272,7 @@ int main(int argc, char** argv) {
   set.String("machine", &o.machine, "its name, for the file").Required();
   set.String("commit", &o.commit, "of the build, for the file");
   set.String("router-result", &o.router_result, "result of bench/serving_overhead.py").Required();
-  set.Choice("dtype", &o.dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Choice("dtype", &o.dtype, pregate::DTypeChoices(), "of weights and KV");
   set.Int("threads", &o.threads, 1, 1024, "threads", "of the device");
   set.Int("repeats", &o.repeats, 1, 100, "", "of each point, of which the best counts");
   return pregate::BenchMain("step_cost", set, argc, argv, [&] { return pregate::Run(o); });

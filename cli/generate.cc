@@ -13,6 +13,7 @@
 #include "common/base/process.h"
 #include "common/base/text.h"
 #include "common/config/option_set.h"
+#include "common/device/types.h"
 
 namespace pregate::cli {
 namespace {
@@ -46,7 +47,7 @@ void Declare(OptionSet& set, Options* o) {
   set.Double("repetition-penalty", &o->repetition_penalty, 1, 100, "", "1: off");
   set.OptionalUint64("seed", &o->job.seed, "same seed, same tokens; drawn if missing");
   set.Switch("ignore-eos", &o->job.ignore_eos, "go on past the model's own end tokens");
-  set.Choice("dtype", &o->dtype, {"f32", "bf16"}, "of weights and KV, with --model");
+  set.Choice("dtype", &o->dtype, DTypeChoices(), "of weights and KV, with --model");
   set.Int("threads", &o->threads, 0, kThreadsMax, "threads", "with --model; 0: all cores");
   set.Int("expert-slots", &o->expert_slots, 0, 1 << 20, "experts",
           "with --model: whose units fit on the device at once; 0: all");

@@ -10,7 +10,7 @@ namespace pregate::cli {
 
 void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags) {
   set.String("model", &flags->model, "pregate or HF directory, or GGUF file").Required();
-  set.Choice("dtype", &flags->dtype, {"f32", "bf16"}, "of weights and KV");
+  set.Choice("dtype", &flags->dtype, DTypeChoices(), "of weights and KV");
   set.Choice("device", &flags->device, {"cpu", "cuda"}, "that computes");
   set.Int("threads", &flags->threads, 0, kThreadsMax, "threads", "of the CPU device; 0: all cores");
   set.Int("expert-slots", &flags->expert_slots, 0, kExpertsMax, "experts",
@@ -27,8 +27,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& fla
   auto loaded = std::make_unique<LoadedModel>();
   ASSIGN_OR_RETURN(loaded->checkpoint, OpenCheckpoint(flags.model));
   OfflineOptions options;
-  ASSIGN_OR_RETURN(const DType dtype, ParseDType(flags.dtype));
-  ASSIGN_OR_RETURN(options.types, TypesOf(dtype));
+  ASSIGN_OR_RETURN(options.types, TypesOf(flags.dtype));
   options.expert_slots = flags.expert_slots;
   if (flags.expert >= 0) {
     const int num_experts = loaded->checkpoint->spec().num_experts;

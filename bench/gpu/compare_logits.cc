@@ -107,8 +107,7 @@ absl::StatusOr<std::unique_ptr<Loaded>> Load(const Options& o, const std::string
   ASSIGN_OR_RETURN(loaded->checkpoint, Checkpoint::Open(o.model));
   ASSIGN_OR_RETURN(loaded->device, MakeDevice(side.substr(0, dash), o.threads));
   ExecutorOptions options;
-  ASSIGN_OR_RETURN(const DType dtype, ParseDType(side.substr(std::min(side.size(), dash + 1))));
-  ASSIGN_OR_RETURN(options.types, TypesOf(dtype));
+  ASSIGN_OR_RETURN(options.types, TypesOf(side.substr(std::min(side.size(), dash + 1))));
   options.step_tokens = kListTokens;
   options.kv_blocks = kListTokens / kKvBlockTokens + 2;
   options.with_replica = false;

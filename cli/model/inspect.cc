@@ -80,7 +80,8 @@ absl::Status Verify(const Checkpoint& checkpoint) {
                                                       checkpoint.layout(),
                                                       "\" has no manifest to verify against"));
   }
-  ASSIGN_OR_RETURN(const CheckpointParts parts, ReadDirectory(checkpoint.path(), /*foreign=*/nullptr));
+  ASSIGN_OR_RETURN(const CheckpointParts parts,
+                   ReadDirectory(checkpoint.path(), /*foreign=*/nullptr));
   for (const auto& [name, hash] : HashViews(parts.views)) {
     const TensorHash& recorded = parts.recorded.at(name);
     const bool same =

@@ -25,6 +25,13 @@ absl::StatusOr<StepTypes> TypesOf(DType dtype) {
       absl::StrCat("dtype is ", DTypeName(dtype), ", must be f32 or bf16"));
 }
 
+absl::StatusOr<StepTypes> TypesOf(std::string_view dtype) {
+  ASSIGN_OR_RETURN(const DType parsed, ParseDType(dtype));
+  return TypesOf(parsed);
+}
+
+std::vector<std::string> DTypeChoices() { return {"f32", "bf16"}; }
+
 const char* TypeName(WeightFormat format) { return NameOf(format); }
 const char* TypeName(ActType type) { return NameOf(type); }
 const char* TypeName(KvType type) { return NameOf(type); }

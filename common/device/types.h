@@ -9,12 +9,14 @@
 //   4. cuda/weights/: a file that packs it (beside image.cc), and the kernels of products and
 //      embedding rows.
 //   5. device_contract.h: a member of kStepTypesUnderTest. Every contract test then runs on it.
-//   6. TypesOf, or an option beside --dtype, names it.
+//   6. DTypeChoices and TypesOf, or an option beside --dtype, name it.
 // Nothing else looks inside a packed matrix or unit: operations, engine and exchange move bytes.
 #pragma once
 
 #include <cstddef>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/model/spec/spec.h"
@@ -44,6 +46,10 @@ inline constexpr StepTypes kBF16Types = {WeightFormat::kBF16, ActType::kBF16, Kv
 
 // What --dtype stands for. INVALID_ARGUMENT for f16, which no device computes with.
 absl::StatusOr<StepTypes> TypesOf(DType dtype);
+// By its name; INVALID_ARGUMENT too for a name that no element type has.
+absl::StatusOr<StepTypes> TypesOf(std::string_view dtype);
+// The names that --dtype takes.
+std::vector<std::string> DTypeChoices();
 
 // For messages and ids: "f32", "bf16".
 const char* TypeName(WeightFormat format);

@@ -22,7 +22,7 @@ using ::testing::HasSubstr;
 
 constexpr char kMethod[] = "/pregate.v1.ExpertWorker/Attach";
 
-// Says hello, then answers a plan by its number twice; a drain is refused.
+// Says hello, then answers a plan by its number twice; a renewal is refused.
 class EchoService final
     : public v1::ExpertWorker::WithRawCallbackMethod_Attach<v1::ExpertWorker::Service> {
  public:

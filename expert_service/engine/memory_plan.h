@@ -31,14 +31,14 @@ struct ExecutorOptions {
 };
 
 struct MemoryPlan {
-  int64_t embedding_bytes = 0;     // embedding and logits matrices
-  int64_t attention_bytes = 0;     // all layers, norms included
-  int64_t shared_ffn_bytes = 0;  // dense FFN or shared neurons
-  int64_t expert_bytes = 0;        // slots, or all units
-  int32_t unit_slots = 0;          // units that fit at once; 0: all
-  int64_t expert_host_bytes = 0;   // images in host memory, beside the slots
-  int64_t router_bytes = 0;        // the replica's weights
-  int64_t kv_bytes = 0;            // all blocks, the replica's layers included
+  int64_t embedding_bytes = 0;    // embedding and logits matrices
+  int64_t attention_bytes = 0;    // all layers, norms included
+  int64_t shared_ffn_bytes = 0;   // dense FFN or shared neurons
+  int64_t expert_bytes = 0;       // slots, or all units
+  int32_t unit_slots = 0;         // units that fit at once; 0: all
+  int64_t expert_host_bytes = 0;  // images in host memory, beside the slots
+  int64_t router_bytes = 0;       // the replica's weights
+  int64_t kv_bytes = 0;           // all blocks, the replica's layers included
   int64_t kv_block_bytes = 0;
   int64_t step_bytes = 0;  // activations, logits, per-slot state
   int32_t kv_blocks = 0;

@@ -62,6 +62,8 @@ TEST_F(MemoryPlanTest, NamesTheOptionOutOfRange) {
   EXPECT_THAT(Error(), HasSubstr("context_tokens is 129, must be 0..128"));
   options_.context_tokens = 0;
   EXPECT_THAT(std::string(TypesOf(DType::kF16).status().message()), HasSubstr("dtype is f16"));
+  EXPECT_THAT(std::string(TypesOf("int8").status().message()), HasSubstr("dtype \"int8\""));
+  for (const std::string& name : DTypeChoices()) EXPECT_EQ(TypesName(*TypesOf(name)), name);
 }
 
 TEST_F(MemoryPlanTest, LoadedUnitsAreThoseOfTheCheckpoint) {

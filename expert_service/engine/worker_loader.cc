@@ -14,8 +14,7 @@ namespace {
 constexpr absl::Duration kProgressInterval = absl::Seconds(5);
 
 absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerOptions& options) {
-  ASSIGN_OR_RETURN(const DType dtype, ParseDType(options.dtype));
-  ASSIGN_OR_RETURN(const StepTypes types, TypesOf(dtype));
+  ASSIGN_OR_RETURN(const StepTypes types, TypesOf(options.dtype));
   if (options.rank >= options.world_size) {
     return absl::InvalidArgumentError(
         absl::StrCat("--rank is ", options.rank, ", not below --world-size ", options.world_size));
@@ -86,7 +85,7 @@ LoadProgress LogProgress(WorkerObserver* observer, Clock* clock) {
 
 void DeclareModelOptions(OptionSet& set, WorkerOptions* options) {
   set.String("model", &options->model, "Checkpoint directory or GGUF file").Required();
-  set.Choice("dtype", &options->dtype, {"f32", "bf16"},
+  set.Choice("dtype", &options->dtype, DTypeChoices(),
              "Type of weights, KV and exchanged activations");
   set.Choice("device", &options->device, {"cpu", "cuda"},
              "What computes: this machine's CPU or a card");

@@ -22,12 +22,12 @@ struct RouterGauges {
 // Called from the engine's thread, OnLinks from any; must not block. Every callback may be left out.
 class RouterObserver : public EngineObserver {
  public:
-  virtual void OnLinks(int32_t num_links) {}                        // streams that are attached
-  virtual void OnAnswer(absl::Duration since_taken) {}              // a request's
-  virtual void OnGap() {}                                           // that answer was a GAP
-  virtual void OnError() {}                                         // a request was malformed
+  virtual void OnLinks(int32_t num_links) {}                           // streams that are attached
+  virtual void OnAnswer(absl::Duration since_taken) {}                 // a request's
+  virtual void OnGap() {}                                              // that answer was a GAP
+  virtual void OnError() {}                                            // a request was malformed
   virtual void OnStep(absl::Duration duration, int32_t num_tokens) {}  // one pass of the network
-  virtual void OnGauges(const RouterGauges& gauges) {}              // when one has changed
+  virtual void OnGauges(const RouterGauges& gauges) {}                 // when one has changed
 };
 
 }  // namespace pregate

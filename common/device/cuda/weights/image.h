@@ -1,5 +1,5 @@
-// How f32 and bf16 matrices and units lie in the card's memory: plain rows of rounded elements, each row
-// padded with zeros to 16 bytes; a unit is gate, up and down, each section aligned to 256 bytes.
+// How f32 and bf16 matrices and units lie in the card's memory: plain rows of rounded elements, each
+// row padded with zeros to 16 bytes; a unit is gate, up and down, each section aligned to 256 bytes.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,16 @@
 
 namespace pregate::cuda {
 
-inline bool IsBf16(WeightFormat format) { return format == WeightFormat::kBF16; }
+// Of the formats that lie so: a new one is a new case here, or does not come here.
+inline bool IsBf16(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+      return false;
+    case WeightFormat::kBF16:
+      return true;
+  }
+  return false;
+}
 inline int64_t ElementBytes(WeightFormat format) { return IsBf16(format) ? 2 : 4; }
 
 // Elements from one row to the next.
