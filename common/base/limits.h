@@ -77,8 +77,8 @@
   X(kDescriptorsReserved, 256, "descriptors", "of the process that are not for connections")                   \
   X(kHandshakeTimeoutMs, 5000, "ms", "from a connection to its TLS handshake and HTTP/2 settings")             \
   X(kConnectionIdleMsMax, 300000, "ms", "a connection of a gRPC port that has no call")                        \
-  X(kConnectionResetsMax, 2000, "calls", "cancelled by one connection in kResetWindowMs before it is cut")     \
-  X(kResetWindowMs, 1000, "ms", "in which cancelled calls are counted")                                        \
+  X(kConnectionResetsMax, 2000, "calls", "cancelled by one connection, beyond those per second, until cut")    \
+  X(kConnectionResetsPerSecond, 100, "calls/s", "one connection may cancel for as long as it likes")           \
   X(kSelfProbeIntervalMs, 2000, "ms", "between two calls of a service to its own port")                        \
   X(kSelfProbeTimeoutMs, 2000, "ms", "one such call, its new connection included")                             \
   X(kSelfProbesFailedMax, 10, "calls", "that failed in a row: the process ends")                               \

@@ -26,6 +26,7 @@
 #include "absl/time/clock.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/rpc/reset_counter.h"
 
 namespace pregate {
 namespace {
@@ -71,8 +72,7 @@ struct Acceptor::State {
     UniqueFd fd;  // a duplicate: gRPC owns the other and may close it at any time
     std::string peer;
     absl::Time accepted_at;
-    absl::Time window_start;  // of num_resets
-    int num_resets = 0;
+    ResetAllowance resets;
     bool cut = false;
 
     // gRPC then closes its own descriptor. What the peer sent and gRPC has not read is thrown away:
@@ -244,16 +244,11 @@ void Acceptor::Stop() {
 }
 
 bool Acceptor::NoteReset(const std::string& peer) {
-  const absl::Time now = absl::Now();
   absl::MutexLock lock(&state_->mutex);
   const auto named = state_->by_peer.find(peer);
   if (named == state_->by_peer.end()) return false;
   State::Connection& connection = state_->open.at(named->second);
-  if (now - connection.window_start > absl::Milliseconds(kResetWindowMs)) {
-    connection.window_start = now;
-    connection.num_resets = 0;
-  }
-  if (++connection.num_resets != kConnectionResetsMax) return false;
+  if (connection.cut || connection.resets.Allow(absl::Now())) return false;
   connection.Cut();
   return true;
 }

@@ -18,6 +18,7 @@
 #include "common/http/testing/raw_socket.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/health_client.h"
+#include "common/rpc/reset_counter.h"
 #include "common/rpc/rpc_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -132,6 +133,27 @@ std::string RapidResets(const std::string& path, int first, int count) {
   return frames;
 }
 
+// However fast the server works them off: twice the rate that is given back, or a thousand times.
+TEST(ResetAllowanceTest, CountsCallsNotTheirRate) {
+  for (const int per_second : {2 * kConnectionResetsPerSecond, 1000 * kConnectionResetsPerSecond}) {
+    ResetAllowance allowance;
+    absl::Time now = absl::FromUnixSeconds(1);
+    int allowed = 0;
+    for (; allowance.Allow(now); ++allowed) now += absl::Seconds(1) / per_second;
+    EXPECT_GE(allowed, kConnectionResetsMax);
+    EXPECT_LE(allowed, 2 * kConnectionResetsMax + 1);
+  }
+}
+
+TEST(ResetAllowanceTest, AClientThatOftenGivesUpIsNeverCut) {
+  ResetAllowance allowance;
+  absl::Time now = absl::FromUnixSeconds(1);
+  for (int i = 0; i < 100 * kConnectionResetsMax; ++i) {
+    ASSERT_TRUE(allowance.Allow(now)) << i;
+    now += absl::Seconds(1) / kConnectionResetsPerSecond;
+  }
+}
+
 TEST_F(CostlyPeerTest, AConnectionThatResetsItsCallsIsCutAndOthersAreNot) {
   const auto server = Start();
   const auto other = MakeChannel(server->bound(), kClientMessageBytesMax);
@@ -140,7 +162,9 @@ TEST_F(CostlyPeerTest, AConnectionThatResetsItsCallsIsCutAndOthersAreNot) {
     RawSocket peer(server->bound());
     ASSERT_TRUE(peer.Write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(4, 0, 0, "")));
     bool cut = false;
-    for (int i = 0; i < 1000 && !cut; ++i) cut = !peer.Pour(RapidResets(path, 100 * i, 100));
+    const absl::Time end = absl::Now() + absl::Minutes(1);
+    for (int i = 0; absl::Now() < end && !cut; ++i)
+      cut = !peer.Pour(RapidResets(path, 100 * i, 100));
     EXPECT_TRUE(cut) << path;
     EXPECT_EQ(IsServing(other, kAnswer).status(), absl::OkStatus());
   }

@@ -3,11 +3,13 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_interceptor.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "common/base/limits.h"
 
 namespace pregate {
 namespace {
@@ -54,6 +56,13 @@ class ResetCounters final : public grpc::experimental::ServerInterceptorFactoryI
 };
 
 }  // namespace
+
+bool ResetAllowance::Allow(absl::Time now) {
+  const double given_back = absl::ToDoubleSeconds(now - last_) * kConnectionResetsPerSecond;
+  used_ = std::max(0.0, used_ - std::max(0.0, given_back)) + 1;
+  last_ = now;
+  return used_ <= kConnectionResetsMax;
+}
 
 void CountResets(grpc::ServerBuilder& builder, OnReset on_reset) {
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;

@@ -135,8 +135,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   auto state = std::make_unique<State>(options);
   CountResets(builder, [s = state.get()](const std::string& peer) {
     if (!s->acceptor->NoteReset(peer)) return;
-    s->cuts.Add(peer,
-                absl::StrCat(kConnectionResetsMax, " calls cancelled in ", kResetWindowMs, " ms"));
+    s->cuts.Add(peer, absl::StrCat(kConnectionResetsMax, " calls cancelled beyond ",
+                                   kConnectionResetsPerSecond, "/s"));
   });
   for (grpc::Service* service : services) builder.RegisterService(service);
   state->server = builder.BuildAndStart();
