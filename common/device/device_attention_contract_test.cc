@@ -132,7 +132,7 @@ class DeviceAttentionContractTest : public DeviceContractTest {
 TEST_P(DeviceAttentionContractTest, AgreesWithTheReference) {
   for (const Shape& shape :
        {Shape{1, 1, 2}, Shape{3, 1, 6}, Shape{9, 3, 64}, Shape{4, 4, 20}, Shape{40, 1, 16}}) {
-    for (const StepTypes& types : kStepTypesUnderTest) {
+    for (const StepTypes& types : StepTypesUnderTest()) {
       const auto sequences = MakeSequences(shape, {1, Int(2, 40), Int(2, 70)});
       const Outputs a = RunInChunks(*devices_.back(), shape, types, sequences, 30);
       const Outputs b = RunInChunks(*reference_, shape, types, sequences, 30);
@@ -146,7 +146,7 @@ TEST_P(DeviceAttentionContractTest, AgreesWithTheReference) {
 }
 
 TEST_P(DeviceAttentionContractTest, ChunkingAndPlacementDoNotShowInTheBits) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     const Shape shape = {6, 2, 2 * Int(1, 20)};
     const auto sequences = MakeSequences(shape, {Int(1, 20), Int(20, 100), Int(100, 150)});
     const Outputs whole = RunInChunks(*devices_[0], shape, types, sequences, 1000);
@@ -162,7 +162,7 @@ TEST_P(DeviceAttentionContractTest, ChunkingAndPlacementDoNotShowInTheBits) {
 TEST_P(DeviceAttentionContractTest, LongContextsKeepBitsInEveryBatch) {
   const Shape shape = {2, 1, 16};
   const auto sequences = MakeSequences(shape, {1300, 700, 530, 40, 39, 38, 37, 36});
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     Outputs together, alone;
     const auto run = [&](ComposedDevice& device, bool batched, Outputs& outputs) {
       PagedRun paged(device, shape, types, 8, 82, Shuffled(8 * 82), 0);

@@ -1,5 +1,5 @@
 // What the contract tests of every device share. An executable links these tests with one
-// definition of FamiliesUnderTest (the CPU's: cpu/cpu_contract_families.cc).
+// definition of FamiliesUnderTest and StepTypesUnderTest (the CPU's: cpu/cpu_contract_families.cc).
 #pragma once
 
 #include <functional>
@@ -19,9 +19,8 @@ struct DeviceFamily {
   std::vector<std::function<std::unique_ptr<ComposedDevice>()>> variants;
 };
 std::vector<DeviceFamily> FamiliesUnderTest();
-
-// What every contract test runs with.
-inline constexpr StepTypes kStepTypesUnderTest[] = {kF32Types, kBF16Types};
+// What every contract test runs with on these devices; defined beside the families.
+std::vector<StepTypes> StepTypesUnderTest();
 
 // Device copies of host arrays, alive as long as the rig.
 class Rig {

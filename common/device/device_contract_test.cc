@@ -51,7 +51,7 @@ std::vector<float> RunLinear(ComposedDevice& device, const LinearCase& c,
 TEST_P(DeviceContractTest, LinearAgreesWithTheReference) {
   const std::pair<int, int> shapes[] = {{1, 1},   {7, 33},   {31, 17},
                                         {32, 64}, {65, 300}, {576, 1536}};
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     for (const auto& [outputs, inputs] : shapes) {
       LinearCase c = {outputs, inputs, types, Floats(size_t(outputs) * inputs, 0.1f), {}};
       if (Int(0, 1) == 1) c.bias = Floats(outputs);
@@ -64,7 +64,7 @@ TEST_P(DeviceContractTest, LinearAgreesWithTheReference) {
 }
 
 TEST_P(DeviceContractTest, LinearGivesARowTheSameBitsInEveryBatch) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     const int outputs = Int(1, 130), inputs = Int(1, 700);
     LinearCase c = {outputs, inputs, types, Floats(size_t(outputs) * inputs), Floats(outputs)};
     const std::vector<float> x = Floats(size_t{256} * inputs);
@@ -112,7 +112,7 @@ std::vector<float> RunFfn(ComposedDevice& device, const FfnCase& c, const std::v
 
 // A wave of a layer's expert set: only some groups have their units.
 TEST_P(DeviceContractTest, FfnLeavesGroupsWithoutAUnitAlone) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     const UnitShape shape = {Int(1, 40), Int(1, 40), types.weights};
     const size_t n = size_t(shape.width) * shape.hidden;
     const std::vector<float> gate = Floats(n), up = Floats(n), down = Floats(n);
@@ -158,7 +158,7 @@ class DeviceFfnContractTest : public DeviceContractTest {
 };
 
 TEST_P(DeviceFfnContractTest, AgreesWithTheReference) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     for (const int width : {0, 1, 15, 16, 33, 384}) {
       const FfnCase c = MakeCase(5, width, Int(1, 100), types);
       std::vector<int32_t> routes(Int(0, 40));
@@ -174,7 +174,7 @@ TEST_P(DeviceFfnContractTest, AgreesWithTheReference) {
 
 TEST_P(DeviceFfnContractTest, GivesARowTheSameBitsInEveryGrouping) {
   constexpr int kRows = 200, kExperts = 3;
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     const FfnCase c = MakeCase(kExperts, Int(1, 90), Int(1, 90), types);
     const int hidden = c.shape.hidden;
     const std::vector<float> x = Floats(size_t{kRows} * hidden);
@@ -225,7 +225,7 @@ std::vector<float> RunRmsNorm(ComposedDevice& device, const std::vector<float>& 
 }
 
 TEST_P(DeviceContractTest, RmsNormAgreesWithTheReferenceAndKeepsBits) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     for (const int width : {1, 15, 16, 17, 576}) {
       const int rows = Int(2, 70);
       const std::vector<float> x = Floats(size_t(rows) * width, 3), weight = Floats(width);
@@ -263,7 +263,7 @@ TEST_P(DeviceContractTest, ResidualSumsAreThoseOfTheReferenceBitForBit) {
   const int rows = Int(1, 40), width = Int(1, 100);
   const size_t n = size_t(rows) * width;
   const std::vector<float> shared = Floats(n), own = Floats(n), h = Floats(n);
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     for (const bool dense : {false, true}) {
       std::vector<float> y[2];
       ComposedDevice* const devices[] = {devices_.back().get(), reference_.get()};
@@ -294,7 +294,7 @@ TEST_P(DeviceContractTest, EmbedAndGatherRowsCopyRows) {
   TokenBatch batch;
   batch.rows = count;
   batch.token_ids = rig.Put(ids);
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     std::vector<float> rounded(picked.size());
     std::transform(picked.begin(), picked.end(), rounded.begin(),
                    [&](float x) { return RoundTo(types.weights, x); });

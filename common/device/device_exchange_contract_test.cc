@@ -58,7 +58,7 @@ TEST_P(DeviceExchangeContractTest, BuildExchangeAgreesWithTheReference) {
 
 // There and back again: what arrives is the rounded value, in its own row; padding touches nothing.
 TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     const int width = Int(1, 600), rows = Int(1, 40);
     ComposedDevice& device = *devices_[0];
     Rig rig(device);
@@ -102,7 +102,7 @@ TEST_P(DeviceExchangeContractTest, RowsTravelOnTheWire) {
 // only known on the device (late rows), and the bits are those of one rank that runs everything.
 TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne) {
   constexpr int kWorld = 2, kExperts = 5;
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     ComposedDevice& device = *devices_[0];
     Rig rig(device);
     const int tokens = Int(1, 60);

@@ -327,7 +327,7 @@ class DeviceLayerContractTest : public DeviceContractTest {
 };
 
 TEST_P(DeviceLayerContractTest, AttentionHalf) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     for (int round = 0; round < 3; ++round) {
       ExpectContract(MakeCase(types), [](Layer& layer) {
         return [&layer](const Tokens&, const TokenBatch& batch, float* h) {
@@ -340,7 +340,7 @@ TEST_P(DeviceLayerContractTest, AttentionHalf) {
 
 // What StoreKv leaves in the cache is what AttentionHalf would have: later tokens cannot tell.
 TEST_P(DeviceLayerContractTest, StoreKvStoresWhatAttentionHalfDoesAndLeavesTheRows) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     const LayerCase c = MakeCase(types);
     Results whole, stored, rest;
     Layer together(*devices_[0], c), apart(*devices_.back(), c);
@@ -364,7 +364,7 @@ TEST_P(DeviceLayerContractTest, StoreKvStoresWhatAttentionHalfDoesAndLeavesTheRo
 }
 
 TEST_P(DeviceLayerContractTest, FfnHalf) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     for (const auto& [shared, own] :
          {std::pair{0, Int(1, 70)}, {Int(1, 70), 0}, {Int(1, 70), Int(1, 70)}, {16, 32}, {0, 0}}) {
       ExpectContract(MakeCase(types, shared, own), [](Layer& layer) {
@@ -419,7 +419,7 @@ TEST_P(DeviceLayerContractTest, FfnHalfAddsThePartOfAllAndThePartOfTheTokensExpe
 }
 
 TEST_P(DeviceLayerContractTest, FfnHalfHasTheBitsOfItsPartsInAnyWaves) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     for (const auto& [shared, own] :
          {std::pair{0, Int(1, 70)}, {Int(1, 70), 0}, {Int(1, 70), Int(1, 70)}}) {
       const LayerCase c = MakeCase(types, shared, own);
@@ -444,7 +444,7 @@ TEST_P(DeviceLayerContractTest, FfnHalfHasTheBitsOfItsPartsInAnyWaves) {
 }
 
 TEST_P(DeviceLayerContractTest, Mlp) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     for (int round = 0; round < 4; ++round) {
       ExpectContract(MakeCase(types), [](Layer& layer) {
         return [&layer](const Tokens&, const TokenBatch& batch, float* h) { layer.Mlp(batch, h); };
@@ -454,7 +454,7 @@ TEST_P(DeviceLayerContractTest, Mlp) {
 }
 
 TEST_P(DeviceLayerContractTest, EmitGivesTheReferencesLogitsInAnyChoiceOfRows) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     const LayerCase c = MakeCase(types);
     const Tokens tokens = All(c);
     const int vocab = c.logits.outputs;
@@ -476,7 +476,7 @@ TEST_P(DeviceLayerContractTest, EmitGivesTheReferencesLogitsInAnyChoiceOfRows) {
 
 // Beside the logits: what the operations make of them.
 TEST_P(DeviceLayerContractTest, EmitSamplesAndScoresItsOwnLogits) {
-  for (const StepTypes& types : kStepTypesUnderTest) {
+  for (const StepTypes& types : StepTypesUnderTest()) {
     const LayerCase c = MakeCase(types);
     ComposedDevice& device = *devices_.back();
     Layer layer(device, c);

@@ -8,7 +8,8 @@
 //      one panel (beside matmul.cc).
 //   4. cuda/weights/: a file that packs it (beside image.cc), and the kernels of products and
 //      embedding rows.
-//   5. device_contract.h: a member of kStepTypesUnderTest. Every contract test then runs on it.
+//   5. cpu/ and cuda/*_contract_families.cc: an entry of StepTypesUnderTest. Every contract test of
+//      that device then runs on it.
 //   6. DTypeChoices and TypesOf, or an option beside --dtype, name it.
 // Nothing else looks inside a packed matrix or unit: operations, engine and exchange move bytes.
 #pragma once

@@ -35,8 +35,9 @@ struct PlannerView {
   absl::Span<const RankBlocks> free_blocks;
   absl::Span<const ExpertPlace> experts;      // by id; empty: dense, or nothing is known
   absl::Span<const Sequence* const> running;  // oldest first
-  absl::Span<const Sequence* const>
-      waiting;  // by turn, then age; at least as many as there are free slots, if there are
+  // By turn, then age. The first of the queue, not all of it: a few more than there are free slots,
+  // since one that cannot be added now may be passed over.
+  absl::Span<const Sequence* const> waiting;
 };
 
 struct ProposedAdd {

@@ -11,4 +11,6 @@ std::vector<DeviceFamily> FamiliesUnderTest() {
   return {family};
 }
 
+std::vector<StepTypes> StepTypesUnderTest() { return {kF32Types, kBF16Types}; }
+
 }  // namespace pregate

@@ -27,6 +27,8 @@ std::vector<DeviceFamily> FamiliesUnderTest() {
   return {{"cuda", {[]() -> std::unique_ptr<ComposedDevice> { return *MakeCudaDevice({}); }}}};
 }
 
+std::vector<StepTypes> StepTypesUnderTest() { return {kF32Types, kBF16Types}; }
+
 // A suite without a device is no error.
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceContractTest);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceFfnContractTest);
