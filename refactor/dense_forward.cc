@@ -3,11 +3,14 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <cmath>
-#include <limits>
+#include <algorithm>
+#include <cstring>
+#include <numeric>
 
 #include "common/base/status.h"
-#include "refactor/torch_ops.h"
+#include "common/device/cpu/cpu_device.h"
+#include "expert_service/engine/forward_pass.h"
+#include "expert_service/engine/model_weights.h"
 
 namespace pregate {
 namespace {
@@ -24,20 +27,58 @@ absl::Span<const float> View(const at::Tensor& tensor) {
   return {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())};
 }
 
+struct Ffn {
+  at::Tensor gate, up, down;
+};
+
+// The rows of Run, on a CPU device, whose memory is the host's: windows are sequences with blocks
+// of their own, and layers take turns with one layer's keys and values.
+class Windows {
+ public:
+  Windows(absl::Span<const TokenId> tokens, int window_tokens)
+      : num_(static_cast<int32_t>(tokens.size())),
+        blocks_((window_tokens + kKvBlockTokens - 1) / kKvBlockTokens) {
+    for (int32_t i = 0; i < num_; ++i) {
+      positions_.push_back(i % window_tokens);
+      seq_slots_.push_back(i / window_tokens);
+    }
+    block_tables_.resize((num_ / window_tokens) * blocks_);
+    std::iota(block_tables_.begin(), block_tables_.end(), 0);
+    batch_ = {.rows = {&num_, num_},
+              .token_ids = tokens.data(),
+              .positions = positions_.data(),
+              .seq_slots = seq_slots_.data(),
+              .block_tables = block_tables_.data(),
+              .blocks_per_seq = blocks_};
+  }
+  Windows(const Windows&) = delete;
+  Windows& operator=(const Windows&) = delete;
+
+  const TokenBatch& batch() const { return batch_; }
+  int num_blocks() const { return static_cast<int>(block_tables_.size()); }
+
+ private:
+  const int32_t num_;
+  const int blocks_;
+  std::vector<int32_t> positions_, seq_slots_, block_tables_;
+  TokenBatch batch_;
+};
+
 }  // namespace
 
-struct DenseForward::Weights {
-  struct Layer {
-    at::Tensor attn_norm, q, k, v, o, ffn_norm, gate, up, down;
-  };
-  at::Tensor embed;
-  std::vector<Layer> layers;
+struct DenseForward::State {
+  std::unique_ptr<ComposedDevice> device;
+  std::unique_ptr<ModelWeights> weights;  // but for the FFNs
+  at::Tensor embedding;
+  std::vector<Ffn> ffns;
+
+  absl::Status RunFfn(int l, RowCount rows, const LayerShapes& shapes, LayerWorkspace& w, float* h,
+                      const Visitor& visit) const;
 };
 
 void SetComputeThreads(int num_threads) { at::set_num_threads(num_threads); }
 
-DenseForward::DenseForward(const ModelSpec& spec, std::unique_ptr<Weights> weights)
-    : spec_(spec), weights_(std::move(weights)) {}
+DenseForward::DenseForward(std::unique_ptr<State> state) : state_(std::move(state)) {}
 DenseForward::~DenseForward() = default;
 
 absl::StatusOr<std::unique_ptr<DenseForward>> DenseForward::Load(const Checkpoint& checkpoint) {
@@ -46,82 +87,76 @@ absl::StatusOr<std::unique_ptr<DenseForward>> DenseForward::Load(const Checkpoin
     return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), " has ", spec.num_experts,
                                                    " experts; a dense model is needed"));
   }
-  const int64_t hidden = spec.hidden, intermediate = spec.intermediate;
-  const int64_t q_width = int64_t{spec.num_heads} * spec.head_dim;
-  const int64_t kv_width = int64_t{spec.num_kv_heads} * spec.head_dim;
-  auto weights = std::make_unique<Weights>();
-  ASSIGN_OR_RETURN(weights->embed,
-                   ReadTensor(checkpoint, "model.embed_tokens.weight", {spec.vocab_size, hidden}));
+  auto state = std::make_unique<State>();
+  state->device = MakeCpuDevice({.threads = at::get_num_threads()});
+  ASSIGN_OR_RETURN(state->weights,
+                   ModelWeights::Load(checkpoint, state->device.get(),
+                                      {.types = kF32Types, .with_ffn = false}, nullptr));
+  ASSIGN_OR_RETURN(state->embedding, ReadTensor(checkpoint, "model.embed_tokens.weight",
+                                                {spec.vocab_size, spec.hidden}));
   for (int l = 0; l < spec.num_layers; ++l) {
-    const std::string p = absl::StrCat("model.layers.", l, ".");
-    Weights::Layer w;
-    const auto read = [&](const char* name, at::IntArrayRef shape, at::Tensor& to) {
-      ASSIGN_OR_RETURN(to, ReadTensor(checkpoint, p + name, shape));
-      return absl::OkStatus();
-    };
-    RETURN_IF_ERROR(read("input_layernorm.weight", {hidden}, w.attn_norm));
-    RETURN_IF_ERROR(read("self_attn.q_proj.weight", {q_width, hidden}, w.q));
-    RETURN_IF_ERROR(read("self_attn.k_proj.weight", {kv_width, hidden}, w.k));
-    RETURN_IF_ERROR(read("self_attn.v_proj.weight", {kv_width, hidden}, w.v));
-    RETURN_IF_ERROR(read("self_attn.o_proj.weight", {hidden, q_width}, w.o));
-    RETURN_IF_ERROR(read("post_attention_layernorm.weight", {hidden}, w.ffn_norm));
-    RETURN_IF_ERROR(read("mlp.gate_proj.weight", {intermediate, hidden}, w.gate));
-    RETURN_IF_ERROR(read("mlp.up_proj.weight", {intermediate, hidden}, w.up));
-    RETURN_IF_ERROR(read("mlp.down_proj.weight", {hidden, intermediate}, w.down));
-    weights->layers.push_back(std::move(w));
+    const std::string p = absl::StrCat("model.layers.", l, ".mlp.");
+    Ffn& ffn = state->ffns.emplace_back();
+    const std::vector<int64_t> wide = {spec.intermediate, spec.hidden};
+    ASSIGN_OR_RETURN(ffn.gate, ReadTensor(checkpoint, p + "gate_proj.weight", wide));
+    ASSIGN_OR_RETURN(ffn.up, ReadTensor(checkpoint, p + "up_proj.weight", wide));
+    ASSIGN_OR_RETURN(
+        ffn.down, ReadTensor(checkpoint, p + "down_proj.weight", {spec.hidden, spec.intermediate}));
   }
-  return std::unique_ptr<DenseForward>(new DenseForward(spec, std::move(weights)));
+  return std::unique_ptr<DenseForward>(new DenseForward(std::move(state)));
+}
+
+// The norm and the residual are the device's, so that they are every architecture's; the products
+// between them are what is looked at.
+absl::Status DenseForward::State::RunFfn(int l, RowCount rows, const LayerShapes& shapes,
+                                         LayerWorkspace& w, float* h, const Visitor& visit) const {
+  FfnWeights norm_alone = weights->layers()[l].ffn;
+  norm_alone.shared.width = 0;
+  device->FfnBegin(rows, shapes.ffn, norm_alone, w, h);
+  const at::Tensor x = at::from_blob(w.act, {rows.max, shapes.ffn.hidden}, at::kFloat);
+  const at::Tensor a = at::silu(at::linear(x, ffns[l].gate)).mul_(at::linear(x, ffns[l].up));
+  RETURN_IF_ERROR(visit(l, View(a)));
+  const at::Tensor y = at::linear(a, ffns[l].down);
+  std::memcpy(w.wide, y.data_ptr<float>(), y.numel() * sizeof(float));
+  device->FfnEnd(rows, shapes.ffn, weights->layers()[l].ffn, w, h);
+  return absl::OkStatus();
 }
 
 absl::Status DenseForward::Run(absl::Span<const TokenId> tokens, int window_tokens,
                                const Visitor& visit) const {
   const at::NoGradGuard no_grad;
-  const int64_t t = window_tokens, b = static_cast<int64_t>(tokens.size()) / t;
-  const int64_t heads = spec_.num_heads, kv_heads = spec_.num_kv_heads, dim = spec_.head_dim;
-  PREGATE_CHECK(b * t == static_cast<int64_t>(tokens.size()));
-
-  std::vector<float> inverse =
-      RopeInverseFrequencies(spec_.head_dim, spec_.rope_theta, spec_.rope_scaling);
-  const at::Tensor angles =
-      at::outer(at::arange(t, at::kFloat), at::from_blob(inverse.data(), {dim / 2}, at::kFloat));
-  const at::Tensor cos = angles.cos(), sin = angles.sin();
-  const at::Tensor causal =
-      at::full({t, t}, -std::numeric_limits<float>::infinity(), at::kFloat).triu(1);
-  const at::Tensor ids =
-      at::from_blob(const_cast<TokenId*>(tokens.data()), {b * t}, at::kInt).to(at::kLong);
-
-  at::Tensor x = weights_->embed.index_select(0, ids);
-  for (int l = 0; l < spec_.num_layers; ++l) {
-    const Weights::Layer& w = weights_->layers[l];
-    const at::Tensor a = RmsNorm(x, w.attn_norm, spec_.rms_eps);
-    const auto split = [&](const at::Tensor& y, int64_t n) {
-      return y.view({b, t, n, dim}).transpose(1, 2);
-    };
-    const at::Tensor q = Rope(split(at::linear(a, w.q), heads), cos, sin);
-    const at::Tensor k = Rope(split(at::linear(a, w.k), kv_heads), cos, sin);
-    const at::Tensor v = split(at::linear(a, w.v), kv_heads);
-    const at::Tensor scores =
-        at::matmul(q, k.repeat_interleave(heads / kv_heads, 1).transpose(2, 3))
-            .mul_(1 / std::sqrt(static_cast<double>(dim)))
-            .add_(causal)
-            .softmax(-1);
-    const at::Tensor mixed = at::matmul(scores, v.repeat_interleave(heads / kv_heads, 1))
-                                 .transpose(1, 2)
-                                 .reshape({b * t, heads * dim});
-    x.add_(at::linear(mixed, w.o));
-
-    const at::Tensor f = RmsNorm(x, w.ffn_norm, spec_.rms_eps);
-    const at::Tensor h = at::silu(at::linear(f, w.gate)).mul_(at::linear(f, w.up));
-    RETURN_IF_ERROR(visit(l, View(h)));
-    if (l + 1 < spec_.num_layers) x.add_(at::linear(h, w.down));
+  const State& s = *state_;
+  const ModelSpec& spec = s.weights->spec();
+  PREGATE_CHECK(tokens.size() % window_tokens == 0);
+  const Windows windows(tokens, window_tokens);
+  const TokenBatch& batch = windows.batch();
+  const LayerShapes shapes(*s.weights);
+  const WorkspaceShape room = {.attention = shapes.attention[0],
+                               .act_bytes = s.device->act_bytes(ActType::kF32),
+                               .tokens_max = batch.rows.max};
+  ASSIGN_OR_RETURN(const DeviceBuffer residual,
+                   s.device->Allocate(tokens.size() * spec.hidden * sizeof(float)));
+  ASSIGN_OR_RETURN(const DeviceBuffer buffer, s.device->Allocate(LayerWorkspace::Bytes(room)));
+  ASSIGN_OR_RETURN(const DeviceBuffer keys_and_values,
+                   s.device->Allocate(s.device->KvLayerBytes(
+                       windows.num_blocks(), spec.num_kv_heads, spec.head_dim, KvType::kF32)));
+  const KvLayer kv = {keys_and_values.as<void>(), windows.num_blocks(), spec.num_kv_heads,
+                      spec.head_dim, KvType::kF32};
+  LayerWorkspace workspace = LayerWorkspace::At(buffer.as<void>(), room);
+  float* h = residual.as<float>();
+  s.device->Embed(batch, s.weights->embedding(), spec.embedding_multiplier, h);
+  for (int l = 0; l < spec.num_layers; ++l) {
+    s.device->AttentionHalf(batch, shapes.attention[l], s.weights->layers()[l].attention, kv,
+                            workspace, h);
+    RETURN_IF_ERROR(s.RunFfn(l, batch.rows, shapes, workspace, h, visit));
   }
   return absl::OkStatus();
 }
 
 std::vector<std::vector<float>> DenseForward::DownNorms() const {
   std::vector<std::vector<float>> out;
-  for (const Weights::Layer& w : weights_->layers) {
-    const at::Tensor norms = w.down.square().sum(0);
+  for (const Ffn& ffn : state_->ffns) {
+    const at::Tensor norms = ffn.down.square().sum(0);
     const auto view = View(norms);
     out.emplace_back(view.begin(), view.end());
   }
@@ -129,9 +164,9 @@ std::vector<std::vector<float>> DenseForward::DownNorms() const {
 }
 
 absl::Span<const float> DenseForward::DownProj(int layer) const {
-  return View(weights_->layers[layer].down);
+  return View(state_->ffns[layer].down);
 }
 
-absl::Span<const float> DenseForward::Embedding() const { return View(weights_->embed); }
+absl::Span<const float> DenseForward::Embedding() const { return View(state_->embedding); }
 
 }  // namespace pregate

@@ -1,5 +1,6 @@
-// The dense model over calibration windows, far enough to see every FFN activation: no cache, no
-// logits. LibTorch is confined to the .cc.
+// The dense model over calibration windows, far enough to see every FFN activation: no logits. The
+// layers are those that serving runs, on a CPU device, but for the FFNs' products. LibTorch is
+// confined to the .cc.
 #pragma once
 
 #include <functional>
@@ -37,11 +38,10 @@ class DenseForward {
   absl::Span<const float> Embedding() const;
 
  private:
-  struct Weights;
-  DenseForward(const ModelSpec& spec, std::unique_ptr<Weights> weights);
+  struct State;
+  explicit DenseForward(std::unique_ptr<State> state);
 
-  const ModelSpec spec_;
-  const std::unique_ptr<Weights> weights_;
+  const std::unique_ptr<State> state_;
 };
 
 }  // namespace pregate

@@ -39,7 +39,7 @@ class Network {
           "router.layers.0.post_attention_layernorm.weight", "router.norm.weight"}) {
       parameters_[name] = at::ones({d}).requires_grad_();
     }
-    std::vector<float> inverse = RopeInverseFrequencies(spec.head_dim(), spec.rope_theta, {});
+    std::vector<float> inverse = PlainRope(spec.head_dim(), spec.rope_theta).inv_freq;
     const at::Tensor angles =
         at::outer(at::arange(tokens, at::kFloat),
                   at::from_blob(inverse.data(), {spec.head_dim() / 2}, at::kFloat));

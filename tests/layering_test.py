@@ -43,7 +43,7 @@ ALLOWED = {
     "scheduler_service/edge": STEP + FORMATS + EDGE + ["scheduler_service"],
     "sim": STEP + TOKENIZER + TELEMETRY + ["expert_service/core", "scheduler_service/core",
                                        "scheduler_service/engine"],
-    "refactor": FORMATS + ["common/step", "common/device", "common/config"],
+    "refactor": FORMATS + ["common/step", "common/device", "common/config", "expert_service/engine"],
     "cli/model": FORMATS,
     "cli/offline": ROUTER + ["common/config", "expert_service/core", "expert_service/engine",
                              "router_service/engine"],

@@ -7,6 +7,7 @@
 #include "common/model/formats/checkpoint.h"
 #include "common/model/formats/checkpoint_parts.h"
 #include "common/model/formats/digest.h"
+#include "common/model/formats/hf_config.h"
 #include "common/model/formats/pregate_config.h"
 #include "common/model/spec/tensor_names.h"
 #include "common/model/tokenizer/tokenizer.h"
@@ -16,8 +17,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Traits that a plain Llama has not are there where the model has them.
+void AddTraits(const ModelSpec& spec, Json* out) {
+  const Json dense = DenseConfigJson(spec);
+  for (const char* field :
+       {"rope_scaling", "partial_rotary_factor", "attention_bias", "no_rope_layers",
+        "embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling",
+        "sliding_window", "layer_types"}) {
+    if (dense.contains(field) && !dense[field].is_null()) (*out)[field] = dense[field];
+  }
+}
+
 Json SpecJson(const ModelSpec& spec) {
-  Json out = {{"vocab_size", spec.vocab_size},
+  Json out = {{"architecture", spec.architecture},
+              {"vocab_size", spec.vocab_size},
               {"hidden", spec.hidden},
               {"intermediate", spec.intermediate},
               {"num_layers", spec.num_layers},
@@ -31,6 +44,7 @@ Json SpecJson(const ModelSpec& spec) {
               {"tie_embeddings", spec.tie_embeddings},
               {"eos_tokens", spec.eos_tokens},
               {"num_experts", spec.num_experts}};
+  AddTraits(spec, &out);
   if (spec.is_moe()) {
     out["shared_width"] = spec.shared_width;
     out["own_width"] = spec.own_width;

@@ -141,6 +141,20 @@ absl::StatusOr<std::vector<int64_t>> JsonObject::Ints(const std::string& key, in
   return out;
 }
 
+absl::StatusOr<std::vector<double>> JsonObject::Numbers(const std::string& key,
+                                                        size_t size_max) const {
+  const std::string expected = absl::StrCat("at most ", size_max, " finite numbers");
+  if (!Has(key)) return Bad(key, expected);
+  const auto& list = (*json_)[key];
+  if (!list.is_array() || list.size() > size_max) return Bad(key, expected);
+  std::vector<double> out;
+  for (const auto& item : list) {
+    if (!item.is_number() || !std::isfinite(item.get<double>())) return Bad(key, expected);
+    out.push_back(item.get<double>());
+  }
+  return out;
+}
+
 absl::StatusOr<std::vector<std::string>> JsonObject::Strings(const std::string& key,
                                                              int64_t size_max) const {
   const std::string expected = absl::StrCat("at most ", size_max, " strings");

@@ -37,6 +37,8 @@ class JsonObject {
   // An array of at most `size_max` integers; a single integer counts as an array of one.
   absl::StatusOr<std::vector<int64_t>> Ints(const std::string& key, int64_t min, int64_t max,
                                             size_t size_max) const;
+  absl::StatusOr<std::vector<double>> Numbers(const std::string& key,
+                                              size_t size_max) const;  // an array, finite
   absl::StatusOr<std::vector<std::string>> Strings(const std::string& key,
                                                    int64_t size_max) const;  // an array
   absl::StatusOr<JsonObject> Object(const std::string& key) const;

@@ -8,7 +8,7 @@ void ComposedDevice::AttentionHalf(const TokenBatch& batch, const AttentionShape
   StoreKv(batch, shape, weights, kv, w, h);
   Attention(batch, shape, w.q, kv, w.act);
   Linear(batch.rows, shape.act, w.act, weights.o, weights.o_bias, w.wide);
-  AddResidual(batch.rows, shape.hidden, w.wide, h);
+  AddResidual(batch.rows, shape.hidden, w.wide, shape.residual, h);
 }
 
 void ComposedDevice::StoreKv(const TokenBatch& batch, const AttentionShape& shape,
@@ -16,7 +16,7 @@ void ComposedDevice::StoreKv(const TokenBatch& batch, const AttentionShape& shap
                              const LayerWorkspace& w, const float* h) {
   RmsNorm(batch.rows, shape.hidden, h, weights.norm, shape.norm_eps, shape.act, w.act);
   Linear(batch.rows, shape.act, w.act, weights.qkv, weights.qkv_bias, w.wide);
-  RotateAndStore(batch, shape, w.wide, kv, w.q);
+  RotateAndStore(batch, shape, weights.head_norms, w.wide, kv, w.q);
 }
 
 void ComposedDevice::FfnBegin(RowCount rows, const FfnShape& shape, const FfnWeights& weights,
@@ -29,7 +29,7 @@ void ComposedDevice::FfnBegin(RowCount rows, const FfnShape& shape, const FfnWei
 void ComposedDevice::FfnEnd(RowCount rows, const FfnShape& shape, const FfnWeights& weights,
                             const LayerWorkspace& w, float* h) {
   AddFfn(rows, shape.hidden, weights.shared.width > 0 ? w.wide : nullptr,
-         weights.own.width > 0 ? w.own : nullptr, shape.wire, h);
+         weights.own.width > 0 ? w.own : nullptr, shape.wire, shape.residual, h);
 }
 
 void ComposedDevice::Mlp(RowCount rows, const MlpShape& shape, const MlpWeights& weights,
@@ -38,7 +38,7 @@ void ComposedDevice::Mlp(RowCount rows, const MlpShape& shape, const MlpWeights&
   Linear(rows, shape.act, w.act, weights.proj_1, weights.proj_1_bias, w.wide);
   Activate(rows, weights.proj_1.outputs, shape.activation, w.wide, shape.act, w.act);
   Linear(rows, shape.act, w.act, weights.proj_2, weights.proj_2_bias, w.wide);
-  AddResidual(rows, shape.hidden, w.wide, h);
+  AddResidual(rows, shape.hidden, w.wide, 1, h);
 }
 
 void ComposedDevice::Emit(const EmitHead& head, const EmitArgs& args, const LayerWorkspace& w,

@@ -116,10 +116,10 @@ class Device {
                               KvType type) const = 0;
 
   // --- a layer (layer.h says what each half computes) ---
-  // out[t, :] = table row token_ids[t], as f32. [max, table.inputs]
-  virtual void Embed(const TokenBatch& batch, const Matrix& table, float* out) = 0;
-  // h [max, hidden] += attention of each token over its sequence's positions 0..position, after the
-  // batch's keys and values are stored in kv.
+  // out[t, :] = scale * table row token_ids[t], in f32. [max, table.inputs]
+  virtual void Embed(const TokenBatch& batch, const Matrix& table, float scale, float* out) = 0;
+  // h [max, hidden] += attention of each token over its sequence's positions up to its own, after
+  // the batch's keys and values are stored in kv.
   virtual void AttentionHalf(const TokenBatch& batch, const AttentionShape& shape,
                              const AttentionWeights& weights, const KvLayer& kv,
                              const LayerWorkspace& workspace, float* h) = 0;

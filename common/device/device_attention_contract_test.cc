@@ -1,4 +1,4 @@
-// Contract of Device: rotary embedding, the paged KV store and attention.
+// Contract of Device: norms of heads, rotary embedding, the paged KV store and attention.
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -10,6 +10,10 @@ namespace {
 
 struct Shape {
   int num_heads, num_kv_heads, head_dim;
+  int rope_dims = head_dim;
+  float rope_scale = 1;
+  int window = 0;
+  bool head_norms = false;
   int qkv_width() const { return (num_heads + 2 * num_kv_heads) * head_dim; }
   int q_width() const { return num_heads * head_dim; }
 };
@@ -37,11 +41,15 @@ class PagedRun {
     std::vector<int32_t> table(num_sequences * blocks_per_seq);
     std::copy_n(block_order.begin(), table.size(), table.begin());
     table_ = rig_.Put(table);
-    std::vector<float> inv_freq(shape.head_dim / 2);
-    for (size_t i = 0; i < inv_freq.size(); ++i) {
-      inv_freq[i] = std::pow(10000.0f, -2.0f * i / shape.head_dim);
+    std::vector<float> inv_freq, norm;
+    for (int i = 0; i < shape.rope_dims / 2; ++i) {
+      inv_freq.push_back(std::pow(10000.0f, -2.0f * i / shape.rope_dims));
     }
-    inv_freq_ = rig_.Put(inv_freq);
+    for (int i = 0; i < shape.head_dim; ++i) norm.push_back(0.5f + 0.1f * (i % 11));
+    rope_ = {shape.rope_dims, rig_.Put(inv_freq), shape.rope_scale};
+    if (shape.head_norms) head_norms_.q = rig_.Put(norm);
+    std::reverse(norm.begin(), norm.end());
+    if (shape.head_norms) head_norms_.k = rig_.Put(norm);
   }
 
   // Attention outputs of the step's rows, keyed by (sequence, position).
@@ -67,12 +75,14 @@ class PagedRun {
     const AttentionShape attention = {.num_heads = shape_.num_heads,
                                       .num_kv_heads = shape_.num_kv_heads,
                                       .head_dim = shape_.head_dim,
+                                      .norm_eps = 1e-5f,
                                       .scale = 0.2f,
-                                      .inv_freq = inv_freq_,
+                                      .rope = rope_,
+                                      .window = shape_.window,
                                       .act = types_.act};
     float* q = static_cast<float*>(rig_.Bytes(size_t{4} * batch.rows.max * shape_.q_width()));
     void* out = rig_.Bytes(device.act_bytes(types_.act) * batch.rows.max * shape_.q_width());
-    device.RotateAndStore(batch, attention, rig_.Put(qkv), kv_, q);
+    device.RotateAndStore(batch, attention, head_norms_, rig_.Put(qkv), kv_, q);
     device.Attention(batch, attention, q, kv_, out);
     const std::vector<float> all =
         rig_.GetAct(out, positions.size() * shape_.q_width(), types_.act);
@@ -89,7 +99,8 @@ class PagedRun {
   int blocks_per_seq_;
   KvLayer kv_;
   const int32_t* table_;
-  const float* inv_freq_;
+  RopeShape rope_;
+  HeadNorms head_norms_;
 };
 
 using Outputs = std::map<std::pair<int, int>, std::vector<float>>;
@@ -100,6 +111,15 @@ class DeviceAttentionContractTest : public DeviceContractTest {
     std::vector<Sequence> sequences;
     for (const int n : lengths) sequences.push_back({n, Floats(size_t(n) * shape.qkv_width())});
     return sequences;
+  }
+
+  // Of every trait, some value.
+  Shape Varied(Shape shape, int window_max) {
+    shape.rope_dims = 2 * Int(0, shape.head_dim / 2);
+    shape.rope_scale = static_cast<float>(Int(1, 5)) / 4;
+    shape.window = Int(1, window_max);
+    shape.head_norms = Int(0, 1) == 1;
+    return shape;
   }
 
   // Every sequence to its end, in random chunks, interleaved at random, on blocks placed at random.
@@ -130,8 +150,10 @@ class DeviceAttentionContractTest : public DeviceContractTest {
 };
 
 TEST_P(DeviceAttentionContractTest, AgreesWithTheReference) {
-  for (const Shape& shape :
-       {Shape{1, 1, 2}, Shape{3, 1, 6}, Shape{9, 3, 64}, Shape{4, 4, 20}, Shape{40, 1, 16}}) {
+  const Shape plain[] = {{1, 1, 2}, {3, 1, 6}, {9, 3, 64}, {4, 4, 20}, {40, 1, 16}};
+  std::vector<Shape> shapes(std::begin(plain), std::end(plain));
+  for (const Shape& shape : plain) shapes.push_back(Varied(shape, 80));
+  for (const Shape& shape : shapes) {
     for (const StepTypes& types : StepTypesUnderTest()) {
       const auto sequences = MakeSequences(shape, {1, Int(2, 40), Int(2, 70)});
       const Outputs a = RunInChunks(*devices_.back(), shape, types, sequences, 30);
@@ -140,29 +162,33 @@ TEST_P(DeviceAttentionContractTest, AgreesWithTheReference) {
       for (const auto& [key, row] : a) flat_a.insert(flat_a.end(), row.begin(), row.end());
       for (const auto& [key, row] : b) flat_b.insert(flat_b.end(), row.begin(), row.end());
       EXPECT_LT(RelativeError(flat_a, flat_b), types.kv == KvType::kBF16 ? 2e-3 : 2e-6)
-          << shape.num_heads << " heads of " << shape.head_dim;
+          << shape.num_heads << " heads of " << shape.head_dim << ", " << shape.rope_dims
+          << " turned, window " << shape.window << ", norms " << shape.head_norms;
     }
   }
 }
 
 TEST_P(DeviceAttentionContractTest, ChunkingAndPlacementDoNotShowInTheBits) {
   for (const StepTypes& types : StepTypesUnderTest()) {
-    const Shape shape = {6, 2, 2 * Int(1, 20)};
+    Shape shape = {6, 2, 2 * Int(1, 20)};
+    if (Int(0, 1) == 1) shape = Varied(shape, 100);
     const auto sequences = MakeSequences(shape, {Int(1, 20), Int(20, 100), Int(100, 150)});
     const Outputs whole = RunInChunks(*devices_[0], shape, types, sequences, 1000);
     for (const int chunk_max : {1, 2, 7, 40}) {
       ComposedDevice& device = *devices_[chunk_max % devices_.size()];
       EXPECT_EQ(RunInChunks(device, shape, types, sequences, chunk_max), whole)
-          << "chunks of up to " << chunk_max << " on " << device.name();
+          << "chunks of up to " << chunk_max << ", window " << shape.window << " on "
+          << device.name();
     }
   }
 }
 
 // Contexts beyond one merge chunk, a lone decode token (few tiles) and the same token among others.
 TEST_P(DeviceAttentionContractTest, LongContextsKeepBitsInEveryBatch) {
-  const Shape shape = {2, 1, 16};
+  Shape shape = {2, 1, 16};
   const auto sequences = MakeSequences(shape, {1300, 700, 530, 40, 39, 38, 37, 36});
   for (const StepTypes& types : StepTypesUnderTest()) {
+    shape.window = Int(0, 2) * Int(1, 600);  // none, or one of up to 1,200
     Outputs together, alone;
     const auto run = [&](ComposedDevice& device, bool batched, Outputs& outputs) {
       PagedRun paged(device, shape, types, 8, 82, Shuffled(8 * 82), 0);
@@ -177,14 +203,15 @@ TEST_P(DeviceAttentionContractTest, LongContextsKeepBitsInEveryBatch) {
     run(*devices_[0], true, together);
     for (const auto& device : devices_) {
       run(*device, false, alone);
-      EXPECT_EQ(alone, together) << device->name();
+      EXPECT_EQ(alone, together) << device->name() << ", window " << shape.window;
     }
     Outputs expected;
     run(*reference_, true, expected);
     for (int s = 0; s < 3; ++s) {
       const std::pair<int, int> end = {s, sequences[s].length - 1};
       EXPECT_LT(RelativeError(together[end], expected[end]),
-                types.kv == KvType::kBF16 ? 5e-3 : 1e-5);
+                types.kv == KvType::kBF16 ? 5e-3 : 1e-5)
+          << "window " << shape.window;
     }
   }
 }

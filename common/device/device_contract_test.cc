@@ -265,14 +265,15 @@ TEST_P(DeviceContractTest, ResidualSumsAreThoseOfTheReferenceBitForBit) {
   const std::vector<float> shared = Floats(n), own = Floats(n), h = Floats(n);
   for (const StepTypes& types : StepTypesUnderTest()) {
     for (const bool dense : {false, true}) {
+      const float scale = dense ? 1 : 0.22f;
       std::vector<float> y[2];
       ComposedDevice* const devices[] = {devices_.back().get(), reference_.get()};
       for (int i = 0; i < 2; ++i) {
         Rig rig(*devices[i]);
         float* sum = rig.Put(h);
         devices[i]->AddFfn(rig.Rows(rows), width, rig.Put(shared), dense ? nullptr : rig.Put(own),
-                           types.wire, sum);
-        devices[i]->AddResidual(rig.Rows(rows), width, rig.Put(own), sum);
+                           types.wire, scale, sum);
+        devices[i]->AddResidual(rig.Rows(rows), width, rig.Put(own), scale, sum);
         y[i] = rig.Get(sum, n);
       }
       EXPECT_TRUE(SameBits(y[0], y[1]));
@@ -280,7 +281,7 @@ TEST_P(DeviceContractTest, ResidualSumsAreThoseOfTheReferenceBitForBit) {
   }
 }
 
-TEST_P(DeviceContractTest, EmbedAndGatherRowsCopyRows) {
+TEST_P(DeviceContractTest, EmbedScalesAndGatherRowsCopiesRows) {
   const int vocab = Int(1, 100), width = Int(1, 50);
   const std::vector<float> table = Floats(size_t(vocab) * width);
   std::vector<int32_t> ids(Int(1, 30));
@@ -296,9 +297,10 @@ TEST_P(DeviceContractTest, EmbedAndGatherRowsCopyRows) {
   batch.token_ids = rig.Put(ids);
   for (const StepTypes& types : StepTypesUnderTest()) {
     std::vector<float> rounded(picked.size());
+    const float scale = Int(0, 1) == 1 ? 1 : 12.1f;
     std::transform(picked.begin(), picked.end(), rounded.begin(),
-                   [&](float x) { return RoundTo(types.weights, x); });
-    devices_.back()->Embed(batch, rig.PutMatrix(table, vocab, width, types.weights), out);
+                   [&](float x) { return scale * RoundTo(types.weights, x); });
+    devices_.back()->Embed(batch, rig.PutMatrix(table, vocab, width, types.weights), scale, out);
     EXPECT_TRUE(SameBits(rig.Get(out, picked.size()), rounded));
   }
 }

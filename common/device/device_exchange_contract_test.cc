@@ -225,7 +225,7 @@ TEST_P(DeviceExchangeContractTest, CopiesArriveInOrderBeforeWhatAwaitsThem) {
           queue->Copy(slot, host.as<float>() + size_t{kFloats} * c, size_t{4} * kFloats, mark);
       EXPECT_EQ(number, c + 1);
       queue->Await(number);
-      device.AddResidual(one, kFloats, slot, sums + size_t{kFloats} * c);
+      device.AddResidual(one, kFloats, slot, 1, sums + size_t{kFloats} * c);
     }
     EXPECT_EQ(rig.Get(sums, x.size()), x);
     EXPECT_EQ(queue->num_done(), kCopies);

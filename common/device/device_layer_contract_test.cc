@@ -20,11 +20,12 @@ struct HostUnit {
   std::vector<float> gate, up, down;
 };
 
-// A layer and the sequences that run through it, in host memory. Empty biases are absent.
+// A layer and the sequences that run through it, in host memory. Empty biases and norms of heads are
+// absent.
 struct LayerCase {
   StepTypes types;
   AttentionShape attention;
-  std::vector<float> inv_freq, attention_norm, qkv_bias, o_bias;
+  std::vector<float> inv_freq, attention_norm, qkv_bias, q_norm, k_norm, o_bias;
   HostMatrix qkv, o;
   FfnShape ffn;
   std::vector<float> ffn_norm;
@@ -60,8 +61,12 @@ class Layer {
  public:
   Layer(ComposedDevice& device, const LayerCase& c)
       : device_(device), rig_(device), case_(c), attention_(c.attention), head_(c.head) {
-    attention_.inv_freq = rig_.Put(c.inv_freq);
-    attention_weights_ = {rig_.Put(c.attention_norm), Put(c.qkv), PutBias(c.qkv_bias), Put(c.o),
+    attention_.rope.inv_freq = rig_.Put(c.inv_freq);
+    attention_weights_ = {rig_.Put(c.attention_norm),
+                          Put(c.qkv),
+                          PutBias(c.qkv_bias),
+                          {PutBias(c.q_norm), PutBias(c.k_norm)},
+                          Put(c.o),
                           PutBias(c.o_bias)};
     ffn_weights_ = {rig_.Put(c.ffn_norm), c.shared_shape, PutUnits(c.shared, c.shared_shape),
                     c.own_shape};
@@ -215,14 +220,14 @@ class Layer {
 
 class DeviceLayerContractTest : public DeviceContractTest {
  protected:
-  // Random shapes; biases are there half of the time.
+  // Random shapes; biases, norms of heads, windows and multipliers are there half of the time.
   LayerCase MakeCase(const StepTypes& types) { return MakeCase(types, Int(0, 60), Int(0, 60)); }
   LayerCase MakeCase(const StepTypes& types, int shared_width, int own_width) {
     LayerCase c;
     c.types = types;
     const int hidden = Int(1, 90), kv_heads = Int(1, 3), half = Int(1, 20);
     AddAttention(hidden, kv_heads * Int(1, 4), kv_heads, 2 * half, c);
-    c.ffn = {hidden, 1e-5f, types.act, types.wire};
+    c.ffn = {hidden, 1e-5f, Int(0, 1) == 1 ? 1 : 0.22f, types.act, types.wire};
     c.ffn_norm = Floats(hidden);
     c.shared_shape = {shared_width, hidden, types.weights};
     c.own_shape = {own_width, hidden, types.weights};
@@ -305,10 +310,15 @@ class DeviceLayerContractTest : public DeviceContractTest {
                    .head_dim = head_dim,
                    .norm_eps = 1e-5f,
                    .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
+                   .rope = {.dims = 2 * Int(0, head_dim / 2)},
+                   .window = Int(0, 1) * Int(1, 30),
+                   .residual = Int(0, 1) == 1 ? 1 : 0.22f,
                    .act = c.types.act};
-    for (int i = 0; i < head_dim / 2; ++i) {
+    for (int i = 0; i < c.attention.rope.dims / 2; ++i) {
       c.inv_freq.push_back(std::pow(10000.0f, -2.0f * i / head_dim));
     }
+    c.q_norm = MaybeBias(head_dim);
+    if (!c.q_norm.empty()) c.k_norm = Floats(head_dim);
     c.attention_norm = Floats(hidden);
     c.qkv = RandomMatrix(c.attention.qkv_width(), hidden);
     c.qkv_bias = MaybeBias(c.attention.qkv_width());
@@ -413,7 +423,9 @@ TEST_P(DeviceLayerContractTest, FfnHalfAddsThePartOfAllAndThePartOfTheTokensExpe
     const HostUnit& unit = c.own[c.routes[sequence][position]];
     const std::vector<double> own = PlainUnit(unit, c.own_shape, x);
     std::vector<float> expected(hidden);
-    for (int i = 0; i < hidden; ++i) expected[i] = static_cast<float>(h[i] + shared[i] + own[i]);
+    for (int i = 0; i < hidden; ++i) {
+      expected[i] = static_cast<float>(h[i] + c.ffn.residual * (shared[i] + own[i]));
+    }
     EXPECT_LT(RelativeError(row, expected), 1e-5) << "token " << position << " of " << sequence;
   }
 }

@@ -23,19 +23,23 @@ class DeviceOperations {
   // inputs.
   virtual void Linear(RowCount rows, ActType act, const void* act_in, const Matrix& w,
                       const float* bias, float* out) = 0;
-  // Rotates q and k of qkv [max, qkv_width] by each token's position, stores k and v into the
-  // layer's blocks in the layer's type, and writes q [max, q_width].
+  // Norms the heads of q and k of qkv [max, qkv_width] where `norms` says so, rotates them by each
+  // token's position, stores k and v into the layer's blocks in the layer's type, and writes q
+  // [max, q_width].
   virtual void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape,
-                              const float* qkv, const KvLayer& kv, float* q_out) = 0;
-  // Causal attention of each token over its sequence's positions 0..position (all stored before
-  // this call). act_out [max, q_width], rounded to shape.act.
+                              const HeadNorms& norms, const float* qkv, const KvLayer& kv,
+                              float* q_out) = 0;
+  // Causal attention of each token over its sequence's positions 0..position, the last
+  // shape.window of them where that is given (all stored before this call). act_out
+  // [max, q_width], rounded to shape.act.
   virtual void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
                          const KvLayer& kv, void* act_out) = 0;
-  // h += shared + round_to(wire, own) in that order. A null `shared` is zeros; `own` may be null.
+  // h += scale * (shared + round_to(wire, own)) in that order, each result rounded to f32. A null
+  // `shared` is zeros; `own` may be null.
   virtual void AddFfn(RowCount rows, int width, const float* shared, const float* own,
-                      WireType wire, float* h) = 0;
-  // h += y
-  virtual void AddResidual(RowCount rows, int width, const float* y, float* h) = 0;
+                      WireType wire, float scale, float* h) = 0;
+  // h += scale * y, the product rounded to f32.
+  virtual void AddResidual(RowCount rows, int width, const float* y, float scale, float* h) = 0;
   // out[r, :] = x[index[r], :]
   virtual void GatherRows(RowCount rows, int width, const float* x, const int32_t* index,
                           float* out) = 0;

@@ -1,16 +1,16 @@
 // What a device must know of a layer to run it: its shape, which all layers of a network share, its
 // weights, and memory to work in. Plain data: nothing here knows the name of an architecture.
 //
-//   AttentionHalf   h += o(attention(rope(qkv(norm(h)))));  k and v go into the paged KV
-//   FfnHalf         h += S(x) + round(O(x)),  x = norm(h);  S: the part that every token runs,
+//   AttentionHalf   h += r o(attention(rope(norms(qkv(norm(h))))));  k and v go into the paged KV
+//   FfnHalf         h += r (S(x) + round(O(x))),  x = norm(h);  S: the part that every token runs,
 //                   O: the part of the token's expert
 //   Mlp             h += proj_2(activation(proj_1(norm(h))))
 //   Emit            logits = head(norm(rows of h));  then a token or a score for each row
 //
-// What another architecture adds (norms of q and k, a sliding window, residual multipliers) is one
-// more optional field here, whose default means that there is none, with its place in
-// ComposedDevice and a case in device_layer_contract_test.cc. Shapes are host values; pointers are
-// device pointers that their owner keeps alive.
+// r is the residual multiplier. What another architecture adds is one more optional field here,
+// whose default means that there is none, with its place in ComposedDevice and a case in
+// device_layer_contract_test.cc. Shapes are host values; pointers are device pointers that their
+// owner keeps alive.
 #pragma once
 
 #include <cstddef>
@@ -24,9 +24,13 @@
 
 namespace pregate {
 
-// How a token's position enters attention. kRotaryHalfSplit: dimension i of each head of q and k is
-// turned with dimension i + head_dim / 2, by position * inv_freq[i].
-enum class PositionForm { kRotaryHalfSplit };
+// How a token's position enters attention: channels i and i + dims / 2 of each head of q and k are
+// turned by position * inv_freq[i], for i < dims / 2; those from dims on are kept.
+struct RopeShape {
+  int dims = 0;                     // 0: positions do not enter
+  const float* inv_freq = nullptr;  // [dims / 2]
+  float scale = 1;                  // of cos and sin
+};
 
 struct AttentionShape {
   int hidden = 0;
@@ -35,24 +39,32 @@ struct AttentionShape {
   int head_dim = 0;
   float norm_eps = 0;
   float scale = 1;  // of q . k
-  PositionForm positions = PositionForm::kRotaryHalfSplit;
-  const float* inv_freq = nullptr;  // [head_dim / 2]
+  RopeShape rope;
+  int window = 0;      // keys that a token sees, itself included; 0: all
+  float residual = 1;  // of what the half adds
   ActType act = ActType::kF32;
 
   int q_width() const { return num_heads * head_dim; }
   int qkv_width() const { return (num_heads + 2 * num_kv_heads) * head_dim; }
 };
+// Of each head, RmsNorm with the half's norm_eps before RoPE. Both or none.
+struct HeadNorms {
+  const float* q = nullptr;  // [head_dim]
+  const float* k = nullptr;  // [head_dim]
+};
 struct AttentionWeights {
   const float* norm = nullptr;      // [hidden]
   Matrix qkv;                       // [qkv_width, hidden]: rows of q, k, v in that order
   const float* qkv_bias = nullptr;  // [qkv_width], may be null
-  Matrix o;                         // [hidden, q_width]
-  const float* o_bias = nullptr;    // [hidden], may be null
+  HeadNorms head_norms;
+  Matrix o;                       // [hidden, q_width]
+  const float* o_bias = nullptr;  // [hidden], may be null
 };
 
 struct FfnShape {
   int hidden = 0;
   float norm_eps = 0;
+  float residual = 1;  // of what the half adds
   ActType act = ActType::kF32;
   WireType wire = WireType::kF32;  // what O is rounded to
 };

@@ -14,7 +14,7 @@ AttentionShape AttentionOf(const RouterSpec& spec, const float* inv_freq) {
           .head_dim = spec.head_dim(),
           .norm_eps = spec.rms_eps,
           .scale = 1.0f / spec.normalizer,
-          .inv_freq = inv_freq};
+          .rope = {spec.head_dim(), inv_freq}};
 }
 
 }  // namespace
@@ -69,7 +69,7 @@ size_t RouterNet::KvLayerBytes(int num_blocks) const {
 void RouterNet::Forward(const TokenBatch& batch, absl::Span<const KvLayer> kv, float* logits_out,
                         int32_t* routes_out) {
   Check(batch, kv);
-  device_.Embed(batch, weights_.embed, residual_.as<float>());
+  device_.Embed(batch, weights_.embed, 1, residual_.as<float>());
   for (int l = 0; l < num_layers(); ++l) Layer(batch, l, kv[l]);
   EmitArgs args;
   args.rows = batch.rows;
@@ -81,7 +81,7 @@ void RouterNet::Forward(const TokenBatch& batch, absl::Span<const KvLayer> kv, f
 void RouterNet::FillKv(const TokenBatch& batch, absl::Span<const KvLayer> kv) {
   Check(batch, kv);
   const int last = num_layers() - 1;
-  device_.Embed(batch, weights_.embed, residual_.as<float>());
+  device_.Embed(batch, weights_.embed, 1, residual_.as<float>());
   for (int l = 0; l < last; ++l) Layer(batch, l, kv[l]);
   device_.StoreKv(batch, attention_, weights_.layers[last].attention, kv[last], workspace_,
                   residual_.as<float>());

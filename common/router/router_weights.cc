@@ -154,7 +154,7 @@ absl::StatusOr<RouterWeights> LoadRouterWeights(const Checkpoint& checkpoint, De
   w.head.logits = load.ReadMatrix("router.proj_out", spec.num_experts, r.hidden);
   w.head.bias = load.ReadVector("router.proj_out.bias", spec.num_experts);
   w.head.norm_eps = r.rms_eps;
-  w.inv_freq = load.UploadVector(RopeInverseFrequencies(r.head_dim(), r.rope_theta, std::nullopt));
+  w.inv_freq = load.UploadVector(PlainRope(r.head_dim(), r.rope_theta).inv_freq);
   RETURN_IF_ERROR(load.status());
   w.digest = load.Digest();
   return w;

@@ -9,20 +9,22 @@
 namespace pregate {
 namespace {
 
-AttentionShape AttentionOf(const ModelSpec& spec, ActType act, const float* inv_freq) {
+AttentionShape AttentionOf(const ModelSpec& spec, int layer, ActType act, const RopeShape& rope) {
   return {.hidden = spec.hidden,
           .num_heads = spec.num_heads,
           .num_kv_heads = spec.num_kv_heads,
           .head_dim = spec.head_dim,
           .norm_eps = spec.rms_eps,
-          .scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim)),
-          .inv_freq = inv_freq,
+          .scale = spec.attention_scale(),
+          .rope = spec.has_rope(layer) ? rope : RopeShape(),
+          .window = spec.window(layer),
+          .residual = spec.residual_multiplier,
           .act = act};
 }
 
 WorkspaceShape WorkspaceOf(const Device& device, const ModelSpec& spec, ActType act, int tokens_max,
                            int logits_rows_max) {
-  return {.attention = AttentionOf(spec, act, nullptr),
+  return {.attention = AttentionOf(spec, 0, act, {}),
           .has_own = std::any_of(spec.own_width.begin(), spec.own_width.end(),
                                  [](int width) { return width > 0; }),
           .act_bytes = device.act_bytes(act),
@@ -37,13 +39,19 @@ size_t ResidualBytes(const ModelSpec& spec, int tokens_max) {
 
 }  // namespace
 
+LayerShapes::LayerShapes(const ModelWeights& weights)
+    : ffn{.hidden = weights.spec().hidden,
+          .norm_eps = weights.spec().rms_eps,
+          .residual = weights.spec().residual_multiplier,
+          .act = weights.types().act,
+          .wire = weights.types().wire} {
+  for (int l = 0; l < weights.spec().num_layers; ++l) {
+    attention.push_back(AttentionOf(weights.spec(), l, weights.types().act, weights.rope()));
+  }
+}
+
 ForwardPass::ForwardPass(Device* device, const ModelWeights* weights, ExpertPart* experts)
-    : device_(*device),
-      weights_(*weights),
-      experts_(experts),
-      attention_(AttentionOf(weights->spec(), weights->types().act, weights->inv_freq())),
-      ffn_{weights->spec().hidden, weights->spec().rms_eps, weights->types().act,
-           weights->types().wire} {}
+    : device_(*device), weights_(*weights), experts_(experts), shapes_(*weights) {}
 
 absl::StatusOr<std::unique_ptr<ForwardPass>> ForwardPass::Create(Device* device,
                                                                  const ModelWeights* weights,
@@ -69,15 +77,15 @@ int64_t ForwardPass::Bytes(const Device& device, const ModelSpec& spec, ActType 
 absl::Status ForwardPass::Run(const TokenBatch& batch, absl::Span<const KvLayer> kv,
                               const StepProgress& on_progress) {
   float* h = residual_.as<float>();
-  device_.Embed(batch, weights_.embedding(), h);
+  device_.Embed(batch, weights_.embedding(), weights_.spec().embedding_multiplier, h);
   for (size_t l = 0; l < kv.size(); ++l) {
     const LayerWeights& layer = weights_.layers()[l];
-    device_.AttentionHalf(batch, attention_, layer.attention, kv[l], workspace_, h);
+    device_.AttentionHalf(batch, shapes_.attention[l], layer.attention, kv[l], workspace_, h);
     if (layer.ffn.own.width > 0) {
-      RETURN_IF_ERROR(
-          experts_->FfnHalf(static_cast<int>(l), batch.rows, ffn_, layer.ffn, workspace_, h));
+      RETURN_IF_ERROR(experts_->FfnHalf(static_cast<int>(l), batch.rows, shapes_.ffn, layer.ffn,
+                                        workspace_, h));
     } else {
-      device_.FfnHalf(batch.rows, ffn_, layer.ffn, {}, nullptr, workspace_, h);
+      device_.FfnHalf(batch.rows, shapes_.ffn, layer.ffn, {}, nullptr, workspace_, h);
     }
     if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
   }

@@ -1,6 +1,6 @@
 // The one forward pass of the backbone: every device runs this code.
 //
-//   h = embedding[token]
+//   h = m embedding[token], m: the spec's embedding_multiplier
 //   per layer   AttentionHalf, then the feed-forward half (common/device/layer.h)
 //   logits of chosen rows: Emit
 //
@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +20,13 @@
 #include "expert_service/engine/progress.h"
 
 namespace pregate {
+
+// What every layer's halves are told beside their weights.
+struct LayerShapes {
+  explicit LayerShapes(const ModelWeights& weights);
+  std::vector<AttentionShape> attention;  // [num_layers]
+  FfnShape ffn;                           // of all layers
+};
 
 // Owns the activations; not thread-safe. Everything borrowed outlives it.
 class ForwardPass {
@@ -48,8 +56,7 @@ class ForwardPass {
   Device& device_;
   const ModelWeights& weights_;
   ExpertPart* const experts_;
-  const AttentionShape attention_;
-  const FfnShape ffn_;
+  const LayerShapes shapes_;
   DeviceBuffer residual_;  // [tokens, hidden] f32
   DeviceBuffer buffer_;    // workspace_'s
   LayerWorkspace workspace_;

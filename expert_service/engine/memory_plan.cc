@@ -61,7 +61,9 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& devic
                                       const ExecutorOptions& options) {
   RETURN_IF_ERROR(CheckOptions(spec, options));
   const WeightFormat format = options.types.weights;
-  const int q_width = spec.num_heads * spec.head_dim, kv_width = spec.num_kv_heads * spec.head_dim;
+  const int q_width = spec.q_width(), qkv_width = q_width + 2 * spec.kv_width();
+  const int vectors = 2 * spec.hidden + (spec.qkv_bias ? qkv_width : 0) +
+                      (spec.o_bias ? spec.hidden : 0) + (spec.qk_norm ? 2 * spec.head_dim : 0);
 
   MemoryPlan plan;
   plan.context_tokens = options.context_tokens > 0 ? options.context_tokens : spec.max_position;
@@ -69,8 +71,8 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& devic
                          int64_t(device.MatrixBytes(spec.vocab_size, spec.hidden, format));
   plan.attention_bytes =
       spec.num_layers *
-      int64_t(device.MatrixBytes(q_width + 2 * kv_width, spec.hidden, format) +
-              device.MatrixBytes(spec.hidden, q_width, format) + 2 * spec.hidden * sizeof(float));
+      int64_t(device.MatrixBytes(qkv_width, spec.hidden, format) +
+              device.MatrixBytes(spec.hidden, q_width, format) + vectors * sizeof(float));
   for (int l = 0; l < spec.num_layers; ++l) {
     plan.shared_ffn_bytes += UnitsBytes(device, spec, spec.shared_ffn_width(l), format);
     if (spec.is_moe())

@@ -69,11 +69,11 @@ TEST_F(MemoryPlanTest, NamesTheOptionOutOfRange) {
 TEST_F(MemoryPlanTest, LoadedUnitsAreThoseOfTheCheckpoint) {
   auto checkpoint = MakeRandomModel(spec_, 3);
   std::vector<std::pair<int, int>> progress;
-  const auto weights =
-      ModelWeights::Load(*checkpoint, device_.get(), kBF16Types, [&](int done, int total) {
-        progress.push_back({done, total});
-        return true;
-      });
+  const auto weights = ModelWeights::Load(*checkpoint, device_.get(), {.types = kBF16Types},
+                                          [&](int done, int total) {
+                                            progress.push_back({done, total});
+                                            return true;
+                                          });
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_EQ(progress, (std::vector<std::pair<int, int>>{{1, 3}, {2, 3}, {3, 3}}));
   auto store = *ExpertStore::Create(checkpoint.get(), device_.get(), WeightFormat::kBF16, 0);

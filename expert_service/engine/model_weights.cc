@@ -11,22 +11,24 @@ namespace pregate {
 // model.
 class WeightsLoader {
  public:
-  WeightsLoader(const Checkpoint& checkpoint, Device* device, const StepTypes& types,
+  WeightsLoader(const Checkpoint& checkpoint, Device* device, const WeightsOptions& options,
                 const LoadProgress& progress)
-      : checkpoint_(checkpoint), spec_(checkpoint.spec()), device_(*device), progress_(progress) {
+      : checkpoint_(checkpoint),
+        spec_(checkpoint.spec()),
+        device_(*device),
+        options_(options),
+        progress_(progress) {
     weights_->spec_ = spec_;
-    weights_->types_ = types;
+    weights_->types_ = options.types;
     weights_->head_.norm_eps = spec_.rms_eps;
-    weights_->head_.act = types.act;
+    weights_->head_.act = options.types.act;
     parts_total_ = 1 + spec_.num_layers;
   }
 
   absl::StatusOr<std::unique_ptr<ModelWeights>> Load() {
     RETURN_IF_ERROR(LoadEmbeddings());
-    RETURN_IF_ERROR(LoadVector("model.norm.weight", spec_.hidden, weights_->head_.norm));
-    RETURN_IF_ERROR(
-        UploadFloats(RopeInverseFrequencies(spec_.head_dim, spec_.rope_theta, spec_.rope_scaling),
-                     weights_->inv_freq_));
+    RETURN_IF_ERROR(LoadFinalNorm());
+    RETURN_IF_ERROR(LoadRope());
     RETURN_IF_ERROR(Report());
     weights_->layers_.resize(spec_.num_layers);
     for (int l = 0; l < spec_.num_layers; ++l) {
@@ -94,6 +96,45 @@ class WeightsLoader {
     return absl::OkStatus();
   }
 
+  absl::Status LoadFinalNorm() {
+    ASSIGN_OR_RETURN(std::vector<float> norm, Read(DType::kF32, "model.norm.weight", spec_.hidden));
+    for (float& x : norm) x /= spec_.logits_divisor;
+    return UploadFloats(norm, weights_->head_.norm);
+  }
+
+  absl::Status LoadRope() {
+    const RopeFrequencies rope = RopeOf(spec_, options_.context_tokens);
+    weights_->rope_ = {.dims = spec_.rope_dims(), .scale = rope.scale};
+    return UploadFloats(rope.inv_freq, weights_->rope_.inv_freq);
+  }
+
+  // One after the other in one vector or matrix; `elements` of each.
+  absl::StatusOr<std::vector<float>> ReadQkv(DType dtype, const std::string& prefix,
+                                             const char* suffix, size_t row_elements) {
+    std::vector<float> all;
+    for (const auto& [name, rows] :
+         {std::pair{"q", spec_.q_width()}, {"k", spec_.kv_width()}, {"v", spec_.kv_width()}}) {
+      const size_t at = all.size();
+      all.resize(at + rows * row_elements);
+      RETURN_IF_ERROR(checkpoint_.ReadAs(dtype, absl::StrCat(prefix, name, suffix),
+                                         absl::MakeSpan(all).subspan(at)));
+    }
+    return all;
+  }
+
+  absl::Status LoadBiasesAndHeadNorms(const std::string& prefix, AttentionWeights& attention) {
+    if (spec_.qkv_bias) {
+      ASSIGN_OR_RETURN(const auto bias, ReadQkv(DType::kF32, prefix, "_proj.bias", 1));
+      RETURN_IF_ERROR(UploadFloats(bias, attention.qkv_bias));
+    }
+    if (spec_.o_bias) {
+      RETURN_IF_ERROR(LoadVector(prefix + "o_proj.bias", spec_.hidden, attention.o_bias));
+    }
+    if (!spec_.qk_norm) return absl::OkStatus();
+    RETURN_IF_ERROR(LoadVector(prefix + "q_norm.weight", spec_.head_dim, attention.head_norms.q));
+    return LoadVector(prefix + "k_norm.weight", spec_.head_dim, attention.head_norms.k);
+  }
+
   absl::Status LoadAttention(int l) {
     const std::string prefix = absl::StrCat("model.layers.", l, ".");
     LayerWeights& layer = weights_->layers_[l];
@@ -101,20 +142,13 @@ class WeightsLoader {
         LoadVector(prefix + "input_layernorm.weight", spec_.hidden, layer.attention.norm));
     RETURN_IF_ERROR(
         LoadVector(prefix + "post_attention_layernorm.weight", spec_.hidden, layer.ffn.norm));
-    const size_t q_width = size_t(spec_.num_heads) * spec_.head_dim;
-    const size_t kv_width = size_t(spec_.num_kv_heads) * spec_.head_dim;
-    std::vector<float> qkv((q_width + 2 * kv_width) * spec_.hidden);
-    absl::Span<float> rest = absl::MakeSpan(qkv);
-    for (const auto& [name, width] : {std::pair{"q", q_width}, {"k", kv_width}, {"v", kv_width}}) {
-      const size_t elements = width * spec_.hidden;
-      RETURN_IF_ERROR(checkpoint_.ReadAs(ValueType(weights_->types_.weights),
-                                         absl::StrCat(prefix, "self_attn.", name, "_proj.weight"),
-                                         rest.first(elements)));
-      rest.remove_prefix(elements);
-    }
-    RETURN_IF_ERROR(PackAndUpload(qkv, static_cast<int>(q_width + 2 * kv_width), spec_.hidden,
+    const std::string attention = prefix + "self_attn.";
+    ASSIGN_OR_RETURN(const auto qkv, ReadQkv(ValueType(weights_->types_.weights), attention,
+                                             "_proj.weight", spec_.hidden));
+    RETURN_IF_ERROR(PackAndUpload(qkv, spec_.q_width() + 2 * spec_.kv_width(), spec_.hidden,
                                   layer.attention.qkv));
-    return LoadMatrix(prefix + "self_attn.o_proj.weight", spec_.hidden, static_cast<int>(q_width),
+    RETURN_IF_ERROR(LoadBiasesAndHeadNorms(attention, layer.attention));
+    return LoadMatrix(attention + "o_proj.weight", spec_.hidden, spec_.q_width(),
                       layer.attention.o);
   }
 
@@ -129,7 +163,7 @@ class WeightsLoader {
     const WeightFormat format = weights_->types_.weights;
     ffn.shared = {spec_.shared_ffn_width(l), spec_.hidden, format};
     ffn.own = {spec_.is_moe() ? spec_.own_width[l] : 0, spec_.hidden, format};
-    if (ffn.shared.width == 0) return absl::OkStatus();
+    if (ffn.shared.width == 0 || !options_.with_ffn) return absl::OkStatus();
     ASSIGN_OR_RETURN(
         const UnitImage image,
         ReadUnit(checkpoint_, device_,
@@ -142,6 +176,7 @@ class WeightsLoader {
   const Checkpoint& checkpoint_;
   const ModelSpec& spec_;
   Device& device_;
+  const WeightsOptions options_;
   const LoadProgress& progress_;
   std::unique_ptr<ModelWeights> weights_{new ModelWeights};
   int parts_done_ = 0;
@@ -150,9 +185,9 @@ class WeightsLoader {
 
 absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(const Checkpoint& checkpoint,
                                                                  Device* device,
-                                                                 const StepTypes& types,
+                                                                 const WeightsOptions& options,
                                                                  const LoadProgress& progress) {
-  return WeightsLoader(checkpoint, device, types, progress).Load();
+  return WeightsLoader(checkpoint, device, options, progress).Load();
 }
 
 }  // namespace pregate

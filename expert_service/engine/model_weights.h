@@ -1,7 +1,9 @@
 // A checkpoint's backbone in a device's packed form.
 //
-//   model.embed_tokens, norm, lm_head   → embedding, head (one matrix when tied)
+//   model.embed_tokens, norm, lm_head   → embedding, head (one matrix when tied); the norm's weights
+//                                         are divided by the spec's logits_divisor
 //   self_attn.{q,k,v}_proj              → attention.qkv, rows stacked in that order; attention.o
+//   self_attn.{q,k}_norm                → attention.head_norms
 //   mlp of a dense layer, mlp.shared    → ffn's shared unit
 //
 // The experts are ExpertStore's.
@@ -22,18 +24,25 @@ struct LayerWeights {
   FfnWeights ffn;
 };
 
+struct WeightsOptions {
+  StepTypes types;
+  int context_tokens = 0;  // of the longest sequence: it decides on the frequencies of LongRoPE
+  bool with_ffn = true;    // false: ffn has its norm and its shapes alone
+};
+
 // Immutable after Load. Owns its device memory; the device outlives it.
 class ModelWeights {
  public:
   static absl::StatusOr<std::unique_ptr<ModelWeights>> Load(const Checkpoint& checkpoint,
-                                                            Device* device, const StepTypes& types,
+                                                            Device* device,
+                                                            const WeightsOptions& options,
                                                             const LoadProgress& progress);
 
   const ModelSpec& spec() const { return spec_; }
   const StepTypes& types() const { return types_; }
   const Matrix& embedding() const { return embedding_; }
   const EmitHead& head() const { return head_; }
-  const float* inv_freq() const { return inv_freq_; }  // [head_dim / 2]
+  const RopeShape& rope() const { return rope_; }
   absl::Span<const LayerWeights> layers() const { return layers_; }
 
  private:
@@ -44,7 +53,7 @@ class ModelWeights {
   StepTypes types_;
   Matrix embedding_;
   EmitHead head_;
-  const float* inv_freq_ = nullptr;
+  RopeShape rope_;
   std::vector<LayerWeights> layers_;
   std::vector<DeviceBuffer> buffers_;
 };

@@ -110,7 +110,10 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
   s->table = SequenceTable(options.seq_slots);
   ASSIGN_OR_RETURN(s->kv, KvCache::Create(device, spec, options.types.kv, s->memory.kv_blocks,
                                           options.with_replica));
-  ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device, options.types, progress));
+  ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device,
+                                                  {.types = options.types,
+                                                   .context_tokens = s->memory.context_tokens},
+                                                  progress));
   if (spec.is_moe()) {
     ASSIGN_OR_RETURN(s->store, ExpertStore::Create(&checkpoint, device, options.types.weights,
                                                    options.expert_slots));

@@ -10,7 +10,7 @@ namespace pregate {
 
 ModelSpec SmallDenseSpec() {
   const nlohmann::json config = SmallConfig();
-  return *ParseLlamaConfig(*JsonObject::From(config, "config"));
+  return *ParseDenseConfig(*JsonObject::From(config, "config"));
 }
 
 Artifact SmallArtifact(bool columns) {

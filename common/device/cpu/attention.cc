@@ -8,7 +8,9 @@ namespace pregate::cpu {
 namespace {
 
 constexpr int kTileQueries = 32;  // queries that share one pass over the keys
-constexpr int kChunkBlocks = 32;  // 512 keys: the softmax of a longer context is merged from chunks
+constexpr int kChunkKeys = 512;   // the softmax of a longer context is merged from chunks
+constexpr int kSpanKeys = kSpanBlocks * kKvBlockTokens;
+static_assert(kChunkKeys % kSpanKeys == 0);
 
 template <class T>
 void Grow(std::vector<T>& v, size_t n) {
@@ -25,7 +27,8 @@ void AttentionOps::Attention(const TokenBatch& batch, const AttentionShape& shap
   Reserve(call, tile_rows);
   SplitIntoRuns(batch, tile_rows / call.group());
   const int64_t num_units = static_cast<int64_t>(runs_.size()) * shape.num_kv_heads;
-  const int chunks_max = static_cast<int>(CeilDiv(batch.blocks_per_seq, kChunkBlocks));
+  const int chunks_max =
+      static_cast<int>(CeilDiv(batch.blocks_per_seq, kChunkKeys / kKvBlockTokens));
   if (num_units < 2 * pool_.threads() && pool_.threads() > 1 && chunks_max > 1) {
     return AttendInChunks(call, num_units, tile_rows, chunks_max);
   }
@@ -52,12 +55,13 @@ void AttentionOps::Reserve(const Call& call, int tile_rows) {
     runs_.reserve(call.batch.rows.max);
   for (Scratch& s : scratch_) {
     Grow(s.queries, tile_rows);
-    Grow(s.num_keys, tile_rows);
+    Grow(s.first_key, tile_rows);
+    Grow(s.end_key, tile_rows);
     Grow(s.total, states);
     Grow(s.part, states);
     Grow(s.blocks, AttendScratchFloats(tile_rows, call.kv));
   }
-  const int64_t chunks = CeilDiv(call.batch.blocks_per_seq, kChunkBlocks);
+  const int64_t chunks = CeilDiv(call.batch.blocks_per_seq, kChunkKeys / kKvBlockTokens);
   if (pool_.threads() > 1 && chunks > 1) Grow(parts_, 2 * pool_.threads() * chunks * states);
 }
 
@@ -65,37 +69,47 @@ AttentionOps::Tile AttentionOps::MakeTile(const Call& call, int64_t unit, Scratc
   const TokenBatch& batch = call.batch;
   const TokenRun run = runs_[unit / call.shape.num_kv_heads];
   const int kv_head = static_cast<int>(unit % call.shape.num_kv_heads);
-  const int group = call.group();
+  const int group = call.group(), window = call.shape.window;
   for (int i = 0; i < run.num_tokens * group; ++i) {
     const int64_t row = run.first + i / group;
     const int64_t head = kv_head * group + i % group;
     scratch.queries[i] = call.q + (row * call.shape.num_heads + head) * call.shape.head_dim;
-    scratch.num_keys[i] = batch.positions[row] + 1;
+    scratch.end_key[i] = batch.positions[row] + 1;
+    scratch.first_key[i] = window > 0 ? std::max(0, scratch.end_key[i] - window) : 0;
   }
-  const int num_blocks =
-      static_cast<int>(CeilDiv(scratch.num_keys[run.num_tokens * group - 1], kKvBlockTokens));
-  PREGATE_CHECK(num_blocks <= batch.blocks_per_seq, "blocks ", num_blocks);
-  return {{scratch.queries.data(), scratch.num_keys.data(), run.num_tokens * group,
-           batch.block_tables + int64_t{batch.seq_slots[run.first]} * batch.blocks_per_seq, kv_head,
-           call.shape.scale},
-          run,
-          static_cast<int>(CeilDiv(num_blocks, kChunkBlocks))};
+  const QueryTile query = {
+      .queries = scratch.queries.data(),
+      .first_key = scratch.first_key.data(),
+      .end_key = scratch.end_key.data(),
+      .num_rows = run.num_tokens * group,
+      .table = batch.block_tables + int64_t{batch.seq_slots[run.first]} * batch.blocks_per_seq,
+      .kv_head = kv_head,
+      .scale = call.shape.scale};
+  const int end_key = query.end_key[query.num_rows - 1];
+  PREGATE_CHECK(CeilDiv(end_key, kKvBlockTokens) <= batch.blocks_per_seq, "keys ", end_key);
+  return {query, run, query.first_key[0] / kChunkKeys,
+          static_cast<int>(CeilDiv(end_key, kChunkKeys))};
 }
 
 void AttentionOps::AttendChunk(const Call& call, const Tile& tile, int chunk, float* states,
                                Scratch& scratch) {
-  const int num_blocks =
-      static_cast<int>(CeilDiv(tile.query.num_keys[tile.query.num_rows - 1], kKvBlockTokens));
-  AttendBlocks(call.kv, tile.query, chunk * kChunkBlocks,
-               std::min((chunk + 1) * kChunkBlocks, num_blocks), states, scratch.blocks.data());
+  const QueryTile& query = tile.query;
+  const int begin = std::max(chunk * kChunkKeys, query.first_key[0]);
+  const int end = std::min((chunk + 1) * kChunkKeys, query.end_key[query.num_rows - 1]);
+  // Spans of blocks begin at the same positions for every row, whichever rows stand beside it.
+  AttendBlocks(call.kv, query, begin / kSpanKeys * kSpanBlocks,
+               static_cast<int>(CeilDiv(end, kKvBlockTokens)), states, scratch.blocks.data());
 }
 
-// Only rows that have keys in the chunk: what is merged depends on a query's own position alone.
+// Only rows that see keys of the chunk: what is merged depends on a query's own position alone.
 void AttentionOps::MergeChunk(const Call& call, const Tile& tile, int chunk, const float* part,
                               float* total) {
   const int64_t padded = call.kv.padded_dim();
   for (int r = 0; r < tile.query.num_rows; ++r) {
-    if (tile.query.num_keys[r] <= chunk * kChunkBlocks * kKvBlockTokens) continue;
+    if (tile.query.end_key[r] <= chunk * kChunkKeys ||
+        tile.query.first_key[r] >= (chunk + 1) * kChunkKeys) {
+      continue;
+    }
     MergeState(part + r * StateFloats(padded), padded, total + r * StateFloats(padded));
   }
 }
@@ -113,8 +127,8 @@ void AttentionOps::Finish(const Call& call, const Tile& tile, const float* state
 void AttentionOps::AttendTile(const Call& call, int64_t unit, int thread) {
   Scratch& scratch = scratch_[thread];
   const Tile tile = MakeTile(call, unit, scratch);
-  AttendChunk(call, tile, 0, scratch.total.data(), scratch);
-  for (int chunk = 1; chunk < tile.num_chunks; ++chunk) {
+  AttendChunk(call, tile, tile.first_chunk, scratch.total.data(), scratch);
+  for (int chunk = tile.first_chunk + 1; chunk < tile.end_chunk; ++chunk) {
     AttendChunk(call, tile, chunk, scratch.part.data(), scratch);
     MergeChunk(call, tile, chunk, scratch.part.data(), scratch.total.data());
   }
@@ -132,16 +146,17 @@ void AttentionOps::AttendInChunks(const Call& call, int64_t num_units, int tile_
     const int64_t unit = task / chunks_max;
     const int chunk = static_cast<int>(task % chunks_max);
     const Tile tile = MakeTile(call, unit, scratch_[thread]);
-    if (chunk < tile.num_chunks) {
+    if (chunk >= tile.first_chunk && chunk < tile.end_chunk) {
       AttendChunk(call, tile, chunk, part(unit, chunk), scratch_[thread]);
     }
   });
   pool_.Run(num_units, [&](int64_t unit, int thread) {
     const Tile tile = MakeTile(call, unit, scratch_[thread]);
-    for (int chunk = 1; chunk < tile.num_chunks; ++chunk) {
-      MergeChunk(call, tile, chunk, part(unit, chunk), part(unit, 0));
+    float* total = part(unit, tile.first_chunk);
+    for (int chunk = tile.first_chunk + 1; chunk < tile.end_chunk; ++chunk) {
+      MergeChunk(call, tile, chunk, part(unit, chunk), total);
     }
-    Finish(call, tile, part(unit, 0));
+    Finish(call, tile, total);
   });
 }
 

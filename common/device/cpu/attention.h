@@ -13,13 +13,14 @@ inline constexpr int kHeadDimMax = 1024;
 
 size_t KvImageBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type);
 
-// cos and sin of position * inv_freq, filled in when a position is first seen. The angle is a
-// float32 product, as in Hugging Face's implementation.
+// scale * cos and sin of position * inv_freq, filled in when a position is first seen. The angle is
+// a float32 product, as in Hugging Face's implementation.
 class RopeTable {
  public:
-  RopeTable(const float* inv_freq, int half) : half_(half), inv_freq_(inv_freq, inv_freq + half) {}
+  explicit RopeTable(const RopeShape& rope)
+      : half_(rope.dims / 2), scale_(rope.scale), inv_freq_(rope.inv_freq, rope.inv_freq + half_) {}
 
-  bool Holds(const float* inv_freq, int half) const;
+  bool Holds(const RopeShape& rope) const;
   void Reserve(int64_t num_positions);
   // REQUIRES: position is below what was reserved.
   void Fill(int32_t position);
@@ -30,6 +31,7 @@ class RopeTable {
 
  private:
   int half_;
+  float scale_;
   std::vector<float> inv_freq_;  // [half]
   std::vector<float> values_;    // [positions, 2 * half]
   std::vector<bool> filled_;     // [positions]
@@ -41,8 +43,8 @@ class AttentionOps {
   explicit AttentionOps(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) {}
 
   // See DeviceOperations.
-  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
-                      const KvLayer& kv, float* q_out);
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const HeadNorms& norms,
+                      const float* qkv, const KvLayer& kv, float* q_out);
   void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
                  const KvLayer& kv, float* act_out);
 
@@ -62,16 +64,16 @@ class AttentionOps {
   struct Tile {
     QueryTile query;
     TokenRun run;
-    int num_chunks = 0;
+    int first_chunk = 0, end_chunk = 0;  // that hold keys which some row sees
   };
   struct Scratch {
-    std::vector<const float*> queries;  // [tile rows]
-    std::vector<int32_t> num_keys;      // [tile rows]
-    std::vector<float> total, part;     // [tile rows, StateFloats]
-    std::vector<float> blocks;          // AttendScratchFloats
+    std::vector<const float*> queries;        // [tile rows]
+    std::vector<int32_t> first_key, end_key;  // [tile rows]
+    std::vector<float> total, part;           // [tile rows, StateFloats]
+    std::vector<float> blocks;                // AttendScratchFloats
   };
 
-  const RopeTable& PrepareRope(const TokenBatch& batch, const AttentionShape& shape);
+  const RopeTable& PrepareRope(const TokenBatch& batch, const RopeShape& rope);
   void SplitIntoRuns(const TokenBatch& batch, int tokens_max);
   void Reserve(const Call& call, int tile_rows);
   Tile MakeTile(const Call& call, int64_t unit, Scratch& scratch) const;
@@ -82,7 +84,7 @@ class AttentionOps {
   void AttendInChunks(const Call& call, int64_t num_units, int tile_rows, int chunks_max);
 
   ThreadPool& pool_;
-  std::vector<RopeTable> ropes_;  // one a set of frequencies (backbone, router)
+  std::vector<RopeTable> ropes_;  // one a RopeShape (backbone, router)
   std::vector<TokenRun> runs_;
   std::vector<Scratch> scratch_;  // [threads]
   std::vector<float> parts_;      // [units, chunks, tile rows, StateFloats] of AttendInChunks

@@ -23,14 +23,15 @@ constexpr int kSpanKeys = kSpanBlocks * kKvBlockTokens;
 struct Span {
   const QueryTile* tile;
   int64_t head_dim, padded_dim;
-  float* states;      // [num_rows, StateFloats]
-  float* weights;     // [num_rows, 64]
-  int first_row = 0;  // rows before it have no keys in this span
-  int first_key = 0;  // position of the span's first key
+  float* states;                   // [num_rows, StateFloats]
+  float* weights;                  // [num_rows, 64]
+  int first_row = 0, end_row = 0;  // the rows that see keys of this span
+  int first_key = 0;               // position of the span's first key
   int num_blocks = 0;
 
-  // Keys of the span that a row sees.
-  int Seen(int row) const { return std::min(kSpanKeys, tile->num_keys[row] - first_key); }
+  // A row sees keys [Hidden, Seen) of the span.
+  int Hidden(int row) const { return std::max(0, tile->first_key[row] - first_key); }
+  int Seen(int row) const { return std::min(kSpanKeys, tile->end_key[row] - first_key); }
 };
 
 // The span's blocks: where they are, or copied together in f32.
@@ -43,8 +44,8 @@ struct SpanData {
 template <class W>
 HWY_INLINE void ScoreSpan(const Span& s, const SpanData<W>& data) {
   for (int i = 0; i < s.num_blocks; ++i) {
-    for (int r = s.first_row; r < s.tile->num_rows; r += kTileRows) {
-      MulAddRows<false, W>(std::min(kTileRows, s.tile->num_rows - r),
+    for (int r = s.first_row; r < s.end_row; r += kTileRows) {
+      MulAddRows<false, W>(std::min(kTileRows, s.end_row - r),
                            {s.tile->queries + r, 0, static_cast<size_t>(s.head_dim), data.keys[i],
                             kLanes, s.weights + r * kSpanKeys + i * kLanes, kSpanKeys, true});
     }
@@ -64,12 +65,14 @@ HWY_INLINE float ExpOne(float x) {
   return buffer[0];
 }
 
-// Turns a row's scores into weights; keys beyond those it sees weigh nothing.
-HWY_INLINE void WeighRow(int seen, float scale, int64_t padded_dim, float* weights, float* state) {
+// Turns a row's scores into weights; keys that it does not see weigh nothing.
+HWY_INLINE void WeighRow(int hidden, int seen, float scale, int64_t padded_dim, float* weights,
+                         float* state) {
   const float lowest = -std::numeric_limits<float>::infinity();
   Lanes most = Set(lowest);
   for (int i = 0; i < seen; i += kLanes) {
     Store(Mul(Load(weights + i), Set(scale)), weights + i);
+    std::fill_n(weights + i, std::clamp(hidden - i, 0, static_cast<int>(kLanes)), lowest);
     const Lanes scores = LoadFirst(weights + i, seen - i, lowest);
     Store(scores, weights + i);
     most = Max(most, scores);
@@ -96,18 +99,20 @@ template <class W>
 HWY_INLINE void SumValues(const Span& s, const W* values, int first, int num_keys) {
   const float* weights[kTileRows];
   const int64_t state_floats = StateFloats(s.padded_dim);
-  const auto seen = [&](int row) { return std::clamp(s.Seen(row) - first, 0, num_keys); };
-  for (int r = s.first_row; r < s.tile->num_rows;) {
-    const int depth = seen(r);
-    int n = 0;  // rows that see as many; only near the diagonal do they differ
-    for (; n < kTileRows && r + n < s.tile->num_rows && seen(r + n) == depth; ++n) {
-      weights[n] = s.weights + (r + n) * kSpanKeys + first;
+  const auto begin = [&](int row) { return std::clamp(s.Hidden(row) - first, 0, num_keys); };
+  const auto end = [&](int row) { return std::clamp(s.Seen(row) - first, 0, num_keys); };
+  for (int r = s.first_row; r < s.end_row;) {
+    const int from = begin(r), depth = end(r) - from;
+    int n = 0;  // rows that see the same; only near the diagonal and the window's edge they differ
+    for (; n < kTileRows && r + n < s.end_row && begin(r + n) == from && end(r + n) - from == depth;
+         ++n) {
+      weights[n] = s.weights + (r + n) * kSpanKeys + first + from;
     }
     for (int64_t i = 0; depth > 0 && i < s.padded_dim; i += kLanes) {
       MulAddRows<false, W>(
-          n, {weights, 0, static_cast<size_t>(depth), values + i, static_cast<size_t>(s.padded_dim),
-              s.states + r * state_floats + kStateValues + i, static_cast<size_t>(state_floats),
-              false});
+          n, {weights, 0, static_cast<size_t>(depth), values + from * s.padded_dim + i,
+              static_cast<size_t>(s.padded_dim), s.states + r * state_floats + kStateValues + i,
+              static_cast<size_t>(state_floats), false});
     }
     r += n;
   }
@@ -116,8 +121,8 @@ HWY_INLINE void SumValues(const Span& s, const W* values, int first, int num_key
 template <class W>
 HWY_INLINE void ScoreAndWeigh(const Span& s, const SpanData<W>& data) {
   ScoreSpan(s, data);
-  for (int r = s.first_row; r < s.tile->num_rows; ++r) {
-    WeighRow(s.Seen(r), s.tile->scale, s.padded_dim, s.weights + r * kSpanKeys,
+  for (int r = s.first_row; r < s.end_row; ++r) {
+    WeighRow(s.Hidden(r), s.Seen(r), s.tile->scale, s.padded_dim, s.weights + r * kSpanKeys,
              s.states + r * StateFloats(s.padded_dim));
   }
 }
@@ -176,7 +181,9 @@ void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, f
   for (int i = begin; i < end; i += kSpanBlocks) {
     s.first_key = i * kKvBlockTokens;
     s.num_blocks = std::min(kSpanBlocks, end - i);
-    while (s.first_row < tile.num_rows && tile.num_keys[s.first_row] <= s.first_key) ++s.first_row;
+    while (s.first_row < tile.num_rows && tile.end_key[s.first_row] <= s.first_key) ++s.first_row;
+    const int end_key = s.first_key + kSpanKeys;
+    while (s.end_row < tile.num_rows && tile.first_key[s.end_row] < end_key) ++s.end_row;
     if (kv.type == KvType::kBF16) {
       AttendSpan<uint16_t>(s, kv, tile.table + i, copy);
     } else {
@@ -186,6 +193,10 @@ void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, f
 }
 
 void MergeState(const float* part, int64_t padded_dim, float* state) {
+  if (state[kStateMax] == -std::numeric_limits<float>::infinity()) {  // no key came before
+    std::copy_n(part, StateFloats(padded_dim), state);
+    return;
+  }
   const float top = std::max(part[kStateMax], state[kStateMax]);
   const Lanes keep = Exp(Set(state[kStateMax] - top));
   const Lanes take = Exp(Set(part[kStateMax] - top));

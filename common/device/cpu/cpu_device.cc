@@ -87,11 +87,13 @@ class CpuDevice final : public ComposedDevice {
     return cpu::KvImageBytes(num_blocks, num_kv_heads, head_dim, type);
   }
 
-  void Embed(const TokenBatch& batch, const Matrix& table, float* out) override {
+  void Embed(const TokenBatch& batch, const Matrix& table, float scale, float* out) override {
     pool_.Run(*batch.rows.num, [&](int64_t r, int) {
       const int64_t id = batch.token_ids[r];
       PREGATE_CHECK(id >= 0 && id < table.outputs, "token id ", id, " of ", table.outputs);
-      cpu::UnpackRow(table, id, out + r * table.inputs);
+      float* row = out + r * table.inputs;
+      cpu::UnpackRow(table, id, row);
+      for (int i = 0; i < table.inputs; ++i) row[i] *= scale;
     });
   }
   void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
@@ -105,9 +107,9 @@ class CpuDevice final : public ComposedDevice {
               float* out) override {
     products_.Linear(*rows.num, static_cast<const float*>(act_in), w, bias, out);
   }
-  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
-                      const KvLayer& kv, float* q_out) override {
-    attention_.RotateAndStore(batch, shape, qkv, kv, q_out);
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const HeadNorms& norms,
+                      const float* qkv, const KvLayer& kv, float* q_out) override {
+    attention_.RotateAndStore(batch, shape, norms, qkv, kv, q_out);
   }
   void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
                  const KvLayer& kv, void* act_out) override {
@@ -118,15 +120,15 @@ class CpuDevice final : public ComposedDevice {
     products_.ExpertFfn(rows, act, static_cast<const float*>(act_in), groups, units, shape, out);
   }
   void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
-              float* h) override {
+              float scale, float* h) override {
     ForRows(rows, width, [&](int64_t r) {
       const int64_t at = r * width;
       cpu::AddFfnRow(shared == nullptr ? nullptr : shared + at, own == nullptr ? nullptr : own + at,
-                     width, wire, h + at);
+                     width, wire, scale, h + at);
     });
   }
-  void AddResidual(RowCount rows, int width, const float* y, float* h) override {
-    AddFfn(rows, width, y, nullptr, WireType::kF32, h);
+  void AddResidual(RowCount rows, int width, const float* y, float scale, float* h) override {
+    AddFfn(rows, width, y, nullptr, WireType::kF32, scale, h);
   }
   void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) override {
     const int num_experts = groups.num_experts;

@@ -45,12 +45,13 @@ void ActivateRow(RouterActivation activation, const float* x, int64_t width, Act
   }
 }
 
-void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float* h) {
+void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float scale,
+               float* h) {
   const size_t n = width;
   for (size_t i = 0; i < n; i += kLanes) {
     Lanes y = shared == nullptr ? Set(0.0f) : LoadFirst(shared + i, n - i);
     if (own != nullptr) y = Add(y, Round(wire, LoadFirst(own + i, n - i)));
-    StoreFirst(Add(LoadFirst(h + i, n - i), y), h + i, n - i);
+    StoreFirst(Add(LoadFirst(h + i, n - i), Mul(Set(scale), y)), h + i, n - i);
   }
 }
 
@@ -77,8 +78,9 @@ void ActivateRow(RouterActivation activation, const float* x, int64_t width, Act
                  float* out) {
   HWY_DYNAMIC_DISPATCH(ActivateRow)(activation, x, width, act, out);
 }
-void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float* h) {
-  HWY_DYNAMIC_DISPATCH(AddFfnRow)(shared, own, width, wire, h);
+void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float scale,
+               float* h) {
+  HWY_DYNAMIC_DISPATCH(AddFfnRow)(shared, own, width, wire, scale, h);
 }
 std::string NumericsClass() { return HWY_DYNAMIC_DISPATCH(NumericsClass)(); }
 std::string TargetName() { return HWY_DYNAMIC_DISPATCH(TargetName)(); }

@@ -21,8 +21,9 @@ std::string TargetName();
 void RmsNormRow(const float* x, const float* weight, int width, float eps, ActType act, float* out);
 void ActivateRow(RouterActivation activation, const float* x, int64_t width, ActType act,
                  float* out);
-// h += shared + round(own); a null `shared` is zeros, `own` may be null.
-void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float* h);
+// h += scale * (shared + round(own)); a null `shared` is zeros, `own` may be null.
+void AddFfnRow(const float* shared, const float* own, int64_t width, WireType wire, float scale,
+               float* h);
 
 // --- attention_kernel.cc ---
 // One layer's keys and values: [block][kv head] -> keys [head_dim][16], then values
@@ -36,10 +37,12 @@ struct KvView {
   int64_t key_elements() const { return int64_t{head_dim} * 16; }
   int64_t head_elements() const { return key_elements() + 16 * padded_dim(); }
 };
-// Queries of one sequence and one kv head; keys of block i are table[i]'s.
+// Queries of one sequence and one kv head; keys of block i are table[i]'s. A row sees the keys of
+// positions [first_key, end_key).
 struct QueryTile {
   const float* const* queries = nullptr;  // [num_rows] pointers to [head_dim]
-  const int32_t* num_keys = nullptr;      // [num_rows] position + 1, ascending
+  const int32_t* first_key = nullptr;     // [num_rows] ascending
+  const int32_t* end_key = nullptr;       // [num_rows] position + 1, ascending
   int num_rows = 0;
   const int32_t* table = nullptr;
   int kv_head = 0;
@@ -53,8 +56,8 @@ inline int64_t StateFloats(int64_t padded_dim) { return kStateValues + padded_di
 inline constexpr int kSpanBlocks = 4;  // blocks whose keys are weighed together
 // Floats of scratch that AttendBlocks wants.
 int64_t AttendScratchFloats(int num_rows, const KvView& kv);
-// Starts states[num_rows] afresh and takes in the keys of blocks [begin, end); rows without keys
-// there are left as they are.
+// Starts states[num_rows] afresh and takes in the keys of blocks [begin, end); a state whose row
+// sees none of them says so, and MergeState takes it for what it is.
 void AttendBlocks(const KvView& kv, const QueryTile& tile, int begin, int end, float* states,
                   float* scratch);
 // Takes `part`, whose keys come next, into `state`.

@@ -1,6 +1,6 @@
 // Causal attention over paged keys and values: a warp takes one head of one token and walks over
-// its sequence's positions from 0 on, 32 keys at a time, with a running maximum. The order of all
-// sums follows from the token's position alone.
+// the positions that it sees, from the first on, 32 keys at a time, with a running maximum. The
+// order of all sums follows from the token's position alone.
 #include "common/device/cuda/attention.cuh"
 
 namespace pregate::cuda {
@@ -44,7 +44,7 @@ __global__ void AttentionKernel(AttentionProblem p) {
   __syncwarp();
 
   float top = -INFINITY, sum = 0, acc[kLaneDims] = {};
-  for (int first = 0; first < num_keys; first += kKeys) {
+  for (int first = p.FirstKey(num_keys - 1); first < num_keys; first += kKeys) {
     const int keys = min(kKeys, num_keys - first);
     float x = -INFINITY;
     if (lane < keys) x = __fmul_rn(Dot(q, blocks.key(kv_head, first + lane), d), p.scale);
@@ -87,8 +87,8 @@ void PlainAttention(Stream& stream, const AttentionProblem& p) {
 }
 
 void Attention(Stream& stream, const PagedTokens& tokens, const Heads& heads, const float* q,
-               const PagedKv& kv, float scale, bool bf16, void* act_out) {
-  const AttentionProblem problem = {tokens, heads, q, kv, scale, bf16, act_out};
+               const PagedKv& kv, float scale, int window, bool bf16, void* act_out) {
+  const AttentionProblem problem = {tokens, heads, q, kv, scale, window, bf16, act_out};
   TensorAttentionTakes(problem) ? TensorAttention(stream, problem)
                                 : PlainAttention(stream, problem);
 }

@@ -11,6 +11,11 @@ struct AttentionProblem {
   const float* q;  // [max, heads, head_dim]
   PagedKv kv;
   float scale;
+  int window;  // keys that a token sees, itself included; 0: all
+
+  __device__ int FirstKey(int position) const {
+    return window > 0 ? max(0, position + 1 - window) : 0;
+  }
   bool out_bf16;
   void* out;  // [max, heads, head_dim]
 };

@@ -98,8 +98,8 @@ class CudaDeviceImpl final : public CudaDevice {
     return size_t{2} * num_blocks * num_kv_heads * kKvBlockTokens * head_dim * ElementBytes(type);
   }
 
-  void Embed(const TokenBatch& batch, const Matrix& table, float* out) override {
-    products_->Embed(batch.rows, batch.token_ids, table, out);
+  void Embed(const TokenBatch& batch, const Matrix& table, float scale, float* out) override {
+    products_->Embed(batch.rows, batch.token_ids, table, scale, out);
   }
   void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
                ActType act, void* act_out) override {
@@ -109,27 +109,30 @@ class CudaDeviceImpl final : public CudaDevice {
               float* out) override {
     products_->Linear(rows, act, act_in, w, bias, out);
   }
-  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
-                      const KvLayer& kv, float* q_out) override {
-    cuda::RotateAndStore(stream_in_use(), ToPaged(batch), ToHeads(shape), shape.inv_freq, qkv,
-                         ToKv(kv), q_out);
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const HeadNorms& norms,
+                      const float* qkv, const KvLayer& kv, float* q_out) override {
+    PREGATE_CHECK(shape.head_dim <= cuda::kHeadDimMax, "head_dim ", shape.head_dim);
+    cuda::RotateAndStore(
+        stream_in_use(), ToPaged(batch), ToHeads(shape),
+        {shape.rope.dims, shape.rope.inv_freq, shape.rope.scale, norms.q, norms.k, shape.norm_eps},
+        qkv, ToKv(kv), q_out);
   }
   void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
                  const KvLayer& kv, void* act_out) override {
     PREGATE_CHECK(shape.head_dim <= cuda::kHeadDimMax, "head_dim ", shape.head_dim);
     cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(shape), q, ToKv(kv), shape.scale,
-                    IsBf16(shape.act), act_out);
+                    shape.window, IsBf16(shape.act), act_out);
   }
   void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
                  const void* const* units, const UnitShape& shape, float* out) override {
     products_->ExpertFfn(rows, act, act_in, groups, units, shape, out);
   }
   void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
-              float* h) override {
-    cuda::AddFfn(stream_in_use(), ToRows(rows), width, shared, own, IsBf16(wire), h);
+              float scale, float* h) override {
+    cuda::AddFfn(stream_in_use(), ToRows(rows), width, shared, own, IsBf16(wire), scale, h);
   }
-  void AddResidual(RowCount rows, int width, const float* y, float* h) override {
-    cuda::AddFfn(stream_in_use(), ToRows(rows), width, y, nullptr, false, h);
+  void AddResidual(RowCount rows, int width, const float* y, float scale, float* h) override {
+    cuda::AddFfn(stream_in_use(), ToRows(rows), width, y, nullptr, false, scale, h);
   }
   void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) override {
     cuda::BuildGroups(stream_in_use(), ToRows(rows), routes, groups.num_experts, groups.offsets,

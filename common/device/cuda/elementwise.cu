@@ -22,11 +22,11 @@ dim3 Grid(Rows rows, int width) { return dim3(rows.max, CeilDiv(width, kColumns)
 
 template <class T>
 __global__ void AddFfnKernel(Rows rows, int width, const float* shared, const float* own,
-                             float* h) {
+                             float scale, float* h) {
   ForColumns(rows, width, [&](int64_t at, int) {
     float s = shared == nullptr ? 0 : shared[at];
     if (own != nullptr) s = __fadd_rn(s, ToFloat(FromFloat<T>(own[at])));
-    h[at] = __fadd_rn(h[at], s);
+    h[at] = __fadd_rn(h[at], __fmul_rn(scale, s));
   });
 }
 
@@ -44,10 +44,10 @@ __global__ void ActivateKernel(Rows rows, int width, bool silu, const float* x, 
 }  // namespace
 
 void AddFfn(Stream& stream, Rows rows, int width, const float* shared, const float* own, bool bf16,
-            float* h) {
+            float scale, float* h) {
   ForElement(bf16, [&](auto element) {
     Launch(stream, Grid(rows, width), kThreads, 0, AddFfnKernel<decltype(element)>, rows, width,
-           shared, own, h);
+           shared, own, scale, h);
   });
 }
 

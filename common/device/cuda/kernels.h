@@ -29,14 +29,14 @@ struct Rows {
 };
 
 // --- rows ---
-// out[r, :] = element row ids[r] of the table, whose rows are `stride` elements apart.
+// out[r, :] = scale * element row ids[r] of the table, whose rows are `stride` elements apart.
 void Embed(Stream& stream, Rows rows, const int32_t* ids, const void* table, int64_t stride,
-           int width, bool bf16, float* out);
+           int width, bool bf16, float scale, float* out);
 void RmsNorm(Stream& stream, Rows rows, int width, const float* x, const float* weight, float eps,
              bool bf16, void* act_out);
-// h += shared + round(own); a null `shared` is zeros, `own` may be null.
+// h += scale * (shared + round(own)); a null `shared` is zeros, `own` may be null.
 void AddFfn(Stream& stream, Rows rows, int width, const float* shared, const float* own, bool bf16,
-            float* h);
+            float scale, float* h);
 // out[r, :] += bias
 void AddBias(Stream& stream, Rows rows, int width, const float* bias, float* out);
 // act_out = round(silu or relu of x)
@@ -95,12 +95,22 @@ struct PagedKv {
   int num_blocks;
   bool bf16;
 };
-void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& heads,
-                    const float* inv_freq, const float* qkv, const PagedKv& kv, float* q_out);
-// act_out elements of type `bf16`. REQUIRES: head_dim <= kHeadDimMax.
 inline constexpr int kHeadDimMax = 256;
+// What happens to a head of q or k on its way into attention (RopeShape, HeadNorms).
+struct Rotation {
+  int dims;  // even, at most head_dim
+  const float* inv_freq;
+  float scale;
+  const float *q_norm, *k_norm;  // [head_dim], may be null
+  float norm_eps;
+};
+// REQUIRES: head_dim <= kHeadDimMax.
+void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& heads,
+                    const Rotation& rotation, const float* qkv, const PagedKv& kv, float* q_out);
+// act_out elements of type `bf16`. A token sees the last `window` keys up to its own, 0: all.
+// REQUIRES: head_dim <= kHeadDimMax.
 void Attention(Stream& stream, const PagedTokens& tokens, const Heads& heads, const float* q,
-               const PagedKv& kv, float scale, bool bf16, void* act_out);
+               const PagedKv& kv, float scale, int window, bool bf16, void* act_out);
 
 // --- matrix products over groups of rows ---
 // Row r of the sorted order belongs to the group whose offsets hold r; without offsets all rows are

@@ -2,11 +2,12 @@
 //
 //   tile    the rows of a step that are consecutive positions of one sequence within one 64-aligned
 //           range of positions; one block a tile and head, 16 rows a warp
-//   walk    64 keys at a time from position 0 on, double-buffered in shared memory, with a running
-//           maximum for each row
+//   walk    64 keys at a time, double-buffered in shared memory, with a running maximum for each
+//           row; from position 0 on, or from the first that the window of one of the rows shows
 //
-// A row's sums depend on its own position and keys alone: a key beyond it has weight 0, and the
-// walk has the same steps for every row of a 64-aligned range, whichever rows stand beside it.
+// A row's sums depend on its own position and keys alone: a key that it does not see has weight 0,
+// and a step that shows it nothing leaves its sums as they are, so that it does not matter which
+// rows of its 64-aligned range stand beside it.
 // Queries (f32) and weights are split in two bf16 parts each, so that products lose nothing that
 // shows.
 #include "common/device/cuda/attention.cuh"
@@ -74,10 +75,11 @@ __device__ bool HasNotFinite(uint32_t pair) {
   return (pair & 0x7F80u) == 0x7F80u || (pair & 0x7F800000u) == 0x7F800000u;
 }
 
-// Weight 0 times a value that is not finite would harm rows that do not see it. In the one step
-// where rows see different keys such values become 0; rows from `poison` on answer with NaN.
+// Weight 0 times a value that is not finite would harm rows that do not see it. In steps where rows
+// see different keys such values become 0, and bit k of `poison` says that key k of the step had
+// one: rows that see it answer with NaN.
 template <int kDims>
-__device__ void TakeOutNotFinite(uint4* values, int first_key, int* poison) {
+__device__ void TakeOutNotFinite(uint4* values, unsigned long long* poison) {
   constexpr int kChunks = Shared<kDims>::kChunks;
   for (int i = threadIdx.x; i < Shared<kDims>::kVectors; i += kThreads) {
     uint4& v = values[Shared<kDims>::ValueAt(i / kChunks, i % kChunks)];
@@ -85,7 +87,7 @@ __device__ void TakeOutNotFinite(uint4* values, int first_key, int* poison) {
       continue;
     }
     v = {0, 0, 0, 0};
-    atomicMin(poison, first_key + i / kChunks);
+    atomicOr(poison, 1ull << (i / kChunks));
   }
 }
 
@@ -126,7 +128,18 @@ struct RowState {
   SplitEight q[kDims / 32][2];
   Accumulator out[kDims / 8];
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
-  int position[2];
+  int first_key[2], position[2];  // a row sees the keys from one to the other
+  bool poisoned[2] = {false, false};
+
+  __device__ bool Sees(int row, int key) const {
+    return key >= first_key[row] && key <= position[row];
+  }
+  __device__ void NotePoison(unsigned long long poison, int first) {
+    for (; poison != 0; poison &= poison - 1) {
+      const int key = first + __ffsll(poison) - 1;
+      for (int i = 0; i < 2; ++i) poisoned[i] |= Sees(i, key);
+    }
+  }
 };
 
 template <int kDims>
@@ -157,14 +170,15 @@ __device__ void Softmax(RowState<kDims>& state, int first_key, float scale,
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float& value = x[n].c[2 * i + c];
-        const bool seen = first_key + n * 8 + 2 * t + c <= state.position[i];
+        const bool seen = state.Sees(i, first_key + n * 8 + 2 * t + c);
         value = seen ? __fmul_rn(value, scale) : -INFINITY;
         top = fmaxf(top, value);
       }
     }
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-    const float keep = __expf(state.top[i] - top);
+    const float shift = top == -INFINITY ? 0 : top;  // before the first key that the row sees
+    const float keep = __expf(state.top[i] - shift);
     state.top[i] = top;
     float sum = __fmul_rn(state.sum[i], keep);
 #pragma unroll
@@ -172,7 +186,7 @@ __device__ void Softmax(RowState<kDims>& state, int first_key, float scale,
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float& value = x[n].c[2 * i + c];
-        value = __expf(value - top);
+        value = __expf(value - shift);
         sum = __fadd_rn(sum, value);
       }
     }
@@ -210,7 +224,7 @@ __device__ void AddValues(RowState<kDims>& state, const uint4* values,
 
 template <int kDims, class Out>
 __device__ void StoreRows(const AttentionProblem& p, const RowState<kDims>& state,
-                          const QueryTile& tile, int first_row, int head, int poison) {
+                          const QueryTile& tile, int first_row, int head) {
   const int t = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -219,7 +233,7 @@ __device__ void StoreRows(const AttentionProblem& p, const RowState<kDims>& stat
     sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 2));
     const int row = first_row + i * 8;
     if (row >= tile.count) continue;
-    if (state.position[i] >= poison) sum = NAN;
+    if (state.poisoned[i]) sum = NAN;
     Out* out = static_cast<Out*>(p.out) +
                (int64_t{tile.first + row} * p.heads.num_heads + head) * p.heads.head_dim;
 #pragma unroll
@@ -234,7 +248,7 @@ __device__ void StoreRows(const AttentionProblem& p, const RowState<kDims>& stat
 template <int kDims, class Out>
 __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProblem p) {
   extern __shared__ uint4 memory[];
-  __shared__ int poison;
+  __shared__ unsigned long long poison;
   auto& s = *reinterpret_cast<Shared<kDims>*>(memory);
   const QueryTile tile = FindQueryTile(p.tokens, blockIdx.x);
   if (tile.count == 0) return;
@@ -242,8 +256,10 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
   const int kv_head = head / (p.heads.num_heads / p.heads.num_kv_heads);
   const KvBlocks<Bf16> blocks(p.kv, p.heads, p.tokens, tile.first);
   const int last_key = tile.position + tile.count - 1, steps = last_key / kTile + 1;
-  if (threadIdx.x == 0) poison = INT32_MAX;
-  CopyKeysAndValues<kDims>(s, 0, blocks, kv_head, 0, last_key, head_dim);
+  const int first_step = p.FirstKey(tile.position) / kTile;
+  const int all_seen_from = p.FirstKey(last_key);  // up to tile.position
+  CopyKeysAndValues<kDims>(s, first_step % 2, blocks, kv_head, first_step * kTile, last_key,
+                           head_dim);
 
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const int first_row = warp * 16 + g;
@@ -252,6 +268,7 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
   for (int i = 0; i < 2; ++i) {
     const int row = min(first_row + i * 8, tile.count - 1);  // beyond: the last one, not stored
     state.position[i] = tile.position + row;
+    state.first_key[i] = p.FirstKey(state.position[i]);
     const float* q = p.q + (int64_t{tile.first + row} * p.heads.num_heads + head) * head_dim;
 #pragma unroll
     for (int j = 0; j < kDims / 32; ++j) {
@@ -259,7 +276,7 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
     }
   }
 
-  for (int step = 0; step < steps; ++step) {
+  for (int step = first_step; step < steps; ++step) {
     const int first_key = step * kTile, buffer = step % 2;
     if (step + 1 < steps) {
       CopyKeysAndValues<kDims>(s, 1 - buffer, blocks, kv_head, first_key + kTile, last_key,
@@ -269,9 +286,12 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
       CopyWait<0>();
     }
     __syncthreads();
-    if (step + 1 == steps) {
-      TakeOutNotFinite<kDims>(s.values[buffer], first_key, &poison);
+    if (step + 1 == steps || first_key < all_seen_from) {
+      if (threadIdx.x == 0) poison = 0;
       __syncthreads();
+      TakeOutNotFinite<kDims>(s.values[buffer], &poison);
+      __syncthreads();
+      state.NotePoison(poison, first_key);
     }
     if (works) {
       Accumulator x[kTile / 8];
@@ -281,7 +301,7 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
     }
     __syncthreads();
   }
-  if (works) StoreRows<kDims, Out>(p, state, tile, first_row, head, poison);
+  if (works) StoreRows<kDims, Out>(p, state, tile, first_row, head);
 }
 
 template <int kDims>

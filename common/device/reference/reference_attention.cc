@@ -9,17 +9,28 @@
 namespace pregate::reference {
 namespace {
 
-// Half-split RoPE: dimension i turns with dimension i + half. The angle is a float32 product, as in
-// Hugging Face's implementation.
-void Rotate(const float* in, int head_dim, const float* inv_freq, int position, float* out) {
-  const int half = head_dim / 2;
+// The angle is a float32 product, as in Hugging Face's implementation.
+void Rotate(const float* in, int head_dim, const RopeShape& rope, int position, float* out) {
+  const int half = rope.dims / 2;
   for (int i = 0; i < half; ++i) {
-    const float angle = static_cast<float>(position) * inv_freq[i];
-    const float c = std::cos(angle), s = std::sin(angle);
+    const float angle = static_cast<float>(position) * rope.inv_freq[i];
+    const float c = std::cos(angle) * rope.scale, s = std::sin(angle) * rope.scale;
     const float a = in[i], b = in[i + half];
     out[i] = a * c - b * s;
     out[i + half] = b * c + a * s;
   }
+  std::copy(in + rope.dims, in + head_dim, out + rope.dims);
+}
+
+// One head, normed where there are weights.
+std::vector<float> NormHead(const float* in, int head_dim, const float* weights, float eps) {
+  std::vector<float> out(in, in + head_dim);
+  if (weights == nullptr) return out;
+  double squares = 0;
+  for (const float x : out) squares += double{x} * x;
+  const double inv = 1 / std::sqrt(squares / head_dim + eps);
+  for (int i = 0; i < head_dim; ++i) out[i] = static_cast<float>(in[i] * inv * weights[i]);
+  return out;
 }
 
 }  // namespace
@@ -34,18 +45,20 @@ float* KvRow(const KvLayer& kv, bool value, const TokenBatch& batch, int row, in
   return static_cast<float*>(kv.data) + (token * kv.num_kv_heads + kv_head) * kv.head_dim;
 }
 
-void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
-                    const KvLayer& kv, float* q_out) {
+void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const HeadNorms& norms,
+                    const float* qkv, const KvLayer& kv, float* q_out) {
   const int d = shape.head_dim;
   std::vector<float> rotated(d);
   for (int r = 0; r < *batch.rows.num; ++r) {
     const float* in = qkv + int64_t{r} * (shape.num_heads + 2 * shape.num_kv_heads) * d;
     const int position = batch.positions[r];
     for (int h = 0; h < shape.num_heads; ++h, in += d) {
-      Rotate(in, d, shape.inv_freq, position, q_out + (int64_t{r} * shape.num_heads + h) * d);
+      const std::vector<float> head = NormHead(in, d, norms.q, shape.norm_eps);
+      Rotate(head.data(), d, shape.rope, position, q_out + (int64_t{r} * shape.num_heads + h) * d);
     }
     for (int h = 0; h < shape.num_kv_heads; ++h, in += d) {
-      Rotate(in, d, shape.inv_freq, position, rotated.data());
+      const std::vector<float> head = NormHead(in, d, norms.k, shape.norm_eps);
+      Rotate(head.data(), d, shape.rope, position, rotated.data());
       float* key = KvRow(kv, false, batch, r, position, h);
       for (int i = 0; i < d; ++i) key[i] = RoundTo(kv.type, rotated[i]);
     }
@@ -63,10 +76,12 @@ void Attention(const TokenBatch& batch, const AttentionShape& shape, const float
   for (int r = 0; r < *batch.rows.num; ++r) {
     for (int h = 0; h < shape.num_heads; ++h) {
       const float* query = q + (int64_t{r} * shape.num_heads + h) * d;
-      const int num_keys = batch.positions[r] + 1;
+      const int end = batch.positions[r] + 1;
+      const int first = shape.window > 0 ? std::max(0, end - shape.window) : 0;
+      const int num_keys = end - first;
       std::vector<double> p(num_keys);
       for (int j = 0; j < num_keys; ++j) {
-        const float* key = KvRow(kv, false, batch, r, j, h / queries_per_kv);
+        const float* key = KvRow(kv, false, batch, r, first + j, h / queries_per_kv);
         for (int i = 0; i < d; ++i) p[j] += double{query[i]} * key[i];
         p[j] *= shape.scale;
       }
@@ -75,7 +90,7 @@ void Attention(const TokenBatch& batch, const AttentionShape& shape, const float
       for (double& x : p) sum += x = std::exp(x - top);
       std::vector<double> out(d);
       for (int j = 0; j < num_keys; ++j) {
-        const float* value = KvRow(kv, true, batch, r, j, h / queries_per_kv);
+        const float* value = KvRow(kv, true, batch, r, first + j, h / queries_per_kv);
         for (int i = 0; i < d; ++i) out[i] += p[j] / sum * value[i];
       }
       float* dst = act_out + (int64_t{r} * shape.num_heads + h) * d;

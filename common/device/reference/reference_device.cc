@@ -94,11 +94,12 @@ class ReferenceDevice final : public ComposedDevice {
     return size_t{8} * num_blocks * kKvBlockTokens * num_kv_heads * head_dim;
   }
 
-  void Embed(const TokenBatch& batch, const Matrix& table, float* out) override {
+  void Embed(const TokenBatch& batch, const Matrix& table, float scale, float* out) override {
     for (int r = 0; r < *batch.rows.num; ++r) {
       const int64_t id = batch.token_ids[r];
       PREGATE_CHECK(id >= 0 && id < table.outputs, "token id ", id, " of ", table.outputs);
-      std::copy_n(reference::MatrixRow(table, id), table.inputs, out + int64_t{r} * table.inputs);
+      const float* row = reference::MatrixRow(table, id);
+      for (int i = 0; i < table.inputs; ++i) out[int64_t{r} * table.inputs + i] = scale * row[i];
     }
   }
   void RmsNorm(RowCount rows, int width, const float* x, const float* weight, float eps,
@@ -121,9 +122,9 @@ class ReferenceDevice final : public ComposedDevice {
       }
     }
   }
-  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
-                      const KvLayer& kv, float* q_out) override {
-    reference::RotateAndStore(batch, shape, qkv, kv, q_out);
+  void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const HeadNorms& norms,
+                      const float* qkv, const KvLayer& kv, float* q_out) override {
+    reference::RotateAndStore(batch, shape, norms, qkv, kv, q_out);
   }
   void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
                  const KvLayer& kv, void* act_out) override {
@@ -143,15 +144,16 @@ class ReferenceDevice final : public ComposedDevice {
     }
   }
   void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
-              float* h) override {
+              float scale, float* h) override {
     for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) {
       float s = shared == nullptr ? 0 : shared[i];
       if (own != nullptr) s += RoundTo(wire, own[i]);
-      h[i] += s;
+      const float scaled = scale * s;
+      h[i] += scaled;
     }
   }
-  void AddResidual(RowCount rows, int width, const float* y, float* h) override {
-    for (int64_t i = 0; i < int64_t{*rows.num} * width; ++i) h[i] += y[i];
+  void AddResidual(RowCount rows, int width, const float* y, float scale, float* h) override {
+    AddFfn(rows, width, y, nullptr, WireType::kF32, scale, h);
   }
   void BuildGroups(RowCount rows, const int32_t* routes, const ExpertGroups& groups) override {
     int32_t n = 0;

@@ -9,8 +9,8 @@ namespace pregate::reference {
 float* KvRow(const KvLayer& kv, bool value, const TokenBatch& batch, int row, int position,
              int kv_head);
 
-void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const float* qkv,
-                    const KvLayer& kv, float* q_out);
+void RotateAndStore(const TokenBatch& batch, const AttentionShape& shape, const HeadNorms& norms,
+                    const float* qkv, const KvLayer& kv, float* q_out);
 void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
                const KvLayer& kv, float* act_out);
 

@@ -22,7 +22,7 @@ absl::Status CheckTensors(const std::string& path, const CheckpointParts& parts)
     }
     const TensorView& view = it->second;
     RETURN_IF_ERROR(view.stored.CheckFloats());
-    RETURN_IF_ERROR(CheckShape(view.stored, view.shape(), wanted));
+    RETURN_IF_ERROR(CheckShape(view.stored, view.shape(), wanted.name, wanted.shape));
   }
   return absl::OkStatus();
 }
@@ -110,11 +110,11 @@ class MappedCheckpoint final : public Checkpoint {
 }  // namespace
 
 absl::Status CheckShape(const StoredTensor& stored, absl::Span<const int64_t> shape,
-                        const CanonicalTensor& wanted) {
-  if (shape == absl::MakeConstSpan(wanted.shape)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(stored.Where(), ": wrong shape for ", wanted.name,
+                        const std::string& wanted_name, absl::Span<const int64_t> wanted) {
+  if (shape == wanted) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(stored.Where(), ": wrong shape for ", wanted_name,
                                                  ": [", absl::StrJoin(shape, ","), "], expected [",
-                                                 absl::StrJoin(wanted.shape, ","), "]"));
+                                                 absl::StrJoin(wanted, ","), "]"));
 }
 
 absl::Status Checkpoint::ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const {

@@ -5,6 +5,8 @@
 //   self_attn.q_proj.weight                     [q, hidden], rows in half-split RoPE order
 //   self_attn.{k,v}_proj.weight                 [kv, hidden], k likewise
 //   self_attn.o_proj.weight                     [hidden, q]
+//   self_attn.{q,k,v,o}_proj.bias               [q], [kv], [kv], [hidden]; where the spec says so
+//   self_attn.{q,k}_norm.weight                 [head_dim]; where the spec says so
 //   mlp.{gate,up}_proj.weight                   [f, hidden]; dense only
 //   mlp.down_proj.weight                        [hidden, f]; dense only
 //   mlp.shared.*, mlp.experts.{e}.*             the same three, f being shared_width[l] and

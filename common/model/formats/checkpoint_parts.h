@@ -33,7 +33,7 @@ struct CheckpointParts {
 // InvalidArgument, naming both, where `shape` is not the wanted one. A reader that permutes or cuts
 // rows compares what is stored before it does.
 absl::Status CheckShape(const StoredTensor& stored, absl::Span<const int64_t> shape,
-                        const CanonicalTensor& wanted);
+                        const std::string& wanted_name, absl::Span<const int64_t> wanted);
 
 // A directory whose backbone is Hugging Face's but for its FFNs. Immutable.
 struct ForeignLayout {

@@ -100,11 +100,13 @@ TEST_F(HuggingFaceTest, ReadsBothDialectsOfRope) {
 TEST_F(HuggingFaceTest, RefusesByNameWhatWouldComputeAnotherFunction) {
   const std::pair<nlohmann::json, const char*> cases[] = {
       {{{"model_type", "gpt_neox"}}, "gpt_neox"},
-      {{{"attention_bias", true}}, "attention_bias = true"},
+      {{{"attention_bias", true}}, "missing tensor model.layers.0.self_attn.q_proj.bias"},
+      {{{"qkv_bias", true}}, "qkv_bias = true"},
       {{{"mlp_bias", true}}, "mlp_bias = true"},
       {{{"hidden_act", "gelu"}}, "gelu"},
-      {{{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "linear"},
-      {{{"rope_parameters", {{"rope_type", "yarn"}}}}, "yarn"},
+      {{{"rope_scaling", {{"type", "linear"}, {"factor", -2.0}}}}, "factor = -2"},
+      {{{"rope_scaling", {{"type", "cubic"}, {"factor", 2.0}}}}, "cubic"},
+      {{{"rope_parameters", {{"rope_type", "yarn"}}}}, "factor"},
       {{{"quantization_config", {{"bits", 4}}}}, "quantization_config"},
       {{{"hidden_size", -16}}, "\"hidden_size\" is -16"},
       {{{"hidden_size", "16"}}, "hidden_size"},

@@ -19,6 +19,46 @@ namespace pregate {
 
 namespace {
 
+void AddRopeScaling(const RopeScaling& scaling, const auto& add, const auto& add_float) {
+  using enum RopeScalingKind;
+  if (scaling.kind == kFactors) {
+    for (const float factor : scaling.factors) add_float("rope_factor", factor);
+    return;
+  }
+  add_float("rope_scaling.factor", scaling.factor);
+  if (scaling.kind == kLlama3) {
+    add_float("rope_scaling.low", scaling.low_freq_factor);
+    add_float("rope_scaling.high", scaling.high_freq_factor);
+    add("rope_scaling.original", scaling.original_max_position);
+    return;
+  }
+  add("rope_scaling.kind", static_cast<int>(scaling.kind));
+  add_float("rope_scaling.beta_fast", scaling.beta_fast);
+  add_float("rope_scaling.beta_slow", scaling.beta_slow);
+  add("rope_scaling.truncate", scaling.truncate ? 1 : 0);
+  add_float("rope_scaling.attention_factor", scaling.attention_factor);
+  add("rope_scaling.original", scaling.original_max_position);
+  for (const float factor : scaling.factors) add_float("rope_factor", factor);
+  for (const float factor : scaling.long_factors) add_float("rope_long_factor", factor);
+}
+
+// What a plain Llama has not. A trait that is not there has no line: digests of before stay.
+void AddTraits(const ModelSpec& spec, const auto& add, const auto& add_float) {
+  const auto add_if = [&](const char* field, float value, float none) {
+    if (value != none) add_float(field, value);
+  };
+  if (spec.rotary_dim > 0) add("rotary_dim", spec.rotary_dim);
+  if (spec.qkv_bias) add("qkv_bias", 1);
+  if (spec.o_bias) add("o_bias", 1);
+  if (spec.qk_norm) add("qk_norm", 1);
+  add_if("embedding_multiplier", spec.embedding_multiplier, 1);
+  add_if("residual_multiplier", spec.residual_multiplier, 1);
+  add_if("attention_multiplier", spec.attention_multiplier, 0);
+  add_if("logits_divisor", spec.logits_divisor, 1);
+  for (const int window : spec.windows) add("window", window);
+  for (const bool no_rope : spec.no_rope) add("no_rope", no_rope ? 1 : 0);
+}
+
 // One "field=value" line each, in this order; floats by their exact shortest form.
 std::string CanonicalFields(const ModelSpec& spec) {
   std::string out = "pregate-digest-1\n";
@@ -38,14 +78,8 @@ std::string CanonicalFields(const ModelSpec& spec) {
   add("tie_embeddings", spec.tie_embeddings ? 1 : 0);
   add_float("rms_eps", spec.rms_eps);
   add_float("rope_theta", spec.rope_theta);
-  if (spec.rope_scaling && !spec.rope_scaling->factors.empty()) {
-    for (const float factor : spec.rope_scaling->factors) add_float("rope_factor", factor);
-  } else if (spec.rope_scaling) {
-    add_float("rope_scaling.factor", spec.rope_scaling->factor);
-    add_float("rope_scaling.low", spec.rope_scaling->low_freq_factor);
-    add_float("rope_scaling.high", spec.rope_scaling->high_freq_factor);
-    add("rope_scaling.original", spec.rope_scaling->original_max_position);
-  }
+  if (spec.rope_scaling) AddRopeScaling(*spec.rope_scaling, add, add_float);
+  AddTraits(spec, add, add_float);
   add("num_experts", spec.num_experts);
   if (spec.router) {
     add("router.num_layers", spec.router->num_layers);

@@ -5,25 +5,31 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/model/formats/architectures.h"
 #include "common/model/formats/checkpoint_parts.h"
 #include "common/model/formats/digest.h"
 #include "common/model/formats/hf_config.h"
 #include "common/model/formats/model_fields.h"
 #include "common/model/formats/pregate_config.h"
 #include "common/model/formats/safetensors_set.h"
+#include "common/model/formats/stored_rows.h"
 #include "common/model/spec/tensor_names.h"
 
 namespace pregate {
 namespace {
 
-// Canonical names are Hugging Face's. What is absent stays so: Checkpoint::Open names it.
-void MapByName(const SafetensorsSet& files, const std::vector<CanonicalTensor>& wanted,
-               bool without_ffn, TensorViews* views) {
-  for (const CanonicalTensor& tensor : wanted) {
+// Canonical names are Hugging Face's, but for fused tensors. What is absent stays so:
+// Checkpoint::Open names it.
+absl::Status MapByName(const SafetensorsSet& files, const ModelSpec& spec, bool fused,
+                       bool without_ffn, TensorViews* views) {
+  for (const CanonicalTensor& tensor : CanonicalTensors(spec)) {
     if (without_ffn && tensor.part == TensorPart::kFfn) continue;
-    const StoredTensor* stored = files.Find(tensor.name);
-    if (stored != nullptr) (*views)[tensor.name] = {.stored = *stored};
+    const StoredRows stored_rows = SourceOf(tensor, spec, fused);
+    const StoredTensor* stored = files.Find(stored_rows.name);
+    if (stored == nullptr) continue;
+    ASSIGN_OR_RETURN((*views)[tensor.name], stored_rows.View(*stored));
   }
+  return absl::OkStatus();
 }
 
 // Tensors that may be there although nothing reads them: cached tables of RoPE and masks, a tied
@@ -46,8 +52,9 @@ absl::Status CheckAllUsed(const SafetensorsSet& files, const CheckpointParts& pa
   for (const auto& [name, view] : parts.views) used.insert(view.stored.name);
   for (const auto& [name, tensor] : files.tensors) {
     if (used.contains(name) || IsIgnorable(name, tensor, parts.spec)) continue;
-    return absl::UnimplementedError(
-        absl::StrCat(tensor.Where(), ": unexpected; a Llama of this config has no such tensor"));
+    return absl::UnimplementedError(absl::StrCat(tensor.Where(), ": unexpected; a ",
+                                                 parts.spec.architecture,
+                                                 " of this config has no such tensor"));
   }
   return absl::OkStatus();
 }
@@ -93,12 +100,14 @@ absl::StatusOr<CheckpointParts> ReadDirectory(const std::string& path,
   if (own_format) {
     ASSIGN_OR_RETURN(parts.spec, ParsePregateConfig(config, &recorded_digest));
   } else {
-    ASSIGN_OR_RETURN(parts.spec, ParseLlamaConfig(config));
+    ASSIGN_OR_RETURN(parts.spec, ParseDenseConfig(config));
   }
   RETURN_IF_ERROR(ReadGenerationConfig(path, &parts.spec));
   RETURN_IF_ERROR(ValidateSpec(parts.spec));
   ASSIGN_OR_RETURN(SafetensorsSet files, OpenSafetensorsDirectory(path));
-  MapByName(files, CanonicalTensors(parts.spec), /*without_ffn=*/foreign != nullptr, &parts.views);
+  const bool fused = !own_format && FindArchitecture(parts.spec.architecture)->fused;
+  RETURN_IF_ERROR(
+      MapByName(files, parts.spec, fused, /*without_ffn=*/foreign != nullptr, &parts.views));
   if (foreign != nullptr) RETURN_IF_ERROR(foreign->map(config, files, &parts));
   RETURN_IF_ERROR(CheckAllUsed(files, parts));
   if (own_format) RETURN_IF_ERROR(CheckManifest(path, recorded_digest, &parts));

@@ -1,24 +1,27 @@
-// GGUF files of the llama architecture as checkpoints.
+// GGUF files as checkpoints.
 //
 //   theirs                          ours
 //   token_embd, output_norm         model.embed_tokens, model.norm
 //   output (absent: tied)           lm_head
-//   blk.{l}.attn_{q,k,v,output}     self_attn.{q,k,v,o}_proj
-//   blk.{l}.ffn_{gate,up,down}      mlp.{gate,up,down}_proj
+//   blk.{l}.attn_{q,k,v,output}     self_attn.{q,k,v,o}_proj; attn_qkv: rows of q, k, v
+//   blk.{l}.attn_{q,k}_norm         self_attn.{q,k}_norm
+//   blk.{l}.ffn_{gate,up,down}      mlp.{gate,up,down}_proj; Phi-3's ffn_up: rows of gate and up
 //   blk.{l}.{attn,ffn}_norm         {input,post_attention}_layernorm
-//   rope_freqs                      RopeScaling::factors
+//   rope_freqs, rope_factors_*      RopeScaling::factors, long_factors
 //
-// Rows of attn_q and attn_k are stored permuted, for interleaved RoPE.
+// Rows of attn_q and attn_k are stored permuted, for interleaved RoPE, where the architecture says
+// so.
 #include <map>
 #include <set>
 
 #include "absl/strings/match.h"
-#include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/model/formats/architectures.h"
 #include "common/model/formats/checkpoint_parts.h"
 #include "common/model/formats/gguf.h"
+#include "common/model/formats/gguf_spec.h"
 #include "common/model/formats/gguf_tokenizer.h"
-#include "common/model/formats/model_fields.h"
+#include "common/model/formats/stored_rows.h"
 
 namespace pregate {
 namespace {
@@ -34,138 +37,68 @@ std::vector<int32_t> HalfSplitRows(int num_heads, int head_dim) {
   return rows;
 }
 
-absl::Status ReadHeads(const GgufFile& file, ModelSpec* spec) {
-  ASSIGN_OR_RETURN(spec->num_heads, file.UniformInt("llama.attention.head_count", 1, kHeadsMax));
-  ASSIGN_OR_RETURN(spec->num_kv_heads,
-                   file.UniformInt("llama.attention.head_count_kv", 1, kHeadsMax, spec->num_heads));
-  ASSIGN_OR_RETURN(spec->head_dim, file.Int("llama.attention.key_length", 1, kHeadDimMax,
-                                            spec->hidden / spec->num_heads));
-  ASSIGN_OR_RETURN(const int64_t value_length,
-                   file.Int("llama.attention.value_length", 1, kHeadDimMax, spec->head_dim));
-  if (value_length == spec->head_dim) return absl::OkStatus();
-  return absl::UnimplementedError(
-      absl::StrCat(file.path(), ": llama.attention.value_length = ", value_length,
-                   " other than the key's ", spec->head_dim, " is not supported"));
-}
-
-absl::Status ReadShape(const GgufFile& file, ModelSpec* spec) {
-  ASSIGN_OR_RETURN(spec->hidden, file.Int("llama.embedding_length", 1, kHiddenMax));
-  ASSIGN_OR_RETURN(spec->intermediate,
-                   file.UniformInt("llama.feed_forward_length", 1, kFfnWidthMax));
-  ASSIGN_OR_RETURN(spec->num_layers, file.Int("llama.block_count", 1, kLayersMax));
-  RETURN_IF_ERROR(ReadHeads(file, spec));
-  ASSIGN_OR_RETURN(spec->max_position, file.Int("llama.context_length", 1, kPositionMax));
-  ASSIGN_OR_RETURN(spec->rms_eps, file.Float("llama.attention.layer_norm_rms_epsilon"));
-  ASSIGN_OR_RETURN(const int64_t window,
-                   file.UniformInt("llama.attention.sliding_window", 0, UINT32_MAX, 0));
-  if (window != 0 && window < spec->max_position) {
-    return file.Unsupported("llama.attention.sliding_window");
-  }
-  const auto it = file.tensors().find("token_embd.weight");
-  if (it == file.tensors().end() || it->second.shape.size() != 2 ||
-      it->second.shape[0] > kVocabSizeMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file.path(), ": tensor token_embd.weight is missing or no matrix of at most ",
-                     kVocabSizeMax, " rows"));
-  }
-  spec->vocab_size = static_cast<int>(it->second.shape[0]);
-  spec->tie_embeddings = !file.tensors().contains("output.weight");
-  return absl::OkStatus();
-}
-
-// "linear" is llama.cpp's meaning of a missing type, and its factor 0 or 1 is none.
-absl::Status CheckRopeScaling(const GgufFile& file) {
-  constexpr const char* kType = "llama.rope.scaling.type";
-  ASSIGN_OR_RETURN(const std::string type, file.String(kType, "linear"));
-  if (type == "none") return absl::OkStatus();
-  if (type != "linear") return file.Unsupported(kType);
-  for (const char* key : {"llama.rope.scaling.factor", "llama.rope.scale_linear"}) {
-    ASSIGN_OR_RETURN(const double factor, file.Float(key, 1));
-    if (factor != 0 && factor != 1) return file.Unsupported(key);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ReadRope(const GgufFile& file, ModelSpec* spec) {
-  ASSIGN_OR_RETURN(spec->rope_theta, file.Float("llama.rope.freq_base", 10000));
-  ASSIGN_OR_RETURN(const int64_t dims,
-                   file.Int("llama.rope.dimension_count", 1, kHeadDimMax, spec->head_dim));
-  if (dims != spec->head_dim) {
-    return absl::UnimplementedError(
-        absl::StrCat(file.path(), ": llama.rope.dimension_count = ", dims,
-                     " other than the head's ", spec->head_dim, " is not supported"));
-  }
-  RETURN_IF_ERROR(CheckRopeScaling(file));
-  const auto it = file.tensors().find("rope_freqs.weight");
-  if (it == file.tensors().end()) return absl::OkStatus();
-  if (it->second.shape != std::vector<int64_t>{spec->head_dim / 2} ||
-      it->second.type != StoredType::kF32) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(it->second.Where(), ": is not ", spec->head_dim / 2, " values of F32"));
-  }
-  spec->rope_scaling.emplace().factors.resize(spec->head_dim / 2);
-  DecodeElements(it->second, 0, absl::MakeSpan(spec->rope_scaling->factors));
-  return absl::OkStatus();
-}
-
-// All that llama.cpp ends a generation at.
-absl::Status ReadSpecialTokens(const GgufFile& file, ModelSpec* spec) {
-  ASSIGN_OR_RETURN(spec->bos_token,
-                   file.SpecialId("tokenizer.ggml.bos_token_id", spec->vocab_size));
-  for (const char* name : {"eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"}) {
-    ASSIGN_OR_RETURN(
-        const auto id,
-        file.SpecialId(absl::StrCat("tokenizer.ggml.", name, "_token_id"), spec->vocab_size));
-    if (id) spec->eos_tokens.push_back(static_cast<TokenId>(*id));
-  }
-  return absl::OkStatus();
-}
-
-std::string TheirName(const CanonicalTensor& tensor) {
+// By our names below model.layers.{l}., or beside the layers, without .weight or .bias.
+std::string TheirName(const std::string& ours, int layer) {
   static const std::map<std::string, std::string, std::less<>> kNames = {
-      {"model.embed_tokens.weight", "token_embd.weight"},
-      {"model.norm.weight", "output_norm.weight"},
-      {"lm_head.weight", "output.weight"},
-      {"input_layernorm.weight", "attn_norm.weight"},
-      {"self_attn.q_proj.weight", "attn_q.weight"},
-      {"self_attn.k_proj.weight", "attn_k.weight"},
-      {"self_attn.v_proj.weight", "attn_v.weight"},
-      {"self_attn.o_proj.weight", "attn_output.weight"},
-      {"post_attention_layernorm.weight", "ffn_norm.weight"},
-      {"mlp.gate_proj.weight", "ffn_gate.weight"},
-      {"mlp.up_proj.weight", "ffn_up.weight"},
-      {"mlp.down_proj.weight", "ffn_down.weight"}};
-  if (tensor.layer < 0) return kNames.at(tensor.name);
-  const std::string prefix = absl::StrCat("model.layers.", tensor.layer, ".");
-  return absl::StrCat("blk.", tensor.layer, ".", kNames.at(tensor.name.substr(prefix.size())));
+      {"model.embed_tokens", "token_embd"},
+      {"model.norm", "output_norm"},
+      {"lm_head", "output"},
+      {"input_layernorm", "attn_norm"},
+      {"self_attn.q_proj", "attn_q"},
+      {"self_attn.k_proj", "attn_k"},
+      {"self_attn.v_proj", "attn_v"},
+      {"self_attn.qkv_proj", "attn_qkv"},
+      {"self_attn.o_proj", "attn_output"},
+      {"self_attn.q_norm", "attn_q_norm"},
+      {"self_attn.k_norm", "attn_k_norm"},
+      {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},
+      {"mlp.up_proj", "ffn_up"},
+      {"mlp.gate_up_proj", "ffn_up"},
+      {"mlp.down_proj", "ffn_down"}};
+  const std::string prefix = layer < 0 ? "" : absl::StrCat("model.layers.", layer, ".");
+  const size_t suffix = ours.rfind('.');
+  const std::string& theirs = kNames.at(ours.substr(prefix.size(), suffix - prefix.size()));
+  return absl::StrCat(layer < 0 ? "" : absl::StrCat("blk.", layer, "."), theirs,
+                      ours.substr(suffix));
 }
 
-// Nothing reads the tables of angles that some converters keep.
+// The spec has RoPE's factors, and nothing reads the tables of angles that some converters keep.
 bool IsIgnorable(const std::string& name) {
-  return name == "rope_freqs.weight" || absl::EndsWith(name, ".attn_rot_embd.weight");
+  for (const char* read :
+       {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"}) {
+    if (name == read) return true;
+  }
+  return absl::EndsWith(name, ".attn_rot_embd.weight");
 }
 
-absl::Status MapTensors(const GgufFile& file, const ModelSpec& spec, TensorViews* views) {
+// The view's rows of a matrix or vector of q or k, half-split.
+void UndoInterleaving(const CanonicalTensor& tensor, const ModelSpec& spec, TensorView* view) {
+  const bool q = absl::StrContains(tensor.name, ".q_proj."),
+             k = absl::StrContains(tensor.name, ".k_proj.");
+  if (q || k) view->rows = HalfSplitRows(q ? spec.num_heads : spec.num_kv_heads, spec.head_dim);
+}
+
+absl::Status MapTensors(const GgufFile& file, const Architecture& architecture,
+                        const ModelSpec& spec, TensorViews* views) {
   std::set<std::string> used;
   for (const CanonicalTensor& tensor : CanonicalTensors(spec)) {
-    const auto it = file.tensors().find(TheirName(tensor));
+    const StoredRows stored_rows = SourceOf(tensor, spec, architecture.fused);
+    const std::string name = TheirName(stored_rows.name, tensor.layer);
+    const auto it = file.tensors().find(name);
     if (it == file.tensors().end()) {
-      return absl::NotFoundError(absl::StrCat(file.path(), ": missing tensor ", TheirName(tensor)));
+      return absl::NotFoundError(absl::StrCat(file.path(), ": missing tensor ", name));
     }
-    const StoredTensor& stored = it->second;
-    RETURN_IF_ERROR(CheckShape(stored, stored.shape, tensor));
-    TensorView view{.stored = stored};
-    if (absl::EndsWith(tensor.name, "q_proj.weight"))
-      view.rows = HalfSplitRows(spec.num_heads, spec.head_dim);
-    if (absl::EndsWith(tensor.name, "k_proj.weight"))
-      view.rows = HalfSplitRows(spec.num_kv_heads, spec.head_dim);
+    ASSIGN_OR_RETURN(TensorView view, stored_rows.View(it->second));
+    if (architecture.gguf_interleaved) UndoInterleaving(tensor, spec, &view);
     (*views)[tensor.name] = std::move(view);
-    used.insert(stored.name);
+    used.insert(name);
   }
   for (const auto& [name, tensor] : file.tensors()) {
     if (used.contains(name) || IsIgnorable(name)) continue;
-    return absl::UnimplementedError(
-        absl::StrCat(tensor.Where(), ": unexpected; a dense Llama has no such tensor"));
+    return absl::UnimplementedError(absl::StrCat(tensor.Where(), ": unexpected; a dense ",
+                                                 spec.architecture,
+                                                 " of these fields has no such tensor"));
   }
   return absl::OkStatus();
 }
@@ -185,16 +118,14 @@ absl::Status CheckWhole(const GgufFile& file) {
 absl::StatusOr<CheckpointParts> ReadGguf(const std::string& path) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const GgufFile> file, GgufFile::Open(path));
   ASSIGN_OR_RETURN(const std::string architecture, file->String("general.architecture"));
-  if (architecture != "llama") return file->Unsupported("general.architecture");
+  const Architecture* known = FindGgufArchitecture(architecture);
+  if (known == nullptr) return file->Unsupported("general.architecture");
   RETURN_IF_ERROR(CheckWhole(*file));
-  RETURN_IF_ERROR(CheckGgufFields(*file));
   CheckpointParts parts;
   parts.layout = "gguf";
-  RETURN_IF_ERROR(ReadShape(*file, &parts.spec));
-  RETURN_IF_ERROR(ReadRope(*file, &parts.spec));
-  RETURN_IF_ERROR(ReadSpecialTokens(*file, &parts.spec));
+  ASSIGN_OR_RETURN(parts.spec, ReadGgufSpec(*file, *known));
   RETURN_IF_ERROR(ValidateSpec(parts.spec));
-  RETURN_IF_ERROR(MapTensors(*file, parts.spec, &parts.views));
+  RETURN_IF_ERROR(MapTensors(*file, *known, parts.spec, &parts.views));
   parts.files.push_back(file);
   parts.load_tokenizer = [file] { return LoadGgufTokenizer(*file); };
   return parts;

@@ -1,5 +1,5 @@
-// config.json as Hugging Face writes it for Llama. Refuses by name what would compute another
-// function.
+// config.json as Hugging Face writes it for the families of architectures.h. Refuses by name what
+// would compute another function.
 #pragma once
 
 #include <string>
@@ -10,9 +10,18 @@
 
 namespace pregate {
 
-// The dense part of the spec. Unimplemented, by name, for other architectures, activations, kinds
-// of RoPE, windows, and every field that model_fields.h does not know as read or harmless.
-absl::StatusOr<ModelSpec> ParseLlamaConfig(const JsonObject& config);
+// The dense part of the spec. `model_type`: the family, where config.json's own says "pregate".
+// Unimplemented, by name, for other architectures, activations, kinds of RoPE, and every field that
+// model_fields.h does not know as read or harmless.
+absl::StatusOr<ModelSpec> ParseDenseConfig(const JsonObject& config);
+absl::StatusOr<ModelSpec> ParseDenseConfig(const JsonObject& config, const std::string& model_type);
+
+// The fields that ParseDenseConfig reads back equal, and that Hugging Face's reader of the spec's
+// architecture takes. REQUIRES: the spec came from ParseDenseConfig or a GGUF file.
+nlohmann::ordered_json DenseConfigJson(const ModelSpec& spec);
+
+// The double with the fewest digits that reads back as `value`: 1e-05, not 9.999999747378752e-06.
+double ShortestDouble(float value);
 
 // eos_token_id, a number or a list, replaces the spec's where it is there.
 absl::Status ParseEosTokens(const JsonObject& config, ModelSpec* spec);

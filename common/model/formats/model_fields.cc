@@ -7,6 +7,7 @@
 #include "common/base/limits.h"
 #include "common/base/mapped_file.h"
 #include "common/base/status.h"
+#include "common/model/formats/architectures.h"
 
 namespace pregate {
 namespace {
@@ -71,13 +72,17 @@ absl::Status CheckFields(const JsonObject& object, absl::Span<const FieldTable* 
   return absl::OkStatus();
 }
 
-absl::Status CheckGgufFields(const GgufFile& file) {
+absl::Status CheckGgufFields(const GgufFile& file, const Architecture& architecture) {
+  const std::string own = absl::StrCat(architecture.gguf, ".");
   for (const std::string& key : file.Keys()) {
+    const std::string name =
+        key.starts_with(own) ? absl::StrCat("ARCH.", key.substr(own.size())) : key;
     bool ours = false;
-    for (const char* name : {"general.", "llama.", "tokenizer.", "split.", "adapter."}) {
-      ours |= key.starts_with(name);
+    for (const char* space : {"general.", "ARCH.", "tokenizer.", "split.", "adapter."}) {
+      ours |= name.starts_with(space);
     }
-    const Fields* row = FindRow(kGgufFields, key);
+    const Fields* row = FindRow(architecture.gguf_fields, name);
+    if (row == nullptr) row = FindRow(kGgufFields, name);
     if (!ours || (row != nullptr && row->use != FieldUse::kRefused)) continue;
     const std::string text = file.Text(key);
     bool neutral = false;
@@ -97,9 +102,19 @@ absl::Status CheckTokenizerFields(const std::string& dir) {
 
 std::string FieldsMarkdown() {
   std::string out;
+  std::vector<const FieldTable*> tables = {&kConfigFields};
+  for (const Architecture& a : Architectures()) {
+    if (!a.fields.rows.empty()) tables.push_back(&a.fields);
+  }
   for (const FieldTable* table :
-       {&kConfigFields, &kRopeFields, &kAuthorsConfigFields, &kGenerationConfigFields,
-        &kTokenizerConfigFields, &kSpecialTokensMapFields, &kTokenizerFields, &kGgufFields}) {
+       {&kRopeFields, &kAuthorsConfigFields, &kGenerationConfigFields, &kTokenizerConfigFields,
+        &kSpecialTokensMapFields, &kTokenizerFields, &kGgufFields}) {
+    tables.push_back(table);
+  }
+  for (const Architecture& a : Architectures()) {
+    if (!a.gguf_fields.rows.empty()) tables.push_back(&a.gguf_fields);
+  }
+  for (const FieldTable* table : tables) {
     absl::StrAppend(&out, "### ", table->file, "\n\n| fields | | why |\n|---|---|---|\n");
     for (const Fields& row : table->rows) {
       std::vector<std::string> values = {"null"};

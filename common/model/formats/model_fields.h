@@ -12,6 +12,8 @@
 
 namespace pregate {
 
+struct Architecture;
+
 enum class FieldUse { kRead, kHarmless, kRefused };
 
 // A row of a table. The first row with a matching name counts.
@@ -40,7 +42,8 @@ extern const FieldTable kGgufFields;              // metadata; keys of other nam
 // Unimplemented: names the file, the field and its value. A field counts when one of the tables has
 // it.
 absl::Status CheckFields(const JsonObject& object, absl::Span<const FieldTable* const> tables);
-absl::Status CheckGgufFields(const GgufFile& file);
+// Keys of the architecture's own namespace are ARCH.* in the table.
+absl::Status CheckGgufFields(const GgufFile& file, const Architecture& architecture);
 
 // generation_config.json is ReadGenerationConfig's. OK where a file is absent.
 absl::Status CheckTokenizerFields(const std::string& dir);

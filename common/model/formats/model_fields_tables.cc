@@ -7,16 +7,18 @@ constexpr FieldUse kRead = FieldUse::kRead, kHarmless = FieldUse::kHarmless,
                    kRefused = FieldUse::kRefused;
 
 constexpr Fields kConfig[] = {
-    {"model_type architectures", kRead, "", "llama and Llama*ForCausalLM; pregate's own"},
+    {"model_type architectures", kRead, "",
+     "llama, mistral, qwen2, qwen3, smollm3, phi3, granite, each with its ForCausalLM; pregate's "
+     "own"},
     {"vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads "
      "num_key_value_heads head_dim max_position_embeddings",
      kRead, "", "shapes; every tensor is compared with them as it is stored"},
     {"hidden_act rms_norm_eps tie_word_embeddings", kRead, "", "silu (swish) is what runs"},
-    {"rope_theta rope_scaling rope_parameters", kRead, "",
-     "no scaling, or llama3's; a scaling by 1 is none"},
-    {"sliding_window use_sliding_window layer_types", kRead, "",
-     "full attention: a window is refused unless it is switched off or no shorter than the "
-     "context"},
+    {"rope_theta rope_scaling rope_parameters original_max_position_embeddings", kRead, "",
+     "see rope_scaling"},
+    {"sliding_window use_sliding_window layer_types max_window_layers", kRead, "",
+     "as the family reads them; of llama and granite refused unless switched off or no shorter "
+     "than the context"},
     {"bos_token_id eos_token_id", kRead, "", "-1 is none; generation_config.json's eos goes first"},
     {"pregate", kRead, "", "experts, router, digest, provenance"},
 
@@ -37,9 +39,8 @@ constexpr Fields kConfig[] = {
      kHarmless, "", "training only"},
     {"pad_token_id unk_token_id sep_token_id cls_token_id mask_token_id is_decoder", kHarmless, "",
      "no such token is ever added to a text"},
-    {"max_sequence_length max_seq_len seq_length model_max_length max_window_layers "
-     "tokenizer_class "
-     "prefix",
+    {"max_sequence_length max_seq_len seq_length model_max_length "
+     "tokenizer_class prefix",
      kHarmless, "", "max_position_embeddings and the tokenizer's files say it"},
 
     {"attention_bias attn_bias attention_out_bias qkv_bias use_qkv_bias add_qkv_bias mlp_bias "
@@ -88,9 +89,14 @@ constexpr Fields kAuthors[] = {
 
 constexpr Fields kRope[] = {
     {"type rope_type factor low_freq_factor high_freq_factor original_max_position_embeddings "
-     "rope_theta",
-     kRead, "", "default, llama3; linear with factor 1"},
-    {"partial_rotary_factor attention_factor", kRefused, "[1]", "another rotation"},
+     "rope_theta partial_rotary_factor",
+     kRead, "",
+     "default, linear, llama3, yarn, longrope (su); dynamic, whose contexts end at "
+     "max_position_embeddings, up to which it scales nothing"},
+    {"beta_fast beta_slow truncate mscale mscale_all_dim attention_factor", kRead, "",
+     "yarn; attention_factor of longrope too"},
+    {"short_factor long_factor", kRead, "",
+     "longrope; the long ones where contexts may be longer than the original"},
 };
 
 constexpr Fields kGeneration[] = {
@@ -159,31 +165,34 @@ constexpr Fields kTokenizer[] = {
 };
 
 constexpr Fields kGguf[] = {
-    {"general.architecture general.alignment", kRead, "", "llama"},
+    {"general.architecture general.alignment", kRead, "",
+     "llama, qwen2, qwen3, smollm3, phi3, granite; ARCH below"},
     {"general.type", kRefused, "[\"model\"]", "adapters, projectors, vocabularies"},
     {"general.*", kHarmless, "", "names; a request says how it is sampled"},
     {"split.no split.count split.tensors.count", kRead, "", "a file of several is refused"},
-    {"llama.context_length llama.embedding_length llama.block_count llama.feed_forward_length "
-     "llama.attention.head_count llama.attention.head_count_kv llama.attention.key_length "
-     "llama.attention.value_length llama.attention.layer_norm_rms_epsilon",
+    {"ARCH.context_length ARCH.embedding_length ARCH.block_count ARCH.feed_forward_length "
+     "ARCH.attention.head_count ARCH.attention.head_count_kv ARCH.attention.key_length "
+     "ARCH.attention.value_length ARCH.attention.layer_norm_rms_epsilon",
      kRead, "", "shapes; a list must hold one value"},
-    {"llama.rope.dimension_count llama.rope.freq_base llama.rope.scaling.type "
-     "llama.rope.scaling.factor llama.rope.scale_linear",
-     kRead, "", "whole heads; no scaling but the factors of rope_freqs.weight"},
-    {"llama.attention.sliding_window", kRead, "",
-     "refused unless 0 or no shorter than the context"},
-    {"llama.vocab_size llama.tensor_data_layout llama.attention.layer_norm_epsilon "
-     "llama.rope.scaling.original_context_length llama.rope.scaling.finetuned",
+    {"ARCH.rope.dimension_count ARCH.rope.freq_base ARCH.rope.scaling.type "
+     "ARCH.rope.scaling.factor ARCH.rope.scale_linear ARCH.rope.scaling.original_context_length "
+     "ARCH.rope.scaling.attn_factor",
+     kRead, "",
+     "linear, yarn, longrope and the factors of rope_freqs.weight; whole heads, but for phi3"},
+    {"ARCH.attention.sliding_window", kRead, "",
+     "of llama (Mistral) and phi3; else refused unless 0 or no shorter than the context"},
+    {"ARCH.vocab_size ARCH.tensor_data_layout ARCH.attention.layer_norm_epsilon "
+     "ARCH.rope.scaling.finetuned",
      kHarmless, "", "not used by the architecture"},
-    {"llama.expert_count llama.expert_used_count llama.pooling_type", kRefused, "[0]",
+    {"ARCH.expert_count ARCH.expert_used_count ARCH.pooling_type", kRefused, "[0]",
      "another architecture"},
-    {"llama.logit_scale llama.residual_scale llama.embedding_scale llama.rope.scaling.attn_factor",
-     kRefused, "[0, 1]", "multipliers"},
-    {"llama.attention.scale llama.attention.clamp_kqv llama.attention.max_alibi_bias "
-     "llama.attn_logit_softcapping llama.final_logit_softcapping",
+    {"ARCH.logit_scale ARCH.residual_scale ARCH.embedding_scale", kRefused, "[0, 1]",
+     "multipliers"},
+    {"ARCH.attention.scale ARCH.attention.clamp_kqv ARCH.attention.max_alibi_bias "
+     "ARCH.attn_logit_softcapping ARCH.final_logit_softcapping",
      kRefused, "[0]", "other attention"},
-    {"llama.use_parallel_residual", kRefused, "[false]", "another architecture"},
-    {"llama.attention.causal", kRefused, "[true]", "another architecture"},
+    {"ARCH.use_parallel_residual", kRefused, "[false]", "another architecture"},
+    {"ARCH.attention.causal", kRefused, "[true]", "another architecture"},
     {"tokenizer.ggml.model tokenizer.ggml.pre tokenizer.ggml.tokens tokenizer.ggml.token_type "
      "tokenizer.ggml.scores tokenizer.ggml.merges tokenizer.ggml.add_bos_token "
      "tokenizer.ggml.add_space_prefix tokenizer.ggml.remove_extra_whitespaces "

@@ -128,6 +128,7 @@ TEST_F(DirectoryFieldsTest, ReadsWhatTheHubsConfigsHold) {
 TEST_F(DirectoryFieldsTest, RefusesWhatIsNoLlama) {
   const std::pair<json, const char*> cases[] = {
       {{{"architectures", {"MistralForCausalLM"}}}, "architectures: \"MistralForCausalLM\""},
+      {{{"model_type", "mistral"}}, "architectures: \"LlamaForCausalLM\""},
       {{{"sliding_window", 16}}, "sliding_window = 16"},
       {{{"use_sliding_window", true}}, "use_sliding_window"},
       {{{"layer_types", {"full_attention", "sliding_attention"}}}, "sliding_attention"},
@@ -138,7 +139,6 @@ TEST_F(DirectoryFieldsTest, RefusesWhatIsNoLlama) {
       {{{"hidden_activation", "gelu_pytorch_tanh"}}, "gelu_pytorch_tanh"},
       {{{"no_rope_layers", {1, 0}}}, "no_rope_layers"},
       {{{"num_local_experts", 8}}, "num_local_experts = 8"},
-      {{{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "factor 2"},
       {{{"rope_scaling", {{"rope_type", "default"}, {"factor", 4}}}}, "factor 4"},
       {{{"rope_scaling", {{"rope_type", "llama3"}, {"type", "yarn"}}}}, "contradicts"},
       {{{"rope_scaling", {{"rope_type", "default"}, {"mrope_section", {1}}}}}, "mrope_section"},

@@ -1,25 +1,11 @@
 #include "common/model/formats/pregate_config.h"
 
-#include <charconv>
-
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/model/formats/architectures.h"
 #include "common/model/formats/hf_config.h"
 
 namespace pregate {
-namespace {
-
-// The double with the fewest digits that reads back as `value`: 1e-05, not 9.999999747378752e-06.
-double Shortest(float value) {
-  char text[32];
-  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
-  double shortest = 0;
-  std::from_chars(text, end, shortest);
-  return static_cast<float>(shortest) == value ? shortest : value;
-}
-
-}  // namespace
-
 bool IsPregateConfig(const JsonObject& config) { return config.Has("pregate"); }
 
 absl::StatusOr<RouterSpec> ParseRouterSpec(const JsonObject& object) {
@@ -40,9 +26,9 @@ nlohmann::ordered_json RouterSpecJson(const RouterSpec& router) {
           {"num_heads", router.num_heads},
           {"hidden", router.hidden},
           {"intermediate", router.intermediate},
-          {"rms_eps", Shortest(router.rms_eps)},
-          {"rope_theta", Shortest(router.rope_theta)},
-          {"normalizer", Shortest(router.normalizer)},
+          {"rms_eps", ShortestDouble(router.rms_eps)},
+          {"rope_theta", ShortestDouble(router.rope_theta)},
+          {"normalizer", ShortestDouble(router.normalizer)},
           {"activation", router.activation == RouterActivation::kSilu ? "silu" : "relu"}};
 }
 
@@ -72,20 +58,9 @@ absl::Status ParseExperts(const JsonObject& object, ModelSpec* spec) {
 
 absl::Status ParseRopeFactors(const JsonObject& object, ModelSpec* spec) {
   if (!object.Has("rope_factors")) return absl::OkStatus();
-  const auto& list = object.json()["rope_factors"];
-  if (!list.is_array() || list.size() > static_cast<size_t>(kHeadDimMax)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(object.where(), ": \"rope_factors\" is no short array"));
-  }
-  RopeScaling scaling;
-  for (const auto& item : list) {
-    if (!item.is_number()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(object.where(), ": \"rope_factors\" holds no number"));
-    }
-    scaling.factors.push_back(item.get<float>());
-  }
-  spec->rope_scaling = scaling;
+  ASSIGN_OR_RETURN(const auto factors, object.Numbers("rope_factors", kHeadDimMax));
+  spec->rope_scaling = {.kind = RopeScalingKind::kFactors,
+                        .factors = {factors.begin(), factors.end()}};
   return absl::OkStatus();
 }
 
@@ -104,8 +79,9 @@ absl::StatusOr<Provenance> ParseProvenance(const JsonObject& object) {
 }  // namespace
 
 absl::StatusOr<ModelSpec> ParsePregateConfig(const JsonObject& config, std::string* digest) {
-  ASSIGN_OR_RETURN(ModelSpec spec, ParseLlamaConfig(config));
   ASSIGN_OR_RETURN(const JsonObject own, config.Object("pregate"));
+  ASSIGN_OR_RETURN(const std::string architecture, own.String("architecture", "llama"));
+  ASSIGN_OR_RETURN(ModelSpec spec, ParseDenseConfig(config, architecture));
   ASSIGN_OR_RETURN(const int64_t version, own.Int("format_version", 1, INT32_MAX));
   if (version != kFormatVersion)
     return UnsupportedConfig(own, absl::StrCat("format_version ", version));
@@ -120,13 +96,14 @@ namespace {
 
 nlohmann::ordered_json PregateJson(const ModelSpec& spec, const std::string& digest) {
   nlohmann::ordered_json out = {{"format_version", kFormatVersion},
+                                {"architecture", spec.architecture},
                                 {"num_experts", spec.num_experts}};
   if (spec.is_moe()) {
     out["shared_width"] = spec.shared_width;
     out["own_width"] = spec.own_width;
     out["router"] = RouterSpecJson(*spec.router);
   }
-  if (spec.rope_scaling && !spec.rope_scaling->factors.empty()) {
+  if (spec.rope_scaling && spec.rope_scaling->kind == RopeScalingKind::kFactors) {
     out["rope_factors"] = spec.rope_scaling->factors;
   }
   out["digest"] = digest;
@@ -134,39 +111,16 @@ nlohmann::ordered_json PregateJson(const ModelSpec& spec, const std::string& dig
   return out;
 }
 
-nlohmann::ordered_json RopeScalingJson(const ModelSpec& spec) {
-  if (!spec.rope_scaling || !spec.rope_scaling->factors.empty()) return nullptr;
-  return {{"rope_type", "llama3"},
-          {"factor", spec.rope_scaling->factor},
-          {"low_freq_factor", spec.rope_scaling->low_freq_factor},
-          {"high_freq_factor", spec.rope_scaling->high_freq_factor},
-          {"original_max_position_embeddings", spec.rope_scaling->original_max_position}};
-}
-
 }  // namespace
 
 std::string WritePregateConfig(const ModelSpec& spec, const std::string& digest) {
-  // A dense checkpoint is a plain Llama for other tools; an MoE is none and must not pass for one.
-  nlohmann::ordered_json out = {
-      {"architectures", {spec.is_moe() ? "PregateForCausalLM" : "LlamaForCausalLM"}},
-      {"model_type", spec.is_moe() ? "pregate" : "llama"},
-      {"hidden_act", "silu"},
-      {"vocab_size", spec.vocab_size},
-      {"hidden_size", spec.hidden},
-      {"intermediate_size", spec.intermediate},
-      {"num_hidden_layers", spec.num_layers},
-      {"num_attention_heads", spec.num_heads},
-      {"num_key_value_heads", spec.num_kv_heads},
-      {"head_dim", spec.head_dim},
-      {"max_position_embeddings", spec.max_position},
-      {"rms_norm_eps", Shortest(spec.rms_eps)},
-      {"rope_theta", Shortest(spec.rope_theta)},
-      {"rope_scaling", RopeScalingJson(spec)},
-      {"tie_word_embeddings", spec.tie_embeddings},
-      {"attention_bias", false},
-      {"mlp_bias", false}};
-  if (spec.bos_token) out["bos_token_id"] = *spec.bos_token;
-  if (!spec.eos_tokens.empty()) out["eos_token_id"] = spec.eos_tokens;
+  nlohmann::ordered_json out = DenseConfigJson(spec);
+  // A dense checkpoint is a plain one for other tools. An MoE is none and must not pass for one, nor
+  // one whose family has tensors fused that are stored apart here.
+  if (spec.is_moe() || FindArchitecture(spec.architecture)->fused) {
+    out["architectures"] = {"PregateForCausalLM"};
+    out["model_type"] = "pregate";
+  }
   out["pregate"] = PregateJson(spec, digest);
   // Provenance is free text and may hold anything.
   return out.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";

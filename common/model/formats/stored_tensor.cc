@@ -296,13 +296,14 @@ void ReadView(const TensorView& view, absl::Span<float> out) {
     return;
   }
   const std::vector<int64_t> shape = view.shape();
-  PREGATE_CHECK(shape.size() == 2 && static_cast<int64_t>(out.size()) == shape[0] * shape[1],
-                "tensor ", view.stored.name);
-  const int64_t stored_width = view.stored.shape[1];
+  const int64_t width = static_cast<int64_t>(out.size()) / shape[0];
+  PREGATE_CHECK(shape.size() <= 2 && width == (shape.size() == 2 ? shape[1] : 1), "tensor ",
+                view.stored.name);
+  const int64_t stored_width = shape.size() == 2 ? view.stored.shape[1] : 1;
   std::vector<float> row(view.cols.empty() ? 0 : stored_width);
   for (int64_t r = 0; r < shape[0]; ++r) {
     const int64_t source = view.rows.empty() ? r : view.rows[r];
-    const absl::Span<float> target = out.subspan(r * shape[1], shape[1]);
+    const absl::Span<float> target = out.subspan(r * width, width);
     if (view.cols.empty()) {
       DecodeElements(view.stored, source * stored_width, target);
       continue;

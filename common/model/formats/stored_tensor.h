@@ -76,15 +76,15 @@ void EncodeElements(absl::Span<const float> values, DType dtype, std::string* ou
 
 struct TensorView {
   StoredTensor stored;
-  std::vector<int32_t> rows;  // of a matrix, in this order; empty = all
-  std::vector<int32_t> cols;  // likewise
+  std::vector<int32_t> rows;  // of a matrix or vector, in this order; empty = all
+  std::vector<int32_t> cols;  // of a matrix, likewise
 
   std::vector<int64_t> shape() const;
   size_t stored_bytes() const;  // its share of the stored tensor
 };
 
 // Decodes the selection. REQUIRES: out.size() is the product of view.shape(); rows and cols are in
-// range and only set for matrices.
+// range; of a vector whose elements are no blocks, rows may be set.
 void ReadView(const TensorView& view, absl::Span<float> out);
 
 }  // namespace pregate

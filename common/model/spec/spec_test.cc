@@ -77,17 +77,25 @@ TEST(SpecTest, RefusesByFieldAndValue) {
 }
 
 TEST(SpecTest, PlainRopeFrequenciesFallGeometrically) {
-  const std::vector<float> frequencies = RopeInverseFrequencies(8, 10000, std::nullopt);
+  const std::vector<float> frequencies = PlainRope(8, 10000).inv_freq;
   ASSERT_EQ(frequencies.size(), 4);
   for (int i = 0; i < 4; ++i) EXPECT_FLOAT_EQ(frequencies[i], std::pow(10.0f, -i));
+}
+
+ModelSpec WithRope(int dims, float theta, const RopeScaling& scaling) {
+  ModelSpec spec;
+  spec.head_dim = dims;
+  spec.rope_theta = theta;
+  spec.rope_scaling = scaling;
+  return spec;
 }
 
 // The wavelengths 2 pi / f around original / high = 2048 and original / low = 8192 decide.
 TEST(SpecTest, Llama3ScalingKeepsShortWavesAndDividesLongOnes) {
   const RopeScaling scaling{
       .factor = 8, .low_freq_factor = 1, .high_freq_factor = 4, .original_max_position = 8192};
-  const std::vector<float> plain = RopeInverseFrequencies(128, 500000, std::nullopt);
-  const std::vector<float> scaled = RopeInverseFrequencies(128, 500000, scaling);
+  const std::vector<float> plain = PlainRope(128, 500000).inv_freq;
+  const std::vector<float> scaled = RopeOf(WithRope(128, 500000, scaling), 1).inv_freq;
   int kept = 0, divided = 0, blended = 0;
   for (int i = 0; i < 64; ++i) {
     const double wavelength = 2 * M_PI / plain[i];
@@ -109,11 +117,42 @@ TEST(SpecTest, Llama3ScalingKeepsShortWavesAndDividesLongOnes) {
 }
 
 TEST(SpecTest, ExplicitFactorsDivideEachFrequency) {
-  const std::vector<float> plain = RopeInverseFrequencies(4, 10000, std::nullopt);
-  const std::vector<float> scaled =
-      RopeInverseFrequencies(4, 10000, RopeScaling{.factors = {2, 5}});
+  const std::vector<float> plain = PlainRope(4, 10000).inv_freq;
+  const RopeScaling scaling{.kind = RopeScalingKind::kFactors, .factors = {2, 5}};
+  const std::vector<float> scaled = RopeOf(WithRope(4, 10000, scaling), 1).inv_freq;
   EXPECT_FLOAT_EQ(scaled[0], plain[0] / 2);
   EXPECT_FLOAT_EQ(scaled[1], plain[1] / 5);
+}
+
+TEST(SpecTest, LongContextsTakeTheLongFactors) {
+  const std::vector<float> plain = PlainRope(4, 10000).inv_freq;
+  const RopeScaling scaling{.kind = RopeScalingKind::kLongRope,
+                            .attention_factor = 1.25f,
+                            .original_max_position = 64,
+                            .factors = {1, 2},
+                            .long_factors = {3, 4}};
+  for (const int context : {64, 65}) {
+    const RopeFrequencies rope = RopeOf(WithRope(4, 10000, scaling), context);
+    EXPECT_FLOAT_EQ(rope.inv_freq[0], plain[0] / (context > 64 ? 3 : 1));
+    EXPECT_FLOAT_EQ(rope.inv_freq[1], plain[1] / (context > 64 ? 4 : 2));
+    EXPECT_EQ(rope.scale, 1.25f);
+  }
+}
+
+// Frequencies that turn more than beta_fast times over the original context are kept, those that
+// turn less than beta_slow times are divided by the factor.
+TEST(SpecTest, YarnKeepsFastTurnsAndDividesSlowOnes) {
+  const RopeScaling scaling{
+      .kind = RopeScalingKind::kYarn, .factor = 4, .original_max_position = 4096};
+  const std::vector<float> plain = PlainRope(128, 10000).inv_freq;
+  const std::vector<float> scaled = RopeOf(WithRope(128, 10000, scaling), 1).inv_freq;
+  for (int i = 0; i < 64; ++i) {
+    const double turns = 4096 * plain[i] / (2 * M_PI);
+    EXPECT_LE(scaled[i], plain[i] * 1.000001f) << i;
+    EXPECT_GE(scaled[i], plain[i] / 4.000001f) << i;
+    if (turns > 40) EXPECT_FLOAT_EQ(scaled[i], plain[i]) << i;
+    if (turns < 0.8) EXPECT_FLOAT_EQ(scaled[i], plain[i] / 4) << i;
+  }
 }
 
 }  // namespace

@@ -57,13 +57,16 @@ class Lister {
 
   void AddLayer() {
     const std::string prefix = absl::StrCat("model.layers.", layer_, ".");
-    const int q_width = spec_.num_heads * spec_.head_dim;
-    const int kv_width = spec_.num_kv_heads * spec_.head_dim;
+    const std::string attention = prefix + "self_attn.";
     Add(prefix + "input_layernorm.weight", {spec_.hidden}, TensorPart::kNorm);
-    Add(prefix + "self_attn.q_proj.weight", {q_width, spec_.hidden}, TensorPart::kAttention);
-    Add(prefix + "self_attn.k_proj.weight", {kv_width, spec_.hidden}, TensorPart::kAttention);
-    Add(prefix + "self_attn.v_proj.weight", {kv_width, spec_.hidden}, TensorPart::kAttention);
-    Add(prefix + "self_attn.o_proj.weight", {spec_.hidden, q_width}, TensorPart::kAttention);
+    AddProjection(attention + "q_proj", spec_.q_width(), spec_.hidden, spec_.qkv_bias);
+    AddProjection(attention + "k_proj", spec_.kv_width(), spec_.hidden, spec_.qkv_bias);
+    AddProjection(attention + "v_proj", spec_.kv_width(), spec_.hidden, spec_.qkv_bias);
+    AddProjection(attention + "o_proj", spec_.hidden, spec_.q_width(), spec_.o_bias);
+    if (spec_.qk_norm) {
+      Add(attention + "q_norm.weight", {spec_.head_dim}, TensorPart::kNorm);
+      Add(attention + "k_norm.weight", {spec_.head_dim}, TensorPart::kNorm);
+    }
     Add(prefix + "post_attention_layernorm.weight", {spec_.hidden}, TensorPart::kNorm);
     if (!spec_.is_moe()) {
       AddFfn(prefix + "mlp.", spec_.intermediate, TensorPart::kFfn);
@@ -74,6 +77,11 @@ class Lister {
       AddFfn(absl::StrCat(prefix, "mlp.experts.", e, "."), spec_.own_width[layer_],
              TensorPart::kExpert, e);
     }
+  }
+
+  void AddProjection(const std::string& name, int outputs, int inputs, bool bias) {
+    Add(name + ".weight", {outputs, inputs}, TensorPart::kAttention);
+    if (bias) Add(name + ".bias", {outputs}, TensorPart::kAttention);
   }
 
   void AddFfn(const std::string& prefix, int width, TensorPart part, int expert = -1) {

@@ -310,7 +310,7 @@ nlohmann::json ConfigFor(const SentencePieceTokenizerSpec& spec) {
 TEST_F(SentencePieceFilesTest, CheckpointsImportAndInspectCarryIt) {
   const SentencePieceTokenizerSpec spec = SmallSentencePiece();
   const nlohmann::json config = ConfigFor(spec);
-  const auto shape = ParseLlamaConfig(*JsonObject::From(config, "config"));
+  const auto shape = ParseDenseConfig(*JsonObject::From(config, "config"));
   WriteModel(dir_.path("hf"), config, RandomTensors(*shape, 1));
   ASSERT_TRUE(SaveSentencePieceModel(spec, dir_.path("hf")).ok());
   EXPECT_EQ(InspectCheckpoint(dir_.path("hf"), false).value()["tokenizer_kind"],

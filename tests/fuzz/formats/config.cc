@@ -39,7 +39,7 @@ std::vector<std::string> Seeds() {
 
 absl::StatusOr<ModelSpec> Parse(const nlohmann::json& json, std::string* digest) {
   ASSIGN_OR_RETURN(const JsonObject object, JsonObject::From(json, "config.json"));
-  return IsPregateConfig(object) ? ParsePregateConfig(object, digest) : ParseLlamaConfig(object);
+  return IsPregateConfig(object) ? ParsePregateConfig(object, digest) : ParseDenseConfig(object);
 }
 
 // What is written from a spec is read as that spec.
@@ -59,7 +59,7 @@ bool Run(std::string_view input) {
   std::string digest;
   const auto spec = Parse(*json, &digest);
   if (!spec.ok() || !ValidateSpec(*spec).ok()) return false;
-  RopeInverseFrequencies(spec->head_dim, spec->rope_theta, spec->rope_scaling);
+  for (const int context : {1, INT32_MAX}) RopeOf(*spec, context);
   CanonicalTensors(*spec);
   if (digest.empty()) digest = std::string(64, '0');
   CheckRewritten(*spec, digest);

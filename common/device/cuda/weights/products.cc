@@ -22,9 +22,11 @@ absl::StatusOr<std::unique_ptr<Products>> Products::Create(CudaRuntime* runtime)
   return products;
 }
 
-void Products::Embed(RowCount rows, const int32_t* token_ids, const Matrix& table, float* out) {
+void Products::Embed(RowCount rows, const int32_t* token_ids, const Matrix& table, float scale,
+                     float* out) {
   cuda::Embed(stream_in_use(), {rows.num, rows.max}, token_ids, table.data,
-              RowStride(table.inputs, table.format), table.inputs, IsBf16(table.format), out);
+              RowStride(table.inputs, table.format), table.inputs, IsBf16(table.format), scale,
+              out);
 }
 
 void* Products::Workspace(size_t bytes) {

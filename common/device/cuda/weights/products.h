@@ -18,7 +18,7 @@ class Products {
   static absl::StatusOr<std::unique_ptr<Products>> Create(CudaRuntime* runtime);
 
   // See Device::Embed, DeviceOperations::Linear and Device::ExpertFfn.
-  void Embed(RowCount rows, const int32_t* token_ids, const Matrix& table, float* out);
+  void Embed(RowCount rows, const int32_t* token_ids, const Matrix& table, float scale, float* out);
   void Linear(RowCount rows, ActType act, const void* act_in, const Matrix& w, const float* bias,
               float* out);
   void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,

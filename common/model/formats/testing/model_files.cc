@@ -111,7 +111,7 @@ FloatTensors RandomTensors(const ModelSpec& spec, uint64_t seed) {
 FloatTensors RandomSmallTensors(uint64_t seed) {
   const nlohmann::json config = SmallConfig();
   const auto object = JsonObject::From(config, "config");
-  return RandomTensors(*ParseLlamaConfig(*object), seed);
+  return RandomTensors(*ParseDenseConfig(*object), seed);
 }
 
 std::vector<std::vector<int64_t>> OtherShapes(const std::vector<int64_t>& shape,
