@@ -45,7 +45,7 @@ std::vector<ScoreRequest> Windows(const std::vector<TokenId>& ids, int32_t conte
 absl::StatusOr<Perplexity> Measure(const OfflineFlags& flags, const std::string& text_path,
                                    int32_t context, int32_t windows_max) {
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile("text", text_path));
-  ASSIGN_OR_RETURN(auto loaded, LoadOffline(flags));
+  ASSIGN_OR_RETURN(auto loaded, LoadOffline(flags, context));
   ASSIGN_OR_RETURN(const auto tokenizer, loaded->checkpoint->LoadTokenizer());
   const std::vector<ScoreRequest> windows = Windows(tokenizer->Encode(text), context, windows_max);
   if (windows.empty()) {

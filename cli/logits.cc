@@ -1,5 +1,6 @@
 // `pregate logits`: for list k of token ids, `k.logits` [n, vocab] f32 and, with a router,
 // `k.router_logits` [n, E] f32 and `k.expert_ids` [n] i32.
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -61,7 +62,9 @@ void AddTensors(const TokenLogits& logits, size_t k, int64_t num_tokens,
 absl::Status WriteLogits(const OfflineFlags& flags, const std::string& tokens_path,
                          const std::string& out) {
   ASSIGN_OR_RETURN(const auto lists, ReadLists(tokens_path));
-  ASSIGN_OR_RETURN(auto loaded, LoadOffline(flags));
+  size_t longest = 0;
+  for (const auto& list : lists) longest = std::max(longest, list.size());
+  ASSIGN_OR_RETURN(auto loaded, LoadOffline(flags, longest));
   ProgressLine progress("logits", flags.as_json);
   std::vector<OutputTensor> tensors;
   for (size_t k = 0; k < lists.size(); ++k) {

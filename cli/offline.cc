@@ -1,5 +1,7 @@
 #include "cli/offline.h"
 
+#include <algorithm>
+
 #include "cli/model/authors_layout.h"
 #include "cli/progress.h"
 #include "common/base/limits.h"
@@ -23,12 +25,15 @@ void DeclareExpertFlag(OptionSet& set, OfflineFlags* flags) {
           "this expert for every token; -1: the router decides");
 }
 
-absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& flags) {
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& flags,
+                                                         size_t longest) {
   auto loaded = std::make_unique<LoadedModel>();
   ASSIGN_OR_RETURN(loaded->checkpoint, OpenCheckpoint(flags.model));
   OfflineOptions options;
   ASSIGN_OR_RETURN(options.types, TypesOf(flags.dtype));
   options.expert_slots = flags.expert_slots;
+  const size_t context_max = loaded->checkpoint->spec().max_position;
+  options.context_tokens = static_cast<int32_t>(std::min(longest, context_max));
   if (flags.expert >= 0) {
     const int num_experts = loaded->checkpoint->spec().num_experts;
     if (flags.expert >= num_experts) {

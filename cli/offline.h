@@ -34,6 +34,9 @@ struct LoadedModel {
   std::unique_ptr<Device> device;
   std::unique_ptr<OfflineModel> model;
 };
-absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& flags);
+// `longest`: tokens of the longest list that will run; 0: as long as the model's context. A model
+// with LongRoPE has other frequencies where that is beyond the context of its training.
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadOffline(const OfflineFlags& flags,
+                                                         size_t longest = 0);
 
 }  // namespace pregate::cli

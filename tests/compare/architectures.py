@@ -1,0 +1,114 @@
+"""Random checkpoints of every family that is read, written by Hugging Face transformers itself.
+
+Logits of `pregate logits` against transformers' in float32: biases, norms of heads, windows, layers without positions,
+multipliers, fused tensors, every kind of RoPE, contexts past windows and past the context of training. Each model is also
+imported and compared once more. Needs torch, transformers and safetensors.
+usage: architectures.py --pregate build/release/bin/pregate [--seed S]
+"""
+import pathlib
+import tempfile
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging
+
+from pregate_cli import Report, parse_seeded_args, run, write_json
+
+BASE = dict(vocab_size=320, hidden_size=64, intermediate_size=144, num_hidden_layers=4, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=2048, rms_norm_eps=1e-5, tie_word_embeddings=False,
+            bos_token_id=1, eos_token_id=2, pad_token_id=0)
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 256}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 64}
+
+
+def long_rope(dims, original):
+    return {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1 + 0.05 * i for i in range(dims // 2)],
+            "long_factor": [1.5 + 0.5 * i for i in range(dims // 2)], "original_max_position_embeddings": original}
+
+
+SHORT, LONG = [1, 5, 33, 200], [1, 700, 1900]
+CASES = [  # family, what is special, changes of the config, lengths
+    ("llama", "plain", {}, SHORT),
+    ("llama", "biases of q, k, v, o", {"attention_bias": True}, SHORT),
+    ("llama", "llama3 RoPE", {"rope_parameters": LLAMA3}, LONG),
+    ("llama", "linear RoPE", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}, LONG),
+    ("llama", "dynamic RoPE, within the context",
+     {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}}, SHORT),
+    ("llama", "YaRN", {"rope_parameters": YARN}, LONG),
+    ("mistral", "no window", {"sliding_window": None}, SHORT),
+    ("mistral", "window of 48, past it", {"sliding_window": 48}, LONG),
+    ("mistral", "window of 600, a head width of its own", {"sliding_window": 600, "head_dim": 24}, LONG),
+    ("qwen2", "biases of q, k, v", {}, SHORT),
+    ("qwen2", "tied, YaRN", {"tie_word_embeddings": True, "rope_parameters": YARN}, LONG),
+    ("qwen2", "windows from layer 2 on",
+     {"use_sliding_window": True, "sliding_window": 100, "max_window_layers": 2}, LONG),
+    ("qwen3", "norms of q and k", {"head_dim": 32}, SHORT),
+    ("qwen3", "biases too, windows by layer_types",
+     {"head_dim": 16, "attention_bias": True, "use_sliding_window": True, "sliding_window": 70,
+      "layer_types": ["full_attention", "sliding_attention"] * 2}, LONG),
+    ("smollm3", "every fourth layer without positions", {}, LONG),
+    ("smollm3", "chosen layers without positions", {"no_rope_layers": [0, 1, 1, 0]}, SHORT),
+    ("phi3", "fused tensors", {}, SHORT),
+    ("phi3", "three quarters rotated, window of 90",
+     {"sliding_window": 90, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}},
+     LONG),
+    ("phi3", "LongRoPE, short contexts",
+     {"original_max_position_embeddings": 256, "rope_parameters": long_rope(16, 256)}, SHORT),
+    ("phi3", "LongRoPE, long contexts",
+     {"original_max_position_embeddings": 256, "rope_parameters": long_rope(16, 256)}, [700, 1900]),
+    ("granite", "multipliers", {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 8.0,
+                                "attention_multiplier": 0.0625}, SHORT),
+    ("granite", "multipliers, biases, tied",
+     {"embedding_multiplier": 11.5, "residual_multiplier": 0.3, "logits_scaling": 5.3, "attention_multiplier": 0.2,
+      "attention_bias": True, "tie_word_embeddings": True}, LONG),
+]
+
+
+def random_model(family, changes):
+    config = AutoConfig.for_model(family, **{**BASE, **changes})
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    for name, parameter in model.named_parameters():  # what transformers starts with is nearly zero, so nearly linear
+        norm = name.endswith("norm.weight")
+        scale = 0.3 if norm or name.endswith("bias") else parameter.shape[-1] ** -0.5
+        parameter.copy_(torch.randn(parameter.shape) * scale + norm)
+    return model
+
+
+def errors_of(pregate, model_dir, lists, expected, scratch):
+    tokens = write_json(scratch / "tokens.json", [ids[0].tolist() for ids in lists])
+    run(pregate, "logits", "--model", model_dir, "--tokens", tokens, "--out", scratch / "out.safetensors")
+    ours = load_file(scratch / "out.safetensors")
+    return [((ours[f"{k}.logits"].double() - theirs).norm() / theirs.norm()).item() for k, theirs in enumerate(expected)]
+
+
+@torch.no_grad()
+def check(args, report, family, special, changes, lengths, scratch):
+    model = random_model(family, changes)
+    model.save_pretrained(scratch / "model")
+    lists = [torch.randint(3, BASE["vocab_size"], (1, n)) for n in lengths]
+    # One list a time: what RoPE does may depend on how long it is.
+    expected = [model(ids).logits[0].double() for ids in lists]
+    error = max(errors_of(args.pregate, scratch / "model", lists, expected, scratch))
+    run(args.pregate, "import", "--from", "hf", "--in", scratch / "model", "--out", scratch / "ours")
+    imported = max(errors_of(args.pregate, scratch / "ours", lists, expected, scratch))
+    report.check(max(error, imported) <= args.tolerance,
+                 f"| {family} | {special} | up to {max(lengths)} | {error:.1e} | {imported:.1e} |")
+
+
+def main():
+    args = parse_seeded_args(__doc__)
+    torch.manual_seed(args.seed)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    report = Report()
+    print("     | family | what is special | tokens | error | error, imported |")
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as scratch:
+            check(args, report, *case, pathlib.Path(scratch))
+    report.exit()
+
+
+if __name__ == "__main__":
+    main()
