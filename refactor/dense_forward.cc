@@ -27,10 +27,6 @@ absl::Span<const float> View(const at::Tensor& tensor) {
   return {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())};
 }
 
-struct Ffn {
-  at::Tensor gate, up, down;
-};
-
 // The rows of Run, on a CPU device, whose memory is the host's: windows are sequences with blocks
 // of their own, and layers take turns with one layer's keys and values.
 class Windows {
@@ -67,6 +63,9 @@ class Windows {
 }  // namespace
 
 struct DenseForward::State {
+  struct Ffn {
+    at::Tensor gate, up, down;
+  };
   std::unique_ptr<ComposedDevice> device;
   std::unique_ptr<ModelWeights> weights;  // but for the FFNs
   at::Tensor embedding;
@@ -96,7 +95,7 @@ absl::StatusOr<std::unique_ptr<DenseForward>> DenseForward::Load(const Checkpoin
                                                 {spec.vocab_size, spec.hidden}));
   for (int l = 0; l < spec.num_layers; ++l) {
     const std::string p = absl::StrCat("model.layers.", l, ".mlp.");
-    Ffn& ffn = state->ffns.emplace_back();
+    State::Ffn& ffn = state->ffns.emplace_back();
     const std::vector<int64_t> wide = {spec.intermediate, spec.hidden};
     ASSIGN_OR_RETURN(ffn.gate, ReadTensor(checkpoint, p + "gate_proj.weight", wide));
     ASSIGN_OR_RETURN(ffn.up, ReadTensor(checkpoint, p + "up_proj.weight", wide));
@@ -155,7 +154,7 @@ absl::Status DenseForward::Run(absl::Span<const TokenId> tokens, int window_toke
 
 std::vector<std::vector<float>> DenseForward::DownNorms() const {
   std::vector<std::vector<float>> out;
-  for (const Ffn& ffn : state_->ffns) {
+  for (const State::Ffn& ffn : state_->ffns) {
     const at::Tensor norms = ffn.down.square().sum(0);
     const auto view = View(norms);
     out.emplace_back(view.begin(), view.end());

@@ -15,27 +15,27 @@ std::string Minutes(absl::Duration d) {
 
 }  // namespace
 
-Progress::Progress(std::ostream& out, Clock& clock, std::vector<Stage> stages)
+StageProgress::StageProgress(std::ostream& out, Clock& clock, std::vector<Stage> stages)
     : out_(out), clock_(clock), stages_(std::move(stages)), start_(clock.Now()) {
   for (const Stage& stage : stages_) units_all_ += stage.units;
 }
 
-void Progress::NextStage() {
+void StageProgress::NextStage() {
   if (stage_ >= 0) units_before_ += stages_[stage_].units;
   ++stage_;
   PREGATE_CHECK(stage_ < static_cast<int>(stages_.size()));
   Print(0);
 }
 
-void Progress::Update(double fraction) {
+void StageProgress::Update(double fraction) {
   if (clock_.Now() - printed_ >= absl::Seconds(5)) Print(fraction);
 }
 
-void Progress::Finish() {
+void StageProgress::Finish() {
   out_ << absl::StrFormat("[%5s] done\n", Minutes(Elapsed())) << std::flush;
 }
 
-void Progress::Print(double fraction) {
+void StageProgress::Print(double fraction) {
   printed_ = clock_.Now();
   const double done = units_before_ + fraction * stages_[stage_].units;
   std::string left;

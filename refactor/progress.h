@@ -12,14 +12,14 @@ namespace pregate {
 // Work is counted in units that take about equally long over all stages (GFLOP, say); time left is
 // measured time per unit times the units left. Prints at the start and end of a stage and at most
 // every five seconds between. Not thread-safe; borrows the stream and the clock.
-class Progress {
+class StageProgress {
  public:
   struct Stage {
     std::string name;
     double units = 0;
   };
 
-  Progress(std::ostream& out, Clock& clock, std::vector<Stage> stages);
+  StageProgress(std::ostream& out, Clock& clock, std::vector<Stage> stages);
 
   // Begins the next stage; the one before is taken as complete.
   void NextStage();

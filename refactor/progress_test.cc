@@ -20,7 +20,7 @@ class ProgressTest : public testing::Test {
   }
   std::ostringstream out_;
   ManualClock clock_;
-  Progress progress_{out_, clock_, {{"first", 30}, {"second", 10}}};
+  StageProgress progress_{out_, clock_, {{"first", 30}, {"second", 10}}};
 };
 
 TEST_F(ProgressTest, TimeLeftFollowsTheMeasuredSpeed) {

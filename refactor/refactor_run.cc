@@ -18,8 +18,8 @@ namespace {
 constexpr int kWindowsPerCall = 2;  // enough rows for the matrix product, few enough for the cache
 
 // How long each stage takes beside the others, in GFLOP of matrix product.
-std::vector<Progress::Stage> Stages(const ModelSpec& spec, const Corpus& corpus,
-                                    const RefactorOptions& options) {
+std::vector<StageProgress::Stage> Stages(const ModelSpec& spec, const Corpus& corpus,
+                                         const RefactorOptions& options) {
   const double layers = spec.num_layers, width = spec.intermediate;
   const double tokens = static_cast<double>(corpus.tokens.size());
   const double domains = static_cast<double>(corpus.domains.size());
@@ -60,7 +60,7 @@ std::vector<bool> RefitWindows(const Corpus& corpus, int per_domain) {
 absl::Status LogActivations(const DenseForward& model, const Corpus& corpus,
                             const std::vector<std::vector<float>>& down_norms,
                             const std::vector<bool>& refit_windows, ActivationLog& log,
-                            ScaleRefit* refit, Progress& progress) {
+                            ScaleRefit* refit, StageProgress& progress) {
   const int64_t width = log.width(), window = corpus.window_tokens;
   std::vector<uint8_t> codes;
   std::vector<float> energies;
@@ -163,7 +163,7 @@ absl::StatusOr<Artifact> RunRefactor(const Checkpoint& dense, const RefactorOpti
                          num_experts, num_tokens, corpus.tokens_in_text,
                          1e-9 * num_tokens * spec.num_layers * spec.intermediate);
 
-  Progress progress(out, clock, Stages(spec, corpus, options));
+  StageProgress progress(out, clock, Stages(spec, corpus, options));
   progress.NextStage();
   const auto down_norms = model->DownNorms();
   RETURN_IF_ERROR(LogActivations(*model, corpus, down_norms,

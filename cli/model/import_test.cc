@@ -51,7 +51,7 @@ class WriteCheckpointTest : public ::testing::Test {
 TEST_F(WriteCheckpointTest, ReadsBackTheSpecItWrote) {
   ModelSpec spec = *SynthSpec(Tiny("x"));
   spec.tie_embeddings = false;
-  spec.rope_scaling = RopeScaling{.factors = {1, 1.5f, 2, 3, 5, 8, 8, 8}};
+  spec.rope_scaling = {.kind = RopeScalingKind::kFactors, .factors = {1, 1.5f, 2, 3, 5, 8, 8, 8}};
   spec.router->normalizer = 2.8284271f;
   spec.router->activation = RouterActivation::kRelu;
   spec.shared_width = {0, 31, 7};

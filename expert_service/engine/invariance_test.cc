@@ -22,6 +22,7 @@ struct Param {
   int32_t expert_slots = 0;
   int32_t world_size = 1;
   bool exchange_alone = false;
+  bool traits = false;
 };
 std::string ParamName(const testing::TestParamInfo<Param>& info) {
   const Param& p = info.param;
@@ -30,7 +31,13 @@ std::string ParamName(const testing::TestParamInfo<Param>& info) {
   if (p.expert_slots > 0) absl::StrAppend(&name, "_", p.expert_slots, "slots");
   if (p.world_size > 1) absl::StrAppend(&name, "_", p.world_size, "ranks");
   if (p.exchange_alone) absl::StrAppend(&name, "_exchange");
+  if (p.traits) absl::StrAppend(&name, "_traits");
   return name;
+}
+
+ModelSpec SpecOf(const Param& param) {
+  const ModelSpec plain = TinySpec(param.num_experts);
+  return param.traits ? WithTraits(plain) : plain;
 }
 
 // A sequence whose tokens are all known, and what its logits are when it runs alone.
@@ -66,7 +73,7 @@ class InvarianceTest : public testing::TestWithParam<Param> {
   InvarianceTest()
       : seed(std::random_device{}()),
         random(seed),
-        checkpoint(MakeRandomModel(TinySpec(GetParam().num_experts), 11)),
+        checkpoint(MakeRandomModel(SpecOf(GetParam()), 11)),
         engine(*checkpoint, {GetParam().dtype, GetParam().threads, GetParam().expert_slots,
                              GetParam().world_size, GetParam().exchange_alone}) {
     RecordProperty("seed", std::to_string(seed));
@@ -333,7 +340,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Param{4, DType::kF32, 2, 0, 1, true}, Param{4, DType::kBF16, 1, 2, 1, true},
                     Param{4, DType::kBF16, 1, 0, 2}, Param{4, DType::kBF16, 1, 1, 2},
                     Param{4, DType::kBF16, 1, 0, 3}, Param{0, DType::kF32, 2},
-                    Param{0, DType::kBF16, 3}),
+                    Param{0, DType::kBF16, 3}, Param{0, DType::kF32, 2, 0, 1, false, true},
+                    Param{4, DType::kBF16, 3, 2, 1, false, true},
+                    Param{4, DType::kF32, 1, 0, 2, false, true}),
     ParamName);
 
 }  // namespace

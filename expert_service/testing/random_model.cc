@@ -30,6 +30,24 @@ ModelSpec TinySpec(int num_experts) {
   return spec;
 }
 
+ModelSpec WithTraits(ModelSpec spec) {
+  spec.qkv_bias = spec.o_bias = spec.qk_norm = true;
+  spec.rotary_dim = spec.head_dim / 2;
+  spec.windows.assign(spec.num_layers, 0);
+  spec.windows[0] = 9;
+  spec.no_rope.assign(spec.num_layers, false);
+  spec.no_rope[1] = true;
+  spec.embedding_multiplier = 3.5f;
+  spec.residual_multiplier = 0.4f;
+  spec.attention_multiplier = 0.3f;
+  spec.logits_divisor = 1.5f;
+  spec.rope_scaling = {.kind = RopeScalingKind::kYarn,
+                       .factor = 4,
+                       .attention_factor = 1.1f,
+                       .original_max_position = 32};
+  return spec;
+}
+
 std::unique_ptr<InMemoryCheckpoint> MakeRandomModel(const ModelSpec& spec, uint32_t seed) {
   std::unique_ptr<InMemoryCheckpoint> checkpoint =
       spec.router ? MakeRandomRouter(spec, seed) : std::make_unique<InMemoryCheckpoint>(spec);

@@ -14,6 +14,10 @@ namespace pregate {
 // experts a router of one layer. num_experts 0: dense.
 ModelSpec TinySpec(int num_experts);
 
+// The spec with every trait that a plain Llama has not: biases, norms of heads, a window, a layer
+// without positions, heads rotated in part, multipliers, YaRN.
+ModelSpec WithTraits(ModelSpec spec);
+
 // Weights wide enough that logits, samples and routes vary. The same seed gives the same weights.
 std::unique_ptr<InMemoryCheckpoint> MakeRandomModel(const ModelSpec& spec, uint32_t seed);
 

@@ -56,9 +56,12 @@ TEST(SpecTest, RefusesByFieldAndValue) {
       {[](ModelSpec& s) { s.eos_tokens = {24}; }, "eos_tokens = 24"},
       {[](ModelSpec& s) { s.rope_scaling = RopeScaling{.low_freq_factor = 4}; },
        "high_freq_factor = 4"},
-      {[](ModelSpec& s) { s.rope_scaling = RopeScaling{.factors = {1}}; }, "rope_scaling.factors"},
       {[](ModelSpec& s) {
-         s.rope_scaling = RopeScaling{.factors = {1, 0}};
+         s.rope_scaling = RopeScaling{.kind = RopeScalingKind::kFactors, .factors = {1}};
+       },
+       "rope_scaling.factors"},
+      {[](ModelSpec& s) {
+         s.rope_scaling = RopeScaling{.kind = RopeScalingKind::kFactors, .factors = {1, 0}};
        },
        "rope_scaling.factors"},
       {[](ModelSpec& s) { s.own_width[1] = 0; }, "own_width = 0"},
@@ -150,8 +153,12 @@ TEST(SpecTest, YarnKeepsFastTurnsAndDividesSlowOnes) {
     const double turns = 4096 * plain[i] / (2 * M_PI);
     EXPECT_LE(scaled[i], plain[i] * 1.000001f) << i;
     EXPECT_GE(scaled[i], plain[i] / 4.000001f) << i;
-    if (turns > 40) EXPECT_FLOAT_EQ(scaled[i], plain[i]) << i;
-    if (turns < 0.8) EXPECT_FLOAT_EQ(scaled[i], plain[i] / 4) << i;
+    if (turns > 40) {
+      EXPECT_FLOAT_EQ(scaled[i], plain[i]) << i;
+    }
+    if (turns < 0.8) {
+      EXPECT_FLOAT_EQ(scaled[i], plain[i] / 4) << i;
+    }
   }
 }
 
