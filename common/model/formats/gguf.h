@@ -20,7 +20,7 @@ namespace pregate {
 class GgufFile {
  public:
   // Checks every length, count, type and offset; InvalidArgument names file, key or tensor, and
-  // byte offset. Unimplemented for element types that are not read (K-quants).
+  // byte offset. Unimplemented for element types that are not read.
   static absl::StatusOr<std::shared_ptr<const GgufFile>> Open(const std::string& path);
 
   const std::string& path() const { return file_->path(); }
