@@ -1,4 +1,5 @@
 #include "common/model/formats/model_fields.h"
+#include "common/model/formats/stored_type.h"
 
 namespace pregate {
 namespace {
@@ -75,7 +76,8 @@ constexpr Fields kConfig[] = {
     {"cross_attention_hidden_size", kRefused, "[]", "another architecture"},
     {"pruned_heads", kRefused, "[{}]", "missing heads"},
     {"auto_map", kRefused, "[{}]", "code of its own computes such a model"},
-    {"quantization_config compression_config", kRefused, "[]", "quantised weights"},
+    {"quantization_config compression_config", kRefused, "[]", "quantised weights", "quant_method",
+     kGiveOtherWeights},
 };
 
 constexpr Fields kAuthors[] = {
@@ -162,7 +164,8 @@ constexpr Fields kGguf[] = {
     {"general.architecture general.alignment", kRead, "", "llama"},
     {"general.type", kRefused, "[\"model\"]", "adapters, projectors, vocabularies"},
     {"general.*", kHarmless, "", "names; a request says how it is sampled"},
-    {"split.no split.count split.tensors.count", kRead, "", "a file of several is refused"},
+    {"split.no split.count split.tensors.count", kRead, "",
+     "the parts of a split model; the first one is given"},
     {"llama.context_length llama.embedding_length llama.block_count llama.feed_forward_length "
      "llama.attention.head_count llama.attention.head_count_kv llama.attention.key_length "
      "llama.attention.value_length llama.attention.layer_norm_rms_epsilon",
