@@ -23,8 +23,7 @@ class GgufFile {
   // byte offset. Unimplemented for element types that are not read.
   static absl::StatusOr<std::shared_ptr<const GgufFile>> Open(const std::string& path);
   // The file, or where it is the first part of a split model the whole of it: metadata of the first
-  // part, tensors of all. What is missing, and the first part's name where another one is given, are
-  // named.
+  // part, tensors of all. Missing parts are named, and where another part is given the first one.
   static absl::StatusOr<std::shared_ptr<const GgufFile>> OpenModel(const std::string& path);
 
   const std::string& path() const { return file_->path(); }

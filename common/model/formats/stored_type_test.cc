@@ -97,7 +97,7 @@ TEST(StoredTypeTest, DecodesManyBlocksAtAnyAddress) {
   }
 }
 
-// Whatever a file holds: infinite scales and NaN give values, which whoever computes with them finds.
+// Whatever a file holds: infinite scales and NaN give values; who computes with them finds them.
 TEST(StoredTypeTest, DecodesAnyBytes) {
   const uint64_t seed = std::random_device()();
   SCOPED_TRACE(seed);
