@@ -3,7 +3,7 @@
 # usage: scripts/test.sh [--fast | --sanitizers | --suite LABEL]
 #   (none)        every suite of the debug preset
 #   --fast        its unit, contract and fuzz suites only
-#   --suite LABEL the tests of one label: unit, contract, fuzz, sim, integration, security, tokenizer, chart, images, monitoring, clients,
+#   --suite LABEL the tests of one label: unit, contract, fuzz, sim, integration, security, tokenizer, gguf, chart, images, monitoring, clients,
 #                 docs, package
 #   --sanitizers  TSan over the preset without gRPC, ASan+UBSan over all suites, then the same as without a flag
 # PREGATE_SHARED_DIR names a folder with golden cases and texts (default: ../shared); without it those tests are skipped, or use texts of their own (tokenizer).

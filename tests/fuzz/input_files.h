@@ -48,7 +48,7 @@ class ReplacedFile {
   std::vector<std::string> Seeds() const;
   // Calls `read` with the directory that holds the input.
   bool Read(std::string_view input, const std::function<bool(const std::string& dir)>& read) const;
-  // As the name ends: JSON and safetensors keep their structure.
+  // As the name ends: JSON, GGUF and safetensors keep their structure.
   std::string Mutate(std::string_view input, std::mt19937_64& random) const;
 
  private:

@@ -193,7 +193,7 @@ class Changer {
         if (tensor->axes.size() < 6) tensor->axes.push_back(Number());
         return;
       case 2:
-        tensor->type = static_cast<uint32_t>(Below(33));
+        tensor->type = static_cast<uint32_t>(Below(42));
         return;
       case 3:
         tensor->offset = Below(2) == 0 ? other.offset : Number();

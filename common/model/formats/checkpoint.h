@@ -61,9 +61,9 @@ class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
 
-  // `path`: a pregate or HF directory, or a GGUF file; or a directory of the `foreign` layout
-  // (checkpoint_parts.h), which an importer brings along. All tensors that the spec needs are present
-  // with the right shapes when this returns OK.
+  // `path`: a pregate or HF directory, or a GGUF file (of a split model the first); or a directory
+  // of the `foreign` layout (checkpoint_parts.h), which an importer brings along. All tensors that
+  // the spec needs are present with the right shapes when this returns OK.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path,
                                                           const ForeignLayout* foreign = nullptr);
 

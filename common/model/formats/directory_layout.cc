@@ -45,6 +45,17 @@ bool IsIgnorable(const std::string& name, const StoredTensor& tensor, const Mode
          !absl::StrContains(name, ".mlp.shared.") && !absl::StrContains(name, ".mlp.experts.");
 }
 
+// What GPTQ and AWQ, compressed-tensors and FP8, bitsandbytes store beside or instead of a weight.
+bool IsOfQuantisedWeights(const std::string& name) {
+  for (const char* part :
+       {".qweight", ".qzeros", ".scales", ".g_idx", ".weight_packed", ".weight_shape",
+        ".weight_scale", ".weight_scale_inv", ".weight_zero_point", ".weight_g_idx", ".input_scale",
+        ".SCB", ".weight_format", ".absmax", ".nested_absmax", ".quant_map"}) {
+    if (absl::EndsWith(name, part)) return true;
+  }
+  return false;
+}
+
 // An unknown tensor (a bias, a norm, an adapter) means another function than the one that would be
 // computed.
 absl::Status CheckAllUsed(const SafetensorsSet& files, const CheckpointParts& parts) {
@@ -52,6 +63,11 @@ absl::Status CheckAllUsed(const SafetensorsSet& files, const CheckpointParts& pa
   for (const auto& [name, view] : parts.views) used.insert(view.stored.name);
   for (const auto& [name, tensor] : files.tensors) {
     if (used.contains(name) || IsIgnorable(name, tensor, parts.spec)) continue;
+    if (IsOfQuantisedWeights(name)) {
+      return absl::UnimplementedError(absl::StrCat(
+          tensor.Where(),
+          ": is a part of quantised weights, which are not supported: ", kGiveOtherWeights));
+    }
     return absl::UnimplementedError(absl::StrCat(tensor.Where(), ": unexpected; a ",
                                                  parts.spec.architecture,
                                                  " of this config has no such tensor"));

@@ -96,32 +96,12 @@ bool LoadInteger(uint32_t type, const char* p, int64_t* out) {
   return value <= static_cast<uint64_t>(INT64_MAX);
 }
 
-absl::StatusOr<StoredType> ParseTensorType(uint32_t type, const std::string& where) {
-  switch (type) {
-    case 0:
-      return StoredType::kF32;
-    case 1:
-      return StoredType::kF16;
-    case 2:
-      return StoredType::kQ4_0;
-    case 3:
-      return StoredType::kQ4_1;
-    case 8:
-      return StoredType::kQ8_0;
-    case 30:
-      return StoredType::kBF16;
-    default:
-      break;
-  }
-  static constexpr const char* kOthers[] = {
-      "F32",     "F16",    "Q4_0",    "Q4_1",  "Q4_2",   "Q4_3",  "Q5_0",  "Q5_1",
-      "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
-      "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
-      "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M"};
-  const std::string name =
-      type < std::size(kOthers) ? kOthers[type] : absl::StrCat("number ", type);
-  return absl::UnimplementedError(
-      absl::StrCat(where, ": element type ", name, " is not supported"));
+absl::StatusOr<StoredType> ParseTensorType(uint32_t number, const std::string& where) {
+  const StoredFormat* format = FindGgufFormat(number);
+  if (format != nullptr) return format->type;
+  return absl::UnimplementedError(absl::StrCat(where, ": element type ", GgufTypeName(number),
+                                               " is not supported: give a file whose tensors are ",
+                                               GgufTypesRead()));
 }
 
 }  // namespace

@@ -20,8 +20,11 @@ namespace pregate {
 class GgufFile {
  public:
   // Checks every length, count, type and offset; InvalidArgument names file, key or tensor, and
-  // byte offset. Unimplemented for element types that are not read (K-quants).
+  // byte offset. Unimplemented for element types that are not read.
   static absl::StatusOr<std::shared_ptr<const GgufFile>> Open(const std::string& path);
+  // The file, or where it is the first part of a split model the whole of it: metadata of the first
+  // part, tensors of all. Missing parts are named, and where another part is given the first one.
+  static absl::StatusOr<std::shared_ptr<const GgufFile>> OpenModel(const std::string& path);
 
   const std::string& path() const { return file_->path(); }
   const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
@@ -70,8 +73,12 @@ class GgufFile {
   explicit GgufFile(std::shared_ptr<const MappedFile> file) : file_(std::move(file)) {}
   absl::Status Bad(const std::string& key, const char* expected) const;
   const Value* Find(const std::string& key) const;
+  // InvalidArgument, naming file and key, where a part of a model says other than its first one.
+  absl::Status CheckSameMetadata(const GgufFile& first) const;
+  absl::Status AddPart(const GgufFile& part, int64_t tensors_max);
 
   std::shared_ptr<const MappedFile> file_;
+  std::vector<std::shared_ptr<const MappedFile>> parts_;  // of a split model, but the first
   std::map<std::string, Value, std::less<>> metadata_;
   std::map<std::string, StoredTensor, std::less<>> tensors_;
 };

@@ -103,24 +103,13 @@ absl::Status MapTensors(const GgufFile& file, const Architecture& architecture,
   return absl::OkStatus();
 }
 
-// One of several files holds some of the tensors only.
-absl::Status CheckWhole(const GgufFile& file) {
-  ASSIGN_OR_RETURN(const int64_t count, file.Int("split.count", 0, UINT16_MAX, 0));
-  if (count <= 1) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const int64_t number, file.Int("split.no", 0, UINT16_MAX, 0));
-  return absl::UnimplementedError(
-      absl::StrCat(file.path(), ": is file ", number + 1, " of ", count,
-                   " of a split model, which is not supported: merge them first"));
-}
-
 }  // namespace
 
 absl::StatusOr<CheckpointParts> ReadGguf(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<const GgufFile> file, GgufFile::Open(path));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const GgufFile> file, GgufFile::OpenModel(path));
   ASSIGN_OR_RETURN(const std::string architecture, file->String("general.architecture"));
   const Architecture* known = FindGgufArchitecture(architecture);
   if (known == nullptr) return file->Unsupported("general.architecture");
-  RETURN_IF_ERROR(CheckWhole(*file));
   CheckpointParts parts;
   parts.layout = "gguf";
   ASSIGN_OR_RETURN(parts.spec, ReadGgufSpec(*file, *known));

@@ -58,22 +58,28 @@ class GgufLayoutTest : public ::testing::Test {
     builder->Tensor(theirs, 0, axes, permuted ? Interleave(tensor, 4) : tensor.bytes);
   }
 
-  void AddTensors(GgufBuilder* builder, bool tied) {
+  void AddOutside(GgufBuilder* builder, bool tied) {
     Add(builder, "token_embd.weight", "model.embed_tokens.weight");
     Add(builder, "output_norm.weight", "model.norm.weight");
     if (!tied) Add(builder, "output.weight", "lm_head.weight");
+  }
+
+  void AddLayer(GgufBuilder* builder, int l) {
     const std::pair<const char*, const char*> names[] = {
         {"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},
         {"attn_k", "self_attn.k_proj"},      {"attn_v", "self_attn.v_proj"},
         {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
         {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
         {"ffn_down", "mlp.down_proj"}};
-    for (int l = 0; l < 2; ++l) {
-      for (const auto& [theirs, ours] : names) {
-        Add(builder, absl::StrCat("blk.", l, ".", theirs, ".weight"),
-            absl::StrCat("model.layers.", l, ".", ours, ".weight"));
-      }
+    for (const auto& [theirs, ours] : names) {
+      Add(builder, absl::StrCat("blk.", l, ".", theirs, ".weight"),
+          absl::StrCat("model.layers.", l, ".", ours, ".weight"));
     }
+  }
+
+  void AddTensors(GgufBuilder* builder, bool tied) {
+    AddOutside(builder, tied);
+    for (int l = 0; l < 2; ++l) AddLayer(builder, l);
   }
 
   absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const GgufBuilder& builder) {
@@ -98,6 +104,29 @@ TEST_F(GgufLayoutTest, ReadsTheSameModelAsHuggingFacesLayout) {
   EXPECT_EQ((*gguf)->spec().bos_token, 1);
   EXPECT_THAT((*gguf)->spec().eos_tokens, ElementsAre(2));
   EXPECT_EQ((*gguf)->LoadTokenizer().status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(GgufLayoutTest, ASplitModelIsTheWholeOne) {
+  GgufBuilder builder = Metadata();
+  AddTensors(&builder, /*tied=*/false);
+  const auto whole = Open(builder);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  GgufBuilder parts[] = {Metadata(), GgufBuilder(), GgufBuilder()};
+  AddOutside(&parts[0], /*tied=*/false);
+  AddLayer(&parts[1], 0);
+  AddLayer(&parts[2], 1);
+  for (int i = 0; i < 3; ++i) {
+    parts[i].U32("split.no", i).U32("split.count", 3).U32("split.tensors.count", 3 + 2 * 9);
+    WriteFile(dir_.path(absl::StrCat("m-0000", i + 1, "-of-00003.gguf")), parts[i].Build());
+  }
+  const auto split = Checkpoint::Open(dir_.path("m-00001-of-00003.gguf"));
+  ASSERT_TRUE(split.ok()) << split.status();
+  EXPECT_EQ((*split)->digest(), (*whole)->digest());
+  for (const auto& [name, tensor] : tensors_)
+    EXPECT_EQ(ReadTensor(**split, name), Values(tensor)) << name;
+  WriteFile(dir_.path("m-00003-of-00003.gguf"), "GGUF");
+  EXPECT_THAT(Checkpoint::Open(dir_.path("m-00001-of-00003.gguf")).status().message(),
+              AllOf(HasSubstr("m-00003-of-00003.gguf"), HasSubstr("truncated")));
 }
 
 TEST_F(GgufLayoutTest, TakesAnAbsentOutputAsTied) {
@@ -161,7 +190,7 @@ TEST_F(GgufLayoutTest, RefusesByName) {
   EXPECT_THAT(refusal(Metadata().U32("llama.new_trick", 1)),
               AllOf(HasSubstr("llama.new_trick = 1"), HasSubstr("not known")));
   EXPECT_THAT(refusal(Metadata().Str("general.type", "adapter")), HasSubstr("\"adapter\""));
-  EXPECT_THAT(refusal(Metadata().U32("split.count", 2)), HasSubstr("file 1 of 2 of a split"));
+  EXPECT_THAT(refusal(Metadata().U32("split.count", 2)), HasSubstr("part 1 of 2 of a split"));
   EXPECT_THAT(refusal(Metadata().U32("tokenizer.ggml.eot_token_id", 24)), HasSubstr("no token id"));
   EXPECT_THAT(refusal(Metadata().U32("llama.attention.key_length", 8)),
               HasSubstr("dimension_count = 4"));

@@ -101,8 +101,9 @@ TEST_F(GgufTest, RefusesAbsurdCountsBeforeAllocating) {
 
 TEST_F(GgufTest, RefusesUnknownTypes) {
   EXPECT_THAT(
-      Refusal(GgufBuilder().Tensor("blk.0.w", 12, {256}, std::string(144, '\0')).Build()),
-      AllOf(HasSubstr("tensor blk.0.w"), HasSubstr("Q4_K is not supported"), HasSubstr("byte")));
+      Refusal(GgufBuilder().Tensor("blk.0.w", 16, {256}, std::string(66, '\0')).Build()),
+      AllOf(HasSubstr("tensor blk.0.w"), HasSubstr("byte"),
+            HasSubstr("IQ2_XXS is not supported: give a file whose tensors are F32, F16, ")));
   EXPECT_THAT(Refusal(GgufBuilder().Tensor("w", 999, {32}, "").Build()), HasSubstr("number 999"));
   EXPECT_THAT(Refusal(GgufBuilder().Raw("k", 77, "1234").Build()), HasSubstr("unknown type 77"));
   EXPECT_THAT(

@@ -36,9 +36,24 @@ absl::Status Refused(const std::string& where, const std::string& name, const st
                      const Fields* row) {
   constexpr size_t kShownMax = 80;
   const std::string shown = value.size() > kShownMax ? value.substr(0, kShownMax) + "..." : value;
-  return absl::UnimplementedError(absl::StrCat(
-      where, ": ", name.substr(0, kShownMax), " = ", shown, " is not supported",
-      row != nullptr ? "" : ": the field is not known, and may change what the model computes"));
+  const std::string advice = row == nullptr
+                                 ? "the field is not known, and may change what the model computes"
+                                 : row->advice;
+  return absl::UnimplementedError(absl::StrCat(where, ": ", name.substr(0, kShownMax), " = ", shown,
+                                               " is not supported", advice.empty() ? "" : ": ",
+                                               advice));
+}
+
+std::string Dump(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+absl::Status Refused(const std::string& where, const std::string& name, const nlohmann::json& value,
+                     const Fields* row) {
+  if (row == nullptr || !value.is_object() || !value.contains(row->member)) {
+    return Refused(where, name, Dump(value), row);
+  }
+  return Refused(where, absl::StrCat(name, ".", row->member), Dump(value[row->member]), row);
 }
 
 absl::Status CheckJsonFile(const std::string& path, const FieldTable& table) {
@@ -65,9 +80,7 @@ absl::Status CheckFields(const JsonObject& object, absl::Span<const FieldTable* 
       for (const auto& value : NeutralValues(*row)) neutral |= value == item.value();
     }
     if (neutral) continue;
-    return Refused(object.where(), item.key(),
-                   item.value().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-                   row);
+    return Refused(object.where(), item.key(), item.value(), row);
   }
   return absl::OkStatus();
 }

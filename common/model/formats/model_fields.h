@@ -23,6 +23,8 @@ struct Fields {
   const char*
       neutral;      // of kRefused: a JSON array of values that change nothing; null is one always
   const char* why;  // for people; in docs/MODELS.md
+  const char* member = "";  // of kRefused: what an error shows of an object that has it
+  const char* advice = "";  // of kRefused: what to do; in errors
 };
 
 struct FieldTable {

@@ -1,4 +1,5 @@
 #include "common/model/formats/model_fields.h"
+#include "common/model/formats/stored_type.h"
 
 namespace pregate {
 namespace {
@@ -76,7 +77,8 @@ constexpr Fields kConfig[] = {
     {"cross_attention_hidden_size", kRefused, "[]", "another architecture"},
     {"pruned_heads", kRefused, "[{}]", "missing heads"},
     {"auto_map", kRefused, "[{}]", "code of its own computes such a model"},
-    {"quantization_config compression_config", kRefused, "[]", "quantised weights"},
+    {"quantization_config compression_config", kRefused, "[]", "quantised weights", "quant_method",
+     kGiveOtherWeights},
 };
 
 constexpr Fields kAuthors[] = {
@@ -169,7 +171,8 @@ constexpr Fields kGguf[] = {
      "llama, qwen2, qwen3, smollm3, phi3, granite; ARCH below"},
     {"general.type", kRefused, "[\"model\"]", "adapters, projectors, vocabularies"},
     {"general.*", kHarmless, "", "names; a request says how it is sampled"},
-    {"split.no split.count split.tensors.count", kRead, "", "a file of several is refused"},
+    {"split.no split.count split.tensors.count", kRead, "",
+     "the parts of a split model; the first one is given"},
     {"ARCH.context_length ARCH.embedding_length ARCH.block_count ARCH.feed_forward_length "
      "ARCH.attention.head_count ARCH.attention.head_count_kv ARCH.attention.key_length "
      "ARCH.attention.value_length ARCH.attention.layer_norm_rms_epsilon",

@@ -150,6 +150,33 @@ TEST_F(DirectoryFieldsTest, RefusesWhatIsNoLlama) {
   }
 }
 
+TEST_F(DirectoryFieldsTest, NamesTheMethodOfQuantisedWeights) {
+  for (const char* method : {"gptq", "awq", "fp8", "bitsandbytes", "compressed-tensors"}) {
+    EXPECT_THAT(
+        Refusal({{"quantization_config", {{"bits", 4}, {"quant_method", method}}}}),
+        HasSubstr(absl::StrCat("config.json: quantization_config.quant_method = \"", method,
+                               "\" is not supported: give a checkpoint of F32, F16 or BF16, or a "
+                               "GGUF file")));
+  }
+  EXPECT_THAT(Refusal({{"compression_config", {{"format", "pack-quantized"}}}}),
+              HasSubstr("compression_config = {\"format\":\"pack-quantized\"} is not supported: "
+                        "give a checkpoint of"));
+}
+
+// Where a file beside the config says so: quantize_config.json of GPTQ, for one.
+TEST_F(DirectoryFieldsTest, NamesQuantisedWeightsByTheirTensors) {
+  for (const char* name : {"q_proj.qweight", "q_proj.g_idx", "q_proj.weight_scale_inv",
+                           "q_proj.weight.absmax", "q_proj.weight_packed"}) {
+    FloatTensors tensors = RandomSmallTensors(1);
+    const std::string full = absl::StrCat("model.layers.0.self_attn.", name);
+    tensors[full] = RandomTensor(full, {2}, 1);
+    WriteModel(dir_.path(), SmallConfig(), tensors);
+    EXPECT_THAT(Checkpoint::Open(dir_.path()).status().message(),
+                AllOf(HasSubstr(absl::StrCat("tensor ", full, " at byte")),
+                      HasSubstr("quantised weights"), HasSubstr("or a GGUF file")));
+  }
+}
+
 TEST_F(DirectoryFieldsTest, ReadsWindowsAndScalingsThatChangeNothing) {
   EXPECT_EQ(Refusal({{"sliding_window", 64}}), "");
   EXPECT_EQ(Refusal({{"sliding_window", 16}, {"use_sliding_window", false}}), "");

@@ -48,10 +48,7 @@ absl::StatusOr<StoredTensor> ParseTensor(const std::string& name, const nlohmann
   if (tensor.type == StoredType::kOther) {
     tensor.other_type = dtype.substr(0, 32);
     element = {1, OtherTypeBytes(dtype)};
-    if (element.bytes == 0) {
-      return absl::UnimplementedError(
-          absl::StrCat(where, ": element type ", tensor.other_type, " is not supported"));
-    }
+    if (element.bytes == 0) return UnsupportedType(where, tensor.other_type);
   }
   ASSIGN_OR_RETURN(tensor.shape, object.Ints("shape", 0, INT64_MAX, kTensorRankMax));
   ASSIGN_OR_RETURN(const auto offsets, object.Ints("data_offsets", 0, INT64_MAX, 2));

@@ -5,10 +5,10 @@
 #include <set>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_join.h"
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/model/formats/shard_files.h"
 
 namespace pregate {
 namespace {
@@ -38,23 +38,6 @@ absl::Status CheckShardNames(const WeightMap& weight_map, const std::string& ind
                                                    "\", which is no plain file name"));
   }
   return absl::OkStatus();
-}
-
-// Every missing shard by name, not the first alone: a download that broke off is completed once.
-absl::Status CheckShardsExist(const std::string& dir, const std::set<std::string>& shards,
-                              const std::string& index_path) {
-  std::vector<std::string> missing;
-  std::error_code error;
-  for (const std::string& shard : shards) {
-    if (!std::filesystem::exists(dir + "/" + shard, error)) missing.push_back(shard);
-  }
-  if (missing.empty()) return absl::OkStatus();
-  constexpr size_t kNamedMax = 8;
-  const size_t total = missing.size();
-  if (total > kNamedMax) missing.resize(kNamedMax);
-  return absl::NotFoundError(absl::StrCat(index_path, ": names ", absl::StrJoin(missing, ", "),
-                                          total > kNamedMax ? ", ..." : "", ": ", total, " of ",
-                                          shards.size(), " shards are not there"));
 }
 
 // The index decides: a copy of a tensor in another shard, and what a shard holds beside the listed

@@ -94,7 +94,7 @@ TEST_F(SafetensorsTest, NamesTensorAndOffsetOfABadEntry) {
           R"("dtype":"F32","shape":[9223372036854775807,9223372036854775807],"data_offsets":[0,16])")),
       HasSubstr("overflows"));
   EXPECT_THAT(RefusalOfHeader(entry(R"("dtype":"F7","shape":[16],"data_offsets":[0,16])")),
-              HasSubstr("F7 is not supported"));
+              HasSubstr("F7 is not supported: give a checkpoint of F32, F16 or BF16, or a GGUF"));
   EXPECT_THAT(RefusalOfHeader(entry(R"("dtype":"F8_E4M3","shape":[15],"data_offsets":[0,16])")),
               HasSubstr("ask for 15"));
   EXPECT_THAT(RefusalOfHeader(entry(R"("dtype":"F32","shape":[1,1,1,1,4],"data_offsets":[0,16])")),
@@ -105,6 +105,17 @@ TEST_F(SafetensorsTest, NamesTensorAndOffsetOfABadEntry) {
               HasSubstr("missing key \"dtype\""));
   EXPECT_THAT(RefusalOfHeader(R"({"w":7})"), HasSubstr("tensor w"));
   EXPECT_THAT(RefusalOfHeader(R"({"__metadata__":{"k":1}})"), HasSubstr("\"k\""));
+}
+
+TEST_F(SafetensorsTest, NamesATypeThatIsNotReadWhenItIsAskedFor) {
+  WriteFile(path_,
+            RawSafetensors(R"({"w":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}})", "ab"));
+  const auto file = SafetensorsFile::Open(path_);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const absl::Status status = (*file)->ReadFloats("w").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(status.message(), HasSubstr(": element type F8_E4M3 is not supported: give a "
+                                          "checkpoint of F32, F16 or BF16, or a GGUF file"));
 }
 
 TEST_F(SafetensorsTest, RefusesOverlapsHolesAndTrailingBytes) {

@@ -14,28 +14,6 @@ namespace pregate {
 
 static_assert(std::endian::native == std::endian::little, "model files are little endian");
 
-const char* StoredTypeName(StoredType type) {
-  switch (type) {
-    case StoredType::kF32:
-      return "F32";
-    case StoredType::kF16:
-      return "F16";
-    case StoredType::kBF16:
-      return "BF16";
-    case StoredType::kI32:
-      return "I32";
-    case StoredType::kQ8_0:
-      return "Q8_0";
-    case StoredType::kQ4_0:
-      return "Q4_0";
-    case StoredType::kQ4_1:
-      return "Q4_1";
-    case StoredType::kOther:
-      return "other";
-  }
-  return "?";
-}
-
 StoredType StoredTypeOf(DType dtype) {
   switch (dtype) {
     case DType::kF32:
@@ -46,26 +24,6 @@ StoredType StoredTypeOf(DType dtype) {
       return StoredType::kBF16;
   }
   return StoredType::kF32;
-}
-
-BlockLayout BlockLayoutOf(StoredType type) {
-  switch (type) {
-    case StoredType::kF32:
-    case StoredType::kI32:
-      return {1, 4};
-    case StoredType::kF16:
-    case StoredType::kBF16:
-      return {1, 2};
-    case StoredType::kQ8_0:
-      return {32, 2 + 32};
-    case StoredType::kQ4_0:
-      return {32, 2 + 16};
-    case StoredType::kQ4_1:
-      return {32, 2 + 2 + 16};
-    case StoredType::kOther:
-      break;
-  }
-  return {};
 }
 
 int64_t StoredTensor::num_elements() const {
@@ -79,12 +37,14 @@ std::string StoredTensor::Where() const {
 }
 
 absl::Status StoredTensor::CheckFloats() const {
-  if (type == StoredType::kOther) {
-    return absl::UnimplementedError(
-        absl::StrCat(Where(), ": element type ", other_type, " is not supported"));
-  }
+  if (type == StoredType::kOther) return UnsupportedType(Where(), other_type);
   if (type != StoredType::kI32) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(Where(), ": holds integers (I32)"));
+}
+
+absl::Status UnsupportedType(const std::string& where, const std::string& type) {
+  return absl::UnimplementedError(
+      absl::StrCat(where, ": element type ", type, " is not supported: ", kGiveOtherWeights));
 }
 
 absl::StatusOr<uint64_t> CheckedBytes(StoredType type, absl::Span<const int64_t> shape,
@@ -115,102 +75,14 @@ absl::StatusOr<uint64_t> CheckedBytes(const BlockLayout& block, const std::strin
   return bytes;
 }
 
-float HalfToFloat(uint16_t bits) {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
-  const uint32_t exponent = (bits >> 10) & 0x1F;
-  const uint32_t mantissa = bits & 0x3FF;
-  if (exponent == 0) {  // zero and subnormals: mantissa * 2^-24
-    return std::copysign(static_cast<float>(mantissa) * 0x1p-24f, std::bit_cast<float>(sign | 1));
-  }
-  const uint32_t wide = exponent == 0x1F ? 0xFF : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
-}
-
-uint16_t FloatToHalf(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
-  const uint32_t magnitude = bits & 0x7FFFFFFF;
-  if (magnitude > 0x7F800000) return sign | 0x7E00;   // NaN
-  if (magnitude >= 0x477FF000) return sign | 0x7C00;  // rounds to infinity
-  if (magnitude < 0x38800000) {                       // below 2^-14: a multiple of 2^-24
-    const float scaled = std::bit_cast<float>(magnitude) * 0x1p24f;
-    return sign | static_cast<uint16_t>(std::nearbyint(scaled));
-  }
-  const uint32_t rounded = magnitude + 0xFFF + ((magnitude >> 13) & 1);
-  return sign | static_cast<uint16_t>((rounded - ((127 - 15) << 23)) >> 13);
-}
-
-float BFloat16ToFloat(uint16_t bits) {
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-}
-
-uint16_t FloatToBFloat16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7FFFFFFF) > 0x7F800000) return static_cast<uint16_t>((bits >> 16) | 0x40);  // NaN
-  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-}
-
-namespace {
-
-uint16_t Load16(const char* p) {
-  uint16_t value;
-  std::memcpy(&value, p, sizeof value);
-  return value;
-}
-
-// Blocks of 32: a scale d, for Q4_1 also a minimum m, then the integers; element j of the first
-// half is in the low four bits of byte j, its partner j + 16 in the high ones.
-void DecodeQ8Block(const char* block, float* out) {
-  const float d = HalfToFloat(Load16(block));
-  for (int j = 0; j < 32; ++j) out[j] = static_cast<float>(static_cast<int8_t>(block[2 + j])) * d;
-}
-
-void DecodeQ4Block(const char* block, bool has_minimum, float* out) {
-  const float d = HalfToFloat(Load16(block));
-  const float m = has_minimum ? HalfToFloat(Load16(block + 2)) : 0;
-  const auto* nibbles = reinterpret_cast<const uint8_t*>(block + (has_minimum ? 4 : 2));
-  const int zero = has_minimum ? 0 : 8;
-  for (int j = 0; j < 16; ++j) {
-    out[j] = static_cast<float>((nibbles[j] & 15) - zero) * d + m;
-    out[j + 16] = static_cast<float>((nibbles[j] >> 4) - zero) * d + m;
-  }
-}
-
-}  // namespace
-
 void DecodeElements(const StoredTensor& tensor, int64_t first, absl::Span<float> out) {
-  const BlockLayout block = BlockLayoutOf(tensor.type);
-  PREGATE_CHECK(first % block.elements == 0 && out.size() % block.elements == 0, "tensor ",
-                tensor.name);
-  const uint64_t begin = static_cast<uint64_t>(first / block.elements) * block.bytes;
-  const uint64_t length = out.size() / block.elements * block.bytes;
-  PREGATE_CHECK(begin + length <= tensor.bytes.size(), "tensor ", tensor.name);
-  const char* p = tensor.bytes.data() + begin;
-  switch (tensor.type) {
-    case StoredType::kF32:
-      if (!out.empty()) std::memcpy(out.data(), p, length);
-      return;
-    case StoredType::kF16:
-      for (float& x : out) x = HalfToFloat(Load16(p)), p += 2;
-      return;
-    case StoredType::kBF16:
-      for (float& x : out) x = BFloat16ToFloat(Load16(p)), p += 2;
-      return;
-    case StoredType::kQ8_0:
-      for (size_t i = 0; i < out.size(); i += 32, p += block.bytes) DecodeQ8Block(p, &out[i]);
-      return;
-    case StoredType::kQ4_0:
-      for (size_t i = 0; i < out.size(); i += 32, p += block.bytes)
-        DecodeQ4Block(p, false, &out[i]);
-      return;
-    case StoredType::kQ4_1:
-      for (size_t i = 0; i < out.size(); i += 32, p += block.bytes) DecodeQ4Block(p, true, &out[i]);
-      return;
-    case StoredType::kI32:
-    case StoredType::kOther:
-      break;
-  }
-  PREGATE_CHECK(false, "tensor ", tensor.name, " holds no floats");
+  const StoredFormat& format = FormatOf(tensor.type);
+  const auto [elements, bytes] = format.block;
+  PREGATE_CHECK(format.decode != nullptr, "tensor ", tensor.name, " holds no floats");
+  PREGATE_CHECK(first % elements == 0 && out.size() % elements == 0, "tensor ", tensor.name);
+  const uint64_t begin = static_cast<uint64_t>(first / elements), count = out.size() / elements;
+  PREGATE_CHECK((begin + count) * bytes <= tensor.bytes.size(), "tensor ", tensor.name);
+  format.decode(tensor.bytes.data() + begin * bytes, count, out.data());
 }
 
 namespace {

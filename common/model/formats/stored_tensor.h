@@ -10,23 +10,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/model/formats/float16.h"
+#include "common/model/formats/stored_type.h"
 #include "common/model/spec/spec.h"
 
 namespace pregate {
 
-// Element encodings that are read. Q* are GGUF's blocks of 32 elements along the last axis. kOther
-// is any other: such a tensor may lie in a file that is read, but is not read itself.
-enum class StoredType { kF32, kF16, kBF16, kI32, kQ8_0, kQ4_0, kQ4_1, kOther };
-
-const char* StoredTypeName(StoredType type);  // "F32", "Q4_1", ...
 StoredType StoredTypeOf(DType dtype);
-
-// A block is the smallest unit that can be decoded.
-struct BlockLayout {
-  int elements = 1;
-  int bytes = 4;
-};
-BlockLayout BlockLayoutOf(StoredType type);
 
 // A view into a mapped file; whoever holds it keeps the file mapped. Its invariant, established by
 // CheckedBytes in every reader: bytes.size() is exactly what type and shape ask for.
@@ -46,6 +36,9 @@ struct StoredTensor {
   absl::Status CheckFloats() const;
 };
 
+// Unimplemented: names the type, and what to give instead.
+absl::Status UnsupportedType(const std::string& where, const std::string& type);
+
 // Bytes that a tensor of this type and shape occupies. Refuses negative dimensions, overflow, and
 // rows that are not whole blocks.
 absl::StatusOr<uint64_t> CheckedBytes(StoredType type, absl::Span<const int64_t> shape,
@@ -56,11 +49,6 @@ absl::StatusOr<uint64_t> CheckedBytes(const BlockLayout& block, const std::strin
 // out[i] = element first + i. REQUIRES: first and out.size() are multiples of the block's elements,
 // the range lies inside the tensor, CheckFloats() is OK.
 void DecodeElements(const StoredTensor& tensor, int64_t first, absl::Span<float> out);
-
-float HalfToFloat(uint16_t bits);
-uint16_t FloatToHalf(float value);  // nearest even
-float BFloat16ToFloat(uint16_t bits);
-uint16_t FloatToBFloat16(float value);  // nearest even
 
 // InvalidArgument where a finite value would become an infinity in `dtype`: names tensor, index and
 // value. REQUIRES: values.size() is the product of shape.
