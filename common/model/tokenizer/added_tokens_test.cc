@@ -13,9 +13,16 @@ std::string Split(std::vector<AddedToken> tokens, std::string_view text) {
   const auto added = AddedTokens::Make(std::move(tokens));
   EXPECT_TRUE(added.ok()) << added.status();
   std::string out;
-  for (const AddedTokens::Stretch& stretch : added->Split(text)) {
+  const auto append = [&](const AddedTokens::Stretch& stretch) {
     const std::string piece(stretch.text);
     out += stretch.id ? "[" + std::to_string(*stretch.id) + ":" + piece + "]" : piece;
+  };
+  for (const AddedTokens::Stretch& plain : added->SplitPlain(text)) {
+    if (plain.id) {
+      append(plain);
+    } else {
+      for (const auto& stretch : added->SplitNormalized(plain.text)) append(stretch);
+    }
   }
   return out;
 }

@@ -59,15 +59,11 @@ Pattern::Pattern(const char* source) : code_(std::make_unique<Code>(source)) {}
 Pattern::~Pattern() = default;
 Pattern::Pattern(Pattern&&) noexcept = default;
 
-void Pattern::Cut(std::string_view text, std::vector<std::string_view>* parts) const {
+void Pattern::FindAll(std::string_view text, std::vector<TextMatch>* matches) const {
   Matcher match(code_->get());
-  size_t pos = 0;
-  while (pos < text.size() && match.Find(text, pos)) {
-    if (match.begin() > pos) parts->push_back(text.substr(pos, match.begin() - pos));
-    parts->push_back(text.substr(match.begin(), match.end() - match.begin()));
-    pos = match.end();
+  for (size_t pos = 0; pos < text.size() && match.Find(text, pos); pos = match.end()) {
+    matches->push_back({match.begin(), match.end()});
   }
-  if (pos < text.size()) parts->push_back(text.substr(pos));
 }
 
 bool Pattern::Matches(std::string_view text) const { return Matcher(code_->get()).Find(text, 0); }

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "common/model/tokenizer/text_pattern.h"
+
 namespace pregate {
 
 // Immutable; thread-safe. Texts are well-formed UTF-8.
@@ -17,8 +19,8 @@ class Pattern {
   Pattern(Pattern&&) noexcept;
   Pattern& operator=(Pattern&&) = delete;
 
-  // Appends the parts of `text`, cut at the start and the end of each match.
-  void Cut(std::string_view text, std::vector<std::string_view>* parts) const;
+  // Appends its matches, from left to right.
+  void FindAll(std::string_view text, std::vector<TextMatch>* matches) const;
   bool Matches(std::string_view text) const;  // anywhere
 
  private:
