@@ -94,7 +94,8 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens,
     }
     // Of two with one normal form the first counts.
     const std::string normal = normalizer ? normalizer->Normalise(token.text) : token.text;
-    if (!normal.empty() && normal_texts.insert(normal).second) out.normalized_.Add(normal, i);
+    if (normal.empty()) return BadAddedToken(token, "is empty once it is normalized");
+    if (normal_texts.insert(normal).second) out.normalized_.Add(normal, i);
   }
   out.tokens_ = std::move(tokens);
   out.plain_.Build();

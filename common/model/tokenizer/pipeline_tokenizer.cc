@@ -173,7 +173,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spe
                                 : spec.scores.empty() ? "BPE"
                                                       : "unigram";
   ASSIGN_OR_RETURN(std::unique_ptr<WordModel> model, MakeModel(spec, ids, kind));
-  TokenTable table(spec, parts.decoder);
+  TokenTable table(spec, parts.normalizer, parts.decoder);
   return std::make_unique<PipelineTokenizer>(std::move(parts), std::move(table), std::move(added),
                                              std::move(model), kind, std::move(spec));
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 
 #include "absl/strings/escaping.h"
 #include "common/base/limits.h"
@@ -91,7 +92,8 @@ class Regex final : public TextPattern {
       PREGATE_CHECK(region_ != nullptr && param_ != nullptr, "no memory for a match");
       onig_initialize_match_param(param_);
       onig_set_match_stack_limit_size_of_match_param(param_, kRegexStackMax);
-      onig_set_retry_limit_in_match_of_match_param(param_, 0);  // that in a search is enough
+      // That in a search is the lower one, and enough.
+      onig_set_retry_limit_in_match_of_match_param(param_, ULONG_MAX);
     }
     ~Search() {
       onig_free_match_param(param_);

@@ -68,12 +68,16 @@ absl::StatusOr<TokenIds> IndexTokens(const BpeTokenizerSpec& spec) {
 }
 
 // An added token's text counts for its id, whatever the model's own vocabulary has there.
-TokenTable::TokenTable(const BpeTokenizerSpec& spec, const TokenDecoder& decoder)
+TokenTable::TokenTable(const BpeTokenizerSpec& spec, const Normalizer& normalizer,
+                       const TokenDecoder& decoder)
     : entries_(SizeOf(spec)) {
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     if (!spec.tokens[id].empty()) Set(static_cast<TokenId>(id), spec.tokens[id], false, decoder);
   }
-  for (const AddedToken& token : spec.added) Set(token.id, token.text, token.special, decoder);
+  for (const AddedToken& token : spec.added) {
+    const std::string text = token.normalized ? normalizer.Normalise(token.text) : token.text;
+    Set(token.id, text, token.special, decoder);
+  }
 }
 
 void TokenTable::Set(TokenId id, const std::string& text, bool special,

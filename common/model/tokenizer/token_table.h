@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/model/tokenizer/normalizer.h"
 #include "common/model/tokenizer/token_decoder.h"
 #include "common/model/tokenizer/word_model.h"
 
@@ -18,8 +19,10 @@ absl::StatusOr<TokenIds> IndexTokens(const BpeTokenizerSpec& spec);
 // Immutable; thread-safe.
 class TokenTable {
  public:
+  // The text of an added token that is `normalized` is its normal form, as in the package.
   // REQUIRES: IndexTokens(spec) is OK.
-  TokenTable(const BpeTokenizerSpec& spec, const TokenDecoder& decoder);
+  TokenTable(const BpeTokenizerSpec& spec, const Normalizer& normalizer,
+             const TokenDecoder& decoder);
 
   int size() const { return static_cast<int>(entries_.size()); }
   bool Contains(TokenId id) const { return id >= 0 && id < size(); }
