@@ -7,13 +7,16 @@ alphabet, merges, repeated ones among them, and added tokens of every kind, some
 listed twice. The package reads it with encode_special_tokens on: text never becomes a special token. Runs in the
 interpreter of `scripts/tools.sh tokenizers`.
 """
+import base64
 import json
+import os
 import pathlib
 import random
 import subprocess
 import sys
 import tempfile
 
+os.environ["RUST_BACKTRACE"] = "0"  # the package's own panics are looked for, and are many
 from tokenizers import Tokenizer
 
 from published import PRE_TOKENIZERS, byte_level, metaspace, sequence, split
@@ -93,9 +96,10 @@ def make_added(rng, vocab):
     return added
 
 
-def pattern(rng):
-    return rng.choice([{"String": rng.choice(["a", " ", "  ", "1", SPACE, "\n", "b-"])},
-                       {"Regex": rng.choice([r"\s+", r"[0-9]", " {2,}", r"\p{Lu}", "a|b", r"(?=1)", "x*", r"\bA", r"\w+", "$"])}])
+def pattern(rng, may_be_empty=True):
+    regexes = [r"\s+", r"[0-9]", " {2,}", r"\p{Lu}", "a|b", r"\bA", r"\w+", r"\s+$", r"a++b?"]
+    regexes += [r"(?=1)", "x*", "$"] if may_be_empty else []
+    return rng.choice([{"String": rng.choice(["a", " ", "  ", "1", SPACE, "\n", "b-"])}, {"Regex": rng.choice(regexes)}])
 
 
 def random_split(rng):
@@ -111,11 +115,38 @@ def random_step(rng):
                        lambda: random_split(rng), lambda: random_split(rng)])()
 
 
+def charsmap(rules):
+    """SentencePiece's compiled rules: a double-array trie, each node of which has 256 places of its own."""
+    units, normal = [0] * 256, b"".join(text.encode() + b"\0" for text in rules.values())
+    starts, nodes = {}, {b"": (0, 256)}  # of a node: its unit, and where its children's are
+    for source, text in rules.items():
+        starts[source.encode()] = normal.index(text.encode() + b"\0")
+        for end in range(1, len(source.encode()) + 1):
+            prefix = source.encode()[:end]
+            if prefix not in nodes:
+                nodes[prefix] = (nodes[prefix[:-1]][1] ^ prefix[-1], 256 * (len(nodes) + 1))
+    units += [0] * 256 * len(nodes)
+    for prefix, (place, children) in nodes.items():
+        leaf = prefix in starts
+        units[place] = (place ^ children) << 10 | leaf << 8 | (prefix[-1] if prefix else 0)
+        if leaf:
+            units[children] = 1 << 31 | starts[prefix]
+    trie = b"".join(unit.to_bytes(4, "little") for unit in units)
+    return len(trie).to_bytes(4, "little") + trie + normal
+
+
+def precompiled(rng):
+    sources = rng.sample(["a", "é", "e\u0301", "ﬁ", "½", "\u3000", "\t", "ab", "中", "न", "\u200d", "한"], 5)
+    rules = {source: rng.choice(["", " ", "a", "bc", "é"]) for source in sources}
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap(rules)).decode()}
+
+
 def random_normalizer(rng):
     steps = [{"type": t} for t in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")]
     steps += [{"type": "Strip", "strip_left": True, "strip_right": rng.random() < 0.5},
               {"type": "Prepend", "prepend": rng.choice([SPACE, "a", " "])},
-              {"type": "Replace", "pattern": pattern(rng), "content": rng.choice(["", "b", SPACE, "1 "])}]
+              {"type": "Replace", "pattern": pattern(rng, False), "content": rng.choice(["", "b", SPACE, "1 "])},
+              precompiled(rng)]
     chain = rng.sample(steps, rng.choice([1, 1, 2]))
     if sum(s["type"].startswith("NFK") or s["type"].startswith("NF") for s in chain) > 1:
         chain = chain[:1]  # our limit on growth
@@ -208,9 +239,11 @@ def make_tokenizer(rng):
     kind = rng.choice([make_byte_level, make_byte_level, make_character_bpe, make_character_bpe, make_unigram])
     model, normalizer, pre_tokenizer, decoder = kind(rng)
     added = make_added(rng, vocab_of(model))
-    special = {token["content"] for token in added if token["special"]}
-    for token in added:  # the package takes one whose normal form is another text for none that is special
-        token["normalized"] &= not (token["content"] in special and normalizer)
+    # The package mixes up the entries of a token that is listed twice, and takes a special one whose normal form is
+    # another text for none that is special.
+    plain = {token["content"] for token in added if normalizer and (token["special"] or not token["normalized"])}
+    for token in added:
+        token["normalized"] &= token["content"] not in plain
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
             "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
             "post_processor": rng.choice([None, byte_level(True)]), "decoder": decoder, "model": model}

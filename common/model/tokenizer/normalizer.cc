@@ -41,7 +41,7 @@ class ReplaceStep final : public NormalizerStep {
     }
     return out.append(text.substr(done));
   }
-  // An expression may match nothing at all, at each character.
+  // An expression may match before each character, and nothing of it.
   double growth() const override {
     const auto size = static_cast<double>(content_.size());
     if (pattern_.literal.empty()) return size + 1;
@@ -70,6 +70,12 @@ NormalizerStepOr MakeReplace(const JsonObject& step) {
   RETURN_IF_ERROR(CheckKeys(step, {"type", "pattern", "content"}));
   ASSIGN_OR_RETURN(JsonPattern pattern, PatternOf(step));
   ASSIGN_OR_RETURN(std::string content, TextField(step, "content"));
+  std::vector<TextMatch> matches;
+  pattern.pattern->FindAll("", &matches);
+  if (!matches.empty()) {
+    return absl::UnimplementedError(
+        absl::StrCat(step.where(), ": a pattern that matches an empty text is not supported"));
+  }
   return std::make_unique<ReplaceStep>(std::move(pattern), std::move(content));
 }
 
