@@ -289,6 +289,14 @@ def check_round(driver, rng, folder):
     path.write_text(json.dumps(source, ensure_ascii=rng.random() < 0.5), encoding="utf-8")
     reference = Tokenizer.from_file(str(path))
     reference.encode_special_tokens = True
+    normal = lambda token: reference.normalizer.normalize_str(token["content"])
+    if reference.normalizer and any(t["normalized"] and not normal(t) for t in source["added_tokens"]):
+        # The package finds such a token between any two characters, and may not come to an end.
+        answer = driver.ask({"dir": folder, "texts": [], "ids": []})
+        return [] if "is empty once it is normalized" in answer.get("error", "") else [f"not refused: {answer}"]
+    special_texts = {t["content"] for t in source["added_tokens"] if t["special"]}
+    if reference.normalizer and any(t["normalized"] and normal(t) in special_texts for t in source["added_tokens"]):
+        return []  # the package takes such a token for the special one
     encode = lambda text: reference.encode(text, add_special_tokens=False).ids
     texts, want_ids = answers_of(encode, make_texts(rng, source))
     size = max([*vocab_of(source["model"]).values(), *reference.get_added_tokens_decoder(), 0]) + 1
@@ -296,10 +304,7 @@ def check_round(driver, rng, folder):
     answer = driver.ask({"dir": folder, "texts": texts, "ids": ids})
     mistakes = []
     if "error" in answer:
-        normal = lambda token: reference.normalizer.normalize_str(token["content"])
-        empty = reference.normalizer and any(t["normalized"] and not normal(t) for t in source["added_tokens"])
-        expected = empty and "is empty once it is normalized" in answer["error"]
-        return [] if expected else [f"refused: {answer['error']}"]
+        return [f"refused: {answer['error']}"]
     if answer["size"] != size:
         mistakes.append(f"size {answer['size']}, expected {size}")
     special = {reference.token_to_id(token["content"]) for token in source["added_tokens"] if token["special"]}

@@ -252,14 +252,15 @@ TEST_F(TokenizerJsonTest, NamesWhatItRefuses) {
   const BadFile cases[] = {
       {"model", [](json* r) { r->erase("model"); }},
       {"type \"WordPiece\"", [](json* r) { (*r)["model"]["type"] = "WordPiece"; }},
-      {"\"merges\" is not known", [](json* r) { (*r)["model"]["type"] = "Unigram"; }},
+      {"\"continuing_subword_prefix\" is not known",
+       [](json* r) { (*r)["model"]["type"] = "Unigram"; }},
       {"vocab[1] is no text and score",
        [](json* r) {
          (*r)["model"] = {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", {{"a", 0}, {"b"}}}};
        }},
       {"\"unk_id\" is 7",
        [](json* r) {
-         (*r)["model"] = {{"type", "Unigram"}, {"unk_id", 7}, {"vocab", {{"a", 0}}}};
+         (*r)["model"] = json::parse(R"({"type": "Unigram", "unk_id": 7, "vocab": [["a", 0]]})");
        }},
       {"byte_fallback", [](json* r) { (*r)["model"]["byte_fallback"] = 3; }},
       {"dropout", [](json* r) { (*r)["model"]["dropout"] = 0.1; }},
