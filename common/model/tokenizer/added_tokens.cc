@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
@@ -77,7 +76,7 @@ bool IsTurnMarker(std::string_view text) {
 absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens,
                                               const Normalizer* normalizer) {
   AddedTokens out;
-  absl::flat_hash_set<std::string> normal_texts;
+  absl::flat_hash_map<std::string, size_t> normal_texts;
   for (size_t i = 0; i < tokens.size(); ++i) {
     const AddedToken& token = tokens[i];
     if (token.id < 0 || token.id >= kVocabSizeMax) return BadAddedToken(token, "has no token id");
@@ -92,11 +91,12 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens,
       out.plain_.Add(token.text, i);
       continue;
     }
-    // Of two with one normal form the first counts.
+    // Of two with one normal form the later counts.
     const std::string normal = normalizer ? normalizer->Normalise(token.text) : token.text;
     if (normal.empty()) return BadAddedToken(token, "is empty once it is normalized");
-    if (normal_texts.insert(normal).second) out.normalized_.Add(normal, i);
+    normal_texts.insert_or_assign(normal, i);
   }
+  for (const auto& [text, index] : normal_texts) out.normalized_.Add(text, index);
   out.tokens_ = std::move(tokens);
   out.plain_.Build();
   out.normalized_.Build();

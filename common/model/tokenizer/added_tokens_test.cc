@@ -51,6 +51,25 @@ TEST(AddedTokensTest, NormalizedTokensComeSecond) {
   EXPECT_EQ(Split(tokens, "abc"), "[3:a][2:bc]");
 }
 
+TEST(AddedTokensTest, NormalizedTokensAreLookedForInTheirNormalForm) {
+  const auto lowercase = Normalizer::Make({{"type", "Lowercase"}}, "normalizer").value();
+  const auto added = AddedTokens::Make({{.id = 1, .text = "AB", .normalized = true},
+                                        {.id = 2, .text = "Ab", .normalized = true},
+                                        {.id = 3, .text = "C"}},
+                                       &lowercase)
+                         .value();
+  const auto found = added.SplitNormalized("cab");
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[1].id, 2);  // of two with one normal form the later
+  const auto nothing = Normalizer::Make(
+      {{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}}, "normalizer");
+  EXPECT_THAT(
+      std::string(AddedTokens::Make({{.id = 1, .text = " ", .normalized = true}}, &nothing.value())
+                      .status()
+                      .message()),
+      HasSubstr("added token 1 \" \" is empty once it is normalized"));
+}
+
 TEST(AddedTokensTest, SingleWordsTouchNoWord) {
   const std::vector<AddedToken> tokens = {{.id = 1, .text = "no", .single_word = true}};
   EXPECT_EQ(Split(tokens, "no not no-no _no nono (no)"),
