@@ -91,7 +91,7 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens,
       out.plain_.Add(token.text, i);
       continue;
     }
-    // Of two with one normal form the later counts.
+    // Of two with one normal form the later counts; in the package now one, now the other.
     const std::string normal = normalizer ? normalizer->Normalise(token.text) : token.text;
     if (normal.empty()) return BadAddedToken(token, "is empty once it is normalized");
     normal_texts.insert_or_assign(normal, i);
