@@ -34,14 +34,21 @@ namespace {
 class Matcher {
  public:
   explicit Matcher(const pcre2_code* code)
-      : code_(code), match_(pcre2_match_data_create_from_pattern(code, nullptr)) {}
-  ~Matcher() { pcre2_match_data_free(match_); }
+      : code_(code),
+        match_(pcre2_match_data_create_from_pattern(code, nullptr)),
+        context_(pcre2_match_context_create(nullptr)) {
+    pcre2_set_match_limit(context_, UINT32_MAX);  // our own expressions take linear time
+  }
+  ~Matcher() {
+    pcre2_match_context_free(context_);
+    pcre2_match_data_free(match_);
+  }
   Matcher(const Matcher&) = delete;
   Matcher& operator=(const Matcher&) = delete;
 
   bool Find(std::string_view text, size_t pos) {
     const int rc = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), pos,
-                               PCRE2_NO_UTF_CHECK, match_, nullptr);
+                               PCRE2_NO_UTF_CHECK, match_, context_);
     PREGATE_CHECK(rc > 0 || rc == PCRE2_ERROR_NOMATCH, "PCRE2 error ", rc, " at byte ", pos);
     return rc > 0;
   }
@@ -51,6 +58,7 @@ class Matcher {
  private:
   const pcre2_code* code_;
   pcre2_match_data* match_;
+  pcre2_match_context* context_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A regular expression of ours (never one from a file), compiled by PCRE2.
+// A regular expression of ours (never one from a file, but published_regexes.h), compiled by PCRE2.
 #pragma once
 
 #include <memory>
@@ -12,8 +12,8 @@ namespace pregate {
 // Immutable; thread-safe. Texts are well-formed UTF-8.
 class Pattern {
  public:
-  // REQUIRES: an expression that matches no empty text and never gives back more than one repeat,
-  // so that PCRE2's limits are out of reach for any text.
+  // REQUIRES: an expression that matches no empty text and takes time linear in it, so that PCRE2's
+  // limits are out of reach for any text.
   explicit Pattern(const char* source);
   ~Pattern();
   Pattern(Pattern&&) noexcept;
