@@ -17,7 +17,7 @@ declare -A groups=(
   [build]="g++ cmake ninja-build ccache pkg-config libgrpc++-dev libgrpc-dev protobuf-compiler
     protobuf-compiler-grpc libprotobuf-dev libabsl-dev libre2-dev libc-ares-dev libssl-dev
     prometheus-cpp-dev nlohmann-json3-dev libspdlog-dev
-    libhwy-dev libpcre2-dev libgloo-dev libtomlplusplus-dev libboost1.81-dev libxxhash-dev python3 ca-certificates"
+    libhwy-dev libpcre2-dev libonig-dev libutf8proc-dev libgloo-dev libtomlplusplus-dev libboost1.81-dev libxxhash-dev python3 ca-certificates"
   [test]="libgtest-dev libgmock-dev libbenchmark-dev libsentencepiece-dev curl iproute2 iptables procps mount"
   [fuzz]="clang-14 libclang-rt-14-dev"
   [refactor]="libtorch-dev"

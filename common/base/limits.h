@@ -109,6 +109,13 @@
   X(kJsonDepthMax, 32, "levels", "nested objects and arrays of JSON")                       \
   X(kTokenTextBytesMax, size_t{4096}, "bytes", "text of one token")                         \
   X(kSentencePieceModelBytesMax, size_t{16} << 20, "bytes", "a tokenizer.model")            \
+  X(kTokenizerStepsMax, size_t{64}, "steps", "normalizers, pre-tokenizers or decoders")     \
+  X(kNormalizerGrowthMax, int64_t{128}, "times", "by which normalizers may lengthen a text")\
+  X(kRegexBytesMax, size_t{4096}, "bytes", "a regular expression of a tokenizer.json")      \
+  X(kRegexDepthMax, 128u, "levels", "nested parts of such an expression")                   \
+  X(kRegexStackMax, 1u << 20, "entries", "stack of one match of such an expression")        \
+  X(kRegexRetriesMin, uint64_t{1} << 26, "retries", "of such an expression in one text")    \
+  X(kRegexRetriesPerByte, uint64_t{128}, "retries", "further ones, for each byte of it")    \
   X(kGgufKeysMax, int64_t{4096}, "keys", "metadata of a GGUF file")                         \
   X(kGgufStringBytesMax, size_t{1} << 24, "bytes", "one string of a GGUF file")             \
   X(kGgufAlignmentMax, int64_t{1} << 20, "bytes", "alignment of tensors in a GGUF file")    \

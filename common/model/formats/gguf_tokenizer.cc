@@ -6,7 +6,7 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
-#include "common/model/tokenizer/tokenizer_pre.h"
+#include "common/model/tokenizer/published_regexes.h"
 
 namespace pregate {
 namespace {
@@ -126,10 +126,10 @@ absl::StatusOr<BpeTokenizerSpec> GgufTokenizerSpec(const GgufFile& file) {
   ASSIGN_OR_RETURN(spec.pre_tokenizer, file.String("tokenizer.ggml.pre", "default"));
   ASSIGN_OR_RETURN(spec.chat_template, file.String("tokenizer.chat_template", ""));
   RETURN_IF_ERROR(ReadEnds(file, spec.tokens.size(), &spec.bos, &spec.eos));
-  // Files of Llama-3 leave the key out and mean yes; of other models, no.
-  const bool is_llama3 = CanonicalPreTokenizer(spec.pre_tokenizer).value_or("") == "llama-bpe";
-  ASSIGN_OR_RETURN(spec.add_bos, file.Bool("tokenizer.ggml.add_bos_token", is_llama3 && spec.bos));
-  spec.ignore_merges = is_llama3;  // as llama.cpp has it
+  // Files of Llama-3 and Tekken leave the key out and mean yes; of other models, no.
+  const bool means = MeansWholeWordsAndBos(spec.pre_tokenizer);
+  ASSIGN_OR_RETURN(spec.add_bos, file.Bool("tokenizer.ggml.add_bos_token", means && spec.bos));
+  spec.ignore_merges = means;
   return spec;
 }
 

@@ -160,7 +160,7 @@ constexpr Fields kSpecialTokensMap[] = {
 
 constexpr Fields kTokenizer[] = {
     {"added_tokens normalizer pre_tokenizer post_processor decoder model", kRead, "",
-     "their parts are refused one by one"},
+     "part by part (docs/TOKENIZERS.md); what is not known of one is refused by name"},
     {"version", kHarmless, "", "of the format"},
     {"truncation padding", kHarmless, "",
      "nothing is padded, and a prompt that is too long is refused"},

@@ -73,8 +73,10 @@ bool IsTurnMarker(std::string_view text) {
          std::end(kTurnMarkers);
 }
 
-absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens) {
+absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens,
+                                              const Normalizer* normalizer) {
   AddedTokens out;
+  absl::flat_hash_map<std::string, size_t> normal_texts;
   for (size_t i = 0; i < tokens.size(); ++i) {
     const AddedToken& token = tokens[i];
     if (token.id < 0 || token.id >= kVocabSizeMax) return BadAddedToken(token, "has no token id");
@@ -85,8 +87,16 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens) {
     }
     const auto [other, added] = out.ids_.emplace(token.text, token.id);
     if (!added) return BadAddedToken(token, absl::StrCat("is token ", other->second, " too"));
-    (token.normalized ? out.normalized_ : out.plain_).Add(token.text, i);
+    if (!token.normalized) {
+      out.plain_.Add(token.text, i);
+      continue;
+    }
+    // Of two with one normal form the later counts; in the package now one, now the other.
+    const std::string normal = normalizer ? normalizer->Normalise(token.text) : token.text;
+    if (normal.empty()) return BadAddedToken(token, "is empty once it is normalized");
+    normal_texts.insert_or_assign(normal, i);
   }
+  for (const auto& [text, index] : normal_texts) out.normalized_.Add(text, index);
   out.tokens_ = std::move(tokens);
   out.plain_.Build();
   out.normalized_.Build();
@@ -98,22 +108,10 @@ std::optional<TokenId> AddedTokens::Find(std::string_view text) const {
   return it == ids_.end() ? std::nullopt : std::optional(it->second);
 }
 
-std::vector<AddedTokens::Stretch> AddedTokens::Split(std::string_view text) const {
-  std::vector<Stretch> plain, out;
-  Cut(plain_, text, &plain);
-  for (const Stretch& stretch : plain) {
-    if (stretch.id) {
-      out.push_back(stretch);
-    } else {
-      Cut(normalized_, stretch.text, &out);
-    }
-  }
-  return out;
-}
-
 // A token that does not count hides what lies within it, as in the package.
-void AddedTokens::Cut(const PrefixIndex& index, std::string_view text,
-                      std::vector<Stretch>* out) const {
+std::vector<AddedTokens::Stretch> AddedTokens::Cut(const PrefixIndex& index,
+                                                   std::string_view text) const {
+  std::vector<Stretch> out;
   size_t done = 0;
   for (size_t pos = index.empty() ? text.size() : 0; pos < text.size();) {
     const auto found = index.LongestAt(text.substr(pos));
@@ -122,18 +120,19 @@ void AddedTokens::Cut(const PrefixIndex& index, std::string_view text,
       continue;
     }
     const AddedToken& token = tokens_[found->value];
-    size_t begin = pos, end = pos + token.text.size();
+    size_t begin = pos, end = pos + found->length;
     pos = end;
     if (token.special || IsTurnMarker(token.text)) continue;
     if (token.single_word && TouchesWord(text.substr(0, begin), text.substr(end))) continue;
     if (token.lstrip) begin = std::max(done, begin - SpaceBytesBefore(text.substr(0, begin)));
     if (token.rstrip) end += SpaceBytesBehind(text.substr(end));
-    if (done < begin) out->push_back({text.substr(done, begin - done), std::nullopt});
+    if (done < begin) out.push_back({text.substr(done, begin - done), std::nullopt});
     // Of a token that strips, nothing is left where the one before it has stripped all of it.
-    if (begin < end) out->push_back({text.substr(begin, end - begin), token.id});
+    if (begin < end) out.push_back({text.substr(begin, end - begin), token.id});
     done = end;
   }
-  if (done < text.size()) out->push_back({text.substr(done), std::nullopt});
+  if (done < text.size()) out.push_back({text.substr(done), std::nullopt});
+  return out;
 }
 
 }  // namespace pregate

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "common/base/ids.h"
+#include "common/model/tokenizer/normalizer.h"
 #include "common/model/tokenizer/prefix_index.h"
 
 namespace pregate {
@@ -31,26 +32,32 @@ struct AddedToken {
 bool IsTurnMarker(std::string_view text);
 
 // Finds added tokens as the `tokenizers` package does with encode_special_tokens on: of those that
-// begin at the leftmost place the longest, those that are not `normalized` first. Immutable after
-// Make; thread-safe.
+// begin at the leftmost place the longest. Immutable after Make; thread-safe.
 class AddedTokens {
  public:
   AddedTokens() = default;  // none
   // InvalidArgument names a token: its text is empty, too long, no UTF-8 or another one's too.
-  static absl::StatusOr<AddedTokens> Make(std::vector<AddedToken> tokens);
+  // `normalizer`: of texts in which `normalized` ones are looked for, in their own normal form.
+  static absl::StatusOr<AddedTokens> Make(std::vector<AddedToken> tokens,
+                                          const Normalizer* normalizer = nullptr);
 
   struct Stretch {
     std::string_view text;
     std::optional<TokenId> id;  // of the token that it is; nothing: text between tokens
   };
-  // `text` from front to back; the stretches of tokens that strip may overlap their neighbours.
-  std::vector<Stretch> Split(std::string_view text) const;
+  // `text` from front to back, by the tokens that are not `normalized`; the stretches of tokens that
+  // strip may overlap their neighbours.
+  std::vector<Stretch> SplitPlain(std::string_view text) const { return Cut(plain_, text); }
+  // The same by those that are, of what is left, once that is normalized.
+  std::vector<Stretch> SplitNormalized(std::string_view text) const {
+    return Cut(normalized_, text);
+  }
 
   std::optional<TokenId> Find(std::string_view text) const;
   const std::vector<AddedToken>& all() const { return tokens_; }
 
  private:
-  void Cut(const PrefixIndex& index, std::string_view text, std::vector<Stretch>* out) const;
+  std::vector<Stretch> Cut(const PrefixIndex& index, std::string_view text) const;
 
   std::vector<AddedToken> tokens_;
   absl::flat_hash_map<std::string, TokenId> ids_;

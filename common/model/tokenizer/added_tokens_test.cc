@@ -13,9 +13,16 @@ std::string Split(std::vector<AddedToken> tokens, std::string_view text) {
   const auto added = AddedTokens::Make(std::move(tokens));
   EXPECT_TRUE(added.ok()) << added.status();
   std::string out;
-  for (const AddedTokens::Stretch& stretch : added->Split(text)) {
+  const auto append = [&](const AddedTokens::Stretch& stretch) {
     const std::string piece(stretch.text);
     out += stretch.id ? "[" + std::to_string(*stretch.id) + ":" + piece + "]" : piece;
+  };
+  for (const AddedTokens::Stretch& plain : added->SplitPlain(text)) {
+    if (plain.id) {
+      append(plain);
+    } else {
+      for (const auto& stretch : added->SplitNormalized(plain.text)) append(stretch);
+    }
   }
   return out;
 }
@@ -42,6 +49,25 @@ TEST(AddedTokensTest, NormalizedTokensComeSecond) {
                                           {.id = 2, .text = "bc"},
                                           {.id = 3, .text = "a", .normalized = true}};
   EXPECT_EQ(Split(tokens, "abc"), "[3:a][2:bc]");
+}
+
+TEST(AddedTokensTest, NormalizedTokensAreLookedForInTheirNormalForm) {
+  const auto lowercase = Normalizer::Make({{"type", "Lowercase"}}, "normalizer").value();
+  const auto added = AddedTokens::Make({{.id = 1, .text = "AB", .normalized = true},
+                                        {.id = 2, .text = "Ab", .normalized = true},
+                                        {.id = 3, .text = "C"}},
+                                       &lowercase)
+                         .value();
+  const auto found = added.SplitNormalized("cab");
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[1].id, 2);  // of two with one normal form the later
+  const auto nothing = Normalizer::Make(
+      {{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}}, "normalizer");
+  EXPECT_THAT(
+      std::string(AddedTokens::Make({{.id = 1, .text = " ", .normalized = true}}, &nothing.value())
+                      .status()
+                      .message()),
+      HasSubstr("added token 1 \" \" is empty once it is normalized"));
 }
 
 TEST(AddedTokensTest, SingleWordsTouchNoWord) {

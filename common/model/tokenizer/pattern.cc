@@ -34,14 +34,21 @@ namespace {
 class Matcher {
  public:
   explicit Matcher(const pcre2_code* code)
-      : code_(code), match_(pcre2_match_data_create_from_pattern(code, nullptr)) {}
-  ~Matcher() { pcre2_match_data_free(match_); }
+      : code_(code),
+        match_(pcre2_match_data_create_from_pattern(code, nullptr)),
+        context_(pcre2_match_context_create(nullptr)) {
+    pcre2_set_match_limit(context_, UINT32_MAX);  // our own expressions take linear time
+  }
+  ~Matcher() {
+    pcre2_match_context_free(context_);
+    pcre2_match_data_free(match_);
+  }
   Matcher(const Matcher&) = delete;
   Matcher& operator=(const Matcher&) = delete;
 
   bool Find(std::string_view text, size_t pos) {
     const int rc = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), pos,
-                               PCRE2_NO_UTF_CHECK, match_, nullptr);
+                               PCRE2_NO_UTF_CHECK, match_, context_);
     PREGATE_CHECK(rc > 0 || rc == PCRE2_ERROR_NOMATCH, "PCRE2 error ", rc, " at byte ", pos);
     return rc > 0;
   }
@@ -51,6 +58,7 @@ class Matcher {
  private:
   const pcre2_code* code_;
   pcre2_match_data* match_;
+  pcre2_match_context* context_;
 };
 
 }  // namespace
@@ -59,15 +67,11 @@ Pattern::Pattern(const char* source) : code_(std::make_unique<Code>(source)) {}
 Pattern::~Pattern() = default;
 Pattern::Pattern(Pattern&&) noexcept = default;
 
-void Pattern::Cut(std::string_view text, std::vector<std::string_view>* parts) const {
+void Pattern::FindAll(std::string_view text, std::vector<TextMatch>* matches) const {
   Matcher match(code_->get());
-  size_t pos = 0;
-  while (pos < text.size() && match.Find(text, pos)) {
-    if (match.begin() > pos) parts->push_back(text.substr(pos, match.begin() - pos));
-    parts->push_back(text.substr(match.begin(), match.end() - match.begin()));
-    pos = match.end();
+  for (size_t pos = 0; pos < text.size() && match.Find(text, pos); pos = match.end()) {
+    matches->push_back({match.begin(), match.end()});
   }
-  if (pos < text.size()) parts->push_back(text.substr(pos));
 }
 
 bool Pattern::Matches(std::string_view text) const { return Matcher(code_->get()).Find(text, 0); }

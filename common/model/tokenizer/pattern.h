@@ -1,24 +1,26 @@
-// A regular expression of ours (never one from a file), compiled by PCRE2.
+// A regular expression of ours (never one from a file, but published_regexes.h), compiled by PCRE2.
 #pragma once
 
 #include <memory>
 #include <string_view>
 #include <vector>
 
+#include "common/model/tokenizer/text_pattern.h"
+
 namespace pregate {
 
 // Immutable; thread-safe. Texts are well-formed UTF-8.
 class Pattern {
  public:
-  // REQUIRES: an expression that matches no empty text and never gives back more than one repeat,
-  // so that PCRE2's limits are out of reach for any text.
+  // REQUIRES: an expression that matches no empty text and takes time linear in it, so that PCRE2's
+  // limits are out of reach for any text.
   explicit Pattern(const char* source);
   ~Pattern();
   Pattern(Pattern&&) noexcept;
   Pattern& operator=(Pattern&&) = delete;
 
-  // Appends the parts of `text`, cut at the start and the end of each match.
-  void Cut(std::string_view text, std::vector<std::string_view>* parts) const;
+  // Appends its matches, from left to right.
+  void FindAll(std::string_view text, std::vector<TextMatch>* matches) const;
   bool Matches(std::string_view text) const;  // anywhere
 
  private:

@@ -29,15 +29,20 @@ PrefixIndex::Range PrefixIndex::Narrow(Range range, size_t depth, uint8_t byte) 
           static_cast<size_t>(high - entries_.begin())};
 }
 
-std::optional<PrefixIndex::Match> PrefixIndex::LongestAt(std::string_view text) const {
-  std::optional<Match> longest;
+void PrefixIndex::ForEachPrefix(std::string_view text,
+                                absl::FunctionRef<void(const Match&)> visit) const {
   Range range = by_first_byte_[static_cast<uint8_t>(text[0])];
   for (size_t depth = 1; range.begin < range.end; ++depth) {
     const Entry& shortest = entries_[range.begin];
-    if (shortest.text.size() == depth) longest = {shortest.value, depth};
+    if (shortest.text.size() == depth) visit({shortest.value, depth});
     if (depth == text.size()) break;
     range = Narrow(range, depth, static_cast<uint8_t>(text[depth]));
   }
+}
+
+std::optional<PrefixIndex::Match> PrefixIndex::LongestAt(std::string_view text) const {
+  std::optional<Match> longest;
+  ForEachPrefix(text, [&](const Match& match) { longest = match; });
   return longest;
 }
 

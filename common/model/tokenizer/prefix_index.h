@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+
 namespace pregate {
 
 // Thread-safe once built.
@@ -26,6 +28,8 @@ class PrefixIndex {
   // Nothing where `text` begins with none of the texts. n bytes of an indexed text take O(n log m)
   // among m of them. REQUIRES: Build was called; `text` is not empty.
   std::optional<Match> LongestAt(std::string_view text) const;
+  // Each of the texts that `text` begins with, from the shortest to the longest; the same otherwise.
+  void ForEachPrefix(std::string_view text, absl::FunctionRef<void(const Match&)> visit) const;
 
  private:
   struct Entry {

@@ -2,12 +2,11 @@
 // U+2581, the dummy prefix.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/model/tokenizer/precompiled_charsmap.h"
 #include "common/model/tokenizer/prefix_index.h"
 #include "common/model/tokenizer/sentencepiece_model.h"
 
@@ -24,18 +23,13 @@ class SentencePieceNormalizer {
 
  private:
   SentencePieceNormalizer() = default;
-  absl::Status ReadCharsmap(std::string_view charsmap);
   struct Prefix {
     std::string_view normal;  // what stands for it
     size_t length;            // bytes of the text
   };
   Prefix NextPrefix(std::string_view text) const;
-  Prefix LongestRule(std::string_view text) const;  // length 0: none
 
-  // A double-array trie (Aoe, IEEE TSE 1989; units as in darts-clone 0.32) from texts to offsets in
-  // `normal_`, whose strings end with a zero byte.
-  std::vector<uint32_t> trie_;
-  std::string normal_;
+  PrecompiledCharsmap charsmap_;
   PrefixIndex user_defined_;  // no rule changes these
   bool add_dummy_prefix_ = false;
   bool remove_extra_whitespaces_ = false;

@@ -1,6 +1,7 @@
 #include "common/model/tokenizer/tokenizer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/utf8.h"
 
@@ -9,7 +10,7 @@ namespace {
 
 // U+FFFD for `num_bytes` bytes that began a character and are none.
 void AppendReplacement(TokenForm form, size_t num_bytes, std::string* text) {
-  if (form != TokenForm::kSingleByte) num_bytes = 1;
+  if (form != TokenForm::kSingleByte && form != TokenForm::kByteRun) num_bytes = 1;
   for (size_t i = 0; i < num_bytes; ++i) text->append(kReplacementCharacter);
 }
 
@@ -58,8 +59,13 @@ std::vector<TokenId> Tokenizer::EncodePrompt(std::string_view text) const {
 }
 
 std::string_view IncrementalDecoder::BytesOf(TokenId id, TokenForm form) {
+  if (leading_spaces_ == LeadingSpaces::kDropOfFirstToken) {
+    leading_spaces_ = LeadingSpaces::kKeep;
+    return tokenizer_->FirstTokenBytes(id);
+  }
   std::string_view bytes = tokenizer_->TokenBytes(id);
   if (leading_spaces_ == LeadingSpaces::kKeep) return bytes;
+  if (leading_spaces_ == LeadingSpaces::kDropOfText) return bytes;
   const bool drops = form == TokenForm::kSpacedText;
   if (drops) bytes.remove_prefix(1);
   const bool dropped_last = drops && leading_spaces_ == LeadingSpaces::kDropFirst;
@@ -67,21 +73,33 @@ std::string_view IncrementalDecoder::BytesOf(TokenId id, TokenForm form) {
   return bytes;
 }
 
-std::string IncrementalDecoder::Add(TokenId id) {
-  const TokenForm form = tokenizer_->Form(id);
-  const bool ends_character = form == TokenForm::kText || form == TokenForm::kSpacedText;
-  std::string text = ends_character ? Finish() : "";
-  pending_form_ = form;
-  pending_.append(BytesOf(id, form));
-  MoveCompleteText(form, &pending_, &text);
+std::string IncrementalDecoder::WithoutFirstSpace(std::string text) {
+  if (leading_spaces_ != LeadingSpaces::kDropOfText || text.empty()) return text;
+  leading_spaces_ = LeadingSpaces::kKeep;
+  if (text.front() == ' ') text.erase(0, 1);
   return text;
 }
 
-std::string IncrementalDecoder::Finish() {
-  // At most one character can be incomplete: its bytes are one longest prefix.
-  std::string text;
-  if (!pending_.empty()) AppendReplacement(pending_form_, pending_.size(), &text);
-  pending_.clear();
+std::string IncrementalDecoder::Add(TokenId id) {
+  const TokenForm form = tokenizer_->Form(id);
+  if (form == TokenForm::kNothing) return "";
+  const bool ends_character = form == TokenForm::kText || form == TokenForm::kSpacedText;
+  std::string text = ends_character ? TakePending() : "";
+  pending_form_ = form;
+  pending_.append(BytesOf(id, form));
+  if (form != TokenForm::kByteRun) MoveCompleteText(form, &pending_, &text);
+  return WithoutFirstSpace(std::move(text));
+}
+
+std::string IncrementalDecoder::Finish() { return WithoutFirstSpace(TakePending()); }
+
+std::string IncrementalDecoder::TakePending() {
+  std::string text, bytes = std::exchange(pending_, {});
+  if (bytes.empty()) return text;
+  const bool is_run = pending_form_ == TokenForm::kByteRun;
+  if (is_run && IsUtf8(bytes)) return bytes;
+  // But for a run, at most one character can be incomplete: its bytes are one longest prefix.
+  AppendReplacement(pending_form_, bytes.size(), &text);
   return text;
 }
 

@@ -1,5 +1,5 @@
-// Byte-level BPE and SentencePiece, special tokens, incremental detokenisation and the chat
-// template.
+// The tokenizers of tokenizer.json and SentencePiece, special tokens, incremental detokenisation and
+// the chat template.
 #pragma once
 
 #include <cstdint>
@@ -28,13 +28,17 @@ enum class TokenForm : uint8_t {
   kSingleByte,  // the same of direct neighbours alone; each stray byte is a U+FFFD of its own
   kText,        // whole characters, or nothing; a character before them that is not complete ends
   kSpacedText,  // the same; the space that it begins with may be none of the text's own
+  kByteRun,     // bytes: a run of them is text, or where that is no UTF-8 a U+FFFD for each of them
+  kNothing,     // as if the token were not there
 };
 
 // What decoding takes off the beginning of a text.
 enum class LeadingSpaces : uint8_t {
   kKeep,
-  kDropFirst,   // a kSpacedText's space
-  kDropOfEach,  // that of each kSpacedText until there is text
+  kDropFirst,         // a kSpacedText's space
+  kDropOfEach,        // that of each kSpacedText until there is text
+  kDropOfText,        // the one that the whole text begins with
+  kDropOfFirstToken,  // those that FirstTokenBytes leaves out
 };
 
 // Immutable after construction; thread-safe.
@@ -42,7 +46,7 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // "byte-level BPE", "SentencePiece BPE" or "SentencePiece unigram"; for people.
+  // "byte-level BPE", "BPE", "unigram", "SentencePiece BPE" or "SentencePiece unigram"; for people.
   virtual std::string_view kind() const { return "other"; }
   virtual int vocab_size() const = 0;
   // Text to ids; no special token is added, and none is recognised in `text`: what spells one is
@@ -52,9 +56,14 @@ class Tokenizer {
   // by byte-level BPE, unless it names an unknown token; a SentencePiece model without byte pieces
   // gives its unknown token for a run of characters that it lacks. REQUIRES: text.size() < 2^30.
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
+  // The same of a text that stands behind special tokens, in a chat: some tokenizers put a space
+  // before what begins a text, and before nothing else.
+  virtual std::vector<TokenId> EncodeBehind(std::string_view text) const { return Encode(text); }
   // The raw bytes of one token (may be a part of a UTF-8 character); empty for special tokens and
   // for ids that no token has, within the vocabulary or outside, which count as special.
   virtual std::string_view TokenBytes(TokenId id) const = 0;
+  // The same of the first token of a text, special ones aside.
+  virtual std::string_view FirstTokenBytes(TokenId id) const { return TokenBytes(id); }
   virtual bool IsSpecial(TokenId id) const = 0;
   virtual TokenForm Form(TokenId id) const { return TokenForm::kBytes; }
   // Encode may put a space before a text that is not its own (SentencePiece's dummy prefix).
@@ -104,6 +113,10 @@ class IncrementalDecoder {
  private:
   // The token's bytes without a leading space that is to go.
   std::string_view BytesOf(TokenId id, TokenForm form);
+  // What is left of a character or a run of bytes.
+  std::string TakePending();
+  // The same text without the space that goes off a whole text.
+  std::string WithoutFirstSpace(std::string text);
 
   const Tokenizer* tokenizer_;
   LeadingSpaces leading_spaces_;  // of what comes next
@@ -111,18 +124,25 @@ class IncrementalDecoder {
   std::string pending_;  // of a character that is not complete
 };
 
-// What GGUF metadata or tokenizer.json hold, already parsed; the one way to a tokenizer.
+// What GGUF metadata or tokenizer.json hold, already parsed; the one way to a tokenizer. Models are
+// BPE or, where there are scores, unigram ones.
 struct BpeTokenizerSpec {
-  // By id, in byte-level alphabet; empty where the model's own vocabulary has none. One that is
-  // spelled in other characters stands for its bytes as they are, and no text becomes it.
+  // By id; empty where the model's own vocabulary has none. Byte-level models spell them in their
+  // alphabet; one that is spelled in other characters stands for its bytes as they are, and no text
+  // becomes it.
   std::vector<std::string> tokens;
   std::vector<std::pair<std::string, std::string>> merges;  // by rank
+  std::vector<double> scores;                               // by id, of a unigram model
   std::vector<AddedToken> added;  // special ones among them; most have their text in `tokens` too
-  // "smollm", "gpt2" ("gpt-2"), "llama-bpe" ("llama3", "llama-v3") or "default" (""): the names of
-  // GGUF's tokenizer.ggml.pre, aliases in brackets.
+  // A name or an alias of GGUF's tokenizer.ggml.pre (published_regexes.cc has them all), or what
+  // tokenizer.json says, as JSON ("null": nothing).
   std::string pre_tokenizer;
+  std::string normalizer;  // what tokenizer.json says, as JSON; empty: none
+  std::string decoder;     // the same; empty: ByteLevel
+  // What has no token becomes the tokens "<0x00>" to "<0xFF>" of its bytes, where they are there.
+  bool byte_fallback = false;
   bool ignore_merges = false;      // a word that is a token as a whole is not taken apart
-  std::optional<TokenId> unknown;  // for bytes that the vocabulary lacks; nothing: left out
+  std::optional<TokenId> unknown;  // for what the vocabulary lacks; nothing: left out
   bool fuse_unknown = false;       // one for a run of them
   std::string chat_template;       // Jinja source, matched by content
   std::optional<TokenId> bos, eos;

@@ -10,10 +10,12 @@
 #include "common/base/limits.h"
 #include "common/base/mapped_file.h"
 #include "common/base/status.h"
+#include "common/model/tokenizer/json_steps.h"
+#include "common/model/tokenizer/post_processor.h"
 #include "common/model/tokenizer/tokenizer.h"
 #include "common/model/tokenizer/tokenizer_alphabet.h"
 #include "common/model/tokenizer/tokenizer_config.h"
-#include "common/model/tokenizer/tokenizer_json_pre.h"
+#include "common/model/tokenizer/tokenizer_parts.h"
 
 namespace pregate {
 namespace {
@@ -21,51 +23,24 @@ namespace {
 using nlohmann::json;
 constexpr size_t kTokenizerBytesMax = size_t{64} << 20;  // of a tokenizer.json
 
-// A field that is not known may change ids or text.
-absl::Status CheckKeys(const JsonObject& object, std::initializer_list<std::string_view> known) {
-  for (const auto& [key, value] : object.json().items()) {
-    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    return absl::UnimplementedError(
-        absl::StrCat(object.where(), ": \"", key.substr(0, 64), "\" is not known"));
+absl::Status SetToken(const JsonObject& model, int64_t id, const std::string& text,
+                      BpeTokenizerSpec* spec) {
+  if (spec->tokens.size() <= static_cast<size_t>(id)) spec->tokens.resize(id + 1);
+  if (!spec->tokens[id].empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(model.where(), ": vocab: id ", id, " belongs to two tokens"));
   }
-  return absl::OkStatus();
-}
-
-// Options of HF's BPE that byte-level models leave off and this tokenizer does not have.
-absl::Status CheckModel(const JsonObject& model) {
-  RETURN_IF_ERROR(CheckKeys(
-      model, {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-              "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}));
-  ASSIGN_OR_RETURN(const std::string type, model.String("type", "BPE"));
-  if (type != "BPE") {
-    return absl::UnimplementedError(
-        absl::StrCat(model.where(), ": type \"", type.substr(0, 64), "\" (BPE is supported)"));
-  }
-  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
-    const bool set =
-        model.Has(key) && model.json()[key] != json("") && model.json()[key] != json(0);
-    if (set) return absl::UnimplementedError(absl::StrCat(model.where(), ": ", key, " is set"));
-  }
-  ASSIGN_OR_RETURN(const bool byte_fallback, model.Bool("byte_fallback", false));
-  if (byte_fallback) {
-    return absl::UnimplementedError(
-        absl::StrCat(model.where(),
-                     ": byte_fallback is set: this is a SentencePiece model; put "
-                     "the tokenizer.model that it was made from beside it"));
-  }
+  spec->tokens[id] = text;
   return absl::OkStatus();
 }
 
 absl::Status ReadVocab(const JsonObject& model, BpeTokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const JsonObject vocab, model.Object("vocab"));
+  spec->tokens.reserve(std::min(vocab.json().size(), static_cast<size_t>(kVocabSizeMax)));
   for (const auto& [text, json_id] : vocab.json().items()) {
-    ASSIGN_OR_RETURN(const int64_t id, vocab.Int(text, 0, kVocabSizeMax - 1));
-    if (spec->tokens.size() <= static_cast<size_t>(id)) spec->tokens.resize(id + 1);
-    if (!spec->tokens[id].empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(vocab.where(), ": id ", id, " belongs to two tokens"));
-    }
-    spec->tokens[id] = text;
+    const bool plain = json_id.is_number_unsigned() && json_id.get<uint64_t>() < kVocabSizeMax;
+    if (!plain) RETURN_IF_ERROR(vocab.Int(text, 0, kVocabSizeMax - 1).status());
+    RETURN_IF_ERROR(SetToken(model, json_id.get<int64_t>(), text, spec));
   }
   return absl::OkStatus();
 }
@@ -79,6 +54,13 @@ std::optional<TokenId> FindToken(const BpeTokenizerSpec& spec, const std::string
   return static_cast<TokenId>(it - spec.tokens.begin());
 }
 
+// Words of other models are no bytes.
+bool LastStepIsByteLevel(const JsonObject& root) {
+  const auto part = root.json().find("pre_tokenizer");
+  const auto steps = StepsOf(part == root.json().end() ? json() : *part, "", "pretokenizers");
+  return steps.ok() && !steps->empty() && steps->back().type == "ByteLevel";
+}
+
 bool HasAllBytes(const std::vector<std::string>& tokens) {
   std::set<std::string> bytes;
   for (const std::string& token : tokens) {
@@ -87,11 +69,13 @@ bool HasAllBytes(const std::vector<std::string>& tokens) {
   return bytes.size() == 256;
 }
 
-// A vocabulary of all bytes needs no token for unknown ones, and some name one that is none.
-absl::Status ReadUnknown(const JsonObject& model, BpeTokenizerSpec* spec) {
+// A byte-level vocabulary of all bytes needs no token for unknown ones, and some name one that is
+// none.
+absl::Status ReadUnknown(const JsonObject& root, const JsonObject& model, BpeTokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const bool fuse, model.Bool("fuse_unk", false));
   ASSIGN_OR_RETURN(const std::string text, model.String("unk_token", ""));
-  if (text.empty() || HasAllBytes(spec->tokens)) return absl::OkStatus();
+  const bool needless = LastStepIsByteLevel(root) && !spec->byte_fallback;
+  if (text.empty() || (needless && HasAllBytes(spec->tokens))) return absl::OkStatus();
   spec->unknown = FindToken(*spec, text);
   spec->fuse_unknown = fuse;
   if (spec->unknown) return absl::OkStatus();
@@ -136,6 +120,81 @@ absl::Status ReadMerges(const JsonObject& model, BpeTokenizerSpec* spec) {
   }
   DropRepeatedMerges(spec);
   return absl::OkStatus();
+}
+
+// Options that change tokens at random, or that byte-level and SentencePiece-like models leave off.
+absl::Status CheckBpe(const JsonObject& model) {
+  RETURN_IF_ERROR(CheckKeys(
+      model, {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+              "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}));
+  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
+    const bool set =
+        model.Has(key) && model.json()[key] != json("") && model.json()[key] != json(0);
+    if (set) return absl::UnimplementedError(absl::StrCat(model.where(), ": ", key, " is set"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadBpe(const JsonObject& root, const JsonObject& model, BpeTokenizerSpec* spec) {
+  RETURN_IF_ERROR(CheckBpe(model));
+  RETURN_IF_ERROR(ReadVocab(model, spec));
+  ASSIGN_OR_RETURN(spec->byte_fallback, model.Bool("byte_fallback", false));
+  RETURN_IF_ERROR(ReadUnknown(root, model, spec));
+  RETURN_IF_ERROR(ReadMerges(model, spec));
+  ASSIGN_OR_RETURN(spec->ignore_merges, model.Bool("ignore_merges", false));
+  return absl::OkStatus();
+}
+
+// "vocab" is a list of [text, score].
+absl::Status ReadUnigram(const JsonObject& model, BpeTokenizerSpec* spec) {
+  RETURN_IF_ERROR(CheckKeys(model, {"type", "unk_id", "vocab", "byte_fallback"}));
+  const auto vocab = model.json().find("vocab");
+  if (vocab == model.json().end() || !vocab->is_array() || vocab->empty() ||
+      vocab->size() > static_cast<size_t>(kVocabSizeMax)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(model.where(), ": vocab is no list of 1 to ", kVocabSizeMax, " entries"));
+  }
+  for (size_t id = 0; id < vocab->size(); ++id) {
+    const json& entry = (*vocab)[id];
+    const bool good = entry.is_array() && entry.size() == 2 && entry[0].is_string() &&
+                      entry[0] != json("") && entry[1].is_number();
+    if (!good) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(model.where(), ": vocab[", id, "] is no text and score"));
+    }
+    spec->tokens.push_back(entry[0].get<std::string>());
+    spec->scores.push_back(entry[1].get<double>());
+  }
+  ASSIGN_OR_RETURN(spec->byte_fallback, model.Bool("byte_fallback", false));
+  ASSIGN_OR_RETURN(const int64_t unknown,
+                   model.Int("unk_id", 0, static_cast<int64_t>(vocab->size()) - 1));
+  spec->unknown = static_cast<TokenId>(unknown);
+  return absl::OkStatus();
+}
+
+absl::Status ReadModel(const JsonObject& root, BpeTokenizerSpec* spec) {
+  ASSIGN_OR_RETURN(const JsonObject model, root.Object("model"));
+  const std::string type_if_none = model.Has("merges") ? "BPE" : "";
+  ASSIGN_OR_RETURN(const std::string type, model.String("type", type_if_none));
+  if (type == "BPE") return ReadBpe(root, model, spec);
+  if (type == "Unigram") return ReadUnigram(model, spec);
+  return absl::UnimplementedError(absl::StrCat(model.where(), ": type \"", type.substr(0, 64),
+                                               "\" (BPE and Unigram are supported)"));
+}
+
+// What is read is made, too, so that errors name the file.
+absl::Status ReadParts(const JsonObject& root, BpeTokenizerSpec* spec) {
+  const auto part = [&](const char* name) {
+    const auto it = root.json().find(name);
+    return it == root.json().end() ? json() : *it;
+  };
+  const PartsJson parts = {part("normalizer"), part("pre_tokenizer"), part("decoder")};
+  if (parts.decoder.is_null()) {
+    return absl::UnimplementedError(absl::StrCat(
+        root.where(), ": decoder null is not supported: texts of tokens between spaces"));
+  }
+  SetParts(parts, spec);
+  return TokenizerParts::Make(*spec, root.where() + ": ").status();
 }
 
 absl::StatusOr<AddedToken> ReadAddedToken(const json& value, const std::string& where) {
@@ -237,16 +296,10 @@ absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir) {
     return absl::UnimplementedError(
         absl::StrCat(path, ": version \"", version.substr(0, 64), "\" (1.0 is supported)"));
   }
-  ASSIGN_OR_RETURN(const JsonObject model, root.Object("model"));
-  RETURN_IF_ERROR(CheckModel(model));
   BpeTokenizerSpec spec;
-  RETURN_IF_ERROR(ReadVocab(model, &spec));
-  RETURN_IF_ERROR(ReadUnknown(model, &spec));
-  RETURN_IF_ERROR(ReadMerges(model, &spec));
+  RETURN_IF_ERROR(ReadModel(root, &spec));
+  RETURN_IF_ERROR(ReadParts(root, &spec));
   RETURN_IF_ERROR(ReadAddedTokens(root, &spec));
-  ASSIGN_OR_RETURN(spec.ignore_merges, model.Bool("ignore_merges", false));
-  ASSIGN_OR_RETURN(spec.pre_tokenizer, PreTokenizerFromJson(root));
-  RETURN_IF_ERROR(CheckByteLevelDecoder(root));
   RETURN_IF_ERROR(ReadConfig(dir, &spec));
   RETURN_IF_ERROR(ReadFirstToken(root, &spec));
   return spec;

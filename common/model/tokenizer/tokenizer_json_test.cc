@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "common/model/tokenizer/published_regexes.h"
 #include "common/model/tokenizer/testing/small_vocabulary.h"
 #include "common/model/tokenizer/tokenizer.h"
 #include "nlohmann/json.hpp"
@@ -45,15 +46,44 @@ class TokenizerJsonTest : public ::testing::Test {
 };
 
 TEST_F(TokenizerJsonTest, ReadsBackWhatItWroteForEveryPreTokenizer) {
-  for (const char* name : {"smollm", "gpt2", "llama-bpe", "default"}) {
+  for (const NamedPreTokenizer& named : NamedPreTokenizers()) {
     BpeTokenizerSpec spec = SmallVocabulary();
-    spec.pre_tokenizer = name;
-    spec.add_bos = spec.ignore_merges = name == std::string("llama-bpe");
+    spec.pre_tokenizer = named.name;
+    spec.add_bos = spec.ignore_merges = MeansWholeWordsAndBos(named.name);
     Save(spec);
     const auto read = LoadTokenizerSpec(dir_);
     ASSERT_TRUE(read.ok()) << read.status();
-    EXPECT_EQ(*read, spec) << name;
+    EXPECT_EQ(*read, spec) << named.name;
   }
+}
+
+TEST_F(TokenizerJsonTest, ReadsBackWhatNoNameStandsFor) {
+  BpeTokenizerSpec spec = SmallVocabulary();
+  spec.pre_tokenizer = R"({"individual_digits":false,"type":"Digits"})";
+  spec.normalizer = R"({"type":"NFC"})";
+  spec.decoder = R"({"decoders":[{"type":"ByteFallback"},{"type":"Fuse"}],"type":"Sequence"})";
+  spec.byte_fallback = true;
+  spec.unknown = kFirstByteId;
+  Save(spec);
+  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  spec.pre_tokenizer = "null";
+  Save(spec);
+  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+}
+
+TEST_F(TokenizerJsonTest, ReadsBackUnigramModels) {
+  BpeTokenizerSpec spec;
+  spec.tokens = {"<unk>", "<s>", "a", "ab"};
+  spec.scores = {0, 0, -1.5, -2.25};
+  spec.added = {{.id = 1, .text = "<s>", .special = true}};
+  spec.unknown = 0;
+  spec.pre_tokenizer = "null";
+  spec.decoder = R"({"type":"Fuse"})";
+  spec.bos = 1;
+  spec.add_bos = true;
+  Save(spec);
+  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadTokenizerJson(dir_).value()->kind(), "unigram");
 }
 
 TEST_F(TokenizerJsonTest, KeepsWhatIsAbsentAbsent) {
@@ -221,8 +251,18 @@ struct BadFile {
 TEST_F(TokenizerJsonTest, NamesWhatItRefuses) {
   const BadFile cases[] = {
       {"model", [](json* r) { r->erase("model"); }},
-      {"type \"Unigram\"", [](json* r) { (*r)["model"]["type"] = "Unigram"; }},
-      {"byte_fallback", [](json* r) { (*r)["model"]["byte_fallback"] = true; }},
+      {"type \"WordPiece\"", [](json* r) { (*r)["model"]["type"] = "WordPiece"; }},
+      {"\"continuing_subword_prefix\" is not known",
+       [](json* r) { (*r)["model"]["type"] = "Unigram"; }},
+      {"vocab[1] is no text and score",
+       [](json* r) {
+         (*r)["model"] = {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", {{"a", 0}, {"b"}}}};
+       }},
+      {"\"unk_id\" is 7",
+       [](json* r) {
+         (*r)["model"] = json::parse(R"({"type": "Unigram", "unk_id": 7, "vocab": [["a", 0]]})");
+       }},
+      {"byte_fallback", [](json* r) { (*r)["model"]["byte_fallback"] = 3; }},
       {"dropout", [](json* r) { (*r)["model"]["dropout"] = 0.1; }},
       {"end_of_word_suffix", [](json* r) { (*r)["model"]["end_of_word_suffix"] = "</w>"; }},
       {"ignore_merges", [](json* r) { (*r)["model"]["ignore_merges"] = 1; }},
@@ -230,7 +270,7 @@ TEST_F(TokenizerJsonTest, NamesWhatItRefuses) {
       {"\"max_piece\" is not known", [](json* r) { (*r)["model"]["max_piece"] = 3; }},
       {"\"prefix\" is not known", [](json* r) { (*r)["added_tokens"][0]["prefix"] = true; }},
       {"decoder null", [](json* r) { (*r)["decoder"] = nullptr; }},
-      {"decoder {\"type\":\"Metaspace\"}",
+      {"decoder: missing key \"replacement\"",
        [](json* r) {
          (*r)["decoder"] = {{"type", "Metaspace"}};
        }},
@@ -253,13 +293,18 @@ TEST_F(TokenizerJsonTest, NamesWhatItRefuses) {
       {"added_tokens[1]", [](json* r) { (*r)["added_tokens"][1].erase("id"); }},
       {"normalizer",
        [](json* r) {
-         (*r)["normalizer"] = {{"type", "NFC"}};
+         (*r)["normalizer"] = {{"type", "Nmt"}};
        }},
       {"pre_tokenizer",
        [](json* r) {
          (*r)["pre_tokenizer"] = {{"type", "Metaspace"}};
        }},
-      {"pre_tokenizer", [](json* r) { (*r)["pre_tokenizer"] = nullptr; }},
+      {"prepend_scheme \"first\" beside a normalizer",
+       [](json* r) {
+         (*r)["normalizer"] = {{"type", "NFC"}};
+         (*r)["pre_tokenizer"] = {
+             {"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}};
+       }},
       {"post_processor",
        [](json* r) {
          (*r)["post_processor"] = {{"type", "BertProcessing"}};

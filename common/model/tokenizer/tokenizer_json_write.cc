@@ -1,13 +1,13 @@
 // Writes tokenizer.json and tokenizer_config.json for HF tokenizers, transformers and ourselves.
+#include <algorithm>
 #include <fstream>
 
 #include "common/base/json.h"
 #include "common/base/status.h"
 #include "common/base/utf8.h"
+#include "common/model/tokenizer/post_processor.h"
 #include "common/model/tokenizer/tokenizer.h"
-#include "common/model/tokenizer/tokenizer_json_pre.h"
-#include "common/model/tokenizer/tokenizer_pre.h"
-#include "common/model/tokenizer/tokenizer_vocab.h"
+#include "common/model/tokenizer/tokenizer_parts.h"
 
 namespace pregate {
 namespace {
@@ -27,41 +27,58 @@ const std::string& TextOfToken(const BpeTokenizerSpec& spec, TokenId id) {
   return spec.tokens[id];
 }
 
-json ModelJson(const BpeTokenizerSpec& spec) {
-  json vocab = json::object(), merges = json::array();
+json UnigramJson(const BpeTokenizerSpec& spec) {
+  json vocab = json::array();
+  for (size_t id = 0; id < spec.tokens.size(); ++id) {
+    vocab.push_back({spec.tokens[id], spec.scores[id]});
+  }
+  return {{"type", "Unigram"},
+          {"unk_id", *spec.unknown},
+          {"vocab", std::move(vocab)},
+          {"byte_fallback", spec.byte_fallback}};
+}
+
+// A merge of parts with spaces can only be written as a pair.
+json MergesJson(const BpeTokenizerSpec& spec) {
+  const auto has_space = [](const auto& merge) {
+    return (merge.first + merge.second).find(' ') != std::string::npos;
+  };
+  if (std::any_of(spec.merges.begin(), spec.merges.end(), has_space)) return spec.merges;
+  json merges = json::array();
+  for (const auto& [left, right] : spec.merges) merges.push_back(left + " " + right);
+  return merges;
+}
+
+json BpeJson(const BpeTokenizerSpec& spec) {
+  json vocab = json::object();
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     if (!spec.tokens[id].empty()) vocab[spec.tokens[id]] = id;
   }
-  for (const auto& [left, right] : spec.merges) merges.push_back(left + " " + right);
   return {{"type", "BPE"},
           {"dropout", nullptr},
-          {"unk_token", spec.unknown ? json(spec.tokens[*spec.unknown]) : json()},
+          {"unk_token", spec.unknown ? json(TextOfToken(spec, *spec.unknown)) : json()},
           {"continuing_subword_prefix", nullptr},
           {"end_of_word_suffix", nullptr},
           {"fuse_unk", spec.fuse_unknown},
-          {"byte_fallback", false},
+          {"byte_fallback", spec.byte_fallback},
           {"ignore_merges", spec.ignore_merges},
           {"vocab", std::move(vocab)},
-          {"merges", std::move(merges)}};
+          {"merges", MergesJson(spec)}};
 }
 
-json TokenizerJson(const BpeTokenizerSpec& spec, const std::string& pre_tokenizer) {
+json TokenizerJson(const BpeTokenizerSpec& spec, const PartsJson& parts) {
   json added = json::array();
   for (const AddedToken& token : spec.added) added.push_back(ToJson(token));
-  const json byte_level = {{"type", "ByteLevel"},
-                           {"add_prefix_space", false},
-                           {"trim_offsets", true},
-                           {"use_regex", true}};
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
           {"added_tokens", std::move(added)},
-          {"normalizer", nullptr},
-          {"pre_tokenizer", PreTokenizerToJson(pre_tokenizer)},
+          {"normalizer", parts.normalizer},
+          {"pre_tokenizer", parts.pre_tokenizer},
           {"post_processor",
            spec.add_bos ? FirstTokenToJson(TextOfToken(spec, *spec.bos), *spec.bos) : json()},
-          {"decoder", byte_level},
-          {"model", ModelJson(spec)}};
+          {"decoder", parts.decoder},
+          {"model", spec.scores.empty() ? BpeJson(spec) : UnigramJson(spec)}};
 }
 
 json ConfigJson(const BpeTokenizerSpec& spec) {
@@ -85,8 +102,8 @@ absl::Status Write(const std::string& path, const json& value, int indent) {
 }  // namespace
 
 absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir) {
-  ASSIGN_OR_RETURN(const std::string pre_tokenizer, CanonicalPreTokenizer(spec.pre_tokenizer));
-  RETURN_IF_ERROR(BpeVocabulary::Build(spec).status());
+  RETURN_IF_ERROR(MakeBpeTokenizer(spec).status());
+  ASSIGN_OR_RETURN(const PartsJson parts, PartsJsonOf(spec));
   if (!IsUtf8(spec.chat_template)) {
     return absl::InvalidArgumentError("chat_template is not UTF-8");
   }
@@ -95,7 +112,7 @@ absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& 
         "an added token's text is another token's too, or its id is not the next one: readers of "
         "tokenizer.json would give it another");
   }
-  RETURN_IF_ERROR(Write(dir + "/tokenizer.json", TokenizerJson(spec, pre_tokenizer), 0));
+  RETURN_IF_ERROR(Write(dir + "/tokenizer.json", TokenizerJson(spec, parts), 0));
   return Write(dir + "/tokenizer_config.json", ConfigJson(spec), 2);
 }
 

@@ -277,7 +277,7 @@ TEST(MakeBpeTokenizerTest, NamesWhatIsWrongWithASpec) {
        [](auto* s) {
          s->merges[0] = {"q", "z"};
        }},
-      {"pre_tokenizer \"tekken\"", [](auto* s) { s->pre_tokenizer = "tekken"; }},
+      {"pre_tokenizer \"chameleon\"", [](auto* s) { s->pre_tokenizer = "chameleon"; }},
   };
   for (const BadSpec& c : cases) {
     BpeTokenizerSpec spec = SmallVocabulary();

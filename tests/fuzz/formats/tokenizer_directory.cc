@@ -16,6 +16,39 @@ std::string MakeDirectory(ReplacedFile* files) {
   return dir;
 }
 
+constexpr const char* kSpaceInPieces = "\xE2\x96\x81";
+
+// Llama-2's kind: characters, bytes of what is none, spaces that normalizers and decoders rewrite.
+BpeTokenizerSpec TinyCharacters() {
+  BpeTokenizerSpec spec;
+  spec.tokens = {"<unk>", "<s>", "H", "e", "l", "He", "ll", kSpaceInPieces, "<0xC3>", "<0xA9>"};
+  spec.merges = {{"H", "e"}};
+  spec.added = {{.id = 1, .text = "<s>", .special = true},
+                {.id = 10, .text = "wo", .lstrip = true, .normalized = true}};
+  spec.unknown = 0;
+  spec.byte_fallback = spec.fuse_unknown = true;
+  spec.normalizer =
+      R"({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"},
+      {"type": "Replace", "pattern": {"Regex": " +"}, "content": "\u2581"}, {"type": "NFKC"}]})";
+  spec.pre_tokenizer = R"json({"type": "Split", "pattern": {"Regex": "\\p{N}|(?=H)"},
+      "behavior": "MergedWithNext", "invert": false})json";
+  spec.decoder = R"({"type": "Sequence", "decoders": [{"type": "Replace",
+      "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+      {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})";
+  return spec;
+}
+
+BpeTokenizerSpec TinyUnigram() {
+  BpeTokenizerSpec spec;
+  spec.tokens = {"<unk>", "H", "e", "He", kSpaceInPieces};
+  spec.scores = {0, -2, -2, -3.5, -1};
+  spec.unknown = 0;
+  spec.pre_tokenizer = R"({"type": "Metaspace", "replacement": "\u2581",
+      "prepend_scheme": "first", "split": true})";
+  spec.decoder = R"({"type": "Metaspace", "replacement": "\u2581"})";
+  return spec;
+}
+
 const ReplacedFile& Files() {
   static const auto* files = [] {
     auto* out = new ReplacedFile;
@@ -23,6 +56,11 @@ const ReplacedFile& Files() {
     PREGATE_CHECK(SaveTokenizerJson(TinyBpe(), bpe).ok());
     for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
       out->Add(bpe, name);
+    }
+    for (const BpeTokenizerSpec& spec : {TinyCharacters(), TinyUnigram()}) {
+      const std::string dir = MakeDirectory(out);
+      PREGATE_CHECK(SaveTokenizerJson(spec, dir).ok());
+      out->Add(dir, "tokenizer.json");
     }
     const std::string sentencepiece = MakeDirectory(out);
     PREGATE_CHECK(SaveSentencePieceModel(TinySentencePiece(), sentencepiece).ok());
