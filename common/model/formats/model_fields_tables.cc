@@ -187,7 +187,7 @@ constexpr Fields kGguf[] = {
     {"tokenizer.ggml.model tokenizer.ggml.pre tokenizer.ggml.tokens tokenizer.ggml.token_type "
      "tokenizer.ggml.scores tokenizer.ggml.merges tokenizer.ggml.add_bos_token "
      "tokenizer.ggml.add_space_prefix tokenizer.ggml.remove_extra_whitespaces "
-     "tokenizer.ggml.precompiled_charsmap tokenizer.chat_template",
+     "tokenizer.ggml.precompiled_charsmap tokenizer.chat_template tokenizer.chat_template.*",
      kRead, "", "the tokenizer"},
     {"tokenizer.ggml.bos_token_id tokenizer.ggml.eos_token_id tokenizer.ggml.eot_token_id "
      "tokenizer.ggml.eom_token_id tokenizer.ggml.fim_pad_token_id tokenizer.ggml.fim_rep_token_id "
@@ -200,7 +200,7 @@ constexpr Fields kGguf[] = {
      "tokenizer.ggml.suffix_token_id tokenizer.ggml.middle_token_id",
      kHarmless, "", "ids that are never added to a text"},
     {"tokenizer.ggml.token_type_count tokenizer.ggml.added_tokens tokenizer.huggingface.json "
-     "tokenizer.chat_template.* tokenizer.chat_templates",
+     "tokenizer.chat_templates",
      kHarmless, "", "the same once more, or for other architectures"},
     {"tokenizer.ggml.add_eos_token tokenizer.ggml.add_sep_token", kRefused, "[false]", "other ids"},
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,8 @@
 #include "common/model/tokenizer/sentencepiece_model.h"
 
 namespace pregate {
+
+struct Conversation;  // of conversation.h
 
 struct ChatMessage {
   std::string role;     // "system", "user", "assistant"
@@ -62,10 +65,24 @@ class Tokenizer {
   // The special or added token of this text.
   virtual std::optional<TokenId> SpecialId(std::string_view text) const = 0;
   // The model's own template; text in a message never becomes a special token. InvalidArgument for
-  // no messages or an unknown role, Unimplemented for a template that is not known, naming it,
-  // FailedPrecondition for a model without one.
+  // no messages, an unknown role or what the template refuses, Unimplemented for a template that
+  // asks for more than is supported, naming that, FailedPrecondition for a model without one.
   virtual absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const = 0;
+  // The same for messages with tools, parts and further members; roles are the template's business.
+  virtual absl::StatusOr<std::vector<TokenId>> ApplyConversation(const Conversation&) const {
+    return absl::UnimplementedError("this tokenizer has no chat template");
+  }
+
+  // For chat templates: the tokens that their own text becomes, ...
+  virtual const AddedTokens& special_tokens() const;
+  // ... and Encode of what stands behind one of them.
+  virtual std::vector<TokenId> EncodeBehindSpecial(std::string_view text) const {
+    return Encode(text);
+  }
+  // Whether text of a conversation may never become it: special tokens but the unknown one, and
+  // those that begin or end turns.
+  virtual bool IsControl(TokenId id) const { return IsSpecial(id); }
   // Ids that end a turn or a text: the tokenizer's own, then those that were added.
   std::vector<TokenId> StopTokens() const;
   // Those that the model's other files name (config.json, generation_config.json). Not thread-safe:
@@ -111,6 +128,15 @@ class IncrementalDecoder {
   std::string pending_;  // of a character that is not complete
 };
 
+// What chat templates know beside a conversation.
+struct ChatVariables {
+  std::map<std::string, std::string> more_templates;  // by name, beside the default one
+  // Further special tokens, as text, by the names of their variables: {"pad_token": "<pad>"}.
+  std::map<std::string, std::string> tokens;
+
+  bool operator==(const ChatVariables&) const = default;
+};
+
 // What GGUF metadata or tokenizer.json hold, already parsed; the one way to a tokenizer.
 struct BpeTokenizerSpec {
   // By id, in byte-level alphabet; empty where the model's own vocabulary has none. One that is
@@ -124,7 +150,8 @@ struct BpeTokenizerSpec {
   bool ignore_merges = false;      // a word that is a token as a whole is not taken apart
   std::optional<TokenId> unknown;  // for bytes that the vocabulary lacks; nothing: left out
   bool fuse_unknown = false;       // one for a run of them
-  std::string chat_template;       // Jinja source, matched by content
+  std::string chat_template;       // Jinja source
+  ChatVariables chat_variables;
   std::optional<TokenId> bos, eos;
   bool add_bos = false;  // a plain text prompt begins with bos
 
@@ -137,7 +164,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spe
 // SentencePiece library, but never one that begins or ends turns of a chat (<|im_end|>).
 struct SentencePieceTokenizerSpec {
   SentencePieceModel model;
-  std::string chat_template;  // Jinja source, matched by content
+  std::string chat_template;  // Jinja source
+  ChatVariables chat_variables;
+  // Special tokens with `lstrip` or `rstrip`, which matters in chat alone.
+  std::vector<AddedToken> stripping;
+  // A text behind a special token begins with the dummy prefix too, as in transformers' "legacy".
+  bool prefix_behind_specials = true;
   std::optional<TokenId> bos, eos;
   bool add_bos = false;  // a plain text prompt begins with bos
 

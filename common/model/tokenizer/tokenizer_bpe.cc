@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/base/utf8.h"
 #include "common/model/tokenizer/tokenizer.h"
@@ -19,8 +20,9 @@ class BpeTokenizer final : public Tokenizer {
       : vocab_(std::move(vocab)),
         pre_tokenizer_(PreTokenizer::Make(pre_tokenizer)),
         ignore_merges_(spec.ignore_merges),
-        chat_template_(std::move(spec.chat_template)),
+        chat_templates_(spec.chat_template, spec.chat_variables, TextOf(spec.bos), TextOf(spec.eos)),
         prompt_bos_(spec.add_bos ? spec.bos : std::nullopt),
+        unknown_(spec.unknown),
         eos_(spec.eos) {}
 
   std::string_view kind() const override { return "byte-level BPE"; }
@@ -46,10 +48,25 @@ class BpeTokenizer final : public Tokenizer {
 
   absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const override {
-    return chat_template_.Apply(*this, messages, add_generation_prompt);
+    RETURN_IF_ERROR(CheckRoles(messages));
+    return ApplyConversation(MakeConversation(messages, add_generation_prompt, absl::Now()));
+  }
+  absl::StatusOr<std::vector<TokenId>> ApplyConversation(const Conversation& chat) const override {
+    return chat_templates_.Apply(*this, chat);
+  }
+  const AddedTokens& special_tokens() const override { return vocab_.added(); }
+  bool IsControl(TokenId id) const override {
+    return id != unknown_ && (IsSpecial(id) || IsTurnMarker(vocab_.added().TextOf(id)));
   }
 
  private:
+  // Of bos or eos: as an added token, or as the vocabulary has it.
+  std::string TextOf(std::optional<TokenId> id) const {
+    if (!id) return "";
+    const std::string_view added = vocab_.added().TextOf(*id);
+    return std::string(added.empty() ? vocab_.Bytes(*id) : added);
+  }
+
   void AppendWellFormed(std::string_view text, std::vector<TokenId>* ids) const {
     for (const AddedTokens::Stretch& stretch : vocab_.added().Split(text)) {
       if (stretch.id) {
@@ -90,8 +107,8 @@ class BpeTokenizer final : public Tokenizer {
   const BpeVocabulary vocab_;
   const std::unique_ptr<PreTokenizer> pre_tokenizer_;
   const bool ignore_merges_;
-  const ChatTemplate chat_template_;
-  const std::optional<TokenId> prompt_bos_, eos_;
+  const ChatTemplates chat_templates_;
+  const std::optional<TokenId> prompt_bos_, unknown_, eos_;
 };
 
 }  // namespace

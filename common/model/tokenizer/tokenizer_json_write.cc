@@ -5,6 +5,7 @@
 #include "common/base/status.h"
 #include "common/base/utf8.h"
 #include "common/model/tokenizer/tokenizer.h"
+#include "common/model/tokenizer/tokenizer_config.h"
 #include "common/model/tokenizer/tokenizer_json_pre.h"
 #include "common/model/tokenizer/tokenizer_pre.h"
 #include "common/model/tokenizer/tokenizer_vocab.h"
@@ -64,13 +65,13 @@ json TokenizerJson(const BpeTokenizerSpec& spec, const std::string& pre_tokenize
           {"model", ModelJson(spec)}};
 }
 
-json ConfigJson(const BpeTokenizerSpec& spec) {
+absl::StatusOr<json> ConfigJson(const BpeTokenizerSpec& spec) {
   json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"clean_up_tokenization_spaces", false},
                  {"add_bos_token", spec.add_bos}};
   if (spec.bos) config["bos_token"] = TextOfToken(spec, *spec.bos);
   if (spec.eos) config["eos_token"] = TextOfToken(spec, *spec.eos);
-  if (!spec.chat_template.empty()) config["chat_template"] = spec.chat_template;
+  RETURN_IF_ERROR(PutChatTemplates(spec.chat_template, spec.chat_variables, &config));
   return config;
 }
 
@@ -87,16 +88,14 @@ absl::Status Write(const std::string& path, const json& value, int indent) {
 absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir) {
   ASSIGN_OR_RETURN(const std::string pre_tokenizer, CanonicalPreTokenizer(spec.pre_tokenizer));
   RETURN_IF_ERROR(BpeVocabulary::Build(spec).status());
-  if (!IsUtf8(spec.chat_template)) {
-    return absl::InvalidArgumentError("chat_template is not UTF-8");
-  }
+  ASSIGN_OR_RETURN(const json config, ConfigJson(spec));
   if (PlaceAddedTokens(spec.tokens, spec.added) != spec.added) {
     return absl::UnimplementedError(
         "an added token's text is another token's too, or its id is not the next one: readers of "
         "tokenizer.json would give it another");
   }
   RETURN_IF_ERROR(Write(dir + "/tokenizer.json", TokenizerJson(spec, pre_tokenizer), 0));
-  return Write(dir + "/tokenizer_config.json", ConfigJson(spec), 2);
+  return Write(dir + "/tokenizer_config.json", config, 2);
 }
 
 }  // namespace pregate

@@ -462,8 +462,14 @@ Result MapAttribute(Runtime& run, const Values& items, const Arguments& all) {
   return run.heap.Sequence(ValueKind::kGenerator, std::move(out));
 }
 
+// What is false has no items, be it none or a number.
+absl::StatusOr<Values> ItemsOf(Heap& heap, const Value& value) {
+  if (!IsTrue(value)) return Values();
+  return Iterate(heap, value);
+}
+
 Result MapFilter(Runtime& run, const Value& self, const Bound& a) {
-  ASSIGN_OR_RETURN(const Values items, Iterate(run.heap, self));
+  ASSIGN_OR_RETURN(const Values items, ItemsOf(run.heap, self));
   if (a.all.positional.empty() && Named(a.all, "attribute") != nullptr) {
     return MapAttribute(run, items, a.all);
   }
@@ -483,7 +489,7 @@ Result MapFilter(Runtime& run, const Value& self, const Bound& a) {
 
 // The items that pass the test named behind the first `skipped` arguments, or that are true.
 Result Filtered(Runtime& run, const Value& self, const Arguments& all, size_t skipped, bool keep) {
-  ASSIGN_OR_RETURN(const Values items, Iterate(run.heap, self));
+  ASSIGN_OR_RETURN(const Values items, ItemsOf(run.heap, self));
   if (all.positional.size() < skipped) return absl::InvalidArgumentError("an attribute is missing");
   const bool tests = all.positional.size() > skipped;
   const Builtin* test = nullptr;

@@ -12,16 +12,12 @@
 
 namespace pregate::jinja {
 
-namespace {
-
 // Variables of a template, a loop, a macro or a block.
 struct Scope {
   Scope* parent = nullptr;
   absl::flat_hash_map<std::string, Value> variables;
   bool is_closed_over = false;  // a macro looks into it
 };
-
-}  // namespace
 
 struct Macro {
   const Stmt* definition;

@@ -201,7 +201,7 @@ absl::StatusOr<std::optional<Value>> ItemAt(Heap& heap, const Value& value, cons
 }
 
 // Where a slice begins or ends.
-absl::StatusOr<int64_t> Bound(const Value& value, int64_t fallback, int64_t min, int64_t max,
+absl::StatusOr<int64_t> SliceBound(const Value& value, int64_t fallback, int64_t min, int64_t max,
                               int64_t size) {
   if (value.IsNone()) return fallback;
   if (!value.IsInteger()) return absl::InvalidArgumentError("a slice's bounds are no integers");
@@ -211,11 +211,11 @@ absl::StatusOr<int64_t> Bound(const Value& value, int64_t fallback, int64_t min,
 
 absl::StatusOr<std::vector<size_t>> SlicePlaces(int64_t size, const Value& start, const Value& stop,
                                                 const Value& step) {
-  ASSIGN_OR_RETURN(const int64_t by, Bound(step, 1, INT64_MIN / 4, INT64_MAX / 4, 0));
+  ASSIGN_OR_RETURN(const int64_t by, SliceBound(step, 1, INT64_MIN / 4, INT64_MAX / 4, 0));
   if (by == 0) return absl::InvalidArgumentError("a slice's step is 0");
   const int64_t min = by > 0 ? 0 : -1, max = by > 0 ? size : size - 1;
-  ASSIGN_OR_RETURN(const int64_t begin, Bound(start, by > 0 ? min : max, min, max, size));
-  ASSIGN_OR_RETURN(const int64_t end, Bound(stop, by > 0 ? max : min, min, max, size));
+  ASSIGN_OR_RETURN(const int64_t begin, SliceBound(start, by > 0 ? min : max, min, max, size));
+  ASSIGN_OR_RETURN(const int64_t end, SliceBound(stop, by > 0 ? max : min, min, max, size));
   std::vector<size_t> places;
   for (int64_t i = begin; by > 0 ? i < end : i > end; i += by) {
     places.push_back(static_cast<size_t>(i));
