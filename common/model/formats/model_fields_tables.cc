@@ -123,8 +123,9 @@ constexpr Fields kGeneration[] = {
 };
 
 constexpr Fields kTokenizerConfig[] = {
-    {"bos_token eos_token add_bos_token chat_template added_tokens_decoder", kRead, "",
-     "special tokens and the chat template"},
+    {"bos_token eos_token unk_token sep_token pad_token cls_token mask_token add_bos_token "
+     "chat_template added_tokens_decoder legacy",
+     kRead, "", "special tokens and the chat template"},
     {"add_eos_token do_lower_case", kRefused, "[false]", "other ids"},
     {"*_token additional_special_tokens extra_special_tokens", kHarmless, "",
      "names of tokens; tokenizer.json and tokenizer.model hold them"},
@@ -138,7 +139,7 @@ constexpr Fields kTokenizerConfig[] = {
      "return_tensors model_input_names image_max_length",
      kHarmless, "", "nothing is padded, and a prompt that is too long is refused"},
     {"clean_up_tokenization_spaces spaces_between_special_tokens split_special_tokens errors "
-     "use_default_system_prompt legacy use_fast from_slow fix_mistral_regex add_prefix_space "
+     "use_default_system_prompt use_fast from_slow fix_mistral_regex add_prefix_space "
      "trim_offsets response_schema",
      kHarmless, "", "as in the `tokenizers` package, which does not read this file"},
     {"sp_model_kwargs", kRefused, "[{}]", "sampled segmentation"},

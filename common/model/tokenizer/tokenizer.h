@@ -76,8 +76,8 @@ class Tokenizer {
 
   // For chat templates: the tokens that their own text becomes, ...
   virtual const AddedTokens& special_tokens() const;
-  // ... and Encode of what stands behind one of them.
-  virtual std::vector<TokenId> EncodeBehindSpecial(std::string_view text) const {
+  // ... and Encode of what stands between two of them, or before the first.
+  virtual std::vector<TokenId> EncodeInChat(std::string_view text, bool behind_special) const {
     return Encode(text);
   }
   // Whether text of a conversation may never become it: special tokens but the unknown one, and

@@ -205,8 +205,7 @@ absl::StatusOr<std::vector<TokenId>> EncodeMarked(const Tokenizer& tokenizer,
       behind_special = true;
       continue;
     }
-    const std::vector<TokenId> more = behind_special ? tokenizer.EncodeBehindSpecial(stretch.text)
-                                                     : tokenizer.Encode(stretch.text);
+    const std::vector<TokenId> more = tokenizer.EncodeInChat(stretch.text, behind_special);
     // A vocabulary may hold a special token as a word too.
     for (const TokenId id : more) {
       if (!tokenizer.IsControl(id)) continue;

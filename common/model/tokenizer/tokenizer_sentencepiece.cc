@@ -25,16 +25,17 @@ LeadingSpaces LeadingSpacesOf(const SentencePieceModel& model) {
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(SentencePieceVocabulary vocab, SentencePieceNormalizer normalizer,
-                         SentencePieceNormalizer behind_specials, AddedTokens specials,
+                         SentencePieceNormalizer without_prefix, AddedTokens specials,
                          SentencePieceTokenizerSpec spec)
       : vocab_(std::move(vocab)),
         normalizer_(std::move(normalizer)),
-        behind_specials_(std::move(behind_specials)),
+        without_prefix_(std::move(without_prefix)),
         specials_(std::move(specials)),
         algorithm_(spec.model.algorithm),
         segmenter_(algorithm_ == Algorithm::kBpe ? MakeBpeSegmenter(&vocab_)
                                                  : MakeUnigramSegmenter(&vocab_)),
         leading_spaces_(LeadingSpacesOf(spec.model)),
+        prefix_behind_specials_(spec.prefix_behind_specials),
         chat_templates_(spec.chat_template, WithUnknown(std::move(spec.chat_variables)),
                         TextOf(spec.bos), TextOf(spec.eos)),
         prompt_bos_(spec.add_bos ? spec.bos : std::nullopt),
@@ -62,9 +63,11 @@ class SentencePieceTokenizer final : public Tokenizer {
     return EncodeNormalised(normalizer_.Normalise(text));
   }
 
-  // Where the model is not "legacy", the dummy prefix stands before a whole text alone.
-  std::vector<TokenId> EncodeBehindSpecial(std::string_view text) const override {
-    return EncodeNormalised(behind_specials_.Normalise(text));
+  // As transformers 5 does: the dummy prefix stands before a whole text alone where the model is not
+  // "legacy", and never before a space.
+  std::vector<TokenId> EncodeInChat(std::string_view text, bool behind_special) const override {
+    const bool has_prefix = (prefix_behind_specials_ || !behind_special) && !text.starts_with(' ');
+    return EncodeNormalised((has_prefix ? normalizer_ : without_prefix_).Normalise(text));
   }
   const AddedTokens& special_tokens() const override { return specials_; }
   bool IsControl(TokenId id) const override {
@@ -99,11 +102,12 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   const SentencePieceVocabulary vocab_;
-  const SentencePieceNormalizer normalizer_, behind_specials_;
+  const SentencePieceNormalizer normalizer_, without_prefix_;
   const AddedTokens specials_;
   const Algorithm algorithm_;
   const std::unique_ptr<SentencePieceSegmenter> segmenter_;  // borrows vocab_
   const LeadingSpaces leading_spaces_;
+  const bool prefix_behind_specials_;
   const ChatTemplates chat_templates_;
   const std::optional<TokenId> prompt_bos_, eos_;
 };
@@ -143,12 +147,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(
   if (spec.add_bos && !spec.bos) {
     return absl::InvalidArgumentError("add_bos is set, but there is no bos token");
   }
-  SentencePieceModel without_prefix = spec.model;
-  without_prefix.add_dummy_prefix &= spec.prefix_behind_specials;
-  ASSIGN_OR_RETURN(SentencePieceNormalizer behind, SentencePieceNormalizer::Make(without_prefix));
+  SentencePieceModel bare = spec.model;
+  bare.add_dummy_prefix = false;
+  ASSIGN_OR_RETURN(SentencePieceNormalizer without_prefix, SentencePieceNormalizer::Make(bare));
   ASSIGN_OR_RETURN(AddedTokens specials, SpecialPieces(spec));
   return std::make_unique<SentencePieceTokenizer>(std::move(vocab), std::move(normalizer),
-                                                  std::move(behind), std::move(specials),
+                                                  std::move(without_prefix), std::move(specials),
                                                   std::move(spec));
 }
 

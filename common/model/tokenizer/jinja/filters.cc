@@ -111,7 +111,9 @@ absl::StatusOr<MarkedText> IndentOf(const Bound& a) {
 Result IndentFilter(Runtime& run, const Value& self, const Bound& a) {
   ASSIGN_OR_RETURN(const MarkedText indent, IndentOf(a));
   const bool first = a.IsTrue(1, false), blank = a.IsTrue(2, false);
-  ASSIGN_OR_RETURN(MarkedText text, Str(run.heap, self));
+  if (self.IsUndefined()) return UndefinedError(self);
+  if (!self.IsString()) return absl::InvalidArgumentError(absl::StrCat("indent of ", self.KindName()));
+  MarkedText text = self.AsText();
   text.Append("\n", /*is_template=*/true);  // else an empty last line is none
   RETURN_IF_ERROR(run.heap.StepBytes(text.size()));
   const std::vector<MarkedText> lines = SplitLines(text, /*keep_ends=*/false);

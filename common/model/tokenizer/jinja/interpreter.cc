@@ -383,7 +383,7 @@ class Interpreter {
   }
 
   absl::Status SetItem(Value key, Value value, std::vector<Value::Pair>* pairs) {
-    if (key.IsDict() || key.Is(ValueKind::kList)) {
+    if (!IsHashable(key)) {
       return absl::InvalidArgumentError(absl::StrCat("a key of a dict is a ", key.KindName()));
     }
     for (auto& [known, item] : *pairs) {

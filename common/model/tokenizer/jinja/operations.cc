@@ -182,6 +182,7 @@ absl::StatusOr<Value> LoopAttribute(Heap& heap, const Value& value, std::string_
 
 absl::StatusOr<std::optional<Value>> ItemAt(Heap& heap, const Value& value, const Value& key) {
   if (value.IsDict()) {
+    if (!IsHashable(key)) return std::nullopt;
     ASSIGN_OR_RETURN(const Value* found, FindItem(heap, value, key));
     return found == nullptr ? std::nullopt : std::optional(*found);
   }
@@ -244,7 +245,17 @@ absl::Status UndefinedError(const Value& value) {
   return absl::InvalidArgumentError(what == nullptr ? "an undefined value is used" : *what);
 }
 
+bool IsHashable(const Value& value) {
+  if (value.Is(ValueKind::kTuple)) {
+    return std::all_of(value.AsItems().begin(), value.AsItems().end(), IsHashable);
+  }
+  return !value.IsDict() && !value.Is(ValueKind::kList) && !value.Is(ValueKind::kView);
+}
+
 absl::StatusOr<const Value*> FindItem(Heap& heap, const Value& dict, const Value& key) {
+  if (!IsHashable(key)) {
+    return absl::InvalidArgumentError(absl::StrCat("a key of a dict is a ", key.KindName()));
+  }
   RETURN_IF_ERROR(heap.Step(1 + static_cast<int64_t>(dict.AsPairs().size() / 16)));
   if (key.IsString()) return dict.Find(key.AsBytes());
   for (const auto& [name, value] : dict.AsPairs()) {
@@ -444,7 +455,9 @@ absl::StatusOr<Value> Slice(Heap& heap, const Value& value, const Value& start, 
     if (bound->IsUndefined()) return UndefinedError(*bound);
   }
   if (value.IsString()) return SliceText(heap, value, start, stop, step);
-  if (!IsListOrTuple(value) && !value.Is(ValueKind::kRange)) return Nothing(value, "[:]");
+  if (!IsListOrTuple(value) && !value.Is(ValueKind::kRange)) {
+    return absl::InvalidArgumentError(absl::StrCat("a slice of ", value.KindName()));
+  }
   const std::vector<Value>& items = value.AsItems();
   ASSIGN_OR_RETURN(const auto places,
                    SlicePlaces(static_cast<int64_t>(items.size()), start, stop, step));

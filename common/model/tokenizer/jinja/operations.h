@@ -33,7 +33,9 @@ absl::StatusOr<Value> Item(Heap& heap, const Value& value, const Value& key);
 absl::StatusOr<Value> Slice(Heap& heap, const Value& value, const Value& start, const Value& stop,
                             const Value& step);
 
-// The member of a dict; null: it has none of that key.
+bool IsHashable(const Value& value);  // can be a key of a dict
+// The member of a dict; null: it has none of that key. InvalidArgument for what cannot be
+// one.
 absl::StatusOr<const Value*> FindItem(Heap& heap, const Value& dict, const Value& key);
 
 // What using an undefined value says.
