@@ -12,14 +12,32 @@
 namespace pregate {
 namespace {
 
-constexpr std::string_view kTurnMarkers[] = {
-    "<|im_start|>",        "<|im_end|>",       "<|im_sep|>",          "<|endoftext|>",
-    "<|eot_id|>",          "<|eom_id|>",       "<|end_of_text|>",     "<|begin_of_text|>",
-    "<|start_header_id|>", "<|end_header_id|>", "<|start_of_role|>",  "<|end_of_role|>",
-    "<start_of_turn>",     "<end_of_turn>",    "<|system|>",          "<|user|>",
-    "<|assistant|>",       "<|end|>",          "[INST]",              "[/INST]",
-    "[SYSTEM_PROMPT]",     "[/SYSTEM_PROMPT]", "<\uFF5CUser\uFF5C>",  "<\uFF5CAssistant\uFF5C>",
-    "<\uFF5Cbegin\u2581of\u2581sentence\uFF5C>", "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
+constexpr std::string_view kTurnMarkers[] = {"<|im_start|>",
+                                             "<|im_end|>",
+                                             "<|im_sep|>",
+                                             "<|endoftext|>",
+                                             "<|eot_id|>",
+                                             "<|eom_id|>",
+                                             "<|end_of_text|>",
+                                             "<|begin_of_text|>",
+                                             "<|start_header_id|>",
+                                             "<|end_header_id|>",
+                                             "<|start_of_role|>",
+                                             "<|end_of_role|>",
+                                             "<start_of_turn>",
+                                             "<end_of_turn>",
+                                             "<|system|>",
+                                             "<|user|>",
+                                             "<|assistant|>",
+                                             "<|end|>",
+                                             "[INST]",
+                                             "[/INST]",
+                                             "[SYSTEM_PROMPT]",
+                                             "[/SYSTEM_PROMPT]",
+                                             "<\uFF5CUser\uFF5C>",
+                                             "<\uFF5CAssistant\uFF5C>",
+                                             "<\uFF5Cbegin\u2581of\u2581sentence\uFF5C>",
+                                             "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
 
 // Unicode's White_Space and the characters of words, as in the `tokenizers` package.
 bool IsWhiteSpace(std::string_view character) {

@@ -66,7 +66,7 @@ class AddedTokens {
   std::vector<AddedToken> tokens_;
   absl::flat_hash_map<std::string, TokenId> ids_;
   absl::flat_hash_map<TokenId, size_t> by_id_;  // indices of `tokens_`
-  PrefixIndex plain_, normalized_;  // indices of `tokens_`, by text
+  PrefixIndex plain_, normalized_;              // indices of `tokens_`, by text
 };
 
 }  // namespace pregate

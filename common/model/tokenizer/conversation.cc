@@ -13,10 +13,11 @@ namespace pregate {
 namespace {
 
 // Parameters of apply_chat_template that are no variables of a template.
-constexpr std::string_view kNoOptions[] = {
-    "chat_template",  "continue_final_message", "tokenize",       "padding",
-    "truncation",     "max_length",             "return_tensors", "return_dict",
-    "tokenizer_kwargs", "return_assistant_tokens_mask"};
+constexpr std::string_view kNoOptions[] = {"chat_template",    "continue_final_message",
+                                           "tokenize",         "padding",
+                                           "truncation",       "max_length",
+                                           "return_tensors",   "return_dict",
+                                           "tokenizer_kwargs", "return_assistant_tokens_mask"};
 
 // One that says nothing else is why a list of objects is bad.
 absl::Status CheckObjects(const OrderedJson& list, const std::string& where) {
@@ -42,9 +43,8 @@ absl::Status CheckPart(const OrderedJson& part, const std::string& where) {
   }
   const std::string& name = type->get_ref<const std::string&>();
   if (name != "text") {
-    return absl::UnimplementedError(absl::StrCat(where, ".type is \"",
-                                                 absl::CHexEscape(name.substr(0, 64)),
-                                                 "\", only text is supported"));
+    return absl::UnimplementedError(absl::StrCat(
+        where, ".type is \"", absl::CHexEscape(name.substr(0, 64)), "\", only text is supported"));
   }
   const OrderedJson* const text = MemberOf(part, "text");
   if (text != nullptr && text->is_string()) return absl::OkStatus();
@@ -77,8 +77,8 @@ absl::Status CheckMessage(const OrderedJson& message, const std::string& where) 
   return absl::OkStatus();
 }
 
-absl::Status AddOption(const std::string& name, const OrderedJson& value,
-                       const std::string& where, Conversation* out) {
+absl::Status AddOption(const std::string& name, const OrderedJson& value, const std::string& where,
+                       Conversation* out) {
   if (std::find(std::begin(kNoOptions), std::end(kNoOptions), name) != std::end(kNoOptions)) {
     return absl::UnimplementedError(absl::StrCat(where, ": \"", name, "\" is not supported"));
   }
@@ -155,8 +155,8 @@ Conversation MakeConversation(absl::Span<const ChatMessage> messages, bool add_g
 absl::StatusOr<Conversation> ParseConversation(std::string_view text, const std::string& where,
                                                absl::Time now) {
   if (text.size() > kConversationBytesMax) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": ", text.size(), " bytes, at most ",
-                                                   kConversationBytesMax));
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": ", text.size(), " bytes, at most ", kConversationBytesMax));
   }
   RETURN_IF_ERROR(ParseJson(text, where).status());  // which bounds its depth
   ASSIGN_OR_RETURN(text, TextOf(text, where));

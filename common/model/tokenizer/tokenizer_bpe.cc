@@ -20,7 +20,8 @@ class BpeTokenizer final : public Tokenizer {
       : vocab_(std::move(vocab)),
         pre_tokenizer_(PreTokenizer::Make(pre_tokenizer)),
         ignore_merges_(spec.ignore_merges),
-        chat_templates_(spec.chat_template, spec.chat_variables, TextOf(spec.bos), TextOf(spec.eos)),
+        chat_templates_(spec.chat_template, spec.chat_variables, TextOf(spec.bos),
+                        TextOf(spec.eos)),
         prompt_bos_(spec.add_bos ? spec.bos : std::nullopt),
         unknown_(spec.unknown),
         eos_(spec.eos) {}

@@ -18,14 +18,25 @@ namespace {
 // Roles that templates know. One of them says which turn it is and is no text of the caller's: many
 // templates spell a special token with it ("<|" + role + "|>").
 constexpr std::string_view kRoles[] = {
-    "assistant", "context",  "developer", "document", "documents", "environment",  "function",
-    "ipython",   "model",    "observation", "system", "tool",      "tool_response", "user"};
+    "assistant", "context", "developer",   "document", "documents", "environment",   "function",
+    "ipython",   "model",   "observation", "system",   "tool",      "tool_response", "user"};
 
-constexpr const char* kStopTexts[] = {
-    "<|im_end|>",       "<|endoftext|>",  "<|eot_id|>",       "<|eom_id|>",  "<|end_of_text|>",
-    "<|end|>",          "<end_of_turn>",  "<|end_of_turn|>",  "<turn|>",     "<|return|>",
-    "<|call|>",         "<|endofturn|>",  "</s>",             "<eos>",
-    "<|END_OF_TURN_TOKEN|>", "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
+constexpr const char* kStopTexts[] = {"<|im_end|>",
+                                      "<|endoftext|>",
+                                      "<|eot_id|>",
+                                      "<|eom_id|>",
+                                      "<|end_of_text|>",
+                                      "<|end|>",
+                                      "<end_of_turn>",
+                                      "<|end_of_turn|>",
+                                      "<turn|>",
+                                      "<|return|>",
+                                      "<|call|>",
+                                      "<|endofturn|>",
+                                      "</s>",
+                                      "<eos>",
+                                      "<|END_OF_TURN_TOKEN|>",
+                                      "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
 
 bool IsAmong(absl::Span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -92,9 +103,9 @@ class JsonValues {
       const bool is_role = is_message && name == "role" && member.is_string() &&
                            IsAmong(kRoles, member.get_ref<const std::string&>());
       ASSIGN_OR_RETURN(jinja::Value key, MakeString(name, /*is_template=*/false));
-      ASSIGN_OR_RETURN(jinja::Value value,
-                       is_role ? MakeString(member.get_ref<const std::string&>(), true)
-                               : Make(member));
+      ASSIGN_OR_RETURN(
+          jinja::Value value,
+          is_role ? MakeString(member.get_ref<const std::string&>(), true) : Make(member));
       pairs.emplace_back(std::move(key), std::move(value));
     }
     return heap_.Dict(std::move(pairs));
@@ -139,8 +150,8 @@ std::map<std::string, std::string> AllTemplates(const std::string& default_templ
   return named;
 }
 
-std::map<std::string, std::string> AllTokens(const ChatVariables& variables,
-                                             const std::string& bos, const std::string& eos) {
+std::map<std::string, std::string> AllTokens(const ChatVariables& variables, const std::string& bos,
+                                             const std::string& eos) {
   std::map<std::string, std::string> tokens = variables.tokens;
   if (!bos.empty()) tokens.emplace("bos_token", bos);
   if (!eos.empty()) tokens.emplace("eos_token", eos);
@@ -209,10 +220,10 @@ absl::StatusOr<std::vector<TokenId>> EncodeMarked(const Tokenizer& tokenizer,
     // A vocabulary may hold a special token as a word too.
     for (const TokenId id : more) {
       if (!tokenizer.IsControl(id)) continue;
-      return absl::InvalidArgumentError(absl::StrCat(
-          "text of the conversation becomes the special token ", id,
-          ", though it does not stand there: \"",
-          absl::CHexEscape(std::string(stretch.text.substr(0, 64))), "\""));
+      return absl::InvalidArgumentError(
+          absl::StrCat("text of the conversation becomes the special token ", id,
+                       ", though it does not stand there: \"",
+                       absl::CHexEscape(std::string(stretch.text.substr(0, 64))), "\""));
     }
     ids.insert(ids.end(), more.begin(), more.end());
   }

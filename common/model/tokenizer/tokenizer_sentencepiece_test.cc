@@ -292,7 +292,8 @@ TEST_F(SentencePieceFilesTest, ASpecialTokenTakesTheSpaceBehindItInChat) {
   WriteModelFile(model);
   WriteFile(dir_.path("tokenizer_config.json"),
             R"({"legacy": true, "chat_template": "<|go|>\n {{ messages[0].content }}",)"
-            R"( "added_tokens_decoder": {")" + std::to_string(id) +
+            R"( "added_tokens_decoder": {")" +
+                std::to_string(id) +
                 R"(": {"content": "<|go|>", "special": true, "rstrip": true}}})");
   const auto spec = LoadSentencePieceSpec(dir_.path()).value();
   const auto tokenizer = Make(spec);
@@ -365,7 +366,9 @@ TEST_F(SentencePieceFilesTest, CheckpointsImportAndInspectCarryIt) {
 }
 
 TEST_F(SentencePieceFilesTest, AGgufFilesVocabularyBecomesAModelFile) {
-  const SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  spec.chat_template = "{{ messages }}";
+  spec.chat_variables.more_templates["tool_use"] = "{{ tools }}";
   WriteFile(dir_.path("m.gguf"), GgufVocabulary(spec).Build());
   const auto file = GgufFile::Open(dir_.path("m.gguf"));
   ASSERT_TRUE(file.ok()) << file.status();

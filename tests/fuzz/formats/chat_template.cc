@@ -48,7 +48,10 @@ bool Run(std::string_view input) {
 
 const Registration registration({
     .name = "chat_template",
-    .seeds = [] { return std::vector<std::string>{kSmolLmTemplate, kAll}; },
+    .seeds =
+        [] {
+          return std::vector<std::string>{kSmolLmTemplate, kAll};
+        },
     .run = Run,
     .bytes_max = 2048,
 });

@@ -21,18 +21,18 @@ struct Expr {
     kName,
     kList,
     kTuple,
-    kDict,         // keys and values by turns
-    kAttribute,    // .name of operands[0]
-    kItem,         // operands[0][operands[1]]
-    kSlice,        // operands[0][1:2:3], of which each may be null
-    kCall,         // operands[0](1, 2, ..., named)
-    kFilter,       // operands[0] | name(1, 2, ..., named)
-    kTest,         // operands[0] is name(1, 2, ..., named)
+    kDict,       // keys and values by turns
+    kAttribute,  // .name of operands[0]
+    kItem,       // operands[0][operands[1]]
+    kSlice,      // operands[0][1:2:3], of which each may be null
+    kCall,       // operands[0](1, 2, ..., named)
+    kFilter,     // operands[0] | name(1, 2, ..., named)
+    kTest,       // operands[0] is name(1, 2, ..., named)
     kNot,
-    kSign,         // name is + or -
-    kArithmetic,   // name is the sign
-    kConcat,       // of all
-    kCompare,      // operands[0] and signs[i] operands[i + 1]
+    kSign,        // name is + or -
+    kArithmetic,  // name is the sign
+    kConcat,      // of all
+    kCompare,     // operands[0] and signs[i] operands[i + 1]
     kAnd,
     kOr,
     kConditional,  // 1 if 0 else 2, which may be null

@@ -21,7 +21,8 @@ size_t CountParameters(const Builtin& builtin) {
 absl::Status BindNamed(const Builtin& builtin, std::string_view name, Value value, Bound* bound) {
   for (size_t i = 0; i < bound->values.size(); ++i) {
     if (name != builtin.parameters[i]) continue;
-    if (bound->Has(i)) return BadCall(builtin, absl::StrCat("gets \"", std::string(name), "\" twice"));
+    if (bound->Has(i))
+      return BadCall(builtin, absl::StrCat("gets \"", std::string(name), "\" twice"));
     bound->values[i] = std::move(value);
     return absl::OkStatus();
   }
@@ -46,7 +47,8 @@ absl::StatusOr<Bound> Bind(const Builtin& builtin, Arguments arguments) {
     RETURN_IF_ERROR(BindNamed(builtin, name, std::move(value), &bound));
   }
   for (int i = 0; i < builtin.required; ++i) {
-    if (!bound.Has(i)) return BadCall(builtin, absl::StrCat("needs \"", builtin.parameters[i], "\""));
+    if (!bound.Has(i))
+      return BadCall(builtin, absl::StrCat("needs \"", builtin.parameters[i], "\""));
   }
   return bound;
 }

@@ -126,7 +126,8 @@ bool IsPrintable(std::string_view c) {
 std::string ToUpper(std::string_view text) {
   if (IsAscii(text)) return absl::AsciiStrToUpper(absl::string_view(text.data(), text.size()));
   static const auto& change = *new CaseChange("\\U$0");
-  return absl::StrReplaceAll(change.Apply(text), {{"\u00DF", "SS"}});
+  return change.Apply(
+      absl::StrReplaceAll(absl::string_view(text.data(), text.size()), {{"\u00DF", "SS"}}));
 }
 std::string ToLower(std::string_view text) {
   if (IsAscii(text)) return absl::AsciiStrToLower(absl::string_view(text.data(), text.size()));

@@ -21,10 +21,10 @@ absl::Status TooDeep(int line) {
 }
 
 absl::Status NotSupported(int line, std::string_view what, std::string_view name) {
-  return absl::UnimplementedError(
-      AtLine(line, absl::StrCat("the ", std::string(what), " \"",
-                                absl::CHexEscape(std::string(name.substr(0, 64))),
-                                "\" is not supported")));
+  return absl::UnimplementedError(AtLine(
+      line,
+      absl::StrCat("the ", std::string(what), " \"",
+                   absl::CHexEscape(std::string(name.substr(0, 64))), "\" is not supported")));
 }
 
 template <typename... Operands>
@@ -81,8 +81,8 @@ absl::Status ExpressionParser::Unexpected() const {
     case TokenKind::kVariableEnd:
       return Bad("a tag ends too early");
     default:
-      return Bad(absl::StrCat("unexpected \"", absl::CHexEscape(current().text.substr(0, 64)),
-                              "\""));
+      return Bad(
+          absl::StrCat("unexpected \"", absl::CHexEscape(current().text.substr(0, 64)), "\""));
   }
 }
 
@@ -152,7 +152,8 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadOr() {
     const int line = current().line;
     Next();
     ASSIGN_OR_RETURN(ExprPtr right, ReadAnd());
-    ASSIGN_OR_RETURN(left, Make(MakeExpr(ExprKind::kOr, line, "", std::move(left), std::move(right))));
+    ASSIGN_OR_RETURN(left,
+                     Make(MakeExpr(ExprKind::kOr, line, "", std::move(left), std::move(right))));
   }
   return left;
 }
@@ -163,7 +164,8 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadAnd() {
     const int line = current().line;
     Next();
     ASSIGN_OR_RETURN(ExprPtr right, ReadNot());
-    ASSIGN_OR_RETURN(left, Make(MakeExpr(ExprKind::kAnd, line, "", std::move(left), std::move(right))));
+    ASSIGN_OR_RETURN(left,
+                     Make(MakeExpr(ExprKind::kAnd, line, "", std::move(left), std::move(right))));
   }
   return left;
 }
@@ -212,8 +214,8 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadSum() {
     const Token sign = current();
     Next();
     ASSIGN_OR_RETURN(ExprPtr right, ReadConcat());
-    ASSIGN_OR_RETURN(left, Make(MakeExpr(ExprKind::kArithmetic, sign.line, sign.text, std::move(left),
-                                         std::move(right))));
+    ASSIGN_OR_RETURN(left, Make(MakeExpr(ExprKind::kArithmetic, sign.line, sign.text,
+                                         std::move(left), std::move(right))));
   }
   return left;
 }
@@ -236,8 +238,8 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadProduct() {
     const Token sign = current();
     Next();
     ASSIGN_OR_RETURN(ExprPtr right, ReadPower());
-    ASSIGN_OR_RETURN(left, Make(MakeExpr(ExprKind::kArithmetic, sign.line, sign.text, std::move(left),
-                                         std::move(right))));
+    ASSIGN_OR_RETURN(left, Make(MakeExpr(ExprKind::kArithmetic, sign.line, sign.text,
+                                         std::move(left), std::move(right))));
   }
   return left;
 }
@@ -248,8 +250,8 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadPower() {
     const int line = current().line;
     Next();
     ASSIGN_OR_RETURN(ExprPtr right, ReadUnary(/*with_filters=*/true));
-    ASSIGN_OR_RETURN(left, Make(MakeExpr(ExprKind::kArithmetic, line, "**", std::move(left),
-                                         std::move(right))));
+    ASSIGN_OR_RETURN(
+        left, Make(MakeExpr(ExprKind::kArithmetic, line, "**", std::move(left), std::move(right))));
   }
   return left;
 }
@@ -262,7 +264,8 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadUnary(bool with_filters) {
     const Token sign = current();
     Next();
     ASSIGN_OR_RETURN(value, ReadUnary(/*with_filters=*/false));
-    ASSIGN_OR_RETURN(value, Make(MakeExpr(ExprKind::kSign, sign.line, sign.text, std::move(value))));
+    ASSIGN_OR_RETURN(value,
+                     Make(MakeExpr(ExprKind::kSign, sign.line, sign.text, std::move(value))));
   } else {
     ASSIGN_OR_RETURN(value, ReadPrimary());
   }
@@ -439,7 +442,8 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadSubscript(ExprPtr target) {
       if (++count > 2) return Unexpected();
       continue;
     }
-    if (bounds[count] != nullptr) return IsSign(",") ? Unsupported("a subscript of several") : Unexpected();
+    if (bounds[count] != nullptr)
+      return IsSign(",") ? Unsupported("a subscript of several") : Unexpected();
     ASSIGN_OR_RETURN(bounds[count], ReadExpression());
   }
   if (!is_slice && bounds[0] == nullptr) return Unexpected();

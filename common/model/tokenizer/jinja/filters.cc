@@ -112,7 +112,8 @@ Result IndentFilter(Runtime& run, const Value& self, const Bound& a) {
   ASSIGN_OR_RETURN(const MarkedText indent, IndentOf(a));
   const bool first = a.IsTrue(1, false), blank = a.IsTrue(2, false);
   if (self.IsUndefined()) return UndefinedError(self);
-  if (!self.IsString()) return absl::InvalidArgumentError(absl::StrCat("indent of ", self.KindName()));
+  if (!self.IsString())
+    return absl::InvalidArgumentError(absl::StrCat("indent of ", self.KindName()));
   MarkedText text = self.AsText();
   text.Append("\n", /*is_template=*/true);  // else an empty last line is none
   RETURN_IF_ERROR(run.heap.StepBytes(text.size()));
@@ -191,7 +192,8 @@ Result IntFilter(Runtime&, const Value& self, const Bound& a) {
     number = ParseFloat(self.AsBytes());
   }
   if (!number || std::isnan(*number)) return fallback;
-  if (std::fabs(*number) >= 9.2e18) return absl::InvalidArgumentError("int of a number out of range");
+  if (std::fabs(*number) >= 9.2e18)
+    return absl::InvalidArgumentError("int of a number out of range");
   return Value(static_cast<int64_t>(*number));
 }
 
@@ -215,8 +217,7 @@ Result RoundFilter(Runtime&, const Value& self, const Bound& a) {
   const std::string_view method = a.Has(1) && a[1].IsString() ? a[1].AsBytes() : "common";
   if (self.IsUndefined()) return UndefinedError(self);
   if (!self.IsNumber() || precision < 0 || precision > 15) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("round(", precision, ") of ", self.KindName()));
+    return absl::InvalidArgumentError(absl::StrCat("round(", precision, ") of ", self.KindName()));
   }
   if (method == "common") {
     if (self.IsInteger()) return Value(self.AsInt());
@@ -294,7 +295,8 @@ Result Member(Heap& heap, Value value, const Value& path) {
   for (const absl::string_view part :
        absl::StrSplit(absl::string_view(path.AsBytes().data(), path.AsBytes().size()), '.')) {
     int64_t index = 0;
-    const bool is_index = !part.empty() && std::all_of(part.begin(), part.end(), absl::ascii_isdigit) &&
+    const bool is_index = !part.empty() &&
+                          std::all_of(part.begin(), part.end(), absl::ascii_isdigit) &&
                           absl::SimpleAtoi(part, &index);
     ASSIGN_OR_RETURN(const Value key, is_index ? absl::StatusOr<Value>(Value(index))
                                                : heap.String(std::string(part), true));
@@ -321,7 +323,8 @@ absl::StatusOr<Values> Sorted(Heap& heap, const Values& items, const Values& key
   absl::Status failed;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     if (!failed.ok()) return false;
-    const auto compared = reverse ? Compare(heap, keys[b], keys[a]) : Compare(heap, keys[a], keys[b]);
+    const auto compared =
+        reverse ? Compare(heap, keys[b], keys[a]) : Compare(heap, keys[a], keys[b]);
     if (!compared.ok()) failed = compared.status();
     return compared.ok() && *compared < 0;
   });
@@ -345,7 +348,8 @@ Result SortFilter(Runtime& run, const Value& self, const Bound& a) {
 Result DictSortFilter(Runtime& run, const Value& self, const Bound& a) {
   const std::string_view by = a.Has(1) && a[1].IsString() ? a[1].AsBytes() : "key";
   if (self.IsUndefined()) return UndefinedError(self);
-  if (!self.IsDict()) return absl::InvalidArgumentError(absl::StrCat("dictsort of ", self.KindName()));
+  if (!self.IsDict())
+    return absl::InvalidArgumentError(absl::StrCat("dictsort of ", self.KindName()));
   if (by != "key" && by != "value") {
     return absl::InvalidArgumentError("dictsort by neither \"key\" nor \"value\"");
   }
@@ -353,8 +357,8 @@ Result DictSortFilter(Runtime& run, const Value& self, const Bound& a) {
   for (const auto& [name, value] : self.AsPairs()) {
     ASSIGN_OR_RETURN(Value pair, run.heap.Sequence(ValueKind::kTuple, {name, value}));
     items.push_back(std::move(pair));
-    ASSIGN_OR_RETURN(Value key, KeyOf(run.heap, by == "key" ? name : value, std::nullopt,
-                                      a.IsTrue(0, false)));
+    ASSIGN_OR_RETURN(Value key,
+                     KeyOf(run.heap, by == "key" ? name : value, std::nullopt, a.IsTrue(0, false)));
     keys.push_back(std::move(key));
   }
   ASSIGN_OR_RETURN(Values sorted, Sorted(run.heap, items, keys, a.IsTrue(2, false)));
@@ -383,14 +387,18 @@ Result Extreme(Runtime& run, const Value& self, const Bound& a, int sign) {
   for (size_t i = 0; i < items.size(); ++i) {
     ASSIGN_OR_RETURN(Value key, KeyOf(run.heap, items[i], a.values[1], a.IsTrue(0, false)));
     keys.push_back(std::move(key));
-    ASSIGN_OR_RETURN(const int order, i == 0 ? absl::StatusOr<int>(0)
-                                             : Compare(run.heap, keys[i], keys[best]));
+    ASSIGN_OR_RETURN(const int order,
+                     i == 0 ? absl::StatusOr<int>(0) : Compare(run.heap, keys[i], keys[best]));
     if (order * sign > 0) best = i;
   }
   return items[best];
 }
-Result MinFilter(Runtime& run, const Value& self, const Bound& a) { return Extreme(run, self, a, -1); }
-Result MaxFilter(Runtime& run, const Value& self, const Bound& a) { return Extreme(run, self, a, 1); }
+Result MinFilter(Runtime& run, const Value& self, const Bound& a) {
+  return Extreme(run, self, a, -1);
+}
+Result MaxFilter(Runtime& run, const Value& self, const Bound& a) {
+  return Extreme(run, self, a, 1);
+}
 
 Result SumFilter(Runtime& run, const Value& self, const Bound& a) {
   ASSIGN_OR_RETURN(const Values items, Iterate(run.heap, self));
@@ -478,7 +486,8 @@ Result MapFilter(Runtime& run, const Value& self, const Bound& a) {
   ASSIGN_OR_RETURN(const std::string_view name, NameAt(a.all, 0, "map()"));
   const Builtin* const filter = FindFilter(name);
   if (filter == nullptr) {
-    return absl::UnimplementedError(absl::StrCat("the filter \"", std::string(name.substr(0, 64)), "\""));
+    return absl::UnimplementedError(
+        absl::StrCat("the filter \"", std::string(name.substr(0, 64)), "\""));
   }
   ASSIGN_OR_RETURN(const Arguments rest, Behind(a.all, 1));
   Values out;
@@ -500,7 +509,8 @@ Result Filtered(Runtime& run, const Value& self, const Arguments& all, size_t sk
     ASSIGN_OR_RETURN(const std::string_view name, NameAt(all, skipped, "a test"));
     test = FindTest(name);
     if (test == nullptr) {
-      return absl::UnimplementedError(absl::StrCat("the test \"", std::string(name.substr(0, 64)), "\""));
+      return absl::UnimplementedError(
+          absl::StrCat("the test \"", std::string(name.substr(0, 64)), "\""));
     }
     ASSIGN_OR_RETURN(rest, Behind(all, skipped + 1));
   }

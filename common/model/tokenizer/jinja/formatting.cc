@@ -32,8 +32,9 @@ class PercentValues {
     return is_tuple ? value_.AsItems()[next_ - 1] : value_;
   }
   bool AllTaken() const {
-    return value_.Is(ValueKind::kTuple) ? next_ == value_.AsItems().size()
-                                   : next_ == 1 || value_.IsDict() || value_.Is(ValueKind::kList);
+    return value_.Is(ValueKind::kTuple)
+               ? next_ == value_.AsItems().size()
+               : next_ == 1 || value_.IsDict() || value_.Is(ValueKind::kList);
   }
 
  private:
@@ -131,8 +132,7 @@ absl::StatusOr<Value> FormatPercent(Heap& heap, const MarkedText& format, const 
 namespace {
 
 // The value of a field "", "0" or "name".
-absl::StatusOr<Value> FieldValue(std::string_view field, const Arguments& arguments,
-                                 size_t* next) {
+absl::StatusOr<Value> FieldValue(std::string_view field, const Arguments& arguments, size_t* next) {
   const absl::string_view name(field.data(), field.size());
   uint32_t index = 0;
   if (field.empty()) index = static_cast<uint32_t>((*next)++);

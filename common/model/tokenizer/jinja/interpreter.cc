@@ -76,8 +76,8 @@ class Interpreter {
   absl::StatusOr<Flow> Execute(const Body& body, Scope* scope) {
     const Level level(&depth_);
     for (const Stmt& statement : body) {
-      absl::StatusOr<Flow> flow = level.status().ok() ? ExecuteOne(statement, scope)
-                                                      : absl::StatusOr<Flow>(level.status());
+      absl::StatusOr<Flow> flow =
+          level.status().ok() ? ExecuteOne(statement, scope) : absl::StatusOr<Flow>(level.status());
       if (!flow.ok()) return WithLine(statement.line, flow.status());
       if (*flow != Flow::kOn) return flow;
     }
@@ -259,8 +259,8 @@ class Interpreter {
     }
     ASSIGN_OR_RETURN(std::vector<Value> items, Iterate(heap_, value));
     if (items.size() != target.items.size()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          items.size(), " values cannot be assigned to ", target.items.size(), " names"));
+      return absl::InvalidArgumentError(absl::StrCat(items.size(), " values cannot be assigned to ",
+                                                     target.items.size(), " names"));
     }
     for (size_t i = 0; i < items.size(); ++i) {
       RETURN_IF_ERROR(Assign(target.items[i], std::move(items[i]), scope));
@@ -443,9 +443,8 @@ class Interpreter {
     const Stmt& definition = *macro.definition;
     const std::vector<Parameter>& parameters = definition.parameters;
     if (arguments.positional.size() > parameters.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("the macro \"", definition.name,
-                                                     "\" takes at most ", parameters.size(),
-                                                     " arguments"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the macro \"", definition.name, "\" takes at most ", parameters.size(), " arguments"));
     }
     Scope scope{.parent = macro.scope};
     for (size_t i = 0; i < arguments.positional.size(); ++i) {
@@ -491,7 +490,8 @@ class Interpreter {
 
   Result EvaluateUnary(const Expr& expr, Scope* scope) {
     ASSIGN_OR_RETURN(const Value operand, Evaluate(*expr.operands[0], scope));
-    return expr.kind == ExprKind::kNot ? Result(Value(!IsTrue(operand))) : Signed(expr.name, operand);
+    return expr.kind == ExprKind::kNot ? Result(Value(!IsTrue(operand)))
+                                       : Signed(expr.name, operand);
   }
 
   Result EvaluateArithmetic(const Expr& expr, Scope* scope) {

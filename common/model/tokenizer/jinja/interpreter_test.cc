@@ -34,7 +34,8 @@ std::string Marks(const std::string& source) {
   if (!text.ok()) return std::string(text.status().message());
   std::string out;
   for (size_t i = 0; i < text->size(); ++i) {
-    out += text->IsTemplateAt(i) ? text->bytes().substr(i, 1) : "[" + text->bytes().substr(i, 1) + "]";
+    out +=
+        text->IsTemplateAt(i) ? text->bytes().substr(i, 1) : "[" + text->bytes().substr(i, 1) + "]";
   }
   return out;
 }
@@ -44,24 +45,24 @@ struct Case {
 };
 
 TEST(JinjaTest, WhiteSpaceAroundTagsIsTransformers) {
-  for (const auto& [source, expected] : std::initializer_list<Case>{
-           {"a\n", "a"},
-           {"a\n\n", "a\n"},
-           {"a\r\nb\r", "a\nb"},
-           {"{% if true %}\nb{% endif %}\nc", "bc"},
-           {"  {% if true %}  \n  b\n  {% endif %}", "  \n  b\n"},
-           {"a {% if true %} b{% endif %}", "a  b"},
-           {"a \n {%- if true -%} \n b{% endif %}", "ab"},
-           {"  {%+ if true %}b{% endif +%}\nc", "  b\nc"},
-           {"  {{ 'a' }}\nb", "  a\nb"},
-           {" \n{{- 'a' -}} \n b", "ab"},
-           {"  {# c #}\nb", "b"},
-           {"a {#- c -#} b", "ab"},
-           {"{#-#} b", " b"},
-           {"{% raw %}\n{{ a }}{% endraw %}\nb", "\n{{ a }}b"},
-           {"{%- raw -%} {% x {%- endraw -%} b", "{% xb"},
-           {"{{ {'a': {'b': 1}}['a']['b'] }}", "1"},
-           {"{{ '}}' ~ \"%}\" }}", "}}%}"}}) {
+  for (const auto& [source, expected] :
+       std::initializer_list<Case>{{"a\n", "a"},
+                                   {"a\n\n", "a\n"},
+                                   {"a\r\nb\r", "a\nb"},
+                                   {"{% if true %}\nb{% endif %}\nc", "bc"},
+                                   {"  {% if true %}  \n  b\n  {% endif %}", "  \n  b\n"},
+                                   {"a {% if true %} b{% endif %}", "a  b"},
+                                   {"a \n {%- if true -%} \n b{% endif %}", "ab"},
+                                   {"  {%+ if true %}b{% endif +%}\nc", "  b\nc"},
+                                   {"  {{ 'a' }}\nb", "  a\nb"},
+                                   {" \n{{- 'a' -}} \n b", "ab"},
+                                   {"  {# c #}\nb", "b"},
+                                   {"a {#- c -#} b", "ab"},
+                                   {"{#-#} b", " b"},
+                                   {"{% raw %}\n{{ a }}{% endraw %}\nb", "\n{{ a }}b"},
+                                   {"{%- raw -%} {% x {%- endraw -%} b", "{% xb"},
+                                   {"{{ {'a': {'b': 1}}['a']['b'] }}", "1"},
+                                   {"{{ '}}' ~ \"%}\" }}", "}}%}"}}) {
     EXPECT_EQ(Text(source), expected) << source;
   }
 }
@@ -75,7 +76,8 @@ TEST(JinjaTest, ExpressionsArePythons) {
            {"{{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }} {{ 'b' in 'abc' }} {{ 1 not in [2] }}",
             "True False True True"},
            {"{{ not 1 == 2 }} {{ 0 or 'x' }} {{ '' and 1 }}|{{ 1 if false }}|", "True x ||"},
-           {"{{ 'abc'[-1] }}{{ 'abcd'[1:3] }}{{ 'abc'[::-1] }}{{ [1, 2, 3][:-1] }}", "cbccba[1, 2]"},
+           {"{{ 'abc'[-1] }}{{ 'abcd'[1:3] }}{{ 'abc'[::-1] }}{{ [1, 2, 3][:-1] }}",
+            "cbccba[1, 2]"},
            {"{{ {'a': 1, 'b': 'q\\'s'} }}", "{'a': 1, 'b': \"q's\"}"},
            {"{{ x.upper() }} {{ x['lower']() }} {{ x.nope is defined }}", "AXB axb False"},
            {"{{ {'items': 1}['items'] }} {{ {'a': 1}.items() | list }}", "1 [('a', 1)]"},
@@ -107,7 +109,8 @@ TEST(JinjaTest, StatementsAreJinjas) {
            {"{% set n = namespace(a=1) %}{% for i in [1, 2] %}{% set n.a = n.a + i %}{% endfor %}"
             "{{ n.a }}",
             "4"},
-           {"{% set a, b = 1, 2 %}{{ b }}{{ a }}{% set c %}x{{ a }}{% endset %}[{{ c }}]", "21[x1]"},
+           {"{% set a, b = 1, 2 %}{{ b }}{{ a }}{% set c %}x{{ a }}{% endset %}[{{ c }}]",
+            "21[x1]"},
            {"{% set c | upper | trim %} a {% endset %}{{ c }}", "A"},
            {"{% macro m(a, b='d') %}<{{ a }}{{ b }}>{% endmacro %}{{ m(1) }}{{ m(b=2, a=3) }}",
             "<1d><32>"},
@@ -119,7 +122,8 @@ TEST(JinjaTest, StatementsAreJinjas) {
            {"{% with a = 1, b = 2 %}{{ a }}{{ b }}{% endwith %}{{ a }}", "12"},
            {"{{ [3, 1, 2] | sort | join('-') }} {{ ['b', 'A'] | sort }}", "1-2-3 ['A', 'b']"},
            {"{{ [{'a': 1}, {'a': 2}] | map(attribute='a') | list }}", "[1, 2]"},
-           {"{{ [{'r': 'u'}, {'r': 's'}] | selectattr('r', 'equalto', 's') | list | length }}", "1"},
+           {"{{ [{'r': 'u'}, {'r': 's'}] | selectattr('r', 'equalto', 's') | list | length }}",
+            "1"},
            {"{{ [1, none, 2] | select | list }}{{ [1, 2] | reject('odd') | list }}", "[1, 2][2]"},
            {"{{ none | selectattr('a') | list }}", "[]"},
            {"{{ {'b': 1, 'a': [true, none, 1.5, 'é\"\\n']} | tojson }}",
@@ -144,12 +148,14 @@ TEST(JinjaTest, TextKeepsItsOwnersThroughEveryOperation) {
            {"{{ ('q' ~ x)[::-1] }}", "[b][X][a]q"},
            {"{{ ('q' ~ x).upper() }}{{ x | lower | capitalize }}", "Q[A][X][B][A][x][b]"},
            {"{{ x | replace('X', '|') }}{{ 'aXb' | replace('X', x) }}", "[a]|[b]a[a][X][b]b"},
-           {"{{ x.split('X') | join('-') }}{{ ('-' ~ x).partition('X') | join }}", "[a]-[b]-[a][X][b]"},
+           {"{{ x.split('X') | join('-') }}{{ ('-' ~ x).partition('X') | join }}",
+            "[a]-[b]-[a][X][b]"},
            {"{{ [x, 'y'] | tojson }}", "[[][\"][a][X][b][\"][,][ ][\"]y[\"][]]"},
            {"{{ '%s!' % x }}{{ '{}!'.format(x) }}", "[a][X][b]![a][X][b]!"},
            {"{% set v %}.{{ x }}{% endset %}{{ v }}{{ v | indent }}", ".[a][X][b].[a][X][b]"},
            {"{% macro m(t) %}<{{ t }}{% endmacro %}{{ m(x) }}", "<[a][X][b]"},
-           {"{{ x * 2 }}{{ x | list | last }}{{ x[0] }}{{ x | first }}", "[a][X][b][a][X][b][b][a][a]"},
+           {"{{ x * 2 }}{{ x | list | last }}{{ x[0] }}{{ x | first }}",
+            "[a][X][b][a][X][b][b][a][a]"},
            {"{{ 1 }}{{ none }}", "[1][N][o][n][e]"},
            {"{{ {x: 1} | items | first | first }}", "[a][X][b]"}}) {
     EXPECT_EQ(Marks(source), expected) << source;
@@ -211,21 +217,27 @@ TEST(JinjaTest, MistakesAreNamedWithTheirLine) {
 }
 
 TEST(JinjaTest, EverythingIsBounded) {
-  const std::string deep_list = "{% set n = namespace(v=[]) %}{% for i in range(9999) %}"
-                                "{% set n.v = [n.v] %}{% endfor %}";
-  const std::string wide = "{% set n = namespace(v='0123456789abcdef') %}{% for i in range(40) %}"
-                           "{% set n.v = n.v + n.v %}{% endfor %}";
-  const std::string many = "{% set n = namespace(v=[]) %}{% for i in range(40) %}"
-                           "{% set n.v = [n.v, n.v] %}{% endfor %}{{ n.v == n.v + [] }}{{ n.v }}";
-  const std::string loops = "{% for i in range(99999) %}{% for i in range(99999) %}{% endfor %}"
-                            "{% endfor %}";
-  const std::string prints = "{% for i in range(99999) %}0123456789012345678901234567890123456789"
-                             "01234567890123456789012345678901234567890123456789{% endfor %}";
+  const std::string deep_list =
+      "{% set n = namespace(v=[]) %}{% for i in range(9999) %}"
+      "{% set n.v = [n.v] %}{% endfor %}";
+  const std::string wide =
+      "{% set n = namespace(v='0123456789abcdef') %}{% for i in range(40) %}"
+      "{% set n.v = n.v + n.v %}{% endfor %}";
+  const std::string many =
+      "{% set n = namespace(v=[]) %}{% for i in range(40) %}"
+      "{% set n.v = [n.v, n.v] %}{% endfor %}{{ n.v == n.v + [] }}{{ n.v }}";
+  const std::string loops =
+      "{% for i in range(99999) %}{% for i in range(99999) %}{% endfor %}"
+      "{% endfor %}";
+  const std::string prints =
+      "{% for i in range(99999) %}0123456789012345678901234567890123456789"
+      "01234567890123456789012345678901234567890123456789{% endfor %}";
   const std::string recursion = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
   for (const std::string& source :
        {deep_list, wide, many, loops, prints, recursion, std::string("{{ range(100001) }}"),
         std::string("{{ 'a' * 99999999999 }}"), std::string("{{ [1] * 99999999999 }}"),
-        std::string("{{ 'a' | indent(99999999999) }}"), "{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}",
+        std::string("{{ 'a' | indent(99999999999) }}"),
+        "{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}",
         "{{ " + std::string(5000, '-') + "1 }}", "{{ 1" + std::string(5000, '+') + "1 }}",
         std::string(kTemplateSourceBytesMax + 1, 'a')}) {
     const auto text = RunSource(source);
@@ -240,8 +252,9 @@ TEST(JinjaTest, EverythingIsBounded) {
 }
 
 TEST(JinjaTest, ANamespaceMayHoldItself) {
-  EXPECT_EQ(Text("{% set n = namespace() %}{% set n.n = n %}{% set n.l = [n] %}{{ n.n.n is defined }}"),
-            "True");
+  EXPECT_EQ(
+      Text("{% set n = namespace() %}{% set n.n = n %}{% set n.l = [n] %}{{ n.n.n is defined }}"),
+      "True");
   EXPECT_THAT(Text("{% set n = namespace() %}{% set n.n = n %}{{ n }}"),
               HasSubstr("printing a namespace is not supported"));
 }

@@ -14,10 +14,9 @@ namespace {
 
 using TokenKind = Token::Kind;
 
-constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", "<=", ">=", "+", "-",
-                                           "/",  "*",  "%",  "~",  "[",  "]",  "(", ")",
-                                           "{",  "}",  ".",  ":",  ",",  "|",  "=", ">",
-                                           "<",  ";"};
+constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", "<=", ">=", "+", "-", "/",
+                                           "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
+                                           ".",  ":",  ",",  "|",  "=",  ">",  "<", ";"};
 
 bool IsNameByte(char c) { return absl::ascii_isalnum(c) || c == '_'; }
 
@@ -104,9 +103,8 @@ class Lexer {
     const size_t end = rest_.find("#}", 2);
     if (end == std::string_view::npos) return Bad("a comment is not closed");
     // The sign of "{#-#}" belongs to its beginning.
-    const char sign = end > 3 || (end == 3 && rest_[2] != '-' && rest_[2] != '+')
-                          ? rest_[end - 1]
-                          : ' ';
+    const char sign =
+        end > 3 || (end == 3 && rest_[2] != '-' && rest_[2] != '+') ? rest_[end - 1] : ' ';
     Skip(end + 2);
     AfterTag(sign, /*is_block=*/true);
     return absl::OkStatus();
@@ -192,7 +190,8 @@ class Lexer {
     if (c == '\'' || c == '"') return ReadString();
     if (absl::ascii_isdigit(c)) return ReadNumber();
     if (IsNameByte(c)) {
-      Take(TokenKind::kName, std::find_if_not(rest_.begin(), rest_.end(), IsNameByte) - rest_.begin());
+      Take(TokenKind::kName,
+           std::find_if_not(rest_.begin(), rest_.end(), IsNameByte) - rest_.begin());
       return absl::OkStatus();
     }
     for (const std::string_view sign : kOperators) {
@@ -201,9 +200,9 @@ class Lexer {
       Take(TokenKind::kOperator, sign.size());
       return absl::OkStatus();
     }
-    return Bad(absl::StrCat("unexpected \"",
-                            absl::CHexEscape(std::string(rest_.substr(0, CharacterBytes(rest_, 0)))),
-                            "\""));
+    return Bad(absl::StrCat(
+        "unexpected \"", absl::CHexEscape(std::string(rest_.substr(0, CharacterBytes(rest_, 0)))),
+        "\""));
   }
 
   absl::Status Balance(std::string_view sign, std::string* brackets) const {
@@ -254,7 +253,8 @@ class Lexer {
 
   // x.0.1 is two subscripts and no decimal.
   bool AfterDot() const {
-    return !tokens_.empty() && tokens_.back().kind == TokenKind::kOperator && tokens_.back().text == ".";
+    return !tokens_.empty() && tokens_.back().kind == TokenKind::kOperator &&
+           tokens_.back().text == ".";
   }
 
   static size_t ExponentAt(std::string_view text) {

@@ -42,7 +42,8 @@ Result StringList(Heap& heap, std::vector<MarkedText> texts) {
 Result StripSide(Runtime& run, const Value& self, const Bound& a, Side side) {
   ASSIGN_OR_RETURN(const auto characters, MaybeBytes(a, 0));
   // Each character is looked for among `characters`.
-  RETURN_IF_ERROR(run.heap.StepBytes(self.AsBytes().size() * (characters ? characters->size() : 1)));
+  RETURN_IF_ERROR(
+      run.heap.StepBytes(self.AsBytes().size() * (characters ? characters->size() : 1)));
   return run.heap.String(Strip(self.AsText(), characters, side), self.IsMarkup());
 }
 Result StripBoth(Runtime& run, const Value& self, const Bound& a) {
@@ -77,8 +78,7 @@ Result PartitionAt(Runtime& run, const Value& self, const Bound& a, bool from_ri
   if (separator.empty()) return absl::InvalidArgumentError("partition(\"\")");
   std::vector<MarkedText> parts = Split(self.AsText(), separator, 1, from_right);
   if (parts.size() == 2) {
-    parts.insert(parts.begin() + 1,
-                 self.AsText().Part(parts[0].size(), separator.size()));
+    parts.insert(parts.begin() + 1, self.AsText().Part(parts[0].size(), separator.size()));
   } else {
     parts.insert(from_right ? parts.begin() : parts.end(), 2, MarkedText());
   }
@@ -112,9 +112,8 @@ Result StartsWith(Runtime&, const Value& self, const Bound& a) {
   return Value(yes);
 }
 Result EndsWith(Runtime&, const Value& self, const Bound& a) {
-  ASSIGN_OR_RETURN(const bool yes, AnyOf(a, [&](std::string_view text) {
-                     return self.AsBytes().ends_with(text);
-                   }));
+  ASSIGN_OR_RETURN(const bool yes,
+                   AnyOf(a, [&](std::string_view text) { return self.AsBytes().ends_with(text); }));
   return Value(yes);
 }
 
@@ -328,18 +327,20 @@ constexpr Builtin kTextMethods[] = {
     {"upper", {}, 0, ToUpperCase},
 };
 constexpr Builtin kDictMethods[] = {
-    {"copy", {}, 0, CopyMethod},   {"get", {"key", "default"}, 1, GetMethod}, {"items", {}, 0, ItemsMethod},
-    {"keys", {}, 0, KeysMethod},   {"values", {}, 0, ValuesMethod},
+    {"copy", {}, 0, CopyMethod},     {"get", {"key", "default"}, 1, GetMethod},
+    {"items", {}, 0, ItemsMethod},   {"keys", {}, 0, KeysMethod},
+    {"values", {}, 0, ValuesMethod},
 };
-constexpr Builtin kListMethods[] = {
-    {"copy", {}, 0, CopyMethod}, {"count", {"value"}, 1, CountOf}, {"index", {"value"}, 1, IndexOf}};
+constexpr Builtin kListMethods[] = {{"copy", {}, 0, CopyMethod},
+                                    {"count", {"value"}, 1, CountOf},
+                                    {"index", {"value"}, 1, IndexOf}};
 constexpr Builtin kTupleMethods[] = {{"count", {"value"}, 1, CountOf},
                                      {"index", {"value"}, 1, IndexOf}};
 constexpr Builtin kLoopMethods[] = {{"cycle", {}, kAny, CycleMethod}};
 
 // What jinja2's immutable sandbox refuses when it is called.
-constexpr std::string_view kListChanges[] = {"append", "clear",   "extend",  "insert",
-                                             "pop",    "remove",  "reverse", "sort"};
+constexpr std::string_view kListChanges[] = {"append", "clear",  "extend",  "insert",
+                                             "pop",    "remove", "reverse", "sort"};
 constexpr std::string_view kDictChanges[] = {"clear", "pop", "popitem", "setdefault", "update"};
 
 const Builtin* FindIn(absl::Span<const Builtin> table, std::string_view name) {

@@ -25,7 +25,9 @@ absl::Status Cannot(std::string_view what, const Value& a, const Value& b) {
 
 int Sign(double number) { return number < 0 ? -1 : number > 0; }
 
-bool IsListOrTuple(const Value& value) { return value.Is(ValueKind::kList) || value.Is(ValueKind::kTuple); }
+bool IsListOrTuple(const Value& value) {
+  return value.Is(ValueKind::kList) || value.Is(ValueKind::kTuple);
+}
 
 absl::StatusOr<bool> SequencesEqual(Heap& heap, const std::vector<Value>& a,
                                     const std::vector<Value>& b) {
@@ -100,8 +102,8 @@ absl::StatusOr<Value> CalculateFloats(std::string_view sign, double a, double b)
 }
 
 absl::StatusOr<Value> CalculateNumbers(std::string_view sign, const Value& a, const Value& b) {
-  const bool whole = a.IsInteger() && b.IsInteger() && sign != "/" &&
-                     !(sign == "**" && b.AsInt() < 0);
+  const bool whole =
+      a.IsInteger() && b.IsInteger() && sign != "/" && !(sign == "**" && b.AsInt() < 0);
   return whole ? CalculateInts(sign, a.AsInt(), b.AsInt())
                : CalculateFloats(sign, a.AsDouble(), b.AsDouble());
 }
@@ -163,7 +165,8 @@ Value Nothing(const Value& value, const std::string& name) {
 
 absl::StatusOr<Value> LoopAttribute(Heap& heap, const Value& value, std::string_view name) {
   const LoopRep& loop = value.AsLoop();
-  const auto index = static_cast<int64_t>(loop.index), size = static_cast<int64_t>(loop.items.size());
+  const auto index = static_cast<int64_t>(loop.index),
+             size = static_cast<int64_t>(loop.items.size());
   if (name == "index") return Value(index + 1);
   if (name == "index0") return Value(index);
   if (name == "revindex") return Value(size - index);
@@ -192,8 +195,7 @@ absl::StatusOr<std::optional<Value>> ItemAt(Heap& heap, const Value& value, cons
     RETURN_IF_ERROR(heap.StepBytes(value.AsBytes().size()));
     const auto place = Place(key.AsInt(), offsets.size() - 1);
     if (!place) return std::nullopt;
-    ASSIGN_OR_RETURN(Value item,
-                     heap.String(SubText(value.AsText(), offsets, *place, *place + 1)));
+    ASSIGN_OR_RETURN(Value item, heap.String(SubText(value.AsText(), offsets, *place, *place + 1)));
     return std::optional(std::move(item));
   }
   if (!IsListOrTuple(value) && !value.Is(ValueKind::kRange)) return std::nullopt;
@@ -203,7 +205,7 @@ absl::StatusOr<std::optional<Value>> ItemAt(Heap& heap, const Value& value, cons
 
 // Where a slice begins or ends.
 absl::StatusOr<int64_t> SliceBound(const Value& value, int64_t fallback, int64_t min, int64_t max,
-                              int64_t size) {
+                                   int64_t size) {
   if (value.IsNone()) return fallback;
   if (!value.IsInteger()) return absl::InvalidArgumentError("a slice's bounds are no integers");
   const int64_t index = value.AsInt();
@@ -308,7 +310,8 @@ absl::StatusOr<bool> Equals(Heap& heap, const Value& a, const Value& b) {
   }
   if (a.IsUndefined()) return true;
   if (a.IsDict()) return DictsEqual(heap, a, b);
-  if (IsListOrTuple(a) || a.Is(ValueKind::kRange)) return SequencesEqual(heap, a.AsItems(), b.AsItems());
+  if (IsListOrTuple(a) || a.Is(ValueKind::kRange))
+    return SequencesEqual(heap, a.AsItems(), b.AsItems());
   return a.IsSame(b);
 }
 

@@ -37,7 +37,8 @@ class StatementParser {
     while (words_.kind() != TokenKind::kEnd) {
       const Token& token = words_.current();
       if (token.kind == TokenKind::kData) {
-        body.push_back({.kind = StmtKind::kText, .line = token.line, .text = ConstantString(token.text)});
+        body.push_back(
+            {.kind = StmtKind::kText, .line = token.line, .text = ConstantString(token.text)});
         words_.Next();
       } else if (token.kind == TokenKind::kVariableBegin) {
         ASSIGN_OR_RETURN(Stmt print, ReadPrint());
@@ -91,8 +92,8 @@ class StatementParser {
           AtLine(name.line, absl::StrCat("unexpected \"", name.text, "\"")));
     }
     return absl::UnimplementedError(
-        AtLine(name.line, absl::StrCat("the statement \"", name.text.substr(0, 64),
-                                       "\" is not supported")));
+        AtLine(name.line,
+               absl::StrCat("the statement \"", name.text.substr(0, 64), "\" is not supported")));
   }
 
   absl::StatusOr<Stmt> ReadJump(const Token& name) {
@@ -101,7 +102,8 @@ class StatementParser {
           AtLine(name.line, absl::StrCat("\"", name.text, "\" outside of a loop")));
     }
     RETURN_IF_ERROR(EndTag());
-    return Stmt{.kind = name.text == "break" ? StmtKind::kBreak : StmtKind::kContinue, .line = name.line};
+    return Stmt{.kind = name.text == "break" ? StmtKind::kBreak : StmtKind::kContinue,
+                .line = name.line};
   }
 
   absl::StatusOr<Stmt> ReadFor(int line) {
@@ -234,8 +236,8 @@ class StatementParser {
 
 absl::StatusOr<Template> Parse(std::string_view source) {
   if (source.size() > kTemplateSourceBytesMax) {
-    return absl::ResourceExhaustedError(absl::StrCat("a template of ", source.size(),
-                                                     " bytes, at most ", kTemplateSourceBytesMax));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("a template of ", source.size(), " bytes, at most ", kTemplateSourceBytesMax));
   }
   if (!IsUtf8(source)) return absl::InvalidArgumentError("the template is not UTF-8");
   ASSIGN_OR_RETURN(std::vector<Token> tokens, ReadTokens(source));

@@ -11,17 +11,25 @@ using ValueKind = Value::Kind;
 using Result = absl::StatusOr<Value>;
 
 Result DefinedTest(Runtime&, const Value& self, const Bound&) { return Value(!self.IsUndefined()); }
-Result UndefinedTest(Runtime&, const Value& self, const Bound&) { return Value(self.IsUndefined()); }
+Result UndefinedTest(Runtime&, const Value& self, const Bound&) {
+  return Value(self.IsUndefined());
+}
 Result NoneTest(Runtime&, const Value& self, const Bound&) { return Value(self.IsNone()); }
-Result BooleanTest(Runtime&, const Value& self, const Bound&) { return Value(self.Is(ValueKind::kBool)); }
+Result BooleanTest(Runtime&, const Value& self, const Bound&) {
+  return Value(self.Is(ValueKind::kBool));
+}
 Result TrueTest(Runtime&, const Value& self, const Bound&) {
   return Value(self.Is(ValueKind::kBool) && self.AsBool());
 }
 Result FalseTest(Runtime&, const Value& self, const Bound&) {
   return Value(self.Is(ValueKind::kBool) && !self.AsBool());
 }
-Result IntegerTest(Runtime&, const Value& self, const Bound&) { return Value(self.Is(ValueKind::kInt)); }
-Result FloatTest(Runtime&, const Value& self, const Bound&) { return Value(self.Is(ValueKind::kFloat)); }
+Result IntegerTest(Runtime&, const Value& self, const Bound&) {
+  return Value(self.Is(ValueKind::kInt));
+}
+Result FloatTest(Runtime&, const Value& self, const Bound&) {
+  return Value(self.Is(ValueKind::kFloat));
+}
 Result NumberTest(Runtime&, const Value& self, const Bound&) { return Value(self.IsNumber()); }
 Result StringTest(Runtime&, const Value& self, const Bound&) { return Value(self.IsString()); }
 Result MappingTest(Runtime&, const Value& self, const Bound&) { return Value(self.IsDict()); }
@@ -31,8 +39,9 @@ Result CallableTest(Runtime&, const Value& self, const Bound&) {
 
 // What has a length and items; an undefined value pretends to.
 Result SequenceTest(Runtime&, const Value& self, const Bound&) {
-  return Value(self.IsString() || self.IsDict() || self.IsUndefined() || self.Is(ValueKind::kList) ||
-               self.Is(ValueKind::kTuple) || self.Is(ValueKind::kRange));
+  return Value(self.IsString() || self.IsDict() || self.IsUndefined() ||
+               self.Is(ValueKind::kList) || self.Is(ValueKind::kTuple) ||
+               self.Is(ValueKind::kRange));
 }
 Result IterableTest(Runtime&, const Value& self, const Bound&) {
   return Value(self.IsString() || self.IsDict() || self.IsUndefined() || self.IsSequence() ||
@@ -58,8 +67,8 @@ Result Compares(Runtime& run, const Value& self, const Bound& a) {
   ASSIGN_OR_RETURN(const bool holds, Holds(run.heap, kSign, self, a[0]));
   return Value(holds);
 }
-constexpr char kEqual[] = "==", kUnequal[] = "!=", kLess[] = "<", kLessEqual[] = "<=",
-               kGreater[] = ">", kGreaterEqual[] = ">=", kIn[] = "in";
+constexpr char kEqual[] = "==", kUnequal[] = "!=", kLess[] = "<",
+               kLessEqual[] = "<=", kGreater[] = ">", kGreaterEqual[] = ">=", kIn[] = "in";
 
 Result SameAsTest(Runtime&, const Value& self, const Bound& a) { return Value(self.IsSame(a[0])); }
 

@@ -272,9 +272,10 @@ std::string FloatText(double number) {
   char buffer[64];
   const double size = std::fabs(number);
   const bool is_plain = number == 0 || (size >= 1e-4 && size < 1e16);
-  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), number,
-                                 is_plain ? std::chars_format::fixed : std::chars_format::scientific)
-                       .ptr;
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof(buffer), number,
+                    is_plain ? std::chars_format::fixed : std::chars_format::scientific)
+          .ptr;
   std::string text(buffer, end);
   if (is_plain && text.find('.') == std::string::npos) text += ".0";
   return text;

@@ -38,7 +38,8 @@ struct Stretch {
 
 std::vector<MarkedText> PartsOf(const MarkedText& text, const std::vector<Stretch>& ranges) {
   std::vector<MarkedText> parts;
-  for (const Stretch& range : ranges) parts.push_back(text.Part(range.begin, range.end - range.begin));
+  for (const Stretch& range : ranges)
+    parts.push_back(text.Part(range.begin, range.end - range.begin));
   return parts;
 }
 
@@ -51,7 +52,8 @@ std::vector<Stretch> WordsFromLeft(std::string_view text, int64_t splits) {
     if (splits >= 0 && static_cast<int64_t>(words.size()) == splits) {
       end = text.size() - TrailingSpaceBytes(text);
     } else {
-      while (end < text.size() && !IsSpace(CodePointAt(text, end))) end += CharacterBytes(text, end);
+      while (end < text.size() && !IsSpace(CodePointAt(text, end)))
+        end += CharacterBytes(text, end);
     }
     words.push_back({pos, end});
     pos = end + LeadingSpaceBytes(text.substr(end));
@@ -81,7 +83,7 @@ std::vector<Stretch> WordsFromRight(std::string_view text, int64_t splits) {
 }
 
 std::vector<Stretch> PiecesFromLeft(std::string_view text, std::string_view separator,
-                                  int64_t splits) {
+                                    int64_t splits) {
   std::vector<Stretch> pieces;
   size_t pos = 0;
   while (splits < 0 || static_cast<int64_t>(pieces.size()) < splits) {
@@ -95,7 +97,7 @@ std::vector<Stretch> PiecesFromLeft(std::string_view text, std::string_view sepa
 }
 
 std::vector<Stretch> PiecesFromRight(std::string_view text, std::string_view separator,
-                                   int64_t splits) {
+                                     int64_t splits) {
   const std::string backwards(text.rbegin(), text.rend());
   const std::string sign(separator.rbegin(), separator.rend());
   std::vector<Stretch> pieces = PiecesFromLeft(backwards, sign, splits);

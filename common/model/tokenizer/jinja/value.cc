@@ -36,17 +36,18 @@ Value Value::MakeUndefined(std::string what) {
 }
 
 ValueKind Value::kind() const {
-  constexpr ValueKind kKinds[] = {ValueKind::kNone,   ValueKind::kUndefined, ValueKind::kBool, ValueKind::kInt,
-                             ValueKind::kFloat,  ValueKind::kString,    ValueKind::kList, ValueKind::kDict,
-                             ValueKind::kNamespace, ValueKind::kLoop,   ValueKind::kFunction};
+  constexpr ValueKind kKinds[] = {ValueKind::kNone, ValueKind::kUndefined, ValueKind::kBool,
+                                  ValueKind::kInt,  ValueKind::kFloat,     ValueKind::kString,
+                                  ValueKind::kList, ValueKind::kDict,      ValueKind::kNamespace,
+                                  ValueKind::kLoop, ValueKind::kFunction};
   const ValueKind kind = kKinds[data_.index()];
   return kind == ValueKind::kList ? AsSequence().kind : kind;
 }
 
 const char* Value::KindName() const {
-  constexpr const char* kNames[] = {"None",  "undefined", "bool",      "int",  "float",
-                                    "str",   "list",      "tuple",     "range", "dict view",
-                                    "generator", "dict",  "namespace", "loop", "function"};
+  constexpr const char* kNames[] = {"None",      "undefined", "bool",      "int",   "float",
+                                    "str",       "list",      "tuple",     "range", "dict view",
+                                    "generator", "dict",      "namespace", "loop",  "function"};
   return kNames[static_cast<int>(kind())];
 }
 
@@ -164,15 +165,13 @@ absl::StatusOr<Value> Heap::Dict(std::vector<Value::Pair> pairs) {
   const int depth = DepthAbove(pairs);
   RETURN_IF_ERROR(CheckDepth(depth));
   RETURN_IF_ERROR(Take(bytes));
-  return Value(
-      std::shared_ptr<DictRep>(new DictRep{std::move(pairs), depth, Charge(this, bytes)}));
+  return Value(std::shared_ptr<DictRep>(new DictRep{std::move(pairs), depth, Charge(this, bytes)}));
 }
 
 absl::StatusOr<Value> Heap::Loop(std::vector<Value> items) {
   const auto bytes = static_cast<int64_t>(sizeof(LoopRep) + items.size() * sizeof(Value));
   RETURN_IF_ERROR(Take(bytes));
-  return Value(std::shared_ptr<LoopRep>(
-      new LoopRep{std::move(items), 0, Charge(this, bytes)}));
+  return Value(std::shared_ptr<LoopRep>(new LoopRep{std::move(items), 0, Charge(this, bytes)}));
 }
 
 absl::StatusOr<Value> Heap::Function(FunctionRep function) {

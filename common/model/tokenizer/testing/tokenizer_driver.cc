@@ -65,8 +65,8 @@ json RenderAll(const json& question) {
   } else {
     named["default"] = source.get<std::string>();
   }
-  const ChatTemplates templates(
-      named, question.value("tokens", std::map<std::string, std::string>()));
+  const ChatTemplates templates(named,
+                                question.value("tokens", std::map<std::string, std::string>()));
   return {{"runs", AllConversations(question, [&](const Conversation& conversation) {
              return Runs(templates, conversation);
            })}};
