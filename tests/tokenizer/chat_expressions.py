@@ -104,7 +104,7 @@ class Generator:
             return (self.tag(f"for {name} in {self.sequence()}{condition}") + jump + body() + self.rng.choice(
                 ["", self.tag("else") + self.space()]) + self.tag("endfor"))
         if kind == 5:
-            name = self.rng.choice(["v", "l", "s", "n"])
+            name = self.rng.choice(["v", "q"])  # a macro does not see variables of the caller that are set below it
             self.names.append(name)
             return self.tag(f"set {name} = {self.expression(2)}")
         if kind == 6:

@@ -334,11 +334,16 @@ absl::StatusOr<Values> Sorted(Heap& heap, const Values& items, const Values& key
   return sorted;
 }
 
+// Keys are lists of one: equal ones need no order.
 Result SortFilter(Runtime& run, const Value& self, const Bound& a) {
+  if (a.Has(2) && a[2].IsString() && a[2].AsBytes().find(',') != std::string_view::npos) {
+    return absl::UnimplementedError("sort by several attributes is not supported");
+  }
   ASSIGN_OR_RETURN(const Values items, Iterate(run.heap, self));
   Values keys;
   for (const Value& item : items) {
     ASSIGN_OR_RETURN(Value key, KeyOf(run.heap, item, a.values[2], a.IsTrue(1, false)));
+    ASSIGN_OR_RETURN(key, run.heap.Sequence(ValueKind::kList, {std::move(key)}));
     keys.push_back(std::move(key));
   }
   ASSIGN_OR_RETURN(Values sorted, Sorted(run.heap, items, keys, a.IsTrue(0, false)));
@@ -370,6 +375,9 @@ Result UniqueFilter(Runtime& run, const Value& self, const Bound& a) {
   Values kept, seen;
   for (const Value& item : items) {
     ASSIGN_OR_RETURN(Value key, KeyOf(run.heap, item, a.values[1], a.IsTrue(0, false)));
+    if (!IsHashable(key)) {
+      return absl::InvalidArgumentError(absl::StrCat("unique of a ", key.KindName()));
+    }
     ASSIGN_OR_RETURN(const Value list, run.heap.Sequence(ValueKind::kList, seen));
     ASSIGN_OR_RETURN(const bool known, Contains(run.heap, list, key));
     if (known) continue;

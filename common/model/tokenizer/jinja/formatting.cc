@@ -32,9 +32,10 @@ class PercentValues {
     return is_tuple ? value_.AsItems()[next_ - 1] : value_;
   }
   bool AllTaken() const {
-    return value_.Is(ValueKind::kTuple)
-               ? next_ == value_.AsItems().size()
-               : next_ == 1 || value_.IsDict() || value_.Is(ValueKind::kList);
+    if (value_.Is(ValueKind::kTuple)) return next_ == value_.AsItems().size();
+    // What has items need not be used.
+    return next_ == 1 || value_.IsDict() || value_.IsUndefined() || value_.Is(ValueKind::kList) ||
+           value_.Is(ValueKind::kRange);
   }
 
  private:

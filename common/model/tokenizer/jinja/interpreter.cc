@@ -173,18 +173,21 @@ class Interpreter {
     return kept;
   }
 
+  // As jinja2 has it, `else` is for loops of which no iteration came to its end.
   absl::StatusOr<Flow> ExecuteFor(const Stmt& loop, Scope* parent) {
     ASSIGN_OR_RETURN(std::vector<Value> items, LoopItems(loop, parent));
-    if (items.empty()) return ExecuteInScope(loop.otherwise, parent, {});
     ASSIGN_OR_RETURN(const Value state, heap_.Loop(std::move(items)));
     auto scope = std::make_unique<Scope>(Scope{.parent = parent});
-    const absl::Status status = Iterations(loop, state, scope.get());
+    const auto any_ended = Iterations(loop, state, scope.get());
     Leave(std::move(scope));
-    return Done(status);
+    RETURN_IF_ERROR(any_ended.status());
+    if (*any_ended) return Flow::kOn;
+    return ExecuteInScope(loop.otherwise, parent, {});
   }
 
-  absl::Status Iterations(const Stmt& loop, const Value& state, Scope* scope) {
+  absl::StatusOr<bool> Iterations(const Stmt& loop, const Value& state, Scope* scope) {
     LoopRep& rep = state.AsLoop();
+    bool any_ended = false;
     for (rep.index = 0; rep.index < rep.items.size(); ++rep.index) {
       RETURN_IF_ERROR(heap_.Step());
       scope->variables.clear();
@@ -192,8 +195,9 @@ class Interpreter {
       scope->variables["loop"] = state;
       ASSIGN_OR_RETURN(const Flow flow, Execute(loop.body, scope));
       if (flow == Flow::kBreak) break;
+      any_ended |= flow == Flow::kOn;
     }
-    return absl::OkStatus();
+    return any_ended;
   }
 
   absl::StatusOr<Flow> ExecuteIf(const Stmt& branches, Scope* scope) {

@@ -88,11 +88,17 @@ absl::StatusOr<Value> CalculateInts(std::string_view sign, int64_t a, int64_t b)
   return WholeNumber(sign == "//" ? quotient : x - quotient * y);
 }
 
+absl::StatusOr<Value> FloatPower(double base, double exponent) {
+  const double power = std::pow(base, exponent);
+  if (std::isfinite(power) || !std::isfinite(base) || !std::isfinite(exponent)) return Value(power);
+  return absl::InvalidArgumentError("the result of ** is out of range");
+}
+
 absl::StatusOr<Value> CalculateFloats(std::string_view sign, double a, double b) {
   if (sign == "+") return Value(a + b);
   if (sign == "-") return Value(a - b);
   if (sign == "*") return Value(a * b);
-  if (sign == "**") return Value(std::pow(a, b));
+  if (sign == "**") return FloatPower(a, b);
   if (b == 0) return absl::InvalidArgumentError("division by zero");
   if (sign == "/") return Value(a / b);
   double rest = std::fmod(a, b);
