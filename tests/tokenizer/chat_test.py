@@ -5,14 +5,16 @@ Usage: chat_test.py TOKENIZER_DRIVER [EXPRESSIONS [SEED]]. Runs in the interpret
 import datetime
 import json
 import os
+import pathlib
 import random
 import sys
 import tempfile
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+import sentencepiece
 import transformers.utils.chat_template_utils as reference
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from chat_conversations import CONVERSATIONS
 from chat_expressions import Generator, VARIABLES
@@ -134,6 +136,43 @@ def check_ids(driver):
     return mistakes
 
 
+def save_sentencepiece(folder, template, special, bos, eos, legacy):
+    """A small SentencePiece BPE as Llama's, with the special tokens that its model lacks added behind."""
+    corpus = pathlib.Path(folder, "corpus.txt")
+    corpus.write_text("\n".join(json.dumps(c, ensure_ascii=False) for c in CONVERSATIONS), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=f"{folder}/tokenizer", vocab_size=500, model_type="bpe", byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, unk_id=0, bos_id=1, eos_id=2, bos_piece=bos,
+        eos_piece=eos, hard_vocab_limit=False, minloglevel=2)
+    size = sentencepiece.SentencePieceProcessor(model_file=f"{folder}/tokenizer.model").vocab_size()
+    ids = {"<unk>": 0, bos: 1, eos: 2}
+    ids.update((t, size + i) for i, t in enumerate(t for t in special if t not in ids))
+    strips = lambda token: token in ("<|user|>", "<|end|>")  # as in Phi-3
+    decoder = {str(i): {"content": t, "special": True, "lstrip": False, "rstrip": strips(t), "normalized": False,
+                        "single_word": False} for t, i in ids.items()}
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": bos, "eos_token": eos, "unk_token": "<unk>",
+              "chat_template": template, "added_tokens_decoder": decoder, **({} if legacy is None else {"legacy": legacy})}
+    pathlib.Path(folder, "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def check_sentencepiece(driver):
+    mistakes, compared = [], 0
+    for name in ("llama2", "mistral", "zephyr", "vicuna", "phi3", "gemma"):
+        for legacy in (None, True, False):
+            template, special, bos, eos = FAMILIES[name]
+            with tempfile.TemporaryDirectory() as folder:
+                tokenizer = save_sentencepiece(folder, template, special, bos, eos, legacy)
+                answers = ask(driver, {"dir": folder}, CONVERSATIONS)
+                for conversation, ours in zip(CONVERSATIONS, answers.get("ids", [str(answers)] * len(CONVERSATIONS))):
+                    theirs = reference_ids(tokenizer, conversation)
+                    compared += not isinstance(theirs, Exception)
+                    if isinstance(theirs, Exception) != isinstance(ours, str) or (not isinstance(ours, str) and ours != theirs):
+                        mistakes.append(f"{name}, legacy {legacy}: {conversation}: {ours!r}, transformers {theirs!r}")
+    print(f"{compared} conversations as ids of SentencePiece")
+    return mistakes
+
+
 def check_expressions(driver, count, seed):
     rng = random.Random(seed)
     mistakes, printed, refused = [], 0, 0
@@ -159,7 +198,7 @@ def main():
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 31)
     print(f"seed {seed}")
     driver = Driver(sys.argv[1])
-    mistakes = check_texts(driver) + check_ids(driver) + check_expressions(driver, count, seed)
+    mistakes = check_texts(driver) + check_ids(driver) + check_sentencepiece(driver) + check_expressions(driver, count, seed)
     for mistake in mistakes[:20]:
         print("MISTAKE", mistake[:1500])
     print(f"{len(mistakes)} mistakes")

@@ -23,6 +23,12 @@ absl::Status Cannot(std::string_view what, const Value& a, const Value& b) {
       absl::StrCat("\"", std::string(what), "\" between ", a.KindName(), " and ", b.KindName()));
 }
 
+// Keys of dicts are sets in Python.
+bool AreSets(const Value& a, const Value& b) {
+  return a.Is(ValueKind::kView) || b.Is(ValueKind::kView);
+}
+absl::Status NoSets() { return absl::UnimplementedError("sets of keys are not supported"); }
+
 int Sign(double number) { return number < 0 ? -1 : number > 0; }
 
 bool IsListOrTuple(const Value& value) {
@@ -315,6 +321,7 @@ absl::StatusOr<bool> Equals(Heap& heap, const Value& a, const Value& b) {
     return a.AsBytes() == b.AsBytes();
   }
   if (a.IsUndefined()) return true;
+  if (AreSets(a, b)) return NoSets();
   if (a.IsDict()) return DictsEqual(heap, a, b);
   if (IsListOrTuple(a) || a.Is(ValueKind::kRange))
     return SequencesEqual(heap, a.AsItems(), b.AsItems());
@@ -334,6 +341,7 @@ absl::StatusOr<int> Compare(Heap& heap, const Value& a, const Value& b) {
   if (IsListOrTuple(a) && a.kind() == b.kind()) {
     return CompareSequences(heap, a.AsItems(), b.AsItems());
   }
+  if (AreSets(a, b)) return NoSets();
   return Cannot("<", a, b);
 }
 
@@ -383,6 +391,7 @@ absl::StatusOr<Value> Calculate(Heap& heap, std::string_view sign, const Value& 
   if (sign == "*" && a.IsInteger() && b.IsString()) return RepeatText(heap, b, a.AsInt());
   if (sign == "*" && b.IsInteger() && IsListOrTuple(a)) return RepeatItems(heap, a, b.AsInt());
   if (sign == "*" && a.IsInteger() && IsListOrTuple(b)) return RepeatItems(heap, b, a.AsInt());
+  if (sign == "-" && AreSets(a, b)) return NoSets();
   return Cannot(sign, a, b);
 }
 

@@ -195,10 +195,16 @@ MarkedText Changed(const MarkedText& text,
 MarkedText Upper(const MarkedText& text) { return Changed(text, ToUpper); }
 MarkedText Lower(const MarkedText& text) { return Changed(text, ToLower); }
 
+// The title case of one character, which of the sharp s is two.
+MarkedText TitleCharacter(const MarkedText& character) {
+  if (character.bytes() != "\u00DF") return Upper(character);
+  return MarkedText("Ss", character.IsTemplateAt(0));
+}
+
 MarkedText Capitalized(const MarkedText& text) {
   if (text.empty()) return text;
   const size_t first = CharacterBytes(text.bytes(), 0);
-  MarkedText out = Upper(text.Part(0, first));
+  MarkedText out = TitleCharacter(text.Part(0, first));
   out.Append(Lower(text.Part(first, text.size() - first)));
   return out;
 }
@@ -210,7 +216,7 @@ MarkedText Titled(const MarkedText& text) {
   for (size_t i = 0; i < bytes.size();) {
     const size_t length = CharacterBytes(bytes, i);
     const MarkedText character = text.Part(i, length);
-    out.Append(in_word ? Lower(character) : Upper(character));
+    out.Append(in_word ? Lower(character) : TitleCharacter(character));
     const std::string_view c = bytes.substr(i, length);
     in_word = IsUpperLetter(c) || IsLowerLetter(c);
     i += length;

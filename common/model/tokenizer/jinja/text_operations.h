@@ -30,7 +30,8 @@ absl::StatusOr<MarkedText> Replace(const MarkedText& text, std::string_view from
 MarkedText Changed(const MarkedText& text, absl::FunctionRef<std::string(std::string_view)> change);
 MarkedText Upper(const MarkedText& text);
 MarkedText Lower(const MarkedText& text);
-// The first character upper, the rest lower.
+MarkedText TitleCharacter(const MarkedText& character);
+// The first character in title case, the rest lower.
 MarkedText Capitalized(const MarkedText& text);
 // The same for each run of letters.
 MarkedText Titled(const MarkedText& text);
