@@ -5,6 +5,7 @@
 #include "absl/time/civil_time.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer/jinja/builtins.h"
+#include "common/model/tokenizer/jinja/characters.h"
 #include "common/model/tokenizer/jinja/operations.h"
 #include "common/model/tokenizer/jinja/printing.h"
 
@@ -75,7 +76,11 @@ Result NamespaceFunction(Runtime& run, const Value&, const Bound& a) {
 
 Result RaiseExceptionFunction(Runtime& run, const Value&, const Bound& a) {
   ASSIGN_OR_RETURN(const MarkedText message, Str(run.heap, a[0]));
-  return Raised(message.bytes().substr(0, 1024));
+  constexpr size_t kBytesMax = 1024;
+  const std::string_view text = message.bytes();
+  size_t end = 0;
+  while (end < text.size() && end < kBytesMax) end += CharacterBytes(text, end);
+  return Raised(text.substr(0, end));
 }
 
 // In UTC, in the language of C.

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/functional/function_ref.h"
+#include "absl/strings/escaping.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer/jinja/builtins.h"
 #include "common/model/tokenizer/jinja/characters.h"
@@ -383,7 +384,7 @@ absl::StatusOr<Value> Method(Heap& heap, const Value& value, std::string_view na
   if (const Builtin* builtin = FindMethod(value, name)) {
     return heap.Function({.builtin = builtin, .self = value});
   }
-  const std::string shown(name.substr(0, 64));
+  const std::string shown = absl::CHexEscape(std::string(name.substr(0, 64)));
   if (WouldChange(value, name)) {
     return Value::MakeUndefined(absl::StrCat("\"", shown, "\" would change a ", value.KindName()));
   }

@@ -448,7 +448,8 @@ absl::StatusOr<Value> Attribute(Heap& heap, const Value& value, std::string_view
     NamespaceRep& space = value.AsNamespace();
     RETURN_IF_ERROR(heap.Step(1 + static_cast<int64_t>(space.members.size() / 16)));
     const Value* found = space.Find(name);
-    return found != nullptr ? *found : Nothing(value, std::string(name.substr(0, 64)));
+    return found != nullptr ? *found
+                            : Nothing(value, absl::CHexEscape(std::string(name.substr(0, 64))));
   }
   ASSIGN_OR_RETURN(Value method, Method(heap, value, name));
   if (!method.IsUndefined()) return method;
