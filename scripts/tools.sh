@@ -7,6 +7,7 @@
 #   compose  podman-compose, compose-spec, PyYAML
 #   gguf     the `gguf` package, with NumPy
 #   tokenizers  the `tokenizers` package
+#   chat     it, jinja2, sentencepiece and transformers (without PyTorch)
 # Versions are pinned; a group that is there already takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +19,7 @@ declare -A packages=(
   [grpc]="grpcio==1.71.0 grpcio-tools==1.71.0"
   [gguf]="gguf==0.19.0 numpy==2.4.6"
   [tokenizers]="tokenizers==0.23.3"
+  [chat]="tokenizers==0.23.3 jinja2==3.1.6 transformers==5.24.0 sentencepiece==0.2.0 protobuf==5.29.5"
   [compose]="podman-compose==1.6.0 compose-spec==0.2.1 PyYAML==6.0.2"
 )
 groups=("$@")

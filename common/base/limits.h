@@ -120,11 +120,22 @@
   X(kGgufStringBytesMax, size_t{1} << 24, "bytes", "one string of a GGUF file")             \
   X(kGgufAlignmentMax, int64_t{1} << 20, "bytes", "alignment of tensors in a GGUF file")    \
   X(kHashThreadsMax, 16u, "threads", "that hash one file")
+// What a chat template may do while it lays out one conversation.
+#define PREGATE_TEMPLATE_LIMITS(X) \
+  X(kTemplateSourceBytesMax, size_t{1} << 20, "bytes", "source of a chat template")               \
+  X(kTemplatesMax, size_t{16}, "templates", "named chat templates of one model")                  \
+  X(kTemplateDepthMax, 200, "levels", "nested expressions, statements, calls and values")         \
+  X(kTemplateStepsMax, int64_t{1} << 22, "steps", "evaluations, and 64 bytes of text each")       \
+  X(kTemplateBytesMax, int64_t{256} << 20, "bytes", "values that a running template holds")       \
+  X(kTemplateOutputBytesMax, size_t{8} << 20, "bytes", "text that a template prints")             \
+  X(kTemplateRangeMax, int64_t{100000}, "numbers", "one range() of a template")                   \
+  X(kConversationBytesMax, size_t{8} << 20, "bytes", "a file of messages and tools")
 // clang-format on
 #define PREGATE_LIMITS(X)   \
   PREGATE_SERVICE_LIMITS(X) \
   PREGATE_PORT_LIMITS(X)    \
-  PREGATE_MODEL_LIMITS(X)
+  PREGATE_MODEL_LIMITS(X)   \
+  PREGATE_TEMPLATE_LIMITS(X)
 
 namespace pregate {
 

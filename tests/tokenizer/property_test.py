@@ -302,6 +302,11 @@ def check_round(driver, rng, folder):
         return []  # the package takes such a token for the special one
     encode = lambda text: reference.encode(text, add_special_tokens=False).ids
     texts, want_ids = answers_of(encode, make_texts(rng, source))
+    for _ in range(3):  # some files the package reads now one way, now another: its maps have no order
+        again = Tokenizer.from_file(str(path))
+        again.encode_special_tokens = True
+        if [again.encode(text, add_special_tokens=False).ids for text in texts] != want_ids:
+            return []
     size = max([*vocab_of(source["model"]).values(), *reference.get_added_tokens_decoder(), 0]) + 1
     ids, want_texts = answers_of(reference.decode, make_ids(rng, size) + want_ids)
     answer = driver.ask({"dir": folder, "texts": texts, "ids": ids})

@@ -77,6 +77,22 @@ absl::Status ReadEnds(const GgufFile& file, size_t num_tokens, std::optional<Tok
   return absl::OkStatus();
 }
 
+// The default template, and those by name.
+absl::Status ReadTemplates(const GgufFile& file, std::string* chat_template,
+                           ChatVariables* variables) {
+  constexpr std::string_view kKey = "tokenizer.chat_template", kPrefix = "tokenizer.chat_template.";
+  ASSIGN_OR_RETURN(*chat_template, file.String(std::string(kKey), ""));
+  for (const std::string& key : file.Keys()) {
+    if (!std::string_view(key).starts_with(kPrefix)) continue;
+    if (variables->more_templates.size() == kTemplatesMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(file.path(), ": more than ", kTemplatesMax, " named chat templates"));
+    }
+    ASSIGN_OR_RETURN(variables->more_templates[key.substr(kPrefix.size())], file.String(key));
+  }
+  return absl::OkStatus();
+}
+
 void ReplaceSpaces(std::string* piece) {
   absl::StrReplaceAll({{" ", absl::string_view(kSpacePiece.data(), kSpacePiece.size())}}, piece);
 }
@@ -124,7 +140,7 @@ absl::StatusOr<BpeTokenizerSpec> GgufTokenizerSpec(const GgufFile& file) {
   RETURN_IF_ERROR(ReadMerges(file, &spec));
   RETURN_IF_ERROR(ReadAdded(file, &spec));
   ASSIGN_OR_RETURN(spec.pre_tokenizer, file.String("tokenizer.ggml.pre", "default"));
-  ASSIGN_OR_RETURN(spec.chat_template, file.String("tokenizer.chat_template", ""));
+  RETURN_IF_ERROR(ReadTemplates(file, &spec.chat_template, &spec.chat_variables));
   RETURN_IF_ERROR(ReadEnds(file, spec.tokens.size(), &spec.bos, &spec.eos));
   // Files of Llama-3 and Tekken leave the key out and mean yes; of other models, no.
   const bool means = MeansWholeWordsAndBos(spec.pre_tokenizer);
@@ -154,7 +170,7 @@ absl::StatusOr<SentencePieceTokenizerSpec> GgufSentencePieceSpec(const GgufFile&
   if (spec.bos) model.bos_piece = model.pieces[*spec.bos].text;
   if (spec.eos) model.eos_piece = model.pieces[*spec.eos].text;
   ASSIGN_OR_RETURN(spec.add_bos, file.Bool("tokenizer.ggml.add_bos_token", spec.bos.has_value()));
-  ASSIGN_OR_RETURN(spec.chat_template, file.String("tokenizer.chat_template", ""));
+  RETURN_IF_ERROR(ReadTemplates(file, &spec.chat_template, &spec.chat_variables));
   return spec;
 }
 

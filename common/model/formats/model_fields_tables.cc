@@ -131,8 +131,9 @@ constexpr Fields kGeneration[] = {
 };
 
 constexpr Fields kTokenizerConfig[] = {
-    {"bos_token eos_token add_bos_token chat_template added_tokens_decoder", kRead, "",
-     "special tokens and the chat template"},
+    {"bos_token eos_token unk_token sep_token pad_token cls_token mask_token add_bos_token "
+     "chat_template added_tokens_decoder legacy",
+     kRead, "", "special tokens and the chat template"},
     {"add_eos_token do_lower_case", kRefused, "[false]", "other ids"},
     {"*_token additional_special_tokens extra_special_tokens", kHarmless, "",
      "names of tokens; tokenizer.json and tokenizer.model hold them"},
@@ -146,7 +147,7 @@ constexpr Fields kTokenizerConfig[] = {
      "return_tensors model_input_names image_max_length",
      kHarmless, "", "nothing is padded, and a prompt that is too long is refused"},
     {"clean_up_tokenization_spaces spaces_between_special_tokens split_special_tokens errors "
-     "use_default_system_prompt legacy use_fast from_slow fix_mistral_regex add_prefix_space "
+     "use_default_system_prompt use_fast from_slow fix_mistral_regex add_prefix_space "
      "trim_offsets response_schema",
      kHarmless, "", "as in the `tokenizers` package, which does not read this file"},
     {"sp_model_kwargs", kRefused, "[{}]", "sampled segmentation"},
@@ -199,7 +200,7 @@ constexpr Fields kGguf[] = {
     {"tokenizer.ggml.model tokenizer.ggml.pre tokenizer.ggml.tokens tokenizer.ggml.token_type "
      "tokenizer.ggml.scores tokenizer.ggml.merges tokenizer.ggml.add_bos_token "
      "tokenizer.ggml.add_space_prefix tokenizer.ggml.remove_extra_whitespaces "
-     "tokenizer.ggml.precompiled_charsmap tokenizer.chat_template",
+     "tokenizer.ggml.precompiled_charsmap tokenizer.chat_template tokenizer.chat_template.*",
      kRead, "", "the tokenizer"},
     {"tokenizer.ggml.bos_token_id tokenizer.ggml.eos_token_id tokenizer.ggml.eot_token_id "
      "tokenizer.ggml.eom_token_id tokenizer.ggml.fim_pad_token_id tokenizer.ggml.fim_rep_token_id "
@@ -212,7 +213,7 @@ constexpr Fields kGguf[] = {
      "tokenizer.ggml.suffix_token_id tokenizer.ggml.middle_token_id",
      kHarmless, "", "ids that are never added to a text"},
     {"tokenizer.ggml.token_type_count tokenizer.ggml.added_tokens tokenizer.huggingface.json "
-     "tokenizer.chat_template.* tokenizer.chat_templates",
+     "tokenizer.chat_templates",
      kHarmless, "", "the same once more, or for other architectures"},
     {"tokenizer.ggml.add_eos_token tokenizer.ggml.add_sep_token", kRefused, "[false]", "other ids"},
 };

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "common/base/ids.h"
+#include "common/model/tokenizer/marked_text.h"
 #include "common/model/tokenizer/normalizer.h"
 #include "common/model/tokenizer/prefix_index.h"
 
@@ -53,15 +54,27 @@ class AddedTokens {
     return Cut(normalized_, text);
   }
 
+  // The same for the text of a chat template: here only special tokens and turn markers count, and
+  // only where all of their bytes are the template's.
+  std::vector<Stretch> SplitMarked(const MarkedText& text) const;
+
   std::optional<TokenId> Find(std::string_view text) const;
+  std::string_view TextOf(TokenId id) const;  // empty: no added token has the id
   const std::vector<AddedToken>& all() const { return tokens_; }
 
  private:
   std::vector<Stretch> Cut(const PrefixIndex& index, std::string_view text) const;
+  void CutMarked(const PrefixIndex& index, const MarkedText& whole, std::string_view text,
+                 std::vector<Stretch>* out) const;
+  // Appends the token at text[begin, end), and the text between `done` and it; moves `done` behind.
+  void AppendToken(const AddedToken& token, std::string_view text, size_t begin, size_t end,
+                   size_t* done, std::vector<Stretch>* out) const;
 
   std::vector<AddedToken> tokens_;
   absl::flat_hash_map<std::string, TokenId> ids_;
-  PrefixIndex plain_, normalized_;  // indices of `tokens_`, by text
+  // Indices of `tokens_`: by id; by text, by normal form, by the text of those that have one.
+  absl::flat_hash_map<TokenId, size_t> by_id_;
+  PrefixIndex plain_, normalized_, normalized_texts_;
 };
 
 }  // namespace pregate

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/base/utf8.h"
 #include "common/model/tokenizer/normalizer.h"
@@ -42,8 +43,10 @@ class PipelineTokenizer final : public Tokenizer {
         kind_(kind),
         // BPE of bytes takes them as they are.
         spells_bytes_(parts_.pre_tokenizer.byte_level() && kind_ != kByteLevelKind),
-        chat_template_(std::move(spec.chat_template)),
+        chat_templates_(spec.chat_template, spec.chat_variables, TextOf(spec.bos),
+                        TextOf(spec.eos)),
         prompt_bos_(spec.add_bos ? spec.bos : std::nullopt),
+        unknown_(spec.unknown),
         eos_(spec.eos) {}
 
   static constexpr std::string_view kByteLevelKind = "byte-level BPE";
@@ -64,16 +67,31 @@ class PipelineTokenizer final : public Tokenizer {
   std::vector<TokenId> Encode(std::string_view text) const override {
     return EncodePart(text, /*begins_text=*/true);
   }
-  std::vector<TokenId> EncodeBehind(std::string_view text) const override {
-    return EncodePart(text, /*begins_text=*/false);
+  std::vector<TokenId> EncodeInChat(std::string_view text, bool behind_special) const override {
+    return EncodePart(text, /*begins_text=*/!behind_special);
+  }
+  const AddedTokens& special_tokens() const override { return added_; }
+  bool IsControl(TokenId id) const override {
+    return id != unknown_ && (IsSpecial(id) || IsTurnMarker(added_.TextOf(id)));
   }
 
   absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const override {
-    return chat_template_.Apply(*this, messages, add_generation_prompt);
+    RETURN_IF_ERROR(CheckRoles(messages));
+    return ApplyConversation(MakeConversation(messages, add_generation_prompt, absl::Now()));
+  }
+  absl::StatusOr<std::vector<TokenId>> ApplyConversation(const Conversation& chat) const override {
+    return chat_templates_.Apply(*this, chat);
   }
 
  private:
+  // Of bos or eos: as an added token, or as the vocabulary has it.
+  std::string TextOf(std::optional<TokenId> id) const {
+    if (!id) return "";
+    const std::string_view added = added_.TextOf(*id);
+    return std::string(added.empty() ? table_.Bytes(*id) : added);
+  }
+
   std::vector<TokenId> EncodePart(std::string_view text, bool begins_text) const {
     std::vector<TokenId> ids;
     if (IsUtf8(text)) {
@@ -152,8 +170,8 @@ class PipelineTokenizer final : public Tokenizer {
   const std::unique_ptr<WordModel> model_;
   const std::string_view kind_;
   const bool spells_bytes_;
-  const ChatTemplate chat_template_;
-  const std::optional<TokenId> prompt_bos_, eos_;
+  const ChatTemplates chat_templates_;
+  const std::optional<TokenId> prompt_bos_, unknown_, eos_;
 };
 
 absl::StatusOr<std::unique_ptr<WordModel>> MakeModel(const BpeTokenizerSpec& spec,

@@ -6,7 +6,6 @@
 #include "common/base/limits.h"
 #include "common/base/mapped_file.h"
 #include "common/base/status.h"
-#include "common/base/utf8.h"
 #include "common/model/tokenizer/tokenizer.h"
 #include "common/model/tokenizer/tokenizer_config.h"
 
@@ -14,7 +13,8 @@ namespace pregate {
 namespace {
 
 // Tokens that a fine-tune has added behind the model's pieces, or named among them.
-absl::Status AddTokenPieces(const std::string& dir, SentencePieceModel* model) {
+absl::Status AddTokenPieces(const std::string& dir, SentencePieceTokenizerSpec* spec) {
+  SentencePieceModel* const model = &spec->model;
   ASSIGN_OR_RETURN(const auto added, ReadAddedTokenFiles(dir));
   for (const auto& [id, token] : added) {
     const auto index = static_cast<size_t>(id);
@@ -27,6 +27,13 @@ absl::Status AddTokenPieces(const std::string& dir, SentencePieceModel* model) {
     }
     PieceType& type = model->pieces[index].type;
     if (token.special && type == PieceType::kUserDefined) type = PieceType::kControl;
+    if (type == PieceType::kControl && (token.lstrip || token.rstrip)) {
+      spec->stripping.push_back({.id = id,
+                                 .text = token.text,
+                                 .special = true,
+                                 .lstrip = token.lstrip,
+                                 .rstrip = token.rstrip});
+    }
   }
   return CheckSentencePieceModel(*model);
 }
@@ -41,13 +48,18 @@ std::optional<TokenId> FindPiece(const SentencePieceModel& model, const std::str
   return std::nullopt;
 }
 
+// What every model has is no further token.
+void DropUnknownPiece(const SentencePieceModel& model, ChatVariables* variables) {
+  const auto it = variables->tokens.find("unk_token");
+  if (it == variables->tokens.end()) return;
+  const auto id = FindPiece(model, it->second, false);
+  if (id && model.pieces[*id].type == PieceType::kUnknown) variables->tokens.erase(it);
+}
+
 absl::StatusOr<nlohmann::json> ConfigOf(const SentencePieceTokenizerSpec& spec) {
-  if (!IsUtf8(spec.chat_template)) {
-    return absl::InvalidArgumentError("chat_template is not UTF-8");
-  }
   nlohmann::json config = {{"tokenizer_class", "LlamaTokenizer"},
                            {"clean_up_tokenization_spaces", false},
-                           {"legacy", true},
+                           {"legacy", spec.prefix_behind_specials},
                            {"add_bos_token", spec.add_bos},
                            {"add_eos_token", false}};
   for (const SentencePiece& piece : spec.model.pieces) {
@@ -55,7 +67,13 @@ absl::StatusOr<nlohmann::json> ConfigOf(const SentencePieceTokenizerSpec& spec) 
   }
   if (spec.bos) config["bos_token"] = spec.model.pieces[*spec.bos].text;
   if (spec.eos) config["eos_token"] = spec.model.pieces[*spec.eos].text;
-  if (!spec.chat_template.empty()) config["chat_template"] = spec.chat_template;
+  for (const AddedToken& token : spec.stripping) {
+    config["added_tokens_decoder"][absl::StrCat(token.id)] = {{"content", token.text},
+                                                              {"special", token.special},
+                                                              {"lstrip", token.lstrip},
+                                                              {"rstrip", token.rstrip}};
+  }
+  RETURN_IF_ERROR(PutChatTemplates(spec.chat_template, spec.chat_variables, &config));
   return config;
 }
 
@@ -74,7 +92,7 @@ absl::StatusOr<SentencePieceTokenizerSpec> LoadSentencePieceSpec(const std::stri
   ASSIGN_OR_RETURN(const std::string bytes, ReadSmallFile(path, kSentencePieceModelBytesMax));
   SentencePieceTokenizerSpec spec;
   ASSIGN_OR_RETURN(spec.model, ParseSentencePieceModel(bytes, path));
-  RETURN_IF_ERROR(AddTokenPieces(dir, &spec.model));
+  RETURN_IF_ERROR(AddTokenPieces(dir, &spec));
   ASSIGN_OR_RETURN(TokenizerConfig config, ReadTokenizerConfig(dir));
   const auto find = [&](const std::string& text) { return FindPiece(spec.model, text, false); };
   ASSIGN_OR_RETURN(spec.bos, FindNamedToken(config, "bos_token", config.bos, find));
@@ -83,6 +101,9 @@ absl::StatusOr<SentencePieceTokenizerSpec> LoadSentencePieceSpec(const std::stri
   if (!config.eos) spec.eos = FindPiece(spec.model, spec.model.eos_piece, true);
   spec.add_bos = config.add_bos.value_or(spec.bos.has_value());
   spec.chat_template = std::move(config.chat_template);
+  spec.chat_variables = std::move(config.chat_variables);
+  DropUnknownPiece(spec.model, &spec.chat_variables);
+  spec.prefix_behind_specials = config.legacy;
   return spec;
 }
 

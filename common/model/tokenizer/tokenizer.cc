@@ -33,6 +33,11 @@ void MoveCompleteText(TokenForm form, std::string* bytes, std::string* text) {
 
 }  // namespace
 
+const AddedTokens& Tokenizer::special_tokens() const {
+  static const auto& none = *new AddedTokens;
+  return none;
+}
+
 std::vector<TokenId> Tokenizer::StopTokens() const {
   std::vector<TokenId> stops = OwnStopTokens();
   for (const TokenId id : added_stops_) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,8 @@
 #include "common/model/tokenizer/sentencepiece_model.h"
 
 namespace pregate {
+
+struct Conversation;  // of conversation.h
 
 struct ChatMessage {
   std::string role;     // "system", "user", "assistant"
@@ -56,9 +59,6 @@ class Tokenizer {
   // by byte-level BPE, unless it names an unknown token; a SentencePiece model without byte pieces
   // gives its unknown token for a run of characters that it lacks. REQUIRES: text.size() < 2^30.
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
-  // The same of a text that stands behind special tokens, in a chat: some tokenizers put a space
-  // before what begins a text, and before nothing else.
-  virtual std::vector<TokenId> EncodeBehind(std::string_view text) const { return Encode(text); }
   // The raw bytes of one token (may be a part of a UTF-8 character); empty for special tokens and
   // for ids that no token has, within the vocabulary or outside, which count as special.
   virtual std::string_view TokenBytes(TokenId id) const = 0;
@@ -71,10 +71,24 @@ class Tokenizer {
   // The special or added token of this text.
   virtual std::optional<TokenId> SpecialId(std::string_view text) const = 0;
   // The model's own template; text in a message never becomes a special token. InvalidArgument for
-  // no messages or an unknown role, Unimplemented for a template that is not known, naming it,
-  // FailedPrecondition for a model without one.
+  // no messages, an unknown role or what the template refuses, Unimplemented for a template that
+  // asks for more than is supported, naming that, FailedPrecondition for a model without one.
   virtual absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
       absl::Span<const ChatMessage> messages, bool add_generation_prompt) const = 0;
+  // The same for messages with tools, parts and further members; roles are the template's business.
+  virtual absl::StatusOr<std::vector<TokenId>> ApplyConversation(const Conversation&) const {
+    return absl::UnimplementedError("this tokenizer has no chat template");
+  }
+
+  // For chat templates: the tokens that their own text becomes, ...
+  virtual const AddedTokens& special_tokens() const;
+  // ... and Encode of what stands between two of them, or before the first.
+  virtual std::vector<TokenId> EncodeInChat(std::string_view text, bool behind_special) const {
+    return Encode(text);
+  }
+  // Whether text of a conversation may never become it: special tokens but the unknown one, and
+  // those that begin or end turns.
+  virtual bool IsControl(TokenId id) const { return IsSpecial(id); }
   // Ids that end a turn or a text: the tokenizer's own, then those that were added.
   std::vector<TokenId> StopTokens() const;
   // Those that the model's other files name (config.json, generation_config.json). Not thread-safe:
@@ -124,6 +138,15 @@ class IncrementalDecoder {
   std::string pending_;  // of a character that is not complete
 };
 
+// What chat templates know beside a conversation.
+struct ChatVariables {
+  std::map<std::string, std::string> more_templates;  // by name, beside the default one
+  // Further special tokens, as text, by the names of their variables: {"pad_token": "<pad>"}.
+  std::map<std::string, std::string> tokens;
+
+  bool operator==(const ChatVariables&) const = default;
+};
+
 // What GGUF metadata or tokenizer.json hold, already parsed; the one way to a tokenizer. Models are
 // BPE or, where there are scores, unigram ones.
 struct BpeTokenizerSpec {
@@ -144,7 +167,8 @@ struct BpeTokenizerSpec {
   bool ignore_merges = false;      // a word that is a token as a whole is not taken apart
   std::optional<TokenId> unknown;  // for what the vocabulary lacks; nothing: left out
   bool fuse_unknown = false;       // one for a run of them
-  std::string chat_template;       // Jinja source, matched by content
+  std::string chat_template;       // Jinja source
+  ChatVariables chat_variables;
   std::optional<TokenId> bos, eos;
   bool add_bos = false;  // a plain text prompt begins with bos
 
@@ -157,7 +181,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spe
 // SentencePiece library, but never one that begins or ends turns of a chat (<|im_end|>).
 struct SentencePieceTokenizerSpec {
   SentencePieceModel model;
-  std::string chat_template;  // Jinja source, matched by content
+  std::string chat_template;  // Jinja source
+  ChatVariables chat_variables;
+  // Special tokens with `lstrip` or `rstrip`, which matters in chat alone.
+  std::vector<AddedToken> stripping;
+  // A text behind a special token begins with the dummy prefix too, as in transformers' "legacy".
+  bool prefix_behind_specials = true;
   std::optional<TokenId> bos, eos;
   bool add_bos = false;  // a plain text prompt begins with bos
 

@@ -1,66 +1,59 @@
-// Chat templates, recognised by content and applied natively: no Jinja runs on a server's input.
+// Chat templates: the Jinja of a model lays out a conversation, and what comes of it becomes ids.
+// Text of messages, tools and options never becomes a special token, wherever a template puts it.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/model/tokenizer/conversation.h"
+#include "common/model/tokenizer/jinja/ast.h"
+#include "common/model/tokenizer/marked_text.h"
 #include "common/model/tokenizer/tokenizer.h"
 
 namespace pregate {
 
-// A Jinja template as a list of what it prints and of its tags. No Jinja is evaluated.
-
-struct JinjaPart {
-  enum class Kind {
-    kText,   // printed as it is; never two in a row
-    kValue,  // a variable that is printed: "message.role"
-    kTag,    // the words of a {% tag %}, each a blank apart: "for message in messages"
-  };
-  Kind kind;
-  std::string text;
-
-  bool operator==(const JinjaPart&) const = default;
-};
-
-// White space and line ends are dropped as Jinja does with trim_blocks and lstrip_blocks on and
-// keep_trailing_newline off. In tags, x['name'] and x["name"] are x.name and string literals stand
-// in single quotes. Nothing where a tag is not closed, or where {{ }} holds more than literals and
-// variables joined by + or ~.
-std::optional<std::vector<JinjaPart>> ParseJinjaParts(std::string_view source);
-
-// ChatML among Jinja templates: recognised by what a template does, however it is written.
-
-// Each message is <|im_start|>ROLE\nCONTENT<|im_end|>\n, and a generation prompt is
-// <|im_start|>assistant\n.
-struct ChatMl {
-  // Stands as a system message before conversations that do not begin with one.
-  std::optional<std::string> default_system;
-};
-
-// Nothing where the template does anything but that. The source is read as Jinja reads it in
-// transformers (trim_blocks and lstrip_blocks on, keep_trailing_newline off): spaces inside tags,
-// trim markers, line ends of either kind, quotes, message.role or message['role'], + or ~, and
-// comments do not matter.
-std::optional<ChatMl> ParseChatMl(std::string_view chat_template);
-
-// The template of one model. Immutable; thread-safe.
-class ChatTemplate {
+// The templates of one model. Immutable; thread-safe.
+class ChatTemplates {
  public:
-  explicit ChatTemplate(std::string source);
+  // `named` is by name: "default", and "tool_use" for conversations that name tools. `tokens` are
+  // variables of the templates that stand for special tokens: {"bos_token": "<s>"}. A template that
+  // cannot be read is refused when it is used.
+  ChatTemplates(std::map<std::string, std::string> named,
+                std::map<std::string, std::string> tokens);
+  // Of a tokenizer's spec.
+  ChatTemplates(const std::string& default_template, const ChatVariables& variables,
+                const std::string& bos, const std::string& eos);
 
-  // Tokenizer::ApplyChatTemplate for `tokenizer`.
+  // The text, with what of it is the template's. InvalidArgument for a conversation that is not
+  // well-formed or that the template refuses, in the template's words; FailedPrecondition where the
+  // model has no template; Unimplemented names what of the template is not supported, and its line.
+  absl::StatusOr<MarkedText> Render(const Conversation& conversation) const;
+  // Tokenizer::ApplyConversation for `tokenizer`.
   absl::StatusOr<std::vector<TokenId>> Apply(const Tokenizer& tokenizer,
-                                             absl::Span<const ChatMessage> messages,
-                                             bool add_generation_prompt) const;
+                                             const Conversation& conversation) const;
 
  private:
-  const std::string source_;
-  const std::optional<ChatMl> chat_ml_;
+  struct Parsed {
+    absl::StatusOr<jinja::Template> parsed;
+    std::string about;  // for errors: beginning, size and digest
+  };
+  absl::StatusOr<const Parsed*> Choose(const Conversation& conversation) const;
+
+  std::map<std::string, Parsed> templates_;
+  const std::map<std::string, std::string> tokens_;
 };
+
+// `text` as ids: special tokens where all of their bytes are the template's, and what lies between
+// two of them as one text. InvalidArgument where text would become one nevertheless.
+absl::StatusOr<std::vector<TokenId>> EncodeMarked(const Tokenizer& tokenizer,
+                                                  const MarkedText& text);
+
+// For ChatMessage: InvalidArgument names the message whose role is not system, user or assistant.
+absl::Status CheckRoles(absl::Span<const ChatMessage> messages);
 
 // `eos` and the special tokens that end a turn or a text in the families of models known here.
 std::vector<TokenId> FindStopTokens(const Tokenizer& tokenizer, std::optional<TokenId> eos);

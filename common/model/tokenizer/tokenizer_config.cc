@@ -1,12 +1,16 @@
 #include "common/model/tokenizer/tokenizer_config.h"
 
 #include <charconv>
+#include <filesystem>
+#include <system_error>
+#include <vector>
 
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/mapped_file.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
+#include "common/base/utf8.h"
 
 namespace pregate {
 namespace {
@@ -50,20 +54,40 @@ absl::StatusOr<std::map<std::string, std::string>> NamedTemplates(const JsonObje
   return named;
 }
 
+absl::Status CheckTemplateCount(const std::string& where, size_t count) {
+  if (count <= kTemplatesMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(where, ": ", count, " chat templates, at most ", kTemplatesMax));
+}
+
 // A template, or several by name, of which "default" is the one for chat. Null says nothing.
-absl::Status ReadChatTemplate(const JsonObject& config, std::string* out) {
+absl::Status ReadChatTemplate(const JsonObject& config, TokenizerConfig* out) {
   if (!config.Has("chat_template")) return absl::OkStatus();
   const json& value = config.json()["chat_template"];
   if (value.is_string()) {
-    *out = value.get<std::string>();
+    out->chat_template = value.get<std::string>();
     return absl::OkStatus();
   }
   if (!value.is_array() && !value.is_object()) {
     return BadTemplate(config, " is neither a template nor a list of named ones");
   }
-  ASSIGN_OR_RETURN(const auto named, NamedTemplates(config));
+  RETURN_IF_ERROR(CheckTemplateCount(config.where(), value.size()));
+  ASSIGN_OR_RETURN(auto named, NamedTemplates(config));
   const auto it = named.find("default");
-  if (it != named.end()) *out = it->second;
+  if (it != named.end()) {
+    out->chat_template = it->second;
+    named.erase(it);
+  }
+  out->chat_variables.more_templates = std::move(named);
+  return absl::OkStatus();
+}
+
+// Templates call these by the names of the keys.
+absl::Status ReadFurtherTokens(const JsonObject& config, TokenizerConfig* out) {
+  for (const char* key : {"unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+    ASSIGN_OR_RETURN(const auto text, ReadTokenText(config, key));
+    if (text) out->chat_variables.tokens[key] = *text;
+  }
   return absl::OkStatus();
 }
 
@@ -78,28 +102,50 @@ absl::Status ReadConfigFile(const std::string& path, TokenizerConfig* out) {
   if (config.Has("add_bos_token")) {
     ASSIGN_OR_RETURN(out->add_bos, config.Bool("add_bos_token"));
   }
-  return ReadChatTemplate(config, &out->chat_template);
+  ASSIGN_OR_RETURN(out->legacy, config.Bool("legacy", false));
+  RETURN_IF_ERROR(ReadFurtherTokens(config, out));
+  return ReadChatTemplate(config, out);
+}
+
+absl::StatusOr<std::string> ReadTemplateFile(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string source, ReadSmallFile(path, kTemplateSourceBytesMax));
+  ASSIGN_OR_RETURN(const std::string_view text, TextOf(source, path));
+  return std::string(text);
+}
+
+// additional_chat_templates/NAME.jinja
+absl::Status ReadFurtherTemplates(const std::string& dir, TokenizerConfig* out) {
+  std::error_code error;
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
+    if (entry.path().extension() == ".jinja") files.push_back(entry.path());
+    RETURN_IF_ERROR(CheckTemplateCount(dir, files.size()));
+  }
+  for (const auto& file : files) {
+    ASSIGN_OR_RETURN(out->chat_variables.more_templates[file.stem().string()],
+                     ReadTemplateFile(file.string()));
+  }
+  return absl::OkStatus();
 }
 
 // chat_template.jinja comes before what tokenizer_config.json says, and that before
 // chat_template.json, which only some processors write.
-absl::Status ReadTemplateFiles(const std::string& dir, std::string* chat_template) {
-  const std::string path = dir + "/chat_template.jinja";
-  const auto source = ReadSmallFile(path, kConfigBytesMax);
+absl::Status ReadTemplateFiles(const std::string& dir, TokenizerConfig* out) {
+  auto source = ReadTemplateFile(dir + "/chat_template.jinja");
   if (!absl::IsNotFound(source.status())) {
     RETURN_IF_ERROR(source.status());
-    ASSIGN_OR_RETURN(const std::string_view text, TextOf(*source, path));
-    *chat_template = std::string(text);
-    return absl::OkStatus();
+    out->chat_template = *std::move(source);
+    out->chat_variables.more_templates.clear();
   }
-  if (!chat_template->empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(ReadFurtherTemplates(dir + "/additional_chat_templates", out));
+  if (!out->chat_template.empty()) return absl::OkStatus();
   const std::string json_path = dir + "/chat_template.json";
   const auto file = ReadSmallFile(json_path, kConfigBytesMax);
   if (absl::IsNotFound(file.status())) return absl::OkStatus();
   RETURN_IF_ERROR(file.status());
   ASSIGN_OR_RETURN(const json parsed, ParseJson(*file, json_path));
   ASSIGN_OR_RETURN(const JsonObject config, JsonObject::From(parsed, json_path));
-  return ReadChatTemplate(config, chat_template);
+  return ReadChatTemplate(config, out);
 }
 
 // The end token of special_tokens_map.json, which older directories alone have.
@@ -116,6 +162,8 @@ absl::Status AddToken(const std::string& where, int64_t id, const NamedToken& to
                       std::map<TokenId, NamedToken>* tokens) {
   const auto [it, added] = tokens->emplace(static_cast<TokenId>(id), token);
   it->second.special |= token.special;
+  it->second.lstrip |= token.lstrip;
+  it->second.rstrip |= token.rstrip;
   if (added || it->second.text == token.text) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(where, ": id ", id, " belongs to two tokens"));
 }
@@ -154,9 +202,9 @@ absl::Status ReadAddedTokensDecoder(const std::string& path,
     ASSIGN_OR_RETURN(const JsonObject object, decoder.Object(key));
     NamedToken token;
     ASSIGN_OR_RETURN(token.text, object.String("content"));
-    if (object.Has("special")) {
-      ASSIGN_OR_RETURN(token.special, object.Bool("special"));
-    }
+    ASSIGN_OR_RETURN(token.special, object.Bool("special", false));
+    ASSIGN_OR_RETURN(token.lstrip, object.Bool("lstrip", false));
+    ASSIGN_OR_RETURN(token.rstrip, object.Bool("rstrip", false));
     RETURN_IF_ERROR(AddToken(decoder.where(), id, token, tokens));
   }
   return absl::OkStatus();
@@ -167,11 +215,32 @@ absl::Status ReadAddedTokensDecoder(const std::string& path,
 absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(const std::string& dir) {
   TokenizerConfig config{.where = dir + "/tokenizer_config.json"};
   RETURN_IF_ERROR(ReadConfigFile(config.where, &config));
-  RETURN_IF_ERROR(ReadTemplateFiles(dir, &config.chat_template));
+  RETURN_IF_ERROR(ReadTemplateFiles(dir, &config));
   if (!config.eos) {
     ASSIGN_OR_RETURN(config.eos, ReadMappedEos(dir + "/special_tokens_map.json"));
   }
   return config;
+}
+
+absl::Status PutChatTemplates(const std::string& chat_template, const ChatVariables& variables,
+                              json* config) {
+  for (const auto& [name, text] : variables.tokens) (*config)[name] = text;
+  json named = json::array();
+  if (!chat_template.empty()) named.push_back({{"name", "default"}, {"template", chat_template}});
+  for (const auto& [name, source] : variables.more_templates) {
+    named.push_back({{"name", name}, {"template", source}});
+  }
+  for (const json& item : named) {
+    if (!IsUtf8(item["template"].get_ref<const std::string&>())) {
+      return absl::InvalidArgumentError("chat_template is not UTF-8");
+    }
+  }
+  if (!variables.more_templates.empty()) {
+    (*config)["chat_template"] = std::move(named);
+  } else if (!chat_template.empty()) {
+    (*config)["chat_template"] = chat_template;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<TokenId>> FindNamedToken(

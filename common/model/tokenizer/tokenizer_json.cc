@@ -236,6 +236,7 @@ absl::Status ReadConfig(const std::string& dir, BpeTokenizerSpec* spec) {
   ASSIGN_OR_RETURN(spec->eos, FindNamedToken(config, "eos_token", config.eos, find));
   spec->add_bos = config.add_bos.value_or(false);
   spec->chat_template = std::move(config.chat_template);
+  spec->chat_variables = std::move(config.chat_variables);
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 #include "common/base/utf8.h"
 #include "common/model/tokenizer/post_processor.h"
 #include "common/model/tokenizer/tokenizer.h"
+#include "common/model/tokenizer/tokenizer_config.h"
 #include "common/model/tokenizer/tokenizer_parts.h"
 
 namespace pregate {
@@ -81,13 +82,13 @@ json TokenizerJson(const BpeTokenizerSpec& spec, const PartsJson& parts) {
           {"model", spec.scores.empty() ? BpeJson(spec) : UnigramJson(spec)}};
 }
 
-json ConfigJson(const BpeTokenizerSpec& spec) {
+absl::StatusOr<json> ConfigJson(const BpeTokenizerSpec& spec) {
   json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"clean_up_tokenization_spaces", false},
                  {"add_bos_token", spec.add_bos}};
   if (spec.bos) config["bos_token"] = TextOfToken(spec, *spec.bos);
   if (spec.eos) config["eos_token"] = TextOfToken(spec, *spec.eos);
-  if (!spec.chat_template.empty()) config["chat_template"] = spec.chat_template;
+  RETURN_IF_ERROR(PutChatTemplates(spec.chat_template, spec.chat_variables, &config));
   return config;
 }
 
@@ -104,16 +105,14 @@ absl::Status Write(const std::string& path, const json& value, int indent) {
 absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir) {
   RETURN_IF_ERROR(MakeBpeTokenizer(spec).status());
   ASSIGN_OR_RETURN(const PartsJson parts, PartsJsonOf(spec));
-  if (!IsUtf8(spec.chat_template)) {
-    return absl::InvalidArgumentError("chat_template is not UTF-8");
-  }
+  ASSIGN_OR_RETURN(const json config, ConfigJson(spec));
   if (PlaceAddedTokens(spec.tokens, spec.added) != spec.added) {
     return absl::UnimplementedError(
         "an added token's text is another token's too, or its id is not the next one: readers of "
         "tokenizer.json would give it another");
   }
   RETURN_IF_ERROR(Write(dir + "/tokenizer.json", TokenizerJson(spec, parts), 0));
-  return Write(dir + "/tokenizer_config.json", ConfigJson(spec), 2);
+  return Write(dir + "/tokenizer_config.json", config, 2);
 }
 
 }  // namespace pregate

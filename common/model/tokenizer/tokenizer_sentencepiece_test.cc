@@ -245,7 +245,7 @@ TEST_F(SentencePieceFilesTest, TokensAddedByAFineTuneAreUserDefinedOrSpecial) {
   EXPECT_TRUE((*tokenizer)->IsSpecial(next + 1));
   EXPECT_EQ(Pieces(**tokenizer, "h<think>h"), " |h|<think>|h");
   EXPECT_THAT((*tokenizer)->Encode("<|user|><|im_end|>"), Each(Lt(next)));
-  EXPECT_THAT((*tokenizer)->StopTokens(), ElementsAre(next));
+  EXPECT_THAT((*tokenizer)->StopTokens(), ElementsAre(next, kEosPieceId));
   WriteFile(dir_.path("added_tokens.json"), R"({"<|im_end|>": 7})");
   EXPECT_THAT(LoadError(), HasSubstr("\"<|im_end|>\" has the id 7"));
   WriteFile(dir_.path("added_tokens.json"), R"({})");
@@ -256,15 +256,52 @@ TEST_F(SentencePieceFilesTest, TokensAddedByAFineTuneAreUserDefinedOrSpecial) {
 TEST_F(SentencePieceFilesTest, AUserDefinedPieceThatTheConfigCallsSpecialIsSpecial) {
   SentencePieceModel model = SmallSentencePiece().model;
   const int id = static_cast<int>(model.pieces.size());
-  model.pieces.push_back({"<start_of_turn>", 0, PieceType::kUserDefined});
+  model.pieces.push_back({"<start_of_image>", 0, PieceType::kUserDefined});
   WriteModelFile(model);
-  EXPECT_THAT(LoadTokenizer(dir_.path()).value()->Encode("<start_of_turn>"), Contains(id));
+  EXPECT_THAT(LoadTokenizer(dir_.path()).value()->Encode("<start_of_image>"), Contains(id));
   WriteFile(dir_.path("tokenizer_config.json"),
             R"({"added_tokens_decoder": {")" + std::to_string(id) +
-                R"(": {"content": "<start_of_turn>", "special": true}}})");
+                R"(": {"content": "<start_of_image>", "special": true}}})");
   const auto tokenizer = LoadTokenizer(dir_.path()).value();
-  EXPECT_THAT(tokenizer->Encode("<start_of_turn>"), Each(Lt(id)));
+  EXPECT_THAT(tokenizer->Encode("<start_of_image>"), Each(Lt(id)));
   EXPECT_TRUE(tokenizer->IsSpecial(id));
+}
+
+TEST_F(SentencePieceFilesTest, TheConfigSaysWhereTheDummyPrefixStandsInChat) {
+  WriteModelFile(SmallSentencePiece().model);
+  const std::string chat = R"("chat_template": "{{ bos_token }}{{ messages[0].content }}")";
+  const auto ids = [&](const std::string& legacy) {
+    WriteFile(dir_.path("tokenizer_config.json"), "{" + legacy + chat + "}");
+    const auto tokenizer = LoadTokenizer(dir_.path());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+    return (*tokenizer)->ApplyChatTemplate({{"user", "hello"}}, true).value();
+  };
+  const auto tokenizer = Make(SmallSentencePiece());
+  std::vector<TokenId> with_prefix = tokenizer->Encode("hello");
+  with_prefix.insert(with_prefix.begin(), kBosPieceId);
+  EXPECT_EQ(ids(R"("legacy": true, )"), with_prefix);
+  EXPECT_NE(ids(R"("legacy": false, )"), with_prefix);
+  EXPECT_EQ(ids(R"("legacy": false, )"), ids(""));
+  EXPECT_EQ(Make(SmallSentencePiece())->Decode(ids("")), "hello");
+}
+
+// As Phi-3's files have it.
+TEST_F(SentencePieceFilesTest, ASpecialTokenTakesTheSpaceBehindItInChat) {
+  SentencePieceModel model = SmallSentencePiece().model;
+  const int id = static_cast<int>(model.pieces.size());
+  WriteModelFile(model);
+  WriteFile(dir_.path("tokenizer_config.json"),
+            R"({"legacy": true, "chat_template": "<|go|>\n {{ messages[0].content }}",)"
+            R"( "added_tokens_decoder": {")" +
+                std::to_string(id) +
+                R"(": {"content": "<|go|>", "special": true, "rstrip": true}}})");
+  const auto spec = LoadSentencePieceSpec(dir_.path()).value();
+  const auto tokenizer = Make(spec);
+  std::vector<TokenId> expected = tokenizer->Encode("hello");
+  expected.insert(expected.begin(), id);
+  EXPECT_EQ(tokenizer->ApplyChatTemplate({{"user", "\thello"}}, true).value(), expected);
+  ASSERT_TRUE(SaveSentencePieceModel(spec, dir_.path()).ok());
+  EXPECT_EQ(LoadSentencePieceSpec(dir_.path()).value(), spec);
 }
 
 TEST_F(SentencePieceFilesTest, TheModelFileComesBeforeTokenizerJson) {
@@ -329,7 +366,9 @@ TEST_F(SentencePieceFilesTest, CheckpointsImportAndInspectCarryIt) {
 }
 
 TEST_F(SentencePieceFilesTest, AGgufFilesVocabularyBecomesAModelFile) {
-  const SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  SentencePieceTokenizerSpec spec = SmallSentencePiece();
+  spec.chat_template = "{{ messages }}";
+  spec.chat_variables.more_templates["tool_use"] = "{{ tools }}";
   WriteFile(dir_.path("m.gguf"), GgufVocabulary(spec).Build());
   const auto file = GgufFile::Open(dir_.path("m.gguf"));
   ASSERT_TRUE(file.ok()) << file.status();

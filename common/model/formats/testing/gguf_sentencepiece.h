@@ -41,6 +41,9 @@ inline void AddGgufSentencePiece(const SentencePieceTokenizerSpec& spec, GgufBui
   if (spec.bos) file->U32("tokenizer.ggml.bos_token_id", *spec.bos);
   if (spec.eos) file->U32("tokenizer.ggml.eos_token_id", *spec.eos);
   if (!spec.chat_template.empty()) file->Str("tokenizer.chat_template", spec.chat_template);
+  for (const auto& [name, source] : spec.chat_variables.more_templates) {
+    file->Str("tokenizer.chat_template." + name, source);
+  }
 }
 
 inline GgufBuilder GgufVocabulary(const SentencePieceTokenizerSpec& spec) {
