@@ -2,12 +2,16 @@
 
 Logits of `pregate logits` against transformers' in float32: biases, norms of heads, windows, layers without positions,
 multipliers, fused tensors, every kind of RoPE, contexts past windows and past the context of training. Each model is also
-imported and compared once more. Needs torch, transformers and safetensors.
+imported, and written as GGUF by the names of the `gguf` package where that has a form for it, and compared again. Needs
+torch, transformers, safetensors and gguf.
 usage: architectures.py --pregate build/release/bin/pregate [--seed S]
 """
+import math
 import pathlib
 import tempfile
 
+import gguf
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -83,6 +87,77 @@ def errors_of(pregate, model_dir, lists, expected, scratch):
     return [((ours[f"{k}.logits"].double() - theirs).norm() / theirs.norm()).item() for k, theirs in enumerate(expected)]
 
 
+# GGUF's architecture, and whether its rows of q and k are permuted for interleaved RoPE.
+GGUF_FORMS = {"llama": ("llama", True), "mistral": ("llama", True), "qwen2": ("qwen2", False), "qwen3": ("qwen3", False),
+              "smollm3": ("smollm3", True), "phi3": ("phi3", False), "granite": ("granite", True)}
+
+
+def interleaved(values, heads):
+    return values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+
+
+def add_rope(writer, config, dims):
+    rope = config.rope_parameters
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_dimension_count(dims)
+    if rope["rope_type"] in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+        writer.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope["rope_type"] == "longrope":
+        original = rope["original_max_position_embeddings"]
+        writer.add_rope_scaling_orig_ctx_len(original)
+        factor = config.max_position_embeddings / original
+        writer.add_rope_scaling_attn_factors((1 + math.log(factor) / math.log(original)) ** 0.5)
+        for name in ("short", "long"):
+            writer.add_tensor(f"rope_factors_{name}.weight", np.array(rope[f"{name}_factor"], dtype=np.float32))
+
+
+def write_gguf(model, path):
+    """False where GGUF has no form for what the model is."""
+    config = model.config
+    name, permuted = GGUF_FORMS[config.model_type]
+    rope, layers = config.rope_parameters, getattr(config, "layer_types", None) or []
+    if rope["rope_type"] in ("llama3", "dynamic") or "sliding_attention" in layers or \
+            getattr(config, "no_rope_layers", [1, 1, 1, 0]) != [1, 1, 1, 0]:
+        return False
+    writer = gguf.GGUFWriter(path, name)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if config.model_type in ("mistral", "phi3") and config.sliding_window:
+        writer.add_sliding_window(config.sliding_window)
+    if config.model_type == "granite":
+        writer.add_embedding_scale(config.embedding_multiplier)
+        writer.add_residual_scale(config.residual_multiplier)
+        writer.add_attention_scale(config.attention_multiplier)
+        writer.add_logit_scale(config.logits_scaling)
+    add_rope(writer, config, int(head_dim * rope.get("partial_rotary_factor", 1)))
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[name.upper()], config.num_hidden_layers)
+    for ours, tensor in model.state_dict().items():
+        if ours == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        values = tensor.numpy()
+        for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
+            if permuted and f".{part}." in ours:
+                values = interleaved(values, heads)
+        stem, suffix = ours.rsplit(".", 1)
+        writer.add_tensor(f"{names.get_name(stem)}.{suffix}", np.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return True
+
+
 @torch.no_grad()
 def check(args, report, family, special, changes, lengths, scratch):
     model = random_model(family, changes)
@@ -93,8 +168,12 @@ def check(args, report, family, special, changes, lengths, scratch):
     error = max(errors_of(args.pregate, scratch / "model", lists, expected, scratch))
     run(args.pregate, "import", "--from", "hf", "--in", scratch / "model", "--out", scratch / "ours")
     imported = max(errors_of(args.pregate, scratch / "ours", lists, expected, scratch))
-    report.check(max(error, imported) <= args.tolerance,
-                 f"| {family} | {special} | up to {max(lengths)} | {error:.1e} | {imported:.1e} |")
+    as_gguf = None
+    if write_gguf(model, scratch / "model.gguf"):
+        as_gguf = max(errors_of(args.pregate, scratch / "model.gguf", lists, expected, scratch))
+    report.check(max(error, imported, as_gguf or 0) <= args.tolerance,
+                 f"| {family} | {special} | up to {max(lengths)} | {error:.1e} | {imported:.1e} | "
+                 f"{'no form' if as_gguf is None else f'{as_gguf:.1e}'} |")
 
 
 def main():
@@ -103,7 +182,7 @@ def main():
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     report = Report()
-    print("     | family | what is special | tokens | error | error, imported |")
+    print("     | family | what is special | tokens | error | imported | as GGUF |")
     for case in CASES:
         with tempfile.TemporaryDirectory() as scratch:
             check(args, report, *case, pathlib.Path(scratch))
