@@ -1,5 +1,6 @@
 // Every instruction set that this processor has computes the same bits where its numerics class is
 // the same, and nearly the same elsewhere.
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <random>
@@ -59,7 +60,7 @@ void RunMatmul(Inputs& in, int num_rows, int inputs, WeightFormat format, std::v
   Append(mid.data(), mid.size(), out);
 }
 
-void RunAttention(Inputs& in, int num_rows, KvType type, std::vector<float>& out) {
+void RunAttention(Inputs& in, int num_rows, int window, KvType type, std::vector<float>& out) {
   constexpr int kHeadDim = 20, kBlocks = 7;
   KvView kv = {nullptr, type, 1, kHeadDim};
   const std::vector<float> values = in.Floats(kBlocks * kv.head_elements(), 1);
@@ -75,13 +76,15 @@ void RunAttention(Inputs& in, int num_rows, KvType type, std::vector<float>& out
   kv.data = image.data();
   const std::vector<float> q = in.Floats(size_t(num_rows) * kHeadDim, 1);
   std::vector<const float*> queries;
-  std::vector<int32_t> num_keys;
+  std::vector<int32_t> first_key, end_key;
   for (int r = 0; r < num_rows; ++r) {
     queries.push_back(q.data() + r * kHeadDim);
-    num_keys.push_back(kBlocks * 16 - num_rows + 1 + r);
+    end_key.push_back(kBlocks * 16 - num_rows + 1 + r);
+    first_key.push_back(std::max(0, end_key[r] - window));
   }
   const int32_t table[kBlocks] = {3, 0, 6, 1, 5, 2, 4};
-  const QueryTile tile = {queries.data(), num_keys.data(), num_rows, table, 0, 0.3f};
+  const QueryTile tile = {
+      queries.data(), first_key.data(), end_key.data(), num_rows, table, 0, 0.3f};
   const int64_t state = StateFloats(kv.padded_dim());
   std::vector<float> first(num_rows * state), second(num_rows * state);
   std::vector<float> scratch(AttendScratchFloats(num_rows, kv));
@@ -114,7 +117,9 @@ std::vector<float> RunAll(uint64_t seed) {
     for (const int num_rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 31, 128}) {
       RunMatmul(in, num_rows, 300, types.weights, out);
     }
-    for (const int num_rows : {1, 3, 5, 32}) RunAttention(in, num_rows, types.kv, out);
+    for (const int num_rows : {1, 3, 5, 32}) {
+      for (const int window : {1000, 50, 20}) RunAttention(in, num_rows, window, types.kv, out);
+    }
   }
   RunRows(in, out);
   return out;
