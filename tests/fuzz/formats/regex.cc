@@ -38,7 +38,7 @@ const Registration registration({.name = "regex",
                                        return std::vector<std::string>{
                                            "(?i:'s|'ll)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
                                            "\\s+(?!\\S)|\\s+\nIt's 1234  a\t",
-                                           "[\\p{Lu}\\p{Lt}]*[^a-c&&[^x]]++(?<=a)?\nABcx\xC3\x89",
+                                           "[\\p{Lu}\\p{Lt}]*[^a-c&&[^x]]+(?<!a)\nABcx\xC3\x89",
                                            "x*|$\nxxa\n", "(?=b)|\\bA\nAb b"};
                                      },
                                  .run = Run,
