@@ -19,7 +19,7 @@ json ByteLevelJson(bool use_regex) {
           {"use_regex", use_regex}};
 }
 
-json SplitJson(const char* regex) {
+json SplitJson(std::string_view regex) {
   return {{"type", "Split"},
           {"pattern", {{"Regex", regex}}},
           {"behavior", "Isolated"},
@@ -32,7 +32,7 @@ json JsonOf(const NamedPreTokenizer& named) {
   json steps = json::array();
   if (named.digits_apart) steps.push_back({{"type", "Digits"}, {"individual_digits", true}});
   if (!is_gpt2) {
-    for (const char* regex : named.regexes) steps.push_back(SplitJson(regex));
+    for (const std::string_view regex : named.regexes) steps.push_back(SplitJson(regex));
   }
   steps.push_back(ByteLevelJson(is_gpt2));
   return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};

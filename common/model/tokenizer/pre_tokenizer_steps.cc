@@ -133,7 +133,7 @@ StepOr MakeByteLevel(const JsonObject& step) {
   ASSIGN_OR_RETURN(const bool use_regex, step.Bool("use_regex", true));
   std::unique_ptr<TextPattern> pattern;
   if (use_regex) {
-    ASSIGN_OR_RETURN(pattern, MakeRegexPattern(kGpt2Regex));
+    ASSIGN_OR_RETURN(pattern, MakeRegexPattern(std::string(kGpt2Regex)));
   }
   return std::make_unique<ByteLevelStep>(add_prefix_space, std::move(pattern));
 }

@@ -110,7 +110,7 @@ const std::vector<NamedPreTokenizer>& NamedPreTokenizers() { return Names(); }
 std::vector<std::string> PublishedRegexes() {
   std::vector<std::string> all;
   for (const NamedPreTokenizer& named : Names()) {
-    for (const char* regex : named.regexes) {
+    for (const std::string_view regex : named.regexes) {
       if (std::find(all.begin(), all.end(), regex) == all.end()) all.emplace_back(regex);
     }
   }

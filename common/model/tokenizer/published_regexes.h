@@ -11,7 +11,7 @@
 
 namespace pregate {
 
-inline constexpr const char* kGpt2Regex =
+inline constexpr std::string_view kGpt2Regex =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 // All of them, for tests.
@@ -22,10 +22,10 @@ std::optional<std::string> OwnFormOf(const std::string& regex);
 
 // What a GGUF name stands for.
 struct NamedPreTokenizer {
-  const char* name;                  // of several that cut alike the first
-  std::vector<const char*> aliases;  // "" is what files without a name mean
-  std::vector<const char*> regexes;  // each cuts the words that the one before it left
-  bool digits_apart = false;         // each digit is cut off before the first of them
+  const char* name;                       // of several that cut alike the first
+  std::vector<const char*> aliases;       // "" is what files without a name mean
+  std::vector<std::string_view> regexes;  // each cuts the words that the one before it left
+  bool digits_apart = false;              // each digit is cut off before the first of them
 };
 const std::vector<NamedPreTokenizer>& NamedPreTokenizers();
 
