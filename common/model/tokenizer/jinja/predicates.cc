@@ -33,8 +33,9 @@ Result FloatTest(Runtime&, const Value& self, const Bound&) {
 Result NumberTest(Runtime&, const Value& self, const Bound&) { return Value(self.IsNumber()); }
 Result StringTest(Runtime&, const Value& self, const Bound&) { return Value(self.IsString()); }
 Result MappingTest(Runtime&, const Value& self, const Bound&) { return Value(self.IsDict()); }
+// An undefined value pretends to be: calling it says what is missing.
 Result CallableTest(Runtime&, const Value& self, const Bound&) {
-  return Value(self.Is(ValueKind::kFunction));
+  return Value(self.Is(ValueKind::kFunction) || self.IsUndefined());
 }
 
 // What has a length and items; an undefined value pretends to.
