@@ -7,21 +7,14 @@ torch, transformers, safetensors and gguf.
 usage: architectures.py --pregate build/release/bin/pregate [--seed S]
 """
 import math
-import pathlib
-import tempfile
 
 import gguf
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils import logging
 
-from pregate_cli import Report, parse_seeded_args, run, write_json
+from pregate_cli import run
+from random_models import BASE, errors_of, random_model, run_cases
 
-BASE = dict(vocab_size=320, hidden_size=64, intermediate_size=144, num_hidden_layers=4, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=2048, rms_norm_eps=1e-5, tie_word_embeddings=False,
-            bos_token_id=1, eos_token_id=2, pad_token_id=0)
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 256}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
@@ -68,23 +61,6 @@ CASES = [  # family, what is special, changes of the config, lengths
      {"embedding_multiplier": 11.5, "residual_multiplier": 0.3, "logits_scaling": 5.3, "attention_multiplier": 0.2,
       "attention_bias": True, "tie_word_embeddings": True}, LONG),
 ]
-
-
-def random_model(family, changes):
-    config = AutoConfig.for_model(family, **{**BASE, **changes})
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
-    for name, parameter in model.named_parameters():  # what transformers starts with is nearly zero, so nearly linear
-        norm = name.endswith("norm.weight")
-        scale = 0.3 if norm or name.endswith("bias") else parameter.shape[-1] ** -0.5
-        parameter.copy_(torch.randn(parameter.shape) * scale + norm)
-    return model
-
-
-def errors_of(pregate, model_dir, lists, expected, scratch):
-    tokens = write_json(scratch / "tokens.json", [ids[0].tolist() for ids in lists])
-    run(pregate, "logits", "--model", model_dir, "--tokens", tokens, "--out", scratch / "out.safetensors")
-    ours = load_file(scratch / "out.safetensors")
-    return [((ours[f"{k}.logits"].double() - theirs).norm() / theirs.norm()).item() for k, theirs in enumerate(expected)]
 
 
 # GGUF's architecture, and whether its rows of q and k are permuted for interleaved RoPE.
@@ -176,18 +152,5 @@ def check(args, report, family, special, changes, lengths, scratch):
                  f"{'no form' if as_gguf is None else f'{as_gguf:.1e}'} |")
 
 
-def main():
-    args = parse_seeded_args(__doc__)
-    torch.manual_seed(args.seed)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    report = Report()
-    print("     | family | what is special | tokens | error | imported | as GGUF |")
-    for case in CASES:
-        with tempfile.TemporaryDirectory() as scratch:
-            check(args, report, *case, pathlib.Path(scratch))
-    report.exit()
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, CASES, check, heading="     | family | what is special | tokens | error | imported | as GGUF |")

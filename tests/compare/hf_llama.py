@@ -4,15 +4,10 @@ Sharded files, F16 and BF16, Llama-3 RoPE scaling, a head width of its own, unti
 `pregate logits` against transformers' in float32. Needs torch, transformers and safetensors.
 usage: hf_llama.py --pregate build/release/bin/pregate [--seed S]
 """
-import pathlib
-import tempfile
-
 import torch
-from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.utils import logging
 
-from pregate_cli import Report, parse_seeded_args, run, write_json
+from random_models import errors_of, run_cases
 
 BASE = dict(vocab_size=320, hidden_size=64, intermediate_size=144, num_hidden_layers=3, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=512, rms_norm_eps=1e-5, rope_theta=1e4, tie_word_embeddings=False)
@@ -40,27 +35,11 @@ def check(args, report, name, changes, dtype, shard_size, scratch):
     shards = len(list((scratch / "model").glob("*.safetensors")))
     model = LlamaForCausalLM.from_pretrained(scratch / "model", dtype=torch.float32).eval()
     lists = [torch.randint(0, config.vocab_size, (1, n)) for n in LENGTHS]
-    tokens = write_json(scratch / "tokens.json", [ids[0].tolist() for ids in lists])
-    run(args.pregate, "logits", "--model", scratch / "model", "--tokens", tokens, "--out", scratch / "out.safetensors")
-    ours = load_file(scratch / "out.safetensors")
-    errors = []
-    for k, ids in enumerate(lists):
-        theirs = model(ids).logits[0].double()
-        errors.append(((ours[f"{k}.logits"].double() - theirs).norm() / theirs.norm()).item())
+    expected = [model(ids).logits[0].double() for ids in lists]
+    errors = errors_of(args.pregate, scratch / "model", lists, expected, scratch)
     report.check(max(errors) <= args.tolerance and (shards > 1) == name.startswith("sharded"),
                  f"{name}: {shards} files, worst relative error {max(errors):.1e}")
 
 
-def main():
-    args = parse_seeded_args(__doc__)
-    torch.manual_seed(args.seed)
-    logging.disable_progress_bar()
-    report = Report()
-    for case in CASES:
-        with tempfile.TemporaryDirectory() as scratch:
-            check(args, report, *case, pathlib.Path(scratch))
-    report.exit()
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, CASES, check)

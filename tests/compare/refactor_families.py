@@ -6,17 +6,14 @@ greedily must be what `pregate logits` of the new checkpoint has as its largest,
 and with one. Needs torch, transformers and safetensors, and programs built with refactor.
 usage: refactor_families.py --pregate build/debug/bin/pregate [--seed S]
 """
-import pathlib
 import random
 import shutil
-import tempfile
 
 import torch
 from safetensors.torch import load_file
-from transformers.utils import logging
 
-from architectures import random_model
-from pregate_cli import Report, parse_seeded_args, run, run_json, write_json
+from pregate_cli import run, run_json, write_json
+from random_models import random_model, run_cases
 
 VOCAB_SIZE = 512  # of the synthetic tokenizer
 WINDOW = {"sliding_window": 24}
@@ -66,17 +63,5 @@ def check(args, report, family, scratch):
                  f"experts {sorted(set(answers[0]['routes'] + answers[0]['prompt_routes']))}")
 
 
-def main():
-    args = parse_seeded_args(__doc__)
-    torch.manual_seed(args.seed)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    report = Report()
-    for family in FAMILIES:
-        with tempfile.TemporaryDirectory() as scratch:
-            check(args, report, family, pathlib.Path(scratch))
-    report.exit()
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, [(family,) for family in FAMILIES], check)

@@ -99,6 +99,12 @@ TEST(ArchitecturesTest, WindowsAreTheFamilys) {
   EXPECT_THAT(Parse("mistral", {{"sliding_window", 64}})->windows, IsEmpty());
   EXPECT_THAT(Parse("mistral", {{"max_position_embeddings", 8192}})->windows,
               ElementsAre(4096, 4096));  // its config class's value
+  json none = SmallConfig();             // null, which a patch would take for absence
+  none.update({{"model_type", "mistral"},
+               {"architectures", {"MistralForCausalLM"}},
+               {"max_position_embeddings", 8192},
+               {"sliding_window", nullptr}});
+  EXPECT_THAT(ParseDenseConfig(*JsonObject::From(none, "config.json"))->windows, IsEmpty());
   EXPECT_THAT(Parse("mistral", {{"sliding_window", 0}}).status().message(),
               HasSubstr("sliding_window"));
   EXPECT_THAT(Parse("qwen2", window)->windows, IsEmpty());

@@ -16,7 +16,8 @@ using enum RopeScalingKind;
 
 constexpr const char* kOriginalMax = "original_max_position_embeddings";
 
-// "type" is the old spelling of "rope_type", "su" that of "longrope".
+// "type" is the old spelling of "rope_type", "su" that of "longrope"; of Phi-3, the family that
+// rotates in part, "yarn" with lists of factors too.
 absl::StatusOr<std::string> RopeKind(const JsonObject& rope, const Architecture& architecture) {
   ASSIGN_OR_RETURN(const std::string old_key, rope.String("type", "default"));
   ASSIGN_OR_RETURN(const std::string kind, rope.String("rope_type", old_key));

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/base/utf8.h"
 #include "common/model/tokenizer/normalizer.h"
@@ -75,11 +74,6 @@ class PipelineTokenizer final : public Tokenizer {
     return id != unknown_ && (IsSpecial(id) || IsTurnMarker(added_.TextOf(id)));
   }
 
-  absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
-      absl::Span<const ChatMessage> messages, bool add_generation_prompt) const override {
-    RETURN_IF_ERROR(CheckRoles(messages));
-    return ApplyConversation(MakeConversation(messages, add_generation_prompt, absl::Now()));
-  }
   absl::StatusOr<std::vector<TokenId>> ApplyConversation(const Conversation& chat) const override {
     return chat_templates_.Apply(*this, chat);
   }

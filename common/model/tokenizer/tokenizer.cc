@@ -3,7 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "common/base/status.h"
 #include "common/base/utf8.h"
+#include "common/model/tokenizer/conversation.h"
+#include "common/model/tokenizer/tokenizer_chat.h"
 
 namespace pregate {
 namespace {
@@ -32,6 +36,12 @@ void MoveCompleteText(TokenForm form, std::string* bytes, std::string* text) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<TokenId>> Tokenizer::ApplyChatTemplate(
+    absl::Span<const ChatMessage> messages, bool add_generation_prompt) const {
+  RETURN_IF_ERROR(CheckRoles(messages));
+  return ApplyConversation(MakeConversation(messages, add_generation_prompt, absl::Now()));
+}
 
 const AddedTokens& Tokenizer::special_tokens() const {
   static const auto& none = *new AddedTokens;

@@ -74,7 +74,7 @@ class Tokenizer {
   // no messages, an unknown role or what the template refuses, Unimplemented for a template that
   // asks for more than is supported, naming that, FailedPrecondition for a model without one.
   virtual absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
-      absl::Span<const ChatMessage> messages, bool add_generation_prompt) const = 0;
+      absl::Span<const ChatMessage> messages, bool add_generation_prompt) const;
   // The same for messages with tools, parts and further members; roles are the template's business.
   virtual absl::StatusOr<std::vector<TokenId>> ApplyConversation(const Conversation&) const {
     return absl::UnimplementedError("this tokenizer has no chat template");

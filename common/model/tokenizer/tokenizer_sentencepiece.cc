@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer/sentencepiece_normalizer.h"
 #include "common/model/tokenizer/sentencepiece_segmenter.h"
@@ -74,11 +73,6 @@ class SentencePieceTokenizer final : public Tokenizer {
     return IsSpecial(id) || IsTurnMarker(specials_.TextOf(id));
   }
 
-  absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(
-      absl::Span<const ChatMessage> messages, bool add_generation_prompt) const override {
-    RETURN_IF_ERROR(CheckRoles(messages));
-    return ApplyConversation(MakeConversation(messages, add_generation_prompt, absl::Now()));
-  }
   absl::StatusOr<std::vector<TokenId>> ApplyConversation(const Conversation& chat) const override {
     return chat_templates_.Apply(*this, chat);
   }
