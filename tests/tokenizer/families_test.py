@@ -69,6 +69,8 @@ def train(kind, texts):
     model = json.loads(tokenizer.to_str())["model"]
     if kind == "unigram":
         model["byte_fallback"] = True
+        # The package reads a number of 17 digits up to one unit off, which decides ties ("0" + "00"); short ones it reads exactly.
+        model["vocab"] = [[text, round(score, 6)] for text, score in model["vocab"]]
     return model
 
 
