@@ -24,6 +24,7 @@ struct Options {
   absl::Duration wait = absl::ZeroDuration();
   GenerateJob job;
   int32_t max_tokens = 0, threads = 0, expert_slots = 0, top_k = 0;
+  std::string drafts = "ngram";
   double temperature = 0, top_p = 1, min_p = 0, repetition_penalty = 1;
   bool require_text = false, show_routes = false, as_json = false;
 };
@@ -47,6 +48,9 @@ void Declare(OptionSet& set, Options* o) {
   set.Double("repetition-penalty", &o->repetition_penalty, 1, 100, "", "1: off");
   set.OptionalUint64("seed", &o->job.seed, "same seed, same tokens; drawn if missing");
   set.Switch("ignore-eos", &o->job.ignore_eos, "go on past the model's own end tokens");
+  set.Choice("drafts", &o->drafts, {"ngram", "off"},
+             "guess tokens from what the text repeats and check several in one step (a server may "
+             "have it off); the tokens are the same");
   set.Choice("dtype", &o->dtype, DTypeChoices(), "of weights and KV, with --model");
   set.Int("threads", &o->threads, 0, kThreadsMax, "threads", "with --model; 0: all cores");
   set.Int("expert-slots", &o->expert_slots, 0, 1 << 20, "experts",
@@ -76,6 +80,7 @@ absl::StatusOr<std::unique_ptr<Generator>> MakeGenerator(const Options& o) {
 GenerateJob MakeJob(const Options& o) {
   GenerateJob job = o.job;
   if (o.max_tokens > 0) job.max_tokens = o.max_tokens;
+  job.no_drafts = o.drafts == "off";
   job.sampling.temperature = static_cast<float>(o.temperature);
   job.sampling.top_k = o.top_k;
   job.sampling.top_p = static_cast<float>(o.top_p);
@@ -98,6 +103,8 @@ void PrintAsJson(const GenerateOutcome& o) {
              {"prompt_tokens", o.prompt_tokens},
              {"ttft_s", o.ttft_s},
              {"tokens_per_s", o.tokens_per_s ? nlohmann::json(*o.tokens_per_s) : nlohmann::json()},
+             {"draft_tokens", o.draft_tokens},
+             {"accepted_tokens", o.accepted_tokens},
              {"finish_reason", o.finish_reason},
              {"seed", o.seed}});
 }

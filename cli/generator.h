@@ -26,6 +26,7 @@ struct GenerateJob {
   SamplingParams sampling;
   std::optional<uint64_t> seed;
   bool ignore_eos = false;
+  bool no_drafts = false;
   absl::Duration timeout = absl::ZeroDuration();  // of a server's whole answer; 0: none
 };
 
@@ -36,6 +37,8 @@ struct GenerateOutcome {
   std::vector<ExpertId> prompt_routes;  // likewise
   uint64_t seed = 0;
   int32_t prompt_tokens = 0;
+  int32_t draft_tokens = 0;     // guesses that were checked
+  int32_t accepted_tokens = 0;  // of them: those that were right
   std::string finish_reason;
   double ttft_s = 0;  // call to first token, as the caller sees it
   // After the first tokens; nothing when all came at once or too soon after each other to tell.

@@ -35,6 +35,8 @@ class Collector {
   void Take(const DoneInfo& info) {
     status_ = info.status;
     outcome_.finish_reason = FinishReasonName(info.reason);
+    outcome_.draft_tokens = info.draft_tokens;
+    outcome_.accepted_tokens = info.accepted_tokens;
     timer_.Report(&outcome_);
     done_.Notify();
   }
@@ -91,6 +93,7 @@ class LocalGenerator final : public Generator {
     request.seed = job.seed;
     request.max_tokens = job.max_tokens;
     request.ignore_eos = job.ignore_eos;
+    request.no_drafts = job.no_drafts;
     const auto collector = std::make_shared<Collector>(on_text);
     const LinkId link = clients_.Attach(SendTo(collector));
     if (!clients_.Submit(link, std::move(request))) {

@@ -48,6 +48,7 @@ v1::GenerateRequest ToProto(const GenerateJob& job) {
   if (job.seed) sampling->set_seed(*job.seed);
   if (job.max_tokens) request.set_max_tokens(*job.max_tokens);
   request.set_ignore_eos(job.ignore_eos);
+  request.set_no_drafts(job.no_drafts);
   request.set_return_routes(true);
   return request;
 }
@@ -133,6 +134,8 @@ class RemoteGenerator final : public RemoteClient {
       on_text(tokens.text());
     } else if (response.has_done()) {
       outcome->finish_reason = ReasonName(response.done().finish_reason());
+      outcome->draft_tokens = response.done().usage().draft_tokens();
+      outcome->accepted_tokens = response.done().usage().accepted_tokens();
     }
   }
 

@@ -91,6 +91,8 @@ absl::StatusOr<sim::SimulationOptions> ToSimulation(const SimulateFlags& o) {
   s.engine.by_expert = {
       .age_steps = o.age_steps, .experts_max = o.experts_max, .chunk_tokens = o.chunk_tokens};
   s.engine.run_ahead = o.run_ahead == "on";
+  // Tokens of a trace are drawn at random: there is nothing to guess.
+  s.engine.drafts = Drafts::kOff;
   s.engine.step_tokens = o.step_tokens;
   s.engine.running_max = o.running_max;
   s.engine.queue_max = o.queue_max;

@@ -88,12 +88,17 @@ SimWorker::Load SimWorker::Apply(const StepPlan& plan, StepResult* result) {
     for (const ExpertId e : row.routes) named[e] = true;
     if (row.late) named[slot.sample_route] = true;
     if (row.emit != Emit::kSample) continue;
-    ++load.emits;
-    const ExpertId last = row.late ? slot.sample_route : row.routes.back();
-    const int32_t position = row.position + row.count;
-    slot.sample = DrawToken(slot.seed, position);
-    slot.sample_route = chain_->Next(last, slot.sample);
-    result->samples.push_back({slot.seq_id, position, slot.sample, slot.sample_route, {}});
+    load.emits += 1 + row.drafts;
+    ExpertId last = row.late ? slot.sample_route : row.routes.back();
+    for (int32_t i = row.committed();; ++i) {
+      slot.sample = DrawToken(slot.seed, row.position + i);
+      slot.sample_route = chain_->Next(last, slot.sample);
+      result->samples.push_back(
+          {slot.seq_id, row.position + i, slot.sample, slot.sample_route, {}});
+      if (i == row.count || row.tokens[i] != slot.sample) break;
+      last = slot.sample_route;
+      named[last] = true;
+    }
   }
   for (ExpertId e = 0; e < costs_->experts; ++e) {
     if (named[e]) load.experts.push_back(e);

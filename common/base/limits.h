@@ -40,6 +40,7 @@
   X(kKvCacheBytesMax, int64_t{1} << 43, "bytes", "memory of a KV cache")                                      \
   X(kThreadsMax, 1024, "threads", "compute threads of one device")                                          \
   X(kLogprobsMax, 20, "logprobs", "alternatives reported beside one token")                               \
+  X(kDraftTokensMax, 16, "tokens", "drafts of one row that the scheduler makes")                          \
   X(kRendezvousBytesMax, 4096, "bytes", "the collective's opaque rendezvous")                             \
   X(kMeetBlobBytesMax, 64 << 10, "bytes", "what one rank tells the others when a group forms")            \
   X(kMeetingsMax, 8, "meetings", "groups that form at once at one worker; the oldest makes room")         \

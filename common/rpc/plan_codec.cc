@@ -85,6 +85,7 @@ void Encode(const Row& row, v1::Row* out) {
   out->set_seq_slot(row.seq_slot);
   out->set_position(row.position);
   out->set_count(row.count);
+  out->set_drafts(row.drafts);
   out->set_late(row.late);
   out->set_emit(EncodeEmit(row.emit));
   out->mutable_tokens()->Add(row.tokens.begin(), row.tokens.end());
@@ -96,6 +97,7 @@ void Encode(const Row& row, v1::Row* out) {
 absl::StatusOr<Row> Decode(const v1::Row& in) {
   RETURN_IF_ERROR(CheckBetween("plan.rows.position", in.position(), 0, kContextTokensMax));
   RETURN_IF_ERROR(CheckBetween("plan.rows.count", in.count(), 0, kStepTokensMax));
+  RETURN_IF_ERROR(CheckBetween("plan.rows.drafts", in.drafts(), 0, kStepTokensMax));
   RETURN_IF_ERROR(CheckCount("plan.rows.tokens", in.tokens_size(), kStepTokensMax));
   RETURN_IF_ERROR(CheckCount("plan.rows.routes", in.routes_size(), kStepTokensMax));
   RETURN_IF_ERROR(CheckCount("plan.rows.targets", in.targets_size(), kStepTokensMax));
@@ -104,6 +106,7 @@ absl::StatusOr<Row> Decode(const v1::Row& in) {
   return Row{.seq_slot = in.seq_slot(),
              .position = in.position(),
              .count = in.count(),
+             .drafts = in.drafts(),
              .late = in.late(),
              .emit = emit,
              .tokens = ToVector(in.tokens()),

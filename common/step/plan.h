@@ -41,17 +41,23 @@ struct BlockTableUpdate {
 };
 
 // Consecutive tokens of one sequence. A late row has count 1 and no tokens: it means "the sample of
-// the previous step, on the route that the worker's replica gave it".
+// the previous step, on the route that the worker's replica gave it". The last `drafts` tokens of a
+// row that samples are guesses: the worker's replica routes them, a sample is drawn after each and
+// after the token before them, and those count that follow right guesses (docs/CONTRACTS.md,
+// "Drafts").
 struct Row {
   int32_t seq_slot = 0;
   int32_t position = 0;  // of the first token
   int32_t count = 0;
+  int32_t drafts = 0;  // of them; below count
   bool late = false;
   Emit emit = Emit::kNone;
   std::vector<TokenId> tokens;   // [count]; empty when late
-  std::vector<ExpertId> routes;  // [count]; empty when late or dense
+  std::vector<ExpertId> routes;  // [count - drafts]; empty when late or dense
   std::vector<TokenId> targets;  // [count] for kScore
   int32_t logprobs_k = 0;
+
+  int32_t committed() const { return count - drafts; }
 };
 
 struct UnitId {

@@ -17,7 +17,7 @@ struct TokenLogprob {
 // A drawn token. Its route is its own: the expert that it will run on (kNoRoute for a dense model).
 struct Sample {
   SeqId seq_id = 0;
-  int32_t position = 0;  // absolute: the row's position + count
+  int32_t position = 0;  // absolute: the row's position + committed(), and on from there
   TokenId token = 0;
   ExpertId route = kNoRoute;
   std::vector<TokenLogprob> logprobs;  // of raw logits: the token's own first, then the top k

@@ -57,6 +57,9 @@ absl::Status CheckRowBudget(const StepPlan& plan, const StepLimits& limits) {
   int64_t num_tokens = 0;
   for (const Row& row : plan.rows) {
     if (row.count < 1) return Invalid("rows.count", row.count, "positive");
+    if (row.drafts < 0 || row.drafts > row.count) {
+      return Invalid("rows.drafts", row.drafts, absl::StrCat("0..", row.count));
+    }
     if (row.emit > Emit::kLogits)
       return Invalid("rows.emit", static_cast<int>(row.emit), "a known value");
     num_tokens += row.count;
@@ -137,8 +140,25 @@ absl::Status CheckLateRow(const Row& row, const StepLimits& limits, const Sequen
 absl::Status CheckKnownRow(const Row& row, const StepLimits& limits) {
   RETURN_IF_ERROR(CheckSize("tokens", row.tokens.size(), row.count));
   RETURN_IF_ERROR(CheckIds("tokens", row.tokens, limits.vocab_size));
-  RETURN_IF_ERROR(CheckSize("routes", row.routes.size(), limits.num_experts > 0 ? row.count : 0));
+  RETURN_IF_ERROR(
+      CheckSize("routes", row.routes.size(), limits.num_experts > 0 ? row.committed() : 0));
   return CheckIds("routes", row.routes, limits.num_experts);
+}
+
+// REQUIRES: drafts in 0..count.
+absl::Status CheckDrafts(const Row& row, const StepLimits& limits, const Sequence& sequence) {
+  if (row.drafts == 0) return absl::OkStatus();
+  if (row.emit != Emit::kSample)
+    return Invalid("drafts", row.drafts, "0 in a row that samples not");
+  if (row.late || row.committed() == 0) {
+    return Invalid("drafts", row.drafts, "fewer than the tokens of a row that is not late");
+  }
+  if (limits.num_experts > 0 && !limits.has_replica) {
+    return absl::FailedPreconditionError(
+        "drafts need the router's replica, the model has no router");
+  }
+  if (sequence.sampling.repetition_penalty == 1) return absl::OkStatus();
+  return Invalid("drafts", row.drafts, "0 for a sequence with a repetition penalty");
 }
 
 absl::Status CheckPositions(const Row& row, const StepLimits& limits, const Sequence& sequence) {
@@ -223,6 +243,7 @@ absl::Status CheckRow(const Row& row, const StepLimits& limits, const Sequence& 
         absl::StrCat("the sequence has failed before: ", sequence.error));
   }
   RETURN_IF_ERROR(CheckPositions(row, limits, sequence));
+  RETURN_IF_ERROR(CheckDrafts(row, limits, sequence));
   RETURN_IF_ERROR(row.late ? CheckLateRow(row, limits, sequence) : CheckKnownRow(row, limits));
   RETURN_IF_ERROR(
       CheckSize("targets", row.targets.size(), row.emit == Emit::kScore ? row.count : 0));

@@ -10,7 +10,8 @@
 //   CheckPlan        slots open and free, counts, the token budget, wanted units   step
 //   CheckAdd         sampling, history                                             sequence
 //   CheckBlocks      block ids, no hole in the table                               sequence
-//   CheckRow         contiguous, tokens, routes, targets, blocks, late, logprobs   sequence
+//   CheckRow         contiguous, tokens, routes, targets, blocks, late, drafts,    sequence
+//                    logprobs
 //
 // CheckPlan runs against the table before the plan; the others run while the plan is applied:
 // drops, adds, blocks, then rows in their order.

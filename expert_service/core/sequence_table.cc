@@ -34,7 +34,7 @@ void SequenceTable::SetBlocks(const BlockTableUpdate& update) {
 }
 
 int32_t ReplicaFillFrom(const Sequence& sequence, const Row& row) {
-  const int32_t end = row.position + row.count;
+  const int32_t end = row.position + row.committed();
   if (row.late) return end;
   int32_t from = std::clamp(sequence.replica_length, row.position, end);
   const int32_t sampled = sequence.sampled_position;

@@ -58,9 +58,9 @@ class SequenceTable {
   std::vector<Sequence> sequences_;
 };
 
-// First position of `row` whose replica KV is missing: its own position when a token differs from
-// the sample that the replica saw there, position + count when nothing is missing (a late row's
-// always is there).
+// First position of the row's committed tokens whose replica KV is missing: its own position when a
+// token differs from the sample that the replica saw there, the position behind them when nothing
+// is missing (a late row's always is there).
 int32_t ReplicaFillFrom(const Sequence& sequence, const Row& row);
 
 }  // namespace pregate

@@ -22,6 +22,8 @@ EmitStage::EmitStage(Device* device, ForwardPass* pass, const SlotState* slots, 
       pass_(*pass),
       slots_(*slots),
       vocab_size_(vocab_size),
+      step_tokens_(step_tokens),
+      last_staging_(1 + 3 * size_t(step_tokens)),
       host_tokens_(step_tokens),
       host_routes_(step_tokens),
       host_not_finite_(step_tokens),
@@ -34,6 +36,7 @@ absl::StatusOr<std::unique_ptr<EmitStage>> EmitStage::Create(Device* device, For
                                                              const SlotState* slots, int vocab_size,
                                                              int32_t step_tokens) {
   std::unique_ptr<EmitStage> stage(new EmitStage(device, pass, slots, vocab_size, step_tokens));
+  ASSIGN_OR_RETURN(stage->last_, device->Allocate(stage->last_staging_.size() * sizeof(int32_t)));
   ASSIGN_OR_RETURN(stage->tokens_, device->Allocate(step_tokens * sizeof(int32_t)));
   ASSIGN_OR_RETURN(stage->not_finite_, device->Allocate(step_tokens * sizeof(uint8_t)));
   ASSIGN_OR_RETURN(stage->logprobs_, device->Allocate(step_tokens * sizeof(float)));
@@ -49,11 +52,48 @@ absl::StatusOr<bool> EmitStage::Run(const StepInputs& inputs, const StepProgress
     if (chunk.kind == Emit::kLogits) DownloadChunk(inputs, chunk, logits);
     if (on_progress && !on_progress()) return false;
   }
-  if (inputs.num_samples() > 0) {
-    device_.ScatterToSlots(inputs.samples(), sampled_tokens(), inputs.device().emit_seq_slots,
-                           slots_.last_token());
-  }
+  FindSampledRows(inputs);
+  if (sampled_rows_.empty()) return true;
+  const StepArrays& a = inputs.device();
+  last_samples_ = {inputs.samples(), tokens_.as<int32_t>(), a.emit_positions, a.emit_seq_slots};
+  if (inputs.num_drafts() > 0) RETURN_IF_ERROR(CheckDrafts(inputs));
+  device_.ScatterToSlots(last_samples_.rows, last_samples_.ids, last_samples_.seq_slots,
+                         slots_.last_token());
   return true;
+}
+
+void EmitStage::FindSampledRows(const StepInputs& inputs) {
+  sampled_rows_.clear();
+  for (int32_t item = 0; item < inputs.num_samples();) {
+    const Row* row = inputs.emits()[item].row;
+    sampled_rows_.push_back({row, item});
+    item += row->drafts + 1;
+  }
+}
+
+// A draft is right if it is what was drawn where it stands; the sample after the last right one is
+// the row's last.
+absl::Status EmitStage::CheckDrafts(const StepInputs& inputs) {
+  DownloadSamples(inputs);
+  RETURN_IF_ERROR(device_.Synchronize());
+  const size_t rows = sampled_rows_.size();
+  int32_t* ids = last_staging_.data() + 1;
+  last_staging_[0] = static_cast<int32_t>(rows);
+  for (size_t r = 0; r < rows; ++r) {
+    auto& [row, first, right] = sampled_rows_[r];
+    const TokenId* drafts = row->tokens.data() + row->committed();
+    while (right < row->drafts && host_tokens_[first + right] == drafts[right]) ++right;
+    ids[r] = host_tokens_[first + right];
+    ids[step_tokens_ + r] = row->position + row->committed() + right;
+    ids[2 * step_tokens_ + r] = row->seq_slot;
+  }
+  device_.Upload(last_.as<void>(), last_staging_.data(), last_staging_.size() * sizeof(int32_t));
+  const int32_t* arrays = last_.as<int32_t>();
+  last_samples_ = {{arrays, inputs.samples().max},
+                   arrays + 1,
+                   arrays + 1 + step_tokens_,
+                   arrays + 1 + 2 * step_tokens_};
+  return absl::OkStatus();
 }
 
 EmitArgs EmitStage::ArgsOf(const StepInputs& inputs, const EmitChunk& chunk) const {
@@ -108,13 +148,17 @@ void EmitStage::DownloadChunk(const StepInputs& inputs, const EmitChunk& chunk,
   }
 }
 
+void EmitStage::DownloadSamples(const StepInputs& inputs) {
+  device_.Download(host_tokens_.data(), tokens_.as<void>(), inputs.num_samples() * sizeof(int32_t));
+  device_.Download(host_not_finite_.data(), not_finite_.as<void>(), inputs.num_samples());
+}
+
 absl::Status EmitStage::DownloadOutputs(const StepInputs& inputs, const Replica* replica) {
   const size_t samples = inputs.num_samples(), all = inputs.emits().size();
-  if (samples > 0) {
-    device_.Download(host_tokens_.data(), tokens_.as<void>(), samples * sizeof(int32_t));
-    device_.Download(host_not_finite_.data(), not_finite_.as<void>(), samples);
-    if (replica != nullptr)
-      device_.Download(host_routes_.data(), replica->routes(), samples * sizeof(int32_t));
+  if (samples > 0 && inputs.num_drafts() == 0) DownloadSamples(inputs);
+  if (samples > 0 && replica != nullptr) {
+    device_.Download(host_routes_.data(), replica->routes(),
+                     sampled_rows_.size() * sizeof(int32_t));
   }
   if (all > samples) {
     device_.Download(host_logprobs_.data(), logprobs_.as<void>(), all * sizeof(float));
@@ -126,30 +170,43 @@ absl::Status EmitStage::DownloadOutputs(const StepInputs& inputs, const Replica*
 absl::Status EmitStage::Collect(const StepInputs& inputs, const Replica* replica,
                                 SequenceTable& table, StepResult& result) {
   RETURN_IF_ERROR(DownloadOutputs(inputs, replica));
+  for (size_t r = 0; r < sampled_rows_.size(); ++r) {
+    CollectSamples(inputs, r, replica != nullptr, table, result);
+  }
   for (size_t item = 0; item < inputs.emits().size(); ++item) {
     const auto& [row, offset] = inputs.emits()[item];
-    const int32_t index = static_cast<int32_t>(item);
-    if (row->emit == Emit::kSample) CollectSample(*row, index, replica != nullptr, table, result);
-    if (row->emit == Emit::kScore && offset == 0) CollectScores(*row, index, table, result);
+    if (row->emit == Emit::kScore && offset == 0) {
+      CollectScores(*row, static_cast<int32_t>(item), table, result);
+    }
   }
   CollectLogits(table, result);
   return absl::OkStatus();
 }
 
-void EmitStage::CollectSample(const Row& row, int32_t index, bool has_replica, SequenceTable& table,
-                              StepResult& result) {
-  Sequence& sequence = table.at(row.seq_slot);
-  const int32_t position = row.position + row.count;
-  if (host_not_finite_[index]) {
-    result.row_errors.push_back(sequence.Fail(NotFinite(position - 1)));
-    return;
+// The keys and values of what follows the last sample are refused drafts': later rows write over
+// them before anything reads them.
+void EmitStage::CollectSamples(const StepInputs& inputs, size_t sampled_row, bool has_replica,
+                               SequenceTable& table, StepResult& result) {
+  const auto& [row, first, drafts_right] = sampled_rows_[sampled_row];
+  Sequence& sequence = table.at(row->seq_slot);
+  for (int32_t i = 0; i <= drafts_right; ++i) {
+    const int32_t item = first + i, position = row->position + row->committed() + i;
+    if (host_not_finite_[item]) {
+      result.row_errors.push_back(sequence.Fail(NotFinite(position - 1)));
+      return;
+    }
+    ExpertId route = kNoRoute;
+    if (has_replica) {
+      route = i < drafts_right ? inputs.RouteBehind(item) : host_routes_[sampled_row];
+    }
+    result.samples.push_back(
+        {sequence.seq_id, position, host_tokens_[item], route, std::move(top_logprobs_[item])});
   }
-  sequence.sampled_position = position;
-  sequence.sampled_token = host_tokens_[index];
-  sequence.sampled_route = has_replica ? host_routes_[index] : kNoRoute;
-  if (has_replica) sequence.replica_length = position + 1;
-  result.samples.push_back({sequence.seq_id, position, sequence.sampled_token,
-                            sequence.sampled_route, std::move(top_logprobs_[index])});
+  const Sample& last = result.samples.back();
+  sequence.sampled_position = sequence.length = last.position;
+  sequence.sampled_token = last.token;
+  sequence.sampled_route = last.route;
+  if (has_replica) sequence.replica_length = last.position + 1;
 }
 
 void EmitStage::CollectScores(const Row& row, int32_t begin, SequenceTable& table,

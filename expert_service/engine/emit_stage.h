@@ -21,13 +21,12 @@ class EmitStage {
                                                            const SlotState* slots, int vocab_size,
                                                            int32_t step_tokens);
 
-  // Enqueues all chunks after ForwardPass::Run; samples end in sampled_tokens() and
-  // slots.last_token.
+  // Enqueues all chunks after ForwardPass::Run; the last sample of each row ends in last_samples()
+  // and slots.last_token. With drafts it waits for the device: the host sees which are right.
   // False when `on_progress` (may be null) stopped it.
   absl::StatusOr<bool> Run(const StepInputs& inputs, const StepProgress& on_progress);
-  const int32_t* sampled_tokens() const {
-    return tokens_.as<int32_t>();
-  }  // device, in sample order
+  // In the order of rows that sample.
+  const StepTokens& last_samples() const { return last_samples_; }
 
   // Downloads and turns everything into `result`; samples are noted in `table`. `replica` may be
   // null. A row whose logits are not finite fails its sequence.
@@ -41,9 +40,12 @@ class EmitStage {
   absl::Status DownloadLogprobs(const StepInputs& inputs, const EmitChunk& chunk,
                                 const float* logits);
   void DownloadChunk(const StepInputs& inputs, const EmitChunk& chunk, const float* logits);
+  void DownloadSamples(const StepInputs& inputs);
+  void FindSampledRows(const StepInputs& inputs);
+  absl::Status CheckDrafts(const StepInputs& inputs);
   absl::Status DownloadOutputs(const StepInputs& inputs, const Replica* replica);
-  void CollectSample(const Row& row, int32_t index, bool has_replica, SequenceTable& table,
-                     StepResult& result);
+  void CollectSamples(const StepInputs& inputs, size_t sampled_row, bool has_replica,
+                      SequenceTable& table, StepResult& result);
   void CollectScores(const Row& row, int32_t begin, SequenceTable& table, StepResult& result);
   void CollectLogits(SequenceTable& table, StepResult& result);
 
@@ -51,6 +53,17 @@ class EmitStage {
   ForwardPass& pass_;
   const SlotState& slots_;
   const int vocab_size_;
+  const int32_t step_tokens_;
+
+  struct SampledRow {
+    const Row* row;
+    int32_t first;             // its first sample, in emit order
+    int32_t drafts_right = 0;  // leading ones
+  };
+  std::vector<SampledRow> sampled_rows_;
+  StepTokens last_samples_;
+  std::vector<int32_t> last_staging_;  // where there are drafts: count, ids, positions, slots
+  DeviceBuffer last_;
 
   // In emit order.
   DeviceBuffer tokens_, not_finite_, logprobs_, greedy_;

@@ -1,6 +1,6 @@
 // Invariance: the bits of a sequence's logits, samples and routes depend on its own tokens, routes
-// and sampling alone, not on what else is in the step, its chunking, preemption, late rows, the
-// thread count, or how many experts' units fit on the device and which of them are there, or
+// and sampling alone, not on what else is in the step, its chunking, preemption, late rows,
+// drafts, the thread count, or how many experts' units fit on the device and which of them are there, or
 // how many ranks share the experts.
 #include <gtest/gtest.h>
 
@@ -219,7 +219,8 @@ std::vector<Generation> RandomGenerations(TestEngine& engine, const Checkpoint& 
 }
 
 // The same generations all together: random chunks of prefill, late and explicit decode rows at
-// random, preemption by drop and add again from position 0.
+// random, drafts that are right, wrong and first right, preemption by drop and add again from
+// position 0.
 class Crowd {
  public:
   Crowd(TestEngine& engine, const std::vector<Generation>& alone, std::mt19937& random)
@@ -238,9 +239,12 @@ class Crowd {
       ASSERT_TRUE(result.row_errors.empty()) << result.row_errors[0].message;
       for (const Sample& sample : result.samples) Check(sample);
       if (testing::Test::HasFatalFailure()) return;
+      for (const RunState& run : runs_) ASSERT_EQ(run.due, 0);
     }
     EXPECT_TRUE(Done());
     EXPECT_GT(late_rows_, 0);
+    EXPECT_GT(drafts_right_, 0);
+    EXPECT_GT(drafts_wrong_, 0);
     EXPECT_GT(preemptions_, 0);
   }
 
@@ -249,6 +253,7 @@ class Crowd {
     int32_t slot = -1;
     int32_t next = 0;       // first position not yet run
     int32_t sampled = 0;    // tokens drawn so far
+    int32_t due = 0;        // samples of the step that have not come
     bool in_order = false;  // the last step drew the token at `next`
   };
 
@@ -278,26 +283,52 @@ class Crowd {
       maker_.AddLateRow(run.slot, run.next, Emit::kSample);
       ++late_rows_;
       run.next += 1;
+      run.due = 1;
       budget -= 1;
       return;
     }
     const int32_t count = 1 + Random(std::min(budget, left));
-    maker_.AddRow(run.slot, run.next, Slice(alone_[g].AllTokens(), run.next, count),
-                  Slice(alone_[g].AllRoutes(), run.next, count),
-                  count == left ? Emit::kSample : Emit::kNone);
+    Row& row = maker_.AddRow(run.slot, run.next, Slice(alone_[g].AllTokens(), run.next, count),
+                             Slice(alone_[g].AllRoutes(), run.next, count),
+                             count == left ? Emit::kSample : Emit::kNone);
     run.next += count;
     run.in_order = false;
     budget -= count;
+    if (count < left) return;
+    run.due = 1;
+    if (alone_[g].sampling.repetition_penalty == 1) AddDrafts(g, row, budget);
+  }
+
+  // Some right ones, then perhaps a wrong one with anything behind it.
+  void AddDrafts(size_t g, Row& row, int32_t& budget) {
+    RunState& run = runs_[g];
+    const int32_t most = std::min(budget, kGenerated - 1 - run.sampled);
+    if (most <= 0) return;
+    const int32_t drafts = Random(std::min(most, 5) + 1), right = Random(drafts + 1);
+    const std::vector<TokenId>& truth = alone_[g].tokens;
+    for (int32_t i = 0; i < drafts; ++i) {
+      const TokenId next = truth[run.sampled + i];
+      row.tokens.push_back(i < right ? next : (next + 1) % engine_.spec.vocab_size);
+    }
+    row.count += drafts;
+    row.drafts = drafts;
+    maker_.Reserve(row.seq_slot, row.position + row.count + 1);
+    run.due += right;
+    budget -= drafts;
+    drafts_right_ += right;
+    drafts_wrong_ += drafts - right;
   }
 
   void Check(const Sample& sample) {
     RunState& run = runs_[sample.seq_id];
     const Generation& alone = alone_[sample.seq_id];
-    EXPECT_EQ(sample.position, run.next);
+    EXPECT_EQ(sample.position, static_cast<int32_t>(alone.prompt.size()) + run.sampled);
     ASSERT_EQ(sample.token, alone.tokens[run.sampled])
         << "generation " << sample.seq_id << ", " << run.sampled;
     ASSERT_EQ(sample.route, alone.routes[run.sampled]);
+    run.next = sample.position;
     ++run.sampled;
+    --run.due;
     run.in_order = true;
   }
 
@@ -306,7 +337,7 @@ class Crowd {
   std::mt19937& random_;
   PlanMaker maker_;
   std::vector<RunState> runs_;
-  int late_rows_ = 0, preemptions_ = 0;
+  int late_rows_ = 0, preemptions_ = 0, drafts_right_ = 0, drafts_wrong_ = 0;
 };
 
 TEST_P(InvarianceTest, SamplesAndRoutesAreTheSameInAnyCompany) {

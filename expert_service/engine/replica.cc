@@ -14,6 +14,7 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const Checkpoint& check
                    RouterNet::Load(checkpoint, *device, step_tokens));
   std::unique_ptr<Replica> replica(new Replica(std::move(net), device, kv));
   ASSIGN_OR_RETURN(replica->routes_, device->Allocate(step_tokens * sizeof(int32_t)));
+  replica->draft_routes_.resize(step_tokens);
   return replica;
 }
 
@@ -25,14 +26,23 @@ void Replica::FillKv(const StepInputs& inputs, const SlotState& slots) {
                kv_);
 }
 
-void Replica::RouteSamples(const StepInputs& inputs, const int32_t* sampled_tokens,
-                           const SlotState& slots) {
-  const StepArrays& a = inputs.device();
-  net_->Forward({inputs.samples(), sampled_tokens, a.emit_positions, a.emit_seq_slots,
-                 slots.block_tables(), slots.blocks_per_seq()},
+void Replica::Route(const StepTokens& tokens, const SlotState& slots) {
+  net_->Forward({tokens.rows, tokens.ids, tokens.positions, tokens.seq_slots, slots.block_tables(),
+                 slots.blocks_per_seq()},
                 kv_, nullptr, routes_.as<int32_t>());
-  device_.ScatterToSlots(inputs.samples(), routes_.as<int32_t>(), a.emit_seq_slots,
-                         slots.last_route());
+}
+
+absl::Status Replica::RouteDrafts(const SlotState& slots, StepInputs* inputs) {
+  Route(inputs->drafts(), slots);
+  device_.Download(draft_routes_.data(), routes(), inputs->num_drafts() * sizeof(ExpertId));
+  RETURN_IF_ERROR(device_.Synchronize());
+  inputs->SetDraftRoutes(draft_routes_);
+  return absl::OkStatus();
+}
+
+void Replica::RouteSamples(const StepTokens& samples, const SlotState& slots) {
+  Route(samples, slots);
+  device_.ScatterToSlots(samples.rows, routes(), samples.seq_slots, slots.last_route());
 }
 
 }  // namespace pregate

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -28,14 +29,18 @@ class Replica {
   // Stores the replica's KV of the step's tokens that have none yet.
   void FillKv(const StepInputs& inputs, const SlotState& slots);
 
-  // Runs the step's samples at their own positions. Their routes are at routes() afterwards, in
-  // sample order, and in slots.last_route. REQUIRES: every token before them has replica KV.
-  void RouteSamples(const StepInputs& inputs, const int32_t* sampled_tokens,
-                    const SlotState& slots);
+  // Runs the step's drafts at their own positions, and tells `inputs` their routes. REQUIRES: FillKv.
+  absl::Status RouteDrafts(const SlotState& slots, StepInputs* inputs);
+
+  // Runs samples at their own positions. Their routes are at routes() afterwards, in that order, and
+  // in slots.last_route. REQUIRES: every token before them has replica KV.
+  void RouteSamples(const StepTokens& samples, const SlotState& slots);
 
   const int32_t* routes() const { return routes_.as<int32_t>(); }  // device [step_tokens]
 
  private:
+  void Route(const StepTokens& tokens, const SlotState& slots);
+
   Replica(std::unique_ptr<RouterNet> net, Device* device, absl::Span<const KvLayer> kv)
       : net_(std::move(net)), device_(*device), kv_(kv) {}
 
@@ -43,6 +48,7 @@ class Replica {
   Device& device_;
   const absl::Span<const KvLayer> kv_;
   DeviceBuffer routes_;
+  std::vector<ExpertId> draft_routes_;  // [step_tokens]
 };
 
 }  // namespace pregate

@@ -34,6 +34,7 @@ struct StepExecutor::State {
   std::unique_ptr<ExpertPart> experts;
   std::unique_ptr<Exchange> exchange;  // null where one rank runs all
   std::vector<PlanToken> plan_tokens;  // of the step, when there is an exchange
+  std::vector<size_t> plan_drafts;     // which of them are drafts of this rank
   std::unique_ptr<ForwardPass> pass;
   std::unique_ptr<Replica> replica;  // null without a router
   std::unique_ptr<SlotState> slots;
@@ -47,6 +48,7 @@ struct StepExecutor::State {
   absl::Status Execute(const StepProgress& on_progress, StepResult& result);
   absl::Status RunLayers(const StepProgress& on_progress);
   void NoteResidency(const ResidencyCounts& before, absl::Duration stalled, StepResult& result);
+  absl::Status RouteDrafts();
   absl::Status BeginExperts(const StepPlan& plan, StepResult& result);
   std::vector<ExpertId> ExpertSet(const StepPlan& plan) const;
   bool IsHome(const Sequence& sequence) const { return sequence.home_rank == limits.rank; }
@@ -182,7 +184,8 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
   // With several ranks, one without rows still runs its experts for the others.
   if (s.inputs->num_tokens() > 0 || (s.exchange && !s.plan_tokens.empty())) {
     s.times.num_tokens = s.inputs->num_tokens();
-    result.status = s.BeginExperts(plan, result);
+    result.status = s.RouteDrafts();
+    if (result.status.ok()) result.status = s.BeginExperts(plan, result);
     if (result.status.ok()) result.status = s.Execute(on_progress, result);
     if (s.exchange) NoteExchange(s.exchange->use(), s.times);
   }
@@ -223,6 +226,7 @@ void StepExecutor::State::ApplyDeltas(const StepPlan& plan, StepResult& result) 
 void StepExecutor::State::StageRows(const StepPlan& plan, StepResult& result) {
   inputs->Clear();
   plan_tokens.clear();
+  plan_drafts.clear();
   for (const Row& row : plan.rows) StageRow(row, table.at(row.seq_slot), result);
   inputs->Upload();
 }
@@ -247,9 +251,24 @@ void StepExecutor::State::NotePlanTokens(const Row& row, const Sequence& sequenc
   const auto home = std::find(limits.members.begin(), limits.members.end(), sequence.home_rank);
   PlanToken token{static_cast<int32_t>(home - limits.members.begin()), kNoRoute};
   for (int32_t i = 0; i < row.count; ++i) {
-    if (runs) token.route = row.late ? sequence.sampled_route : row.routes[i];
+    const bool draft = i >= row.committed();
+    if (runs && draft) plan_drafts.push_back(plan_tokens.size());
+    if (runs && !draft) token.route = row.late ? sequence.sampled_route : row.routes[i];
     plan_tokens.push_back(token);
   }
+}
+
+// Which experts the step needs is known when the replica has seen the drafts.
+absl::Status StepExecutor::State::RouteDrafts() {
+  if (inputs->num_drafts() == 0 || !replica) return absl::OkStatus();
+  const absl::Time start = clock->Now();
+  replica->FillKv(*inputs, *slots);
+  RETURN_IF_ERROR(replica->RouteDrafts(*slots, inputs.get()));
+  for (size_t d = 0; d < plan_drafts.size(); ++d) {
+    plan_tokens[plan_drafts[d]].route = inputs->DraftRoute(d);
+  }
+  times.router_us += MicrosSince(start);
+  return absl::OkStatus();
 }
 
 absl::Status StepExecutor::State::BeginExperts(const StepPlan& plan, StepResult& result) {
@@ -278,8 +297,8 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   device->ResolveLate(inputs->tokens(), a.late, a.seq_slots, slots->last_token(),
                       slots->last_route(), a.token_ids, a.routes);
   device->MarkSeen(inputs->tokens(), a.token_ids, a.seq_slots, limits.vocab_size, slots->seen());
-  if (replica) replica->FillKv(*inputs, *slots);
-  times.router_us = MicrosSince(start);
+  if (replica && inputs->num_drafts() == 0) replica->FillKv(*inputs, *slots);
+  times.router_us += MicrosSince(start);
 
   RETURN_IF_ERROR(RunLayers(on_progress));
 
@@ -289,8 +308,7 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   times.sample_us = MicrosSince(emit_start);
 
   const absl::Time route_start = clock->Now();
-  if (replica && inputs->num_samples() > 0)
-    replica->RouteSamples(*inputs, emit->sampled_tokens(), *slots);
+  if (replica && inputs->num_samples() > 0) replica->RouteSamples(emit->last_samples(), *slots);
   times.router_us += MicrosSince(route_start);
   if (exchange) RETURN_IF_ERROR(exchange->Wait());
   return emit->Collect(*inputs, replica.get(), table, result);
@@ -304,9 +322,10 @@ absl::Status StepExecutor::State::RunLayers(const StepProgress& on_progress) {
   return absl::OkStatus();
 }
 
-// The routes of late rows are known here: the step before has been collected.
+// The routes of late rows are known here: the step before has been collected. So are drafts'.
 std::vector<ExpertId> StepExecutor::State::ExpertSet(const StepPlan& plan) const {
   std::vector<bool> used(limits.num_experts);
+  for (int32_t d = 0; d < inputs->num_drafts(); ++d) used[inputs->DraftRoute(d)] = true;
   for (const Row& row : plan.rows) {
     const Sequence& sequence = table.at(row.seq_slot);
     if (sequence.failed()) continue;

@@ -1,11 +1,11 @@
 // Runs one StepPlan on one rank: the sequences' state, the weights, the paged KV, the router's
 // replica.
 //
-//   plan ─▶ check ─▶ commit drop, add, blocks ─▶ stage rows ─▶ upload
+//   plan ─▶ check ─▶ commit drop, add, blocks ─▶ stage rows ─▶ upload ─▶ replica over drafts: their routes
 //        ─▶ ResolveLate · MarkSeen ─▶ replica FillKv
 //        ─▶ ForwardPass, experts as they become resident
 //        ─▶ per bounded batch of emitting rows: final norm ─▶ logits ─▶ sample | score | download
-//        ─▶ replica Forward over the samples: their routes ─▶ StepResult
+//        ─▶ replica Forward over each row's last sample: their routes ─▶ StepResult
 //
 // The state of a sequence lives from add to drop. It is its block table, its sampling parameters,
 // its seed, the set of tokens seen (repetition penalty), and two lengths in tokens: `length`, the
@@ -19,7 +19,7 @@
 //     still hold, then the rest as rows.
 //   - Rows are contiguous: position = length. A sample at position p does not raise `length`; the
 //     row that carries it (late or not) does. It raises `replica_length` to p + 1: the replica ran
-//     over it to name its route.
+//     over it to name its route. Of a row's drafts `length` counts those that were right.
 //
 // Plans with errors as a whole change nothing (StepResult.status). A bad row or add fails its
 // sequence alone (row_errors), and each later row of a failed sequence is an error too until the

@@ -34,11 +34,13 @@ StepArrays StepInputs::Carve(std::byte* base, size_t* bytes) const {
   StepArrays a;
   a.num_tokens = take(1);
   a.num_fill = take(1);
+  a.num_drafts = take(1);
   a.num_samples = take(1);
   a.chunk_rows = take(chunks_max());
   for (int32_t** array :
        {&a.token_ids, &a.positions, &a.seq_slots, &a.routes, &a.fill_token_ids, &a.fill_positions,
-        &a.fill_seq_slots, &a.emit_index, &a.emit_positions, &a.emit_seq_slots, &a.emit_targets}) {
+        &a.fill_seq_slots, &a.draft_token_ids, &a.draft_positions, &a.draft_seq_slots,
+        &a.emit_index, &a.emit_positions, &a.emit_seq_slots, &a.emit_targets}) {
     *array = take(t);
   }
   a.late = reinterpret_cast<uint8_t*>(take((t + 3) / 4));
@@ -50,8 +52,9 @@ StepArrays StepInputs::Carve(std::byte* base, size_t* bytes) const {
 int32_t StepInputs::chunks_max() const { return step_tokens_ / chunk_rows_ + 3; }
 
 void StepInputs::Clear() {
-  *host_.num_tokens = *host_.num_fill = *host_.num_samples = 0;
+  *host_.num_tokens = *host_.num_fill = *host_.num_drafts = *host_.num_samples = 0;
   rows_.clear();
+  draft_index_.clear();
   emits_.clear();
   chunks_.clear();
 }
@@ -62,16 +65,28 @@ void StepInputs::AddRow(const Row& row, int32_t fill_from) {
   rows_.emplace_back(&row, n);
   for (int32_t i = 0; i < row.count; ++i, ++n) {
     host_.token_ids[n] = row.late ? 0 : row.tokens[i];
-    host_.routes[n] = row.routes.empty() ? 0 : row.routes[i];
+    host_.routes[n] = i < static_cast<int32_t>(row.routes.size()) ? row.routes[i] : 0;
     host_.positions[n] = row.position + i;
     host_.seq_slots[n] = row.seq_slot;
     host_.late[n] = row.late;
-    if (row.position + i < fill_from) continue;
-    const int32_t f = (*host_.num_fill)++;
-    host_.fill_token_ids[f] = row.tokens[i];
-    host_.fill_positions[f] = row.position + i;
-    host_.fill_seq_slots[f] = row.seq_slot;
+    if (i >= row.committed()) {
+      const int32_t d = (*host_.num_drafts)++;
+      draft_index_.push_back(n);
+      host_.draft_token_ids[d] = row.tokens[i];
+      host_.draft_positions[d] = row.position + i;
+      host_.draft_seq_slots[d] = row.seq_slot;
+    } else if (row.position + i >= fill_from) {
+      const int32_t f = (*host_.num_fill)++;
+      host_.fill_token_ids[f] = row.tokens[i];
+      host_.fill_positions[f] = row.position + i;
+      host_.fill_seq_slots[f] = row.seq_slot;
+    }
   }
+}
+
+void StepInputs::SetDraftRoutes(absl::Span<const ExpertId> routes) {
+  for (size_t d = 0; d < draft_index_.size(); ++d) host_.routes[draft_index_[d]] = routes[d];
+  device_.Upload(device_arrays_.routes, host_.routes, num_tokens() * sizeof(int32_t));
 }
 
 void StepInputs::Upload() {
@@ -87,7 +102,7 @@ void StepInputs::Upload() {
 void StepInputs::LayOutEmits(Emit kind) {
   for (const auto& [row, first] : rows_) {
     if (row->emit != kind) continue;
-    for (int32_t i = kind == Emit::kSample ? row->count - 1 : 0; i < row->count; ++i) {
+    for (int32_t i = kind == Emit::kSample ? row->committed() - 1 : 0; i < row->count; ++i) {
       const size_t item = emits_.size();
       host_.emit_index[item] = first + i;
       host_.emit_positions[item] = row->position + i + 1;

@@ -16,7 +16,7 @@ void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
   for (Sequence* s : waiting_) {
     s->slot = s->home_rank = -1;
     s->blocks.clear();
-    s->planned = s->samples_in_flight = 0;
+    s->planned = s->samples_in_flight = s->drafts_in_flight = 0;
     s->sample_step = s->idle_since = 0;
   }
   last_step_ = 0;
@@ -56,7 +56,7 @@ PlannerView Batch::View(PlannerView base) {
   }
   base.free_slots = num_free_slots();
   base.free_blocks = view_blocks_;
-  base.running = absl::MakeConstSpan(running_.data(), running_.size());
+  base.running = running();
   base.waiting = view_waiting_;
   return base;
 }
@@ -144,10 +144,15 @@ void Batch::AddRow(const ProposedRow& proposed, CommittedStep* step) {
     if (!s->dense) row.routes.assign(route, route + row.count);
   }
   s->planned += row.count;
+  step->decodes_only &= row.count == 1 && row.emit == Emit::kSample;
+  for (int32_t i = 0; i < proposed.drafts; ++i) row.tokens.push_back(s->drafts[i].token);
+  row.drafts = proposed.drafts;
+  row.count += proposed.drafts;
   s->idle_since = step->plan.step_id;
   SentRow sent{s->id, s->home_rank, -1};
   if (row.emit == Emit::kSample) {
     sent.sample_position = s->planned;
+    sent.drafts = s->drafts_in_flight = row.drafts;
     s->sample_step = step->plan.step_id;
     ++s->samples_in_flight;
   }
@@ -155,6 +160,13 @@ void Batch::AddRow(const ProposedRow& proposed, CommittedStep* step) {
   step->has_late_rows |= row.late;
   step->rows.push_back(sent);
   step->plan.rows.push_back(std::move(row));
+}
+
+// The right drafts have keys and values already.
+void Batch::OnSamples(Sequence* sequence, int32_t count) {
+  --sequence->samples_in_flight;
+  sequence->drafts_in_flight = 0;
+  if (sequence->state == SequenceState::kRunning) sequence->planned += count - 1;
 }
 
 // Where the id stands, or would stand.

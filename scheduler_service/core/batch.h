@@ -19,7 +19,8 @@ namespace pregate::scheduler {
 struct SentRow {
   SeqId seq_id = 0;
   int32_t home_rank = 0;
-  int32_t sample_position = -1;  // -1: the row does not sample
+  int32_t sample_position = -1;  // of the first sample; -1: the row does not sample
+  int32_t drafts = 0;            // so many more samples may follow
 };
 
 struct CommittedStep {
@@ -27,6 +28,7 @@ struct CommittedStep {
   std::vector<SentRow> rows;
   int32_t num_tokens = 0;
   bool has_late_rows = false;
+  bool decodes_only = true;  // no prefill
 };
 
 // Borrows sequences from Enqueue to Remove. Not thread-safe.
@@ -45,7 +47,12 @@ class Batch {
   // the next change.
   PlannerView View(PlannerView base);
   CommittedStep Commit(const Proposal& proposal, Epoch epoch, StepId step_id);
+  // Its row has been answered with so many samples, all but the last of them drafts that were right.
+  void OnSamples(Sequence* sequence, int32_t count);
 
+  absl::Span<const Sequence* const> running() const {
+    return absl::MakeConstSpan(running_.data(), running_.size());
+  }
   bool has_drops() const { return !drops_.empty(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
   int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()); }

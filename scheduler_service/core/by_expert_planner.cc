@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "scheduler_service/core/draft.h"
+#include "scheduler_service/core/proposal_builder.h"
 
 namespace pregate::scheduler {
 namespace {
@@ -19,7 +19,7 @@ class ExpertSet {
         tokens_(view.experts.size()) {
     for (const Sequence* s : view.running) Count(*s);
     for (const Sequence* s : view.waiting) {
-      if (Draft::MayEnter(*s)) Count(*s);
+      if (ProposalBuilder::MayEnter(*s)) Count(*s);
     }
     Choose();
   }
@@ -45,11 +45,11 @@ class ExpertSet {
  private:
   // Of a sequence that may run: its tokens until the route changes, and what it needs if it is old.
   void Count(const Sequence& s) {
-    if (Draft::MayRunLate(view_, s) || Draft::MayDecode(s)) {
+    if (ProposalBuilder::MayRunLate(view_, s) || ProposalBuilder::MayDecode(s)) {
       const ExpertId e = s.routes[std::min(s.planned, s.num_tokens() - 1)];
       ++tokens_[e];
       if (IsOld(s)) Add(e);
-    } else if (Draft::MayPrefill(s)) {
+    } else if (ProposalBuilder::MayPrefill(s)) {
       const ExpertId e = s.routes[s.planned];
       const int32_t end = std::min(s.num_routed(), s.planned + view_.step_tokens);
       for (int32_t i = s.planned; i < end && s.routes[i] == e; ++i) ++tokens_[e];
@@ -92,22 +92,24 @@ Proposal ByExpertPlanner::Propose(const PlannerView& view) const {
   if (experts_max == 0 || experts_max >= num_experts) return FcfsPlanner().Propose(view);
   const ExpertSet set(view, options_, experts_max);
   const Sequence* newcomer = Newcomer(view);
-  Draft draft = StartDraft(view, newcomer, newcomer == nullptr ? 0 : set.ChunkTokens(*newcomer));
+  ProposalBuilder builder =
+      StartProposal(view, newcomer, newcomer == nullptr ? 0 : set.ChunkTokens(*newcomer));
   for (size_t i = 0; i < view.running.size(); ++i) {
     const Sequence& s = *view.running[i];
-    if (set.IsOld(s) || set.HasNextOf(s)) draft.AddDecodeRow(i);
+    if (set.IsOld(s) || set.HasNextOf(s)) builder.AddDecodeRow(i);
   }
   for (size_t i = 0; i < view.running.size(); ++i) {
-    if (Draft::MayPrefill(*view.running[i])) draft.AddChunk(i, set.ChunkTokens(*view.running[i]));
+    if (ProposalBuilder::MayPrefill(*view.running[i]))
+      builder.AddChunk(i, set.ChunkTokens(*view.running[i]));
   }
   for (const Sequence* s : view.waiting) {
-    if (draft.has_preempted()) break;
-    if (!Draft::MayEnter(*s)) continue;
+    if (builder.has_preempted()) break;
+    if (!ProposalBuilder::MayEnter(*s)) continue;
     const int32_t tokens = set.ChunkTokens(*s);
-    if (tokens > 0 && !draft.Admit(*s, tokens)) break;
+    if (tokens > 0 && !builder.Admit(*s, tokens)) break;
   }
   // What the set allows may lack blocks or tokens enough: then the oldest goes on.
-  return draft.has_rows() ? draft.Take() : FcfsPlanner().Propose(view);
+  return builder.has_rows() ? builder.Take() : FcfsPlanner().Propose(view);
 }
 
 }  // namespace pregate::scheduler

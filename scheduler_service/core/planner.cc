@@ -1,18 +1,18 @@
 #include "scheduler_service/core/planner.h"
 
-#include "scheduler_service/core/draft.h"
+#include "scheduler_service/core/proposal_builder.h"
 
 namespace pregate::scheduler {
 
 Proposal FcfsPlanner::Propose(const PlannerView& view) const {
-  Draft draft = StartDraft(view, Newcomer(view), INT32_MAX);
-  for (size_t i = 0; i < view.running.size(); ++i) draft.AddDecodeRow(i);
-  for (size_t i = 0; i < view.running.size(); ++i) draft.AddChunk(i, INT32_MAX);
-  if (draft.has_preempted()) return draft.Take();
+  ProposalBuilder builder = StartProposal(view, Newcomer(view), INT32_MAX);
+  for (size_t i = 0; i < view.running.size(); ++i) builder.AddDecodeRow(i);
+  for (size_t i = 0; i < view.running.size(); ++i) builder.AddChunk(i, INT32_MAX);
+  if (builder.has_preempted()) return builder.Take();
   for (const Sequence* s : view.waiting) {
-    if (Draft::MayEnter(*s) && !draft.Admit(*s, INT32_MAX)) break;
+    if (ProposalBuilder::MayEnter(*s) && !builder.Admit(*s, INT32_MAX)) break;
   }
-  return draft.Take();
+  return builder.Take();
 }
 
 }  // namespace pregate::scheduler

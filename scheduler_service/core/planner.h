@@ -9,6 +9,7 @@
 #include "common/base/ids.h"
 #include "common/step/plan.h"
 #include "scheduler_service/core/sequence.h"
+#include "scheduler_service/core/step_cost.h"
 
 namespace pregate::scheduler {
 
@@ -31,6 +32,7 @@ struct PlannerView {
   int32_t free_slots = 0;       // sequences that may be added
   int32_t preemptions_max = 0;  // of one sequence, by KV exhaustion
   bool late_rows = false;  // the step before is still unanswered and its samples may be built upon
+  const StepCost* drafts_cost = nullptr;  // null: rows take no drafts
   int32_t expert_slots = 0;  // experts whose units fit at once, over all ranks; 0: all of them
   absl::Span<const RankBlocks> free_blocks;
   absl::Span<const ExpertPlace> experts;      // by id; empty: dense, or nothing is known
@@ -54,6 +56,7 @@ struct ProposedRow {
   int32_t count = 0;
   bool late = false;
   Emit emit = Emit::kNone;
+  int32_t drafts = 0;  // of the sequence's, behind its tokens
 };
 
 // Applied in this order: preempt, add, blocks, rows.
@@ -66,7 +69,7 @@ struct Proposal {
   bool empty() const { return preempt.empty() && rows.empty() && wanted.empty(); }
 };
 
-// A policy. Pure: the same view gives the same proposal. What holds for all of them (draft.h has
+// A policy. Pure: the same view gives the same proposal. What holds for all of them (builder.h has
 // the mechanics):
 //   - No more tokens than the budget, no more sequences than slots; a row has its blocks.
 //   - A row holds tokens whose routes are known; only the last known token of a sequence emits.
@@ -77,6 +80,7 @@ struct Proposal {
 //   - Preemptions are bounded: a sequence that was preempted preemptions_max times comes back only
 //     when the blocks suffice for it and every older one to their ends, and nothing older comes in
 //     afterwards that would break this.
+//   - Drafts take what budget and blocks the rows leave, and preempt nobody.
 //   - When any running sequence could have a row, some sequence has one.
 //   - A new sequence's home is the rank that holds the expert which most of its prompt names, load
 //     permitting.

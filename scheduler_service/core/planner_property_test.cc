@@ -35,6 +35,7 @@ class World {
       planner_ = std::make_unique<FcfsPlanner>();
     }
     late_ = policy.expert_slots == 0 && Below(2) == 0;
+    drafts_ = !late_ && Below(3) > 0;
     slots_ = 1 + Below(8);
     step_tokens_ = slots_ + Below(30);
     preemptions_max_ = Below(4);
@@ -60,6 +61,7 @@ class World {
     return problem;
   }
   int64_t num_preemptions() const { return num_preemptions_; }
+  int64_t num_drafts() const { return num_drafts_; }
 
  private:
   int32_t Below(int32_t n) { return static_cast<int32_t>(random_.Next() % n); }
@@ -86,6 +88,7 @@ class World {
     base.step_tokens = step_tokens_;
     base.preemptions_max = preemptions_max_;
     base.late_rows = late_ && AnyInFlight();
+    if (drafts_) base.drafts_cost = &cost_;
     base.experts = experts_;
     base.expert_slots = policy_.expert_slots;
     const PlannerView view = batch_.View(base);
@@ -95,6 +98,11 @@ class World {
     for (const ProposedAdd& add : proposal.add) turns_.Entered(sequences_[add.seq_id - 1]->turn);
     const CommittedStep step = batch_.Commit(proposal, 1, step_);  // aborts where blocks lack
     if (step.num_tokens > step_tokens_) return "over budget";
+    for (const ProposedRow& row : proposal.rows) {
+      const Sequence& s = *sequences_[row.seq_id - 1];
+      if (s.num_blocks() < BlocksThrough(s.planned + row.drafts)) return "drafts without blocks";
+      num_drafts_ += row.drafts;
+    }
     if (step.rows.empty() && !AnyInFlight()) return "nobody has a row";
     if (!late_ || step.rows.empty() || Below(2) == 0) AnswerAll();
     return "";
@@ -108,6 +116,9 @@ class World {
       if (!row.late && end > s.num_routed()) return "a token without route";
       if (!row.late && (row.emit == Emit::kSample) != (end == s.num_tokens())) return "emit";
       rows_of_last += row.count;
+      if (row.drafts > 0 && (row.late || row.emit != Emit::kSample)) return "drafts of no sample";
+      if (row.drafts > static_cast<int32_t>(s.drafts.size())) return "drafts that are not there";
+      if (row.drafts > 0 && !proposal.preempt.empty()) return "drafts where blocks lack";
     }
     const auto has = [&](const auto& list, SeqId id) {
       return std::any_of(list.begin(), list.end(), [&](const auto& x) { return x.seq_id == id; });
@@ -138,13 +149,20 @@ class World {
   void AnswerAll() {
     for (const auto& s : sequences_) {
       while (s->samples_in_flight > 0) {
-        --s->samples_in_flight;
+        const int32_t samples = 1 + Below(s->drafts_in_flight + 1);
+        batch_.OnSamples(s.get(), samples);
         if (s->state == SequenceState::kFinished) continue;
-        s->Append(7, NextRoute());
+        for (int32_t i = 0; i < samples; ++i) s->Append(7, NextRoute());
+        MakeDrafts(s.get());
         if (s->num_tokens() < s->max_len) continue;
         batch_.Remove(s.get());
         ++num_finished_;
       }
+    }
+  }
+  void MakeDrafts(Sequence* s) {
+    for (int32_t i = std::min(Below(20), s->max_len - 1 - s->num_tokens()); i > 0; --i) {
+      s->drafts.push_back({7, 0.1f * static_cast<float>(Below(11))});
     }
   }
 
@@ -156,24 +174,27 @@ class World {
   std::vector<RankBlocks> ranks_;
   std::vector<ExpertPlace> experts_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
-  bool late_ = false;
+  bool late_ = false, drafts_ = false;
+  StepCost cost_;
   int32_t slots_ = 0, step_tokens_ = 0, preemptions_max_ = 0;
   StepId step_ = 1;
   ExpertId route_ = 0;
   size_t num_finished_ = 0;
-  int64_t num_preemptions_ = 0;
+  int64_t num_preemptions_ = 0, num_drafts_ = 0;
 };
 
 class PlannerPropertyTest : public testing::TestWithParam<Policy> {};
 
 TEST_P(PlannerPropertyTest, NobodyStarvesAndEverythingEnds) {
-  int64_t preemptions = 0;
+  int64_t preemptions = 0, drafts = 0;
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     World world(GetParam(), seed);
     ASSERT_EQ(world.Run(), "") << "seed " << seed;
     preemptions += world.num_preemptions();
+    drafts += world.num_drafts();
   }
   EXPECT_GT(preemptions, 0);
+  EXPECT_GT(drafts, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, PlannerPropertyTest,

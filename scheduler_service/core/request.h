@@ -32,6 +32,7 @@ struct GenerateRequest {
   std::vector<std::string> stop_strings;
   std::vector<TokenId> stop_tokens;  // beside the model's own
   bool ignore_eos = false;
+  bool no_drafts = false;
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -60,6 +61,8 @@ struct DoneInfo {
   int32_t prompt_tokens = 0;
   int32_t generated_tokens = 0;
   int32_t cached_tokens = 0;
+  int32_t draft_tokens = 0;     // guesses that were run
+  int32_t accepted_tokens = 0;  // of them: those that were right
   int32_t preemptions = 0;
   absl::Duration queue_time, route_time, ttft, total;
   absl::Duration retry_after;  // with RESOURCE_EXHAUSTED

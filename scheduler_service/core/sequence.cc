@@ -21,6 +21,7 @@ const char* SequenceStateName(SequenceState state) {
 void Sequence::Append(TokenId token, ExpertId route) {
   tokens.push_back(token);
   routes.push_back(route);
+  drafts.clear();
   AdvanceRouted();
 }
 

@@ -3,9 +3,11 @@
 //   tokens     0 ........................ num_tokens()   committed: prompt, then generated
 //   routes     0 ............. routed                    known without a hole
 //   rows sent  0 ..... planned                           KV that this epoch has or will have
+//   drafts                                 0 .. drafts   guesses of what comes next
 //
 // planned <= routed, so a prompt may start while its tail is still at the router. planned is beyond
-// num_tokens() by one at most: a late row stands on a sample that is not committed yet.
+// num_tokens() by one at most: a late row stands on a sample that is not committed yet. Drafts that
+// were sent do not count: planned grows by those that were right when the answer comes.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +26,12 @@ namespace pregate::scheduler {
 enum class SequenceState : uint8_t { kRouting, kQueued, kRunning, kPreempted, kFinished };
 const char* SequenceStateName(SequenceState state);
 
+// A guess of a token to come.
+struct Draft {
+  TokenId token = 0;
+  float chance = 0;  // that it is right, if those before it are
+};
+
 // Plain state; Batch alone writes what stands under "at the workers".
 struct Sequence {
   // Fixed at admission.
@@ -33,6 +41,7 @@ struct Sequence {
   int32_t prompt_len = 0;
   int32_t max_len = 0;  // prompt_len + max_tokens
   bool dense = false;   // needs no routes
+  bool no_drafts = false;
   SamplingParams sampling;
   uint64_t seed = 0;
 
@@ -41,7 +50,8 @@ struct Sequence {
   std::vector<ExpertId> routes;  // [tokens]; kNoRoute where unknown
   int32_t routed = 0;            // leading positions whose route is known
   SequenceState state = SequenceState::kRouting;
-  int32_t preemptions = 0;  // by KV exhaustion; a new epoch does not count
+  int32_t preemptions = 0;    // by KV exhaustion; a new epoch does not count
+  std::vector<Draft> drafts;  // of the positions from num_tokens() on; never up to max_len - 1
 
   // At the workers, in this epoch.
   int32_t slot = -1;
@@ -49,6 +59,7 @@ struct Sequence {
   std::vector<BlockId> blocks;
   int32_t planned = 0;
   int32_t samples_in_flight = 0;
+  int32_t drafts_in_flight = 0;
   StepId sample_step = 0;  // the last step that samples it
   StepId idle_since = 0;   // the last step that has a row of it, or after which it was enqueued
 
@@ -59,7 +70,7 @@ struct Sequence {
   int32_t num_routed() const { return dense ? num_tokens() : routed; }
   bool all_routed() const { return num_routed() == num_tokens(); }
 
-  // `route` may be kNoRoute: RecordRoute follows.
+  // `route` may be kNoRoute: RecordRoute follows. Drafts are guesses no more: they go.
   void Append(TokenId token, ExpertId route);
   // Routes of positions base, base + 1, ...; one that is recorded already stands
   // (docs/CONTRACTS.md, "Recovery"). Positions beyond the tokens are ignored.

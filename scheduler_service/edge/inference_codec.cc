@@ -135,6 +135,7 @@ absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest&
   request.stop_strings = ToVector(in.stop_strings());
   request.stop_tokens = ToVector(in.stop_token_ids());
   request.ignore_eos = in.ignore_eos();
+  request.no_drafts = in.no_drafts();
   request.deadline = deadline;
   if (in.has_resume()) {
     RETURN_IF_ERROR(CheckResume(in.resume(), facts));
@@ -198,6 +199,8 @@ v1::GenerateResponse EncodeDone(const DoneInfo& info) {
   usage->set_generated_tokens(info.generated_tokens);
   usage->set_cached_tokens(info.cached_tokens);
   usage->set_preemptions(info.preemptions);
+  usage->set_draft_tokens(info.draft_tokens);
+  usage->set_accepted_tokens(info.accepted_tokens);
   v1::Timings* timings = done->mutable_timings();
   timings->set_queue_seconds(absl::ToDoubleSeconds(info.queue_time));
   timings->set_route_seconds(absl::ToDoubleSeconds(info.route_time));

@@ -45,6 +45,7 @@ TEST_F(InferenceCodecTest, TakesEveryFieldOfARequest) {
   in.add_stop_strings("x");
   in.add_stop_token_ids(3);
   in.set_ignore_eos(true);
+  in.set_no_drafts(true);
   const auto request = Decode(in);
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->request_id, "r1");
@@ -56,6 +57,7 @@ TEST_F(InferenceCodecTest, TakesEveryFieldOfARequest) {
   EXPECT_THAT(request->stop_strings, ElementsAre("x"));
   EXPECT_THAT(request->stop_tokens, ElementsAre(3));
   EXPECT_TRUE(request->ignore_eos);
+  EXPECT_TRUE(request->no_drafts);
 }
 
 TEST_F(InferenceCodecTest, UnsetFieldsAreOff) {
@@ -191,6 +193,8 @@ TEST_F(InferenceCodecTest, EncodesAnswers) {
                       .generated_tokens = 3,
                       .cached_tokens = 1,
                       .preemptions = 4,
+                      .draft_tokens = 6,
+                      .accepted_tokens = 5,
                       .queue_time = absl::Milliseconds(1),
                       .route_time = absl::Milliseconds(2),
                       .ttft = absl::Milliseconds(3),
@@ -201,6 +205,7 @@ TEST_F(InferenceCodecTest, EncodesAnswers) {
   EXPECT_EQ(encoded.usage().prompt_tokens() * 1000 + encoded.usage().generated_tokens() * 100 +
                 encoded.usage().cached_tokens() * 10 + encoded.usage().preemptions(),
             2314);
+  EXPECT_EQ(encoded.usage().draft_tokens() * 10 + encoded.usage().accepted_tokens(), 65);
   EXPECT_DOUBLE_EQ(encoded.timings().queue_seconds(), 0.001);
   EXPECT_DOUBLE_EQ(encoded.timings().route_seconds(), 0.002);
   EXPECT_DOUBLE_EQ(encoded.timings().ttft_seconds(), 0.003);

@@ -81,6 +81,10 @@ SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, in
           registry->AddCounter("prompt_tokens_total", "Prompt tokens of started requests")),
       generation_tokens_(
           registry->AddCounter("generation_tokens_total", "Tokens streamed to clients")),
+      draft_tokens_(registry->AddCounter(
+          "draft_tokens_total", "Tokens that were guessed and checked, of requests that ended")),
+      accepted_tokens_(registry->AddCounter("accepted_draft_tokens_total",
+                                            "Of the guessed tokens: those that were right")),
       preemptions_(registry->AddCounter("preemptions_total",
                                         "Times that sequences lost their KV to others")),
       recoveries_(registry->AddCounter("recoveries_total", "Epochs that became void")) {
@@ -165,10 +169,14 @@ void SchedulerMetrics::OnFirstToken(absl::Duration since_accept) {
   ttft_.Observe(Seconds(since_accept));
 }
 
-void SchedulerMetrics::OnNextToken(absl::Duration since_last) { itl_.Observe(Seconds(since_last)); }
+void SchedulerMetrics::OnNextTokens(absl::Duration since_last, int64_t num_tokens) {
+  for (int64_t i = 0; i < num_tokens; ++i) itl_.Observe(Seconds(since_last) / num_tokens);
+}
 
 void SchedulerMetrics::OnDone(const DoneInfo& info) {
   CountRequest(info.status.ok() ? FinishReasonName(info.reason) : FailureLabel(info.status));
+  draft_tokens_.Increment(info.draft_tokens);
+  accepted_tokens_.Increment(info.accepted_tokens);
   if (!info.status.ok()) return;
   queue_time_.Observe(Seconds(info.queue_time));
   e2e_.Observe(Seconds(info.total));

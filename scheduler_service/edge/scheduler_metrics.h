@@ -37,7 +37,7 @@ class SchedulerMetrics final : public SchedulerObserver {
   void OnPreempted(int64_t num_sequences) override;
   void OnRouted(absl::Duration duration, int32_t num_tokens) override;
   void OnFirstToken(absl::Duration since_accept) override;
-  void OnNextToken(absl::Duration since_last) override;
+  void OnNextTokens(absl::Duration since_last, int64_t num_tokens) override;
   void OnDone(const DoneInfo& info) override;
   void OnGauges(const EngineGauges& gauges) override;
 
@@ -63,6 +63,8 @@ class SchedulerMetrics final : public SchedulerObserver {
   Gauge* const router_up_;  // null when dense: there is no router
   Counter& prompt_tokens_;
   Counter& generation_tokens_;
+  Counter& draft_tokens_;
+  Counter& accepted_tokens_;
   Counter& preemptions_;
   Counter& recoveries_;
   std::map<std::string, Counter*> requests_;  // by finish reason; all of them, from the start

@@ -103,8 +103,8 @@ TEST_F(SchedulerMetricsTest, CountsPreemptionsWhenTheyHappen) {
 
 // A client feels 1 ms between tokens and waits 100 s for a prompt: both have a bucket of their own.
 TEST_F(SchedulerMetricsTest, BucketsResolveMillisecondsAndLongPrompts) {
-  metrics_.OnNextToken(absl::Microseconds(900));
-  metrics_.OnNextToken(absl::Microseconds(1900));
+  metrics_.OnNextTokens(absl::Microseconds(900), 1);
+  metrics_.OnNextTokens(absl::Microseconds(1900), 1);
   metrics_.OnFirstToken(absl::Seconds(95));
   const std::string text = registry_.Serialize();
   const auto bucket = [](const char* name, const char* le, int count) {

@@ -27,6 +27,9 @@ void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* optio
              "Send a plan before the result of the one before it");
   set.Choice("decode-routing", &options->decode_routing, {"replica", "service"},
              "Who routes just-sampled tokens: the worker's replica or the router service");
+  set.Choice("drafts", &options->drafts, {"ngram", "off"},
+             "Guess tokens from what the text repeats and check several in one step, as far as it "
+             "pays; the text does not depend on it");
   set.Choice("batching", &engine.batching, scheduler::PlannerNames(),
              "Who shares a step: the oldest, or tokens of few experts where not all experts fit");
   set.Int("batch-age-steps", &engine.by_expert.age_steps, 0, kAgeStepsMax, "steps",
@@ -70,6 +73,7 @@ EngineOptions FinishEngineOptions(const SchedulerServerOptions& options, std::st
   engine.run_ahead = options.run_ahead == "on";
   engine.decode_routing =
       options.decode_routing == "service" ? DecodeRouting::kService : DecodeRouting::kReplica;
+  engine.drafts = options.drafts == "ngram" ? Drafts::kNgram : Drafts::kOff;
   return engine;
 }
 

@@ -13,6 +13,8 @@ namespace pregate {
 // Who routes just-sampled tokens: the worker's replica, or the router service (then plans are in
 // lockstep).
 enum class DecodeRouting { kReplica, kService };
+// Where draft tokens come from: the text itself, or nowhere.
+enum class Drafts { kOff, kNgram };
 
 struct EngineOptions {
   std::string scheduler_id;
@@ -21,6 +23,7 @@ struct EngineOptions {
 
   bool run_ahead = true;  // at most one plan before the result of the one before it
   DecodeRouting decode_routing = DecodeRouting::kReplica;
+  Drafts drafts = Drafts::kNgram;
   int32_t step_tokens = 512;           // token budget of a step; a worker's own limit may be lower
   int32_t running_max = 1 << 16;       // sequences in the batch; a worker's slots may be fewer
   int32_t queue_max = 256;             // admitted requests that do not run

@@ -63,6 +63,7 @@ std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max
   s.prompt_len = static_cast<int32_t>(request.prompt.size());
   s.max_len = s.prompt_len + max_tokens;
   s.dense = dense;
+  s.no_drafts = request.no_drafts;
   s.sampling = request.sampling;
   s.seed = request.seed ? *request.seed : random_->Next();
   s.tokens = std::move(request.prompt);
@@ -115,7 +116,7 @@ void RequestHandler::Deliver(LiveRequest* request, absl::Time now) {
     request->first_token = now;
     observer_->OnFirstToken(now - request->accepted);
   } else {
-    observer_->OnNextToken(now - request->last_token);
+    observer_->OnNextTokens(now - request->last_token, out.tokens.size());
   }
   request->last_token = now;
   request->send(std::move(out));
@@ -131,6 +132,8 @@ void RequestHandler::Close(LiveRequest* request, absl::Status status, FinishReas
   info.prompt_tokens = r->sequence.prompt_len;
   info.generated_tokens = r->sequence.num_generated();
   info.preemptions = r->sequence.preemptions;
+  info.draft_tokens = r->draft_tokens;
+  info.accepted_tokens = r->accepted_tokens;
   info.route_time = Between(r->accepted, r->routed);
   info.queue_time = Between(r->enqueued, r->first_row);
   info.ttft = Between(r->accepted, r->first_token);

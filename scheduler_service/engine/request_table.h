@@ -26,8 +26,10 @@ struct LiveRequest {
   LinkId link = 0;
   std::function<void(ToClient)> send;
   TokenOutput output;
-  bool started = false;       // StartInfo was sent
-  int32_t num_delivered = 0;  // tokens of the sequence that the client has
+  bool started = false;         // StartInfo was sent
+  int32_t num_delivered = 0;    // tokens of the sequence that the client has
+  int32_t draft_tokens = 0;     // run
+  int32_t accepted_tokens = 0;  // of them: those that were right
   int32_t recoveries_without_token = 0;
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time accepted;

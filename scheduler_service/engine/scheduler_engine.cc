@@ -70,12 +70,13 @@ void SchedulerEngine::EndAll(const absl::Status& status) {
 }
 
 void SchedulerEngine::PlanAndSend() {
-  while (begun_ && ledger_.size() < PipelineDepth()) {
+  for (int depth; begun_ && ledger_.size() < (depth = PipelineDepth());) {
     scheduler::PlannerView base;
     base.step_id = next_step_;
     base.step_tokens = StepTokens();
     base.preemptions_max = options_.preemptions_max;
     base.late_rows = !ledger_.empty();
+    if (depth == 1 && MayDraft()) base.drafts_cost = &drafting_.cost();
     residency_.Fill(&base);
     const scheduler::PlannerView view = batch_.View(base);
     scheduler::Proposal proposal = planner_->Propose(view);
@@ -92,8 +93,11 @@ void SchedulerEngine::Send(CommittedStep step) {
   for (const SequenceAdd& add : step.plan.add) {
     requests_.Enter(requests_.table().Find(add.seq_id), now_);
   }
+  for (const scheduler::SentRow& row : step.rows) {
+    if (row.drafts > 0) requests_.table().Find(row.seq_id)->draft_tokens += row.drafts;
+  }
   ledger_.Push({step.plan.step_id, now_, std::move(step.rows), group_.members(), step.num_tokens,
-                step.has_late_rows});
+                step.has_late_rows, step.decodes_only});
   group_.SendToMembers(std::move(step.plan));
 }
 
@@ -115,11 +119,17 @@ void SchedulerEngine::Publish() {
   health_.SetServing(begun_, dense() || routes_.up(), draining_);
 }
 
-// A late row may name any expert, so it needs them all to fit.
+// A late row may name any expert, so it needs them all to fit. Drafts need the token before them.
 int SchedulerEngine::PipelineDepth() const {
-  return options_.run_ahead && !late_rows_refused_ && !ServiceRoutesDecode() && residency_.all_fit()
-             ? 2
-             : 1;
+  const bool may_run_ahead =
+      options_.run_ahead && !late_rows_refused_ && !ServiceRoutesDecode() && residency_.all_fit();
+  if (!may_run_ahead) return 1;
+  return MayDraft() && drafting_.BeatsRunAhead(batch_.running()) ? 1 : 2;
+}
+
+// Where not all experts fit, a draft might name one that is absent, which nobody would know before.
+bool SchedulerEngine::MayDraft() const {
+  return options_.drafts == Drafts::kNgram && !ServiceRoutesDecode() && residency_.all_fit();
 }
 
 int32_t SchedulerEngine::StepTokens() const {
@@ -164,6 +174,7 @@ void SchedulerEngine::Finish(LiveRequest* request, FinishReason reason) {
 
 void SchedulerEngine::End(LiveRequest* request, absl::Status status, FinishReason reason) {
   batch_.Remove(&request->sequence);
+  drafting_.Forget(request->sequence.id);
   routes_.Close(request->sequence.id);
   requests_.Close(request, std::move(status), reason, now_);
 }
@@ -220,6 +231,7 @@ void SchedulerEngine::EnqueueIfNew(LiveRequest* request) {
   if (s->state != scheduler::SequenceState::kRouting || s->num_routed() == 0) return;
   request->enqueued = now_;
   batch_.Enqueue(s);
+  if (MayDraft()) drafting_.Follow(s);
 }
 
 // Every token has its route. The first time that is the prompt: the client learns its routes. Later
@@ -344,7 +356,13 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
 }
 
 void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer) {
-  for (const Sample& sample : answer.samples) CommitSample(sample);
+  for (size_t begin = 0, end; begin < answer.samples.size(); begin = end) {
+    for (end = begin + 1; end < answer.samples.size() &&
+                          answer.samples[end].seq_id == answer.samples[begin].seq_id;) {
+      ++end;
+    }
+    CommitSamples(absl::MakeConstSpan(answer.samples).subspan(begin, end - begin));
+  }
   for (const RowError& error : answer.errors) {
     LiveRequest* request = requests_.table().Find(error.seq_id);
     if (request)
@@ -356,6 +374,9 @@ void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer) {
   }
   group_.OnStepAnswered();
   if (!answer.complete) return;
+  if (answer.decodes_only && answer.num_tokens > 0) {
+    drafting_.OnDecodeStep(answer.num_tokens, static_cast<double>(answer.step_us_max));
+  }
   StepReport report;
   report.duration = absl::Microseconds(answer.step_us_max);
   report.round_trip = now_ - answer.sent_at;
@@ -365,18 +386,22 @@ void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer) {
   parts_.observer->OnStep(report);
 }
 
-// A sample of a sequence that has ended (a stop, a cancel) meanwhile is past its end and not
-// wanted.
-void SchedulerEngine::CommitSample(const Sample& sample) {
-  LiveRequest* request = requests_.table().Find(sample.seq_id);
+// Of one row: the token that was drawn, and those behind drafts that were right. What comes for a
+// sequence that has ended (a stop, a cancel) meanwhile is past its end and not wanted.
+void SchedulerEngine::CommitSamples(absl::Span<const Sample> samples) {
+  LiveRequest* request = requests_.table().Find(samples[0].seq_id);
   if (!request) return;
   Sequence* s = &request->sequence;
-  PREGATE_CHECK(sample.position == s->num_tokens(), "sample at ", sample.position, " of ",
-                s->num_tokens(), " tokens");
-  --s->samples_in_flight;
-  s->Append(sample.token, ServiceRoutesDecode() ? kNoRoute : sample.route);
+  batch_.OnSamples(s, static_cast<int32_t>(samples.size()));
   request->recoveries_without_token = 0;
-  if (const auto reason = request->output.Accept(sample.token)) return Finish(request, *reason);
+  for (const Sample& sample : samples) {
+    PREGATE_CHECK(sample.position == s->num_tokens(), "sample at ", sample.position, " of ",
+                  s->num_tokens(), " tokens");
+    s->Append(sample.token, ServiceRoutesDecode() ? kNoRoute : sample.route);
+    if (&sample != &samples[0]) ++request->accepted_tokens;
+    if (const auto reason = request->output.Accept(sample.token)) return Finish(request, *reason);
+  }
+  if (MayDraft()) drafting_.Follow(s);
   if (s->all_routed()) return requests_.Deliver(request, now_);
   routes_.Request(s, now_);  // it leaves the batch until the route is there
 }

@@ -17,6 +17,7 @@
 #include "common/base/clock.h"
 #include "common/model/tokenizer/tokenizer.h"
 #include "scheduler_service/core/batch.h"
+#include "scheduler_service/core/drafting.h"
 #include "scheduler_service/core/planner.h"
 #include "scheduler_service/core/random_source.h"
 #include "scheduler_service/core/residency.h"
@@ -85,7 +86,7 @@ class SchedulerEngine {
   void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason,
                  absl::Duration wait = absl::ZeroDuration());
   void CommitAnswer(int32_t rank, const scheduler::StepAnswer& answer);
-  void CommitSample(const Sample& sample);
+  void CommitSamples(absl::Span<const Sample> samples);
   void MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events);
   void Send(scheduler::CommittedStep step);
 
@@ -101,6 +102,7 @@ class SchedulerEngine {
     return options_.decode_routing == DecodeRouting::kService && !dense();
   }
   int PipelineDepth() const;
+  bool MayDraft() const;
   int32_t StepTokens() const;
 
   const EngineOptions options_;
@@ -113,6 +115,7 @@ class SchedulerEngine {
   scheduler::StepLedger ledger_;
   scheduler::Batch batch_;
   scheduler::Residency residency_;
+  scheduler::Drafting drafting_;
   EngineHealth health_;
   EngineGauges gauges_;
 

@@ -22,6 +22,8 @@ struct Scenario {
   int num_experts = 5;
   int num_workers = 1;
   int num_faults = 0;
+  bool drafts = true;
+  int32_t repeating = 0;  // percent
   SimLoad load;
   FakeWorkerConfig worker;
   EngineOptions options;
@@ -35,6 +37,7 @@ struct Outcome {
   int refusals = 0;
   int64_t plans = 0;
   int64_t tokens = 0;
+  int64_t right_drafts = 0;
 };
 
 class CountingObserver final : public SchedulerObserver {
@@ -89,6 +92,7 @@ void InjectFault(SimWorld* world, const Scenario& scenario) {
 Outcome Simulate(const Scenario& scenario) {
   FakeModel model;
   model.num_experts = scenario.num_experts;
+  model.repeating = scenario.repeating;
   std::vector<FakeWorkerConfig> configs;
   for (int rank = 0; rank < scenario.num_workers; ++rank) {
     configs.push_back(scenario.worker);
@@ -104,6 +108,7 @@ Outcome Simulate(const Scenario& scenario) {
   CountingObserver observer;
   EngineOptions options = scenario.options;
   options.run_ahead = scenario.run_ahead;
+  options.drafts = scenario.drafts ? Drafts::kNgram : Drafts::kOff;
   options.decode_routing = scenario.service ? DecodeRouting::kService : DecodeRouting::kReplica;
   SplitMix64 random(scenario.seed);
   EngineParts parts;
@@ -151,6 +156,7 @@ Outcome Simulate(const Scenario& scenario) {
     outcome.problems.push_back("sequences leaked");
   for (int rank = 0; rank < scenario.num_workers; ++rank) {
     if (world.worker(rank).num_open() != 0) outcome.problems.push_back("worker slots leaked");
+    outcome.right_drafts += world.worker(rank).right_drafts();
   }
   if (scenario.num_faults == 0 && world.router().num_sessions() != 0)
     outcome.problems.push_back("sessions leaked");
@@ -191,6 +197,8 @@ Scenario RandomScenario(uint64_t seed) {
   // Also the size of the pieces that prompts are routed in.
   s.options.step_tokens = 2 + static_cast<int32_t>(policy / 4096 % 60);
   s.options.preemptions_max = static_cast<int32_t>(random.Next() % 4);
+  s.drafts = seed % 4 != 0;
+  s.repeating = seed % 3 == 0 ? 0 : 60 + static_cast<int32_t>(seed % 40);
   s.load.spread = absl::Milliseconds(50 << (random.Next() % 6));
   s.load.num_clients = 4 + static_cast<int>(random.Next() % 14);
   s.load.percent_cancelled = static_cast<int>(random.Next() % 20);
@@ -219,13 +227,17 @@ TEST(SchedulerEngineSimTest, WithoutFaultsEveryClientGetsTheReferenceText) {
       ASSERT_LE(outcome.recoveries, scenario.num_workers - 1) << "seed " << seed;
       total.preemptions += outcome.preemptions;
       total.refusals += outcome.refusals;
+      total.right_drafts += outcome.right_drafts;
       total.plans += outcome.plans;
       total.tokens += outcome.tokens;
     }
   }
-  std::printf("seeds %lu..%lu: %ld plans for at most %ld tokens, %d preemptions, %d refusals\n",
-              FirstSeed(), FirstSeed() + NumSeeds() - 1, total.plans, total.tokens,
-              total.preemptions, total.refusals);
+  std::printf(
+      "seeds %lu..%lu: %ld plans for at most %ld tokens, %ld of them right drafts, %d preemptions, "
+      "%d refusals\n",
+      FirstSeed(), FirstSeed() + NumSeeds() - 1, total.plans, total.tokens, total.right_drafts,
+      total.preemptions, total.refusals);
+  EXPECT_GT(total.right_drafts, 0);
   EXPECT_GT(total.preemptions, 0);
   EXPECT_GT(total.refusals, 0);
 }
@@ -242,9 +254,11 @@ TEST(SchedulerEngineSimTest, FaultsCostTimeAndNothingElse) {
     ASSERT_THAT(outcome.problems, testing::IsEmpty()) << "seed " << seed;
     total.recoveries += outcome.recoveries;
     total.preemptions += outcome.preemptions;
+    total.right_drafts += outcome.right_drafts;
   }
-  std::printf("seeds %lu..%lu: %d recoveries, %d preemptions\n", FirstSeed(),
-              FirstSeed() + NumSeeds() - 1, total.recoveries, total.preemptions);
+  std::printf("seeds %lu..%lu: %d recoveries, %d preemptions, %ld right drafts\n", FirstSeed(),
+              FirstSeed() + NumSeeds() - 1, total.recoveries, total.preemptions,
+              total.right_drafts);
   EXPECT_GT(total.recoveries, 0);
 }
 

@@ -43,7 +43,7 @@ class SchedulerObserver : public EngineObserver {
   virtual void OnPreempted(int64_t num_sequences) {}
   virtual void OnRouted(absl::Duration duration, int32_t num_tokens) {}
   virtual void OnFirstToken(absl::Duration since_accept) {}
-  virtual void OnNextToken(absl::Duration since_last) {}
+  virtual void OnNextTokens(absl::Duration since_last, int64_t num_tokens) {}
   virtual void OnDone(const DoneInfo& info) {}          // refused requests too
   virtual void OnGauges(const EngineGauges& gauges) {}  // when one has changed
 };

@@ -1,6 +1,7 @@
 #include "scheduler_service/engine/step_ledger.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -22,6 +23,19 @@ absl::Status CheckSample(const Sample& sample, const WorkerFacts& cell) {
   return absl::OkStatus();
 }
 
+// How many of the first are what the row asked for: one, and one more for each draft that is right.
+int32_t CountSamples(const SentRow& row, absl::Span<const Sample> samples) {
+  int32_t count = 0;
+  for (const Sample& sample : samples) {
+    if (count > row.drafts || sample.seq_id != row.seq_id ||
+        sample.position != row.sample_position + count) {
+      break;
+    }
+    ++count;
+  }
+  return count;
+}
+
 // Sorts what the rank says by the rows that asked for it.
 absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepResult result,
                                      const WorkerFacts& cell) {
@@ -29,10 +43,11 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
   answer.sent_at = step.sent_at;
   answer.num_rows = static_cast<int32_t>(step.rows.size());
   answer.num_tokens = step.num_tokens;
-  absl::flat_hash_map<SeqId, Sample*> samples;
-  for (Sample& sample : result.samples) {
-    RETURN_IF_ERROR(CheckSample(sample, cell));
-    samples.emplace(sample.seq_id, &sample);
+  answer.decodes_only = step.decodes_only;
+  absl::flat_hash_map<SeqId, size_t> first_sample;
+  for (size_t i = 0; i < result.samples.size(); ++i) {
+    RETURN_IF_ERROR(CheckSample(result.samples[i], cell));
+    first_sample.emplace(result.samples[i].seq_id, i);
   }
   absl::flat_hash_map<SeqId, RowError*> errors;
   for (RowError& error : result.row_errors) errors.emplace(error.seq_id, &error);
@@ -42,12 +57,12 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
     if (const auto it = errors.find(row.seq_id); it != errors.end()) {
       answer.errors.push_back(std::move(*it->second));
     } else if (row.sample_position >= 0) {
-      const auto sample = samples.find(row.seq_id);
-      if (sample != samples.end() && sample->second->position == row.sample_position) {
-        answer.samples.push_back(std::move(*sample->second));
-      } else {
-        answer.unanswered.push_back(row.seq_id);
-      }
+      const auto first = first_sample.find(row.seq_id);
+      const size_t begin = first == first_sample.end() ? result.samples.size() : first->second;
+      const int32_t count = CountSamples(row, absl::MakeSpan(result.samples).subspan(begin));
+      if (count == 0) answer.unanswered.push_back(row.seq_id);
+      std::move(result.samples.begin() + begin, result.samples.begin() + begin + count,
+                std::back_inserter(answer.samples));
     }
   }
   return answer;

@@ -20,6 +20,7 @@ struct SentStep {
   std::vector<int32_t> awaiting;  // members that have not answered
   int32_t num_tokens = 0;
   bool has_late_rows = false;
+  bool decodes_only = false;   // no prefill
   int64_t step_us_max = 0;     // of the members that have answered
   int32_t unique_experts = 0;  // theirs, in all
 };
@@ -33,7 +34,8 @@ struct StepAnswer {
   int32_t unique_experts = 0;
   int32_t num_rows = 0;
   int32_t num_tokens = 0;
-  std::vector<Sample> samples;    // in the order of rows
+  bool decodes_only = false;
+  std::vector<Sample> samples;    // in the order of rows, a row's by position
   std::vector<RowError> errors;   // of sequences that have a row at that rank
   std::vector<SeqId> unanswered;  // rows that got neither
 };

@@ -179,15 +179,22 @@ bool FakeWorker::Load(const Wanted& wanted, StepResult* result) {
 bool FakeWorker::CheckRow(const Row& row, const Slot& slot, StepId step_id) {
   const std::string where = absl::StrCat("row of slot ", row.seq_slot, " at ", row.position, ": ");
   if (!Expect(slot.open, where + "not open")) return false;
-  const size_t known = row.late ? 0 : row.count;
+  const size_t known = row.late ? 0 : row.count, routed = row.late ? 0 : row.committed();
   const int32_t through = row.position + row.count + (row.emit == Emit::kSample ? 1 : 0);
-  return Expect(row.count > 0 && row.position == slot.length, where + "not contiguous") &&
+  // How many drafts were right is known at home.
+  const bool follows = row.position == slot.length || !Home(slot);
+  return Expect(row.count > 0 && follows, where + "not contiguous") &&
          Expect(row.tokens.size() == known, where + "tokens") &&
-         Expect(row.routes.size() == (config_.model.num_experts > 0 ? known : 0),
+         Expect(row.routes.size() == (config_.model.num_experts > 0 ? routed : 0),
                 where + "routes") &&
          Expect(through <= static_cast<int32_t>(slot.blocks.size()) * kKvBlockTokens,
                 where + "blocks") &&
          Expect(through <= config_.context_tokens, where + "context") &&
+         Expect(
+             row.drafts >= 0 && row.committed() > 0 &&
+                 (row.drafts == 0 || (row.emit == Emit::kSample &&
+                                      (config_.routes_samples || config_.model.num_experts == 0))),
+             where + "drafts") &&
          Expect(!row.late || (config_.late_rows && row.count == 1),
                 where + "late rows are not allowed") &&
          Expect(
@@ -202,7 +209,7 @@ bool FakeWorker::RunRow(const Row& row, StepId step_id, StepResult* result) {
       !CheckRow(row, slot, step_id)) {
     return false;
   }
-  slot.length += row.count;
+  slot.length = row.position + row.committed();
   if (row.emit == Emit::kSample) {
     slot.sample_step = step_id;
     slot.sample_position = slot.length;
@@ -217,7 +224,7 @@ bool FakeWorker::RunRow(const Row& row, StepId step_id, StepResult* result) {
     }
     state = before.after;
   }
-  for (int32_t i = 0; i < row.count; ++i) {
+  for (int32_t i = 0; i < row.committed(); ++i) {
     const TokenId token = row.late ? slot.sample_token : row.tokens[i];
     const ExpertId truth = config_.model.RouteOf(state, token);
     const ExpertId route = row.late || config_.model.num_experts == 0 ? truth : row.routes[i];
@@ -226,14 +233,22 @@ bool FakeWorker::RunRow(const Row& row, StepId step_id, StepResult* result) {
     CellAt(slot, row.position + i) = {slot.add.seq_id, row.position + i, state};
   }
   if (row.emit != Emit::kSample) return true;
-  slot.sample_token = config_.model.SampleAt(state, slot.length, slot.add.seed);
-  Sample sample;
-  sample.seq_id = slot.add.seq_id;
-  sample.position = slot.length;
-  sample.token = slot.sample_token;
-  if (config_.routes_samples) sample.route = config_.model.RouteOf(state, slot.sample_token);
-  result->samples.push_back(sample);
-  return true;
+  for (int32_t i = row.committed();; ++i) {
+    slot.sample_token = config_.model.SampleAt(state, slot.length, slot.add.seed);
+    Sample sample;
+    sample.seq_id = slot.add.seq_id;
+    sample.position = slot.length;
+    sample.token = slot.sample_token;
+    const ExpertId route = config_.model.RouteOf(state, slot.sample_token);
+    if (config_.routes_samples) sample.route = route;
+    result->samples.push_back(sample);
+    slot.sample_position = slot.length;
+    if (i == row.count || row.tokens[i] != slot.sample_token) return true;
+    ++right_drafts_;
+    state = config_.model.After(state, slot.sample_token, route);
+    CellAt(slot, slot.length) = {slot.add.seq_id, slot.length, state};
+    ++slot.length;
+  }
 }
 
 FakeWorker::Cell& FakeWorker::CellAt(const Slot& slot, int32_t position) {

@@ -52,6 +52,7 @@ class FakeWorker {
   StepResult RunNext();
 
   int num_open() const;
+  int64_t right_drafts() const { return right_drafts_; }
   const std::vector<std::string>& violations() const { return violations_; }
   uint64_t incarnation() const { return incarnation_; }
 
@@ -94,6 +95,7 @@ class FakeWorker {
   std::vector<int32_t> owner_;    // [kv_blocks] slot or -1
   std::vector<UnitId> resident_;  // outlives epochs
   uint64_t last_event_ = 0;
+  int64_t right_drafts_ = 0;
   std::vector<std::string> violations_;
 };
 

@@ -12,9 +12,9 @@ namespace pregate::scheduler {
 
 // Not thread-safe. `view` outlives it. Running sequences are named by their index in view.running.
 // REQUIRES: rows are given oldest first, so that no sequence loses a row that it has by preemption.
-class Draft {
+class ProposalBuilder {
  public:
-  explicit Draft(const PlannerView& view);
+  explicit ProposalBuilder(const PlannerView& view);
 
   // A decode token or a late row, if the sequence has one to run, budget is left and blocks can be
   // had. Preempts younger ones for a block.
@@ -29,7 +29,8 @@ class Draft {
   bool has_preempted() const { return !proposal_.preempt.empty(); }
   bool has_rows() const { return !proposal_.rows.empty(); }
   int32_t budget() const { return budget_; }
-  Proposal Take() { return std::move(proposal_); }
+  // With drafts, as far as they pay and fit.
+  Proposal Take();
 
   // Tokens that are known, routed and not sent yet.
   static int32_t Unsent(const Sequence& s) { return s.num_routed() - s.planned; }
@@ -52,11 +53,14 @@ class Draft {
     bool preempted = false;
   };
 
-  friend Draft StartDraft(const PlannerView& view, const Sequence* newcomer, int32_t tokens_max);
+  friend ProposalBuilder StartProposal(const PlannerView& view, const Sequence* newcomer,
+                                       int32_t tokens_max);
   // As Admit, preempting as long as there is no room. REQUIRES: no row was given. False: there will
-  // be none, and the draft is of no use.
+  // be none, and the builder is of no use.
   bool AdmitNewcomer(const Sequence& s, int32_t tokens_max);
   void AddRow(const Sequence& s, int32_t position, int32_t tokens_max);
+  void AddDrafts();
+  int32_t GrowFor(Member* member, int32_t position_max);
   bool MakeRoom(Member* member, int32_t num_blocks);
   bool PreemptYoungest(const Member& than);
   bool PreemptOfTheLargest();
@@ -77,9 +81,10 @@ class Draft {
 // The first waiting sequence that may enter while its connection runs nothing; null: none.
 const Sequence* Newcomer(const PlannerView& view);
 
-// An empty draft, or one that admits the newcomer (null: none) where there is room for it only if
+// An empty one, or one that admits the newcomer (null: none) where there is room for it only if
 // the connections that run most make it: their youngest are preempted then, as long as they may be
 // and each connection keeps one that runs.
-Draft StartDraft(const PlannerView& view, const Sequence* newcomer, int32_t tokens_max);
+ProposalBuilder StartProposal(const PlannerView& view, const Sequence* newcomer,
+                              int32_t tokens_max);
 
 }  // namespace pregate::scheduler

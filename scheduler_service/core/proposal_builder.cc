@@ -1,13 +1,14 @@
-#include "scheduler_service/core/draft.h"
+#include "scheduler_service/core/proposal_builder.h"
 
 #include <algorithm>
 
 #include "absl/container/flat_hash_map.h"
+#include "scheduler_service/core/drafting.h"
 #include "scheduler_service/core/home_rank.h"
 
 namespace pregate::scheduler {
 
-Draft::Draft(const PlannerView& view)
+ProposalBuilder::ProposalBuilder(const PlannerView& view)
     : view_(view),
       free_(view.free_blocks.begin(), view.free_blocks.end()),
       budget_(view.step_tokens),
@@ -16,12 +17,13 @@ Draft::Draft(const PlannerView& view)
   proposal_.rows.reserve(members_.size() + 4);
 }
 
-bool Draft::MayRunLate(const PlannerView& view, const Sequence& s) {
-  return view.late_rows && s.samples_in_flight == 1 && s.planned == s.num_tokens() &&
-         s.sample_step + 1 == view.step_id && s.num_tokens() + 1 < s.max_len;
+bool ProposalBuilder::MayRunLate(const PlannerView& view, const Sequence& s) {
+  return view.late_rows && s.samples_in_flight == 1 && s.drafts_in_flight == 0 &&
+         s.planned == s.num_tokens() && s.sample_step + 1 == view.step_id &&
+         s.num_tokens() + 1 < s.max_len;
 }
 
-void Draft::AddDecodeRow(size_t running) {
+void ProposalBuilder::AddDecodeRow(size_t running) {
   Member& member = members_[running];
   const Sequence& s = *member.sequence;
   const bool late = MayRunLate(view_, s);
@@ -31,7 +33,7 @@ void Draft::AddDecodeRow(size_t running) {
   --budget_;
 }
 
-void Draft::AddChunk(size_t running, int32_t tokens_max) {
+void ProposalBuilder::AddChunk(size_t running, int32_t tokens_max) {
   const Member& member = members_[running];
   const Sequence& s = *member.sequence;
   if (budget_ > 0 && tokens_max > 0 && !member.preempted && MayPrefill(s)) {
@@ -39,14 +41,39 @@ void Draft::AddChunk(size_t running, int32_t tokens_max) {
   }
 }
 
-void Draft::AddRow(const Sequence& s, int32_t position, int32_t tokens_max) {
+void ProposalBuilder::AddRow(const Sequence& s, int32_t position, int32_t tokens_max) {
   const int32_t count = std::min({s.num_routed() - position, budget_, tokens_max});
   const Emit emit = position + count == s.num_tokens() ? Emit::kSample : Emit::kNone;
   proposal_.rows.push_back({s.id, position, count, false, emit});
   budget_ -= count;
 }
 
-bool Draft::MakeRoom(Member* member, int32_t num_blocks) {
+Proposal ProposalBuilder::Take() {
+  if (view_.drafts_cost != nullptr && !has_preempted()) AddDrafts();
+  return std::move(proposal_);
+}
+
+void ProposalBuilder::AddDrafts() {
+  absl::flat_hash_map<SeqId, Member*> by_id;
+  for (Member& member : members_) by_id.emplace(member.sequence->id, &member);
+  std::vector<std::pair<ProposedRow*, Member*>> rows;
+  std::vector<absl::Span<const Draft>> drafts;
+  for (ProposedRow& row : proposal_.rows) {
+    if (row.late || row.emit != Emit::kSample) continue;
+    rows.emplace_back(&row, by_id.at(row.seq_id));
+    drafts.push_back(rows.back().second->sequence->drafts);
+  }
+  const std::vector<int32_t> counts = ChooseDrafts(drafts, *view_.drafts_cost, budget_);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    auto& [row, member] = rows[r];
+    if (counts[r] == 0) continue;
+    const int32_t end = row->position + row->count;  // where its sample stands
+    row->drafts = std::min(counts[r], GrowFor(member, end + counts[r]) - end);
+    budget_ -= row->drafts;
+  }
+}
+
+bool ProposalBuilder::MakeRoom(Member* member, int32_t num_blocks) {
   const int32_t more = num_blocks - member->num_blocks;
   if (more <= 0) return true;
   RankBlocks& free = FreeOf(member->rank);
@@ -59,8 +86,20 @@ bool Draft::MakeRoom(Member* member, int32_t num_blocks) {
   return true;
 }
 
+// The last position up to `position_max` that its blocks hold, with what is free.
+int32_t ProposalBuilder::GrowFor(Member* member, int32_t position_max) {
+  RankBlocks& free = FreeOf(member->rank);
+  const int32_t need = BlocksThrough(position_max) - member->num_blocks;
+  if (const int32_t more = std::min(need, free.num_blocks); more > 0) {
+    free.num_blocks -= more;
+    member->num_blocks += more;
+    proposal_.blocks.push_back({member->sequence->id, more});
+  }
+  return std::min(position_max, member->num_blocks * kKvBlockTokens - 1);
+}
+
 // Only younger ones than the one that needs room: those have no row yet.
-bool Draft::PreemptYoungest(const Member& than) {
+bool ProposalBuilder::PreemptYoungest(const Member& than) {
   for (auto victim = members_.rbegin(); victim != members_.rend(); ++victim) {
     if (victim->sequence->id <= than.sequence->id) return false;
     if (victim->preempted || victim->rank != than.rank) continue;
@@ -71,7 +110,7 @@ bool Draft::PreemptYoungest(const Member& than) {
 }
 
 // The youngest that may be preempted of the connection that runs most, if it runs more than one.
-bool Draft::PreemptOfTheLargest() {
+bool ProposalBuilder::PreemptOfTheLargest() {
   absl::flat_hash_map<uint64_t, int32_t> num_running;
   for (const Member& m : members_) num_running[m.sequence->connection] += m.preempted ? 0 : 1;
   Member* victim = nullptr;
@@ -88,13 +127,13 @@ bool Draft::PreemptOfTheLargest() {
   return true;
 }
 
-void Draft::Preempt(Member* victim) {
+void ProposalBuilder::Preempt(Member* victim) {
   victim->preempted = true;
   FreeOf(victim->rank).num_blocks += victim->num_blocks;
   proposal_.preempt.push_back(victim->sequence->id);
 }
 
-bool Draft::Admit(const Sequence& s, int32_t tokens_max) {
+bool ProposalBuilder::Admit(const Sequence& s, int32_t tokens_max) {
   if (slots_ == 0 || budget_ == 0) return false;
   RankBlocks* home = HomeFor(s);
   if (home == nullptr) return false;
@@ -108,7 +147,7 @@ bool Draft::Admit(const Sequence& s, int32_t tokens_max) {
   return true;
 }
 
-bool Draft::AdmitNewcomer(const Sequence& s, int32_t tokens_max) {
+bool ProposalBuilder::AdmitNewcomer(const Sequence& s, int32_t tokens_max) {
   // Every running sequence keeps its decode row, and the block that it may need (BlocksToAdmit).
   tokens_max = std::min(tokens_max, budget_ - static_cast<int32_t>(members_.size()));
   if (tokens_max <= 0) return false;
@@ -119,7 +158,7 @@ bool Draft::AdmitNewcomer(const Sequence& s, int32_t tokens_max) {
 }
 
 // The rank of its expert if there is room, else the roomiest.
-RankBlocks* Draft::HomeFor(const Sequence& s) {
+RankBlocks* ProposalBuilder::HomeFor(const Sequence& s) {
   RankBlocks* choice = PreferredHome(s, view_.experts, absl::MakeSpan(free_));
   if (choice != nullptr && choice->num_blocks >= BlocksToAdmit(s, choice->rank)) return choice;
   choice = Roomiest(absl::MakeSpan(free_));
@@ -127,7 +166,7 @@ RankBlocks* Draft::HomeFor(const Sequence& s) {
   return choice;
 }
 
-int32_t Draft::BlocksToAdmit(const Sequence& s, int32_t rank) const {
+int32_t ProposalBuilder::BlocksToAdmit(const Sequence& s, int32_t rank) const {
   // Sequences up to this id must be able to reach their ends.
   SeqId guarded = IsProtected(s) ? s.id : 0;
   int32_t num_members = 0;
@@ -146,7 +185,7 @@ int32_t Draft::BlocksToAdmit(const Sequence& s, int32_t rank) const {
   return to_the_end;
 }
 
-RankBlocks& Draft::FreeOf(int32_t rank) {
+RankBlocks& ProposalBuilder::FreeOf(int32_t rank) {
   return *std::find_if(free_.begin(), free_.end(),
                        [&](const RankBlocks& r) { return r.rank == rank; });
 }
@@ -157,17 +196,18 @@ const Sequence* Newcomer(const PlannerView& view) {
                         [&](const Sequence* r) { return r->connection == s->connection; });
   };
   for (const Sequence* s : view.waiting) {
-    if (Draft::MayEnter(*s) && runs_nothing(s)) return s;
+    if (ProposalBuilder::MayEnter(*s) && runs_nothing(s)) return s;
   }
   return nullptr;
 }
 
-Draft StartDraft(const PlannerView& view, const Sequence* newcomer, int32_t tokens_max) {
+ProposalBuilder StartProposal(const PlannerView& view, const Sequence* newcomer,
+                              int32_t tokens_max) {
   if (newcomer != nullptr) {
-    Draft draft(view);
-    if (draft.AdmitNewcomer(*newcomer, tokens_max) && draft.has_preempted()) return draft;
+    ProposalBuilder builder(view);
+    if (builder.AdmitNewcomer(*newcomer, tokens_max) && builder.has_preempted()) return builder;
   }
-  return Draft(view);
+  return ProposalBuilder(view);
 }
 
 }  // namespace pregate::scheduler
