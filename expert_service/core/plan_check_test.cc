@@ -244,6 +244,36 @@ TEST(RowCheckTest, LateRowsNeedThePreviousSample) {
               HasSubstr("the last sample is at -1"));
 }
 
+TEST(RowCheckTest, DraftsFollowACommittedTokenOfARowThatSamples) {
+  SequenceTable table = Table();
+  Row row = KnownRow();
+  row.drafts = 1;
+  EXPECT_THAT(CheckRow(row, Limits(), table.at(1)).message(), HasSubstr("the size of routes is 2"));
+  row.routes = {0};
+  EXPECT_TRUE(CheckRow(row, Limits(), table.at(1)).ok());
+  EXPECT_EQ(ReplicaFillFrom(table.at(1), row), 5) << "drafts are no part of what is missing";
+
+  Row scores = row;
+  scores.emit = Emit::kScore;
+  scores.targets = {1, 2};
+  EXPECT_THAT(CheckRow(scores, Limits(), table.at(1)).message(),
+              HasSubstr("drafts is 1, must be 0"));
+  Row only_drafts = row;
+  only_drafts.drafts = 2;
+  EXPECT_THAT(CheckRow(only_drafts, Limits(), table.at(1)).message(), HasSubstr("drafts is 2"));
+  StepLimits no_replica = Limits();
+  no_replica.has_replica = false;
+  EXPECT_THAT(CheckRow(row, no_replica, table.at(1)).message(), HasSubstr("router's replica"));
+  table.at(1).sampling.repetition_penalty = 1.5f;
+  EXPECT_THAT(CheckRow(row, Limits(), table.at(1)).message(), HasSubstr("repetition penalty"));
+
+  StepPlan plan;
+  plan.rows = {KnownRow()};
+  plan.rows[0].drafts = 3;
+  EXPECT_THAT(CheckPlan(plan, Limits(), Table()).message(),
+              HasSubstr("rows.drafts is 3, must be 0..2"));
+}
+
 TEST(RowCheckTest, DenseModelsTakeNoRoutes) {
   StepLimits dense = Limits();
   dense.num_experts = 0;

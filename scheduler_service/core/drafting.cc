@@ -86,7 +86,10 @@ double Drafting::ChanceOf(const Followed& followed, int32_t match) const {
 
 bool Drafting::BeatsRunAhead(absl::Span<const Sequence* const> running) const {
   std::vector<absl::Span<const Draft>> rows;
-  for (const Sequence* s : running) rows.push_back(s->drafts);
+  for (const Sequence* s : running) {
+    const bool prefills = s->num_tokens() - s->planned > 1;
+    if (!prefills) rows.push_back(s->drafts);
+  }
   double tokens = static_cast<double>(rows.size()), gained = tokens;
   const double rate = gained / cost_.Of(tokens);
   const std::vector<int32_t> counts = ChooseDrafts(rows, cost_, INT32_MAX);

@@ -47,7 +47,7 @@ class Drafting {
   // A step of decode rows alone has ended.
   void OnDecodeStep(int32_t tokens, double microseconds) { cost_.Observe(tokens, microseconds); }
 
-  // Would these sequences, one row each, gain more by drafts than by running ahead?
+  // Would those of them that decode gain more by drafts than by running ahead?
   bool BeatsRunAhead(absl::Span<const Sequence* const> running) const;
   const StepCost& cost() const { return cost_; }
 

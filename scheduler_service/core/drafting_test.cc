@@ -102,6 +102,7 @@ Sequence Repeating(int32_t count) {
   s.max_len = 1000;
   s.dense = true;
   for (int32_t i = 0; i < count; ++i) s.Append(i % 5, kNoRoute);
+  s.planned = count - 1;
   return s;
 }
 
@@ -152,6 +153,8 @@ TEST(DraftingTest, RunsAheadWhereDraftsPromiseLittle) {
   EXPECT_FALSE(drafting.BeatsRunAhead({}));
   EXPECT_FALSE(drafting.BeatsRunAhead(one));
   EXPECT_TRUE(drafting.BeatsRunAhead(both));
+  s.planned = 0;
+  EXPECT_FALSE(drafting.BeatsRunAhead(both)) << "it is in its prefill";
 }
 
 // The plain definition: the longest suffix that ended before, the latest of equal ones.

@@ -56,6 +56,28 @@ TEST(StepLedgerTest, AStepIsAsLongAsItsSlowestRankAndRunsTheExpertsOfAll) {
   EXPECT_EQ(answer->unique_experts, 3);
 }
 
+TEST(StepLedgerTest, TakesOneMoreSampleForEachRightDraftAndNoFurther) {
+  const std::vector<Sample> all = {{11, 5, 8, 2, {}}, {11, 6, 9, 2, {}}, {11, 7, 1, 2, {}}};
+  for (const auto& [drafts, sent, taken] :
+       {std::tuple(0, 3, 1), {1, 1, 1}, {1, 3, 2}, {2, 2, 2}, {2, 3, 3}, {16, 3, 3}, {2, 0, 0}}) {
+    StepLedger ledger;
+    SentStep step = Step(1, {0});
+    step.rows[0].drafts = drafts;
+    ledger.Push(std::move(step));
+    auto answer = ledger.Match(0, Result(1, {all.begin(), all.begin() + sent}), kCell);
+    ASSERT_TRUE(answer.ok());
+    EXPECT_EQ(static_cast<int>(answer->samples.size()), taken) << drafts << " drafts, " << sent;
+    EXPECT_EQ(answer->unanswered.empty(), taken > 0);
+  }
+  StepLedger ledger;
+  SentStep step = Step(1, {0});
+  step.rows[0].drafts = 2;
+  ledger.Push(std::move(step));
+  auto gap = ledger.Match(0, Result(1, {all[0], all[2]}), kCell);
+  ASSERT_TRUE(gap.ok());
+  EXPECT_EQ(gap->samples.size(), 1u) << "what is out of turn was not asked for";
+}
+
 TEST(StepLedgerTest, NamesRowsWithoutAnAnswer) {
   StepLedger ledger;
   ledger.Push(Step(1, {0}));
