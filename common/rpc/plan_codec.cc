@@ -106,13 +106,13 @@ absl::StatusOr<Row> Decode(const v1::Row& in) {
   return Row{.seq_slot = in.seq_slot(),
              .position = in.position(),
              .count = in.count(),
-             .drafts = in.drafts(),
              .late = in.late(),
              .emit = emit,
              .tokens = ToVector(in.tokens()),
              .routes = ToVector(in.routes()),
              .targets = ToVector(in.targets()),
-             .logprobs_k = in.logprobs_k()};
+             .logprobs_k = in.logprobs_k(),
+             .drafts = in.drafts()};
 }
 
 void Encode(const BlockTableUpdate& update, v1::BlockTableUpdate* out) {

@@ -49,13 +49,13 @@ struct Row {
   int32_t seq_slot = 0;
   int32_t position = 0;  // of the first token
   int32_t count = 0;
-  int32_t drafts = 0;  // of them; below count
   bool late = false;
   Emit emit = Emit::kNone;
   std::vector<TokenId> tokens;   // [count]; empty when late
-  std::vector<ExpertId> routes;  // [count - drafts]; empty when late or dense
+  std::vector<ExpertId> routes;  // [committed()]; empty when late or dense
   std::vector<TokenId> targets;  // [count] for kScore
   int32_t logprobs_k = 0;
+  int32_t drafts = 0;  // of the tokens; below count
 
   int32_t committed() const { return count - drafts; }
 };
