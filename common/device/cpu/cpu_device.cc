@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 #include <thread>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "common/device/cpu/attention.h"
 #include "common/device/cpu/exchange.h"
 #include "common/device/cpu/kernels.h"
+#include "common/device/cpu/memory.h"
 #include "common/device/cpu/products.h"
 #include "common/device/cpu/sampler.h"
 #include "common/device/cpu/thread_pool.h"
@@ -20,8 +20,6 @@
 
 namespace pregate {
 namespace {
-
-constexpr std::align_val_t kAlignment{256};
 
 // Part of the numerics id: raised with every change to the order or the formulas of a kernel's
 // sums.
@@ -46,18 +44,12 @@ class CpuDevice final : public ComposedDevice {
   }
   size_t act_bytes(ActType) const override { return sizeof(float); }
 
-  absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
-    ASSIGN_OR_RETURN(DeviceBuffer buffer, AllocateHost(bytes));
-    std::memset(buffer.as<void>(), 0, bytes);
-    return buffer;
-  }
+  absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override { return AllocateHost(bytes); }
   absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes) override {
-    void* data = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
-    if (data == nullptr) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("cpu device: cannot allocate ", bytes, " bytes"));
-    }
-    return DeviceBuffer(data, bytes, [](void* p) { ::operator delete(p, kAlignment); });
+    DeviceBuffer buffer = cpu::AllocateZeroed(bytes);
+    if (buffer.as<void>() != nullptr) return buffer;
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cpu device: cannot allocate ", bytes, " bytes"));
   }
   void Upload(void* dst, const void* host_src, size_t bytes) override {
     if (bytes > 0) std::memcpy(dst, host_src, bytes);
