@@ -65,16 +65,16 @@ class CpuDevice final : public ComposedDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const override {
     return cpu::MatrixImageBytes(outputs, inputs, format);
   }
-  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
-                  void* host_dst) const override {
-    cpu::PackMatrixImage(rows, outputs, inputs, format, host_dst);
+  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+                      void* host_image) const override {
+    cpu::PackMatrixRows(rows, first, shape, host_image);
   }
   size_t UnitBytes(const UnitShape& shape) const override { return cpu::UnitImageBytes(shape); }
-  void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
-                absl::Span<const float> down, const UnitShape& shape,
-                void* host_dst) const override {
-    cpu::PackUnitImage(gate, up, down, shape, host_dst);
+  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                    const UnitShape& shape, void* host_image) const override {
+    cpu::PackUnitRows(tensor, rows, first, shape, host_image);
   }
+  bool host_memory() const override { return true; }
   size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {
     return cpu::KvImageBytes(num_blocks, num_kv_heads, head_dim, type);
   }
