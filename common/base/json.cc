@@ -37,29 +37,56 @@ std::string ValueExcerpt(const nlohmann::json& value) {
   return text.size() <= 80 ? text : text.substr(0, 80) + "...";
 }
 
+// Looks for a key that occurs twice in one object. A pass of its own, because the parser that builds
+// values and calls back takes time in the square of an object's members.
+class KeyWatch final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  std::string duplicate;
+
+  bool start_object(size_t) override {
+    keys_.emplace_back();
+    return true;
+  }
+  bool key(std::string& key) override {
+    if (!keys_.back().insert(key).second) duplicate = key;
+    return true;
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return true;
+  }
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override {
+    return false;
+  }
+
+ private:
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+};
+
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& where) {
   ASSIGN_OR_RETURN(text, TextOf(text, where));
   RETURN_IF_ERROR(CheckDepth(text, where));
-  std::vector<std::set<std::string>> keys(kJsonDepthMax + 2);
-  std::string duplicate;
-  const auto watch = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    if (event == nlohmann::json::parse_event_t::object_start) keys[depth + 1].clear();
-    if (event == nlohmann::json::parse_event_t::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys[depth].insert(key).second) duplicate = key;
-    }
-    return true;
-  };
-  nlohmann::json value =
-      nlohmann::json::parse(text.begin(), text.end(), watch, /*allow_exceptions=*/false);
+  nlohmann::json value = nlohmann::json::parse(text.begin(), text.end(), /*cb=*/nullptr,
+                                               /*allow_exceptions=*/false);
   if (value.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": malformed JSON"));
   }
-  if (!duplicate.empty()) {
+  KeyWatch watch;
+  nlohmann::json::sax_parse(text.begin(), text.end(), &watch);
+  if (!watch.duplicate.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        where, ": key \"", duplicate.substr(0, kTensorNameBytesMax), "\" occurs twice"));
+        where, ": key \"", watch.duplicate.substr(0, kTensorNameBytesMax), "\" occurs twice"));
   }
   return value;
 }

@@ -120,7 +120,8 @@
   X(kGgufKeysMax, int64_t{4096}, "keys", "metadata of a GGUF file")                         \
   X(kGgufStringBytesMax, size_t{1} << 24, "bytes", "one string of a GGUF file")             \
   X(kGgufAlignmentMax, int64_t{1} << 20, "bytes", "alignment of tensors in a GGUF file")    \
-  X(kHashThreadsMax, 16u, "threads", "that hash one file")
+  X(kHashThreadsMax, 16u, "threads", "that hash one file")                                  \
+  X(kLoadThreadsMax, 16, "threads", "that read weights, where their number is not given")
 // What a chat template may do while it lays out one conversation.
 #define PREGATE_TEMPLATE_LIMITS(X) \
   X(kTemplateSourceBytesMax, size_t{1} << 20, "bytes", "source of a chat template")               \

@@ -14,6 +14,7 @@ struct Matrix {
   int outputs = 0;
   int inputs = 0;
   WeightFormat format = WeightFormat::kF32;
+  bool lookup = false;  // Embed alone reads it: a device may let its rows lie apart
 };
 
 // One FFN part (an expert unit, or the shared part): gate, up [width, hidden], down
@@ -23,6 +24,9 @@ struct UnitShape {
   int hidden = 0;
   WeightFormat format = WeightFormat::kF32;
 };
+
+// The tensors of a unit.
+enum class UnitTensor { kGate, kUp, kDown };
 
 // How many rows there are: a device scalar with a capacity that the host knows.
 struct RowCount {

@@ -104,14 +104,32 @@ class Device {
   virtual absl::Status Synchronize() = 0;  // also reports errors of earlier operations
   virtual std::unique_ptr<TransferQueue> MakeTransferQueue() = 0;
 
-  // --- packing (host side; the image is then uploaded as opaque bytes) ---
+  // --- packing (host side; images are opaque bytes to all others) ---
+  // An image is written some rows of its tensors at a time, in any order and by several threads at
+  // once. Once all rows are written all of its bytes are.
   virtual size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const = 0;
-  virtual void PackMatrix(absl::Span<const float> rows, int outputs, int inputs,
-                          WeightFormat format, void* host_dst) const = 0;
+  // Outputs first, first + 1, ... of a matrix whose shape `shape` has (its data is not looked at).
+  virtual void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+                              void* host_image) const = 0;
   virtual size_t UnitBytes(const UnitShape& shape) const = 0;
-  virtual void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
-                        absl::Span<const float> down, const UnitShape& shape,
-                        void* host_dst) const = 0;
+  // Rows of one tensor of a unit.
+  virtual void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                            const UnitShape& shape, void* host_image) const = 0;
+  // Whether what Allocate gives is written by any thread of the host: then images are made where
+  // they stay, else they are uploaded.
+  virtual bool host_memory() const = 0;
+
+  // All rows at once.
+  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
+                  void* host_image) const {
+    PackMatrixRows(rows, 0, {nullptr, outputs, inputs, format}, host_image);
+  }
+  void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
+                absl::Span<const float> down, const UnitShape& shape, void* host_image) const {
+    PackUnitRows(UnitTensor::kGate, gate, 0, shape, host_image);
+    PackUnitRows(UnitTensor::kUp, up, 0, shape, host_image);
+    PackUnitRows(UnitTensor::kDown, down, 0, shape, host_image);
+  }
   virtual size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim,
                               KvType type) const = 0;
 

@@ -34,11 +34,13 @@ std::vector<float> Rig::GetAct(const void* act, size_t n, ActType type) {
   return values;
 }
 
-Matrix Rig::PutMatrix(const std::vector<float>& rows, int outputs, int inputs,
-                      WeightFormat format) {
+Matrix Rig::PutMatrix(const std::vector<float>& rows, int outputs, int inputs, WeightFormat format,
+                      bool lookup) {
+  Matrix matrix = {nullptr, outputs, inputs, format, lookup};
   std::vector<char> image(device_.MatrixBytes(outputs, inputs, format));
-  device_.PackMatrix(rows, outputs, inputs, format, image.data());
-  return {Put(image), outputs, inputs, format};
+  device_.PackMatrixRows(rows, 0, matrix, image.data());
+  matrix.data = Put(image);
+  return matrix;
 }
 
 const void* Rig::PutUnit(const std::vector<float>& gate, const std::vector<float>& up,

@@ -48,7 +48,8 @@ class Rig {
   std::vector<float> GetAct(const void* act, size_t n, ActType type);
   // `max` is above `num`, so that a device which ignores the device-side count is found out.
   RowCount Rows(int num) { return {Put<int32_t>({num}), num + 3}; }
-  Matrix PutMatrix(const std::vector<float>& rows, int outputs, int inputs, WeightFormat format);
+  Matrix PutMatrix(const std::vector<float>& rows, int outputs, int inputs, WeightFormat format,
+                   bool lookup = false);
   const void* PutUnit(const std::vector<float>& gate, const std::vector<float>& up,
                       const std::vector<float>& down, const UnitShape& shape);
 

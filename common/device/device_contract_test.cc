@@ -300,8 +300,51 @@ TEST_P(DeviceContractTest, EmbedScalesAndGatherRowsCopiesRows) {
     const float scale = Int(0, 1) == 1 ? 1 : 12.1f;
     std::transform(picked.begin(), picked.end(), rounded.begin(),
                    [&](float x) { return scale * RoundTo(types.weights, x); });
-    devices_.back()->Embed(batch, rig.PutMatrix(table, vocab, width, types.weights), scale, out);
-    EXPECT_TRUE(SameBits(rig.Get(out, picked.size()), rounded));
+    for (const bool lookup : {false, true}) {
+      const Matrix matrix = rig.PutMatrix(table, vocab, width, types.weights, lookup);
+      devices_.back()->Embed(batch, matrix, scale, out);
+      EXPECT_TRUE(SameBits(rig.Get(out, picked.size()), rounded));
+    }
+  }
+}
+
+// Cut anywhere, in any order, into memory that held something else.
+TEST_P(DeviceContractTest, ImagesDoNotDependOnHowTheirRowsCome) {
+  const Device& device = *devices_.back();
+  const auto pack = [&](int num_rows, int inputs, const std::vector<float>& rows, auto pack_rows) {
+    std::vector<int> cuts = {0, num_rows};
+    for (int i = Int(0, 5); i > 0; --i) cuts.push_back(Int(0, num_rows));
+    std::sort(cuts.begin(), cuts.end());
+    for (const int i : Shuffled(static_cast<int>(cuts.size()) - 1)) {
+      pack_rows(absl::MakeConstSpan(rows).subspan(size_t(cuts[i]) * inputs,
+                                                  size_t(cuts[i + 1] - cuts[i]) * inputs),
+                cuts[i]);
+    }
+  };
+  for (const StepTypes& types : StepTypesUnderTest()) {
+    const int outputs = Int(1, 150), inputs = Int(1, 70);
+    const std::vector<float> rows = Floats(size_t(outputs) * inputs);
+    for (const bool lookup : {false, true}) {
+      const Matrix shape = {nullptr, outputs, inputs, types.weights, lookup};
+      std::vector<char> whole(device.MatrixBytes(outputs, inputs, types.weights), 1);
+      std::vector<char> pieces(whole.size(), 2);
+      device.PackMatrixRows(rows, 0, shape, whole.data());
+      pack(outputs, inputs, rows, [&](absl::Span<const float> part, int first) {
+        device.PackMatrixRows(part, first, shape, pieces.data());
+      });
+      EXPECT_EQ(pieces, whole);
+    }
+    const UnitShape unit = {outputs, inputs, types.weights};
+    std::vector<char> whole(device.UnitBytes(unit), 1), pieces(whole.size(), 2);
+    device.PackUnit(rows, rows, rows, unit, whole.data());
+    for (const UnitTensor tensor : {UnitTensor::kUp, UnitTensor::kDown, UnitTensor::kGate}) {
+      const bool down = tensor == UnitTensor::kDown;
+      pack(down ? inputs : outputs, down ? outputs : inputs, rows,
+           [&](absl::Span<const float> part, int first) {
+             device.PackUnitRows(tensor, part, first, unit, pieces.data());
+           });
+    }
+    EXPECT_EQ(pieces, whole);
   }
 }
 

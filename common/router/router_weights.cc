@@ -20,34 +20,57 @@ class Loader {
   Loader(const Checkpoint& checkpoint, Device& device, RouterWeights& out)
       : checkpoint_(checkpoint), device_(device), out_(out) {}
 
-  Matrix ReadMatrix(const std::string& name, int outputs, int inputs) {
-    return Pack(ReadRows({name + ".weight"}, static_cast<size_t>(outputs) * inputs), outputs,
-                inputs);
-  }
-  const float* ReadVector(const std::string& name, int size) {
-    return UploadVector(ReadRows({name}, size));
+  Matrix ReadMatrix(const std::string& name, int outputs, int inputs, bool lookup = false) {
+    return ReadFused({name}, outputs, inputs, lookup);
   }
   // Stacks several matrices of [outputs_each, inputs] into one.
-  Matrix ReadFused(const std::vector<std::string>& names, int outputs_each, int inputs) {
-    std::vector<std::string> weights;
-    for (const std::string& name : names) weights.push_back(name + ".weight");
-    const int outputs = outputs_each * static_cast<int>(names.size());
-    return Pack(ReadRows(weights, static_cast<size_t>(outputs_each) * inputs), outputs, inputs);
+  Matrix ReadFused(const std::vector<std::string>& names, int outputs_each, int inputs,
+                   bool lookup = false) {
+    if (!status_.ok()) return {};
+    Matrix matrix = {nullptr, outputs_each * static_cast<int>(names.size()), inputs,
+                     WeightFormat::kF32, lookup};
+    const size_t bytes = device_.MatrixBytes(matrix.outputs, inputs, matrix.format);
+    void* kept = Keep(bytes);
+    std::vector<char> staged(device_.host_memory() ? 0 : bytes);
+    void* image = device_.host_memory() ? kept : staged.data();
+    if (!status_.ok()) return {};
+    int64_t begin = 0;
+    for (const std::string& name : names) {
+      const auto pack = [&](int64_t first, absl::Span<const float> rows) {
+        sha_.Update(AsBytes(rows));
+        device_.PackMatrixRows(rows, begin + first, matrix, image);
+      };
+      status_ = checkpoint_.ReadRows(
+          {name + ".weight", outputs_each, inputs, DType::kF32, kPieceRows}, pack);
+      if (!status_.ok()) return {};
+      begin += outputs_each;
+    }
+    if (image != kept) Upload(kept, image, bytes);
+    matrix.data = kept;
+    return matrix;
+  }
+  const float* ReadVector(const std::string& name, int size) {
+    return UploadVector(ReadVectors({name}, size));
   }
   const float* ReadFusedBias(const std::vector<std::string>& names, int outputs_each) {
     std::vector<std::string> biases;
     for (const std::string& name : names) biases.push_back(name + ".bias");
-    return UploadVector(ReadRows(biases, outputs_each));
+    return UploadVector(ReadVectors(biases, outputs_each));
   }
   const float* UploadVector(const std::vector<float>& values) {
-    return static_cast<const float*>(Keep(values.data(), values.size() * sizeof(float)));
+    const size_t bytes = values.size() * sizeof(float);
+    void* kept = Keep(bytes);
+    if (kept != nullptr) Upload(kept, values.data(), bytes);
+    return static_cast<const float*>(kept);
   }
   void Hash(std::string_view bytes) { sha_.Update(bytes); }
   std::string Digest() { return sha_.HexDigest(); }
   const absl::Status& status() const { return status_; }
 
  private:
-  std::vector<float> ReadRows(const std::vector<std::string>& names, size_t size_each) {
+  static constexpr int kPieceRows = 32;
+
+  std::vector<float> ReadVectors(const std::vector<std::string>& names, size_t size_each) {
     if (!status_.ok()) return {};
     std::vector<float> values(size_each * names.size());
     size_t at = 0;
@@ -60,26 +83,21 @@ class Loader {
     return values;
   }
 
-  Matrix Pack(const std::vector<float>& rows, int outputs, int inputs) {
-    if (!status_.ok()) return {};
-    constexpr WeightFormat kFormat = WeightFormat::kF32;
-    std::vector<char> image(device_.MatrixBytes(outputs, inputs, kFormat));
-    device_.PackMatrix(rows, outputs, inputs, kFormat, image.data());
-    return Matrix{Keep(image.data(), image.size()), outputs, inputs, kFormat};
-  }
-
-  const void* Keep(const void* host, size_t bytes) {
+  void* Keep(size_t bytes) {
     if (!status_.ok()) return nullptr;
     absl::StatusOr<DeviceBuffer> buffer = device_.Allocate(bytes);
     if (!buffer.ok()) {
       status_ = buffer.status();
       return nullptr;
     }
-    device_.Upload(buffer->as<void>(), host, bytes);
-    status_ = device_.Synchronize();  // the host copy dies with the caller
     out_.device_bytes += bytes;
     out_.buffers.push_back(*std::move(buffer));
     return out_.buffers.back().as<void>();
+  }
+
+  void Upload(void* kept, const void* host, size_t bytes) {
+    device_.Upload(kept, host, bytes);
+    status_ = device_.Synchronize();  // the host copy dies with the caller
   }
 
   const Checkpoint& checkpoint_;
@@ -148,7 +166,7 @@ absl::StatusOr<RouterWeights> LoadRouterWeights(const Checkpoint& checkpoint, De
   RouterWeights w;
   Loader load(checkpoint, device, w);
   load.Hash(DescribeForDigest(spec));
-  w.embed = load.ReadMatrix("router.embed", spec.vocab_size, r.hidden);
+  w.embed = load.ReadMatrix("router.embed", spec.vocab_size, r.hidden, /*lookup=*/true);
   for (int l = 0; l < r.num_layers; ++l) w.layers.push_back(ReadLayer(load, r, l));
   w.head.norm = load.ReadVector("router.norm.weight", r.hidden);
   w.head.logits = load.ReadMatrix("router.proj_out", spec.num_experts, r.hidden);

@@ -1,18 +1,17 @@
 #include "expert_service/engine/expert_store.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 
 #include "common/base/status.h"
-#include "expert_service/engine/unit_reader.h"
 
 namespace pregate {
 ExpertStore::ExpertStore(const Checkpoint* checkpoint, Device* device, WeightFormat format)
     : checkpoint_(*checkpoint),
       spec_(checkpoint->spec()),
       device_(*device),
+      reader_(*checkpoint, *device),
       format_(format),
       held_(spec_.num_experts),
       units_(size_t(spec_.num_layers) * spec_.num_experts),
@@ -21,8 +20,10 @@ ExpertStore::ExpertStore(const Checkpoint* checkpoint, Device* device, WeightFor
 absl::StatusOr<std::unique_ptr<ExpertStore>> ExpertStore::Create(const Checkpoint* checkpoint,
                                                                  Device* device,
                                                                  WeightFormat format,
-                                                                 int32_t expert_slots) {
+                                                                 int32_t expert_slots,
+                                                                 int32_t load_threads) {
   std::unique_ptr<ExpertStore> store(new ExpertStore(checkpoint, device, format));
+  store->load_threads_ = load_threads;
   ASSIGN_OR_RETURN(store->tables_, device->Allocate(store->units_.size() * sizeof(const void*)));
   if (expert_slots > 0) RETURN_IF_ERROR(store->CreateSlots(expert_slots));
   return store;
@@ -46,37 +47,59 @@ absl::Status ExpertStore::CreateSlots(int32_t expert_slots) {
 
 absl::Status ExpertStore::Hold(absl::Span<const ExpertId> experts, const LoadProgress& progress) {
   std::fill(held_.begin(), held_.end(), false);
-  for (ExpertId expert : experts) held_[expert] = true;
-  const int total = spec_.num_layers * static_cast<int>(experts.size());
-  int done = 0;
+  std::vector<UnitId> missing;
   for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
     for (ExpertId expert : experts) {
-      if (has_units(layer)) RETURN_IF_ERROR(HoldUnit({layer, expert}));
-      if (progress && !progress(++done, total)) return absl::AbortedError("reading was stopped");
+      held_[expert] = true;
+      const UnitId unit = {layer, expert};
+      if (has_units(layer) && UnitAt(unit).image.bytes() == 0) missing.push_back(unit);
     }
+  }
+  RETURN_IF_ERROR(ReadUnits(missing, progress));
+  for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
     if (has_units(layer) && whole()) UploadWholeTable(layer);
   }
   return device_.Synchronize();
 }
 
-absl::Status ExpertStore::HoldUnit(const UnitId& id) {
-  Unit& unit = UnitAt(id);
-  if (unit.image.bytes() > 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(UnitImage packed, ReadUnit(checkpoint_, device_,
-                                              absl::StrCat("model.layers.", id.layer,
-                                                           ".mlp.experts.", id.expert, "."),
-                                              shape(id.layer)));
-  unit.header = packed.header;
-  if (whole()) {
-    ASSIGN_OR_RETURN(unit.image, device_.Allocate(packed.data.size()));
-    device_.Upload(unit.image.as<void>(), packed.data.data(), packed.data.size());
-    device_bytes_ += packed.data.size();
-    ++num_whole_units_;
-  } else {
-    ASSIGN_OR_RETURN(unit.image, device_.AllocateHost(packed.data.size()));
-    std::memcpy(unit.image.as<void>(), packed.data.data(), packed.data.size());
+// Those that were read before an error stay.
+absl::Status ExpertStore::ReadUnits(absl::Span<const UnitId> units, const LoadProgress& progress) {
+  std::vector<ImageLoad> loads;
+  absl::Status status;
+  for (const UnitId& unit : units) {
+    absl::StatusOr<ImageLoad> load = LoadOf(unit);
+    status = load.status();
+    if (!status.ok()) break;
+    loads.push_back(*std::move(load));
   }
-  return absl::OkStatus();
+  if (status.ok()) {
+    status = LoadImages(device_, load_threads_, absl::MakeSpan(loads), progress);
+  }
+  for (size_t i = 0; i < loads.size(); ++i) {
+    if (!loads[i].done) {
+      UnitAt(units[i]) = Unit();
+    } else if (whole()) {
+      device_bytes_ += static_cast<int64_t>(loads[i].bytes);
+      ++num_whole_units_;
+    }
+  }
+  return status;
+}
+
+// Gives the unit its memory.
+absl::StatusOr<ImageLoad> ExpertStore::LoadOf(const UnitId& id) {
+  Unit& unit = UnitAt(id);
+  const size_t bytes = device_.UnitBytes(shape(id.layer));
+  ASSIGN_OR_RETURN(unit.image, whole() ? device_.Allocate(bytes) : device_.AllocateHost(bytes));
+  const std::string prefix =
+      absl::StrCat("model.layers.", id.layer, ".mlp.experts.", id.expert, ".");
+  const auto write = [this, prefix, shape = shape(id.layer), bytes, header = &unit.header](
+                         void* image, std::atomic<int64_t>& moved) {
+    RETURN_IF_ERROR(reader_.ReadUnit(prefix, shape, image, moved));
+    *header = DescribeUnit(shape, {static_cast<const std::byte*>(image), bytes});
+    return absl::OkStatus();
+  };
+  return ImageLoad{unit.image.as<void>(), bytes, /*on_host=*/!whole(), write};
 }
 
 void ExpertStore::UploadWholeTable(int32_t layer) {

@@ -21,6 +21,8 @@
 #include "common/device/device.h"
 #include "common/model/formats/checkpoint.h"
 #include "expert_service/core/residency.h"
+#include "expert_service/engine/image_loader.h"
+#include "expert_service/engine/image_reader.h"
 #include "expert_service/engine/progress.h"
 #include "expert_service/engine/unit_image.h"
 
@@ -40,15 +42,18 @@ struct ResidencyStats {
 // Not thread-safe: the thread that enqueues operations. Device and checkpoint outlive it.
 class ExpertStore {
  public:
-  // `expert_slots` x layers slots; 0: whole. REQUIRES: an MoE. Nothing is held yet.
+  // `expert_slots` x layers slots; 0: whole. `load_threads` read units; 0: one a hardware thread.
+  // REQUIRES: an MoE. Nothing is held yet.
   static absl::StatusOr<std::unique_ptr<ExpertStore>> Create(const Checkpoint* checkpoint,
                                                              Device* device, WeightFormat format,
-                                                             int32_t expert_slots);
+                                                             int32_t expert_slots,
+                                                             int32_t load_threads = 0);
   // The size of a slot: the largest unit's.
   static int64_t SlotBytes(const Device& device, const ModelSpec& spec, WeightFormat format);
 
   // From now on the rank runs these experts. Reads and packs the units that were never held before;
-  // what was stays in memory. ABORTED when `progress` says so: call it again before the next step.
+  // what was stays in memory. After an error (ABORTED when `progress` says so) call it again before the
+  // next step.
   absl::Status Hold(absl::Span<const ExpertId> experts, const LoadProgress& progress);
 
   // The scheduler's list. Units that the rank does not hold are left out.
@@ -98,7 +103,8 @@ class ExpertStore {
   }
   bool has_units(int32_t layer) const { return spec_.own_width[layer] > 0; }
   absl::Status CreateSlots(int32_t expert_slots);
-  absl::Status HoldUnit(const UnitId& unit);
+  absl::StatusOr<ImageLoad> LoadOf(const UnitId& unit);
+  absl::Status ReadUnits(absl::Span<const UnitId> units, const LoadProgress& progress);
   void UploadWholeTable(int32_t layer);
   void RunWhole(int32_t layer, RunWave run);
   void Pump();
@@ -113,7 +119,9 @@ class ExpertStore {
   const Checkpoint& checkpoint_;
   const ModelSpec& spec_;
   Device& device_;
+  const ImageReader reader_;
   const WeightFormat format_;
+  int32_t load_threads_ = 0;
   std::vector<bool> held_;   // [experts]
   std::vector<Unit> units_;  // [layers * experts]
   DeviceBuffer tables_;      // [layers, experts] addresses or null

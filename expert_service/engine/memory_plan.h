@@ -28,6 +28,7 @@ struct ExecutorOptions {
   // Routes of sampled tokens come from a replica of the router, which late rows need. False:
   // samples have no route.
   bool with_replica = true;
+  int32_t load_threads = 0;  // that read weights; 0: one a hardware thread
 };
 
 struct MemoryPlan {

@@ -28,6 +28,7 @@ struct WeightsOptions {
   StepTypes types;
   int context_tokens = 0;  // of the longest sequence: it decides on the frequencies of LongRoPE
   bool with_ffn = true;    // false: ffn has its norm and its shapes alone
+  int threads = 0;         // that read; 0: one a hardware thread
 };
 
 // Immutable after Load. Owns its device memory; the device outlives it.

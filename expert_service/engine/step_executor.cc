@@ -114,11 +114,12 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
                                           options.with_replica));
   ASSIGN_OR_RETURN(s->weights, ModelWeights::Load(checkpoint, device,
                                                   {.types = options.types,
-                                                   .context_tokens = s->memory.context_tokens},
+                                                   .context_tokens = s->memory.context_tokens,
+                                                   .threads = options.load_threads},
                                                   progress));
   if (spec.is_moe()) {
     ASSIGN_OR_RETURN(s->store, ExpertStore::Create(&checkpoint, device, options.types.weights,
-                                                   options.expert_slots));
+                                                   options.expert_slots, options.load_threads));
     RETURN_IF_ERROR(
         s->store->Hold(options.experts.value_or(AllExperts(spec.num_experts)), progress));
     ASSIGN_OR_RETURN(s->experts, ExpertPart::Create(device, s->store.get(), spec.num_experts,

@@ -14,14 +14,8 @@ std::string Checksum(absl::Span<const std::byte> data) {
 
 }  // namespace
 
-UnitImage PackUnitImage(const Device& device, const UnitShape& shape, absl::Span<const float> gate,
-                        absl::Span<const float> up, absl::Span<const float> down) {
-  UnitImage image;
-  image.header = {shape, device.UnitBytes(shape), ""};
-  image.data.resize(image.header.bytes);
-  device.PackUnit(gate, up, down, shape, image.data.data());
-  image.header.checksum = Checksum(image.data);
-  return image;
+UnitHeader DescribeUnit(const UnitShape& shape, absl::Span<const std::byte> data) {
+  return {shape, data.size(), Checksum(data)};
 }
 
 absl::Status VerifyUnit(const UnitHeader& header, absl::Span<const std::byte> data) {

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -21,14 +20,8 @@ struct UnitHeader {
   std::string checksum;
 };
 
-struct UnitImage {
-  UnitHeader header;
-  std::vector<std::byte> data;  // [header.bytes]
-};
-
-// gate, up [width, hidden], down [hidden, width], rows first.
-UnitImage PackUnitImage(const Device& device, const UnitShape& shape, absl::Span<const float> gate,
-                        absl::Span<const float> up, absl::Span<const float> down);
+// Of a packed unit.
+UnitHeader DescribeUnit(const UnitShape& shape, absl::Span<const std::byte> data);
 
 // DATA_LOSS, with both sums, when `data` is not what the header describes.
 absl::Status VerifyUnit(const UnitHeader& header, absl::Span<const std::byte> data);

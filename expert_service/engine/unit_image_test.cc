@@ -2,16 +2,26 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "common/device/reference/reference_device.h"
 
 namespace pregate {
 namespace {
 
+struct UnitImage {
+  UnitHeader header;
+  std::vector<std::byte> data;
+};
+
 UnitImage MakeImage() {
   const UnitShape shape{3, 4, WeightFormat::kBF16};
   std::vector<float> gate(12), up(12), down(12);
   for (int i = 0; i < 12; ++i) gate[i] = i, up[i] = -i, down[i] = 0.5f * i;
-  return PackUnitImage(*MakeReferenceDevice(), shape, gate, up, down);
+  const auto device = MakeReferenceDevice();
+  std::vector<std::byte> data(device->UnitBytes(shape));
+  device->PackUnit(gate, up, down, shape, data.data());
+  return {DescribeUnit(shape, data), data};
 }
 
 TEST(UnitImageTest, HeaderDescribesTheImage) {

@@ -26,7 +26,8 @@ absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerOptions& options) 
                          .seq_slots = options.seq_slots,
                          .step_tokens = options.step_tokens,
                          .context_tokens = options.context_tokens,
-                         .expert_slots = options.expert_slots};
+                         .expert_slots = options.expert_slots,
+                         .load_threads = options.threads};
 }
 
 // The share that the scheduler will place here when all workers are there.

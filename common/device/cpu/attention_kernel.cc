@@ -45,9 +45,9 @@ template <class W>
 HWY_INLINE void ScoreSpan(const Span& s, const SpanData<W>& data) {
   for (int i = 0; i < s.num_blocks; ++i) {
     for (int r = s.first_row; r < s.end_row; r += kTileRows) {
-      MulAddRows<false, W>(std::min(kTileRows, s.end_row - r),
-                           {s.tile->queries + r, 0, static_cast<size_t>(s.head_dim), data.keys[i],
-                            kLanes, s.weights + r * kSpanKeys + i * kLanes, kSpanKeys, true});
+      MulAddRows<0, W>(std::min(kTileRows, s.end_row - r),
+                       {s.tile->queries + r, 0, static_cast<size_t>(s.head_dim), data.keys[i],
+                        kLanes, s.weights + r * kSpanKeys + i * kLanes, kSpanKeys, true});
     }
   }
 }
@@ -94,27 +94,38 @@ HWY_INLINE void WeighRow(int hidden, int seen, float scale, int64_t padded_dim, 
   Store(sums, state + kStateSums);
 }
 
-// Adds the weighted values of keys [first, first + num_keys) of the span.
+// Adds the weighted values of keys [begin, end) of the span, whose first key has `values`, to rows
+// [row, row + num_rows).
+template <class W>
+HWY_INLINE void SumKeys(const Span& s, const W* values, int row, int num_rows, int begin, int end) {
+  if (begin >= end) return;
+  const float* weights[kTileRows];
+  for (int i = 0; i < num_rows; ++i) weights[i] = s.weights + (row + i) * kSpanKeys + begin;
+  const size_t dim = s.padded_dim, state_floats = StateFloats(s.padded_dim);
+  float* sums = s.states + row * state_floats + kStateValues;
+  for (size_t i = 0; i < dim; i += kLanes) {
+    MulAddRows<0, W>(num_rows, {weights, 0, static_cast<size_t>(end - begin),
+                                values + begin * dim + i, dim, sums + i, state_floats, false});
+  }
+}
+
+// Adds those of keys [first, first + num_keys). Rows near the diagonal or a window's edge see
+// different keys: what all rows of a tile see is summed at once, what comes before and behind row by
+// row, so that each sum still takes its keys in their order.
 template <class W>
 HWY_INLINE void SumValues(const Span& s, const W* values, int first, int num_keys) {
-  const float* weights[kTileRows];
-  const int64_t state_floats = StateFloats(s.padded_dim);
-  const auto begin = [&](int row) { return std::clamp(s.Hidden(row) - first, 0, num_keys); };
-  const auto end = [&](int row) { return std::clamp(s.Seen(row) - first, 0, num_keys); };
-  for (int r = s.first_row; r < s.end_row;) {
-    const int from = begin(r), depth = end(r) - from;
-    int n = 0;  // rows that see the same; only near the diagonal and the window's edge they differ
-    for (; n < kTileRows && r + n < s.end_row && begin(r + n) == from && end(r + n) - from == depth;
-         ++n) {
-      weights[n] = s.weights + (r + n) * kSpanKeys + first + from;
+  const auto begin = [&](int row) { return std::clamp(s.Hidden(row), first, first + num_keys); };
+  const auto end = [&](int row) { return std::clamp(s.Seen(row), first, first + num_keys); };
+  for (int r = s.first_row; r < s.end_row; r += kTileRows) {
+    const int n = std::min(kTileRows, s.end_row - r);
+    const int all_begin = begin(r + n - 1), all_end = std::max(all_begin, end(r));
+    for (int i = r; begin(i) < all_begin; ++i) {
+      SumKeys(s, values, i, 1, begin(i), std::min(all_begin, end(i)));
     }
-    for (int64_t i = 0; depth > 0 && i < s.padded_dim; i += kLanes) {
-      MulAddRows<false, W>(
-          n, {weights, 0, static_cast<size_t>(depth), values + from * s.padded_dim + i,
-              static_cast<size_t>(s.padded_dim), s.states + r * state_floats + kStateValues + i,
-              static_cast<size_t>(state_floats), false});
+    SumKeys(s, values, r, n, all_begin, all_end);
+    for (int i = r + n - 1; i >= r && end(i) > all_end; --i) {
+      SumKeys(s, values, i, 1, all_end, end(i));
     }
-    r += n;
   }
 }
 
@@ -132,7 +143,8 @@ template <class W>
 HWY_INLINE void AttendInPlace(const Span& s, const SpanData<W>& data) {
   ScoreAndWeigh(s, data);
   for (int i = 0; i < s.num_blocks; ++i) {
-    SumValues(s, data.values[i], i * kKvBlockTokens, kKvBlockTokens);
+    const int first = i * kKvBlockTokens;
+    SumValues(s, data.values[i] - first * s.padded_dim, first, kKvBlockTokens);
   }
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 #include <thread>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "common/device/cpu/attention.h"
 #include "common/device/cpu/exchange.h"
 #include "common/device/cpu/kernels.h"
+#include "common/device/cpu/memory.h"
 #include "common/device/cpu/products.h"
 #include "common/device/cpu/sampler.h"
 #include "common/device/cpu/thread_pool.h"
@@ -20,8 +20,6 @@
 
 namespace pregate {
 namespace {
-
-constexpr std::align_val_t kAlignment{256};
 
 // Part of the numerics id: raised with every change to the order or the formulas of a kernel's
 // sums.
@@ -46,18 +44,12 @@ class CpuDevice final : public ComposedDevice {
   }
   size_t act_bytes(ActType) const override { return sizeof(float); }
 
-  absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
-    ASSIGN_OR_RETURN(DeviceBuffer buffer, AllocateHost(bytes));
-    std::memset(buffer.as<void>(), 0, bytes);
-    return buffer;
-  }
+  absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override { return AllocateHost(bytes); }
   absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes) override {
-    void* data = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
-    if (data == nullptr) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("cpu device: cannot allocate ", bytes, " bytes"));
-    }
-    return DeviceBuffer(data, bytes, [](void* p) { ::operator delete(p, kAlignment); });
+    DeviceBuffer buffer = cpu::AllocateZeroed(bytes);
+    if (buffer.as<void>() != nullptr) return buffer;
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cpu device: cannot allocate ", bytes, " bytes"));
   }
   void Upload(void* dst, const void* host_src, size_t bytes) override {
     if (bytes > 0) std::memcpy(dst, host_src, bytes);
@@ -73,16 +65,16 @@ class CpuDevice final : public ComposedDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const override {
     return cpu::MatrixImageBytes(outputs, inputs, format);
   }
-  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
-                  void* host_dst) const override {
-    cpu::PackMatrixImage(rows, outputs, inputs, format, host_dst);
+  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+                      void* host_image) const override {
+    cpu::PackMatrixRows(rows, first, shape, host_image);
   }
   size_t UnitBytes(const UnitShape& shape) const override { return cpu::UnitImageBytes(shape); }
-  void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
-                absl::Span<const float> down, const UnitShape& shape,
-                void* host_dst) const override {
-    cpu::PackUnitImage(gate, up, down, shape, host_dst);
+  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                    const UnitShape& shape, void* host_image) const override {
+    cpu::PackUnitRows(tensor, rows, first, shape, host_image);
   }
+  bool host_memory() const override { return true; }
   size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {
     return cpu::KvImageBytes(num_blocks, num_kv_heads, head_dim, type);
   }

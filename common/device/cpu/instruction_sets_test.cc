@@ -48,7 +48,7 @@ void Append(const float* values, size_t n, std::vector<float>& out) {
 void RunMatmul(Inputs& in, int num_rows, int inputs, WeightFormat format, std::vector<float>& out) {
   const std::vector<float> weights = in.Floats(size_t{32} * inputs, 0.3f);
   std::vector<char> image(MatrixImageBytes(32, inputs, format));
-  PackMatrixImage(weights, 32, inputs, format, image.data());
+  PackMatrixRows(weights, 0, {nullptr, 32, inputs, format}, image.data());
   const std::vector<float> x = in.Floats(size_t(num_rows) * inputs, 1);
   std::vector<const float*> rows;
   for (int r = 0; r < num_rows; ++r) rows.push_back(x.data() + int64_t{r} * inputs);

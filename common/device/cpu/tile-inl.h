@@ -28,13 +28,15 @@ struct TileArgs {
   size_t b_stride;
   float* c;  // [rows, c_stride]
   size_t c_stride;
-  bool fresh;  // c starts at zero
+  bool fresh;                   // c starts at zero
+  const char* ahead = nullptr;  // what is needed next, for kAheadLines
 };
 
-inline constexpr size_t kPrefetchBytes = 1024;  // ahead in b, which is read once from memory
-
-template <int kRows, int kGroups, bool kPrefetch, class W>
+// The loop over i fetches kAheadLines cache lines of what is needed next, in order, while it waits
+// for its multipliers.
+template <int kRows, int kGroups, int kAheadLines, class W>
 HWY_INLINE void MulAddTile(const TileArgs<W>& t) {
+  constexpr size_t kLineBytes = 64;
   const FloatTag d;
   Lanes sum[kRows][kGroups];
   const float* a[kRows];
@@ -48,11 +50,9 @@ HWY_INLINE void MulAddTile(const TileArgs<W>& t) {
   }
   const W* b = t.b;
   for (size_t i = 0; i < t.depth; ++i, b += t.b_stride) {
-    if constexpr (kPrefetch) {
-      hwy::Prefetch(reinterpret_cast<const char*>(b) + kPrefetchBytes);
-      if constexpr (sizeof(W) == 4) {
-        hwy::Prefetch(reinterpret_cast<const char*>(b) + kPrefetchBytes + 64);
-      }
+#pragma GCC unroll 2
+    for (int line = 0; line < kAheadLines; ++line) {
+      hwy::Prefetch(t.ahead + (i * kAheadLines + line) * kLineBytes);
     }
     Lanes column[kGroups];
 #pragma GCC unroll 2
@@ -77,26 +77,26 @@ HWY_INLINE void MulAddTile(const TileArgs<W>& t) {
 }
 
 // 16 columns for 1 <= rows <= kTileRows.
-template <bool kPrefetch, class W, int kRows = kTileRows>
+template <int kAheadLines, class W, int kRows = kTileRows>
 HWY_INLINE void MulAddRows(int rows, const TileArgs<W>& t) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return MulAddRows<kPrefetch, W, kRows - 1>(rows, t);
+    if (rows < kRows) return MulAddRows<kAheadLines, W, kRows - 1>(rows, t);
   }
-  MulAddTile<kRows, 1, kPrefetch>(t);
+  MulAddTile<kRows, 1, kAheadLines>(t);
 }
 
 // 32 columns for 1 <= rows <= kTileRows.
-template <bool kPrefetch, class W, int kRows = kWideRows>
+template <int kAheadLines, class W, int kRows = kWideRows>
 HWY_INLINE void MulAddWideRows(int rows, const TileArgs<W>& t) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return MulAddWideRows<kPrefetch, W, kRows - 1>(rows, t);
+    if (rows < kRows) return MulAddWideRows<kAheadLines, W, kRows - 1>(rows, t);
   }
-  if (rows == kRows) return MulAddTile<kRows, 2, kPrefetch>(t);
+  if (rows == kRows) return MulAddTile<kRows, 2, kAheadLines>(t);
   TileArgs<W> right = t;
   right.b += kLanes;
   right.c += kLanes;
-  MulAddRows<kPrefetch>(rows, t);
-  MulAddRows<false>(rows, right);
+  MulAddRows<kAheadLines>(rows, t);
+  MulAddRows<0>(rows, right);
 }
 
 }  // namespace pregate::cpu::HWY_NAMESPACE

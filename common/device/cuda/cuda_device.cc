@@ -84,16 +84,16 @@ class CudaDeviceImpl final : public CudaDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const override {
     return cuda::MatrixImageBytes(outputs, inputs, format);
   }
-  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
-                  void* host_dst) const override {
-    cuda::PackMatrixImage(rows, outputs, inputs, format, host_dst);
+  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+                      void* host_image) const override {
+    cuda::PackMatrixRows(rows, first, shape.inputs, shape.format, host_image);
   }
   size_t UnitBytes(const UnitShape& shape) const override { return cuda::SectionsOf(shape).end; }
-  void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
-                absl::Span<const float> down, const UnitShape& shape,
-                void* host_dst) const override {
-    cuda::PackUnitImage(gate, up, down, shape, host_dst);
+  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                    const UnitShape& shape, void* host_image) const override {
+    cuda::PackUnitRows(tensor, rows, first, shape, host_image);
   }
+  bool host_memory() const override { return false; }
   size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {
     return size_t{2} * num_blocks * num_kv_heads * kKvBlockTokens * head_dim * ElementBytes(type);
   }

@@ -72,24 +72,22 @@ class ReferenceDevice final : public ComposedDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat) const override {
     return reference::RowsBytes(outputs, inputs);
   }
-  void PackMatrix(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
-                  void* host_dst) const override {
-    PREGATE_CHECK(rows.size() == static_cast<size_t>(outputs) * inputs);
-    reference::PackRows(rows, format, static_cast<float*>(host_dst));
+  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+                      void* host_image) const override {
+    reference::PackRows(rows, shape.format, static_cast<float*>(host_image) + first * shape.inputs);
   }
   size_t UnitBytes(const UnitShape& shape) const override {
     return 3 * reference::RowsBytes(shape.width, shape.hidden);
   }
-  void PackUnit(absl::Span<const float> gate, absl::Span<const float> up,
-                absl::Span<const float> down, const UnitShape& shape,
-                void* host_dst) const override {
-    float* dst = static_cast<float*>(host_dst);
-    for (const absl::Span<const float> rows : {gate, up, down}) {
-      PREGATE_CHECK(rows.size() == static_cast<size_t>(shape.width) * shape.hidden);
-      reference::PackRows(rows, shape.format, dst);
-      dst += rows.size();
-    }
+  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                    const UnitShape& shape, void* host_image) const override {
+    const int inputs = tensor == UnitTensor::kDown ? shape.width : shape.hidden;
+    const int64_t part = int64_t{shape.width} * shape.hidden * static_cast<int>(tensor);
+    reference::PackRows(rows, shape.format,
+                        static_cast<float*>(host_image) + part + first * inputs);
   }
+  // Others than the CPU are not, and tests that run on this device see to their way of loading.
+  bool host_memory() const override { return false; }
   size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType) const override {
     return size_t{8} * num_blocks * kKvBlockTokens * num_kv_heads * head_dim;
   }

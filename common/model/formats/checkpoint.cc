@@ -1,5 +1,6 @@
 #include "common/model/formats/checkpoint.h"
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <map>
@@ -78,6 +79,25 @@ class MappedCheckpoint final : public Checkpoint {
     return absl::OkStatus();
   }
 
+  absl::Status ReadRows(const MatrixRead& read, VisitRows visit) const override {
+    const auto it = parts_.views.find(read.name);
+    if (it == parts_.views.end()) {
+      return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", read.name));
+    }
+    const TensorView& view = it->second;
+    RETURN_IF_ERROR(CheckShape(view.stored, view.shape(), read.name, {read.rows, read.width}));
+    read_bytes_ += static_cast<int64_t>(view.stored_bytes());
+    const auto recorded = parts_.recorded.find(read.name);
+    if (recorded == parts_.recorded.end() || verified_.at(read.name)) {
+      return VisitPieces(read, view, nullptr, visit);
+    }
+    ContentCheck check(&recorded->second);
+    const absl::Status status = VisitPieces(read, view, &check, visit);
+    RETURN_IF_ERROR(check.Finish(view.stored));  // says more than what damaged values lead to
+    verified_.at(read.name) = true;
+    return status;
+  }
+
   ReadCost read_cost() const override {
     return {read_bytes_.load(), absl::Nanoseconds(checking_ns_.load())};
   }
@@ -102,6 +122,31 @@ class MappedCheckpoint final : public Checkpoint {
     return absl::OkStatus();
   }
 
+  // Shows `check`, unless null, all bytes of the tensor, each piece before it is decoded, while it is
+  // in the cache. (Views of a layout with a manifest are of whole tensors.)
+  absl::Status VisitPieces(const MatrixRead& read, const TensorView& view, ContentCheck* check,
+                           VisitRows visit) const {
+    const int64_t row_bytes = static_cast<int64_t>(view.stored.bytes.size()) / read.rows;
+    PREGATE_CHECK(check == nullptr || (view.rows.empty() && view.cols.empty()), "tensor ",
+                  read.name);
+    std::vector<float> piece(std::min(read.piece_rows, read.rows) * read.width);
+    absl::Status status;
+    for (int64_t first = 0; first < read.rows; first += read.piece_rows) {
+      const int64_t n = std::min(read.piece_rows, read.rows - first);
+      if (check != nullptr) {
+        const Stopwatch checking(&checking_ns_);
+        check->Update(view.stored.bytes.substr(first * row_bytes, n * row_bytes));
+      }
+      if (!status.ok()) continue;
+      const absl::Span<float> values = absl::MakeSpan(piece).first(n * read.width);
+      ReadViewRows(view, first, read.width, values);
+      status =
+          CheckRange(read.dtype, read.name, {read.rows, read.width}, values, first * read.width);
+      if (status.ok()) visit(first, values);
+    }
+    return status;
+  }
+
   CheckpointParts parts_;
   mutable std::map<std::string, std::atomic<bool>> verified_;  // keys are fixed
   mutable std::atomic<int64_t> read_bytes_{0}, checking_ns_{0};
@@ -119,7 +164,23 @@ absl::Status CheckShape(const StoredTensor& stored, absl::Span<const int64_t> sh
 
 absl::Status Checkpoint::ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const {
   RETURN_IF_ERROR(Read(name, out));
-  const absl::Status status = CheckFits(name, {static_cast<int64_t>(out.size())}, out, dtype);
+  return CheckRange(dtype, name, {static_cast<int64_t>(out.size())}, out, 0);
+}
+
+absl::Status Checkpoint::ReadRows(const MatrixRead& read, VisitRows visit) const {
+  std::vector<float> all(read.rows * read.width);
+  RETURN_IF_ERROR(ReadAs(read.dtype, read.name, absl::MakeSpan(all)));
+  for (int64_t first = 0; first < read.rows; first += read.piece_rows) {
+    const int64_t n = std::min(read.piece_rows, read.rows - first);
+    visit(first, absl::MakeConstSpan(all).subspan(first * read.width, n * read.width));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checkpoint::CheckRange(DType dtype, const std::string& name,
+                                    absl::Span<const int64_t> shape, absl::Span<const float> values,
+                                    int64_t first) const {
+  const absl::Status status = CheckFits(name, shape, values, dtype, first);
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat(path_, ": ", status.message()));
 }

@@ -31,6 +31,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -55,6 +56,16 @@ struct ReadCost {
   // each tensor before its first use. It touches the bytes first, so it pays for fetching them too.
   absl::Duration checking;
 };
+
+// A matrix to be read a few rows at a time.
+struct MatrixRead {
+  std::string name;
+  int64_t rows = 0, width = 0;  // its shape
+  DType dtype = DType::kF32;    // of its use, as ReadAs's
+  int64_t piece_rows = 1;       // of one visit; the last may have fewer
+};
+// Rows first, first + 1, ... The values are gone when it returns.
+using VisitRows = absl::FunctionRef<void(int64_t first, absl::Span<const float> values)>;
 
 // Immutable after Open but for what it counts; thread-safe.
 class Checkpoint {
@@ -82,6 +93,9 @@ class Checkpoint {
   virtual absl::Status Read(const std::string& name, absl::Span<float> out) const = 0;
   // Read, for a use in `dtype`: InvalidArgument where a finite value would become an infinity.
   absl::Status ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const;
+  // What ReadAs gives, in order, of which no more than a piece is in memory. An error may come after
+  // visits. REQUIRES: rows and width are the tensor's.
+  virtual absl::Status ReadRows(const MatrixRead& read, VisitRows visit) const;
   // Nothing where nothing is counted.
   virtual ReadCost read_cost() const { return {}; }
   // The tokenizer beside the weights (tokenizer.model, tokenizer.json, or GGUF metadata), its stop
@@ -93,6 +107,10 @@ class Checkpoint {
   std::string path_;
   std::string layout_;
   std::string digest_;
+
+  // ReadAs's check of a tensor's values from element `first` on.
+  absl::Status CheckRange(DType dtype, const std::string& name, absl::Span<const int64_t> shape,
+                          absl::Span<const float> values, int64_t first) const;
 };
 
 }  // namespace pregate

@@ -146,12 +146,30 @@ absl::StatusOr<std::map<std::string, TensorHash>> ReadManifest(const std::string
 }
 
 absl::Status CheckContent(const StoredTensor& stored, const TensorHash& recorded) {
-  const bool fast = !recorded.xxh3.empty();
-  const std::string& expected = fast ? recorded.xxh3 : recorded.sha256;
-  const std::string found = fast ? Xxh3Hex(stored.bytes) : Sha256Hex(stored.bytes);
+  ContentCheck check(&recorded);
+  check.Update(stored.bytes);
+  return check.Finish(stored);
+}
+
+ContentCheck::ContentCheck(const TensorHash* recorded) : recorded_(*recorded) {
+  if (recorded_.xxh3.empty()) {
+    sha256_.emplace();
+  } else {
+    xxh3_.emplace();
+  }
+}
+
+void ContentCheck::Update(std::string_view bytes) {
+  if (xxh3_) return xxh3_->Update(bytes);
+  sha256_->Update(bytes);
+}
+
+absl::Status ContentCheck::Finish(const StoredTensor& stored) {
+  const std::string& expected = xxh3_ ? recorded_.xxh3 : recorded_.sha256;
+  const std::string found = xxh3_ ? xxh3_->HexDigest() : sha256_->HexDigest();
   if (found == expected) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat(stored.Where(), ": content differs from ", kManifestFile,
-                                          ": ", fast ? "XXH3 " : "SHA-256 ", found, ", recorded ",
+                                          ": ", xxh3_ ? "XXH3 " : "SHA-256 ", found, ", recorded ",
                                           expected.substr(0, 64)));
 }
 

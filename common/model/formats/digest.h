@@ -3,9 +3,12 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
+#include "common/base/hash.h"
 #include "common/model/formats/stored_tensor.h"
 #include "common/model/spec/spec.h"
 
@@ -36,6 +39,20 @@ absl::StatusOr<std::map<std::string, TensorHash>> ReadManifest(const std::string
 // DataLoss, naming file and tensor, where the stored bytes are not those that were recorded: by
 // XXH3, or by SHA-256 where an older export recorded no other.
 absl::Status CheckContent(const StoredTensor& stored, const TensorHash& recorded);
+
+// CheckContent of bytes that come in pieces, in order. Borrows `recorded`.
+class ContentCheck {
+ public:
+  explicit ContentCheck(const TensorHash* recorded);
+  void Update(std::string_view bytes);
+  absl::Status Finish(const StoredTensor& stored);
+
+ private:
+  const TensorHash& recorded_;
+  std::optional<Xxh3> xxh3_;
+  std::optional<Sha256> sha256_;  // where there is no XXH3
+};
+
 std::string WriteManifest(const std::map<std::string, TensorHash>& hashes,
                           const std::string& digest);
 

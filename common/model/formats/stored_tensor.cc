@@ -88,8 +88,8 @@ void DecodeElements(const StoredTensor& tensor, int64_t first, absl::Span<float>
 namespace {
 
 // The magnitudes, as bits, of finite values that round to infinity: [first, infinity).
-constexpr uint32_t kInfinityBits = 0x7F800000;
-uint32_t FirstOverflowingBits(DType dtype) {
+constexpr int32_t kInfinityBits = 0x7F800000;
+int32_t FirstOverflowingBits(DType dtype) {
   switch (dtype) {
     case DType::kF16:
       return 0x477FF000;  // 65520
@@ -113,20 +113,21 @@ std::string IndexText(absl::Span<const int64_t> shape, int64_t element) {
 }  // namespace
 
 absl::Status CheckFits(const std::string& tensor, absl::Span<const int64_t> shape,
-                       absl::Span<const float> values, DType dtype) {
-  const uint32_t first = FirstOverflowingBits(dtype);
-  if (first == kInfinityBits) return absl::OkStatus();
-  const auto overflows = [first](float value) {
-    return (std::bit_cast<uint32_t>(value) & 0x7FFFFFFF) - first < kInfinityBits - first;
+                       absl::Span<const float> values, DType dtype, int64_t first) {
+  const int32_t least = FirstOverflowingBits(dtype);
+  if (least == kInfinityBits) return absl::OkStatus();
+  const auto overflows = [least](float value) {
+    const int32_t magnitude = std::bit_cast<int32_t>(value) & 0x7FFFFFFF;
+    return static_cast<int>(magnitude >= least) & static_cast<int>(magnitude < kInfinityBits);
   };
   // Without an early end, so that the compiler makes vectors of it: nearly always nothing is found.
-  bool any = false;
+  int any = 0;
   for (const float value : values) any |= overflows(value);
-  if (!any) return absl::OkStatus();
+  if (any == 0) return absl::OkStatus();
   const auto it = std::find_if(values.begin(), values.end(), overflows);
-  return absl::InvalidArgumentError(absl::StrCat("tensor ", tensor, ": element ",
-                                                 IndexText(shape, it - values.begin()), " = ", *it,
-                                                 " is beyond the range of ", DTypeName(dtype)));
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor ", tensor, ": element ", IndexText(shape, first + (it - values.begin())),
+                   " = ", *it, " is beyond the range of ", DTypeName(dtype)));
 }
 
 void EncodeElements(absl::Span<const float> values, DType dtype, std::string* out) {
@@ -161,20 +162,27 @@ size_t TensorView::stored_bytes() const {
 }
 
 void ReadView(const TensorView& view, absl::Span<float> out) {
+  const std::vector<int64_t> shape = view.shape();
+  const int64_t rows = shape.empty() ? 1 : shape[0];
+  int64_t width = 1;
+  for (size_t axis = 1; axis < shape.size(); ++axis) width *= shape[axis];
+  PREGATE_CHECK(static_cast<int64_t>(out.size()) == rows * width, "tensor ", view.stored.name);
+  ReadViewRows(view, 0, width, out);
+}
+
+void ReadViewRows(const TensorView& view, int64_t first, int64_t width, absl::Span<float> out) {
   if (view.rows.empty() && view.cols.empty()) {
-    PREGATE_CHECK(static_cast<int64_t>(out.size()) == view.stored.num_elements(), "tensor ",
-                  view.stored.name);
-    DecodeElements(view.stored, 0, out);
-    return;
+    return DecodeElements(view.stored, first * width, out);
   }
   const std::vector<int64_t> shape = view.shape();
-  const int64_t width = static_cast<int64_t>(out.size()) / shape[0];
   PREGATE_CHECK(shape.size() <= 2 && width == (shape.size() == 2 ? shape[1] : 1), "tensor ",
                 view.stored.name);
   const int64_t stored_width = shape.size() == 2 ? view.stored.shape[1] : 1;
+  const int64_t num_rows = width == 0 ? 0 : static_cast<int64_t>(out.size()) / width;
+  PREGATE_CHECK(first + num_rows <= shape[0], "tensor ", view.stored.name, " row ", first);
   std::vector<float> row(view.cols.empty() ? 0 : stored_width);
-  for (int64_t r = 0; r < shape[0]; ++r) {
-    const int64_t source = view.rows.empty() ? r : view.rows[r];
+  for (int64_t r = 0; r < num_rows; ++r) {
+    const int64_t source = view.rows.empty() ? first + r : view.rows[first + r];
     const absl::Span<float> target = out.subspan(r * width, width);
     if (view.cols.empty()) {
       DecodeElements(view.stored, source * stored_width, target);

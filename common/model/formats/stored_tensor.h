@@ -51,9 +51,9 @@ absl::StatusOr<uint64_t> CheckedBytes(const BlockLayout& block, const std::strin
 void DecodeElements(const StoredTensor& tensor, int64_t first, absl::Span<float> out);
 
 // InvalidArgument where a finite value would become an infinity in `dtype`: names tensor, index and
-// value. REQUIRES: values.size() is the product of shape.
+// value. `values` are the tensor's elements from `first` on.
 absl::Status CheckFits(const std::string& tensor, absl::Span<const int64_t> shape,
-                       absl::Span<const float> values, DType dtype);
+                       absl::Span<const float> values, DType dtype, int64_t first = 0);
 
 // Appends `values` to `out` in `dtype`, little endian.
 void EncodeElements(absl::Span<const float> values, DType dtype, std::string* out);
@@ -74,5 +74,7 @@ struct TensorView {
 // Decodes the selection. REQUIRES: out.size() is the product of view.shape(); rows and cols are in
 // range; of a vector whose elements are no blocks, rows may be set.
 void ReadView(const TensorView& view, absl::Span<float> out);
+// Likewise rows [first, first + out.size() / width) of a view whose rows have `width` elements.
+void ReadViewRows(const TensorView& view, int64_t first, int64_t width, absl::Span<float> out);
 
 }  // namespace pregate

@@ -272,7 +272,7 @@ void Decode(const MXFP4& __restrict b, float* __restrict out) {
 }
 
 template <typename Block, int kElements>
-void DecodeBlocks(const char* blocks, size_t num_blocks, float* out) {
+void DecodeBlocks(const char* __restrict blocks, size_t num_blocks, float* __restrict out) {
   const auto* block = reinterpret_cast<const Block*>(blocks);
   for (size_t i = 0; i < num_blocks; ++i) Decode(block[i], out + i * kElements);
 }

@@ -13,44 +13,71 @@
 HWY_BEFORE_NAMESPACE();
 namespace pregate::cpu::HWY_NAMESPACE {
 
-void Widen(const uint16_t* in, size_t n, float* out) {
-  for (size_t i = 0; i < n; i += kLanes) Store(Load(in + i), out + i);
-}
+template <class W>
+constexpr int kLinesOfInput = kPanelOutputs * sizeof(W) / 64;  // cache lines of a panel
 
 // Few rows: one pass over the panel, which comes straight from memory.
 template <class W>
 void StreamPanel(const float* const* rows, int num_rows, const W* panel, int inputs, float* tile) {
-  MulAddWideRows<true, W>(num_rows, {rows, 0, static_cast<size_t>(inputs), panel, kPanelOutputs,
-                                     tile, kPanelOutputs, true});
+  constexpr size_t kAheadBytes = 1024;
+  MulAddWideRows<kLinesOfInput<W>, W>(
+      num_rows, {rows, 0, static_cast<size_t>(inputs), panel, kPanelOutputs, tile, kPanelOutputs,
+                 true, reinterpret_cast<const char*>(panel) + kAheadBytes});
 }
 
-// One block of inputs, in f32 and small enough for the first-level cache, against all rows.
-void BlockPanel(const float* const* rows, int num_rows, const float* block, size_t first,
-                size_t depth, float* tile) {
+void Widen(const uint16_t* in, size_t n, float* out) {
+  for (size_t i = 0; i < n; i += kLanes) Store(Load(in + i), out + i);
+}
+const float* InFloats(const uint16_t* block, size_t n, PanelScratch& scratch) {
+  Widen(block, n, scratch.widened);
+  return scratch.widened;
+}
+const float* InFloats(const float* block, size_t, PanelScratch&) { return block; }
+
+// Many rows: a block of inputs, small enough for the first-level cache, against all of them, while
+// the block behind it comes from memory. (That of a panel's last one begins the next panel.)
+template <class W>
+void BlockPanel(const float* const* rows, int num_rows, const W* panel, int inputs,
+                PanelScratch& scratch) {
   const int num_tiles = static_cast<int>(CeilDiv(num_rows, kTileRows));
-  for (int t = 0; t < num_tiles; ++t) {
-    const int begin = num_rows * t / num_tiles;
-    const int end = num_rows * (t + 1) / num_tiles;
-    MulAddWideRows<false, float>(end - begin,
-                                 {rows + begin, first, depth, block, kPanelOutputs,
-                                  tile + begin * kPanelOutputs, kPanelOutputs, first == 0});
+  for (int first = 0; first == 0 || first < inputs; first += kWidenInputs) {
+    const size_t depth = std::min(kWidenInputs, inputs - first);
+    const W* packed = panel + int64_t{first} * kPanelOutputs;
+    const float* block = InFloats(packed, depth * kPanelOutputs, scratch);
+    for (int t = 0; t < num_tiles; ++t) {
+      const int begin = num_rows * t / num_tiles, end = num_rows * (t + 1) / num_tiles;
+      const TileArgs<float> args = {rows + begin,
+                                    static_cast<size_t>(first),
+                                    depth,
+                                    block,
+                                    kPanelOutputs,
+                                    scratch.tile + begin * kPanelOutputs,
+                                    kPanelOutputs,
+                                    first == 0,
+                                    reinterpret_cast<const char*>(packed + depth * kPanelOutputs)};
+      if (t == 0) {
+        MulAddWideRows<kLinesOfInput<W>>(end - begin, args);
+      } else {
+        MulAddWideRows<0>(end - begin, args);
+      }
+    }
   }
+}
+
+template <class W>
+void MatmulTypedPanel(const float* const* rows, int num_rows, const W* panel, int inputs,
+                      PanelScratch& scratch) {
+  if (num_rows <= kTileRows) return StreamPanel(rows, num_rows, panel, inputs, scratch.tile);
+  BlockPanel(rows, num_rows, panel, inputs, scratch);
 }
 
 void MatmulPanel(const float* const* rows, int num_rows, const void* panel, int inputs,
                  WeightFormat format, PanelScratch& scratch) {
-  const bool bf16 = format == WeightFormat::kBF16;
-  const auto* narrow = static_cast<const uint16_t*>(panel);
-  const auto* wide = static_cast<const float*>(panel);
-  if (num_rows <= kTileRows) {
-    if (bf16) return StreamPanel(rows, num_rows, narrow, inputs, scratch.tile);
-    return StreamPanel(rows, num_rows, wide, inputs, scratch.tile);
-  }
-  for (int first = 0; first == 0 || first < inputs; first += kWidenInputs) {
-    const size_t depth = std::min(kWidenInputs, inputs - first);
-    const int64_t at = int64_t{first} * kPanelOutputs;
-    if (bf16) Widen(narrow + at, depth * kPanelOutputs, scratch.widened);
-    BlockPanel(rows, num_rows, bf16 ? scratch.widened : wide + at, first, depth, scratch.tile);
+  switch (format) {
+    case WeightFormat::kF32:
+      return MatmulTypedPanel(rows, num_rows, static_cast<const float*>(panel), inputs, scratch);
+    case WeightFormat::kBF16:
+      return MatmulTypedPanel(rows, num_rows, static_cast<const uint16_t*>(panel), inputs, scratch);
   }
 }
 

@@ -1,6 +1,10 @@
 #include "common/device/cpu/weights/panels.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "common/base/status.h"
+#include "common/device/cpu/weights/pack.h"
 #include "common/device/rounding.h"
 
 namespace pregate::cpu {
@@ -26,19 +30,40 @@ size_t DownOffset(const UnitShape& shape) {
   return CeilDiv(shape.width, kPanelPairs) * PanelBytes(shape.hidden, shape.format);
 }
 
-// Writes one panel whose column c is rows[c], zeros where that is null.
-void PackPanel(const float* const rows[kPanelOutputs], int inputs, WeightFormat format, char* dst) {
-  for (int c = 0; c < kPanelOutputs; ++c) {
-    for (int64_t k = 0; k < inputs; ++k) {
-      const float value = rows[c] == nullptr ? 0.0f : rows[c][k];
-      const int64_t at = k * kPanelOutputs + c;
-      if (format == WeightFormat::kBF16) {
-        reinterpret_cast<uint16_t*>(dst)[at] = Bf16Bits(value);
-      } else {
-        reinterpret_cast<float*>(dst)[at] = value;
-      }
+// Writes rows of `inputs` values as outputs first, first + 1, ... of panels that hold `per_panel`
+// each, from column `column` on; behind the last of `outputs` zeros up to the panel's.
+struct PanelRows {
+  int outputs, inputs, per_panel, column;
+  WeightFormat format;
+
+  void Pack(absl::Span<const float> rows, int64_t first, char* panels) const {
+    if (rows.empty()) return;
+    const int64_t end = first + static_cast<int64_t>(rows.size()) / inputs;
+    PREGATE_CHECK(end <= outputs && (end - first) * inputs == static_cast<int64_t>(rows.size()),
+                  "rows ", first, "..", end, " of ", outputs);
+    for (int64_t at = first, next; at < end; at = next) {
+      const int64_t panel = at / per_panel;
+      next = std::min<int64_t>(end, (panel + 1) * per_panel);
+      char* columns = panels + panel * PanelBytes(inputs, format);
+      const int64_t c = column + at % per_panel;
+      PackColumns(rows.data() + (at - first) * inputs, static_cast<int>(next - at), inputs, format,
+                  columns + c * ValueBytes(format));
+      if (next < outputs || next % per_panel == 0) continue;
+      const int rest = static_cast<int>(per_panel - next % per_panel);
+      ClearColumns(rest, inputs, format,
+                   columns + (column + next % per_panel) * ValueBytes(format));
     }
   }
+};
+
+// Plain rows, and zeros behind the last one up to the image's end.
+void PackTable(absl::Span<const float> rows, int64_t first, const Matrix& shape, char* image) {
+  const size_t value_bytes = ValueBytes(shape.format), begin = first * shape.inputs;
+  PackRows(rows, shape.format, image + begin * value_bytes);
+  const size_t end = begin + rows.size();
+  if (end < size_t(shape.outputs) * shape.inputs) return;
+  std::memset(image + end * value_bytes, 0,
+              MatrixImageBytes(shape.outputs, shape.inputs, shape.format) - end * value_bytes);
 }
 
 }  // namespace
@@ -47,39 +72,27 @@ size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format) {
   return CeilDiv(outputs, kPanelOutputs) * PanelBytes(inputs, format);
 }
 
-void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
-                     void* dst) {
-  PREGATE_CHECK(rows.size() == static_cast<size_t>(outputs) * inputs, "rows ", rows.size());
-  char* out = static_cast<char*>(dst);
-  for (int64_t first = 0; first < outputs; first += kPanelOutputs) {
-    const float* columns[kPanelOutputs];
-    for (int c = 0; c < kPanelOutputs; ++c) {
-      columns[c] = first + c < outputs ? rows.data() + (first + c) * inputs : nullptr;
-    }
-    PackPanel(columns, inputs, format, out);
-    out += PanelBytes(inputs, format);
-  }
+void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape, void* image) {
+  char* out = static_cast<char*>(image);
+  if (shape.lookup) return PackTable(rows, first, shape, out);
+  const PanelRows panels = {shape.outputs, shape.inputs, kPanelOutputs, 0, shape.format};
+  panels.Pack(rows, first, out);
 }
 
 size_t UnitImageBytes(const UnitShape& shape) {
   return DownOffset(shape) + MatrixImageBytes(shape.hidden, shape.width, shape.format);
 }
 
-void PackUnitImage(absl::Span<const float> gate, absl::Span<const float> up,
-                   absl::Span<const float> down, const UnitShape& shape, void* dst) {
-  const size_t elements = static_cast<size_t>(shape.width) * shape.hidden;
-  PREGATE_CHECK(gate.size() == elements && up.size() == elements && down.size() == elements);
-  char* out = static_cast<char*>(dst);
-  for (int64_t first = 0; first < shape.width; first += kPanelPairs) {
-    const float* columns[kPanelOutputs] = {};
-    for (int64_t c = 0; c < kPanelPairs && first + c < shape.width; ++c) {
-      columns[c] = gate.data() + (first + c) * shape.hidden;
-      columns[kPanelPairs + c] = up.data() + (first + c) * shape.hidden;
-    }
-    PackPanel(columns, shape.hidden, shape.format, out);
-    out += PanelBytes(shape.hidden, shape.format);
+void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                  const UnitShape& shape, void* image) {
+  char* out = static_cast<char*>(image);
+  if (tensor == UnitTensor::kDown) {
+    const Matrix down = {nullptr, shape.hidden, shape.width, shape.format};
+    return PackMatrixRows(rows, first, down, out + DownOffset(shape));
   }
-  PackMatrixImage(down, shape.hidden, shape.width, shape.format, out);
+  const PanelRows panels = {shape.width, shape.hidden, kPanelPairs,
+                            tensor == UnitTensor::kUp ? kPanelPairs : 0, shape.format};
+  panels.Pack(rows, first, out);
 }
 
 const void* MatrixPanel(const Matrix& matrix, int64_t index) {
@@ -96,13 +109,15 @@ const void* DownPanel(const void* unit, const UnitShape& shape, int64_t index) {
 }
 
 void UnpackRow(const Matrix& matrix, int64_t index, float* out) {
-  const void* panel = MatrixPanel(matrix, index / kPanelOutputs);
-  const int64_t column = index % kPanelOutputs;
+  const char* values = static_cast<const char*>(
+      matrix.lookup ? matrix.data : MatrixPanel(matrix, index / kPanelOutputs));
+  const int64_t begin = matrix.lookup ? index * matrix.inputs : index % kPanelOutputs;
+  const int64_t stride = matrix.lookup ? 1 : kPanelOutputs;
   for (int64_t k = 0; k < matrix.inputs; ++k) {
-    const int64_t at = k * kPanelOutputs + column;
+    const int64_t at = begin + k * stride;
     out[k] = matrix.format == WeightFormat::kBF16
-                 ? Bf16ToFloat(static_cast<const uint16_t*>(panel)[at])
-                 : static_cast<const float*>(panel)[at];
+                 ? Bf16ToFloat(reinterpret_cast<const uint16_t*>(values)[at])
+                 : reinterpret_cast<const float*>(values)[at];
   }
 }
 

@@ -4,6 +4,8 @@
 //
 // An FFN unit is ceil(width / 16) panels over `hidden`, each of 16 gate and the same 16 up outputs,
 // then the panels of down. All sections are multiples of 64 bytes.
+//
+// A lookup table is plain rows: of a panel a row would be every 32nd element.
 #pragma once
 
 #include <cstddef>
@@ -18,12 +20,12 @@ inline constexpr int kPanelOutputs = 32;
 inline constexpr int kPanelPairs = kPanelOutputs / 2;  // gate and up outputs in one panel
 
 size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format);
-void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
-                     void* dst);
+// Outputs first, first + 1, ..., and the zeros behind the last one.
+void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape, void* image);
 
 size_t UnitImageBytes(const UnitShape& shape);
-void PackUnitImage(absl::Span<const float> gate, absl::Span<const float> up,
-                   absl::Span<const float> down, const UnitShape& shape, void* dst);
+void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                  const UnitShape& shape, void* image);
 
 // Where panel `index` starts: of a matrix (outputs 32 index ..), of a unit's gate and up (16 index
 // .. of both), of a unit's down (outputs 32 index ..).

@@ -22,18 +22,19 @@ size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format) {
   return static_cast<size_t>(outputs * RowStride(inputs, format) * ElementBytes(format));
 }
 
-void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
-                     void* host_dst) {
-  PREGATE_CHECK(rows.size() == static_cast<size_t>(outputs) * inputs, "values ", rows.size(),
-                " for ", outputs, " x ", inputs);
-  const int64_t stride = RowStride(inputs, format);
-  std::memset(host_dst, 0, MatrixImageBytes(outputs, inputs, format));
-  for (int64_t o = 0; o < outputs; ++o) {
-    const float* row = rows.data() + o * inputs;
+void PackMatrixRows(absl::Span<const float> rows, int64_t first, int inputs, WeightFormat format,
+                    void* host_image) {
+  if (rows.empty()) return;
+  const int64_t stride = RowStride(inputs, format), num_rows = rows.size() / inputs;
+  for (int64_t r = 0; r < num_rows; ++r) {
+    const float* row = rows.data() + r * inputs;
+    const int64_t at = (first + r) * stride;
     if (IsBf16(format)) {
-      std::transform(row, row + inputs, static_cast<uint16_t*>(host_dst) + o * stride, Bf16Bits);
+      uint16_t* out = static_cast<uint16_t*>(host_image) + at;
+      std::fill(std::transform(row, row + inputs, out, Bf16Bits), out + stride, uint16_t{0});
     } else {
-      std::copy_n(row, inputs, static_cast<float*>(host_dst) + o * stride);
+      float* out = static_cast<float*>(host_image) + at;
+      std::fill(std::copy_n(row, inputs, out), out + stride, 0.0f);
     }
   }
 }
@@ -44,14 +45,19 @@ UnitSections SectionsOf(const UnitShape& shape) {
   return {gate, 2 * gate, 2 * gate + down};
 }
 
-void PackUnitImage(absl::Span<const float> gate, absl::Span<const float> up,
-                   absl::Span<const float> down, const UnitShape& shape, void* host_dst) {
+void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                  const UnitShape& shape, void* host_image) {
+  if (rows.empty()) return;
   const UnitSections sections = SectionsOf(shape);
-  char* dst = static_cast<char*>(host_dst);
-  std::memset(dst, 0, sections.end);
-  PackMatrixImage(gate, shape.width, shape.hidden, shape.format, dst);
-  PackMatrixImage(up, shape.width, shape.hidden, shape.format, dst + sections.up);
-  PackMatrixImage(down, shape.hidden, shape.width, shape.format, dst + sections.down);
+  const bool down = tensor == UnitTensor::kDown;
+  const int outputs = down ? shape.hidden : shape.width, inputs = down ? shape.width : shape.hidden;
+  const size_t begin = down ? sections.down : tensor == UnitTensor::kUp ? sections.up : 0;
+  const size_t end = down ? sections.end : begin + sections.up;
+  char* section = static_cast<char*>(host_image) + begin;
+  PackMatrixRows(rows, first, inputs, shape.format, section);
+  if (first + static_cast<int64_t>(rows.size()) / inputs < outputs) return;
+  const size_t written = MatrixImageBytes(outputs, inputs, shape.format);
+  std::memset(section + written, 0, end - begin - written);
 }
 
 }  // namespace pregate::cuda

@@ -24,14 +24,16 @@ inline int64_t ElementBytes(WeightFormat format) { return IsBf16(format) ? 2 : 4
 // Elements from one row to the next.
 int64_t RowStride(int inputs, WeightFormat format);
 size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format);
-void PackMatrixImage(absl::Span<const float> rows, int outputs, int inputs, WeightFormat format,
-                     void* host_dst);
+// Writes rows first, first + 1, ... with what pads each of them.
+void PackMatrixRows(absl::Span<const float> rows, int64_t first, int inputs, WeightFormat format,
+                    void* host_image);
 
 struct UnitSections {
   size_t up, down, end;  // bytes from the image's start; gate is at 0
 };
 UnitSections SectionsOf(const UnitShape& shape);
-void PackUnitImage(absl::Span<const float> gate, absl::Span<const float> up,
-                   absl::Span<const float> down, const UnitShape& shape, void* host_dst);
+// Likewise of one tensor of a unit; the last row with what pads the section.
+void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+                  const UnitShape& shape, void* host_image);
 
 }  // namespace pregate::cuda

@@ -1,0 +1,18 @@
+// How rows of f32 become elements of a packed weight.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "common/device/types.h"
+
+namespace pregate::cpu {
+
+// Rows r of [num_rows, inputs] as columns of a panel: element k of row r goes to columns[32 k + r].
+void PackColumns(const float* rows, int num_rows, int inputs, WeightFormat format, void* columns);
+// Zeros in their place.
+void ClearColumns(int num_rows, int inputs, WeightFormat format, void* columns);
+// Rounded, one after the other.
+void PackRows(absl::Span<const float> rows, WeightFormat format, void* out);
+
+}  // namespace pregate::cpu
