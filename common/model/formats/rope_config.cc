@@ -35,10 +35,11 @@ struct RopeFields {
   const JsonObject& config;
   const JsonObject& rope;
   int max_position;
+  int original_max_position;  // where neither says
 
   absl::StatusOr<int64_t> OriginalMax() const {
     const JsonObject& object = config.Has(kOriginalMax) ? config : rope;
-    return object.Int(kOriginalMax, 1, kPositionMax, max_position);
+    return object.Int(kOriginalMax, 1, kPositionMax, original_max_position);
   }
 };
 
@@ -93,8 +94,10 @@ absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const RopeFields& fields,
                                                        const Architecture& architecture) {
   ASSIGN_OR_RETURN(const std::string kind, RopeKind(fields.rope, architecture));
   std::optional<RopeScaling> none;
-  // Up to max_position_embeddings, beyond which no context goes, "dynamic" changes nothing.
-  if (kind == "dynamic") return none;
+  if (kind == "dynamic") {  // changes nothing up to max_position_embeddings, where contexts end
+    RETURN_IF_ERROR(fields.rope.Number("factor").status());
+    return none;
+  }
   if (kind == "default") {
     ASSIGN_OR_RETURN(const double factor, fields.rope.Number("factor", 1));
     if (factor == 1) return none;
@@ -104,7 +107,7 @@ absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const RopeFields& fields,
   RopeScaling scaling;
   if (kind == "linear") {
     scaling.kind = kLinear;
-    ASSIGN_OR_RETURN(scaling.factor, fields.rope.Number("factor", 1));
+    ASSIGN_OR_RETURN(scaling.factor, fields.rope.Number("factor"));
     return scaling.factor == 1 ? none : std::optional(scaling);
   }
   using Read = absl::Status (*)(const RopeFields&, RopeScaling*);
@@ -159,6 +162,9 @@ absl::Status ParseRope(const JsonObject& config, const Architecture& architectur
   SharedNumber theta("rope_theta"), part("partial_rotary_factor");
   RETURN_IF_ERROR(theta.Read(config));
   RETURN_IF_ERROR(part.Read(config));
+  const int original_max = architecture.original_max_position > 0
+                               ? architecture.original_max_position
+                               : spec->max_position;
   bool seen = false;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!config.Has(key)) continue;
@@ -166,7 +172,8 @@ absl::Status ParseRope(const JsonObject& config, const Architecture& architectur
     RETURN_IF_ERROR(CheckFields(rope, {&kRopeFields}));
     RETURN_IF_ERROR(theta.Read(rope));
     RETURN_IF_ERROR(part.Read(rope));
-    ASSIGN_OR_RETURN(auto scaling, ReadScaling({config, rope, spec->max_position}, architecture));
+    ASSIGN_OR_RETURN(auto scaling,
+                     ReadScaling({config, rope, spec->max_position, original_max}, architecture));
     if (seen && scaling != spec->rope_scaling) {
       return absl::InvalidArgumentError(
           absl::StrCat(config.where(), ": rope_parameters contradicts rope_scaling"));
