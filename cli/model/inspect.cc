@@ -96,7 +96,7 @@ absl::Status Verify(const Checkpoint& checkpoint) {
   }
   ASSIGN_OR_RETURN(const CheckpointParts parts,
                    ReadDirectory(checkpoint.path(), /*foreign=*/nullptr));
-  for (const auto& [name, hash] : HashViews(parts.views)) {
+  for (const auto& [name, hash] : HashViews(parts.views, /*with_xxh3=*/true)) {
     const TensorHash& recorded = parts.recorded.at(name);
     const bool same =
         recorded.sha256 == hash.sha256 && (recorded.xxh3.empty() || recorded.xxh3 == hash.xxh3);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -92,10 +93,12 @@ std::string CanonicalFields(const ModelSpec& spec) {
   return out;
 }
 
-TensorHash HashView(const TensorView& view) {
-  return {StoredTypeName(view.stored.type), view.shape(), Sha256Hex(view.stored.bytes),
-          Xxh3Hex(view.stored.bytes)};
-}
+// Bytes are told apart by where they lie, not by what they are.
+struct ByPlace {
+  bool operator()(std::string_view a, std::string_view b) const {
+    return std::pair(a.data(), a.size()) < std::pair(b.data(), b.size());
+  }
+};
 
 }  // namespace
 
@@ -110,19 +113,31 @@ std::string ModelDigest(const ModelSpec& spec, const std::map<std::string, Tenso
 }
 
 std::map<std::string, TensorHash> HashViews(
-    const std::map<std::string, TensorView, std::less<>>& views) {
-  std::vector<std::pair<const TensorView*, TensorHash*>> work;
-  std::map<std::string, TensorHash> hashes;
-  for (const auto& [name, view] : views) work.emplace_back(&view, &hashes[name]);
+    const std::map<std::string, TensorView, std::less<>>& views, bool with_xxh3) {
+  struct Contents {
+    std::string sha256, xxh3;
+  };
+  std::map<std::string_view, Contents, ByPlace> contents;  // views of a fused tensor share its own
+  for (const auto& [name, view] : views) contents.try_emplace(view.stored.bytes);
+  std::vector<std::pair<const std::string_view, Contents>*> work;
+  for (auto& entry : contents) work.push_back(&entry);
   std::atomic<size_t> next{0};
   const auto run = [&] {
-    for (size_t i = next++; i < work.size(); i = next++) *work[i].second = HashView(*work[i].first);
+    for (size_t i = next++; i < work.size(); i = next++) {
+      const std::string_view bytes = work[i]->first;
+      work[i]->second = {Sha256Hex(bytes), with_xxh3 ? Xxh3Hex(bytes) : ""};
+    }
   };
   {
     std::vector<std::jthread> helpers;
     const unsigned threads = std::min(std::thread::hardware_concurrency(), kHashThreadsMax);
     for (unsigned i = 1; i < threads; ++i) helpers.emplace_back(run);
     run();
+  }
+  std::map<std::string, TensorHash> hashes;
+  for (const auto& [name, view] : views) {
+    const Contents& hash = contents.at(view.stored.bytes);
+    hashes[name] = {StoredTypeName(view.stored.type), view.shape(), hash.sha256, hash.xxh3};
   }
   return hashes;
 }
