@@ -15,6 +15,7 @@
 #include "common/base/limits.h"
 #include "common/base/mapped_file.h"
 #include "common/base/status.h"
+#include "common/model/spec/traits.h"
 
 namespace pregate {
 
@@ -43,21 +44,17 @@ void AddRopeScaling(const RopeScaling& scaling, const auto& add, const auto& add
   for (const float factor : scaling.long_factors) add_float("rope_long_factor", factor);
 }
 
-// What a plain Llama has not. A trait that is not there has no line: digests of before stay.
+// A trait that is not there has no line: digests of before stay.
 void AddTraits(const ModelSpec& spec, const auto& add, const auto& add_float) {
-  const auto add_if = [&](const char* field, float value, float none) {
-    if (value != none) add_float(field, value);
-  };
-  if (spec.rotary_dim > 0) add("rotary_dim", spec.rotary_dim);
-  if (spec.qkv_bias) add("qkv_bias", 1);
-  if (spec.o_bias) add("o_bias", 1);
-  if (spec.qk_norm) add("qk_norm", 1);
-  add_if("embedding_multiplier", spec.embedding_multiplier, 1);
-  add_if("residual_multiplier", spec.residual_multiplier, 1);
-  add_if("attention_multiplier", spec.attention_multiplier, 0);
-  add_if("logits_divisor", spec.logits_divisor, 1);
-  for (const int window : spec.windows) add("window", window);
-  for (const bool no_rope : spec.no_rope) add("no_rope", no_rope ? 1 : 0);
+  for (const Trait& trait : TraitsOf(spec)) {
+    if (const float* number = std::get_if<float>(&trait.value)) {
+      add_float(trait.name, *number);
+    } else if (const bool* flag = std::get_if<bool>(&trait.value)) {
+      add(trait.name, *flag ? 1 : 0);
+    } else {
+      add(trait.name, std::get<int>(trait.value));
+    }
+  }
 }
 
 // One "field=value" line each, in this order; floats by their exact shortest form.
