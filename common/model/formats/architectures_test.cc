@@ -170,6 +170,12 @@ TEST(ArchitecturesTest, WindowsAreTheFamilys) {
                   .message(),
               HasSubstr("layer_types has 1 entries"));
   EXPECT_THAT(Parse("granite", window).status().message(), HasSubstr("sliding_window = 16"));
+  // transformers' mask would have a window, its attention none.
+  EXPECT_THAT(Parse("smollm3", {{"sliding_window", 16},
+                                {"layer_types", {"sliding_attention", "full_attention"}}})
+                  .status()
+                  .message(),
+              HasSubstr("without use_sliding_window"));
 }
 
 TEST(ArchitecturesTest, LayersWithoutPositions) {

@@ -205,6 +205,11 @@ absl::Status ReadWindows(const JsonObject& config, const Architecture& architect
   ASSIGN_OR_RETURN(const std::vector<bool> windowed, WindowedLayers(config, architecture, *spec));
   ASSIGN_OR_RETURN(const int64_t window, WindowTokens(config, architecture));
   const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
+  if (any && window == 0 && config.Has("layer_types")) {
+    return UnsupportedConfig(
+        config, absl::StrCat("layer_types: \"", kSliding,
+                             "\" without use_sliding_window = true and a sliding_window"));
+  }
   if (!any || window == 0 || window >= spec->max_position) return absl::OkStatus();
   for (const bool sliding : windowed) {
     spec->windows.push_back(sliding ? static_cast<int>(window) : 0);
