@@ -112,6 +112,7 @@ class WeightsLoader {
   absl::StatusOr<std::vector<float>> ReadQkv(DType dtype, const std::string& prefix,
                                              const char* suffix, size_t row_elements) {
     std::vector<float> all;
+    all.reserve((spec_.q_width() + 2 * spec_.kv_width()) * row_elements);
     for (const auto& [name, rows] :
          {std::pair{"q", spec_.q_width()}, {"k", spec_.kv_width()}, {"v", spec_.kv_width()}}) {
       const size_t at = all.size();
