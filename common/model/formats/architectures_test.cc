@@ -195,6 +195,11 @@ TEST(ArchitecturesTest, RotatedInPartAndLongRope) {
   EXPECT_FLOAT_EQ(phi3->rope_scaling->attention_factor, std::sqrt(1.2f));
   EXPECT_THAT(Parse("llama", {{"partial_rotary_factor", 0.5}}).status().message(),
               HasSubstr("partial_rotary_factor = 0.5"));
+  json inside = Configs()[8].second;
+  inside.erase("original_max_position_embeddings");
+  inside["rope_scaling"]["original_max_position_embeddings"] = 32;
+  EXPECT_THAT(Parse("phi3", inside).status().message(),
+              HasSubstr("original_max_position_embeddings = 32 here alone"));
 }
 
 }  // namespace

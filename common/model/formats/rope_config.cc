@@ -34,12 +34,18 @@ absl::StatusOr<std::string> RopeKind(const JsonObject& rope, const Architecture&
 struct RopeFields {
   const JsonObject& config;
   const JsonObject& rope;
+  const Architecture& architecture;
   int max_position;
-  int original_max_position;  // where neither says
 
+  // A family whose class has a value of its own reads it beside `rope` alone.
   absl::StatusOr<int64_t> OriginalMax() const {
-    const JsonObject& object = config.Has(kOriginalMax) ? config : rope;
-    return object.Int(kOriginalMax, 1, kPositionMax, original_max_position);
+    if (config.Has(kOriginalMax)) return config.Int(kOriginalMax, 1, kPositionMax);
+    const int of_class = architecture.original_max_position;
+    ASSIGN_OR_RETURN(const int64_t value, rope.Int(kOriginalMax, 1, kPositionMax,
+                                                   of_class > 0 ? of_class : max_position));
+    if (of_class == 0 || value == of_class) return value;
+    return UnsupportedConfig(rope, absl::StrCat(kOriginalMax, " = ", value, " here alone (",
+                                                architecture.model_type, " has it beside)"));
   }
 };
 
@@ -90,9 +96,8 @@ absl::Status ReadLongRope(const RopeFields& fields, RopeScaling* scaling) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const RopeFields& fields,
-                                                       const Architecture& architecture) {
-  ASSIGN_OR_RETURN(const std::string kind, RopeKind(fields.rope, architecture));
+absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const RopeFields& fields) {
+  ASSIGN_OR_RETURN(const std::string kind, RopeKind(fields.rope, fields.architecture));
   std::optional<RopeScaling> none;
   if (kind == "dynamic") {  // changes nothing up to max_position_embeddings, where contexts end
     RETURN_IF_ERROR(fields.rope.Number("factor").status());
@@ -162,9 +167,6 @@ absl::Status ParseRope(const JsonObject& config, const Architecture& architectur
   SharedNumber theta("rope_theta"), part("partial_rotary_factor");
   RETURN_IF_ERROR(theta.Read(config));
   RETURN_IF_ERROR(part.Read(config));
-  const int original_max = architecture.original_max_position > 0
-                               ? architecture.original_max_position
-                               : spec->max_position;
   bool seen = false;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!config.Has(key)) continue;
@@ -172,8 +174,7 @@ absl::Status ParseRope(const JsonObject& config, const Architecture& architectur
     RETURN_IF_ERROR(CheckFields(rope, {&kRopeFields}));
     RETURN_IF_ERROR(theta.Read(rope));
     RETURN_IF_ERROR(part.Read(rope));
-    ASSIGN_OR_RETURN(auto scaling,
-                     ReadScaling({config, rope, spec->max_position, original_max}, architecture));
+    ASSIGN_OR_RETURN(auto scaling, ReadScaling({config, rope, architecture, spec->max_position}));
     if (seen && scaling != spec->rope_scaling) {
       return absl::InvalidArgumentError(
           absl::StrCat(config.where(), ": rope_parameters contradicts rope_scaling"));
