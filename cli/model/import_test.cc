@@ -6,6 +6,7 @@
 #include "cli/model/synth.h"
 #include "common/base/status.h"
 #include "common/model/formats/checkpoint_writer.h"
+#include "common/model/formats/hf_config.h"
 #include "common/model/formats/safetensors.h"
 #include "common/model/formats/testing/model_files.h"
 #include "common/model/tokenizer/tokenizer.h"
@@ -199,6 +200,34 @@ TEST_F(WriteCheckpointTest, InspectCountsParametersAndBytes) {
   EXPECT_EQ((*report)["bytes_total"], 4 * total);
   EXPECT_EQ((*report)["bytes_expert_unit_max"], 4 * 32 * neuron);
   EXPECT_TRUE((*report)["tokenizer"].get<bool>());
+}
+
+TEST_F(WriteCheckpointTest, InspectShowsWhatALlamaHasNot) {
+  const auto shown = [&](const std::string& family, const nlohmann::json& patch) {
+    nlohmann::json config = SmallConfig();
+    config["model_type"] = family;
+    config.erase("architectures");
+    config.merge_patch(patch);
+    const ModelSpec spec = *ParseDenseConfig(*JsonObject::From(config, "config.json"));
+    WriteModel(dir_.path(family), config, RandomTensors(spec, 1));
+    return (*InspectCheckpoint(dir_.path(family), false))["spec"];
+  };
+  const auto qwen2 = shown(
+      "qwen2", {{"use_sliding_window", true}, {"sliding_window", 16}, {"max_window_layers", 1}});
+  EXPECT_EQ(qwen2["qkv_bias"], true);
+  EXPECT_FALSE(qwen2.contains("o_bias"));
+  EXPECT_EQ(qwen2["window"], nlohmann::ordered_json({0, 16}));
+  EXPECT_EQ(shown("qwen3", {{"attention_bias", true}})["qk_norm"], true);
+  EXPECT_EQ(shown("smollm3", {{"no_rope_layers", {0, 1}}})["no_rope"],
+            nlohmann::ordered_json({true, false}));
+  EXPECT_EQ(shown("granite", {{"residual_multiplier", 0.22}})["residual_multiplier"], 0.22);
+  EXPECT_EQ(shown("llama", {{"rope_scaling",
+                             {{"type", "linear"}, {"factor", 2}}}})["rope_scaling"]["rope_type"],
+            "linear");
+  const auto llama = shown("llama", nlohmann::json::object());
+  for (const char* name : {"qkv_bias", "window", "no_rope", "rope_scaling", "logits_divisor"}) {
+    EXPECT_FALSE(llama.contains(name)) << name;
+  }
 }
 
 TEST_F(WriteCheckpointTest, SynthIsDeterministicAndSane) {

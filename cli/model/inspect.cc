@@ -10,6 +10,7 @@
 #include "common/model/formats/hf_config.h"
 #include "common/model/formats/pregate_config.h"
 #include "common/model/spec/tensor_names.h"
+#include "common/model/spec/traits.h"
 #include "common/model/tokenizer/tokenizer.h"
 
 namespace pregate {
@@ -17,14 +18,24 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Traits that a plain Llama has not are there where the model has them.
+Json RopeScalingJson(const ModelSpec& spec) {
+  const Json scaling = DenseConfigJson(spec)["rope_scaling"];
+  if (!scaling.is_null()) return scaling;
+  return {{"rope_type", "factors"}, {"factors", spec.rope_scaling->factors}};
+}
+
+Json TraitJson(const Trait& trait) {
+  if (const float* number = std::get_if<float>(&trait.value)) return ShortestDouble(*number);
+  if (const bool* flag = std::get_if<bool>(&trait.value)) return *flag;
+  return std::get<int>(trait.value);
+}
+
+// What a plain Llama has not is there where the model has it; of layers, one entry each.
 void AddTraits(const ModelSpec& spec, Json* out) {
-  const Json dense = DenseConfigJson(spec);
-  for (const char* field :
-       {"rope_scaling", "partial_rotary_factor", "attention_bias", "no_rope_layers",
-        "embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling",
-        "sliding_window", "layer_types"}) {
-    if (dense.contains(field) && !dense[field].is_null()) (*out)[field] = dense[field];
+  if (spec.rope_scaling) (*out)["rope_scaling"] = RopeScalingJson(spec);
+  for (const Trait& trait : TraitsOf(spec)) {
+    Json& place = (*out)[trait.name];
+    (trait.by_layer ? place.emplace_back() : place) = TraitJson(trait);
   }
 }
 
@@ -96,7 +107,7 @@ absl::Status Verify(const Checkpoint& checkpoint) {
   }
   ASSIGN_OR_RETURN(const CheckpointParts parts,
                    ReadDirectory(checkpoint.path(), /*foreign=*/nullptr));
-  for (const auto& [name, hash] : HashViews(parts.views)) {
+  for (const auto& [name, hash] : HashViews(parts.views, /*with_xxh3=*/true)) {
     const TensorHash& recorded = parts.recorded.at(name);
     const bool same =
         recorded.sha256 == hash.sha256 && (recorded.xxh3.empty() || recorded.xxh3 == hash.xxh3);

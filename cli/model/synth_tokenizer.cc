@@ -30,7 +30,7 @@ constexpr absl::string_view kWords =
 // repeated.
 class MergeBuilder {
  public:
-  explicit MergeBuilder(BpeTokenizerSpec* spec) : spec_(spec) {}
+  explicit MergeBuilder(PipelineTokenizerSpec* spec) : spec_(spec) {}
 
   void AddWord(absl::string_view word) {
     std::string left = AlphabetFromByte(' ');
@@ -46,14 +46,14 @@ class MergeBuilder {
   }
 
  private:
-  BpeTokenizerSpec* spec_;
+  PipelineTokenizerSpec* spec_;
   std::unordered_set<std::string> known_;
 };
 
 }  // namespace
 
-BpeTokenizerSpec SynthTokenizerSpec() {
-  BpeTokenizerSpec spec;
+PipelineTokenizerSpec SynthTokenizerSpec() {
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
   for (TokenId id = 0; id < 3; ++id) {
     spec.added.push_back({.id = id, .text = spec.tokens[id], .special = true});

@@ -8,6 +8,6 @@ namespace pregate {
 
 inline constexpr int kSynthVocabSize = 512;
 
-BpeTokenizerSpec SynthTokenizerSpec();
+PipelineTokenizerSpec SynthTokenizerSpec();
 
 }  // namespace pregate

@@ -81,8 +81,8 @@ Expected ExpectedOutput(const std::string& whole, const std::vector<std::string>
 }
 
 // Bytes, merges of characters' halves, a special and two other added tokens, ids without a token.
-BpeTokenizerSpec RandomVocabulary(std::mt19937& random) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+PipelineTokenizerSpec RandomVocabulary(std::mt19937& random) {
+  PipelineTokenizerSpec spec = SmallVocabulary();
   for (const char* merge : {"\xE4\xB8", "\xB8\xAD", "\xF0\x9F", "\x9F\x98", "ab", "b\xE4"}) {
     if (random() % 2) AddMerge({merge[0]}, {merge[1]}, &spec);
   }
@@ -98,7 +98,7 @@ TEST(TokenOutputPropertyTest, PiecesAreTheWholeTextUpToTheFirstStopString) {
   std::mt19937 random(seed);
   int num_stopped = 0;
   for (int round = 0; round < 3000; ++round) {
-    const auto tokenizer = MakeBpeTokenizer(RandomVocabulary(random)).value();
+    const auto tokenizer = MakePipelineTokenizer(RandomVocabulary(random)).value();
     const int size = tokenizer->vocab_size();
     std::vector<TokenId> ids;
     for (int n = 1 + random() % 12; n > 0; --n) {

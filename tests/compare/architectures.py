@@ -2,18 +2,20 @@
 
 Logits of `pregate logits` against transformers' in float32: biases, norms of heads, windows, layers without positions,
 multipliers, fused tensors, every kind of RoPE, contexts past windows and past the context of training. Each model is also
-imported, and written as GGUF by the names of the `gguf` package where that has a form for it, and compared again. Needs
-torch, transformers, safetensors and gguf.
+imported, and written as GGUF by the names of the `gguf` package where that has a form for it, and compared again. In bf16 it
+must stay as near to its float32 as transformers' bf16 to theirs. Needs torch, transformers, safetensors and gguf.
 usage: architectures.py --pregate build/release/bin/pregate [--seed S]
 """
+import dataclasses
 import math
 
 import gguf
 import numpy as np
 import torch
+from transformers import AutoModelForCausalLM
 
 from pregate_cli import run
-from random_models import BASE, errors_of, random_model, run_cases
+from random_models import BASE, distance, logits_of, random_model, run_cases
 
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 256}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -134,23 +136,48 @@ def write_gguf(model, path):
     return True
 
 
+def as_bf16(folder):
+    """transformers' model with weights and arithmetic in bfloat16; RoPE's tables stay float32."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager").eval()
+
+
+@dataclasses.dataclass
+class Errors:
+    """Each the worst of the lists: |a - b| / |b| over all logits of a list."""
+    hf: float  # ours to transformers', float32
+    imported: float
+    gguf: float | None  # None: GGUF has no form for the model
+    bf16: float  # ours in bf16 to ours in float32
+    theirs_bf16: float  # transformers' in bf16 to transformers' in float32
+
+
 @torch.no_grad()
-def check(args, report, family, special, changes, lengths, scratch):
+def compare(args, family, changes, lengths, scratch):
     model = random_model(family, changes)
-    model.save_pretrained(scratch / "model")
+    folder = scratch / "model"
+    model.save_pretrained(folder)
     lists = [torch.randint(3, BASE["vocab_size"], (1, n)) for n in lengths]
     # One list a time: what RoPE does may depend on how long it is.
     expected = [model(ids).logits[0].double() for ids in lists]
-    error = max(errors_of(args.pregate, scratch / "model", lists, expected, scratch))
-    run(args.pregate, "import", "--from", "hf", "--in", scratch / "model", "--out", scratch / "ours")
-    imported = max(errors_of(args.pregate, scratch / "ours", lists, expected, scratch))
-    as_gguf = None
-    if write_gguf(model, scratch / "model.gguf"):
-        as_gguf = max(errors_of(args.pregate, scratch / "model.gguf", lists, expected, scratch))
-    report.check(max(error, imported, as_gguf or 0) <= args.tolerance,
-                 f"| {family} | {special} | up to {max(lengths)} | {error:.1e} | {imported:.1e} | "
-                 f"{'no form' if as_gguf is None else f'{as_gguf:.1e}'} |")
+    ours = logits_of(args.pregate, folder, lists, scratch)
+    run(args.pregate, "import", "--from", "hf", "--in", folder, "--out", scratch / "ours")
+    has_gguf = write_gguf(model, scratch / "model.gguf")
+    half = as_bf16(folder)
+    return Errors(
+        hf=distance(ours, expected),
+        imported=distance(logits_of(args.pregate, scratch / "ours", lists, scratch), expected),
+        gguf=distance(logits_of(args.pregate, scratch / "model.gguf", lists, scratch), expected) if has_gguf else None,
+        bf16=distance(logits_of(args.pregate, folder, lists, scratch, "--dtype", "bf16"), ours),
+        theirs_bf16=distance([half(ids).logits[0].double() for ids in lists], expected))
+
+
+def check(args, report, family, special, changes, lengths, scratch):
+    errors = compare(args, family, changes, lengths, scratch)
+    report.check(max(errors.hf, errors.imported, errors.gguf or 0) <= args.tolerance and errors.bf16 <= errors.theirs_bf16,
+                 f"| {family} | {special} | up to {max(lengths)} | {errors.hf:.1e} | {errors.imported:.1e} | "
+                 f"{'no form' if errors.gguf is None else f'{errors.gguf:.1e}'} | {errors.bf16:.1e} | {errors.theirs_bf16:.1e} |")
 
 
 if __name__ == "__main__":
-    run_cases(__doc__, CASES, check, heading="     | family | what is special | tokens | error | imported | as GGUF |")
+    run_cases(__doc__, CASES, check, heading="     | family | what is special | tokens | error | imported | as GGUF | bf16 to f32 | "
+              "transformers' bf16 to f32 |")

@@ -8,12 +8,20 @@ import subprocess
 import sys
 
 
+class Failed(SystemExit):
+    """A program that failed. Ends the script, unless that was expected; `said` is its standard error."""
+
+    def __init__(self, command, code, said):
+        super().__init__(f"{' '.join(command)}: exit status {code}\n{said}")
+        self.said = said
+
+
 def run(binary, *args):
-    """Runs `binary args...`; returns its standard output. Ends the script, with what it said, if it fails."""
+    """Runs `binary args...`; returns its standard output."""
     command = [str(binary), *map(str, args)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
+        raise Failed(command, done.returncode, done.stderr)
     return done.stdout
 
 
@@ -32,12 +40,14 @@ def shared_dir():
     return pathlib.Path(os.environ.get("PREGATE_SHARED_DIR", default))
 
 
-def parse_seeded_args(description):
-    """--pregate, --tolerance and --seed of a comparison over random models; prints the seed."""
+def parse_seeded_args(description, *options):
+    """--pregate, --tolerance, --seed and further options of a comparison over random models; prints the seed."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pregate", required=True, help="the pregate program")
     parser.add_argument("--tolerance", type=float, default=1e-5, help="of the relative error")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
+    for option in options:
+        parser.add_argument(option)
     args = parser.parse_args()
     print("seed", args.seed)
     return args

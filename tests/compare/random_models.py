@@ -14,10 +14,13 @@ BASE = dict(vocab_size=320, hidden_size=64, intermediate_size=144, num_hidden_la
             bos_token_id=1, eos_token_id=2, pad_token_id=0)
 
 
-@torch.no_grad()
 def random_model(family, changes):
     config = AutoConfig.for_model(family, **{**BASE, **changes})
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    return randomize(AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval())
+
+
+@torch.no_grad()
+def randomize(model):
     for name, parameter in model.named_parameters():  # what transformers starts with is nearly zero, so nearly linear
         norm = name.endswith("norm.weight")
         scale = 0.3 if norm or name.endswith("bias") else parameter.shape[-1] ** -0.5
@@ -25,17 +28,22 @@ def random_model(family, changes):
     return model
 
 
-def errors_of(pregate, model_dir, lists, expected, scratch):
-    """|ours - expected| / |expected| of the logits of each list of ids [1, n]; expected [n, vocab] f64."""
+def logits_of(pregate, model_dir, lists, scratch, *flags):
+    """pregate's logits [n, vocab] f64 of each list of ids [1, n]."""
     tokens = write_json(scratch / "tokens.json", [ids[0].tolist() for ids in lists])
-    run(pregate, "logits", "--model", model_dir, "--tokens", tokens, "--out", scratch / "out.safetensors")
+    run(pregate, "logits", "--model", model_dir, "--tokens", tokens, "--out", scratch / "out.safetensors", *flags)
     ours = load_file(scratch / "out.safetensors")
-    return [((ours[f"{k}.logits"].double() - theirs).norm() / theirs.norm()).item() for k, theirs in enumerate(expected)]
+    return [ours[f"{k}.logits"].double() for k in range(len(lists))]
 
 
-def run_cases(description, cases, check, heading=""):
-    """Calls check(args, report, *case, scratch folder) for each case, and ends the script."""
-    args = parse_seeded_args(description)
+def distance(found, expected):
+    """|found - expected| / |expected|, the worst of the lists."""
+    return max(((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in zip(found, expected, strict=True))
+
+
+def run_cases(description, cases, check, heading="", finish=lambda args: None, options=()):
+    """Calls check(args, report, *case, scratch folder) for each case and finish(args), and ends the script."""
+    args = parse_seeded_args(description, *options)
     torch.manual_seed(args.seed)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -45,4 +53,5 @@ def run_cases(description, cases, check, heading=""):
     for case in cases:
         with tempfile.TemporaryDirectory() as scratch:
             check(args, report, *case, pathlib.Path(scratch))
+    finish(args)
     report.exit()

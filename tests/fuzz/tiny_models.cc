@@ -4,8 +4,8 @@
 
 namespace pregate::fuzz {
 
-BpeTokenizerSpec TinyBpe() {
-  BpeTokenizerSpec spec;
+PipelineTokenizerSpec TinyBpe() {
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
   for (const TokenId id : {kEndOfText, kTurnStartId, kTurnEndId}) {
     spec.added.push_back({.id = id, .text = spec.tokens[id], .special = true});

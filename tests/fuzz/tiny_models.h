@@ -7,7 +7,7 @@
 
 namespace pregate::fuzz {
 
-BpeTokenizerSpec TinyBpe();
+PipelineTokenizerSpec TinyBpe();
 SentencePieceTokenizerSpec TinySentencePiece();  // BPE, without bytes
 ModelSpec TinyDense();                           // one layer of hidden 4, vocabulary 3
 

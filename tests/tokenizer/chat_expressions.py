@@ -23,7 +23,8 @@ FILTERS = ["trim", "trim('a ')", "upper", "lower", "title", "capitalize", "lengt
            "sum(attribute='n')", "min", "max", "reject('none') | list"]
 TESTS = ["defined", "undefined", "none", "not none", "string", "mapping", "sequence", "iterable", "number", "integer", "float",
          "boolean", "true", "false", "not defined", "odd", "even", "divisibleby 3", "divisibleby(2)", "equalto 1", "equalto('a')",
-         "in [1, 'a', none]", "in w", "not in l", "eq 3", "ne 3", "gt 1", "lt 2", "ge 3", "upper", "lower", "sameas none", "callable"]
+         "in [1, 'a', none]", "filter", "test", "in w", "not in l", "eq 3", "ne 3", "gt 1", "lt 2", "ge 3", "upper", "lower",
+         "sameas none", "callable"]
 
 
 class Generator:
@@ -57,6 +58,8 @@ class Generator:
             lambda: f"({e()})", lambda: f"{self.string()}.{self.rng.choice(STRING_METHODS)}",
             lambda: f"{e()} | {self.rng.choice(FILTERS)}", lambda: f"{self.sequence()} | {self.rng.choice(FILTERS)}",
             lambda: f"{self.string()} | {self.rng.choice(FILTERS)}", lambda: f"{self.number()} | {self.rng.choice(FILTERS)}",
+            lambda: f"'{self.rng.choice(['upper', 'odd', 'fromjson'])}' is {self.rng.choice(['filter', 'test'])}",
+            lambda: f"({e()} | fromjson if {self.name()} else {e()})",
             lambda: f"({e()}) is {self.rng.choice(TESTS)}", lambda: f"{self.name()} is {self.rng.choice(TESTS)}",
             lambda: f"{e()} {self.rng.choice(['+', '-', '*', '/', '//', '%', '~', '~', '+'])} {e()}",
             lambda: f"{self.number()} {self.rng.choice(['+', '-', '*', '/', '//', '%', '**'])} {self.number()}",

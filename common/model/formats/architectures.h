@@ -15,8 +15,16 @@ struct Architecture {
   const char* gguf;        // general.architecture of its GGUF files
   FieldTable fields;       // of config.json, read for this family alone
   FieldTable gguf_fields;  // of GGUF metadata, likewise
-  double rms_eps = 1e-6;   // where the config does not say
+
+  // What transformers' class of the config takes where config.json does not say.
+  double rms_eps = 1e-6;
   double rope_theta = 10000;
+  int max_position = 2048;
+  int original_max_position = 0;  // of scaled RoPE; 0: max_position
+  int kv_heads = 0;               // 0: as many as heads
+  int head_dim = 0;               // 0: hidden / heads
+  int window_tokens = 0;          // 0: none
+  bool tie_embeddings = false;
 
   enum class Bias {
     kNone,
@@ -30,7 +38,6 @@ struct Architecture {
     kSwitched,    // where use_sliding_window is on: by layer_types, else from layer
                   // max_window_layers on
   } window = Window::kNone;
-  int window_tokens = 0;          // where the config does not say; 0: none
   bool no_rope_layers = false;    // some layers have no positions
   bool multipliers = false;       // of embedding, residual, attention and logits
   bool fused = false;             // qkv_proj and gate_up_proj hold several matrices

@@ -83,6 +83,53 @@ TEST(ArchitecturesTest, EveryTraitIsInTheDigest) {
   }
 }
 
+// What transformers 5.24 makes of a config without these fields (tests/compare/config_defaults.py).
+TEST(ArchitecturesTest, WhatTheConfigDoesNotSayIsTheClasss) {
+  const auto bare = [](const char* model_type, json patch = json::object()) {
+    json none = {{"head_dim", nullptr},
+                 {"max_position_embeddings", nullptr},
+                 {"num_key_value_heads", nullptr},
+                 {"rms_norm_eps", nullptr},
+                 {"rope_theta", nullptr},
+                 {"tie_word_embeddings", nullptr}};
+    none.update(patch);
+    return *Parse(model_type, none);
+  };
+  const ModelSpec llama = bare("llama");
+  EXPECT_EQ(llama.max_position, 2048);
+  EXPECT_EQ(llama.num_kv_heads, llama.num_heads);
+  EXPECT_EQ(llama.head_dim, llama.hidden / llama.num_heads);
+  EXPECT_FLOAT_EQ(llama.rms_eps, 1e-6f);
+  EXPECT_FLOAT_EQ(llama.rope_theta, 10000);
+  EXPECT_FALSE(llama.tie_embeddings);
+  const ModelSpec mistral = bare("mistral");
+  EXPECT_EQ(mistral.max_position, 131072);
+  EXPECT_EQ(mistral.num_kv_heads, 8);
+  const ModelSpec qwen3 = bare("qwen3");
+  EXPECT_EQ(qwen3.max_position, 32768);
+  EXPECT_EQ(qwen3.num_kv_heads, 32);
+  EXPECT_EQ(qwen3.head_dim, 128);
+  EXPECT_EQ(bare("qwen2").num_kv_heads, 32);
+  const ModelSpec smollm3 = bare("smollm3");
+  EXPECT_TRUE(smollm3.tie_embeddings);
+  EXPECT_FLOAT_EQ(smollm3.rope_theta, 2000000);
+  EXPECT_EQ(smollm3.num_kv_heads, 4);
+  const json longrope = {{"type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {2.0}}};
+  const ModelSpec phi3 =
+      bare("phi3", {{"max_position_embeddings", 8192}, {"rope_scaling", longrope}});
+  EXPECT_FLOAT_EQ(phi3.rms_eps, 1e-5f);
+  EXPECT_EQ(phi3.rope_scaling->original_max_position, 4096);
+  EXPECT_FLOAT_EQ(bare("granite").attention_scale(), 1);
+}
+
+TEST(ArchitecturesTest, ANullOfKvHeadsIsAsManyAsHeads) {
+  json config = SmallConfig();
+  config.update({{"model_type", "qwen2"}, {"architectures", {"Qwen2ForCausalLM"}}});
+  config["num_key_value_heads"] = nullptr;
+  const auto spec = ParseDenseConfig(*JsonObject::From(config, "config.json"));
+  EXPECT_EQ(spec->num_kv_heads, spec->num_heads);
+}
+
 TEST(ArchitecturesTest, BiasesAreTheFamilys) {
   EXPECT_FALSE(Parse("llama")->qkv_bias);
   EXPECT_TRUE(Parse("llama", {{"attention_bias", true}})->o_bias);
@@ -123,6 +170,12 @@ TEST(ArchitecturesTest, WindowsAreTheFamilys) {
                   .message(),
               HasSubstr("layer_types has 1 entries"));
   EXPECT_THAT(Parse("granite", window).status().message(), HasSubstr("sliding_window = 16"));
+  // transformers' mask would have a window, its attention none.
+  EXPECT_THAT(Parse("smollm3", {{"sliding_window", 16},
+                                {"layer_types", {"sliding_attention", "full_attention"}}})
+                  .status()
+                  .message(),
+              HasSubstr("without use_sliding_window"));
 }
 
 TEST(ArchitecturesTest, LayersWithoutPositions) {
@@ -142,6 +195,11 @@ TEST(ArchitecturesTest, RotatedInPartAndLongRope) {
   EXPECT_FLOAT_EQ(phi3->rope_scaling->attention_factor, std::sqrt(1.2f));
   EXPECT_THAT(Parse("llama", {{"partial_rotary_factor", 0.5}}).status().message(),
               HasSubstr("partial_rotary_factor = 0.5"));
+  json inside = Configs()[8].second;
+  inside.erase("original_max_position_embeddings");
+  inside["rope_scaling"]["original_max_position_embeddings"] = 32;
+  EXPECT_THAT(Parse("phi3", inside).status().message(),
+              HasSubstr("original_max_position_embeddings = 32 here alone"));
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ class MappedCheckpoint final : public Checkpoint {
     digest_ = parts_.digest;
     if (digest_.empty()) {
       const Stopwatch checking(&checking_ns_);
-      digest_ = ModelDigest(spec_, HashViews(parts_.views));
+      digest_ = ModelDigest(spec_, HashViews(parts_.views, /*with_xxh3=*/false));
     }
     for (const auto& [name, hash] : parts_.recorded) verified_[name] = false;
   }

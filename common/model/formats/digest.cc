@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "common/base/limits.h"
 #include "common/base/mapped_file.h"
 #include "common/base/status.h"
+#include "common/model/spec/traits.h"
 
 namespace pregate {
 
@@ -42,21 +44,17 @@ void AddRopeScaling(const RopeScaling& scaling, const auto& add, const auto& add
   for (const float factor : scaling.long_factors) add_float("rope_long_factor", factor);
 }
 
-// What a plain Llama has not. A trait that is not there has no line: digests of before stay.
+// A trait that is not there has no line: digests of before stay.
 void AddTraits(const ModelSpec& spec, const auto& add, const auto& add_float) {
-  const auto add_if = [&](const char* field, float value, float none) {
-    if (value != none) add_float(field, value);
-  };
-  if (spec.rotary_dim > 0) add("rotary_dim", spec.rotary_dim);
-  if (spec.qkv_bias) add("qkv_bias", 1);
-  if (spec.o_bias) add("o_bias", 1);
-  if (spec.qk_norm) add("qk_norm", 1);
-  add_if("embedding_multiplier", spec.embedding_multiplier, 1);
-  add_if("residual_multiplier", spec.residual_multiplier, 1);
-  add_if("attention_multiplier", spec.attention_multiplier, 0);
-  add_if("logits_divisor", spec.logits_divisor, 1);
-  for (const int window : spec.windows) add("window", window);
-  for (const bool no_rope : spec.no_rope) add("no_rope", no_rope ? 1 : 0);
+  for (const Trait& trait : TraitsOf(spec)) {
+    if (const float* number = std::get_if<float>(&trait.value)) {
+      add_float(trait.name, *number);
+    } else if (const bool* flag = std::get_if<bool>(&trait.value)) {
+      add(trait.name, *flag ? 1 : 0);
+    } else {
+      add(trait.name, std::get<int>(trait.value));
+    }
+  }
 }
 
 // One "field=value" line each, in this order; floats by their exact shortest form.
@@ -92,10 +90,12 @@ std::string CanonicalFields(const ModelSpec& spec) {
   return out;
 }
 
-TensorHash HashView(const TensorView& view) {
-  return {StoredTypeName(view.stored.type), view.shape(), Sha256Hex(view.stored.bytes),
-          Xxh3Hex(view.stored.bytes)};
-}
+// Bytes are told apart by where they lie, not by what they are.
+struct ByPlace {
+  bool operator()(std::string_view a, std::string_view b) const {
+    return std::pair(a.data(), a.size()) < std::pair(b.data(), b.size());
+  }
+};
 
 }  // namespace
 
@@ -110,19 +110,31 @@ std::string ModelDigest(const ModelSpec& spec, const std::map<std::string, Tenso
 }
 
 std::map<std::string, TensorHash> HashViews(
-    const std::map<std::string, TensorView, std::less<>>& views) {
-  std::vector<std::pair<const TensorView*, TensorHash*>> work;
-  std::map<std::string, TensorHash> hashes;
-  for (const auto& [name, view] : views) work.emplace_back(&view, &hashes[name]);
+    const std::map<std::string, TensorView, std::less<>>& views, bool with_xxh3) {
+  struct Contents {
+    std::string sha256, xxh3;
+  };
+  std::map<std::string_view, Contents, ByPlace> contents;  // views of a fused tensor share its own
+  for (const auto& [name, view] : views) contents.try_emplace(view.stored.bytes);
+  std::vector<std::pair<const std::string_view, Contents>*> work;
+  for (auto& entry : contents) work.push_back(&entry);
   std::atomic<size_t> next{0};
   const auto run = [&] {
-    for (size_t i = next++; i < work.size(); i = next++) *work[i].second = HashView(*work[i].first);
+    for (size_t i = next++; i < work.size(); i = next++) {
+      const std::string_view bytes = work[i]->first;
+      work[i]->second = {Sha256Hex(bytes), with_xxh3 ? Xxh3Hex(bytes) : ""};
+    }
   };
   {
     std::vector<std::jthread> helpers;
     const unsigned threads = std::min(std::thread::hardware_concurrency(), kHashThreadsMax);
     for (unsigned i = 1; i < threads; ++i) helpers.emplace_back(run);
     run();
+  }
+  std::map<std::string, TensorHash> hashes;
+  for (const auto& [name, view] : views) {
+    const Contents& hash = contents.at(view.stored.bytes);
+    hashes[name] = {StoredTypeName(view.stored.type), view.shape(), hash.sha256, hash.xxh3};
   }
   return hashes;
 }

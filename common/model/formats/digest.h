@@ -24,9 +24,9 @@ struct TensorHash {
 // By canonical name. Changing what goes in here changes every digest ever written.
 std::string ModelDigest(const ModelSpec& spec, const std::map<std::string, TensorHash>& hashes);
 
-// Hashes of all stored bytes, on several threads.
+// Hashes of all stored bytes, each read once, on several threads. A digest needs no XXH3.
 std::map<std::string, TensorHash> HashViews(
-    const std::map<std::string, TensorView, std::less<>>& views);
+    const std::map<std::string, TensorView, std::less<>>& views, bool with_xxh3);
 
 // manifest.json of our own format: SHA-256 and XXH3 of every tensor, written at export. The first
 // make the model's digest, and `inspect --verify` compares them; the second are compared whenever a

@@ -272,9 +272,9 @@ TEST_F(GgufLayoutTest, EndsAtEachOfTheFilesEndIds) {
 TEST_F(GgufLayoutTest, ReadsTheTokenizersParts) {
   std::string types;  // an array of three int32
   types.append("\x05\0\0\0\3\0\0\0\0\0\0\0", 12).append("\3\0\0\0\1\0\0\0\1\0\0\0", 12);
-  const auto spec_of = [&](GgufBuilder builder) -> absl::StatusOr<BpeTokenizerSpec> {
+  const auto spec_of = [&](GgufBuilder builder) -> absl::StatusOr<PipelineTokenizerSpec> {
     WriteFile(path_, builder.Build());
-    return GgufTokenizerSpec(**GgufFile::Open(path_));
+    return GgufPipelineSpec(**GgufFile::Open(path_));
   };
   const auto base = [&] {
     return GgufBuilder()

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kTypeControl = 3, kTypeUserDefined = 4;
 
-absl::Status ReadMerges(const GgufFile& file, BpeTokenizerSpec* spec) {
+absl::Status ReadMerges(const GgufFile& file, PipelineTokenizerSpec* spec) {
   constexpr const char* kKey = "tokenizer.ggml.merges";
   ASSIGN_OR_RETURN(const auto merges, file.Strings(kKey));
   for (const std::string_view merge : merges) {
@@ -46,7 +46,7 @@ absl::Status CheckPerToken(const GgufFile& file, const char* key, size_t size, s
 
 // Control tokens have no text; user-defined ones are looked for in texts. One whose text is a
 // normal token's too is no part of the model's own vocabulary.
-absl::Status ReadAdded(const GgufFile& file, BpeTokenizerSpec* spec) {
+absl::Status ReadAdded(const GgufFile& file, PipelineTokenizerSpec* spec) {
   constexpr const char* kKey = "tokenizer.ggml.token_type";
   if (!file.Has(kKey)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto types, file.Ints(kKey));
@@ -133,9 +133,9 @@ bool IsSentencePiece(const GgufFile& file) {
 
 }  // namespace
 
-absl::StatusOr<BpeTokenizerSpec> GgufTokenizerSpec(const GgufFile& file) {
+absl::StatusOr<PipelineTokenizerSpec> GgufPipelineSpec(const GgufFile& file) {
   RETURN_IF_ERROR(CheckModelName(file, "gpt2"));
-  BpeTokenizerSpec spec;
+  PipelineTokenizerSpec spec;
   ASSIGN_OR_RETURN(spec.tokens, ReadTokens(file));
   RETURN_IF_ERROR(ReadMerges(file, &spec));
   RETURN_IF_ERROR(ReadAdded(file, &spec));
@@ -179,8 +179,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadGgufTokenizer(const GgufFile& fil
     ASSIGN_OR_RETURN(SentencePieceTokenizerSpec spec, GgufSentencePieceSpec(file));
     return MakeSentencePieceTokenizer(std::move(spec));
   }
-  ASSIGN_OR_RETURN(BpeTokenizerSpec spec, GgufTokenizerSpec(file));
-  return MakeBpeTokenizer(std::move(spec));
+  ASSIGN_OR_RETURN(PipelineTokenizerSpec spec, GgufPipelineSpec(file));
+  return MakePipelineTokenizer(std::move(spec));
 }
 
 absl::Status SaveGgufTokenizer(const GgufFile& file, const std::string& dir) {
@@ -188,7 +188,7 @@ absl::Status SaveGgufTokenizer(const GgufFile& file, const std::string& dir) {
     ASSIGN_OR_RETURN(const SentencePieceTokenizerSpec spec, GgufSentencePieceSpec(file));
     return SaveSentencePieceModel(spec, dir);
   }
-  ASSIGN_OR_RETURN(const BpeTokenizerSpec spec, GgufTokenizerSpec(file));
+  ASSIGN_OR_RETURN(const PipelineTokenizerSpec spec, GgufPipelineSpec(file));
   return SaveTokenizerJson(spec, dir);
 }
 

@@ -12,7 +12,7 @@ namespace pregate {
 
 // tokenizer.ggml.model = "gpt2", byte-level BPE. NotFound without tokenizer keys; Unimplemented, by
 // name, for other models.
-absl::StatusOr<BpeTokenizerSpec> GgufTokenizerSpec(const GgufFile& file);
+absl::StatusOr<PipelineTokenizerSpec> GgufPipelineSpec(const GgufFile& file);
 
 // tokenizer.ggml.model = "llama", SentencePiece BPE. Errors as above.
 absl::StatusOr<SentencePieceTokenizerSpec> GgufSentencePieceSpec(const GgufFile& file);

@@ -56,23 +56,35 @@ absl::Status CheckArchitectures(const JsonObject& config, const Architecture& ar
   return absl::OkStatus();
 }
 
-absl::Status ReadShapes(const JsonObject& config, ModelSpec* spec) {
+// Absence leaves it to the family; a null is as many as heads.
+absl::StatusOr<int64_t> KvHeads(const JsonObject& config, const Architecture& architecture,
+                                int num_heads) {
+  const bool absent = !config.json().contains("num_key_value_heads");
+  if (absent && architecture.kv_heads > 0) return architecture.kv_heads;
+  return config.Int("num_key_value_heads", 1, kHeadsMax, num_heads);
+}
+
+absl::StatusOr<int64_t> HeadDim(const JsonObject& config, const Architecture& architecture,
+                                const ModelSpec& spec) {
+  if (config.Has("head_dim")) return config.Int("head_dim", 1, kHeadDimMax);
+  if (architecture.head_dim > 0) return architecture.head_dim;
+  if (spec.hidden % spec.num_heads == 0) return spec.hidden / spec.num_heads;
+  return absl::InvalidArgumentError(
+      absl::StrCat(config.where(), ": hidden_size = ", spec.hidden,
+                   " is no multiple of num_attention_heads = ", spec.num_heads));
+}
+
+absl::Status ReadShapes(const JsonObject& config, const Architecture& architecture,
+                        ModelSpec* spec) {
   ASSIGN_OR_RETURN(spec->vocab_size, config.Int("vocab_size", 1, kVocabSizeMax));
   ASSIGN_OR_RETURN(spec->hidden, config.Int("hidden_size", 1, kHiddenMax));
   ASSIGN_OR_RETURN(spec->intermediate, config.Int("intermediate_size", 1, kFfnWidthMax));
   ASSIGN_OR_RETURN(spec->num_layers, config.Int("num_hidden_layers", 1, kLayersMax));
   ASSIGN_OR_RETURN(spec->num_heads, config.Int("num_attention_heads", 1, kHeadsMax));
-  ASSIGN_OR_RETURN(spec->num_kv_heads,
-                   config.Int("num_key_value_heads", 1, kHeadsMax, spec->num_heads));
-  if (!config.Has("head_dim") && spec->hidden % spec->num_heads != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(config.where(), ": hidden_size = ", spec->hidden,
-                     " is no multiple of num_attention_heads = ", spec->num_heads));
-  }
-  ASSIGN_OR_RETURN(spec->head_dim,
-                   config.Int("head_dim", 1, kHeadDimMax, spec->hidden / spec->num_heads));
-  ASSIGN_OR_RETURN(spec->max_position,
-                   config.Int("max_position_embeddings", 1, kPositionMax, 2048));
+  ASSIGN_OR_RETURN(spec->num_kv_heads, KvHeads(config, architecture, spec->num_heads));
+  ASSIGN_OR_RETURN(spec->head_dim, HeadDim(config, architecture, *spec));
+  ASSIGN_OR_RETURN(spec->max_position, config.Int("max_position_embeddings", 1, kPositionMax,
+                                                  architecture.max_position));
   return absl::OkStatus();
 }
 
@@ -193,6 +205,11 @@ absl::Status ReadWindows(const JsonObject& config, const Architecture& architect
   ASSIGN_OR_RETURN(const std::vector<bool> windowed, WindowedLayers(config, architecture, *spec));
   ASSIGN_OR_RETURN(const int64_t window, WindowTokens(config, architecture));
   const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
+  if (any && window == 0 && config.Has("layer_types")) {
+    return UnsupportedConfig(
+        config, absl::StrCat("layer_types: \"", kSliding,
+                             "\" without use_sliding_window = true and a sliding_window"));
+  }
   if (!any || window == 0 || window >= spec->max_position) return absl::OkStatus();
   for (const bool sliding : windowed) {
     spec->windows.push_back(sliding ? static_cast<int>(window) : 0);
@@ -248,9 +265,10 @@ absl::StatusOr<ModelSpec> ParseDenseConfig(const JsonObject& config,
   RETURN_IF_ERROR(CheckFields(config, tables));
   ModelSpec spec;
   spec.architecture = architecture->model_type;
-  RETURN_IF_ERROR(ReadShapes(config, &spec));
+  RETURN_IF_ERROR(ReadShapes(config, *architecture, &spec));
   ASSIGN_OR_RETURN(spec.rms_eps, config.Number("rms_norm_eps", architecture->rms_eps));
-  ASSIGN_OR_RETURN(spec.tie_embeddings, config.Bool("tie_word_embeddings", false));
+  ASSIGN_OR_RETURN(spec.tie_embeddings,
+                   config.Bool("tie_word_embeddings", architecture->tie_embeddings));
   RETURN_IF_ERROR(ParseRope(config, *architecture, &spec));
   RETURN_IF_ERROR(ReadBiases(config, *architecture, &spec));
   if (architecture->multipliers) RETURN_IF_ERROR(ReadMultipliers(config, &spec));

@@ -34,11 +34,18 @@ absl::StatusOr<std::string> RopeKind(const JsonObject& rope, const Architecture&
 struct RopeFields {
   const JsonObject& config;
   const JsonObject& rope;
+  const Architecture& architecture;
   int max_position;
 
+  // A family whose class has a value of its own reads it beside `rope` alone.
   absl::StatusOr<int64_t> OriginalMax() const {
-    const JsonObject& object = config.Has(kOriginalMax) ? config : rope;
-    return object.Int(kOriginalMax, 1, kPositionMax, max_position);
+    if (config.Has(kOriginalMax)) return config.Int(kOriginalMax, 1, kPositionMax);
+    const int of_class = architecture.original_max_position;
+    ASSIGN_OR_RETURN(const int64_t value, rope.Int(kOriginalMax, 1, kPositionMax,
+                                                   of_class > 0 ? of_class : max_position));
+    if (of_class == 0 || value == of_class) return value;
+    return UnsupportedConfig(rope, absl::StrCat(kOriginalMax, " = ", value, " here alone (",
+                                                architecture.model_type, " has it beside)"));
   }
 };
 
@@ -89,12 +96,13 @@ absl::Status ReadLongRope(const RopeFields& fields, RopeScaling* scaling) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const RopeFields& fields,
-                                                       const Architecture& architecture) {
-  ASSIGN_OR_RETURN(const std::string kind, RopeKind(fields.rope, architecture));
+absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const RopeFields& fields) {
+  ASSIGN_OR_RETURN(const std::string kind, RopeKind(fields.rope, fields.architecture));
   std::optional<RopeScaling> none;
-  // Up to max_position_embeddings, beyond which no context goes, "dynamic" changes nothing.
-  if (kind == "dynamic") return none;
+  if (kind == "dynamic") {  // changes nothing up to max_position_embeddings, where contexts end
+    RETURN_IF_ERROR(fields.rope.Number("factor").status());
+    return none;
+  }
   if (kind == "default") {
     ASSIGN_OR_RETURN(const double factor, fields.rope.Number("factor", 1));
     if (factor == 1) return none;
@@ -104,7 +112,7 @@ absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const RopeFields& fields,
   RopeScaling scaling;
   if (kind == "linear") {
     scaling.kind = kLinear;
-    ASSIGN_OR_RETURN(scaling.factor, fields.rope.Number("factor", 1));
+    ASSIGN_OR_RETURN(scaling.factor, fields.rope.Number("factor"));
     return scaling.factor == 1 ? none : std::optional(scaling);
   }
   using Read = absl::Status (*)(const RopeFields&, RopeScaling*);
@@ -166,7 +174,7 @@ absl::Status ParseRope(const JsonObject& config, const Architecture& architectur
     RETURN_IF_ERROR(CheckFields(rope, {&kRopeFields}));
     RETURN_IF_ERROR(theta.Read(rope));
     RETURN_IF_ERROR(part.Read(rope));
-    ASSIGN_OR_RETURN(auto scaling, ReadScaling({config, rope, spec->max_position}, architecture));
+    ASSIGN_OR_RETURN(auto scaling, ReadScaling({config, rope, architecture, spec->max_position}));
     if (seen && scaling != spec->rope_scaling) {
       return absl::InvalidArgumentError(
           absl::StrCat(config.where(), ": rope_parameters contradicts rope_scaling"));

@@ -38,7 +38,7 @@ absl::Status BadMerge(size_t index, const std::pair<std::string, std::string>& m
 
 }  // namespace
 
-absl::StatusOr<BpeMerges> BpeMerges::Make(const BpeTokenizerSpec& spec, const TokenIds& ids) {
+absl::StatusOr<BpeMerges> BpeMerges::Make(const PipelineTokenizerSpec& spec, const TokenIds& ids) {
   if (spec.merges.size() > kMergesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("merges: ", spec.merges.size(), ", expected at most ", kMergesMax));

@@ -15,7 +15,7 @@ namespace pregate {
 class BpeMerges {
  public:
   // InvalidArgument, naming the merge, where a part or the whole of it is no token.
-  static absl::StatusOr<BpeMerges> Make(const BpeTokenizerSpec& spec, const TokenIds& ids);
+  static absl::StatusOr<BpeMerges> Make(const PipelineTokenizerSpec& spec, const TokenIds& ids);
 
   // Appends what becomes of `symbols`: neighbours merge, the lowest rank first and of equal ranks
   // the leftmost, until no pair is a merge. n symbols take O(n log n) whatever they are.

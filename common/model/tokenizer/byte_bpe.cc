@@ -11,7 +11,7 @@ namespace {
 
 class ByteBpe final : public WordModel {
  public:
-  ByteBpe(const BpeTokenizerSpec& spec, BpeMerges merges)
+  ByteBpe(const PipelineTokenizerSpec& spec, BpeMerges merges)
       : merges_(std::move(merges)),
         unknown_(spec.unknown.value_or(kAbsent)),
         fuse_unknown_(spec.fuse_unknown),
@@ -62,7 +62,7 @@ class ByteBpe final : public WordModel {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WordModel>> MakeByteBpe(const BpeTokenizerSpec& spec,
+absl::StatusOr<std::unique_ptr<WordModel>> MakeByteBpe(const PipelineTokenizerSpec& spec,
                                                        const TokenIds& ids) {
   ASSIGN_OR_RETURN(BpeMerges merges, BpeMerges::Make(spec, ids));
   return std::make_unique<ByteBpe>(spec, std::move(merges));

@@ -17,7 +17,7 @@ bool CrossesWords(std::string_view token) {
 
 class CharacterBpe final : public WordModel {
  public:
-  CharacterBpe(const BpeTokenizerSpec& spec, const TokenIds& ids, BpeMerges merges)
+  CharacterBpe(const PipelineTokenizerSpec& spec, const TokenIds& ids, BpeMerges merges)
       : merges_(std::move(merges)),
         byte_tokens_(ids),
         byte_fallback_(spec.byte_fallback),
@@ -87,7 +87,7 @@ class CharacterBpe final : public WordModel {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WordModel>> MakeCharacterBpe(const BpeTokenizerSpec& spec,
+absl::StatusOr<std::unique_ptr<WordModel>> MakeCharacterBpe(const PipelineTokenizerSpec& spec,
                                                             const TokenIds& ids) {
   ASSIGN_OR_RETURN(BpeMerges merges, BpeMerges::Make(spec, ids));
   return std::make_unique<CharacterBpe>(spec, ids, std::move(merges));

@@ -1,4 +1,4 @@
-// The tokenizer of a BpeTokenizerSpec:
+// The tokenizer of a PipelineTokenizerSpec:
 //
 //   text -> added tokens -> Normalizer -> added tokens that are normalized -> PreTokenizer
 //        -> words -> WordModel -> ids -> TokenTable -> text
@@ -34,7 +34,8 @@ void AppendStandalone(std::string_view word, std::vector<std::string_view>* word
 class PipelineTokenizer final : public Tokenizer {
  public:
   PipelineTokenizer(TokenizerParts parts, TokenTable table, AddedTokens added,
-                    std::unique_ptr<WordModel> model, std::string_view kind, BpeTokenizerSpec spec)
+                    std::unique_ptr<WordModel> model, std::string_view kind,
+                    PipelineTokenizerSpec spec)
       : parts_(std::move(parts)),
         table_(std::move(table)),
         added_(std::move(added)),
@@ -168,7 +169,7 @@ class PipelineTokenizer final : public Tokenizer {
   const std::optional<TokenId> prompt_bos_, unknown_, eos_;
 };
 
-absl::StatusOr<std::unique_ptr<WordModel>> MakeModel(const BpeTokenizerSpec& spec,
+absl::StatusOr<std::unique_ptr<WordModel>> MakeModel(const PipelineTokenizerSpec& spec,
                                                      const TokenIds& ids, std::string_view kind) {
   if (kind == PipelineTokenizer::kByteLevelKind) return MakeByteBpe(spec, ids);
   return spec.scores.empty() ? MakeCharacterBpe(spec, ids) : MakeUnigram(spec);
@@ -176,7 +177,7 @@ absl::StatusOr<std::unique_ptr<WordModel>> MakeModel(const BpeTokenizerSpec& spe
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spec) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakePipelineTokenizer(PipelineTokenizerSpec spec) {
   ASSIGN_OR_RETURN(TokenizerParts parts, TokenizerParts::Make(spec, ""));
   ASSIGN_OR_RETURN(AddedTokens added, AddedTokens::Make(spec.added, &parts.normalizer));
   ASSIGN_OR_RETURN(const TokenIds ids, IndexTokens(spec));
@@ -191,8 +192,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spe
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir) {
-  ASSIGN_OR_RETURN(BpeTokenizerSpec spec, LoadTokenizerSpec(dir));
-  return MakeBpeTokenizer(std::move(spec));
+  ASSIGN_OR_RETURN(PipelineTokenizerSpec spec, LoadPipelineSpec(dir));
+  return MakePipelineTokenizer(std::move(spec));
 }
 
 }  // namespace pregate

@@ -18,12 +18,12 @@ const json kStrip = {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop",
 
 // A vocabulary whose tokens' ids are their places.
 std::unique_ptr<Tokenizer> TokenizerOf(std::vector<std::string> tokens, const json& decoder) {
-  BpeTokenizerSpec spec;
+  PipelineTokenizerSpec spec;
   spec.tokens = std::move(tokens);
   spec.added = {{.id = 0, .text = spec.tokens[0], .special = true}};
   spec.pre_tokenizer = "null";
   spec.decoder = decoder.dump();
-  auto tokenizer = MakeBpeTokenizer(std::move(spec));
+  auto tokenizer = MakePipelineTokenizer(std::move(spec));
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
 }

@@ -15,7 +15,7 @@ std::string TokenExcerpt(std::string_view text) {
   return absl::StrCat("\"", absl::CHexEscape(std::string(text.substr(0, 64))), "\"");
 }
 
-size_t SizeOf(const BpeTokenizerSpec& spec) {
+size_t SizeOf(const PipelineTokenizerSpec& spec) {
   size_t size = spec.tokens.size();
   for (const AddedToken& token : spec.added) {
     size = std::max(size, static_cast<size_t>(token.id) + 1);
@@ -29,7 +29,7 @@ absl::Status CheckId(const char* field, std::optional<TokenId> id, size_t vocab_
       absl::StrCat(field, " ", *id, " is outside the vocabulary of ", vocab_size));
 }
 
-absl::Status CheckIds(const BpeTokenizerSpec& spec) {
+absl::Status CheckIds(const PipelineTokenizerSpec& spec) {
   const size_t size = SizeOf(spec);
   if (size == 0 || size > static_cast<size_t>(kVocabSizeMax)) {
     return absl::InvalidArgumentError(
@@ -51,7 +51,7 @@ absl::Status CheckToken(size_t id, const std::string& text) {
 
 }  // namespace
 
-absl::StatusOr<TokenIds> IndexTokens(const BpeTokenizerSpec& spec) {
+absl::StatusOr<TokenIds> IndexTokens(const PipelineTokenizerSpec& spec) {
   RETURN_IF_ERROR(CheckIds(spec));
   TokenIds ids;
   ids.reserve(spec.tokens.size());
@@ -68,7 +68,7 @@ absl::StatusOr<TokenIds> IndexTokens(const BpeTokenizerSpec& spec) {
 }
 
 // An added token's text counts for its id, whatever the model's own vocabulary has there.
-TokenTable::TokenTable(const BpeTokenizerSpec& spec, const Normalizer& normalizer,
+TokenTable::TokenTable(const PipelineTokenizerSpec& spec, const Normalizer& normalizer,
                        const TokenDecoder& decoder)
     : entries_(SizeOf(spec)) {
   for (size_t id = 0; id < spec.tokens.size(); ++id) {

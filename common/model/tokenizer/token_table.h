@@ -14,14 +14,14 @@
 namespace pregate {
 
 // Checks sizes, texts and ids of `spec` and gives its own tokens by text.
-absl::StatusOr<TokenIds> IndexTokens(const BpeTokenizerSpec& spec);
+absl::StatusOr<TokenIds> IndexTokens(const PipelineTokenizerSpec& spec);
 
 // Immutable; thread-safe.
 class TokenTable {
  public:
   // The text of an added token that is `normalized` is its normal form, as in the package.
   // REQUIRES: IndexTokens(spec) is OK.
-  TokenTable(const BpeTokenizerSpec& spec, const Normalizer& normalizer,
+  TokenTable(const PipelineTokenizerSpec& spec, const Normalizer& normalizer,
              const TokenDecoder& decoder);
 
   int size() const { return static_cast<int>(entries_.size()); }

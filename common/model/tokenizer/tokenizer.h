@@ -147,9 +147,9 @@ struct ChatVariables {
   bool operator==(const ChatVariables&) const = default;
 };
 
-// What GGUF metadata or tokenizer.json hold, already parsed; the one way to a tokenizer. Models are
-// BPE or, where there are scores, unigram ones.
-struct BpeTokenizerSpec {
+// What GGUF metadata or tokenizer.json hold, already parsed: a pipeline of normalizer, pre-tokenizer,
+// model and decoder. Models are BPE or, where there are scores, unigram ones.
+struct PipelineTokenizerSpec {
   // By id; empty where the model's own vocabulary has none. Byte-level models spell them in their
   // alphabet; one that is spelled in other characters stands for its bytes as they are, and no text
   // becomes it.
@@ -172,10 +172,10 @@ struct BpeTokenizerSpec {
   std::optional<TokenId> bos, eos;
   bool add_bos = false;  // a plain text prompt begins with bos
 
-  bool operator==(const BpeTokenizerSpec&) const = default;
+  bool operator==(const PipelineTokenizerSpec&) const = default;
 };
 // Checks all of the spec; errors name the token, merge or field at fault.
-absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(BpeTokenizerSpec spec);
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakePipelineTokenizer(PipelineTokenizerSpec spec);
 
 // What tokenizer.model or GGUF metadata hold. Text becomes user-defined pieces as in the
 // SentencePiece library, but never one that begins or ends turns of a chat (<|im_end|>).
@@ -201,14 +201,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& dir);
 
 // tokenizer.json (+ tokenizer_config.json, chat_template.jinja) in `dir`; NotFound without one.
-absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir);
+absl::StatusOr<PipelineTokenizerSpec> LoadPipelineSpec(const std::string& dir);
 // Added tokens by id, with the ids that readers of tokenizer.json give them beside a vocabulary.
 std::vector<AddedToken> PlaceAddedTokens(const std::vector<std::string>& tokens,
                                          std::vector<AddedToken> listed);
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const std::string& dir);
 // Writes tokenizer.json and tokenizer_config.json that HF tokenizers and transformers load, and
-// that LoadTokenizerSpec reads back equal (a pre-tokenizer's alias as its name).
-absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir);
+// that LoadPipelineSpec reads back equal (a pre-tokenizer's alias as its name).
+absl::Status SaveTokenizerJson(const PipelineTokenizerSpec& spec, const std::string& dir);
 
 // tokenizer.model (+ tokenizer_config.json, added_tokens.json, chat_template.jinja) in `dir`;
 // NotFound without one. Tokens added to the model become user-defined pieces, special ones control

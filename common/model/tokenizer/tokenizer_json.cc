@@ -24,7 +24,7 @@ using nlohmann::json;
 constexpr size_t kTokenizerBytesMax = size_t{64} << 20;  // of a tokenizer.json
 
 absl::Status SetToken(const JsonObject& model, int64_t id, const std::string& text,
-                      BpeTokenizerSpec* spec) {
+                      PipelineTokenizerSpec* spec) {
   if (spec->tokens.size() <= static_cast<size_t>(id)) spec->tokens.resize(id + 1);
   if (!spec->tokens[id].empty()) {
     return absl::InvalidArgumentError(
@@ -34,7 +34,7 @@ absl::Status SetToken(const JsonObject& model, int64_t id, const std::string& te
   return absl::OkStatus();
 }
 
-absl::Status ReadVocab(const JsonObject& model, BpeTokenizerSpec* spec) {
+absl::Status ReadVocab(const JsonObject& model, PipelineTokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const JsonObject vocab, model.Object("vocab"));
   spec->tokens.reserve(std::min(vocab.json().size(), static_cast<size_t>(kVocabSizeMax)));
   for (const auto& [text, json_id] : vocab.json().items()) {
@@ -45,7 +45,7 @@ absl::Status ReadVocab(const JsonObject& model, BpeTokenizerSpec* spec) {
   return absl::OkStatus();
 }
 
-std::optional<TokenId> FindToken(const BpeTokenizerSpec& spec, const std::string& text) {
+std::optional<TokenId> FindToken(const PipelineTokenizerSpec& spec, const std::string& text) {
   const auto added = std::find_if(spec.added.begin(), spec.added.end(),
                                   [&](const AddedToken& token) { return token.text == text; });
   if (added != spec.added.end()) return added->id;
@@ -71,7 +71,8 @@ bool HasAllBytes(const std::vector<std::string>& tokens) {
 
 // A byte-level vocabulary of all bytes needs no token for unknown ones, and some name one that is
 // none.
-absl::Status ReadUnknown(const JsonObject& root, const JsonObject& model, BpeTokenizerSpec* spec) {
+absl::Status ReadUnknown(const JsonObject& root, const JsonObject& model,
+                         PipelineTokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const bool fuse, model.Bool("fuse_unk", false));
   ASSIGN_OR_RETURN(const std::string text, model.String("unk_token", ""));
   const bool needless = LastStepIsByteLevel(root) && !spec->byte_fallback;
@@ -98,7 +99,7 @@ absl::StatusOr<std::pair<std::string, std::string>> ReadMerge(const json& merge,
 }
 
 // Of two equal merges the later one counts, as in the `tokenizers` package.
-void DropRepeatedMerges(BpeTokenizerSpec* spec) {
+void DropRepeatedMerges(PipelineTokenizerSpec* spec) {
   absl::flat_hash_set<std::pair<std::string, std::string>> seen;
   std::vector<std::pair<std::string, std::string>> kept;
   for (auto it = spec->merges.rbegin(); it != spec->merges.rend(); ++it) {
@@ -107,7 +108,7 @@ void DropRepeatedMerges(BpeTokenizerSpec* spec) {
   spec->merges.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
 }
 
-absl::Status ReadMerges(const JsonObject& model, BpeTokenizerSpec* spec) {
+absl::Status ReadMerges(const JsonObject& model, PipelineTokenizerSpec* spec) {
   const auto merges = model.json().find("merges");
   if (merges == model.json().end() || !merges->is_array()) {
     return absl::InvalidArgumentError(absl::StrCat(model.where(), ": merges is no list"));
@@ -135,7 +136,7 @@ absl::Status CheckBpe(const JsonObject& model) {
   return absl::OkStatus();
 }
 
-absl::Status ReadBpe(const JsonObject& root, const JsonObject& model, BpeTokenizerSpec* spec) {
+absl::Status ReadBpe(const JsonObject& root, const JsonObject& model, PipelineTokenizerSpec* spec) {
   RETURN_IF_ERROR(CheckBpe(model));
   RETURN_IF_ERROR(ReadVocab(model, spec));
   ASSIGN_OR_RETURN(spec->byte_fallback, model.Bool("byte_fallback", false));
@@ -146,7 +147,7 @@ absl::Status ReadBpe(const JsonObject& root, const JsonObject& model, BpeTokeniz
 }
 
 // "vocab" is a list of [text, score].
-absl::Status ReadUnigram(const JsonObject& model, BpeTokenizerSpec* spec) {
+absl::Status ReadUnigram(const JsonObject& model, PipelineTokenizerSpec* spec) {
   RETURN_IF_ERROR(CheckKeys(model, {"type", "unk_id", "vocab", "byte_fallback"}));
   const auto vocab = model.json().find("vocab");
   if (vocab == model.json().end() || !vocab->is_array() || vocab->empty() ||
@@ -172,7 +173,7 @@ absl::Status ReadUnigram(const JsonObject& model, BpeTokenizerSpec* spec) {
   return absl::OkStatus();
 }
 
-absl::Status ReadModel(const JsonObject& root, BpeTokenizerSpec* spec) {
+absl::Status ReadModel(const JsonObject& root, PipelineTokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const JsonObject model, root.Object("model"));
   const std::string type_if_none = model.Has("merges") ? "BPE" : "";
   ASSIGN_OR_RETURN(const std::string type, model.String("type", type_if_none));
@@ -183,7 +184,7 @@ absl::Status ReadModel(const JsonObject& root, BpeTokenizerSpec* spec) {
 }
 
 // What is read is made, too, so that errors name the file.
-absl::Status ReadParts(const JsonObject& root, BpeTokenizerSpec* spec) {
+absl::Status ReadParts(const JsonObject& root, PipelineTokenizerSpec* spec) {
   const auto part = [&](const char* name) {
     const auto it = root.json().find(name);
     return it == root.json().end() ? json() : *it;
@@ -213,7 +214,7 @@ absl::StatusOr<AddedToken> ReadAddedToken(const json& value, const std::string& 
   return token;
 }
 
-absl::Status ReadAddedTokens(const JsonObject& root, BpeTokenizerSpec* spec) {
+absl::Status ReadAddedTokens(const JsonObject& root, PipelineTokenizerSpec* spec) {
   if (!root.Has("added_tokens")) return absl::OkStatus();
   const json& list = root.json()["added_tokens"];
   if (!list.is_array()) {
@@ -229,7 +230,7 @@ absl::Status ReadAddedTokens(const JsonObject& root, BpeTokenizerSpec* spec) {
   return absl::OkStatus();
 }
 
-absl::Status ReadConfig(const std::string& dir, BpeTokenizerSpec* spec) {
+absl::Status ReadConfig(const std::string& dir, PipelineTokenizerSpec* spec) {
   ASSIGN_OR_RETURN(TokenizerConfig config, ReadTokenizerConfig(dir));
   const auto find = [&](const std::string& text) { return FindToken(*spec, text); };
   ASSIGN_OR_RETURN(spec->bos, FindNamedToken(config, "bos_token", config.bos, find));
@@ -241,7 +242,7 @@ absl::Status ReadConfig(const std::string& dir, BpeTokenizerSpec* spec) {
 }
 
 // A token that the post-processor puts before a text is bos, whether or not the config names one.
-absl::Status ReadFirstToken(const JsonObject& root, BpeTokenizerSpec* spec) {
+absl::Status ReadFirstToken(const JsonObject& root, PipelineTokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const std::optional<FirstToken> first, FirstTokenFromJson(root));
   if (!first) return absl::OkStatus();
   const std::optional<TokenId> id = FindToken(*spec, first->text);
@@ -287,7 +288,7 @@ std::vector<AddedToken> PlaceAddedTokens(const std::vector<std::string>& tokens,
   return out;
 }
 
-absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir) {
+absl::StatusOr<PipelineTokenizerSpec> LoadPipelineSpec(const std::string& dir) {
   const std::string path = dir + "/tokenizer.json";
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kTokenizerBytesMax));
   ASSIGN_OR_RETURN(const json parsed, ParseJson(text, path));
@@ -297,7 +298,7 @@ absl::StatusOr<BpeTokenizerSpec> LoadTokenizerSpec(const std::string& dir) {
     return absl::UnimplementedError(
         absl::StrCat(path, ": version \"", version.substr(0, 64), "\" (1.0 is supported)"));
   }
-  BpeTokenizerSpec spec;
+  PipelineTokenizerSpec spec;
   RETURN_IF_ERROR(ReadModel(root, &spec));
   RETURN_IF_ERROR(ReadParts(root, &spec));
   RETURN_IF_ERROR(ReadAddedTokens(root, &spec));

@@ -33,7 +33,7 @@ class TokenizerJsonTest : public ::testing::Test {
     return json::parse(file);
   }
   // Saves `spec` and lets `change` edit what was written.
-  void Save(const BpeTokenizerSpec& spec, const std::string& name = "",
+  void Save(const PipelineTokenizerSpec& spec, const std::string& name = "",
             const std::function<void(json*)>& change = nullptr) {
     ASSERT_TRUE(SaveTokenizerJson(spec, dir_).ok());
     if (!change) return;
@@ -47,32 +47,32 @@ class TokenizerJsonTest : public ::testing::Test {
 
 TEST_F(TokenizerJsonTest, ReadsBackWhatItWroteForEveryPreTokenizer) {
   for (const NamedPreTokenizer& named : NamedPreTokenizers()) {
-    BpeTokenizerSpec spec = SmallVocabulary();
+    PipelineTokenizerSpec spec = SmallVocabulary();
     spec.pre_tokenizer = named.name;
     spec.add_bos = spec.ignore_merges = MeansWholeWordsAndBos(named.name);
     Save(spec);
-    const auto read = LoadTokenizerSpec(dir_);
+    const auto read = LoadPipelineSpec(dir_);
     ASSERT_TRUE(read.ok()) << read.status();
     EXPECT_EQ(*read, spec) << named.name;
   }
 }
 
 TEST_F(TokenizerJsonTest, ReadsBackWhatNoNameStandsFor) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.pre_tokenizer = R"({"individual_digits":false,"type":"Digits"})";
   spec.normalizer = R"({"type":"NFC"})";
   spec.decoder = R"({"decoders":[{"type":"ByteFallback"},{"type":"Fuse"}],"type":"Sequence"})";
   spec.byte_fallback = true;
   spec.unknown = kFirstByteId;
   Save(spec);
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), spec);
   spec.pre_tokenizer = "null";
   Save(spec);
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), spec);
 }
 
 TEST_F(TokenizerJsonTest, ReadsBackUnigramModels) {
-  BpeTokenizerSpec spec;
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<unk>", "<s>", "a", "ab"};
   spec.scores = {0, 0, -1.5, -2.25};
   spec.added = {{.id = 1, .text = "<s>", .special = true}};
@@ -82,25 +82,25 @@ TEST_F(TokenizerJsonTest, ReadsBackUnigramModels) {
   spec.bos = 1;
   spec.add_bos = true;
   Save(spec);
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), spec);
   EXPECT_EQ(LoadTokenizerJson(dir_).value()->kind(), "unigram");
 }
 
 TEST_F(TokenizerJsonTest, KeepsWhatIsAbsentAbsent) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.bos.reset();
   spec.eos.reset();
   spec.chat_template.clear();
   spec.added.clear();
   Save(spec);
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), spec);
 }
 
 TEST_F(TokenizerJsonTest, WritesAnAliasAsItsName) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.pre_tokenizer = "gpt-2";
   Save(spec);
-  EXPECT_EQ(LoadTokenizerSpec(dir_)->pre_tokenizer, "gpt2");
+  EXPECT_EQ(LoadPipelineSpec(dir_)->pre_tokenizer, "gpt2");
 }
 
 TEST_F(TokenizerJsonTest, SmollmIsDigitsThenByteLevel) {
@@ -119,22 +119,22 @@ TEST_F(TokenizerJsonTest, LoadsATokenizer) {
 }
 
 TEST_F(TokenizerJsonTest, ReadsMergesAsPairsAndAddedTokensOutsideTheVocabulary) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   const auto next = static_cast<TokenId>(spec.tokens.size());
   spec.added.push_back({.id = next, .text = "<tool>", .lstrip = true, .normalized = true});
   spec.added.push_back({.id = next + 1, .text = "end", .single_word = true, .rstrip = true});
   Save(spec, "tokenizer.json", [&](json* root) { (*root)["model"]["merges"] = json(spec.merges); });
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), spec);
 }
 
 TEST_F(TokenizerJsonTest, ReadsHolesAndWhatIsOutsideTheAlphabet) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.tokens.insert(spec.tokens.end(), {"", "<unused 1>", "", "\xE4\xB8\xAD"});
   spec.unknown = 5;
   spec.fuse_unknown = true;
   spec.tokens[kFirstByteId + '#'] = "";  // else there were nothing unknown
   Save(spec);
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), spec);
 }
 
 // The right ids are those of `tokenizers` 0.23.3.
@@ -154,7 +154,7 @@ TEST_F(TokenizerJsonTest, AddedTokensGetTheIdsThatReadersGiveThem) {
 }
 
 TEST_F(TokenizerJsonTest, OfEqualMergesTheLaterCounts) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   Save(spec, "tokenizer.json", [](json* root) {
     json& merges = (*root)["model"]["merges"];
     merges.push_back(merges[0]);
@@ -162,7 +162,7 @@ TEST_F(TokenizerJsonTest, OfEqualMergesTheLaterCounts) {
   });
   spec.merges.push_back(spec.merges[0]);
   spec.merges.erase(spec.merges.begin());
-  EXPECT_EQ(LoadTokenizerSpec(dir_)->merges, spec.merges);
+  EXPECT_EQ(LoadPipelineSpec(dir_)->merges, spec.merges);
 }
 
 TEST_F(TokenizerJsonTest, ATemplateMayBeOneOfSeveralOrInAFileOfItsOwn) {
@@ -171,7 +171,7 @@ TEST_F(TokenizerJsonTest, ATemplateMayBeOneOfSeveralOrInAFileOfItsOwn) {
     json config = Read("tokenizer_config.json");
     config["chat_template"] = value;
     Write("tokenizer_config.json", config.dump());
-    const auto spec = LoadTokenizerSpec(dir_);
+    const auto spec = LoadPipelineSpec(dir_);
     return spec.ok() ? spec->chat_template : std::string(spec.status().message());
   };
   Save(SmallVocabulary());
@@ -200,22 +200,22 @@ TEST_F(TokenizerJsonTest, AByteOrderMarkIsNoContent) {
   for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
     Write(name, "\xEF\xBB\xBF" + Read(name).dump());
   }
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), SmallVocabulary());
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), SmallVocabulary());
 }
 
 TEST_F(TokenizerJsonTest, WhatThePostProcessorPutsFirstIsBos) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.add_bos = true;
   Save(spec);
   json config = Read("tokenizer_config.json");
   config.erase("bos_token");
   config.erase("add_bos_token");
   Write("tokenizer_config.json", config.dump());
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), spec);
 }
 
 TEST_F(TokenizerJsonTest, ReadsLlama3sPostProcessorAndNamedTokensAsObjects) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.add_bos = true;
   Save(spec, "tokenizer.json", [](json* root) {
     const json byte_level = {{"type", "ByteLevel"}, {"trim_offsets", false}};
@@ -226,21 +226,21 @@ TEST_F(TokenizerJsonTest, ReadsLlama3sPostProcessorAndNamedTokensAsObjects) {
   config["bos_token"] = {{"content", "<|im_start|>"}, {"special", true}};
   config.erase("add_bos_token");
   Write("tokenizer_config.json", config.dump());
-  EXPECT_EQ(LoadTokenizerSpec(dir_).value(), spec);
+  EXPECT_EQ(LoadPipelineSpec(dir_).value(), spec);
 }
 
 TEST_F(TokenizerJsonTest, AChatTemplateFileTakesTheConfigsPlace) {
   Save(SmallVocabulary());
   Write("chat_template.jinja", "{{ other }}");
-  EXPECT_EQ(LoadTokenizerSpec(dir_)->chat_template, "{{ other }}");
+  EXPECT_EQ(LoadPipelineSpec(dir_)->chat_template, "{{ other }}");
 }
 
 TEST_F(TokenizerJsonTest, ConfigIsOptionalTheTokenizerIsNot) {
   Save(SmallVocabulary());
   std::filesystem::remove(dir_ + "/tokenizer_config.json");
-  EXPECT_EQ(LoadTokenizerSpec(dir_)->eos, std::nullopt);
+  EXPECT_EQ(LoadPipelineSpec(dir_)->eos, std::nullopt);
   std::filesystem::remove(dir_ + "/tokenizer.json");
-  EXPECT_TRUE(absl::IsNotFound(LoadTokenizerSpec(dir_).status()));
+  EXPECT_TRUE(absl::IsNotFound(LoadPipelineSpec(dir_).status()));
 }
 
 struct BadFile {
@@ -324,7 +324,7 @@ TEST_F(TokenizerJsonTest, NamesWhatItRefuses) {
   };
   for (const BadFile& c : cases) {
     Save(SmallVocabulary(), "tokenizer.json", c.corrupt);
-    const absl::Status status = LoadTokenizerSpec(dir_).status();
+    const absl::Status status = LoadPipelineSpec(dir_).status();
     EXPECT_FALSE(status.ok()) << c.expected;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.expected));
     EXPECT_THAT(std::string(status.message()), HasSubstr("tokenizer.json"));
@@ -333,12 +333,12 @@ TEST_F(TokenizerJsonTest, NamesWhatItRefuses) {
 
 TEST_F(TokenizerJsonTest, RefusesNamedTokensThatAreNone) {
   Save(SmallVocabulary(), "tokenizer_config.json", [](json* c) { (*c)["eos_token"] = "</s>"; });
-  EXPECT_THAT(std::string(LoadTokenizerSpec(dir_).status().message()),
+  EXPECT_THAT(std::string(LoadPipelineSpec(dir_).status().message()),
               HasSubstr("eos_token \"</s>\" is not a token"));
 }
 
 TEST_F(TokenizerJsonTest, SavesOnlyWhatATokenizerCanBeMadeOf) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.tokens[5] = "\xFF";
   EXPECT_TRUE(absl::IsInvalidArgument(SaveTokenizerJson(spec, dir_)));
   spec = SmallVocabulary();

@@ -21,14 +21,14 @@ json ToJson(const AddedToken& token) {
           {"special", token.special}};
 }
 
-const std::string& TextOfToken(const BpeTokenizerSpec& spec, TokenId id) {
+const std::string& TextOfToken(const PipelineTokenizerSpec& spec, TokenId id) {
   for (const AddedToken& token : spec.added) {
     if (token.id == id) return token.text;
   }
   return spec.tokens[id];
 }
 
-json UnigramJson(const BpeTokenizerSpec& spec) {
+json UnigramJson(const PipelineTokenizerSpec& spec) {
   json vocab = json::array();
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     vocab.push_back({spec.tokens[id], spec.scores[id]});
@@ -40,7 +40,7 @@ json UnigramJson(const BpeTokenizerSpec& spec) {
 }
 
 // A merge of parts with spaces can only be written as a pair.
-json MergesJson(const BpeTokenizerSpec& spec) {
+json MergesJson(const PipelineTokenizerSpec& spec) {
   const auto has_space = [](const auto& merge) {
     return (merge.first + merge.second).find(' ') != std::string::npos;
   };
@@ -50,7 +50,7 @@ json MergesJson(const BpeTokenizerSpec& spec) {
   return merges;
 }
 
-json BpeJson(const BpeTokenizerSpec& spec) {
+json BpeJson(const PipelineTokenizerSpec& spec) {
   json vocab = json::object();
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     if (!spec.tokens[id].empty()) vocab[spec.tokens[id]] = id;
@@ -67,7 +67,7 @@ json BpeJson(const BpeTokenizerSpec& spec) {
           {"merges", MergesJson(spec)}};
 }
 
-json TokenizerJson(const BpeTokenizerSpec& spec, const PartsJson& parts) {
+json TokenizerJson(const PipelineTokenizerSpec& spec, const PartsJson& parts) {
   json added = json::array();
   for (const AddedToken& token : spec.added) added.push_back(ToJson(token));
   return {{"version", "1.0"},
@@ -82,7 +82,7 @@ json TokenizerJson(const BpeTokenizerSpec& spec, const PartsJson& parts) {
           {"model", spec.scores.empty() ? BpeJson(spec) : UnigramJson(spec)}};
 }
 
-absl::StatusOr<json> ConfigJson(const BpeTokenizerSpec& spec) {
+absl::StatusOr<json> ConfigJson(const PipelineTokenizerSpec& spec) {
   json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"clean_up_tokenization_spaces", false},
                  {"add_bos_token", spec.add_bos}};
@@ -102,8 +102,8 @@ absl::Status Write(const std::string& path, const json& value, int indent) {
 
 }  // namespace
 
-absl::Status SaveTokenizerJson(const BpeTokenizerSpec& spec, const std::string& dir) {
-  RETURN_IF_ERROR(MakeBpeTokenizer(spec).status());
+absl::Status SaveTokenizerJson(const PipelineTokenizerSpec& spec, const std::string& dir) {
+  RETURN_IF_ERROR(MakePipelineTokenizer(spec).status());
   ASSIGN_OR_RETURN(const PartsJson parts, PartsJsonOf(spec));
   ASSIGN_OR_RETURN(const json config, ConfigJson(spec));
   if (PlaceAddedTokens(spec.tokens, spec.added) != spec.added) {

@@ -37,7 +37,7 @@ absl::Status CheckFirst(const PartsJson& parts, const std::string& prefix) {
 
 }  // namespace
 
-absl::StatusOr<PartsJson> PartsJsonOf(const BpeTokenizerSpec& spec) {
+absl::StatusOr<PartsJson> PartsJsonOf(const PipelineTokenizerSpec& spec) {
   PartsJson parts;
   ASSIGN_OR_RETURN(parts.normalizer, PartOf(spec.normalizer, "normalizer", json()));
   ASSIGN_OR_RETURN(parts.decoder, PartOf(spec.decoder, "decoder", ByteLevelDecoder()));
@@ -50,7 +50,7 @@ absl::StatusOr<PartsJson> PartsJsonOf(const BpeTokenizerSpec& spec) {
   return parts;
 }
 
-void SetParts(const PartsJson& parts, BpeTokenizerSpec* spec) {
+void SetParts(const PartsJson& parts, PipelineTokenizerSpec* spec) {
   const std::string name = NameOfPreTokenizer(parts.pre_tokenizer);
   spec->pre_tokenizer = name.empty() ? parts.pre_tokenizer.dump() : name;
   spec->normalizer = parts.normalizer.is_null() ? "" : parts.normalizer.dump();
@@ -59,7 +59,7 @@ void SetParts(const PartsJson& parts, BpeTokenizerSpec* spec) {
   spec->decoder = is_byte_level ? "" : parts.decoder.dump();
 }
 
-absl::StatusOr<TokenizerParts> TokenizerParts::Make(const BpeTokenizerSpec& spec,
+absl::StatusOr<TokenizerParts> TokenizerParts::Make(const PipelineTokenizerSpec& spec,
                                                     const std::string& prefix) {
   ASSIGN_OR_RETURN(const PartsJson json, PartsJsonOf(spec));
   TokenizerParts parts;

@@ -18,7 +18,7 @@ struct TokenizerParts {
   TokenDecoder decoder;
 
   // Errors begin with `prefix` and the part's name.
-  static absl::StatusOr<TokenizerParts> Make(const BpeTokenizerSpec& spec,
+  static absl::StatusOr<TokenizerParts> Make(const PipelineTokenizerSpec& spec,
                                              const std::string& prefix);
 };
 
@@ -26,9 +26,9 @@ struct TokenizerParts {
 struct PartsJson {
   nlohmann::json normalizer, pre_tokenizer, decoder;
 };
-absl::StatusOr<PartsJson> PartsJsonOf(const BpeTokenizerSpec& spec);
+absl::StatusOr<PartsJson> PartsJsonOf(const PipelineTokenizerSpec& spec);
 
 // The other way round: sets the spec's normalizer, pre_tokenizer and decoder.
-void SetParts(const PartsJson& parts, BpeTokenizerSpec* spec);
+void SetParts(const PartsJson& parts, PipelineTokenizerSpec* spec);
 
 }  // namespace pregate

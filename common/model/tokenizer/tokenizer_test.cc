@@ -16,8 +16,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Ids = std::vector<TokenId>;
 
-std::unique_ptr<Tokenizer> Make(BpeTokenizerSpec spec) {
-  auto tokenizer = MakeBpeTokenizer(std::move(spec));
+std::unique_ptr<Tokenizer> Make(PipelineTokenizerSpec spec) {
+  auto tokenizer = MakePipelineTokenizer(std::move(spec));
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
 }
@@ -38,13 +38,13 @@ TEST(TokenizerTest, MergesWordsByRank) {
 }
 
 TEST(TokenizerTest, OfEqualRanksTheLeftmostPairMergesFirst) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   AddMerge("a", "a", &spec);
   EXPECT_THAT(Pieces(*Make(spec), "aaaaa"), ElementsAre("aa", "aa", "a"));
 }
 
 TEST(TokenizerTest, AWordThatIsATokenIsTakenWholeWhereMergesAreIgnored) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.tokens.push_back("xyz");  // no merges lead to it
   EXPECT_THAT(Pieces(*Make(spec), "xyz"), ElementsAre("x", "y", "z"));
   spec.ignore_merges = true;
@@ -52,7 +52,7 @@ TEST(TokenizerTest, AWordThatIsATokenIsTakenWholeWhereMergesAreIgnored) {
 }
 
 // Merging as it is defined: look for the best pair, join it, begin again.
-std::vector<std::string> MergeNaively(const BpeTokenizerSpec& spec, std::string_view word) {
+std::vector<std::string> MergeNaively(const PipelineTokenizerSpec& spec, std::string_view word) {
   std::map<std::pair<std::string, std::string>, size_t> ranks;
   for (size_t i = 0; i < spec.merges.size(); ++i) {
     ranks.emplace(std::pair(*BytesFromAlphabet(spec.merges[i].first),
@@ -81,7 +81,7 @@ TEST(TokenizerTest, AgreesWithNaiveMergingOnRandomVocabularies) {
   SCOPED_TRACE(::testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   for (int round = 0; round < 20; ++round) {
-    BpeTokenizerSpec spec = SmallVocabulary();
+    PipelineTokenizerSpec spec = SmallVocabulary();
     spec.merges.clear();
     spec.tokens.resize(kFirstByteId + 256);
     std::vector<std::string> known = {"a", "b", "c"};
@@ -123,13 +123,13 @@ TEST(TokenizerTest, StrayBytesAreReadAsReplacementCharacters) {
 }
 
 TEST(TokenizerTest, BytesThatTheVocabularyLacksAreLeftOut) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.tokens[kFirstByteId + '#'] = "##";
   EXPECT_THAT(Pieces(*Make(spec), "h#e"), ElementsAre("h", "e"));
 }
 
 TEST(TokenizerTest, BytesThatTheVocabularyLacksMayHaveAToken) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.tokens[kFirstByteId + '#'] = "##";
   spec.unknown = kFirstByteId + '?';
   EXPECT_EQ(Make(spec)->Decode(Make(spec)->Encode("h##?e")), "h???e");
@@ -138,7 +138,7 @@ TEST(TokenizerTest, BytesThatTheVocabularyLacksMayHaveAToken) {
 }
 
 TEST(TokenizerTest, TokensOutsideTheAlphabetAndHolesAreDecodedOnly) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   const TokenId hole = static_cast<TokenId>(spec.tokens.size());
   spec.tokens.insert(spec.tokens.end(), {"", "a b", "\xE4\xB8\xAD"});
   const auto tokenizer = Make(spec);
@@ -148,7 +148,7 @@ TEST(TokenizerTest, TokensOutsideTheAlphabetAndHolesAreDecodedOnly) {
 }
 
 TEST(TokenizerTest, AddedTokensThatAreNotSpecialAreText) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   const TokenId tool = 1000;  // ids between are holes
   spec.added.push_back({.id = tool, .text = "<tool>"});
   const auto tokenizer = Make(spec);
@@ -160,7 +160,7 @@ TEST(TokenizerTest, AddedTokensThatAreNotSpecialAreText) {
 }
 
 TEST(TokenizerTest, ATurnMarkerNeverComesFromText) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   spec.added[kTurnEndId].special = false;
   const auto tokenizer = Make(spec);
   for (const TokenId id : tokenizer->Encode("<|im_end|>")) EXPECT_NE(id, kTurnEndId);
@@ -176,14 +176,14 @@ TEST(TokenizerTest, SpecialAndUnknownIdsHaveNoBytes) {
 }
 
 TEST(TokenizerTest, StopTokensAreEosAndTheKnownEnds) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   EXPECT_THAT(Make(spec)->StopTokens(), ElementsAre(kTurnEndId, kEndOfText));
   spec.eos = kFirstByteId;
   EXPECT_THAT(Make(spec)->StopTokens(), ElementsAre(kFirstByteId, kTurnEndId, kEndOfText));
 }
 
 TEST(TokenizerTest, PromptsBeginWithBosWhereTheModelAsksForIt) {
-  BpeTokenizerSpec spec = SmallVocabulary();
+  PipelineTokenizerSpec spec = SmallVocabulary();
   EXPECT_EQ(Make(spec)->PromptBos(), std::nullopt);
   spec.add_bos = true;
   EXPECT_EQ(Make(spec)->PromptBos(), kTurnStartId);
@@ -250,10 +250,10 @@ TEST(IncrementalDecoderTest, EqualsDecodingTheWholeForRandomTokens) {
 
 struct BadSpec {
   const char* expected;
-  void (*corrupt)(BpeTokenizerSpec*);
+  void (*corrupt)(PipelineTokenizerSpec*);
 };
 
-TEST(MakeBpeTokenizerTest, NamesWhatIsWrongWithASpec) {
+TEST(MakePipelineTokenizerTest, NamesWhatIsWrongWithASpec) {
   const BadSpec cases[] = {
       {"tokens: 0", [](auto* s) { s->tokens.clear(), s->added.clear(); }},
       {"added token 1 \"\" of 0 bytes", [](auto* s) { s->added[1].text = ""; }},
@@ -280,9 +280,9 @@ TEST(MakeBpeTokenizerTest, NamesWhatIsWrongWithASpec) {
       {"pre_tokenizer \"chameleon\"", [](auto* s) { s->pre_tokenizer = "chameleon"; }},
   };
   for (const BadSpec& c : cases) {
-    BpeTokenizerSpec spec = SmallVocabulary();
+    PipelineTokenizerSpec spec = SmallVocabulary();
     c.corrupt(&spec);
-    const absl::Status status = MakeBpeTokenizer(spec).status();
+    const absl::Status status = MakePipelineTokenizer(spec).status();
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.expected));
   }
 }

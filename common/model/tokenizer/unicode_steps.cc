@@ -7,6 +7,7 @@
 
 #include "common/base/status.h"
 #include "common/base/utf8.h"
+#include "common/model/tokenizer/letter_case.h"
 
 namespace pregate {
 namespace {
@@ -49,28 +50,8 @@ class FormStep final : public NormalizerStep {
 
 class LowercaseStep final : public NormalizerStep {
  public:
-  std::string Apply(std::string_view text) const override {
-    std::string out;
-    while (!text.empty()) {
-      const CodePoint at = FirstCodePoint(text);
-      AppendLower(at.value, &out);
-      text.remove_prefix(at.length);
-    }
-    return out;
-  }
+  std::string Apply(std::string_view text) const override { return ToLower(text); }
   double growth() const override { return 1.5; }
-
- private:
-  // U+0130 is the one character whose small form is two.
-  static void AppendLower(utf8proc_int32_t value, std::string* out) {
-    if (value == 0x130) {
-      out->append("i\xCC\x87");
-      return;
-    }
-    utf8proc_uint8_t bytes[4];
-    const utf8proc_ssize_t size = utf8proc_encode_char(utf8proc_tolower(value), bytes);
-    out->append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(size));
-  }
 };
 
 class StripAccentsStep final : public NormalizerStep {

@@ -18,7 +18,7 @@ constexpr double kPenaltyOfUnknown = 10;  // below the worst token, as in the pa
 
 class Unigram final : public WordModel {
  public:
-  Unigram(const BpeTokenizerSpec& spec, const TokenIds& text_ids)
+  Unigram(const PipelineTokenizerSpec& spec, const TokenIds& text_ids)
       : scores_(spec.scores),
         byte_tokens_(text_ids),
         byte_fallback_(spec.byte_fallback),
@@ -98,7 +98,7 @@ class Unigram final : public WordModel {
   absl::flat_hash_map<std::string, TokenId> ids_;
 };
 
-absl::Status CheckScores(const BpeTokenizerSpec& spec) {
+absl::Status CheckScores(const PipelineTokenizerSpec& spec) {
   if (spec.scores.size() != spec.tokens.size() || !spec.merges.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("scores: ", spec.scores.size(), " for ", spec.tokens.size(), " tokens and ",
@@ -116,7 +116,7 @@ absl::Status CheckScores(const BpeTokenizerSpec& spec) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WordModel>> MakeUnigram(const BpeTokenizerSpec& spec) {
+absl::StatusOr<std::unique_ptr<WordModel>> MakeUnigram(const PipelineTokenizerSpec& spec) {
   RETURN_IF_ERROR(CheckScores(spec));
   absl::flat_hash_set<TokenId> special;
   for (const AddedToken& token : spec.added) {

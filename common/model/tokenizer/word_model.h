@@ -25,14 +25,14 @@ class WordModel {
 };
 
 // BPE of bytes, whose tokens are spelled in the byte-level alphabet. A word is raw bytes.
-absl::StatusOr<std::unique_ptr<WordModel>> MakeByteBpe(const BpeTokenizerSpec& spec,
+absl::StatusOr<std::unique_ptr<WordModel>> MakeByteBpe(const PipelineTokenizerSpec& spec,
                                                        const TokenIds& ids);
 // BPE of characters; what is no token becomes the tokens of its bytes, where byte_fallback is set
 // and they are there, or the unknown token.
-absl::StatusOr<std::unique_ptr<WordModel>> MakeCharacterBpe(const BpeTokenizerSpec& spec,
+absl::StatusOr<std::unique_ptr<WordModel>> MakeCharacterBpe(const PipelineTokenizerSpec& spec,
                                                             const TokenIds& ids);
 // The tokens with the largest sum of scores, by Viterbi (Kudo, ACL 2018); no special token is among
 // them.
-absl::StatusOr<std::unique_ptr<WordModel>> MakeUnigram(const BpeTokenizerSpec& spec);
+absl::StatusOr<std::unique_ptr<WordModel>> MakeUnigram(const PipelineTokenizerSpec& spec);
 
 }  // namespace pregate

@@ -17,7 +17,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // The texts of the tokens of `word`.
-std::vector<std::string> TokensOf(const BpeTokenizerSpec& spec, std::string_view word) {
+std::vector<std::string> TokensOf(const PipelineTokenizerSpec& spec, std::string_view word) {
   const TokenIds ids = IndexTokens(spec).value();
   const auto model = spec.scores.empty() ? MakeCharacterBpe(spec, ids) : MakeUnigram(spec);
   EXPECT_TRUE(model.ok()) << model.status();
@@ -28,8 +28,8 @@ std::vector<std::string> TokensOf(const BpeTokenizerSpec& spec, std::string_view
   return out;
 }
 
-BpeTokenizerSpec Characters() {
-  BpeTokenizerSpec spec;
+PipelineTokenizerSpec Characters() {
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<unk>",
                  "a",
                  "b",
@@ -48,7 +48,7 @@ TEST(CharacterBpeTest, MergesCharactersByRank) {
 }
 
 TEST(CharacterBpeTest, WhatIsNoTokenIsLeftOutOrUnknown) {
-  BpeTokenizerSpec spec = Characters();
+  PipelineTokenizerSpec spec = Characters();
   EXPECT_THAT(TokensOf(spec, "axyb"), ElementsAre("ab"));
   spec.unknown = 0;
   EXPECT_THAT(TokensOf(spec, "axyb"), ElementsAre("a", "<unk>", "<unk>", "b"));
@@ -57,7 +57,7 @@ TEST(CharacterBpeTest, WhatIsNoTokenIsLeftOutOrUnknown) {
 }
 
 TEST(CharacterBpeTest, WhatIsNoTokenFallsBackToItsBytes) {
-  BpeTokenizerSpec spec = Characters();
+  PipelineTokenizerSpec spec = Characters();
   spec.unknown = 0;
   spec.byte_fallback = true;
   spec.tokens.insert(spec.tokens.end(), {"<0xC3>", "<0xA9>"});
@@ -66,7 +66,7 @@ TEST(CharacterBpeTest, WhatIsNoTokenFallsBackToItsBytes) {
 }
 
 TEST(CharacterBpeTest, AWordThatIsATokenIsTakenWholeWhereMergesAreIgnored) {
-  BpeTokenizerSpec spec = Characters();
+  PipelineTokenizerSpec spec = Characters();
   spec.tokens.push_back("cab");
   EXPECT_THAT(TokensOf(spec, "cab"), ElementsAre("c", "ab"));
   spec.ignore_merges = true;
@@ -74,8 +74,8 @@ TEST(CharacterBpeTest, AWordThatIsATokenIsTakenWholeWhereMergesAreIgnored) {
 }
 
 TEST(CharacterBpeTest, WordsStandAloneWhereNoTokenReachesOverASpace) {
-  BpeTokenizerSpec spec = Characters();
-  const auto stand_alone = [](const BpeTokenizerSpec& spec) {
+  PipelineTokenizerSpec spec = Characters();
+  const auto stand_alone = [](const PipelineTokenizerSpec& spec) {
     return MakeCharacterBpe(spec, IndexTokens(spec).value()).value()->words_stand_alone();
   };
   EXPECT_TRUE(stand_alone(spec));
@@ -84,7 +84,7 @@ TEST(CharacterBpeTest, WordsStandAloneWhereNoTokenReachesOverASpace) {
 }
 
 TEST(UnigramTest, TakesTheLargestSumOfScores) {
-  BpeTokenizerSpec spec;
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<unk>", "a", "b", "ab", "abb"};
   spec.scores = {0, -1, -1, -1.5, -4};
   spec.unknown = 0;
@@ -97,7 +97,7 @@ TEST(UnigramTest, TakesTheLargestSumOfScores) {
 }
 
 TEST(UnigramTest, TextNeverBecomesASpecialToken) {
-  BpeTokenizerSpec spec;
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<unk>", "a", "aa"};
   spec.scores = {0, -5, -1};
   spec.unknown = 0;
@@ -106,7 +106,7 @@ TEST(UnigramTest, TextNeverBecomesASpecialToken) {
 }
 
 TEST(UnigramTest, NamesWhatItRefuses) {
-  BpeTokenizerSpec spec;
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<unk>", "a"};
   spec.scores = {0};
   spec.unknown = 0;
@@ -123,7 +123,7 @@ TEST(BpeMergesTest, LongWordsMergeAsTheirShortPartsDo) {
   const uint32_t seed = std::random_device()();
   SCOPED_TRACE(::testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
-  BpeTokenizerSpec spec;
+  PipelineTokenizerSpec spec;
   spec.tokens = {"a", "b", "c", "-"};
   for (int i = 0; i < 40; ++i) {
     const std::string left = spec.tokens[random() % spec.tokens.size()],

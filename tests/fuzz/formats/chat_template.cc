@@ -36,9 +36,9 @@ constexpr const char* kAll = R"({%- macro m(a, b='x') -%}{{ a ~ b }}{%- endmacro
 bool Run(std::string_view input) {
   static const auto& conversation =
       *new Conversation(ParseConversation(kConversation, "seed", absl::UnixEpoch()).value());
-  BpeTokenizerSpec spec = TinyBpe();
+  PipelineTokenizerSpec spec = TinyBpe();
   spec.chat_template = input;
-  const auto tokenizer = MakeBpeTokenizer(std::move(spec));
+  const auto tokenizer = MakePipelineTokenizer(std::move(spec));
   if (!tokenizer.ok()) return false;
   const ChatMessage chat[] = {{"system", "Hello"}, {"user", "world"}};
   const bool ok = (*tokenizer)->ApplyChatTemplate(chat, /*add_generation_prompt=*/true).ok();

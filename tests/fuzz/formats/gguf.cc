@@ -63,7 +63,7 @@ std::string SmallModel(uint32_t hidden, const std::vector<StoredType>& types) {
   return file.Build();
 }
 
-std::string BpeVocabulary(const BpeTokenizerSpec& spec) {
+std::string BpeVocabulary(const PipelineTokenizerSpec& spec) {
   GgufBuilder file;
   std::vector<std::string> merges;
   for (const auto& [left, right] : spec.merges) merges.push_back(left + " " + right);

@@ -19,7 +19,7 @@ std::unique_ptr<Tokenizer> Made(absl::StatusOr<std::unique_ptr<Tokenizer>> token
 // Both have every byte: what is encoded comes back, stray bytes as U+FFFD.
 void CheckTokenizers(std::string_view text) {
   static const auto* bpe =
-      new std::unique_ptr<Tokenizer>(Made(MakeBpeTokenizer(SmallVocabulary())));
+      new std::unique_ptr<Tokenizer>(Made(MakePipelineTokenizer(SmallVocabulary())));
   static const auto* sentencepiece =
       new std::unique_ptr<Tokenizer>(Made(MakeSentencePieceTokenizer(SmallSentencePiece())));
   const std::string whole = ReplaceStrayBytes(text);
@@ -32,7 +32,7 @@ void CheckTokenizers(std::string_view text) {
 // Text in a message adds no special token to those of the template.
 void CheckChat(std::string_view text) {
   static const auto* tokenizer =
-      new std::unique_ptr<Tokenizer>(Made(MakeBpeTokenizer(SmallVocabulary())));
+      new std::unique_ptr<Tokenizer>(Made(MakePipelineTokenizer(SmallVocabulary())));
   const ChatMessage chat[] = {{"system", std::string(text)}, {"user", std::string(text)}};
   const auto ids = (*tokenizer)->ApplyChatTemplate(chat, /*add_generation_prompt=*/true);
   if (!ids.ok()) return;

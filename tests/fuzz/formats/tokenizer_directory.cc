@@ -19,8 +19,8 @@ std::string MakeDirectory(ReplacedFile* files) {
 constexpr const char* kSpaceInPieces = "\xE2\x96\x81";
 
 // Llama-2's kind: characters, bytes of what is none, spaces that normalizers and decoders rewrite.
-BpeTokenizerSpec TinyCharacters() {
-  BpeTokenizerSpec spec;
+PipelineTokenizerSpec TinyCharacters() {
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<unk>", "<s>", "H", "e", "l", "He", "ll", kSpaceInPieces, "<0xC3>", "<0xA9>"};
   spec.merges = {{"H", "e"}};
   spec.added = {{.id = 1, .text = "<s>", .special = true},
@@ -38,8 +38,8 @@ BpeTokenizerSpec TinyCharacters() {
   return spec;
 }
 
-BpeTokenizerSpec TinyUnigram() {
-  BpeTokenizerSpec spec;
+PipelineTokenizerSpec TinyUnigram() {
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<unk>", "H", "e", "He", kSpaceInPieces};
   spec.scores = {0, -2, -2, -3.5, -1};
   spec.unknown = 0;
@@ -57,7 +57,7 @@ const ReplacedFile& Files() {
     for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
       out->Add(bpe, name);
     }
-    for (const BpeTokenizerSpec& spec : {TinyCharacters(), TinyUnigram()}) {
+    for (const PipelineTokenizerSpec& spec : {TinyCharacters(), TinyUnigram()}) {
       const std::string dir = MakeDirectory(out);
       PREGATE_CHECK(SaveTokenizerJson(spec, dir).ok());
       out->Add(dir, "tokenizer.json");

@@ -1,5 +1,6 @@
 #include "common/model/tokenizer/jinja/builtins.h"
 
+#include "absl/strings/escaping.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer/jinja/operations.h"
 
@@ -72,6 +73,12 @@ absl::StatusOr<Value> CallBuiltin(Runtime& runtime, const Builtin& builtin, cons
   RETURN_IF_ERROR(runtime.heap.Step());
   ASSIGN_OR_RETURN(const Bound bound, Bind(builtin, std::move(arguments)));
   return builtin.run(runtime, self, bound);
+}
+
+absl::Status NotSupported(std::string_view what, std::string_view name) {
+  return absl::UnimplementedError(absl::StrCat("the ", std::string(what), " \"",
+                                               absl::CHexEscape(std::string(name.substr(0, 64))),
+                                               "\" is not supported"));
 }
 
 absl::Status Raised(std::string_view message) {

@@ -54,6 +54,11 @@ absl::StatusOr<Value> CallBuiltin(Runtime& runtime, const Builtin& builtin, cons
 const Builtin* FindFilter(std::string_view name);
 const Builtin* FindTest(std::string_view name);
 const Builtin* FindGlobal(std::string_view name);
+// A global of jinja2 that is none here: whether it "is defined" has no true answer.
+bool IsUnsupportedGlobal(std::string_view name);
+
+// Unimplemented: `the filter "x" is not supported`.
+absl::Status NotSupported(std::string_view what, std::string_view name);
 
 // The status of raise_exception(message), and whether one is that.
 absl::Status Raised(std::string_view message);

@@ -1,53 +1,14 @@
 #include "common/model/tokenizer/jinja/characters.h"
 
-#include "common/base/status.h"
-#include "common/model/tokenizer/pattern.h"
-
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/str_replace.h"
+#include "common/model/tokenizer/pattern.h"
 
 namespace pregate::jinja {
 namespace {
 
 bool IsContinuation(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
-bool IsAscii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isascii(c); });
-}
-
-// PCRE2's substitution with the case of `replacement` ("\U$0", "\L$0") forced upon all of a text.
-class CaseChange {
- public:
-  explicit CaseChange(const char* replacement) : replacement_(replacement) {
-    int error = 0;
-    size_t offset = 0;
-    code_ = pcre2_compile(reinterpret_cast<PCRE2_SPTR>("(?s).+"), PCRE2_ZERO_TERMINATED,
-                          PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
-    PREGATE_CHECK(code_ != nullptr, "PCRE2 error ", error);
-  }
-
-  std::string Apply(std::string_view text) const {
-    // A character's other case takes at most one byte more.
-    std::string out(text.size() * 2 + 1, '\0');
-    size_t size = out.size();
-    const int rc =
-        pcre2_substitute(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0,
-                         PCRE2_NO_UTF_CHECK | PCRE2_SUBSTITUTE_EXTENDED, nullptr, nullptr,
-                         reinterpret_cast<PCRE2_SPTR>(replacement_), PCRE2_ZERO_TERMINATED,
-                         reinterpret_cast<PCRE2_UCHAR*>(out.data()), &size);
-    PREGATE_CHECK(rc >= 0, "PCRE2 error ", rc);
-    out.resize(size);
-    return out;
-  }
-
- private:
-  const char* const replacement_;
-  pcre2_code* code_;
-};
 
 }  // namespace
 
@@ -121,18 +82,6 @@ bool IsDigit(std::string_view c) {
 bool IsPrintable(std::string_view c) {
   static const auto& pattern = *new Pattern("[\\p{C}\\p{Z}]");
   return c.size() == 1 ? absl::ascii_isprint(c[0]) : !pattern.Matches(c);
-}
-
-std::string ToUpper(std::string_view text) {
-  if (IsAscii(text)) return absl::AsciiStrToUpper(absl::string_view(text.data(), text.size()));
-  static const auto& change = *new CaseChange("\\U$0");
-  return change.Apply(
-      absl::StrReplaceAll(absl::string_view(text.data(), text.size()), {{"\u00DF", "SS"}}));
-}
-std::string ToLower(std::string_view text) {
-  if (IsAscii(text)) return absl::AsciiStrToLower(absl::string_view(text.data(), text.size()));
-  static const auto& change = *new CaseChange("\\L$0");
-  return change.Apply(text);
 }
 
 size_t LeadingSpaceBytes(std::string_view text) {

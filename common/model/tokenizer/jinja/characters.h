@@ -25,10 +25,6 @@ bool IsLowerLetter(std::string_view character);
 bool IsDigit(std::string_view character);
 bool IsPrintable(std::string_view character);  // repr() shows it as it is
 
-// By Unicode's simple mappings, one character for one, but for the sharp s.
-std::string ToUpper(std::string_view text);
-std::string ToLower(std::string_view text);
-
 // Bytes of white space that `text` begins or ends with.
 size_t LeadingSpaceBytes(std::string_view text);
 size_t TrailingSpaceBytes(std::string_view text);

@@ -20,11 +20,9 @@ absl::Status TooDeep(int line) {
       AtLine(line, absl::StrCat("nested deeper than ", kTemplateDepthMax)));
 }
 
-absl::Status NotSupported(int line, std::string_view what, std::string_view name) {
-  return absl::UnimplementedError(AtLine(
-      line,
-      absl::StrCat("the ", std::string(what), " \"",
-                   absl::CHexEscape(std::string(name.substr(0, 64))), "\" is not supported")));
+absl::Status NotSupportedAt(int line, std::string_view what, std::string_view name) {
+  const absl::Status status = NotSupported(what, name);
+  return absl::UnimplementedError(AtLine(line, std::string(status.message())));
 }
 
 template <typename... Operands>
@@ -131,6 +129,7 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadExpression(bool with_condition) {
 absl::StatusOr<ExprPtr> ExpressionParser::ReadCondition() {
   const Nested nested(this);
   RETURN_IF_ERROR(nested.status());
+  const size_t begin = BeginBranch();
   ASSIGN_OR_RETURN(ExprPtr value, ReadOr());
   while (IsWord("if")) {
     const int line = current().line;
@@ -142,6 +141,7 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadCondition() {
     }
     ASSIGN_OR_RETURN(value, Make(MakeExpr(ExprKind::kConditional, line, "", std::move(condition),
                                           std::move(value), std::move(otherwise))));
+    EndBranch(begin);
   }
   return value;
 }
@@ -300,7 +300,7 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadNameOrConstant() {
   if (name == "none" || name == "None") return Make(Constant(token.line, Value()));
   if (name == "caller" || name == "varargs" || name == "kwargs" || name == "self" ||
       name == "super") {
-    return NotSupported(token.line, "variable", name);
+    return NotSupportedAt(token.line, "variable", name);
   }
   return Make(MakeExpr(ExprKind::kName, token.line, name));
 }
@@ -490,9 +490,9 @@ absl::Status ExpressionParser::ReadArguments(Expr* call) {
 
 absl::StatusOr<ExprPtr> ExpressionParser::ReadCall(ExprPtr target) {
   const int line = current().line;
-  if (target->kind == ExprKind::kName) calls_.emplace_back(target->name, line);
+  if (target->kind == ExprKind::kName) unknown_.push_back({"function", target->name, line});
   if (target->kind == ExprKind::kAttribute && !IsKnownMethod(target->name)) {
-    return NotSupported(line, "method", target->name);
+    unknown_.push_back({"method", target->name, line});
   }
   Expr call = MakeExpr(ExprKind::kCall, line, "", std::move(target));
   RETURN_IF_ERROR(ReadArguments(&call));
@@ -511,24 +511,24 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadFilter(ExprPtr target) {
   ASSIGN_OR_RETURN(std::string name, TakeName());
   Expr filter = MakeExpr(ExprKind::kFilter, line, std::move(name), std::move(target));
   filter.builtin = FindFilter(filter.name);
-  if (filter.builtin == nullptr) return NotSupported(line, "filter", filter.name);
+  if (filter.builtin == nullptr) unknown_.push_back({"filter", filter.name, line});
   if (IsSign("(")) RETURN_IF_ERROR(ReadArguments(&filter));
-  RETURN_IF_ERROR(CheckNamesOf(filter));
+  CheckNamesOf(filter);
   return Make(std::move(filter));
 }
 
 // The names of filters and tests that filters take, where they are constants.
-absl::Status ExpressionParser::CheckNamesOf(const Expr& filter) const {
+void ExpressionParser::CheckNamesOf(const Expr& filter) {
   const bool maps = filter.name == "map";
   const bool picks = filter.name == "select" || filter.name == "reject";
   const bool picks_by = filter.name == "selectattr" || filter.name == "rejectattr";
   const size_t place = picks_by ? 2 : 1;
-  if ((!maps && !picks && !picks_by) || filter.operands.size() <= place) return absl::OkStatus();
+  if ((!maps && !picks && !picks_by) || filter.operands.size() <= place) return;
   const Expr& name = *filter.operands[place];
-  if (name.kind != ExprKind::kConstant || !name.constant.IsString()) return absl::OkStatus();
+  if (name.kind != ExprKind::kConstant || !name.constant.IsString()) return;
   const std::string_view text = name.constant.AsBytes();
-  if ((maps ? FindFilter(text) : FindTest(text)) != nullptr) return absl::OkStatus();
-  return NotSupported(name.line, maps ? "filter" : "test", text);
+  if ((maps ? FindFilter(text) : FindTest(text)) != nullptr) return;
+  unknown_.push_back({maps ? "filter" : "test", std::string(text), name.line});
 }
 
 absl::StatusOr<ExprPtr> ExpressionParser::ReadTest(ExprPtr target) {
@@ -538,7 +538,7 @@ absl::StatusOr<ExprPtr> ExpressionParser::ReadTest(ExprPtr target) {
   ASSIGN_OR_RETURN(std::string name, TakeName());
   Expr test = MakeExpr(ExprKind::kTest, line, std::move(name), std::move(target));
   test.builtin = FindTest(test.name);
-  if (test.builtin == nullptr) return NotSupported(line, "test", test.name);
+  if (test.builtin == nullptr) unknown_.push_back({"test", test.name, line});
   const bool begins_operand = kind() == TokenKind::kName || kind() == TokenKind::kString ||
                               kind() == TokenKind::kInteger || kind() == TokenKind::kFloat ||
                               IsSign("[") || IsSign("{");
@@ -593,11 +593,13 @@ absl::StatusOr<Target> ExpressionParser::ReadTarget(std::string_view end, bool w
   return only;
 }
 
-absl::Status ExpressionParser::CheckCalls() const {
-  for (const auto& [name, line] : calls_) {
-    if (FindGlobal(name) == nullptr && assigned_.count(name) == 0) {
-      return NotSupported(line, "function", name);
+absl::Status ExpressionParser::CheckUnknown() const {
+  for (const Unknown& unknown : unknown_) {
+    const bool is_function = std::string_view(unknown.what) == "function";
+    if (is_function && (FindGlobal(unknown.name) != nullptr || assigned_.contains(unknown.name))) {
+      continue;
     }
+    return NotSupportedAt(unknown.line, unknown.what, unknown.name);
   }
   return absl::OkStatus();
 }

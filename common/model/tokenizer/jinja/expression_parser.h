@@ -49,8 +49,13 @@ class ExpressionParser {
   absl::StatusOr<Target> ReadSingleTarget(bool with_attribute);
   // The template gives this name a value somewhere.
   void Assign(const std::string& name) { assigned_.insert(name); }
-  // Unimplemented for a call of a function that is neither known nor assigned.
-  absl::Status CheckCalls() const;
+  // What is not supported is refused when the template is read, but in a branch, of a statement or
+  // an expression: there it is refused where it is reached, as in jinja2. A branch is what was read
+  // between the two calls.
+  size_t BeginBranch() const { return unknown_.size(); }
+  void EndBranch(size_t begin) { unknown_.erase(unknown_.begin() + begin, unknown_.end()); }
+  // Unimplemented: the first filter, test, function or method that is not supported.
+  absl::Status CheckUnknown() const;
   bool reads_parts() const { return reads_parts_; }
 
  private:
@@ -84,14 +89,19 @@ class ExpressionParser {
   absl::Status ReadArguments(Expr* call);
   absl::StatusOr<std::string> ReadComparison();  // empty: none
   bool EndsTuple() const;
-  absl::Status CheckNamesOf(const Expr& filter) const;
+  void CheckNamesOf(const Expr& filter);
 
   std::vector<Token> tokens_;
   size_t at_ = 0;
   int depth_ = 0;
   bool reads_parts_ = false;
   std::set<std::string> assigned_;
-  std::vector<std::pair<std::string, int>> calls_;  // functions, by line
+  struct Unknown {
+    const char* what;
+    std::string name;
+    int line;
+  };
+  std::vector<Unknown> unknown_;  // functions among them that may be assigned further on
 };
 
 // One level deeper, while it lives.

@@ -493,10 +493,7 @@ Result MapFilter(Runtime& run, const Value& self, const Bound& a) {
   }
   ASSIGN_OR_RETURN(const std::string_view name, NameAt(a.all, 0, "map()"));
   const Builtin* const filter = FindFilter(name);
-  if (filter == nullptr) {
-    return absl::UnimplementedError(
-        absl::StrCat("the filter \"", std::string(name.substr(0, 64)), "\""));
-  }
+  if (filter == nullptr) return NotSupported("filter", name);
   ASSIGN_OR_RETURN(const Arguments rest, Behind(a.all, 1));
   Values out;
   for (const Value& item : items) {
@@ -516,10 +513,7 @@ Result Filtered(Runtime& run, const Value& self, const Arguments& all, size_t sk
   if (tests) {
     ASSIGN_OR_RETURN(const std::string_view name, NameAt(all, skipped, "a test"));
     test = FindTest(name);
-    if (test == nullptr) {
-      return absl::UnimplementedError(
-          absl::StrCat("the test \"", std::string(name.substr(0, 64)), "\""));
-    }
+    if (test == nullptr) return NotSupported("test", name);
     ASSIGN_OR_RETURN(rest, Behind(all, skipped + 1));
   }
   Values out;

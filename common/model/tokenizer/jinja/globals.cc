@@ -113,4 +113,8 @@ const Builtin* FindGlobal(std::string_view name) {
   return nullptr;
 }
 
+bool IsUnsupportedGlobal(std::string_view name) {
+  return name == "cycler" || name == "joiner" || name == "lipsum";
+}
+
 }  // namespace pregate::jinja

@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer/jinja/lexer.h"
+#include "common/model/tokenizer/jinja/methods.h"
 #include "common/model/tokenizer/jinja/operations.h"
 #include "common/model/tokenizer/jinja/printing.h"
 
@@ -359,6 +360,7 @@ class Interpreter {
       if (it != s->variables.end()) return it->second;
     }
     if (const Builtin* builtin = FindGlobal(name)) return heap_.Function({.builtin = builtin});
+    if (IsUnsupportedGlobal(name)) return NotSupported("function", name);
     return Lookup(name, nullptr);
   }
 
@@ -432,7 +434,11 @@ class Interpreter {
   }
 
   Result EvaluateCall(const Expr& expr, Scope* scope) {
-    ASSIGN_OR_RETURN(const Value callee, Evaluate(*expr.operands[0], scope));
+    const Expr& called = *expr.operands[0];
+    if (called.kind == ExprKind::kAttribute && !IsKnownMethod(called.name)) {
+      return NotSupported("method", called.name);
+    }
+    ASSIGN_OR_RETURN(const Value callee, Evaluate(called, scope));
     ASSIGN_OR_RETURN(Arguments arguments, EvaluateArguments(expr, scope));
     if (callee.IsUndefined()) return UndefinedError(callee);
     if (!callee.Is(ValueKind::kFunction)) {
@@ -487,6 +493,9 @@ class Interpreter {
   }
 
   Result EvaluateBuiltin(const Expr& expr, Scope* scope) {
+    if (expr.builtin == nullptr) {
+      return NotSupported(expr.kind == ExprKind::kFilter ? "filter" : "test", expr.name);
+    }
     ASSIGN_OR_RETURN(const Value target, Evaluate(*expr.operands[0], scope));
     ASSIGN_OR_RETURN(Arguments arguments, EvaluateArguments(expr, scope));
     return CallBuiltin(runtime_, *expr.builtin, target, std::move(arguments));

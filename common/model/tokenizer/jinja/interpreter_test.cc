@@ -183,6 +183,26 @@ TEST(JinjaTest, WhatIsNotSupportedIsNamedWithItsLine) {
   }
 }
 
+TEST(JinjaTest, InABranchItIsRefusedWhereItIsReached) {
+  EXPECT_EQ(Text("{% if nothing %}{{ x | nope }}{{ nope() }}{% else %}a{% endif %}"), "a");
+  EXPECT_EQ(Text("{{ x | nope if nothing else 'b' }}"), "b");
+  EXPECT_EQ(Text("{{ 'tojson' is filter }}{{ 'from_json' is filter }}"), "TrueFalse");
+  for (const auto& [source, expected] : std::initializer_list<Case>{
+           {"{% if x %}\n{{ x | fromjson }}{% endif %}", "line 2: the filter \"fromjson\""},
+           {"{% if x %}{{ x is nope }}{% endif %}", "the test \"nope\""},
+           {"{% if x %}{{ x.nope() }}{% endif %}", "the method \"nope\""},
+           {"{{ 1 if nothing else x | map('nope') }}", "the filter \"nope\""},
+           {"{{ joiner is defined }}", "the function \"joiner\""},
+           {"{{ 'batch' is filter }}", "the filter \"batch\""},
+           {"{% if nothing %}{% endif %}{{ x | nope }}", "the filter \"nope\""}}) {
+    const auto text = RunSource(source);
+    EXPECT_TRUE(absl::IsUnimplemented(text.status())) << source << text.status();
+    EXPECT_THAT(std::string(text.status().message()), HasSubstr(expected)) << source;
+  }
+  EXPECT_THAT(RunSource("{% if x %}{{ nope() }}{% endif %}").status().message(),
+              HasSubstr("\"nope\" is undefined"));
+}
+
 TEST(JinjaTest, MistakesAreNamedWithTheirLine) {
   for (const auto& [source, expected] : std::initializer_list<Case>{
            {"\n{{ a", "line 2: a tag is not closed"},

@@ -23,7 +23,7 @@ class StatementParser {
   absl::StatusOr<Template> Parse() {
     Template parsed;
     ASSIGN_OR_RETURN(parsed.body, ReadBody({}));
-    RETURN_IF_ERROR(words_.CheckCalls());
+    RETURN_IF_ERROR(words_.CheckUnknown());
     parsed.reads_parts = words_.reads_parts();
     return parsed;
   }
@@ -131,6 +131,7 @@ class StatementParser {
 
   absl::StatusOr<Stmt> ReadIf(int line) {
     Stmt branches{.kind = StmtKind::kIf, .line = line};
+    const size_t begin = words_.BeginBranch();
     while (true) {
       ASSIGN_OR_RETURN(ExprPtr condition, words_.ReadTuple(/*with_condition=*/false));
       branches.values.push_back(std::move(condition));
@@ -144,6 +145,7 @@ class StatementParser {
       }
       words_.Next();
       RETURN_IF_ERROR(EndTag());
+      words_.EndBranch(begin);
       return branches;
     }
   }

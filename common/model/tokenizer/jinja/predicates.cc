@@ -1,4 +1,6 @@
 // Tests ("is defined"), as jinja2 3.1 defines them.
+#include <algorithm>
+
 #include "common/base/status.h"
 #include "common/model/tokenizer/jinja/builtins.h"
 #include "common/model/tokenizer/jinja/operations.h"
@@ -73,6 +75,35 @@ constexpr char kEqual[] = "==", kUnequal[] = "!=", kLess[] = "<",
 
 Result SameAsTest(Runtime&, const Value& self, const Bound& a) { return Value(self.IsSame(a[0])); }
 
+// Of a name that jinja2 knows and we do not, the answer would mislead a template.
+constexpr std::string_view kOtherFilters[] = {
+    "attr",   "batch",     "center",   "filesizeformat", "forceescape", "groupby",
+    "pprint", "random",    "slice",    "striptags",      "truncate",    "urlencode",
+    "urlize", "wordcount", "wordwrap", "xmlattr"};
+
+// What has no hash is in no table.
+absl::Status CheckHash(const Value& value) {
+  if (!value.IsDict() && !value.Is(ValueKind::kList)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a ", value.KindName(), " names nothing"));
+}
+
+Result FilterTest(Runtime&, const Value& self, const Bound&) {
+  RETURN_IF_ERROR(CheckHash(self));
+  if (!self.IsString()) return Value(false);
+  const std::string_view name = self.AsBytes();
+  if (std::find(std::begin(kOtherFilters), std::end(kOtherFilters), name) !=
+      std::end(kOtherFilters)) {
+    return NotSupported("filter", name);
+  }
+  return Value(FindFilter(name) != nullptr);
+}
+Result TestTest(Runtime&, const Value& self, const Bound&) {
+  RETURN_IF_ERROR(CheckHash(self));
+  if (!self.IsString()) return Value(false);
+  if (self.AsBytes() == "escaped") return NotSupported("test", "escaped");
+  return Value(FindTest(self.AsBytes()) != nullptr);
+}
+
 // The text's method of that name.
 Result AsksText(Runtime& run, const Value& self, const char* method) {
   ASSIGN_OR_RETURN(MarkedText text, Str(run.heap, self));
@@ -102,6 +133,7 @@ constexpr Builtin kTests[] = {
     {"equalto", {"other"}, 1, Compares<kEqual>},
     {"even", {}, 0, EvenTest},
     {"false", {}, 0, FalseTest},
+    {"filter", {}, 0, FilterTest},
     {"float", {}, 0, FloatTest},
     {"ge", {"other"}, 1, Compares<kGreaterEqual>},
     {"greaterthan", {"other"}, 1, Compares<kGreater>},
@@ -121,6 +153,7 @@ constexpr Builtin kTests[] = {
     {"sameas", {"other"}, 1, SameAsTest},
     {"sequence", {}, 0, SequenceTest},
     {"string", {}, 0, StringTest},
+    {"test", {}, 0, TestTest},
     {"true", {}, 0, TrueTest},
     {"undefined", {}, 0, UndefinedTest},
     {"upper", {}, 0, UpperTest},

@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "common/model/tokenizer/jinja/characters.h"
 #include "common/model/tokenizer/jinja/value.h"
+#include "common/model/tokenizer/letter_case.h"
 
 namespace pregate::jinja {
 namespace {

@@ -22,7 +22,8 @@ inline constexpr const char* kSmolLmTemplate =
     "}}{% endif %}";
 
 // Adds a merge of two tokens given as bytes, and the token that it makes unless it is there.
-inline void AddMerge(const std::string& left, const std::string& right, BpeTokenizerSpec* spec) {
+inline void AddMerge(const std::string& left, const std::string& right,
+                     PipelineTokenizerSpec* spec) {
   spec->merges.emplace_back(AlphabetFromBytes(left), AlphabetFromBytes(right));
   const std::string merged = AlphabetFromBytes(left + right);
   for (const std::string& token : spec->tokens) {
@@ -31,8 +32,8 @@ inline void AddMerge(const std::string& left, const std::string& right, BpeToken
   spec->tokens.push_back(merged);
 }
 
-inline BpeTokenizerSpec SmallVocabulary() {
-  BpeTokenizerSpec spec;
+inline PipelineTokenizerSpec SmallVocabulary() {
+  PipelineTokenizerSpec spec;
   spec.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
   for (const TokenId id : {kEndOfText, kTurnStartId, kTurnEndId}) {
     spec.added.push_back({.id = id, .text = spec.tokens[id], .special = true});
