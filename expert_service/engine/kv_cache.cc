@@ -1,5 +1,7 @@
 #include "expert_service/engine/kv_cache.h"
 
+#include <cstring>
+
 #include "common/base/status.h"
 
 namespace pregate {
@@ -26,6 +28,8 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(Device* device, const M
   const auto add = [&](KvLayer layer, std::vector<KvLayer>& layers) -> absl::Status {
     ASSIGN_OR_RETURN(DeviceBuffer buffer, device->Allocate(LayerBytes(*device, layer)));
     layer.data = buffer.as<void>();
+    // Its memory is taken now: a machine that has too little of it shows at start, not in a step.
+    if (device->host_memory()) std::memset(layer.data, 0, buffer.bytes());
     layers.push_back(layer);
     cache->buffers_.push_back(std::move(buffer));
     return absl::OkStatus();
