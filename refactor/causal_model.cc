@@ -44,7 +44,7 @@ CausalModel::CausalModel(const ModelSpec& spec, int window_tokens, at::Device de
 
 absl::StatusOr<CausalModel> CausalModel::Load(const Checkpoint& checkpoint, int window_tokens,
                                               at::Device device, at::ScalarType dtype,
-                                              at::ScalarType compute) {
+                                              at::ScalarType compute, const WeightDeltas* deltas) {
   const ModelSpec& spec = checkpoint.spec();
   if (spec.is_moe()) {
     return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), " has ", spec.num_experts,
@@ -57,9 +57,12 @@ absl::StatusOr<CausalModel> CausalModel::Load(const Checkpoint& checkpoint, int 
   CausalModel model(spec, window_tokens, device, compute);
   for (const CanonicalTensor& tensor : CanonicalTensors(spec)) {
     at::Tensor values = at::empty(tensor.shape, at::kFloat);
-    RETURN_IF_ERROR(checkpoint.Read(
-        tensor.name,
-        absl::MakeSpan(values.data_ptr<float>(), static_cast<size_t>(values.numel()))));
+    const auto floats =
+        absl::MakeSpan(values.data_ptr<float>(), static_cast<size_t>(values.numel()));
+    RETURN_IF_ERROR(checkpoint.Read(tensor.name, floats));
+    if (deltas != nullptr && deltas->contains(tensor.name)) {
+      AddDelta(deltas->at(tensor.name), floats);
+    }
     const bool matrix = tensor.shape.size() > 1;
     model.weights_[tensor.name] = values.to(device, matrix ? dtype : at::kFloat);
   }

@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/model/formats/checkpoint.h"
+#include "refactor/weight_delta.h"
 
 namespace pregate {
 
@@ -24,10 +25,12 @@ using NamedTensors = std::map<std::string, at::Tensor>;  // by canonical name
 class CausalModel {
  public:
   // Weights in `dtype` on `device`; products are computed in `compute`, the residual stream, norms,
-  // softmax and logits in f32. InvalidArgument where the checkpoint is an MoE already.
+  // softmax and logits in f32. `deltas` are added to the weights. InvalidArgument where the
+  // checkpoint is an MoE already.
   static absl::StatusOr<CausalModel> Load(const Checkpoint& checkpoint, int window_tokens,
                                           at::Device device, at::ScalarType dtype,
-                                          at::ScalarType compute);
+                                          at::ScalarType compute,
+                                          const WeightDeltas* deltas = nullptr);
 
   // ids [windows, window_tokens] of longs → final norm's outputs [windows * window_tokens, hidden].
   // `routes` [windows, window_tokens] of longs name each token's expert; undefined: the dense model.

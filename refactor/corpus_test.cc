@@ -83,6 +83,29 @@ TEST_F(CorpusTest, WindowsAreSpreadAndNeverTouchWhatIsHeldOut) {
               ElementsAre('C', 'D', 'G', 'H', 'K', 'L', 'O', 'P'));
 }
 
+TEST_F(CorpusTest, HeldOutWindowsAreTheRest) {
+  Write("a.txt", Letters('A', 20));
+  Write("b.txt", Letters('A', 20));
+  const auto texts =
+      ReadTexts(dir_.string(), ByteTokenizer(), {.hold_out = 0.2, .window_tokens = 2});
+  ASSERT_TRUE(texts.ok()) << texts.status();
+  const Corpus held_out = CutWindows(*texts, texts->held_out, 2, 0);
+  EXPECT_EQ(held_out.num_windows(), 4);
+  EXPECT_THAT(absl::MakeConstSpan(held_out.tokens).subspan(0, 4), ElementsAre('Q', 'R', 'S', 'T'));
+  EXPECT_EQ(CutWindows(*texts, texts->kept, 2, 0).num_windows(), 16);
+}
+
+TEST_F(CorpusTest, RefusesHeldOutTextThatRepeatsWhatIsKept) {
+  const std::string line = std::string(70, 'x') + "\n", other = std::string(70, 'y') + "\n";
+  Write("a.txt", line + line + line + other);  // the last fourth is a line of b.txt
+  Write("b.txt", other + other + other + line);
+  const auto texts = Read({.hold_out = 0.25, .window_tokens = 2});
+  EXPECT_THAT(texts.status().message(), HasSubstr("domain a: 100% of its held-out text"));
+  EXPECT_TRUE(Read({.hold_out = 0.25, .window_tokens = 2, .repeats_max = 1}).ok());
+  EXPECT_EQ(RepeatedShare({line, line}, other + line), 0.5);
+  EXPECT_EQ(RepeatedShare({"short\n"}, "short\n"), 0);
+}
+
 TEST_F(CorpusTest, HoldOutCutsBetweenCharacters) {
   EXPECT_EQ(WithoutHeldOut("aaaaa\xC3\xA9zzz", 0.4), "aaaaa\xC3\xA9");
   EXPECT_EQ(WithoutHeldOut("abcd", 0), "abcd");
