@@ -37,7 +37,7 @@ absl::StatusOr<bool> Calibrate(const DenseForward& model, const ModelSpec& spec,
                                Clock& clock, const StageHooks& hooks) {
   ASSIGN_OR_RETURN(const auto record, work.Read(kRecord, inputs));
   if (!record) RETURN_IF_ERROR(work.Remove(kLog));
-  int done = record ? record->value("windows", 0) : 0;
+  int done = work.Has(kLog) ? record->value("windows", 0) : 0;
   ASSIGN_OR_RETURN(const auto log, OpenActivations(work, spec, corpus));
   const auto save = [&]() -> absl::Status {
     RETURN_IF_ERROR(log->Sync());

@@ -7,6 +7,7 @@
 #include <map>
 #include <unordered_set>
 
+#include "common/base/hash.h"
 #include "common/base/status.h"
 
 namespace pregate {
@@ -112,11 +113,11 @@ absl::Status CheckRepeats(const std::vector<std::string>& domains,
   for (size_t d = 0; d < texts.size(); ++d) {
     const std::string_view held_out = std::string_view(texts[d]).substr(kept[d].size());
     const double share = RepeatedShare(kept, held_out);
-    if (share <= options.repeats_max) continue;
+    if (share <= kRepeatsMax) continue;
     return absl::InvalidArgumentError(absl::StrCat(
         "domain ", domains[d], ": ", std::lround(100 * share),
-        "% of its held-out text are lines that the kept text has too, and repeats-max is ",
-        options.repeats_max, ": what is measured there would be memory"));
+        "% of its held-out text are lines that the kept text has too: what is measured "
+        "there would be memory; --repeats drop leaves them out"));
   }
   return absl::OkStatus();
 }
@@ -139,27 +140,44 @@ double RepeatedShare(absl::Span<const std::string_view> kept, std::string_view h
   return all == 0 ? 0 : static_cast<double>(repeated) / static_cast<double>(all);
 }
 
+std::string WithoutRepeats(std::string_view text, std::unordered_set<std::string>& seen) {
+  std::string kept;
+  kept.reserve(text.size());
+  ForEachLine(text, [&](std::string_view line) {
+    if (line.size() >= kRepeatBytes && !seen.insert(Xxh3Hex(line)).second) return;
+    kept.append(line);
+    kept.push_back('\n');
+  });
+  if (!kept.empty() && !text.ends_with('\n')) kept.pop_back();
+  return kept;
+}
+
 absl::StatusOr<Texts> ReadTexts(const std::string& dir, const Tokenizer& tokenizer,
                                 const CorpusOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(const auto domains, FindDomains(dir));
   Texts texts;
   std::vector<std::string> raw;
+  std::unordered_set<std::string> seen;
   for (const auto& [name, path] : domains) {
-    ASSIGN_OR_RETURN(const std::string text, ReadDomain(path));
+    ASSIGN_OR_RETURN(std::string text, ReadDomain(path));
+    const double bytes = std::max<double>(1, static_cast<double>(text.size()));
+    if (options.repeats == "drop") text = WithoutRepeats(text, seen);
+    texts.dropped.push_back(1 - static_cast<double>(text.size()) / bytes);
     const std::string_view kept = WithoutHeldOut(text, options.hold_out);
     texts.domains.push_back(name);
     texts.kept.push_back(tokenizer.Encode(kept));
     texts.held_out.push_back(tokenizer.Encode(std::string_view(text).substr(kept.size())));
-    raw.push_back(text);
     const size_t ids = texts.kept.back().size();
     if (ids < static_cast<size_t>(options.window_tokens)) {
-      return absl::InvalidArgumentError(absl::StrCat("domain ", name, " in ", path.string(),
-                                                     " has ", ids, " tokens, a window ",
-                                                     options.window_tokens));
+      return absl::InvalidArgumentError(
+          absl::StrCat("domain ", name, " in ", path.string(), " has ", ids, " tokens, a window ",
+                       options.window_tokens,
+                       texts.dropped.back() > 0 ? "; lines that stood before are left out" : ""));
     }
+    raw.push_back(std::move(text));
   }
-  RETURN_IF_ERROR(CheckRepeats(texts.domains, raw, options));
+  if (options.repeats == "refuse") RETURN_IF_ERROR(CheckRepeats(texts.domains, raw, options));
   return texts;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -15,8 +16,13 @@ struct CorpusOptions {
   double hold_out = 0.15;       // the last part of each domain: for evaluation
   int window_tokens = 512;      // context of one forward pass
   int windows_per_domain = 40;  // evenly spread over the domain
-  double repeats_max = 0.2;     // of a domain's held-out bytes, in lines that the kept text has too
+  // What to do with long lines that stood before, in this domain or an earlier one: "drop" them, so
+  // that what is held out was never seen; "refuse" a domain whose held-out text is more than
+  // kRepeatsMax such lines; or "keep" them all.
+  std::string repeats = "drop";
 };
+inline constexpr size_t kRepeatBytes = 64;  // what a long line has at least
+inline constexpr double kRepeatsMax = 0.1;
 
 // Bytes of one domain that are read; what lies beyond is left out.
 inline constexpr size_t kDomainBytesMax = size_t{256} << 20;
@@ -26,6 +32,7 @@ inline constexpr size_t kDomainsMax = 256;
 struct Texts {
   std::vector<std::string> domains;
   std::vector<std::vector<TokenId>> kept, held_out;
+  std::vector<double> dropped;  // share of each domain's bytes, in lines that stood before
 };
 
 struct Corpus {
@@ -58,9 +65,11 @@ Corpus CutWindows(const Texts& texts, const std::vector<std::vector<TokenId>>& i
 absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& tokenizer,
                                   const CorpusOptions& options);
 
-// Of the bytes of `held_out` in lines of at least kRepeatBytes, the share whose line is one of
-// `kept` too.
-inline constexpr size_t kRepeatBytes = 64;
+// `text` without the long lines that are in `seen`, where the others go. The lines stay in memory
+// as digests.
+std::string WithoutRepeats(std::string_view text, std::unordered_set<std::string>& seen);
+
+// Of the bytes of `held_out` in long lines, the share whose line is one of `kept` too.
 double RepeatedShare(absl::Span<const std::string_view> kept, std::string_view held_out);
 
 // `text` without its last `hold_out`, cut at a UTF-8 character's border.

@@ -7,31 +7,13 @@
 #include <fstream>
 #include <numeric>
 
+#include "refactor/testing/byte_tokenizer.h"
+
 namespace pregate {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-// One token a byte.
-class ByteTokenizer final : public Tokenizer {
- public:
-  int vocab_size() const override { return 256; }
-  std::vector<TokenId> Encode(std::string_view text) const override {
-    std::vector<TokenId> ids;
-    for (char c : text) ids.push_back(static_cast<unsigned char>(c));
-    return ids;
-  }
-  std::string_view TokenBytes(TokenId) const override { return ""; }
-  bool IsSpecial(TokenId) const override { return false; }
-  std::optional<TokenId> SpecialId(std::string_view) const override { return std::nullopt; }
-  absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(absl::Span<const ChatMessage>,
-                                                         bool) const override {
-    return absl::UnimplementedError("no template");
-  }
-  std::vector<TokenId> OwnStopTokens() const override { return {}; }
-  std::optional<TokenId> PromptBos() const override { return std::nullopt; }
-};
 
 class CorpusTest : public testing::Test {
  protected:
@@ -95,13 +77,21 @@ TEST_F(CorpusTest, HeldOutWindowsAreTheRest) {
   EXPECT_EQ(CutWindows(*texts, texts->kept, 2, 0).num_windows(), 16);
 }
 
-TEST_F(CorpusTest, RefusesHeldOutTextThatRepeatsWhatIsKept) {
+TEST_F(CorpusTest, LongLinesThatStoodBeforeAreDroppedOrRefused) {
   const std::string line = std::string(70, 'x') + "\n", other = std::string(70, 'y') + "\n";
-  Write("a.txt", line + line + line + other);  // the last fourth is a line of b.txt
-  Write("b.txt", other + other + other + line);
-  const auto texts = Read({.hold_out = 0.25, .window_tokens = 2});
-  EXPECT_THAT(texts.status().message(), HasSubstr("domain a: 100% of its held-out text"));
-  EXPECT_TRUE(Read({.hold_out = 0.25, .window_tokens = 2, .repeats_max = 1}).ok());
+  Write("a.txt", line + "short\nshort\n" + line);  // holds out what it begins with
+  Write("b.txt", other + line + other);            // of which one line is new
+  CorpusOptions options{.hold_out = 0.46, .window_tokens = 2, .repeats = "refuse"};
+  EXPECT_THAT(Read(options).status().message(), HasSubstr("domain a: 100% of its held-out text"));
+  options.repeats = "keep";
+  EXPECT_TRUE(Read(options).ok());
+  options.repeats = "drop";
+  options.hold_out = 0;
+  const auto texts = ReadTexts(dir_.string(), ByteTokenizer(), options);
+  ASSERT_TRUE(texts.ok()) << texts.status();
+  EXPECT_EQ(texts->kept[0].size(), line.size() + 12);
+  EXPECT_EQ(texts->kept[1].size(), other.size());
+  EXPECT_NEAR(texts->dropped[1], 2.0 / 3, 1e-9);
   EXPECT_EQ(RepeatedShare({line, line}, other + line), 0.5);
   EXPECT_EQ(RepeatedShare({"short\n"}, "short\n"), 0);
 }

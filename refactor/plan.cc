@@ -58,7 +58,8 @@ absl::StatusOr<TorchSeconds> MeasureTorch(const Checkpoint& dense, const RunText
   for (auto& [name, weight] : student.weights()) {
     if (weight.dim() == 1 || name.find(".layers.") != std::string::npos) weight.requires_grad_();
   }
-  const at::Tensor ids = WindowIds(text.tuning, 0, 1, place.device);
+  const int num = std::min(MicroWindows(options, window), text.tuning.num_windows());
+  const at::Tensor ids = WindowIds(text.tuning, 0, num, place.device);
   TorchSeconds seconds;
   for (int i = 0; i < 2; ++i) {
     seconds.step_token = SecondsOf(clock, [&] {
@@ -70,8 +71,8 @@ absl::StatusOr<TorchSeconds> MeasureTorch(const Checkpoint& dense, const RunText
       LossesOf(parent, nullptr, ids, {}).nll.sum().item<float>();
     });
   }
-  seconds.step_token /= window;
-  seconds.forward_token /= window;
+  seconds.step_token /= num * window;
+  seconds.forward_token /= num * window;
   return seconds;
 }
 
@@ -129,10 +130,7 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
     const double step_tokens =
         double{1.0} * TuneSteps(options.tune, text.tuning.window_tokens) * batch;
     const bool routers = options.tune.router_target == "loss";
-    const int64_t micro = options.tune.micro_windows > 0 ? options.tune.micro_windows
-                          : options.tune.device == "cpu"
-                              ? std::max(1, 1024 / text.tuning.window_tokens)
-                              : options.tune.batch_windows;
+    const int64_t micro = MicroWindows(options.tune, text.tuning.window_tokens);
     plan.push_back({"tune",
                     step_tokens * torch.step_token +
                         routers * rounds * (2 * experts * tokens * torch.forward_token + router),

@@ -24,8 +24,8 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
   set.Int("window-tokens", &run.corpus.window_tokens, 16, 8192, "tokens", "context of a window");
   set.Double("hold-out", &run.corpus.hold_out, 0, 0.9, "of each domain",
              "the last part, which is evaluated on and else never used");
-  set.Double("repeats-max", &run.corpus.repeats_max, 0, 1, "of held-out text",
-             "in long lines that the rest has too; more is refused");
+  set.Choice("repeats", &run.corpus.repeats, {"drop", "refuse", "keep"},
+             "long lines that stood before, which would make what is held out known text");
   set.Double("blend", &run.split.fit.blend, 0, 1, "",
              "how far experts specialise on the tokens that suit them, not their domain");
   set.Int("rounds", &run.split.fit.rounds, 0, 20, "rounds", "of assigning tokens to experts");
@@ -42,7 +42,7 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
   return {"artifact",      "keep",
           "seed",          "windows",
           "window-tokens", "hold-out",
-          "repeats-max",   "blend",
+          "repeats",       "blend",
           "rounds",        "refit-windows",
           "router-hidden", "router-steps",
           "router-batch",  "router-temperature",

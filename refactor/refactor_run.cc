@@ -98,7 +98,7 @@ absl::StatusOr<bool> Run::Calibrate() {
   const nlohmann::json inputs = CalibrateInputs(dense_, text_, options_);
   ASSIGN_OR_RETURN(const auto record, work_.Read("calibrate.json", inputs));
   const Corpus& corpus = text_.calibration;
-  const int before = record ? record->value("windows", 0) : 0;
+  const int before = record && work_.Has("activations.bin") ? record->value("windows", 0) : 0;
   if (before >= corpus.num_windows()) return true;
   ASSIGN_OR_RETURN(const DenseForward* model, Dense());
   StageProgress progress(out_, clock_, "calibrate");
@@ -273,6 +273,11 @@ absl::Status RunRefactor(const Checkpoint& dense, const RefactorOptions& options
   out << absl::StrFormat("%d domains, %d of %d tokens to calibrate on, %d held out\n",
                          text.calibration.domains.size(), text.calibration.tokens.size(),
                          text.calibration.tokens_in_text, text.held_out.tokens.size());
+  for (size_t d = 0; d < text.dropped.size(); ++d) {
+    if (text.dropped[d] < 0.01) continue;
+    out << absl::StrFormat("%s: %.0f%% of its text are lines that stood before, and are left out\n",
+                           text.calibration.domains[d], 100 * text.dropped[d]);
+  }
   if (options.plan) {
     ASSIGN_OR_RETURN(const auto plan, PlanRun(dense, text, options, clock));
     PrintPlan(plan, out);

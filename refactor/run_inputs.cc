@@ -47,6 +47,7 @@ absl::StatusOr<RunText> ReadRunText(const Checkpoint& dense, const RefactorOptio
   text.calibration = CutWindows(texts, texts.kept, window, options.corpus.windows_per_domain);
   text.tuning = CutWindows(texts, texts.kept, window, 0);
   text.digest = DigestOf(texts);
+  text.dropped = texts.dropped;
   if (options.eval_windows > 0 && options.corpus.hold_out > 0) {
     text.held_out = CutWindows(texts, texts.held_out, window, options.eval_windows);
     RETURN_IF_ERROR(CheckHeldOut(text.held_out));

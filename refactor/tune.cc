@@ -96,7 +96,7 @@ class Tuner {
   NamedTensors Differences() const;
   TrainedRouter FirstRouter() const;
   absl::StatusOr<TrainedRouter> RouterOf(int round);
-  int micro_windows() const;
+  int micro_windows() const { return MicroWindows(options_, in_.tuning.window_tokens); }
 
   const TuneInputs& in_;
   const TuneOptions& options_;
@@ -126,12 +126,6 @@ NamedTensors Tuner::TakeParameters(CausalModel& student, const ModelSpec& spec,
     parameters[tensor.name] = weight;
   }
   return parameters;
-}
-
-int Tuner::micro_windows() const {
-  if (options_.micro_windows > 0) return std::min(options_.micro_windows, options_.batch_windows);
-  if (!place_.device.is_cpu()) return options_.batch_windows;
-  return std::max(1, kCpuTokens / in_.tuning.window_tokens);
 }
 
 TrainedRouter Tuner::FirstRouter() const {
@@ -313,6 +307,12 @@ absl::Status RemoveRouters(const WorkFolder& work) {
     RETURN_IF_ERROR(work.Remove(RouterFile(round)));
   }
   return absl::OkStatus();
+}
+
+int MicroWindows(const TuneOptions& options, int window_tokens) {
+  if (options.micro_windows > 0) return std::min(options.micro_windows, options.batch_windows);
+  if (options.device != "cpu") return options.batch_windows;
+  return std::clamp(kCpuTokens / window_tokens, 1, options.batch_windows);
 }
 
 int64_t TuneSteps(const TuneOptions& options, int window_tokens) {

@@ -65,6 +65,8 @@ struct TuneInputs {
 // Called a step with the part of all steps that is done and its loss.
 using TuneProgress = std::function<void(double done, double loss)>;
 
+// Computed at a time.
+int MicroWindows(const TuneOptions& options, int window_tokens);
 int64_t TuneSteps(const TuneOptions& options, int window_tokens);
 
 // Goes on from the state in `work`; publishes "artifact.safetensors", losses in "losses.jsonl" and, at

@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
 #include "common/base/json.h"
 #include "common/base/status.h"
@@ -14,6 +16,7 @@
 namespace pregate {
 namespace {
 
+constexpr const char* kDraftEnd = ".part";
 constexpr uint64_t kRecordBytesMax = uint64_t{64} << 20;
 
 absl::Status Failed(const std::string& path, const char* what) {
@@ -47,8 +50,18 @@ absl::StatusOr<std::unique_ptr<WorkFolder>> WorkFolder::Open(const std::string& 
   if (flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
     return absl::FailedPreconditionError(absl::StrCat(path, ": another run works there"));
   }
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    const bool half_written = name.starts_with(".pregate-") || name.ends_with(kDraftEnd);
+    if (half_written && unlink(entry.path().c_str()) != 0) {
+      return Failed(entry.path().string(), "cannot remove");
+    }
+  }
   return std::unique_ptr<WorkFolder>(new WorkFolder(path, std::move(folder)));
 }
+
+std::string WorkFolder::Draft(const std::string& name) const { return File(name + kDraftEnd); }
 
 bool WorkFolder::Has(const std::string& name) const {
   return access(File(name).c_str(), F_OK) == 0;

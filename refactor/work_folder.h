@@ -21,8 +21,8 @@ absl::Status CheckInputs(const std::string& where, const nlohmann::json& was,
 // Not thread-safe. Errors name the file.
 class WorkFolder {
  public:
-  // Makes the folder where it is not there, and locks it until this object or the process ends;
-  // FailedPrecondition where another process has it.
+  // Makes the folder where it is not there, locks it until this object or the process ends, and
+  // removes what a kill left half-written; FailedPrecondition where another process has it.
   static absl::StatusOr<std::unique_ptr<WorkFolder>> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -37,7 +37,7 @@ class WorkFolder {
   absl::Status Write(const std::string& name, const nlohmann::json& record) const;
 
   // Where a file is written before it is published under `name`, which replaces the one before.
-  std::string Draft(const std::string& name) const { return File(name + ".part"); }
+  std::string Draft(const std::string& name) const;
   absl::Status Publish(const std::string& name) const;
 
  private:

@@ -54,6 +54,19 @@ TEST(WorkFolderTest, ADraftThatWasNeverPublishedChangesNothing) {
   EXPECT_EQ((**folder->Read("a.json", kInputs))["step"], 2);
 }
 
+TEST(WorkFolderTest, WhatAKillLeftHalfWrittenIsRemoved) {
+  const TempDir dir;
+  {
+    const auto folder = OpenOrDie(dir.path("work"));
+    WriteFile(folder->Draft("a.json"), "{");
+    WriteFile(folder->File(".pregate-0123"), "half");
+    WriteFile(folder->File("report.html"), "whole");
+  }
+  const auto folder = OpenOrDie(dir.path("work"));
+  EXPECT_FALSE(folder->Has("a.json.part") || folder->Has(".pregate-0123"));
+  EXPECT_TRUE(folder->Has("report.html"));
+}
+
 TEST(WorkFolderTest, TwoRunsDoNotShareIt) {
   const TempDir dir;
   const auto folder = OpenOrDie(dir.path("work"));

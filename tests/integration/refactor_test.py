@@ -64,15 +64,15 @@ class RefactorTest(unittest.TestCase):
                 "--router-steps", 6, "--router-batch", 2, "--router-hidden", 16, "--refit-windows", 2]
 
     def tune_flags(self):
-        """The same, tuned in 24 steps."""
-        return [*self.run_flags("corpus"), "--tokens", 24 * 4 * 64, "--batch", 4, "--rate", 1e-3, "--threads", 1]
+        """The same, tuned in 12 steps."""
+        return [*self.run_flags("corpus"), "--tokens", 12 * 4 * 64, "--batch", 4, "--rate", 1e-3, "--threads", 1]
 
     def test_a_run_that_is_killed_goes_on_to_the_same_bits(self):
         flags = self.tune_flags()
         pregate("refactor", "run", *flags, "--out", self.dir / "whole")
         command = [BIN / "pregate", "refactor", "run", *flags, "--save-every-s", 0, "--out", self.dir / "killed"]
         losses = self.dir / "killed.work" / "losses.jsonl"
-        for lines in (4, 15):  # in the first round, and behind the first router
+        for lines in (2, 8):  # in the first round, and behind the first router
             with subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL, env=ENVIRONMENT) as going:
                 deadline = time.monotonic() + 120
                 while not (losses.exists() and losses.read_bytes().count(b"\n") >= lines):
@@ -117,7 +117,7 @@ class RefactorTest(unittest.TestCase):
         self.assertFalse((self.dir / "timed.work" / "activations.bin").exists())
         self.assert_fails(1, "split.json: was made with keep 0.75, now it is 0.5", "refactor", "run", config, "--keep", 0.5)
         for _ in range(40):
-            done = run("refactor run", config, "--time-limit-s", 1)
+            done = run("refactor run", config, "--time-limit-s", 2)
             self.assertEqual(done.returncode, 0, done.stderr)
             if (self.dir / "timed").exists():
                 break
@@ -150,7 +150,9 @@ class RefactorTest(unittest.TestCase):
         self.assert_fails(2, "domain empty: its held-out text", "refactor", "run", *flags, "--hold-out", 0.01, "--out", self.dir / "no")
         line = "this line is long enough to be counted as one that was seen before, surely\n"
         empty.write_text(line * 40)
-        self.assert_fails(2, "domain empty: 100% of its held-out text", "refactor", "run", *flags, "--out", self.dir / "no")
+        self.assert_fails(2, "lines that stood before are left out", "refactor", "run", *flags, "--out", self.dir / "no")
+        self.assert_fails(2, "domain empty: 100% of its held-out text", "refactor", "run", *flags, "--repeats", "refuse",
+                          "--out", self.dir / "no")
         self.assertFalse((self.dir / "no.work").exists())
 
 
