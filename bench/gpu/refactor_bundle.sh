@@ -24,7 +24,7 @@ trap 'rm -rf "$stage"' EXIT
 mkdir -p "$stage/bin" "$stage/lib" "$out_dir"
 cp "$build_dir"/bin/pregate-refactor "$build_dir"/bin/pregate "$stage/bin/"
 LD_LIBRARY_PATH=$torch/lib ldd "$stage"/bin/* | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u |
-  grep -vE "^$torch/|/nvidia/|/(libc|libm|libdl|libpthread|librt|libresolv|libcublas|libcublasLt|libcudart|libnccl|libcuda|libgomp|libstdc\+\+|libgcc_s)\.so" |
+  grep -vE "^$torch/|/cuda|/lib(cu|nv|nccl)|/(libc|libm|libdl|libpthread|librt|libresolv|libgomp|libstdc\+\+|libgcc_s)\.so" |
   while read -r library; do cp -L "$library" "$stage/lib/"; done
 strip "$stage"/bin/*
 strip --strip-unneeded "$stage"/lib/*

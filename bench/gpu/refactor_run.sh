@@ -59,8 +59,10 @@ for task in ${TASKS:-}; do
   for model in "$work/model.gguf" "$work/moe-${keeps[-1]}"; do
     result=$work/task-$(basename "$model")-$task.json
     (($(left) > 20)) || { echo "the time of this call is used up; call again"; exit 0; }
-    [[ -f $result ]] || timeout "$(left)" "$work/bin/pregate" eval task --model "$model" --task "$work/tasks/$task.jsonl" \
-      --device "${TASK_DEVICE:-cuda}" --json > "$result.part" && mv "$result.part" "$result" || true
+    if [[ ! -f $result ]] && timeout "$(left)" "$work/bin/pregate" eval task --model "$model" \
+      --task "$work/tasks/$task.jsonl" --device "${TASK_DEVICE:-cuda}" --json > "$result.part"; then
+      mv "$result.part" "$result"
+    fi
     [[ ! -f $result ]] || echo "$(basename "$model") $task $(cat "$result")" | tee -a "$log"
   done
 done
