@@ -1,6 +1,7 @@
 option(PREGATE_GRPC "Build the gRPC edges of the services (off: engine and core alone)" ON)
 option(PREGATE_TESTS "Build tests" ON)
 option(PREGATE_REFACTOR "Build pregate-refactor, the only user of LibTorch" OFF)
+set(PREGATE_TORCH_DIR "" CACHE PATH "The folder `torch` of a PyTorch to build pregate-refactor against, CUDA included; empty: LibTorch where CMake finds it")
 option(PREGATE_BENCH "Build the benchmark programs" OFF)
 # Headers of Abseil, protobuf and nlohmann-json are most of a compilation: a library as a few units builds three
 # times as fast. Off, each file compiles alone.

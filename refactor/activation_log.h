@@ -1,5 +1,5 @@
-// Every token's energy shares in every layer, in an unlinked temporary file: written once, token
-// chunk by token chunk, and read back layer by layer.
+// Every token's energy shares in every layer, in one file: written once, token chunk by token chunk,
+// and read back layer by layer, by a later process too.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,15 @@
 
 namespace pregate {
 
-// Not thread-safe. num_layers * num_tokens * width bytes of disk (page cache when memory allows).
+// Not thread-safe. The file has Bytes(...), all of them from the start; what was not written reads
+// as 0. Errors name it.
 class ActivationLog {
  public:
-  // In `dir`; the file vanishes with this object, however the process ends.
-  static absl::StatusOr<std::unique_ptr<ActivationLog>> Create(const std::string& dir,
-                                                               int num_layers, int64_t num_tokens,
-                                                               int width);
+  // Makes the file, or opens it where it is there; DataLoss where that has another size.
+  static absl::StatusOr<std::unique_ptr<ActivationLog>> Open(const std::string& path,
+                                                             int num_layers, int64_t num_tokens,
+                                                             int width);
+  static int64_t Bytes(int num_layers, int64_t num_tokens, int width);
   ~ActivationLog();
   ActivationLog(const ActivationLog&) = delete;
   ActivationLog& operator=(const ActivationLog&) = delete;
@@ -33,10 +35,18 @@ class ActivationLog {
   // Reads layer's codes of all tokens into `codes` [num_tokens, width].
   absl::Status ReadLayer(int layer, absl::Span<uint8_t> codes) const;
   absl::Span<const float> Energies(int layer) const;
+  // What was written is on disk when this returns.
+  absl::Status Sync() const;
 
  private:
-  ActivationLog(int fd, int num_layers, int64_t num_tokens, int width);
+  ActivationLog(std::string path, int fd, int num_layers, int64_t num_tokens, int width);
+  absl::Status Failed(const char* what) const;
+  // Where the energies of a layer begin, behind all codes.
+  int64_t EnergiesAt(int layer, int64_t token) const;
+  absl::Status WriteAt(int64_t at, absl::Span<const char> bytes) const;
+  absl::Status ReadAt(int64_t at, absl::Span<char> bytes) const;
 
+  const std::string path_;
   const int fd_;
   const int num_layers_;
   const int64_t num_tokens_;

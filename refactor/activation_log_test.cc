@@ -8,9 +8,16 @@
 namespace pregate {
 namespace {
 
+std::string Fresh() {
+  const std::string path = testing::TempDir() + "/activations-" +
+                           testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::remove(path);
+  return path;
+}
+
 TEST(ActivationLogTest, ChunksComeBackLayerByLayer) {
   const int layers = 2, tokens = 5, width = 3;
-  auto log = ActivationLog::Create(testing::TempDir(), layers, tokens, width);
+  auto log = ActivationLog::Open(Fresh(), layers, tokens, width);
   ASSERT_TRUE(log.ok()) << log.status();
   std::vector<uint8_t> all(layers * tokens * width);
   std::iota(all.begin(), all.end(), 0);
@@ -34,18 +41,32 @@ TEST(ActivationLogTest, ChunksComeBackLayerByLayer) {
   }
 }
 
-TEST(ActivationLogTest, LeavesNoFileBehind) {
-  const std::string dir = testing::TempDir() + "/activation_log_test";
-  std::filesystem::create_directories(dir);
-  auto log = ActivationLog::Create(dir, 1, 1, 1);
-  ASSERT_TRUE(log.ok());
-  EXPECT_TRUE(std::filesystem::is_empty(dir));
+TEST(ActivationLogTest, ALaterProcessReadsWhatWasWritten) {
+  const std::string path = Fresh();
+  const std::vector<uint8_t> codes = {1, 2, 3, 4};
+  const std::vector<float> energies = {5, 6};
+  {
+    auto log = ActivationLog::Open(path, 1, 3, 2);
+    ASSERT_TRUE(log.ok()) << log.status();
+    ASSERT_TRUE((*log)->Write(0, 1, codes, energies).ok());
+    ASSERT_TRUE((*log)->Sync().ok());
+  }
+  const auto log = ActivationLog::Open(path, 1, 3, 2);
+  ASSERT_TRUE(log.ok()) << log.status();
+  std::vector<uint8_t> back(6);
+  ASSERT_TRUE((*log)->ReadLayer(0, absl::MakeSpan(back)).ok());
+  EXPECT_EQ(back, (std::vector<uint8_t>{0, 0, 1, 2, 3, 4}));
+  EXPECT_EQ((*log)->Energies(0)[2], 6);
 }
 
-TEST(ActivationLogTest, NamesTheFolderThatIsNotThere) {
-  const auto log = ActivationLog::Create("/no/such/folder", 1, 1, 1);
-  ASSERT_FALSE(log.ok());
-  EXPECT_NE(log.status().message().find("/no/such/folder"), std::string::npos);
+TEST(ActivationLogTest, NamesTheFileThatCannotBe) {
+  const auto nowhere = ActivationLog::Open("/no/such/folder/log", 1, 1, 1);
+  EXPECT_NE(nowhere.status().message().find("/no/such/folder/log"), std::string::npos);
+  const std::string path = Fresh();
+  ASSERT_TRUE(ActivationLog::Open(path, 1, 3, 2).ok());
+  const auto other = ActivationLog::Open(path, 1, 4, 2);
+  EXPECT_NE(other.status().message().find("has 18 bytes, not 24"), std::string::npos)
+      << other.status();
 }
 
 }  // namespace

@@ -25,11 +25,18 @@ class RefactoredTensors {
       case TensorPart::kRouter:
         return FillRouter(tensor, out);
       default:
-        return dense_.Read(tensor.name, out);
+        return ReadTuned(tensor.name, out);
     }
   }
 
  private:
+  absl::Status ReadTuned(const std::string& name, absl::Span<float> out) const {
+    RETURN_IF_ERROR(dense_.Read(name, out));
+    const auto delta = artifact_.deltas.find(name);
+    if (delta != artifact_.deltas.end()) AddDelta(delta->second, out);
+    return absl::OkStatus();
+  }
+
   absl::Status FillFfn(const CanonicalTensor& tensor, absl::Span<float> out) {
     RETURN_IF_ERROR(LoadLayer(tensor.layer));
     const ArtifactLayer& layer = artifact_.layers[tensor.layer];
@@ -56,7 +63,7 @@ class RefactoredTensors {
     for (const auto& [name, buffer] : {std::pair("gate_proj", &gate_), std::pair("up_proj", &up_),
                                        std::pair("down_proj", &down_)}) {
       buffer->resize(static_cast<size_t>(hidden_) * width_);
-      RETURN_IF_ERROR(dense_.Read(absl::StrCat(prefix, name, ".weight"), absl::MakeSpan(*buffer)));
+      RETURN_IF_ERROR(ReadTuned(absl::StrCat(prefix, name, ".weight"), absl::MakeSpan(*buffer)));
     }
     layer_ = layer;
     return absl::OkStatus();

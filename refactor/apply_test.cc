@@ -86,6 +86,28 @@ TEST_F(ApplyArtifactTest, CutsTheRoutersEmbeddingFromTheModels) {
             artifact_.router_tensors.at("router.proj_out.weight").values);
 }
 
+TEST_F(ApplyArtifactTest, AddsWhatTuningAdded) {
+  artifact_.deltas = SmallDeltas();
+  ASSERT_TRUE(WriteArtifact(artifact_, DType::kF32, dir_.path("a")).ok());
+  const absl::Status status = ApplyArtifact(*dense_, dir_.path("a"), dir_.path("moe"), {});
+  ASSERT_TRUE(status.ok()) << status;
+  // The same as cutting a dense model that has the sums.
+  FloatTensors sums = tensors_;
+  for (const auto& [name, delta] : artifact_.deltas) {
+    std::vector<float> values = Values(tensors_.at(name));
+    AddDelta(delta, absl::MakeSpan(values));
+    sums[name] = FloatTensor(name, delta.shape, values);
+  }
+  WriteModel(dir_.path("sums"), SmallConfig(), sums);
+  artifact_.deltas.clear();
+  ASSERT_TRUE(
+      ApplyArtifact(*OpenOrDie("sums"), artifact_, dir_.path("expected"), {.force = true}).ok());
+  const auto moe = OpenOrDie("moe"), expected = OpenOrDie("expected");
+  for (const TensorInfo& info : expected->Tensors()) {
+    EXPECT_EQ(ReadTensor(*moe, info.name), ReadTensor(*expected, info.name)) << info.name;
+  }
+}
+
 TEST_F(ApplyArtifactTest, TakesTheRoutersOwnEmbedding) {
   Artifact own = SmallArtifact(false);
   own.provenance.source_digest = dense_->digest();

@@ -96,6 +96,20 @@ absl::Status CheckRouterTensors(const ModelSpec& spec, const Artifact& artifact,
   return absl::InvalidArgumentError("artifact: holds router tensors that its router does not have");
 }
 
+absl::Status CheckDeltas(const ModelSpec& dense, const WeightDeltas& deltas) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (CanonicalTensor& tensor : CanonicalTensors(dense)) shapes[tensor.name] = tensor.shape;
+  for (const auto& [name, delta] : deltas) {
+    const auto it = shapes.find(name);
+    if (it == shapes.end() || it->second != delta.shape) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "artifact: delta of ", name, ", which the model lacks or has in another shape"));
+    }
+    RETURN_IF_ERROR(CheckDelta(name, delta));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<ModelSpec> RefactoredSpec(const ModelSpec& dense, const Artifact& artifact) {
@@ -120,6 +134,7 @@ absl::StatusOr<ModelSpec> RefactoredSpec(const ModelSpec& dense, const Artifact&
   if (!std::isfinite(artifact.embed_scale))
     return absl::InvalidArgumentError("artifact: embed_scale is not finite");
   RETURN_IF_ERROR(CheckRouterTensors(spec, artifact, dense.hidden));
+  RETURN_IF_ERROR(CheckDeltas(dense, artifact.deltas));
   return spec;
 }
 

@@ -1,5 +1,5 @@
 // An artifact holds what a refactored model has beyond its dense parent: which neurons are shared,
-// which are each expert's own, and the router. A safetensors file of a few megabytes:
+// which are each expert's own, the router, and what tuning added to the weights. A safetensors file:
 //
 //   layers.{l}.shared         I32 [shared_l]    neurons of the dense FFN
 //   layers.{l}.own.{e}        I32 [own_l]       likewise, disjoint from shared
@@ -8,8 +8,14 @@
 //   router.*                  F32, F16 or BF16  canonical names (common/model/formats/checkpoint.h)
 //   router.embed_columns      I32 [hidden]      columns of the model's embedding, which stand for
 //                                               router.embed.weight when embed = model_columns
+// and for each dense tensor NAME that was tuned (weight_delta.h; embeddings that the router's are
+// cut from are taken as they were before) one of
+//   delta.NAME.exact                      F32 [n]                       of a vector
+//   delta.NAME.full, .full_scale          I8 [rows, columns], F32 [rows]
+//   delta.NAME.left, .left_scale          I8 [rank, rows], F32 [rank]   with
+//   delta.NAME.right, .right_scale        I8 [rank, columns], F32 [rank]
 //
-// __metadata__["pregate_artifact"] is a JSON object: version, num_experts, experts (names), keep,
+// __metadata__["pregate_artifact"] is a JSON object: version (2 with deltas, else 1), num_experts, experts (names), keep,
 // source, source_digest, method, data, commit, seed, and router (RouterSpec's fields, embed =
 // model_columns | own, embed_scale).
 #pragma once
@@ -21,6 +27,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/model/spec/spec.h"
+#include "refactor/weight_delta.h"
 
 namespace pregate {
 
@@ -47,13 +54,14 @@ struct Artifact {
   std::vector<int32_t> embed_columns;  // empty: router.embed.weight is among the tensors
   float embed_scale = 1;               // of the model's columns
   std::map<std::string, ArtifactTensor> router_tensors;  // by canonical name
+  WeightDeltas deltas;                                   // of the dense tensors that were tuned
 
   int num_experts() const { return static_cast<int>(experts.size()); }
 };
 
 // The spec of the refactored model. InvalidArgument names the first thing in the artifact that does
 // not fit `dense`: layers, widths, neurons out of range, repeated or both shared and own, scales,
-// router tensors missing, of another shape or unknown. Says nothing of the digest.
+// router tensors missing, of another shape or unknown, deltas likewise. Says nothing of the digest.
 absl::StatusOr<ModelSpec> RefactoredSpec(const ModelSpec& dense, const Artifact& artifact);
 
 // Structure and bounds of the file; whether it fits a model is RefactoredSpec's.

@@ -1,4 +1,7 @@
 // The file form of an artifact (artifact.h).
+#include <cstring>
+#include <optional>
+
 #include "absl/strings/match.h"
 #include "common/base/json.h"
 #include "common/base/limits.h"
@@ -12,10 +15,11 @@ namespace pregate {
 namespace {
 
 constexpr const char* kMetadataKey = "pregate_artifact";
-constexpr int kVersion = 1;
+constexpr int kVersion = 1, kVersionWithDeltas = 2;
 constexpr const char* kModelColumns = "model_columns";
 constexpr const char* kOwn = "own";
 constexpr const char* kEmbedColumns = "router.embed_columns";
+constexpr const char* kDelta = "delta.";
 
 absl::Status ParseExpertNames(const JsonObject& json, Artifact* artifact) {
   ASSIGN_OR_RETURN(const int64_t num_experts, json.Int("num_experts", 1, kExpertsMax));
@@ -38,7 +42,7 @@ absl::Status ParseExpertNames(const JsonObject& json, Artifact* artifact) {
 // Returns whether the router's embedding is cut from the model's.
 absl::StatusOr<bool> ParseHeader(const JsonObject& json, Artifact* artifact) {
   ASSIGN_OR_RETURN(const int64_t version, json.Int("version", 1, INT32_MAX));
-  if (version != kVersion) {
+  if (version != kVersion && version != kVersionWithDeltas) {
     return absl::UnimplementedError(
         absl::StrCat(json.where(), ": version ", version, " is not supported"));
   }
@@ -94,17 +98,18 @@ std::string HeaderJson(const Artifact& artifact) {
   nlohmann::ordered_json router = RouterSpecJson(artifact.router);
   router["embed"] = artifact.embed_columns.empty() ? kOwn : kModelColumns;
   router["embed_scale"] = artifact.embed_scale;
-  const nlohmann::ordered_json out = {{"version", kVersion},
-                                      {"num_experts", artifact.num_experts()},
-                                      {"experts", artifact.experts},
-                                      {"keep", artifact.keep},
-                                      {"seed", artifact.seed},
-                                      {"source", artifact.provenance.source},
-                                      {"source_digest", artifact.provenance.source_digest},
-                                      {"method", artifact.provenance.method},
-                                      {"data", artifact.provenance.data},
-                                      {"commit", artifact.provenance.commit},
-                                      {"router", std::move(router)}};
+  const nlohmann::ordered_json out = {
+      {"version", artifact.deltas.empty() ? kVersion : kVersionWithDeltas},
+      {"num_experts", artifact.num_experts()},
+      {"experts", artifact.experts},
+      {"keep", artifact.keep},
+      {"seed", artifact.seed},
+      {"source", artifact.provenance.source},
+      {"source_digest", artifact.provenance.source_digest},
+      {"method", artifact.provenance.method},
+      {"data", artifact.provenance.data},
+      {"commit", artifact.provenance.commit},
+      {"router", std::move(router)}};
   return out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
@@ -129,6 +134,63 @@ void AddLayer(const ArtifactLayer& layer, int l, std::vector<OutputTensor>* tens
   }
 }
 
+// "delta.NAME.PART" → NAME and PART; nothing for other tensors.
+std::optional<std::pair<std::string, std::string>> DeltaPart(std::string_view tensor) {
+  if (!tensor.starts_with(kDelta)) return std::nullopt;
+  tensor.remove_prefix(std::strlen(kDelta));
+  const size_t dot = tensor.rfind('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  return std::pair(std::string(tensor.substr(0, dot)), std::string(tensor.substr(dot + 1)));
+}
+
+absl::StatusOr<Int8Matrix> ReadInt8Matrix(const SafetensorsFile& file, const std::string& tensor) {
+  ASSIGN_OR_RETURN(const StoredTensor* stored, file.Find(tensor));
+  if (stored->shape.size() != 2) {
+    return absl::InvalidArgumentError(absl::StrCat(stored->Where(), ": is no matrix"));
+  }
+  Int8Matrix matrix{.rows = stored->shape[0], .columns = stored->shape[1]};
+  ASSIGN_OR_RETURN(matrix.values, file.ReadInt8s(tensor));
+  ASSIGN_OR_RETURN(matrix.scales, file.ReadFloats(tensor + "_scale"));
+  return matrix;
+}
+
+absl::Status ReadDeltas(const SafetensorsFile& file, WeightDeltas* deltas) {
+  for (const auto& [tensor, stored] : file.tensors()) {
+    const auto part = DeltaPart(tensor);
+    if (!part) continue;
+    const std::string prefix = absl::StrCat(kDelta, part->first, ".");
+    WeightDelta& delta = (*deltas)[part->first];
+    if (part->second == "exact") {
+      ASSIGN_OR_RETURN(delta.exact, file.ReadFloats(tensor));
+      delta.shape = stored.shape;
+    } else if (part->second == "full") {
+      ASSIGN_OR_RETURN(delta.full, ReadInt8Matrix(file, tensor));
+      delta.shape = stored.shape;
+    } else if (part->second == "left") {
+      ASSIGN_OR_RETURN(delta.left, ReadInt8Matrix(file, tensor));
+      ASSIGN_OR_RETURN(delta.right, ReadInt8Matrix(file, prefix + "right"));
+      delta.shape = {delta.left.columns, delta.right.columns};
+    }
+  }
+  return absl::OkStatus();
+}
+
+void AddInt8Matrix(const std::string& name, const Int8Matrix& matrix,
+                   std::vector<OutputTensor>* tensors) {
+  if (matrix.rows == 0) return;
+  tensors->push_back(Int8Tensor(name, {matrix.rows, matrix.columns}, matrix.values));
+  tensors->push_back(ScaleTensor(name + "_scale", matrix.scales));
+}
+
+void AddDeltaTensors(const std::string& name, const WeightDelta& delta,
+                     std::vector<OutputTensor>* tensors) {
+  const std::string prefix = absl::StrCat(kDelta, name, ".");
+  if (!delta.exact.empty()) tensors->push_back(ScaleTensor(prefix + "exact", delta.exact));
+  AddInt8Matrix(prefix + "full", delta.full, tensors);
+  AddInt8Matrix(prefix + "left", delta.left, tensors);
+  AddInt8Matrix(prefix + "right", delta.right, tensors);
+}
+
 }  // namespace
 
 absl::StatusOr<Artifact> ReadArtifact(const std::string& path) {
@@ -148,6 +210,7 @@ absl::StatusOr<Artifact> ReadArtifact(const std::string& path) {
     artifact.layers.push_back(std::move(layer));
   }
   RETURN_IF_ERROR(ReadRouter(*file, model_columns, &artifact));
+  RETURN_IF_ERROR(ReadDeltas(*file, &artifact.deltas));
   return artifact;
 }
 
@@ -164,6 +227,7 @@ absl::Status WriteArtifact(const Artifact& artifact, DType router_dtype, const s
     RETURN_IF_ERROR(CheckFits(name, tensor.shape, tensor.values, dtype));
     tensors.push_back(FloatTensor(name, tensor.shape, tensor.values, dtype));
   }
+  for (const auto& [name, delta] : artifact.deltas) AddDeltaTensors(name, delta, &tensors);
   return WriteSafetensors(path, tensors, {{kMetadataKey, HeaderJson(artifact)}});
 }
 

@@ -43,6 +43,32 @@ TEST(ArtifactTest, IsReadBackAsItWasWritten) {
   }
 }
 
+void ExpectEqual(const Int8Matrix& read, const Int8Matrix& written) {
+  EXPECT_EQ(read.rows, written.rows);
+  EXPECT_EQ(read.columns, written.columns);
+  EXPECT_EQ(read.values, written.values);
+  EXPECT_EQ(read.scales, written.scales);
+}
+
+TEST(ArtifactTest, DeltasAreReadBackAsTheyWereWritten) {
+  const TempDir dir;
+  Artifact artifact = SmallArtifact(true);
+  artifact.deltas = SmallDeltas();
+  ASSERT_TRUE(WriteArtifact(artifact, DType::kF32, dir.path("a")).ok());
+  const auto read = ReadArtifact(dir.path("a"));
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_EQ(read->deltas.size(), artifact.deltas.size());
+  for (const auto& [name, delta] : artifact.deltas) {
+    const WeightDelta& other = read->deltas.at(name);
+    EXPECT_EQ(other.shape, delta.shape) << name;
+    EXPECT_EQ(other.exact, delta.exact) << name;
+    ExpectEqual(other.full, delta.full);
+    ExpectEqual(other.left, delta.left);
+    ExpectEqual(other.right, delta.right);
+  }
+  EXPECT_TRUE(RefactoredSpec(SmallDenseSpec(), *read).ok());
+}
+
 TEST(ArtifactTest, SpecHasTheWidthsOfTheSets) {
   const auto spec = RefactoredSpec(SmallDenseSpec(), SmallArtifact(true));
   ASSERT_TRUE(spec.ok()) << spec.status();
@@ -82,6 +108,11 @@ TEST(ArtifactTest, RefusesWhatDoesNotFitTheModel) {
        },
        "does not have"},
       {[](Artifact& a) { a.router.num_heads = 5; }, "router.num_heads"},
+      {[](Artifact& a) { a.deltas["model.norm.weights"] = {.shape = {1}, .exact = {1}}; },
+       "delta of model.norm.weights, which the model lacks"},
+      {[](Artifact& a) { a.deltas["model.norm.weight"] = {.shape = {1}, .exact = {1}}; },
+       "delta of model.norm.weight, which the model lacks or has in another shape"},
+      {[](Artifact& a) { a.deltas["model.norm.weight"] = {.shape = {16}}; }, "has 0 forms"},
   };
   for (const Case& c : cases) {
     Artifact artifact = SmallArtifact(true);
@@ -101,7 +132,7 @@ TEST(ArtifactTest, RefusesFilesThatAreNone) {
   };
   EXPECT_THAT(refusal(""), HasSubstr("is no artifact"));
   EXPECT_THAT(refusal("{"), HasSubstr("malformed"));
-  EXPECT_THAT(refusal(R"({"version":2})"), HasSubstr("version 2"));
+  EXPECT_THAT(refusal(R"({"version":3})"), HasSubstr("version 3"));
   EXPECT_THAT(refusal(R"({"version":1,"num_experts":1000000})"), HasSubstr("num_experts"));
   EXPECT_THAT(refusal(R"({"version":1,"num_experts":2,"experts":["a"]})"), HasSubstr("2 names"));
   EXPECT_THAT(refusal(R"({"version":1,"num_experts":2})"), HasSubstr("source_digest"));

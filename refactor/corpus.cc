@@ -1,10 +1,13 @@
 #include "refactor/corpus.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <unordered_set>
 
+#include "common/base/hash.h"
 #include "common/base/status.h"
 
 namespace pregate {
@@ -92,32 +95,113 @@ std::string_view WithoutHeldOut(std::string_view text, double hold_out) {
   return text.substr(0, cut);
 }
 
-absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& tokenizer,
-                                  const CorpusOptions& options) {
+namespace {
+
+template <typename Visit>
+void ForEachLine(std::string_view text, const Visit& visit) {
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    visit(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
+absl::Status CheckRepeats(const std::vector<std::string>& domains,
+                          const std::vector<std::string>& texts, const CorpusOptions& options) {
+  std::vector<std::string_view> kept;
+  for (const std::string& text : texts) kept.push_back(WithoutHeldOut(text, options.hold_out));
+  for (size_t d = 0; d < texts.size(); ++d) {
+    const std::string_view held_out = std::string_view(texts[d]).substr(kept[d].size());
+    const double share = RepeatedShare(kept, held_out);
+    if (share <= kRepeatsMax) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "domain ", domains[d], ": ", std::lround(100 * share),
+        "% of its held-out text are lines that the kept text has too: what is measured "
+        "there would be memory; --repeats drop leaves them out"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+double RepeatedShare(absl::Span<const std::string_view> kept, std::string_view held_out) {
+  std::unordered_set<std::string_view> lines;
+  for (const std::string_view text : kept) {
+    ForEachLine(text, [&](std::string_view line) {
+      if (line.size() >= kRepeatBytes) lines.insert(line);
+    });
+  }
+  size_t all = 0, repeated = 0;
+  ForEachLine(held_out, [&](std::string_view line) {
+    if (line.size() < kRepeatBytes) return;
+    all += line.size();
+    if (lines.contains(line)) repeated += line.size();
+  });
+  return all == 0 ? 0 : static_cast<double>(repeated) / static_cast<double>(all);
+}
+
+std::string WithoutRepeats(std::string_view text, std::unordered_set<std::string>& seen) {
+  std::string kept;
+  kept.reserve(text.size());
+  ForEachLine(text, [&](std::string_view line) {
+    if (line.size() >= kRepeatBytes && !seen.insert(Xxh3Hex(line)).second) return;
+    kept.append(line);
+    kept.push_back('\n');
+  });
+  if (!kept.empty() && !text.ends_with('\n')) kept.pop_back();
+  return kept;
+}
+
+absl::StatusOr<Texts> ReadTexts(const std::string& dir, const Tokenizer& tokenizer,
+                                const CorpusOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(const auto domains, FindDomains(dir));
-  Corpus corpus;
-  corpus.window_tokens = options.window_tokens;
+  Texts texts;
+  std::vector<std::string> raw;
+  std::unordered_set<std::string> seen;
   for (const auto& [name, path] : domains) {
-    ASSIGN_OR_RETURN(const std::string text, ReadDomain(path));
-    const std::vector<TokenId> ids = tokenizer.Encode(WithoutHeldOut(text, options.hold_out));
-    const auto whole = static_cast<int64_t>(ids.size()) / options.window_tokens;
-    if (whole == 0) {
-      return absl::InvalidArgumentError(absl::StrCat("domain ", name, " in ", path.string(),
-                                                     " has ", ids.size(), " tokens, a window ",
-                                                     options.window_tokens));
+    ASSIGN_OR_RETURN(std::string text, ReadDomain(path));
+    const double bytes = std::max<double>(1, static_cast<double>(text.size()));
+    if (options.repeats == "drop") text = WithoutRepeats(text, seen);
+    texts.dropped.push_back(1 - static_cast<double>(text.size()) / bytes);
+    const std::string_view kept = WithoutHeldOut(text, options.hold_out);
+    texts.domains.push_back(name);
+    texts.kept.push_back(tokenizer.Encode(kept));
+    texts.held_out.push_back(tokenizer.Encode(std::string_view(text).substr(kept.size())));
+    const size_t ids = texts.kept.back().size();
+    if (ids < static_cast<size_t>(options.window_tokens)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("domain ", name, " in ", path.string(), " has ", ids, " tokens, a window ",
+                       options.window_tokens,
+                       texts.dropped.back() > 0 ? "; lines that stood before are left out" : ""));
     }
-    const int64_t taken = std::min<int64_t>(whole, options.windows_per_domain);
+    raw.push_back(std::move(text));
+  }
+  if (options.repeats == "refuse") RETURN_IF_ERROR(CheckRepeats(texts.domains, raw, options));
+  return texts;
+}
+
+Corpus CutWindows(const Texts& texts, const std::vector<std::vector<TokenId>>& ids,
+                  int window_tokens, int windows_max) {
+  Corpus corpus{.domains = texts.domains, .window_tokens = window_tokens};
+  for (size_t d = 0; d < ids.size(); ++d) {
+    const auto whole = static_cast<int64_t>(ids[d].size()) / window_tokens;
+    const int64_t taken = windows_max == 0 ? whole : std::min<int64_t>(whole, windows_max);
     for (int64_t i = 0; i < taken; ++i) {
       const int64_t window = (2 * i + 1) * whole / (2 * taken);
-      const auto begin = ids.begin() + window * options.window_tokens;
-      corpus.tokens.insert(corpus.tokens.end(), begin, begin + options.window_tokens);
-      corpus.window_domain.push_back(static_cast<int32_t>(corpus.domains.size()));
+      const auto begin = ids[d].begin() + window * window_tokens;
+      corpus.tokens.insert(corpus.tokens.end(), begin, begin + window_tokens);
+      corpus.window_domain.push_back(static_cast<int32_t>(d));
     }
-    corpus.domains.push_back(name);
-    corpus.tokens_in_text += static_cast<int64_t>(ids.size());
+    corpus.tokens_in_text += static_cast<int64_t>(ids[d].size());
   }
   return corpus;
+}
+
+absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& tokenizer,
+                                  const CorpusOptions& options) {
+  ASSIGN_OR_RETURN(const Texts texts, ReadTexts(dir, tokenizer, options));
+  return CutWindows(texts, texts.kept, options.window_tokens, options.windows_per_domain);
 }
 
 }  // namespace pregate

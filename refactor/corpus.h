@@ -1,7 +1,9 @@
-// The calibration text: one domain a sub-folder or .txt file, cut into windows of tokens.
+// The text of a run: one domain a sub-folder or .txt file, cut into windows of tokens. The last part
+// of each domain is held out: nothing is calibrated or tuned on it.
 #pragma once
 
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,14 +13,27 @@
 namespace pregate {
 
 struct CorpusOptions {
-  double hold_out = 0.15;       // the last part of each domain, never read: for evaluation
+  double hold_out = 0.15;       // the last part of each domain: for evaluation
   int window_tokens = 512;      // context of one forward pass
   int windows_per_domain = 40;  // evenly spread over the domain
+  // What to do with long lines that stood before, in this domain or an earlier one: "drop" them, so
+  // that what is held out was never seen; "refuse" a domain whose held-out text is more than
+  // kRepeatsMax such lines; or "keep" them all.
+  std::string repeats = "drop";
 };
+inline constexpr size_t kRepeatBytes = 64;  // what a long line has at least
+inline constexpr double kRepeatsMax = 0.1;
 
 // Bytes of one domain that are read; what lies beyond is left out.
 inline constexpr size_t kDomainBytesMax = size_t{256} << 20;
 inline constexpr size_t kDomainsMax = 256;
+
+// All ids of the kept and of the held-out text, by domain in ascending order of names.
+struct Texts {
+  std::vector<std::string> domains;
+  std::vector<std::vector<TokenId>> kept, held_out;
+  std::vector<double> dropped;  // share of each domain's bytes, in lines that stood before
+};
 
 struct Corpus {
   std::vector<std::string> domains;  // names, in ascending order: domain d trains expert d
@@ -34,10 +49,28 @@ struct Corpus {
   }
 };
 
-// InvalidArgument names the domain that is empty, too short for one window, or one of fewer than
+// InvalidArgument names the domain that is empty, too short for one window, whose held-out text
+// repeats what is kept, or one of fewer than two; sub-folders are read recursively in the order of
+// their paths.
+absl::StatusOr<Texts> ReadTexts(const std::string& dir, const Tokenizer& tokenizer,
+                                const CorpusOptions& options);
+
+// At most `windows_max` whole windows of each domain, evenly spread; 0: all. `ids` is a member of
+// Texts. Domains without a whole window have none.
+Corpus CutWindows(const Texts& texts, const std::vector<std::vector<TokenId>>& ids,
+                  int window_tokens, int windows_max);
+
+// The calibration windows of the kept text. InvalidArgument names the domain that is empty, too short for one window, or one of fewer than
 // two; sub-folders are read recursively in the order of their paths.
 absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& tokenizer,
                                   const CorpusOptions& options);
+
+// `text` without the long lines that are in `seen`, where the others go. The lines stay in memory
+// as digests.
+std::string WithoutRepeats(std::string_view text, std::unordered_set<std::string>& seen);
+
+// Of the bytes of `held_out` in long lines, the share whose line is one of `kept` too.
+double RepeatedShare(absl::Span<const std::string_view> kept, std::string_view held_out);
 
 // `text` without its last `hold_out`, cut at a UTF-8 character's border.
 std::string_view WithoutHeldOut(std::string_view text, double hold_out);

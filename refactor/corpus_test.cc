@@ -7,31 +7,13 @@
 #include <fstream>
 #include <numeric>
 
+#include "refactor/testing/byte_tokenizer.h"
+
 namespace pregate {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-// One token a byte.
-class ByteTokenizer final : public Tokenizer {
- public:
-  int vocab_size() const override { return 256; }
-  std::vector<TokenId> Encode(std::string_view text) const override {
-    std::vector<TokenId> ids;
-    for (char c : text) ids.push_back(static_cast<unsigned char>(c));
-    return ids;
-  }
-  std::string_view TokenBytes(TokenId) const override { return ""; }
-  bool IsSpecial(TokenId) const override { return false; }
-  std::optional<TokenId> SpecialId(std::string_view) const override { return std::nullopt; }
-  absl::StatusOr<std::vector<TokenId>> ApplyChatTemplate(absl::Span<const ChatMessage>,
-                                                         bool) const override {
-    return absl::UnimplementedError("no template");
-  }
-  std::vector<TokenId> OwnStopTokens() const override { return {}; }
-  std::optional<TokenId> PromptBos() const override { return std::nullopt; }
-};
 
 class CorpusTest : public testing::Test {
  protected:
@@ -81,6 +63,37 @@ TEST_F(CorpusTest, WindowsAreSpreadAndNeverTouchWhatIsHeldOut) {
   EXPECT_EQ(corpus->tokens_in_text, 32);
   EXPECT_THAT(absl::MakeConstSpan(corpus->tokens).subspan(0, 8),
               ElementsAre('C', 'D', 'G', 'H', 'K', 'L', 'O', 'P'));
+}
+
+TEST_F(CorpusTest, HeldOutWindowsAreTheRest) {
+  Write("a.txt", Letters('A', 20));
+  Write("b.txt", Letters('A', 20));
+  const auto texts =
+      ReadTexts(dir_.string(), ByteTokenizer(), {.hold_out = 0.2, .window_tokens = 2});
+  ASSERT_TRUE(texts.ok()) << texts.status();
+  const Corpus held_out = CutWindows(*texts, texts->held_out, 2, 0);
+  EXPECT_EQ(held_out.num_windows(), 4);
+  EXPECT_THAT(absl::MakeConstSpan(held_out.tokens).subspan(0, 4), ElementsAre('Q', 'R', 'S', 'T'));
+  EXPECT_EQ(CutWindows(*texts, texts->kept, 2, 0).num_windows(), 16);
+}
+
+TEST_F(CorpusTest, LongLinesThatStoodBeforeAreDroppedOrRefused) {
+  const std::string line = std::string(70, 'x') + "\n", other = std::string(70, 'y') + "\n";
+  Write("a.txt", line + "short\nshort\n" + line);  // holds out what it begins with
+  Write("b.txt", other + line + other);            // of which one line is new
+  CorpusOptions options{.hold_out = 0.46, .window_tokens = 2, .repeats = "refuse"};
+  EXPECT_THAT(Read(options).status().message(), HasSubstr("domain a: 100% of its held-out text"));
+  options.repeats = "keep";
+  EXPECT_TRUE(Read(options).ok());
+  options.repeats = "drop";
+  options.hold_out = 0;
+  const auto texts = ReadTexts(dir_.string(), ByteTokenizer(), options);
+  ASSERT_TRUE(texts.ok()) << texts.status();
+  EXPECT_EQ(texts->kept[0].size(), line.size() + 12);
+  EXPECT_EQ(texts->kept[1].size(), other.size());
+  EXPECT_NEAR(texts->dropped[1], 2.0 / 3, 1e-9);
+  EXPECT_EQ(RepeatedShare({line, line}, other + line), 0.5);
+  EXPECT_EQ(RepeatedShare({"short\n"}, "short\n"), 0);
 }
 
 TEST_F(CorpusTest, HoldOutCutsBetweenCharacters) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <iostream>
 #include <random>
 
@@ -18,7 +19,10 @@ constexpr int kWidth = 12;
 
 // One layer, weights 1: activations [tokens][kWidth] into a log.
 std::unique_ptr<ActivationLog> MakeLog(const std::vector<std::vector<float>>& tokens) {
-  auto log = ActivationLog::Create(testing::TempDir(), 1, tokens.size(), kWidth);
+  static int logs = 0;
+  const std::string path = testing::TempDir() + "/expert_fit_" + std::to_string(logs++);
+  std::filesystem::remove(path);
+  auto log = ActivationLog::Open(path, 1, tokens.size(), kWidth);
   EXPECT_TRUE(log.ok()) << log.status();
   const std::vector<float> weights(kWidth, 1);
   for (size_t t = 0; t < tokens.size(); ++t) {

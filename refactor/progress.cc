@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
-#include "common/base/status.h"
 
 namespace pregate {
 namespace {
@@ -15,35 +14,32 @@ std::string Minutes(absl::Duration d) {
 
 }  // namespace
 
-StageProgress::StageProgress(std::ostream& out, Clock& clock, std::vector<Stage> stages)
-    : out_(out), clock_(clock), stages_(std::move(stages)), start_(clock.Now()) {
-  for (const Stage& stage : stages_) units_all_ += stage.units;
+StageProgress::StageProgress(std::ostream& out, Clock& clock, std::string stage)
+    : out_(out), clock_(clock), stage_(std::move(stage)), start_(clock.Now()) {}
+
+void StageProgress::Begin(double done) {
+  start_ = clock_.Now();
+  begun_at_ = done;
+  Print(done, "");
 }
 
-void StageProgress::NextStage() {
-  if (stage_ >= 0) units_before_ += stages_[stage_].units;
-  ++stage_;
-  PREGATE_CHECK(stage_ < static_cast<int>(stages_.size()));
-  Print(0);
-}
-
-void StageProgress::Update(double fraction) {
-  if (clock_.Now() - printed_ >= absl::Seconds(5)) Print(fraction);
+void StageProgress::Update(double done, const std::string& note) {
+  if (clock_.Now() - printed_ >= absl::Seconds(5)) Print(done, note);
 }
 
 void StageProgress::Finish() {
-  out_ << absl::StrFormat("[%5s] done\n", Minutes(Elapsed())) << std::flush;
+  out_ << absl::StrFormat("[%5s] %s done\n", Minutes(Elapsed()), stage_) << std::flush;
 }
 
-void StageProgress::Print(double fraction) {
+void StageProgress::Print(double done, const std::string& note) {
   printed_ = clock_.Now();
-  const double done = units_before_ + fraction * stages_[stage_].units;
+  const double since = done - begun_at_;
   std::string left;
-  if (done > 0.01 * units_all_) {
-    left = absl::StrCat(", about ", Minutes(Elapsed() * ((units_all_ - done) / done)), " left");
+  if (since > 0.01 * (1 - begun_at_)) {
+    left = absl::StrCat(", about ", Minutes(Elapsed() * ((1 - done) / since)), " left");
   }
-  out_ << absl::StrFormat("[%5s] %d/%d %s %3.0f%%%s\n", Minutes(Elapsed()), stage_ + 1,
-                          stages_.size(), stages_[stage_].name, 100 * fraction, left)
+  out_ << absl::StrFormat("[%5s] %s %3.0f%%%s%s%s\n", Minutes(Elapsed()), stage_, 100 * done, left,
+                          note.empty() ? "" : ", ", note)
        << std::flush;
 }
 

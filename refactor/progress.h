@@ -3,41 +3,33 @@
 
 #include <ostream>
 #include <string>
-#include <vector>
 
 #include "common/base/clock.h"
 
 namespace pregate {
 
-// Work is counted in units that take about equally long over all stages (GFLOP, say); time left is
-// measured time per unit times the units left. Prints at the start and end of a stage and at most
-// every five seconds between. Not thread-safe; borrows the stream and the clock.
+// One stage of a run. Time left is measured: since Begin, for the part done since then. Prints at
+// the start and the end and at most every five seconds between. Not thread-safe; borrows the stream
+// and the clock.
 class StageProgress {
  public:
-  struct Stage {
-    std::string name;
-    double units = 0;
-  };
+  StageProgress(std::ostream& out, Clock& clock, std::string stage);
 
-  StageProgress(std::ostream& out, Clock& clock, std::vector<Stage> stages);
-
-  // Begins the next stage; the one before is taken as complete.
-  void NextStage();
-  // `fraction` of the current stage is done, 0 .. 1.
-  void Update(double fraction);
+  // `done`, 0 .. 1, of the whole stage: an earlier process may have done the first part.
+  void Begin(double done);
+  // `note` stands behind the time left ("loss 2.31").
+  void Update(double done, const std::string& note = "");
   void Finish();
   absl::Duration Elapsed() { return clock_.Now() - start_; }
 
  private:
-  void Print(double fraction);
+  void Print(double done, const std::string& note);
 
   std::ostream& out_;
   Clock& clock_;
-  const std::vector<Stage> stages_;
-  const absl::Time start_;
-  double units_all_ = 0;
-  double units_before_ = 0;  // of the stages that have ended
-  int stage_ = -1;
+  const std::string stage_;
+  absl::Time start_;
+  double begun_at_ = 0;
   absl::Time printed_ = absl::InfinitePast();
 };
 

@@ -8,6 +8,7 @@
 namespace pregate {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -20,21 +21,27 @@ class ProgressTest : public testing::Test {
   }
   std::ostringstream out_;
   ManualClock clock_;
-  StageProgress progress_{out_, clock_, {{"first", 30}, {"second", 10}}};
+  StageProgress progress_{out_, clock_, "tune"};
 };
 
 TEST_F(ProgressTest, TimeLeftFollowsTheMeasuredSpeed) {
-  progress_.NextStage();
-  EXPECT_THAT(Take(), ::testing::AllOf(HasSubstr("1/2 first"), Not(HasSubstr("left"))));
+  progress_.Begin(0);
+  EXPECT_THAT(Take(), AllOf(HasSubstr("tune   0%"), Not(HasSubstr("left"))));
   clock_.Advance(absl::Seconds(60));
-  progress_.Update(2.0 / 3);  // 20 of 40 units in a minute
-  EXPECT_THAT(Take(), ::testing::AllOf(HasSubstr(" 67%"), HasSubstr("about 1:00 left")));
-  progress_.NextStage();
-  EXPECT_THAT(Take(), ::testing::AllOf(HasSubstr("2/2 second"), HasSubstr("about 0:20 left")));
+  progress_.Update(0.75, "loss 2.31");
+  EXPECT_THAT(Take(), HasSubstr("tune  75%, about 0:20 left, loss 2.31"));
+}
+
+TEST_F(ProgressTest, WhatAnEarlierProcessDidSaysNothingOfTheSpeed) {
+  progress_.Begin(0.5);
+  EXPECT_THAT(Take(), AllOf(HasSubstr("50%"), Not(HasSubstr("left"))));
+  clock_.Advance(absl::Seconds(60));
+  progress_.Update(0.75);
+  EXPECT_THAT(Take(), HasSubstr("about 1:00 left"));
 }
 
 TEST_F(ProgressTest, KeepsQuietBetweenUpdates) {
-  progress_.NextStage();
+  progress_.Begin(0);
   Take();
   clock_.Advance(absl::Seconds(4));
   progress_.Update(0.5);

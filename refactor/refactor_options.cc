@@ -1,34 +1,96 @@
 #include "refactor/refactor_options.h"
 
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <thread>
+
 namespace pregate {
 namespace {
 
-void DeclareTrainingOptions(OptionSet& set, RefactorFlags* flags) {
+// The names of all, for OnlyWith.
+std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
   RefactorOptions& run = flags->run;
+  RouterTrainOptions& router = run.split.router;
   set.Group("Cutting a model into experts");
   set.String("corpus", &run.corpus_dir,
              "directory with a sub-folder or .txt file for each domain; each gets an expert");
-  set.String("artifact", &flags->artifact,
+  set.String("artifact", &run.artifact_path,
              "also write what differs from the dense model to this file");
-  set.Double("keep", &run.fit.keep, 0, 1, "of a layer's neurons", "kept by each expert");
-  set.OptionalUint64("seed", &flags->seed, "of the router's weights and batches (0)");
+  set.Double("keep", &run.split.fit.keep, 0, 1, "of a layer's neurons", "kept by each expert");
+  set.OptionalUint64("seed", &flags->seed, "of weights and batches (0)");
   set.Int("windows", &run.corpus.windows_per_domain, 1, 1 << 20, "windows a domain",
           "calibration text taken, evenly spread; time is about proportional");
-  set.Int("window-tokens", &run.corpus.window_tokens, 16, 8192, "tokens",
-          "context of a calibration window");
+  set.Int("window-tokens", &run.corpus.window_tokens, 16, 8192, "tokens", "context of a window");
   set.Double("hold-out", &run.corpus.hold_out, 0, 0.9, "of each domain",
-             "the last part, which is never read, so that it can evaluate the result");
-  set.Double("blend", &run.fit.blend, 0, 1, "",
+             "the last part, which is evaluated on and else never used");
+  set.Choice("repeats", &run.corpus.repeats, {"drop", "refuse", "keep"},
+             "long lines that stood before, which would make what is held out known text");
+  set.Double("blend", &run.split.fit.blend, 0, 1, "",
              "how far experts specialise on the tokens that suit them, not their domain");
-  set.Int("rounds", &run.fit.rounds, 0, 20, "rounds", "of assigning tokens to experts");
-  set.Int("refit-windows", &run.refit_windows_per_domain, 0, 1 << 20, "windows a domain",
+  set.Int("rounds", &run.split.fit.rounds, 0, 20, "rounds", "of assigning tokens to experts");
+  set.Int("refit-windows", &run.split.refit_windows_per_domain, 0, 1 << 20, "windows a domain",
           "for the scales of down_proj's columns; 0 leaves them as they are");
-  set.Int("router-hidden", &run.router.hidden, 8, 4096, "channels", "width of the router");
-  set.Int("router-steps", &run.router.steps, 1, 1 << 20, "steps", "of training it");
-  set.Int("router-batch", &run.router.batch_windows, 1, 4096, "windows", "in a step");
-  set.Double("persistence", &run.router.persistence, 0, 1, "",
+  set.Int("router-hidden", &router.hidden, 8, 4096, "channels", "width of the router");
+  set.Int("router-steps", &router.steps, 1, 1 << 20, "steps", "of training it");
+  set.Int("router-batch", &router.batch_windows, 1, 4096, "windows", "in a step");
+  set.Double("router-temperature", &router.temperature, 0.01, 100, "",
+             "of its targets; less makes them surer");
+  set.Double("persistence", &router.persistence, 0, 1, "",
              "weight of the token before in a token's target; more means fewer switches");
   set.Int("threads", &flags->threads, 0, 1024, "threads", "to compute with; 0: all cores");
+  return {"artifact",      "keep",
+          "seed",          "windows",
+          "window-tokens", "hold-out",
+          "repeats",       "blend",
+          "rounds",        "refit-windows",
+          "router-hidden", "router-steps",
+          "router-batch",  "router-temperature",
+          "persistence",   "threads"};
+}
+
+std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
+  TuneOptions& tune = flags->run.tune;
+  std::vector<std::string> methods;
+  for (const TuneMethod& method : TuneMethods()) methods.push_back(method.name);
+  set.Group("Tuning the experts on the text");
+  set.Int("tokens", &tune.tokens, 0, 2'000'000'000, "tokens",
+          "of the text to tune on, again and again; 0: nothing is tuned");
+  set.Choice("method", &tune.method, methods, "losses and schedule");
+  set.Choice("device", &tune.device, {"cpu", "cuda"}, "tunes and evaluates");
+  set.Int("batch", &tune.batch_windows, 1, 4096, "windows", "in a step");
+  set.Int("micro-batch", &tune.micro_windows, 0, 4096, "windows",
+          "computed at a time, by memory; 0: the batch on a card, 1024 tokens on a CPU");
+  set.Double("rate", &tune.rate, 0, 1, "", "AdamW's peak; 0: the method's");
+  set.Int("tune-rounds", &tune.rounds, 0, 100, "rounds",
+          "of experts, with a router before all but the first; 0: the method's");
+  set.Switch("tune-embeddings", &tune.embeddings, "tune embedding and head too");
+  set.Choice("router-target", &tune.router_target, {"loss", "energy"},
+             "what later routers learn: each expert's loss, or nothing new");
+  set.Double("router-memory", &tune.router_memory, 0, 0.99, "",
+             "part of a token's loss that is the mean of those before");
+  set.Bytes("artifact-bytes", &tune.artifact_bytes, 0, int64_t{1} << 40,
+            "for what tuning changes: low-rank factors of it; 0: all of it in int8");
+  return {"tokens",        "method",        "device",        "batch",
+          "micro-batch",   "rate",          "tune-rounds",   "tune-embeddings",
+          "router-target", "router-memory", "artifact-bytes"};
+}
+
+std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
+  RefactorOptions& run = flags->run;
+  set.Group("The run");
+  set.String("work", &run.work_dir,
+             "folder of its state and report, from which the same command goes on (OUT.work)");
+  set.Int("eval-windows", &run.eval_windows, 0, 1 << 20, "windows a domain",
+          "of held-out text for the report; 0: none");
+  set.Choice("until", &run.until, {std::begin(kStages), std::end(kStages)},
+             "the last stage to run");
+  set.Duration("time-limit-s", &run.time_limit, absl::ZeroDuration(), absl::Hours(1000),
+               "stop and save after this long; 0: no limit");
+  set.Duration("save-every-s", &run.tune.save_every, absl::ZeroDuration(), absl::Hours(24),
+               "how much tuning a kill may cost");
+  set.Switch("plan", &run.plan, "print time, memory and disk of each stage, and do nothing");
+  return {"work", "eval-windows", "until", "time-limit-s", "save-every-s", "plan"};
 }
 
 }  // namespace
@@ -36,17 +98,40 @@ void DeclareTrainingOptions(OptionSet& set, RefactorFlags* flags) {
 void DeclareRefactorOptions(OptionSet& set, RefactorFlags* flags) {
   set.String("dense", &flags->dense, "dense model: pregate or HF directory, or GGUF file")
       .Required();
-  set.String("out", &flags->out, "directory of the new checkpoint").Required();
+  set.String("out", &flags->run.out, "directory of the new checkpoint").Required();
   set.Group("Rebuilding an earlier run's result");
   set.String("apply", &flags->apply, "artifact written by --artifact");
   set.Switch("force", &flags->force, "accept an artifact made from another dense model");
   set.Switch("json", &flags->as_json, "print one JSON object");
-  DeclareTrainingOptions(set, flags);
+  std::vector<std::string> of_runs = DeclareCutting(set, flags);
+  for (const auto& names : {DeclareTuning(set, flags), DeclareRunning(set, flags)}) {
+    of_runs.insert(of_runs.end(), names.begin(), names.end());
+  }
   set.Alternatives({"corpus", "apply"});
   set.OnlyWith("apply", {"force", "json"});
-  set.OnlyWith("corpus", {"artifact", "keep", "seed", "windows", "window-tokens", "hold-out",
-                          "blend", "rounds", "refit-windows", "router-hidden", "router-steps",
-                          "router-batch", "persistence", "threads"});
+  set.OnlyWith("corpus", of_runs);
+}
+
+void DeclareRefactorRunOptions(OptionSet& set, RefactorFlags* flags) {
+  set.String("dense", &flags->dense, "dense model: pregate or HF directory, or GGUF file")
+      .Required();
+  set.String("out", &flags->run.out, "directory of the new checkpoint").Required();
+  DeclareCutting(set, flags);
+  DeclareTuning(set, flags);
+  DeclareRunning(set, flags);
+}
+
+absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command) {
+  RefactorOptions& run = flags->run;
+  if (run.corpus_dir.empty()) return absl::InvalidArgumentError("--corpus is required");
+  if (flags->threads == 0) flags->threads = std::max(1u, std::thread::hardware_concurrency());
+  run.split.fit.num_threads = flags->threads;
+  run.split.router.seed = run.tune.seed = flags->seed.value_or(0);
+  std::filesystem::path out = std::filesystem::path(run.out).lexically_normal();
+  if (!out.has_filename()) out = out.parent_path();  // a trailing slash
+  if (run.work_dir.empty()) run.work_dir = out.string() + ".work";
+  run.command = command;
+  return absl::OkStatus();
 }
 
 }  // namespace pregate

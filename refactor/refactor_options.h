@@ -10,15 +10,20 @@
 namespace pregate {
 
 struct RefactorFlags {
-  std::string dense, out;
-  std::string apply;     // an artifact to rebuild a checkpoint from; or else:
-  std::string artifact;  // where to write what the run makes
+  std::string dense;
+  std::string apply;  // an artifact to rebuild a checkpoint from; or else run:
   bool force = false, as_json = false;
-  int32_t threads = 2;
+  int32_t threads = 0;
   std::optional<uint64_t> seed;
   RefactorOptions run;
 };
 
+// Of `pregate refactor`: a run, or --apply.
 void DeclareRefactorOptions(OptionSet& set, RefactorFlags* flags);
+// Of `pregate refactor run`.
+void DeclareRefactorRunOptions(OptionSet& set, RefactorFlags* flags);
+
+// Fills in what depends on other options. InvalidArgument where there is no --corpus.
+absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command);
 
 }  // namespace pregate

@@ -1,212 +1,291 @@
 #include "refactor/refactor_run.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
-#include <memory>
+#include <cmath>
+#include <filesystem>
 
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "common/base/status.h"
-#include "refactor/activation_log.h"
-#include "refactor/dense_forward.h"
-#include "refactor/energy_code.h"
+#include "refactor/apply.h"
+#include "refactor/evaluate.h"
+#include "refactor/plan.h"
 #include "refactor/progress.h"
-#include "refactor/scale_refit.h"
+#include "refactor/report.h"
+#include "refactor/run_inputs.h"
+#include "refactor/tune_state.h"
 
 namespace pregate {
 namespace {
 
-constexpr int kWindowsPerCall = 2;  // enough rows for the matrix product, few enough for the cache
+constexpr const char* kSplitFile = "split.safetensors";
+constexpr const char* kArtifactFile = "artifact.safetensors";
+constexpr uint64_t kArtifactBytesMax = uint64_t{64} << 30;
 
-// How long each stage takes beside the others, in GFLOP of matrix product.
-std::vector<StageProgress::Stage> Stages(const ModelSpec& spec, const Corpus& corpus,
-                                         const RefactorOptions& options) {
-  const double layers = spec.num_layers, width = spec.intermediate;
-  const double tokens = static_cast<double>(corpus.tokens.size());
-  const double domains = static_cast<double>(corpus.domains.size());
-  const double layer_weights =
-      double{1.0} * spec.hidden *
-      (3 * width + 2.0 * spec.head_dim * (spec.num_heads + spec.num_kv_heads));
-  const double refit_tokens = domains * options.refit_windows_per_domain * corpus.window_tokens;
-  const double forward = 2 * layers * (tokens * layer_weights + refit_tokens * width * width);
-  const double code = 50;  // operations to read one activation back and add it up
-  const double fit = FitPasses(options.fit, 1) * layers * tokens * width * code;
-  const double refit =
-      options.refit_windows_per_domain == 0 ? 0 : layers * domains * width * width * width;
-  const RouterTrainOptions& r = options.router;
-  const double hidden = std::min(r.hidden, spec.hidden);
-  const double router_weights = 4 * hidden * hidden + 2 * hidden * r.intermediate;
-  const double router = double{1.0} * r.steps * r.batch_windows * corpus.window_tokens *
-                        (6 * router_weights + 20 * hidden * corpus.window_tokens);
-  return {{"activations", forward / 1e9},
-          {"experts", fit / 1e9},
-          {"scales", refit / 1e9},
-          {"router", router / 1e9}};
+void PrintQuality(const std::vector<DomainQuality>& domains, std::ostream& out) {
+  for (const DomainQuality& q : domains) {
+    out << absl::StrFormat("%s: perplexity %.2f of the parent, own expert x %.3f, routed x %.3f\n",
+                           q.domain, std::exp(q.parent_nll), std::exp(q.own_nll - q.parent_nll),
+                           std::exp(q.routed_nll - q.parent_nll));
+  }
 }
 
-// The windows whose activations go into the scales' equations: evenly spread over each domain.
-std::vector<bool> RefitWindows(const Corpus& corpus, int per_domain) {
-  std::vector<int> in_domain(corpus.domains.size(), 0);
-  for (int32_t d : corpus.window_domain) ++in_domain[d];
-  std::vector<bool> chosen;
-  std::vector<int> seen(corpus.domains.size(), 0);
-  for (int32_t d : corpus.window_domain) {
-    const int64_t i = seen[d]++, n = in_domain[d], take = std::min<int64_t>(per_domain, n);
-    chosen.push_back((i + 1) * take / n != i * take / n);
-  }
-  return chosen;
+int64_t PeakMemoryBytes() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  return int64_t{used.ru_maxrss} * 1024;
 }
 
-// Runs the dense model over all windows; fills `log`, and `refit` from its windows.
-absl::Status LogActivations(const DenseForward& model, const Corpus& corpus,
-                            const std::vector<std::vector<float>>& down_norms,
-                            const std::vector<bool>& refit_windows, ActivationLog& log,
-                            ScaleRefit* refit, StageProgress& progress) {
-  const int64_t width = log.width(), window = corpus.window_tokens;
-  std::vector<uint8_t> codes;
-  std::vector<float> energies;
-  for (int first = 0; first < corpus.num_windows(); first += kWindowsPerCall) {
-    const int num = std::min(kWindowsPerCall, corpus.num_windows() - first);
-    const int64_t rows = num * window;
-    codes.resize(rows * width);
-    energies.resize(rows);
-    const auto visit = [&](int layer, absl::Span<const float> h) {
-      for (int64_t r = 0; r < rows; ++r) {
-        energies[r] = EncodeShares(h.subspan(r * width, width), down_norms[layer],
-                                   absl::MakeSpan(codes).subspan(r * width, width));
-      }
-      for (int i = 0; i < num && refit != nullptr; ++i) {
-        if (!refit_windows[first + i]) continue;
-        refit->Add(layer, corpus.window_domain[first + i],
-                   h.subspan(i * window * width, window * width));
-      }
-      return log.Write(layer, first * window, codes, energies);
-    };
-    RETURN_IF_ERROR(model.Run(absl::MakeConstSpan(corpus.tokens).subspan(first * window, rows),
-                              corpus.window_tokens, visit));
-    progress.Update(static_cast<double>(first + num) / corpus.num_windows());
+// One run over a folder. A stage's function returns false where it was stopped.
+class Run {
+ public:
+  Run(const Checkpoint& dense, const RunText& text, const RefactorOptions& options,
+      WorkFolder& work, Clock& clock, std::ostream& out)
+      : dense_(dense),
+        text_(text),
+        options_(options),
+        work_(work),
+        clock_(clock),
+        out_(out),
+        stop_at_(options.time_limit > absl::ZeroDuration() ? clock.Now() + options.time_limit
+                                                           : absl::InfiniteFuture()) {}
+
+  absl::Status All();
+
+ private:
+  absl::StatusOr<bool> Calibrate();
+  absl::StatusOr<bool> Split();
+  absl::StatusOr<bool> Tune();
+  absl::StatusOr<bool> Evaluate();
+  absl::StatusOr<bool> Export();
+
+  absl::StatusOr<bool> OneStage(const std::string& stage);
+  absl::Status NoteCost(const std::string& stage, absl::Duration took);
+  absl::Status WriteReport();
+  absl::StatusOr<nlohmann::json> StageCosts() const;
+  absl::StatusOr<const DenseForward*> Dense();
+  StageHooks Hooks(StageProgress& progress);
+
+  const Checkpoint& dense_;
+  const RunText& text_;
+  const RefactorOptions& options_;
+  WorkFolder& work_;
+  Clock& clock_;
+  std::ostream& out_;
+  const absl::Time stop_at_;
+  std::unique_ptr<DenseForward> model_;  // while calibrate and split need it
+  std::vector<DomainQuality> quality_;
+};
+
+absl::StatusOr<const DenseForward*> Run::Dense() {
+  if (model_ == nullptr) {
+    ASSIGN_OR_RETURN(model_, DenseForward::Load(dense_));
   }
+  return model_.get();
+}
+
+StageHooks Run::Hooks(StageProgress& progress) {
+  return {.stop = [this] { return clock_.Now() >= stop_at_; },
+          .progress = [&progress](double done,
+                                  const std::string& note) { progress.Update(done, note); }};
+}
+
+absl::StatusOr<bool> Run::Calibrate() {
+  ASSIGN_OR_RETURN(const auto split,
+                   work_.Read("split.json", SplitInputs(dense_, text_, options_)));
+  if (split) return true;
+  const nlohmann::json inputs = CalibrateInputs(dense_, text_, options_);
+  ASSIGN_OR_RETURN(const auto record, work_.Read("calibrate.json", inputs));
+  const Corpus& corpus = text_.calibration;
+  const int before = record && work_.Has("activations.bin") ? record->value("windows", 0) : 0;
+  if (before >= corpus.num_windows()) return true;
+  ASSIGN_OR_RETURN(const DenseForward* model, Dense());
+  StageProgress progress(out_, clock_, "calibrate");
+  progress.Begin(static_cast<double>(before) / corpus.num_windows());
+  return pregate::Calibrate(*model, dense_.spec(), corpus, inputs, work_, clock_, Hooks(progress));
+}
+
+absl::StatusOr<bool> Run::Split() {
+  const nlohmann::json inputs = SplitInputs(dense_, text_, options_);
+  ASSIGN_OR_RETURN(const auto record, work_.Read("split.json", inputs));
+  if (!record) {
+    ASSIGN_OR_RETURN(const DenseForward* model, Dense());
+    ASSIGN_OR_RETURN(const auto log, OpenActivations(work_, dense_.spec(), text_.calibration));
+    StageProgress progress(out_, clock_, "split");
+    progress.Begin(0);
+    ASSIGN_OR_RETURN(Artifact artifact, pregate::Split(*model, dense_.spec(), text_.calibration,
+                                                       *log, options_.split, Hooks(progress)));
+    artifact.provenance = Describe(dense_, text_, options_);
+    RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF32, work_.Draft(kSplitFile)));
+    RETURN_IF_ERROR(work_.Publish(kSplitFile));
+    RETURN_IF_ERROR(work_.Write("split.json", {{"inputs", inputs}}));
+  }
+  model_.reset();
+  RETURN_IF_ERROR(RemoveActivations(work_));
+  return true;
+}
+
+absl::StatusOr<bool> Run::Tune() {
+  const nlohmann::json inputs = TuneInputsOf(dense_, text_, options_);
+  ASSIGN_OR_RETURN(const auto record, work_.Read("tune.json", inputs));
+  if (record) return true;
+  ASSIGN_OR_RETURN(Artifact split, ReadArtifact(work_.File(kSplitFile)));
+  split.provenance = Describe(dense_, text_, options_);
+  if (options_.tune.tokens == 0) {
+    RETURN_IF_ERROR(WriteArtifact(split, DType::kF16, work_.Draft(kArtifactFile)));
+    RETURN_IF_ERROR(work_.Publish(kArtifactFile));
+    RETURN_IF_ERROR(work_.Write("tune.json", {{"inputs", inputs}, {"steps", 0}}));
+    return true;
+  }
+  StageProgress progress(out_, clock_, "tune");
+  bool begun = false;
+  RouterTrainOptions router = options_.split.router;
+  router.device = options_.tune.device;
+  return pregate::Tune(
+      {dense_, split, text_.tuning, text_.calibration, router, inputs}, options_.tune, work_,
+      clock_, [this] { return clock_.Now() >= stop_at_; },
+      [&](double done, double loss) {
+        if (!begun) progress.Begin(done);
+        begun = true;
+        progress.Update(done, absl::StrFormat("loss %.4f", loss));
+      });
+}
+
+absl::StatusOr<bool> Run::Evaluate() {
+  if (text_.held_out.tokens.empty()) return true;
+  ASSIGN_OR_RETURN(const Artifact split, ReadArtifact(work_.File(kSplitFile)));
+  ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(kArtifactFile)));
+  StageProgress progress(out_, clock_, "evaluate");
+  progress.Begin(0);
+  ASSIGN_OR_RETURN(
+      auto quality,
+      pregate::Evaluate(dense_, split, artifact, text_.held_out, options_.tune.device,
+                        EvaluateInputs(dense_, text_, options_), work_, Hooks(progress)));
+  if (!quality) return false;
+  quality_ = *std::move(quality);
+  return true;
+}
+
+absl::StatusOr<bool> Run::Export() {
+  const nlohmann::json inputs = TuneInputsOf(dense_, text_, options_);
+  ASSIGN_OR_RETURN(const auto record, work_.Read("export.json", inputs));
+  if (!record) {
+    RETURN_IF_ERROR(ApplyArtifact(dense_, work_.File(kArtifactFile), options_.out, {}));
+    RETURN_IF_ERROR(work_.Write("export.json", {{"inputs", inputs}}));
+  }
+  if (!options_.artifact_path.empty()) {
+    ASSIGN_OR_RETURN(const std::string bytes,
+                     ReadInput(work_.File(kArtifactFile), kArtifactBytesMax));
+    RETURN_IF_ERROR(WriteOutput(options_.artifact_path, bytes));
+  }
+  return true;
+}
+
+absl::StatusOr<bool> Run::OneStage(const std::string& stage) {
+  if (stage == "calibrate") return Calibrate();
+  if (stage == "split") return Split();
+  if (stage == "tune") return Tune();
+  if (stage == "evaluate") return Evaluate();
+  return Export();
+}
+
+absl::StatusOr<nlohmann::json> Run::StageCosts() const {
+  ASSIGN_OR_RETURN(auto costs, work_.Read("stages.json", CalibrateInputs(dense_, text_, options_)));
+  return costs.value_or(
+      nlohmann::json{{"inputs", CalibrateInputs(dense_, text_, options_)}, {"stages", {}}});
+}
+
+// Adds up over processes; what a kill cut off is not counted.
+absl::Status Run::NoteCost(const std::string& stage, absl::Duration took) {
+  ASSIGN_OR_RETURN(nlohmann::json costs, StageCosts());
+  nlohmann::json& cost = costs["stages"][stage];
+  if (cost.is_null()) cost = {{"seconds", 0.0}, {"peak_memory_bytes", int64_t{0}}};
+  cost["seconds"] = cost["seconds"].get<double>() + absl::ToDoubleSeconds(took);
+  cost["peak_memory_bytes"] = std::max(cost["peak_memory_bytes"].get<int64_t>(), PeakMemoryBytes());
+  return work_.Write("stages.json", costs);
+}
+
+absl::Status Run::WriteReport() {
+  ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(kArtifactFile)));
+  ASSIGN_OR_RETURN(const nlohmann::json costs, StageCosts());
+  ASSIGN_OR_RETURN(const auto tune, work_.Read("tune.json", TuneInputsOf(dense_, text_, options_)));
+  nlohmann::json tuned = tune.value_or(nlohmann::json::object());
+  tuned.erase("inputs");
+  nlohmann::json losses = nlohmann::json::array();
+  ASSIGN_OR_RETURN(const std::vector<LossRow> rows, ReadLosses(work_));
+  for (const LossRow& row : rows) losses.push_back(ToJson(row));
+  const nlohmann::json report =
+      ReportJson({.command = options_.command,
+                  .inputs = EvaluateInputs(dense_, text_, options_),
+                  .stages = costs["stages"],
+                  .artifact = &artifact,
+                  .intermediate = dense_.spec().intermediate,
+                  .artifact_file_bytes =
+                      static_cast<int64_t>(std::filesystem::file_size(work_.File(kArtifactFile))),
+                  .tune = std::move(tuned),
+                  .domains = quality_});
+  RETURN_IF_ERROR(work_.Write("report.json", report));
+  RETURN_IF_ERROR(WriteOutput(work_.Draft("report.html"), ReportHtml(report, losses)));
+  RETURN_IF_ERROR(work_.Publish("report.html"));
   return absl::OkStatus();
 }
 
-Provenance Describe(const Checkpoint& dense, const Corpus& corpus, const RefactorOptions& options) {
-  Provenance p;
-  const size_t slash = dense.path().find_last_of('/');
-  p.source = slash == std::string::npos ? dense.path() : dense.path().substr(slash + 1);
-  p.source_digest = dense.digest();
-  p.method = absl::StrFormat(
-      "keep by mean(h^2) mean(share of output energy), blend %g, %d rounds; scales refitted on %d "
-      "windows a domain, ridge %g; router of %d distilled in %d steps of %d windows, temperature "
-      "%g, persistence %g",
-      options.fit.blend, options.fit.rounds, options.refit_windows_per_domain, options.refit_ridge,
-      options.router.hidden, options.router.steps, options.router.batch_windows,
-      options.router.temperature, options.router.persistence);
-  p.data =
-      absl::StrFormat("%s: %d windows of %d tokens out of %d, last %g%% held out",
-                      absl::StrJoin(corpus.domains, ", "), corpus.num_windows(),
-                      corpus.window_tokens, corpus.tokens_in_text, 100 * options.corpus.hold_out);
-  p.commit = options.commit;
-  return p;
+absl::Status Run::All() {
+  for (const std::string stage : kStages) {
+    const absl::Time begin = clock_.Now();
+    ASSIGN_OR_RETURN(const bool done, OneStage(stage));
+    RETURN_IF_ERROR(NoteCost(stage, clock_.Now() - begin));
+    if (!done) {
+      out_ << stage << " stopped at the time limit; the same command goes on from " << work_.path()
+           << "\n";
+      return absl::OkStatus();
+    }
+    if (stage == "evaluate") RETURN_IF_ERROR(WriteReport());
+    if (stage == options_.until && stage != "export") {
+      out_ << "done until " << stage << "; the same command without --until goes on from "
+           << work_.path() << "\n";
+      return absl::OkStatus();
+    }
+  }
+  RETURN_IF_ERROR(WriteReport());
+  // What only a run that goes on needs.
+  RETURN_IF_ERROR(work_.Remove("tune.safetensors"));
+  RETURN_IF_ERROR(RemoveRouters(work_));
+  PrintQuality(quality_, out_);
+  out_ << "wrote " << options_.out << "; report in " << work_.path() << "\n";
+  return absl::OkStatus();
 }
 
-std::vector<int32_t> TokenDomains(const Corpus& corpus) {
-  std::vector<int32_t> domains;
-  for (int32_t d : corpus.window_domain) domains.insert(domains.end(), corpus.window_tokens, d);
-  return domains;
-}
-
-std::vector<ArtifactLayer> Layers(std::vector<LayerNeurons> neurons,
-                                  std::vector<LayerScales> scales) {
-  std::vector<ArtifactLayer> layers(neurons.size());
-  for (size_t l = 0; l < layers.size(); ++l) {
-    layers[l].shared = std::move(neurons[l].shared);
-    layers[l].own = std::move(neurons[l].own);
-    if (scales.empty()) continue;
-    layers[l].shared_scale = std::move(scales[l].shared);
-    layers[l].own_scale = std::move(scales[l].own);
-  }
-  return layers;
-}
-
-void Report(const Artifact& artifact, const TrainedRouter& router, std::ostream& out) {
-  double shared = 0, own = 0;
-  for (const ArtifactLayer& layer : artifact.layers) {
-    shared += static_cast<double>(layer.shared.size()) / artifact.layers.size();
-    own += static_cast<double>(layer.own[0].size()) / artifact.layers.size();
-  }
-  out << absl::StrFormat("a layer's mean width: %.0f shared, %.0f own\n", shared, own)
-      << absl::StrFormat("router on the calibration text: %.1f%% of tokens keep the route;",
-                         100 * router.kept_routes);
-  for (size_t e = 0; e < artifact.experts.size(); ++e) {
-    out << absl::StrFormat(" %s %.1f%%", artifact.experts[e], 100 * router.expert_use[e]);
-  }
-  out << "\n";
+absl::Status CheckOut(const std::string& out, const WorkFolder& work) {
+  std::error_code error;
+  const bool used = std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error);
+  if (!used || work.Has("export.json")) return absl::OkStatus();
+  return absl::AlreadyExistsError(absl::StrCat("out ", out, ": is there and not empty"));
 }
 
 }  // namespace
 
-absl::StatusOr<Artifact> RunRefactor(const Checkpoint& dense, const RefactorOptions& options,
-                                     Clock& clock, std::ostream& out) {
-  const ModelSpec& spec = dense.spec();
-  RETURN_IF_ERROR(KeptWidth(options.fit.keep, spec.intermediate).status());
-  ASSIGN_OR_RETURN(const auto model, DenseForward::Load(dense));
-  ASSIGN_OR_RETURN(const auto tokenizer, dense.LoadTokenizer());
-  ASSIGN_OR_RETURN(const Corpus corpus, ReadCorpus(options.corpus_dir, *tokenizer, options.corpus));
-  const int num_experts = static_cast<int>(corpus.domains.size());
-  const auto num_tokens = static_cast<int64_t>(corpus.tokens.size());
-  ASSIGN_OR_RETURN(const auto log, ActivationLog::Create(options.scratch_dir, spec.num_layers,
-                                                         num_tokens, spec.intermediate));
-  std::unique_ptr<ScaleRefit> refit;
-  if (options.refit_windows_per_domain > 0) {
-    refit = std::make_unique<ScaleRefit>(spec.num_layers, num_experts, spec.intermediate);
+absl::Status RunRefactor(const Checkpoint& dense, const RefactorOptions& options, Clock& clock,
+                         std::ostream& out) {
+  RETURN_IF_ERROR(KeptWidth(options.split.fit.keep, dense.spec().intermediate).status());
+  ASSIGN_OR_RETURN(const RunText text, ReadRunText(dense, options));
+  out << absl::StrFormat("%d domains, %d of %d tokens to calibrate on, %d held out\n",
+                         text.calibration.domains.size(), text.calibration.tokens.size(),
+                         text.calibration.tokens_in_text, text.held_out.tokens.size());
+  for (size_t d = 0; d < text.dropped.size(); ++d) {
+    if (text.dropped[d] < 0.01) continue;
+    out << absl::StrFormat("%s: %.0f%% of its text are lines that stood before, and are left out\n",
+                           text.calibration.domains[d], 100 * text.dropped[d]);
   }
-  out << absl::StrFormat("%d domains, %d of %d tokens, %.1f GB of activations on disk\n",
-                         num_experts, num_tokens, corpus.tokens_in_text,
-                         1e-9 * num_tokens * spec.num_layers * spec.intermediate);
-
-  StageProgress progress(out, clock, Stages(spec, corpus, options));
-  progress.NextStage();
-  const auto down_norms = model->DownNorms();
-  RETURN_IF_ERROR(LogActivations(*model, corpus, down_norms,
-                                 RefitWindows(corpus, options.refit_windows_per_domain), *log,
-                                 refit.get(), progress));
-
-  progress.NextStage();
-  int passes = 0;
-  ASSIGN_OR_RETURN(
-      ExpertFit fit,
-      FitExperts(*log, TokenDomains(corpus), num_experts, down_norms, options.fit, [&](int n) {
-        progress.Update(static_cast<double>(passes += n) / FitPasses(options.fit, spec.num_layers));
-      }));
-
-  progress.NextStage();
-  std::vector<LayerScales> scales;
-  for (int l = 0; l < spec.num_layers && refit != nullptr; ++l) {
-    ASSIGN_OR_RETURN(scales.emplace_back(),
-                     refit->Solve(l, model->DownProj(l), fit.layers[l], options.refit_ridge));
-    progress.Update((l + 1.0) / spec.num_layers);
+  if (options.plan) {
+    ASSIGN_OR_RETURN(const auto plan, PlanRun(dense, text, options, clock));
+    PrintPlan(plan, out);
+    return absl::OkStatus();
   }
-  refit.reset();
-
-  progress.NextStage();
-  int steps = 0;
-  ASSIGN_OR_RETURN(
-      TrainedRouter router,
-      TrainRouter(model->Embedding(), spec.hidden, corpus, fit.scores, num_experts, spec.rope_theta,
-                  options.router,
-                  [&] { progress.Update(static_cast<double>(++steps) / options.router.steps); }));
-  progress.Finish();
-
-  Artifact artifact{.experts = corpus.domains,
-                    .keep = options.fit.keep,
-                    .seed = static_cast<int64_t>(options.router.seed),
-                    .provenance = Describe(dense, corpus, options),
-                    .layers = Layers(std::move(fit.layers), std::move(scales)),
-                    .router = router.spec,
-                    .embed_columns = router.embed_columns,
-                    .embed_scale = router.embed_scale,
-                    .router_tensors = std::move(router.tensors)};
-  Report(artifact, router, out);
-  return artifact;
+  ASSIGN_OR_RETURN(const auto work, WorkFolder::Open(options.work_dir));
+  RETURN_IF_ERROR(CheckOut(options.out, *work));
+  return Run(dense, text, options, *work, clock, out).All();
 }
 
 }  // namespace pregate

@@ -1,7 +1,9 @@
-// Dense → MoE, all stages:
+// Dense → MoE, all stages, each of which goes on where a kill left it:
 //
-//   corpus ─▶ dense forward ─▶ activation log ─▶ neuron sets, token scores ─▶ router
-//                        └──▶ Gram sums (some windows) ─▶ scales ─┴─▶ artifact
+//   text ─▶ calibrate ─▶ activations ─▶ split ─▶ neuron sets, scales, router ─▶ tune ─▶ artifact
+//   artifact ─▶ evaluate ─▶ report      artifact ─▶ export ─▶ checkpoint
+//
+// Their state lies in a folder (work_folder.h), whose records say what each was asked for.
 #pragma once
 
 #include <ostream>
@@ -10,26 +12,33 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "common/model/formats/checkpoint.h"
-#include "refactor/artifact.h"
 #include "refactor/corpus.h"
-#include "refactor/expert_fit.h"
-#include "refactor/router_train.h"
+#include "refactor/split.h"
+#include "refactor/tune.h"
 
 namespace pregate {
 
 struct RefactorOptions {
   std::string corpus_dir;
-  std::string scratch_dir;  // for the activation log: a byte per token, layer and neuron
+  std::string work_dir;       // empty: OUT.work
+  std::string out;            // the checkpoint
+  std::string artifact_path;  // where a copy of the artifact goes; empty: nowhere
   CorpusOptions corpus;
-  ExpertFitOptions fit;
-  RouterTrainOptions router;
-  int refit_windows_per_domain = 6;  // 0: leave the columns of down_proj as they are
-  double refit_ridge = 0.01;
-  std::string commit;  // of this program, for the provenance
+  SplitOptions split;
+  TuneOptions tune;
+  int eval_windows = 8;          // of each domain; 0: no evaluation
+  std::string until = "export";  // the last stage to run
+  absl::Duration time_limit;     // 0: none; stops between two pieces of work, and saves
+  bool plan = false;             // say what it will take, and do nothing
+  std::string commit;            // of this program, for the provenance
+  std::string command;           // the options that were given, for the report
 };
 
-// Single-threaded but for LibTorch's and the fit's threads. Reports on `out`.
-absl::StatusOr<Artifact> RunRefactor(const Checkpoint& dense, const RefactorOptions& options,
-                                     Clock& clock, std::ostream& out);
+inline constexpr const char* kStages[] = {"calibrate", "split", "tune", "evaluate", "export"};
+
+// Threads are LibTorch's and the fit's. Reports on `out`. OK where the time limit or `until` ended
+// it too, which `out` says.
+absl::Status RunRefactor(const Checkpoint& dense, const RefactorOptions& options, Clock& clock,
+                         std::ostream& out);
 
 }  // namespace pregate

@@ -25,8 +25,9 @@ constexpr double kFinalRate = 0.05;  // of the peak, at the end of the cosine
 // One layer, as common/router computes it, over whole windows of `tokens` ids.
 class Network {
  public:
-  Network(const RouterSpec& spec, at::Tensor embed, int num_experts, int tokens)
-      : spec_(spec), embed_(std::move(embed)), tokens_(tokens) {
+  Network(const RouterSpec& spec, const at::Tensor& embed, int num_experts, int tokens,
+          at::Device device)
+      : spec_(spec), embed_(embed.to(device)), tokens_(tokens) {
     const int64_t d = spec.hidden;
     for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"}) {
       AddLinear(absl::StrCat(kLayer, name), d, d);
@@ -43,9 +44,22 @@ class Network {
     const at::Tensor angles =
         at::outer(at::arange(tokens, at::kFloat),
                   at::from_blob(inverse.data(), {spec.head_dim() / 2}, at::kFloat));
-    cos_ = angles.cos();
-    sin_ = angles.sin();
-    causal_ = at::full({tokens, tokens}, -std::numeric_limits<float>::infinity()).triu(1);
+    cos_ = angles.cos().to(device);
+    sin_ = angles.sin().to(device);
+    causal_ =
+        at::full({tokens, tokens}, -std::numeric_limits<float>::infinity()).triu(1).to(device);
+    for (auto& [name, parameter] : parameters_) {
+      parameter = parameter.detach().to(device).requires_grad_();
+    }
+  }
+
+  void SetParameters(const std::map<std::string, ArtifactTensor>& tensors) {
+    const at::NoGradGuard no_grad;
+    for (auto& [name, parameter] : parameters_) {
+      const ArtifactTensor& tensor = tensors.at(name);
+      parameter.copy_(
+          at::from_blob(const_cast<float*>(tensor.values.data()), tensor.shape, at::kFloat));
+    }
   }
 
   // ids [windows, tokens] → logits [windows, tokens, experts].
@@ -187,7 +201,7 @@ void Train(Network& network, const at::Tensor& ids, const at::Tensor& targets,
       rest, torch::optim::AdamWOptions().betas({0.9, 0.95}).weight_decay(kAdamDecay));
   WindowOrder order(static_cast<int>(ids.size(0)), options.seed);
   for (int step = 0; step < options.steps; ++step) {
-    const at::Tensor batch = order.Next(options.batch_windows);
+    const at::Tensor batch = order.Next(options.batch_windows).to(ids.device());
     const at::Tensor logits = network.Forward(ids.index_select(0, batch));
     const at::Tensor loss =
         -(targets.index_select(0, batch) * logits.log_softmax(-1)).sum(-1).mean();
@@ -202,22 +216,37 @@ void Train(Network& network, const at::Tensor& ids, const at::Tensor& targets,
   }
 }
 
-void Summarise(const Network& network, const at::Tensor& ids, int num_experts, TrainedRouter& out) {
+// [windows, tokens], on the CPU.
+at::Tensor Routes(const Network& network, const at::Tensor& ids) {
   const at::NoGradGuard no_grad;
-  double kept = 0, pairs = 0;
-  at::Tensor use = at::zeros({num_experts}, at::kLong);
+  std::vector<at::Tensor> chunks;
   for (const at::Tensor& chunk : ids.split(8)) {
-    const at::Tensor routes = network.Forward(chunk).argmax(-1);
-    const int64_t later = routes.size(1) - 1;
-    const at::Tensor same = routes.narrow(1, 1, later).eq(routes.narrow(1, 0, later));
-    kept += same.sum().item<double>();
-    pairs += static_cast<double>(same.numel());
-    use += at::bincount(routes.reshape({-1}), {}, num_experts);
+    chunks.push_back(network.Forward(chunk).argmax(-1).to(at::kCPU));
   }
-  out.kept_routes = kept / pairs;
+  return at::cat(chunks);
+}
+
+void Summarise(const at::Tensor& routes, int num_experts, TrainedRouter& out) {
+  const int64_t later = routes.size(1) - 1;
+  const at::Tensor same = routes.narrow(1, 1, later).eq(routes.narrow(1, 0, later));
+  out.kept_routes = same.to(at::kDouble).mean().item<double>();
+  const at::Tensor use = at::bincount(routes.reshape({-1}), {}, num_experts);
   for (int e = 0; e < num_experts; ++e) {
-    out.expert_use.push_back(use[e].item<double>() / static_cast<double>(ids.numel()));
+    out.expert_use.push_back(use[e].item<double>() / static_cast<double>(routes.numel()));
   }
+}
+
+at::Tensor Ids(const Corpus& corpus) {
+  return at::from_blob(const_cast<TokenId*>(corpus.tokens.data()),
+                       {corpus.num_windows(), corpus.window_tokens}, at::kInt)
+      .to(at::kLong);
+}
+
+// The first columns of the model's embedding, [vocab, hidden].
+at::Tensor Columns(absl::Span<const float> embedding, int width, int hidden) {
+  const auto vocab = static_cast<int64_t>(embedding.size()) / width;
+  return at::from_blob(const_cast<float*>(embedding.data()), {vocab, width}, at::kFloat)
+      .narrow(1, 0, hidden);
 }
 
 absl::StatusOr<RouterSpec> MakeSpec(const RouterTrainOptions& options, int width,
@@ -250,30 +279,38 @@ absl::StatusOr<TrainedRouter> TrainRouter(absl::Span<const float> embedding, int
   ASSIGN_OR_RETURN(out.spec, MakeSpec(options, width, rope_theta));
   torch::manual_seed(options.seed);
 
-  const auto vocab = static_cast<int64_t>(embedding.size()) / width;
-  const at::Tensor columns =
-      at::from_blob(const_cast<float*>(embedding.data()), {vocab, width}, at::kFloat)
-          .narrow(1, 0, out.spec.hidden);
+  const at::Device device(options.device);
+  const at::Tensor columns = Columns(embedding, width, out.spec.hidden);
   out.embed_columns.resize(out.spec.hidden);
   std::iota(out.embed_columns.begin(), out.embed_columns.end(), 0);
   out.embed_scale = 1 / std::sqrt(columns.square().mean().item<float>());
 
-  const int64_t windows = corpus.num_windows(), tokens = corpus.window_tokens;
-  const at::Tensor ids =
-      at::from_blob(const_cast<TokenId*>(corpus.tokens.data()), {windows, tokens}, at::kInt)
-          .to(at::kLong);
-  const at::Tensor targets = Targets(
-      at::from_blob(const_cast<float*>(scores.data()), {windows, tokens, num_experts}, at::kFloat),
-      options);
-  Network network(out.spec, columns * out.embed_scale, num_experts, corpus.window_tokens);
+  const at::Tensor ids = Ids(corpus).to(device);
+  const at::Tensor targets =
+      Targets(at::from_blob(const_cast<float*>(scores.data()),
+                            {ids.size(0), ids.size(1), num_experts}, at::kFloat)
+                  .to(device),
+              options);
+  Network network(out.spec, columns * out.embed_scale, num_experts, corpus.window_tokens, device);
   Train(network, ids, targets, options, advance);
-  Summarise(network, ids, num_experts, out);
+  Summarise(Routes(network, ids), num_experts, out);
   for (const auto& [name, parameter] : network.parameters()) {
-    const at::Tensor values = parameter.detach().contiguous();
+    const at::Tensor values = parameter.detach().to(at::kCPU).contiguous();
     out.tensors[name] = {parameter.sizes().vec(),
                          {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()}};
   }
   return out;
+}
+
+std::vector<int32_t> RouteTokens(const TrainedRouter& router, absl::Span<const float> embedding,
+                                 int width, const Corpus& corpus, const std::string& device_name) {
+  const at::Device device(device_name);
+  const auto num_experts = router.tensors.at("router.proj_out.bias").shape[0];
+  Network network(router.spec, Columns(embedding, width, router.spec.hidden) * router.embed_scale,
+                  static_cast<int>(num_experts), corpus.window_tokens, device);
+  network.SetParameters(router.tensors);
+  const at::Tensor routes = Routes(network, Ids(corpus).to(device)).to(at::kInt).contiguous();
+  return {routes.data_ptr<int32_t>(), routes.data_ptr<int32_t>() + routes.numel()};
 }
 
 }  // namespace pregate

@@ -33,6 +33,7 @@ struct RouterTrainOptions {
   double muon_rate = 0.06;
   double adam_rate = 1e-3;
   uint64_t seed = 0;  // of weights and order of windows
+  std::string device = "cpu";
 };
 
 struct TrainedRouter {
@@ -53,5 +54,9 @@ absl::StatusOr<TrainedRouter> TrainRouter(absl::Span<const float> embedding, int
                                           int num_experts, float rope_theta,
                                           const RouterTrainOptions& options,
                                           const std::function<void()>& advance);
+
+// The route of every token of `corpus`.
+std::vector<int32_t> RouteTokens(const TrainedRouter& router, absl::Span<const float> embedding,
+                                 int width, const Corpus& corpus, const std::string& device);
 
 }  // namespace pregate

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "common/base/status.h"
+#include "refactor/torch_ops.h"
 
 namespace pregate {
 namespace {
@@ -15,11 +16,6 @@ at::Tensor Indices(const std::vector<int32_t>& neurons) {
 
 at::Tensor Block(const at::Tensor& matrix, const at::Tensor& rows, const at::Tensor& columns) {
   return matrix.index_select(0, rows).index_select(1, columns);
-}
-
-std::vector<float> ToVector(const at::Tensor& column) {
-  const at::Tensor values = column.reshape({-1}).to(at::kFloat).contiguous();
-  return {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()};
 }
 
 // Pulls the scales towards 1: ridge times the diagonal, on both sides of the equations.
@@ -101,10 +97,10 @@ absl::StatusOr<LayerScales> ScaleRefit::Solve(int layer, absl::Span<const float>
   ASSIGN_OR_RETURN(const at::Tensor factor, Cholesky(shared_block, "shared"));
   const at::Tensor shared_scales = at::cholesky_solve(shared_right, factor);
 
-  LayerScales scales{.shared = ToVector(shared_scales)};
+  LayerScales scales{.shared = ToFloats(shared_scales)};
   for (const Expert& e : experts) {
     scales.own.push_back(
-        ToVector(at::cholesky_solve(e.right - at::mm(e.cross, shared_scales), e.factor)));
+        ToFloats(at::cholesky_solve(e.right - at::mm(e.cross, shared_scales), e.factor)));
   }
   return scales;
 }

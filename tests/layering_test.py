@@ -51,7 +51,7 @@ ALLOWED = {
             "refactor"],
 }
 TEST_EXTRA = ["common", "router_service", "expert_service", "scheduler_service", "sim", "cli/model",
-              "proto"]
+              "cli/offline", "proto"]
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 PROTOBUF = re.compile(r"^(grpcpp|grpc|google/protobuf)/|\.pb\.h$")
 PROTOBUF_MAY = re.compile(r"(^|/)(edge|rpc|tls/grpc|cli|tests|bench)/|(^|/)main\.cc$")

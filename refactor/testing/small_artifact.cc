@@ -47,4 +47,19 @@ void AddRandomRouter(ModelSpec spec, Artifact* artifact) {
   }
 }
 
+WeightDeltas SmallDeltas() {
+  const auto random = [](const char* name, int64_t rows, int64_t columns) {
+    return RoundToInt8(Values(RandomTensor(name, {rows, columns}, 6)), rows, columns);
+  };
+  WeightDeltas deltas;
+  deltas["model.norm.weight"] = {.shape = {16}, .exact = std::vector<float>(16, 0.5f)};
+  deltas["model.layers.1.self_attn.q_proj.weight"] = {.shape = {16, 16},
+                                                      .full = random("q", 16, 16)};
+  deltas["model.layers.0.mlp.gate_proj.weight"] = {
+      .shape = {10, 16}, .left = random("gl", 3, 10), .right = random("gr", 3, 16)};
+  deltas["model.layers.0.mlp.down_proj.weight"] = {
+      .shape = {16, 10}, .left = random("dl", 2, 16), .right = random("dr", 2, 10)};
+  return deltas;
+}
+
 }  // namespace pregate

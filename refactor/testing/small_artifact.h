@@ -16,4 +16,7 @@ Artifact SmallArtifact(bool columns);
 // model's, with the widths of the experts.
 void AddRandomRouter(ModelSpec spec, Artifact* artifact);
 
+// Of each form one: a norm exact, layer 1's q_proj full, layer 0's gate_proj and down_proj factors.
+WeightDeltas SmallDeltas();
+
 }  // namespace pregate

@@ -1,6 +1,6 @@
 """The `pregate` program as its users call it: exit codes, JSON, files, errors that name the mistake.
 
-usage: cli_test.py BIN_DIR    (programs of one build; the tests of `refactor` want pregate-refactor there)
+usage: cli_test.py BIN_DIR    (programs of one build)
 """
 import codecs
 import contextlib
@@ -17,8 +17,6 @@ import time
 import unittest
 
 from programs import BIN, COMMANDS, pregate, pregate_json
-
-HAS_TRAINER = (BIN / "pregate-refactor").exists()
 
 
 def safetensors(path):
@@ -329,35 +327,6 @@ class CliTest(unittest.TestCase):
     def test_addresses_beyond_loopback_are_refused(self):
         for option in ("--listen", "--metrics-listen"):
             self.assert_fails(2, "0.0.0.0", "serve", "--model", self.moe, option, "0.0.0.0:7600")
-
-    @unittest.skipUnless(HAS_TRAINER, "this build has no LibTorch")
-    def test_refactor_makes_what_its_artifact_rebuilds(self):
-        corpus = self.dir / "corpus"
-        corpus.mkdir()
-        (corpus / "digits.txt").write_text("".join(f"{i * i} " for i in range(4000)))
-        (corpus / "words.txt").write_text("the cat sat on the mat and the dog lay by the door. " * 400)
-        (corpus / "code").mkdir()
-        (corpus / "code" / "a.txt").write_text("for (int i = 0; i < n; ++i) { sum += x[i]; }\n" * 400)
-        made = []
-        for name in ("first", "second"):
-            pregate("refactor", "--dense", self.dense, "--corpus", corpus, "--keep", 0.75, "--seed", 3, "--windows", 4,
-                    "--window-tokens", 64, "--router-steps", 6, "--router-batch", 2, "--router-hidden", 16,
-                    "--refit-windows", 2, "--out", self.dir / name, "--artifact", self.dir / f"{name}.safetensors")
-            made.append((self.dir / f"{name}.safetensors").read_bytes())
-        self.assertEqual(made[0], made[1])
-        pregate("refactor", "--dense", self.dense, "--apply", self.dir / "first.safetensors", "--out", self.dir / "rebuilt")
-        seen = pregate_json("inspect", self.dir / "rebuilt", "--verify")
-        self.assertEqual(seen["digest"], pregate_json("inspect", self.dir / "first")["digest"])
-        self.assertEqual(seen["spec"]["num_experts"], 3)
-        self.assertEqual({s + o for s, o in zip(seen["spec"]["shared_width"], seen["spec"]["own_width"])}, {120})
-        self.assertEqual(len(pregate_json("generate", "--model", self.dir / "rebuilt", "--prompt", "12", "--max-tokens", 3,
-                                          "--temperature", 0, "--seed", 0)["ids"]), 3)
-        other = self.dir / "stranger"
-        pregate("synth", "--shape", "tiny", "--seed", 9, "--out", other)
-        self.assert_fails(1, "digest", "refactor", "--dense", other, "--apply", self.dir / "first.safetensors",
-                          "--out", self.dir / "no")
-        self.assert_fails(1, "corpus", "refactor", "--dense", self.dense, "--corpus", self.dir / "nowhere", "--keep", 0.75,
-                          "--out", self.dir / "no")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ constexpr size_t kLengthBytes = 8;
 
 StoredType ParseType(const std::string& name) {
   for (const StoredType type :
-       {StoredType::kF32, StoredType::kF16, StoredType::kBF16, StoredType::kI32}) {
+       {StoredType::kF32, StoredType::kF16, StoredType::kBF16, StoredType::kI32, StoredType::kI8}) {
     if (name == StoredTypeName(type)) return type;
   }
   return StoredType::kOther;
@@ -24,9 +24,8 @@ StoredType ParseType(const std::string& name) {
 // Bytes of an element that is not read; 0 for a name that the format does not have.
 int OtherTypeBytes(const std::string& name) {
   static constexpr std::pair<const char*, int> kTypes[] = {
-      {"BOOL", 1},    {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
-      {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2}, {"U32", 4},     {"F64", 8},
-      {"I64", 8},     {"U64", 8}, {"C64", 8}};
+      {"BOOL", 1}, {"U8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1}, {"I16", 2},
+      {"U16", 2},  {"U32", 4}, {"F64", 8},     {"I64", 8},     {"U64", 8},     {"C64", 8}};
   for (const auto& [type, bytes] : kTypes) {
     if (name == type) return bytes;
   }
@@ -156,15 +155,30 @@ absl::StatusOr<std::vector<float>> SafetensorsFile::ReadFloats(const std::string
   return out;
 }
 
+namespace {
+
+template <typename T>
+absl::StatusOr<std::vector<T>> ReadIntegers(const StoredTensor& tensor, StoredType type) {
+  if (tensor.type != type) {
+    return absl::InvalidArgumentError(absl::StrCat(tensor.Where(), ": holds ",
+                                                   StoredTypeName(tensor.type), ", expected ",
+                                                   StoredTypeName(type)));
+  }
+  std::vector<T> out(tensor.num_elements());
+  if (!out.empty()) std::memcpy(out.data(), tensor.bytes.data(), tensor.bytes.size());
+  return out;
+}
+
+}  // namespace
+
 absl::StatusOr<std::vector<int32_t>> SafetensorsFile::ReadInts(const std::string& name) const {
   ASSIGN_OR_RETURN(const StoredTensor* tensor, Find(name));
-  if (tensor->type != StoredType::kI32) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(tensor->Where(), ": holds ", StoredTypeName(tensor->type), ", expected I32"));
-  }
-  std::vector<int32_t> out(tensor->num_elements());
-  if (!out.empty()) std::memcpy(out.data(), tensor->bytes.data(), tensor->bytes.size());
-  return out;
+  return ReadIntegers<int32_t>(*tensor, StoredType::kI32);
+}
+
+absl::StatusOr<std::vector<int8_t>> SafetensorsFile::ReadInt8s(const std::string& name) const {
+  ASSIGN_OR_RETURN(const StoredTensor* tensor, Find(name));
+  return ReadIntegers<int8_t>(*tensor, StoredType::kI8);
 }
 
 }  // namespace pregate

@@ -30,6 +30,7 @@ class SafetensorsFile {
   // Whole tensors; InvalidArgument when the stored type is of the other kind.
   absl::StatusOr<std::vector<float>> ReadFloats(const std::string& name) const;
   absl::StatusOr<std::vector<int32_t>> ReadInts(const std::string& name) const;
+  absl::StatusOr<std::vector<int8_t>> ReadInt8s(const std::string& name) const;
 
  private:
   explicit SafetensorsFile(std::shared_ptr<const MappedFile> file) : file_(std::move(file)) {}

@@ -67,6 +67,13 @@ OutputTensor IntTensor(std::string name, std::vector<int64_t> shape,
   return out;
 }
 
+OutputTensor Int8Tensor(std::string name, std::vector<int64_t> shape,
+                        absl::Span<const int8_t> values) {
+  OutputTensor out{.entry = {std::move(name), StoredType::kI8, std::move(shape)}};
+  out.bytes.assign(reinterpret_cast<const char*>(values.data()), values.size());
+  return out;
+}
+
 absl::Status WriteSafetensors(const std::string& path, absl::Span<const OutputTensor> tensors,
                               const std::map<std::string, std::string>& metadata) {
   std::vector<SafetensorsEntry> entries;

@@ -17,7 +17,7 @@ namespace pregate {
 
 struct SafetensorsEntry {
   std::string name;
-  StoredType type = StoredType::kF32;  // kF32, kF16, kBF16 or kI32
+  StoredType type = StoredType::kF32;  // kF32, kF16, kBF16, kI32 or kI8
   std::vector<int64_t> shape;
 };
 
@@ -55,6 +55,8 @@ OutputTensor FloatTensor(std::string name, std::vector<int64_t> shape,
                          absl::Span<const float> values, DType dtype = DType::kF32);
 OutputTensor IntTensor(std::string name, std::vector<int64_t> shape,
                        absl::Span<const int32_t> values);
+OutputTensor Int8Tensor(std::string name, std::vector<int64_t> shape,
+                        absl::Span<const int8_t> values);
 
 absl::Status WriteSafetensors(const std::string& path, absl::Span<const OutputTensor> tensors,
                               const std::map<std::string, std::string>& metadata = {});

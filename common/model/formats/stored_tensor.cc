@@ -38,6 +38,7 @@ std::string StoredTensor::Where() const {
 
 absl::Status StoredTensor::CheckFloats() const {
   if (type == StoredType::kOther) return UnsupportedType(Where(), other_type);
+  if (type == StoredType::kI8) return UnsupportedType(Where(), StoredTypeName(type));
   if (type != StoredType::kI32) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(Where(), ": holds integers (I32)"));
 }

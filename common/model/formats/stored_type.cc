@@ -292,6 +292,7 @@ constexpr StoredFormat kFormats[] = {
     Row<F16, 1, 2>(StoredType::kF16, "F16", 1),
     Row<BF16, 1, 2>(StoredType::kBF16, "BF16", 30),
     {StoredType::kI32, "I32", -1, {1, 4}, nullptr},
+    {StoredType::kI8, "I8", -1, {1, 1}, nullptr},
     Row<Q4_0, 32, 18>(StoredType::kQ4_0, "Q4_0", 2),
     Row<Q4_1, 32, 20>(StoredType::kQ4_1, "Q4_1", 3),
     Row<Q5_0, 32, 22>(StoredType::kQ5_0, "Q5_0", 6),

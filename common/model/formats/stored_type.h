@@ -14,6 +14,7 @@ enum class StoredType {
   kF16,
   kBF16,
   kI32,
+  kI8,
   kQ4_0,
   kQ4_1,
   kQ5_0,

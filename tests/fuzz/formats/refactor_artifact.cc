@@ -20,7 +20,16 @@ Artifact TinyArtifact(bool columns) {
     artifact.layers[0].own_scale = {{0.5f}, {1}};
   }
   artifact.router = {.num_layers = 1, .num_heads = 1, .hidden = 2, .intermediate = 1};
-  if (columns) artifact.embed_columns = {0, 3};
+  if (columns) {
+    artifact.embed_columns = {0, 3};
+    artifact.deltas["model.norm.weight"] = {.shape = {4}, .exact = {1, 2, 3, 4}};
+    artifact.deltas["model.layers.0.self_attn.o_proj.weight"] = {
+        .shape = {4, 4}, .full = RoundToInt8(std::vector<float>(16, 0.5f), 4, 4)};
+    artifact.deltas["model.layers.0.self_attn.q_proj.weight"] = {
+        .shape = {4, 4},
+        .left = RoundToInt8({1, 2, 3, 4}, 1, 4),
+        .right = RoundToInt8({4, 3, 2, 1}, 1, 4)};
+  }
   ModelSpec spec = TinyDense();
   spec.shared_width = {1};
   spec.own_width = {1};

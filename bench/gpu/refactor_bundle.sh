@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Packs what refactor_run.sh needs on a machine with a card and PyTorch but without our libraries: pregate-refactor built against
+# that PyTorch's LibTorch, pregate, their other shared libraries, the texts and the dense model.
+#
+#   bench/gpu/refactor_bundle.sh TORCH_DIR DENSE.gguf TEXTS TASKS [OUT_DIR]
+#
+# TORCH_DIR: the folder `torch` of a PyTorch of the version that the machine has (its headers and lib/ are used; it need not
+# run here). TEXTS: a folder as --corpus takes it; TASKS: one with .jsonl files for `pregate eval task`. OUT_DIR is .bundle-refactor:
+# bundle.tar.xz, and the model in parts of 45 MB (model.part.*), which may be brought one by one.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+torch=$(realpath "${1:?usage: bench/gpu/refactor_bundle.sh TORCH_DIR DENSE.gguf TEXTS TASKS [OUT_DIR]}")
+dense=$(realpath "${2:?DENSE.gguf}")
+texts=$(realpath "${3:?TEXTS}")
+tasks=$(realpath "${4:?TASKS}")
+out_dir=${5:-.bundle-refactor}
+build_dir=build/refactor-torch
+
+cmake --preset refactor -B "$build_dir" -DPREGATE_TORCH_DIR="$torch" > /dev/null
+cmake --build "$build_dir" --target pregate-refactor pregate
+
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+mkdir -p "$stage/bin" "$stage/lib" "$out_dir"
+cp "$build_dir"/bin/pregate-refactor "$build_dir"/bin/pregate "$stage/bin/"
+LD_LIBRARY_PATH=$torch/lib ldd "$stage"/bin/* | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u |
+  grep -vE "^$torch/|/cuda|/lib(cu|nv|nccl)|/(libc|libm|libdl|libpthread|librt|libresolv|libgomp|libstdc\+\+|libgcc_s)\.so" |
+  while read -r library; do cp -L "$library" "$stage/lib/"; done
+strip "$stage"/bin/*
+strip --strip-unneeded "$stage"/lib/*
+for library in "$stage"/lib/*; do patchelf --set-rpath '$ORIGIN' "$library"; done
+for program in "$stage"/bin/*; do patchelf --set-rpath '$ORIGIN/../lib' "$program"; done
+cp -r "$texts" "$stage/texts"
+cp -r "$tasks" "$stage/tasks"
+git describe --always --dirty > "$stage/commit"
+tar -C "$stage" -cf - . | xz -T2 -3 > "$out_dir/bundle.tar.xz"
+rm -f "$out_dir"/model.part.*
+split --bytes=45M --suffix-length=1 "$dense" "$out_dir/model.part."
+cp bench/gpu/refactor_run.sh "$out_dir/"
+ls -l "$out_dir"

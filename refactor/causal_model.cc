@@ -1,0 +1,144 @@
+#include "refactor/causal_model.h"
+
+#include <limits>
+
+#include "common/base/status.h"
+#include "common/model/spec/tensor_names.h"
+#include "refactor/torch_ops.h"
+
+namespace pregate {
+namespace {
+
+// 0 where a token sees the key, -inf elsewhere. window 0: all keys up to its own.
+at::Tensor AttentionMask(int tokens, int window, at::Device device) {
+  const at::Tensor at_row = at::arange(tokens, at::kLong).unsqueeze(1);
+  const at::Tensor at_key = at::arange(tokens, at::kLong).unsqueeze(0);
+  at::Tensor hidden = at_key.gt(at_row);
+  if (window > 0) hidden = hidden.logical_or(at_key.le(at_row - window));
+  return at::zeros({tokens, tokens}, at::kFloat)
+      .masked_fill(hidden, -std::numeric_limits<float>::infinity())
+      .to(device);
+}
+
+std::string LayerPrefix(int layer) { return absl::StrCat("model.layers.", layer, "."); }
+
+}  // namespace
+
+CausalModel::CausalModel(const ModelSpec& spec, int window_tokens, at::Device device,
+                         at::ScalarType compute)
+    : spec_(spec), window_tokens_(window_tokens), compute_(compute) {
+  RopeFrequencies rope = RopeOf(spec, window_tokens);
+  const at::Tensor angles =
+      at::outer(at::arange(window_tokens, at::kFloat),
+                at::from_blob(rope.inv_freq.data(), {static_cast<int64_t>(rope.inv_freq.size())},
+                              at::kFloat));
+  cos_ = (angles.cos() * rope.scale).to(device);
+  sin_ = (angles.sin() * rope.scale).to(device);
+  std::map<int, at::Tensor> masks;
+  for (int l = 0; l < spec.num_layers; ++l) {
+    at::Tensor& mask = masks[spec.window(l)];
+    if (!mask.defined()) mask = AttentionMask(window_tokens, spec.window(l), device);
+    masks_.push_back(mask);
+  }
+}
+
+absl::StatusOr<CausalModel> CausalModel::Load(const Checkpoint& checkpoint, int window_tokens,
+                                              at::Device device, at::ScalarType dtype,
+                                              at::ScalarType compute, const WeightDeltas* deltas) {
+  const ModelSpec& spec = checkpoint.spec();
+  if (spec.is_moe()) {
+    return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), " has ", spec.num_experts,
+                                                   " experts; a dense model is needed"));
+  }
+  if (window_tokens > spec.max_position) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "window-tokens ", window_tokens, " is beyond the model's context of ", spec.max_position));
+  }
+  CausalModel model(spec, window_tokens, device, compute);
+  for (const CanonicalTensor& tensor : CanonicalTensors(spec)) {
+    at::Tensor values = at::empty(tensor.shape, at::kFloat);
+    const auto floats =
+        absl::MakeSpan(values.data_ptr<float>(), static_cast<size_t>(values.numel()));
+    RETURN_IF_ERROR(checkpoint.Read(tensor.name, floats));
+    if (deltas != nullptr && deltas->contains(tensor.name)) {
+      AddDelta(deltas->at(tensor.name), floats);
+    }
+    const bool matrix = tensor.shape.size() > 1;
+    model.weights_[tensor.name] = values.to(device, matrix ? dtype : at::kFloat);
+  }
+  return model;
+}
+
+at::Tensor CausalModel::Linear(const at::Tensor& x, const std::string& name) const {
+  const auto bias = weights_.find(name + ".bias");
+  return at::linear(x.to(compute_), Weight(name + ".weight").to(compute_),
+                    bias == weights_.end() ? at::Tensor() : bias->second.to(compute_));
+}
+
+// heads [windows, heads, tokens, head_dim] → the same, the first rope_dims() channels turned.
+at::Tensor CausalModel::Positions(const at::Tensor& heads) const {
+  const int64_t turned = spec_.rope_dims(), rest = heads.size(-1) - turned;
+  if (rest == 0) return Rope(heads, cos_, sin_);
+  return at::cat({Rope(heads.narrow(-1, 0, turned), cos_, sin_), heads.narrow(-1, turned, rest)},
+                 -1);
+}
+
+at::Tensor CausalModel::Attention(int layer, const at::Tensor& x) const {
+  const std::string p = LayerPrefix(layer) + "self_attn.";
+  const int64_t t = window_tokens_, b = x.size(0) / t, d = spec_.head_dim;
+  const int64_t kv = spec_.num_kv_heads, group = spec_.num_heads / kv;
+  const auto heads = [&](const char* name, int64_t n) {
+    return Linear(x, p + name).view({b, t, n, d}).transpose(1, 2);
+  };
+  at::Tensor q = heads("q_proj", kv * group).to(at::kFloat), k = heads("k_proj", kv).to(at::kFloat);
+  const at::Tensor v = heads("v_proj", kv);
+  if (spec_.qk_norm) {
+    q = RmsNorm(q, Weight(p + "q_norm.weight"), spec_.rms_eps);
+    k = RmsNorm(k, Weight(p + "k_norm.weight"), spec_.rms_eps);
+  }
+  if (spec_.has_rope(layer)) {
+    q = Positions(q);
+    k = Positions(k);
+  }
+  // The heads of one key and value head are further rows of its product.
+  q = (q * spec_.attention_scale()).to(compute_).reshape({b, kv, group * t, d});
+  const at::Tensor scores =
+      at::matmul(q, k.to(compute_).transpose(2, 3)).view({b, kv, group, t, t}).to(at::kFloat);
+  const at::Tensor weights =
+      (scores + masks_[layer]).softmax(-1).to(compute_).view({b, kv, group * t, t});
+  const at::Tensor mixed =
+      at::matmul(weights, v).view({b, kv * group, t, d}).transpose(1, 2).reshape({b * t, -1});
+  return Linear(mixed, p + "o_proj");
+}
+
+at::Tensor CausalModel::Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const {
+  const std::string p = LayerPrefix(layer) + "mlp.";
+  at::Tensor a = at::silu(Linear(x, p + "gate_proj")) * Linear(x, p + "up_proj");
+  if (routes.defined()) a = a * gains_[layer].to(compute_).index_select(0, routes);
+  return Linear(a, p + "down_proj");
+}
+
+at::Tensor CausalModel::Hidden(const at::Tensor& ids, const at::Tensor& routes) const {
+  PREGATE_CHECK(ids.size(1) == window_tokens_);
+  PREGATE_CHECK(!routes.defined() || static_cast<int>(gains_.size()) == spec_.num_layers);
+  const at::Tensor flat = routes.defined() ? routes.reshape({-1}) : routes;
+  at::Tensor x =
+      Weight("model.embed_tokens.weight").index_select(0, ids.reshape({-1})).to(at::kFloat) *
+      spec_.embedding_multiplier;
+  for (int l = 0; l < spec_.num_layers; ++l) {
+    const std::string p = LayerPrefix(l);
+    const at::Tensor a = RmsNorm(x, Weight(p + "input_layernorm.weight"), spec_.rms_eps);
+    x = x + Attention(l, a).to(at::kFloat) * spec_.residual_multiplier;
+    const at::Tensor f = RmsNorm(x, Weight(p + "post_attention_layernorm.weight"), spec_.rms_eps);
+    x = x + Ffn(l, f, flat).to(at::kFloat) * spec_.residual_multiplier;
+  }
+  return RmsNorm(x, Weight("model.norm.weight"), spec_.rms_eps);
+}
+
+at::Tensor CausalModel::Logits(const at::Tensor& rows) const {
+  const char* head = spec_.tie_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  const at::Tensor logits = at::linear(rows.to(compute_), Weight(head).to(compute_));
+  return logits.to(at::kFloat) / spec_.logits_divisor;
+}
+
+}  // namespace pregate

@@ -1,0 +1,68 @@
+// A decoder as a differentiable function, in LibTorch's operations on any of its devices: each
+// architecture of docs/MODELS.md, from the spec's traits. Only LibTorch's users include this.
+//
+// Which neurons of a layer a token runs is a matter of gains: [experts, intermediate], the factor
+// of each neuron's activation under each expert, 0 where the expert drops it. So all experts are
+// one set of weights, and a dense model is the case without gains.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/model/formats/checkpoint.h"
+#include "refactor/weight_delta.h"
+
+namespace pregate {
+
+using NamedTensors = std::map<std::string, at::Tensor>;  // by canonical name
+
+// Not thread-safe. Copies share their weights.
+class CausalModel {
+ public:
+  // Weights in `dtype` on `device`; products are computed in `compute`, the residual stream, norms,
+  // softmax and logits in f32. `deltas` are added to the weights. InvalidArgument where the
+  // checkpoint is an MoE already.
+  static absl::StatusOr<CausalModel> Load(const Checkpoint& checkpoint, int window_tokens,
+                                          at::Device device, at::ScalarType dtype,
+                                          at::ScalarType compute,
+                                          const WeightDeltas* deltas = nullptr);
+
+  // ids [windows, window_tokens] of longs → final norm's outputs [windows * window_tokens, hidden].
+  // `routes` [windows, window_tokens] of longs name each token's expert; undefined: the dense model.
+  at::Tensor Hidden(const at::Tensor& ids, const at::Tensor& routes) const;
+  // rows [n, hidden] of Hidden → [n, vocab] in f32.
+  at::Tensor Logits(const at::Tensor& rows) const;
+
+  // [layers] of [experts, intermediate].
+  void SetGains(std::vector<at::Tensor> gains) { gains_ = std::move(gains); }
+
+  const ModelSpec& spec() const { return spec_; }
+  int window_tokens() const { return window_tokens_; }
+  const NamedTensors& weights() const { return weights_; }
+  NamedTensors& weights() { return weights_; }
+
+ private:
+  CausalModel(const ModelSpec& spec, int window_tokens, at::Device device, at::ScalarType compute);
+
+  const at::Tensor& Weight(const std::string& name) const { return weights_.at(name); }
+  at::Tensor Linear(const at::Tensor& x, const std::string& name) const;
+  at::Tensor Attention(int layer, const at::Tensor& x) const;
+  at::Tensor Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const;
+  at::Tensor Positions(const at::Tensor& heads) const;
+
+  ModelSpec spec_;
+  int window_tokens_;
+  at::ScalarType compute_;
+  NamedTensors weights_;
+  std::vector<at::Tensor> gains_;
+  at::Tensor cos_, sin_;           // [window_tokens, rotated channels / 2]
+  std::vector<at::Tensor> masks_;  // [layers] of [tokens, tokens], added to the scores
+};
+
+}  // namespace pregate

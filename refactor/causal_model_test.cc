@@ -1,0 +1,160 @@
+#include "refactor/causal_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "cli/offline/offline_model.h"
+#include "common/base/clock.h"
+#include "common/device/cpu/cpu_device.h"
+#include "expert_service/testing/random_model.h"
+
+namespace pregate {
+namespace {
+
+constexpr int kWindow = 24;
+
+at::Tensor Ids(const std::vector<TokenId>& tokens) {
+  return at::from_blob(const_cast<TokenId*>(tokens.data()),
+                       {static_cast<int64_t>(tokens.size()) / kWindow, kWindow}, at::kInt)
+      .to(at::kLong);
+}
+
+std::vector<float> Logits(const CausalModel& model, const std::vector<TokenId>& tokens,
+                          const at::Tensor& routes) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor logits = model.Logits(model.Hidden(Ids(tokens), routes)).contiguous();
+  return {logits.data_ptr<float>(), logits.data_ptr<float>() + logits.numel()};
+}
+
+// Of one window, by the layers that serve.
+std::vector<float> ServedLogits(const Checkpoint& checkpoint, absl::Span<const TokenId> tokens,
+                                std::optional<ExpertId> expert) {
+  const auto device = MakeCpuDevice({.threads = 1});
+  ManualClock clock;
+  auto model = OfflineModel::Load(checkpoint, device.get(), &clock,
+                                  {.context_tokens = kWindow, .expert = expert}, nullptr);
+  EXPECT_TRUE(model.ok()) << model.status();
+  auto logits = (*model)->Logits(tokens);
+  EXPECT_TRUE(logits.ok()) << logits.status();
+  return logits->logits;
+}
+
+double WorstError(absl::Span<const float> a, absl::Span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += std::pow(a[i] - b[i], 2);
+    size += std::pow(b[i], 2);
+  }
+  return std::sqrt(difference / size);
+}
+
+struct Family {
+  const char* name;
+  ModelSpec spec;
+};
+
+std::vector<Family> Families() {
+  ModelSpec llama = TinySpec(0), mistral = llama, qwen2 = llama, qwen3 = llama, smollm3 = llama,
+            phi3 = llama, granite = llama;
+  llama.tie_embeddings = false;
+  mistral.windows = {5, 5};
+  qwen2.qkv_bias = true;
+  qwen2.windows = {0, 7};
+  qwen3.qk_norm = true;
+  qwen3.head_dim = 16;  // wider than hidden / heads
+  smollm3.no_rope = {false, true};
+  phi3.rotary_dim = 4;
+  phi3.rope_scaling = {.kind = RopeScalingKind::kLongRope,
+                       .attention_factor = 1.2f,
+                       .original_max_position = 64,
+                       .factors = {1.1f, 1.5f},
+                       .long_factors = {2, 3}};
+  granite.embedding_multiplier = 12;
+  granite.residual_multiplier = 0.22f;
+  granite.attention_multiplier = 0.0625f;
+  granite.logits_divisor = 8;
+  ModelSpec llama3 = TinySpec(0);
+  llama3.rope_scaling = {
+      .kind = RopeScalingKind::kLlama3, .factor = 8, .original_max_position = 16};
+  return {{"llama", llama}, {"llama3", llama3},   {"mistral", mistral},
+          {"qwen2", qwen2}, {"qwen3", qwen3},     {"smollm3", smollm3},
+          {"phi3", phi3},   {"granite", granite}, {"all traits", WithTraits(TinySpec(0))}};
+}
+
+TEST(CausalModelTest, HasTheLogitsOfServingInEveryFamily) {
+  const std::vector<TokenId> tokens = RandomTokens(2 * kWindow, 131, 3);
+  for (const Family& family : Families()) {
+    const auto checkpoint = MakeRandomModel(family.spec, 5);
+    const auto model = CausalModel::Load(*checkpoint, kWindow, at::kCPU, at::kFloat, at::kFloat);
+    ASSERT_TRUE(model.ok()) << model.status();
+    const std::vector<float> logits = Logits(*model, tokens, {});
+    for (int w = 0; w < 2; ++w) {  // two windows, which must not see each other
+      const auto window = absl::MakeConstSpan(tokens).subspan(w * kWindow, kWindow);
+      EXPECT_LT(WorstError(absl::MakeConstSpan(logits).subspan(w * kWindow * 131, kWindow * 131),
+                           ServedLogits(*checkpoint, window, std::nullopt)),
+                1e-5)
+          << family.name << ", window " << w;
+    }
+  }
+}
+
+TEST(CausalModelTest, GainsAreTheServedExperts) {
+  const ModelSpec spec = TinySpec(2);
+  ModelSpec dense_spec = TinySpec(0);
+  const auto dense = MakeRandomModel(dense_spec, 7);
+  // Expert e of layer l: the first neurons, and from 20 + e * own on its own; its columns doubled.
+  auto moe = MakeRandomModel(spec, 7);
+  std::vector<at::Tensor> gains;
+  for (int l = 0; l < 2; ++l) {
+    gains.push_back(at::zeros({2, dense_spec.intermediate}));
+    for (auto& [name, values] : moe->tensors) {
+      const std::string prefix = absl::StrCat("model.layers.", l, ".mlp.");
+      if (name.rfind("router.", 0) == 0) continue;
+      if (name.find(".mlp.") == std::string::npos) values = dense->tensors[name];
+      if (name.rfind(prefix, 0) != 0) continue;
+      const bool shared = name.find(".shared.") != std::string::npos;
+      const int e = name.find(".experts.1.") != std::string::npos;
+      const int first = shared ? 0 : spec.shared_width[l] + e * 4;
+      const int width = shared ? spec.shared_width[l] : spec.own_width[l];
+      const std::string matrix = name.substr(name.rfind('.', name.size() - 8) + 1);
+      const std::vector<float>& from = dense->tensors[prefix + matrix];
+      for (int j = 0; j < width; ++j) {
+        for (int i = 0; i < spec.hidden; ++i) {
+          if (matrix == "down_proj.weight") {
+            values[i * width + j] =
+                from[i * dense_spec.intermediate + first + j] * (shared ? 1.f : 2.f);
+          } else {
+            values[j * spec.hidden + i] = from[(first + j) * spec.hidden + i];
+          }
+        }
+        for (int each = 0; each < 2; ++each) {
+          if (shared || each == e) gains[l][each][first + j] = shared ? 1.f : 2.f;
+        }
+      }
+    }
+  }
+  auto model = CausalModel::Load(*dense, kWindow, at::kCPU, at::kFloat, at::kFloat);
+  ASSERT_TRUE(model.ok()) << model.status();
+  model->SetGains(gains);
+  const std::vector<TokenId> tokens = RandomTokens(kWindow, 131, 4);
+  for (int e = 0; e < 2; ++e) {
+    EXPECT_LT(WorstError(Logits(*model, tokens, at::full({1, kWindow}, e, at::kLong)),
+                         ServedLogits(*moe, tokens, e)),
+              1e-5)
+        << "expert " << e;
+  }
+}
+
+TEST(CausalModelTest, RefusesWhatItCannotRun) {
+  EXPECT_FALSE(
+      CausalModel::Load(*MakeRandomModel(TinySpec(2), 1), 8, at::kCPU, at::kFloat, at::kFloat)
+          .ok());
+  const auto long_window =
+      CausalModel::Load(*MakeRandomModel(TinySpec(0), 1), 129, at::kCPU, at::kFloat, at::kFloat);
+  EXPECT_NE(long_window.status().message().find("129"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pregate

@@ -1,0 +1,198 @@
+#include "refactor/evaluate.h"
+
+#include <algorithm>
+
+#include "common/base/json.h"
+#include "common/base/status.h"
+#include "refactor/expert_model.h"
+#include "refactor/router_train.h"
+
+namespace pregate {
+namespace {
+
+constexpr const char* kEvaluateRecord = "evaluate.json";
+
+TrainedRouter RouterOf(const Artifact& artifact) {
+  return {.spec = artifact.router,
+          .embed_columns = artifact.embed_columns,
+          .embed_scale = artifact.embed_scale,
+          .tensors = artifact.router_tensors};
+}
+
+// The windows of one domain of `corpus`, as a corpus of it alone.
+Corpus OfDomain(const Corpus& corpus, int domain) {
+  Corpus one{.domains = corpus.domains, .window_tokens = corpus.window_tokens};
+  for (int w = 0; w < corpus.num_windows(); ++w) {
+    if (corpus.window_domain[w] != domain) continue;
+    const auto window = corpus.Window(w);
+    one.tokens.insert(one.tokens.end(), window.begin(), window.end());
+    one.window_domain.push_back(domain);
+  }
+  return one;
+}
+
+class Evaluator {
+ public:
+  static absl::StatusOr<Evaluator> Load(const Checkpoint& dense, const Artifact& split,
+                                        const Artifact& artifact, int window,
+                                        const std::string& device) {
+    ASSIGN_OR_RETURN(const TorchPlace place, PlaceOf(device));
+    ASSIGN_OR_RETURN(CausalModel parent,
+                     CausalModel::Load(dense, window, place.device, place.compute, place.compute));
+    ASSIGN_OR_RETURN(CausalModel cut, LoadExperts(dense, split, window, place, place.compute));
+    ASSIGN_OR_RETURN(CausalModel tuned, LoadExperts(dense, artifact, window, place, place.compute));
+    std::vector<float> embedding(static_cast<size_t>(dense.spec().vocab_size) *
+                                 dense.spec().hidden);
+    RETURN_IF_ERROR(dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding)));
+    return Evaluator(std::move(parent), std::move(cut), std::move(tuned), RouterOf(artifact),
+                     std::move(embedding), place, device);
+  }
+
+  DomainQuality Measure(const Corpus& corpus, int domain) const;
+
+ private:
+  struct Sums {
+    double parent = 0, cut = 0, own = 0, routed = 0, best = 0;
+    int64_t best_routed = 0;
+  };
+
+  Evaluator(CausalModel parent, CausalModel cut, CausalModel tuned, TrainedRouter router,
+            std::vector<float> embedding, const TorchPlace& place, std::string device)
+      : parent_(std::move(parent)),
+        cut_(std::move(cut)),
+        tuned_(std::move(tuned)),
+        router_(std::move(router)),
+        embedding_(std::move(embedding)),
+        place_(place),
+        device_(std::move(device)) {}
+
+  void AddWindows(const at::Tensor& ids, const at::Tensor& routes, int domain, Sums& sums) const;
+
+  CausalModel parent_, cut_, tuned_;
+  TrainedRouter router_;
+  std::vector<float> embedding_;
+  TorchPlace place_;
+  std::string device_;
+};
+
+void Evaluator::AddWindows(const at::Tensor& ids, const at::Tensor& routes, int domain,
+                           Sums& sums) const {
+  const auto sum = [](const at::Tensor& nll) { return nll.to(at::kDouble).sum().item<double>(); };
+  sums.parent += sum(LossesOf(parent_, nullptr, ids, {}).nll);
+  sums.cut += sum(LossesOf(cut_, nullptr, ids, at::full_like(ids, domain)).nll);
+  sums.routed += sum(LossesOf(tuned_, nullptr, ids, routes).nll);
+  std::vector<at::Tensor> each;
+  const auto num_experts = static_cast<int>(router_.tensors.at("router.proj_out.bias").shape[0]);
+  for (int e = 0; e < num_experts; ++e) {
+    each.push_back(LossesOf(tuned_, nullptr, ids, at::full_like(ids, e)).nll);
+  }
+  sums.own += sum(each[domain]);
+  const auto [best, expert] = at::stack(each).min(0);
+  sums.best += sum(best);
+  const int64_t scored = ids.size(1) - 1;
+  sums.best_routed +=
+      expert.narrow(1, 0, scored).eq(routes.narrow(1, 0, scored)).sum().item<int64_t>();
+}
+
+DomainQuality Evaluator::Measure(const Corpus& corpus, int domain) const {
+  const at::NoGradGuard no_grad;
+  const int chunk = place_.device.is_cpu() ? 1 : 8;
+  const int64_t window = corpus.window_tokens;
+  std::vector<int32_t> routes =
+      RouteTokens(router_, embedding_, parent_.spec().hidden, corpus, device_);
+  const at::Tensor all_routes =
+      at::from_blob(routes.data(), {corpus.num_windows(), window}, at::kInt)
+          .to(place_.device, at::kLong);
+  Sums sums;
+  for (int first = 0; first < corpus.num_windows(); first += chunk) {
+    const int num = std::min(chunk, corpus.num_windows() - first);
+    AddWindows(WindowIds(corpus, first, num, place_.device), all_routes.narrow(0, first, num),
+               domain, sums);
+  }
+  DomainQuality out{.domain = corpus.domains[domain],
+                    .tokens = corpus.num_windows() * (window - 1)};
+  const double share = 1.0 / static_cast<double>(out.tokens);
+  out.parent_nll = sums.parent * share;
+  out.cut_nll = sums.cut * share;
+  out.own_nll = sums.own * share;
+  out.routed_nll = sums.routed * share;
+  out.best_nll = sums.best * share;
+  out.best_routed = static_cast<double>(sums.best_routed) * share;
+  out.expert_tokens.resize(corpus.domains.size());
+  int64_t kept = 0;
+  for (size_t i = 0; i < routes.size(); ++i) {
+    ++out.expert_tokens[routes[i]];
+    kept += i % window > 0 && routes[i] == routes[i - 1];
+  }
+  out.kept_routes = static_cast<double>(kept) * share;
+  return out;
+}
+
+}  // namespace
+
+nlohmann::json ToJson(const DomainQuality& q) {
+  return {{"domain", q.domain},           {"tokens", q.tokens},
+          {"parent_nll", q.parent_nll},   {"cut_nll", q.cut_nll},
+          {"own_nll", q.own_nll},         {"routed_nll", q.routed_nll},
+          {"best_nll", q.best_nll},       {"best_routed", q.best_routed},
+          {"kept_routes", q.kept_routes}, {"expert_tokens", q.expert_tokens}};
+}
+
+absl::StatusOr<DomainQuality> QualityFromJson(const nlohmann::json& json,
+                                              const std::string& where) {
+  ASSIGN_OR_RETURN(const JsonObject object, JsonObject::From(json, where));
+  DomainQuality q;
+  ASSIGN_OR_RETURN(q.domain, object.String("domain"));
+  ASSIGN_OR_RETURN(q.tokens, object.Int("tokens", 1, INT64_MAX));
+  for (const auto& [key, value] : {std::pair{"parent_nll", &q.parent_nll},
+                                   {"cut_nll", &q.cut_nll},
+                                   {"own_nll", &q.own_nll},
+                                   {"routed_nll", &q.routed_nll},
+                                   {"best_nll", &q.best_nll},
+                                   {"best_routed", &q.best_routed},
+                                   {"kept_routes", &q.kept_routes}}) {
+    ASSIGN_OR_RETURN(*value, object.Number(key));
+  }
+  ASSIGN_OR_RETURN(q.expert_tokens, object.Ints("expert_tokens", 0, INT64_MAX, kDomainsMax));
+  return q;
+}
+
+absl::Status CheckHeldOut(const Corpus& held_out) {
+  for (size_t d = 0; d < held_out.domains.size(); ++d) {
+    if (std::count(held_out.window_domain.begin(), held_out.window_domain.end(), d) > 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "domain ", held_out.domains[d], ": its held-out text has no window of ",
+        held_out.window_tokens, " tokens: more text, a larger hold-out, or eval-windows 0"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<std::vector<DomainQuality>>> Evaluate(
+    const Checkpoint& dense, const Artifact& split, const Artifact& artifact,
+    const Corpus& held_out, const std::string& device, const nlohmann::json& inputs,
+    WorkFolder& work, const StageHooks& hooks) {
+  std::vector<DomainQuality> done;
+  ASSIGN_OR_RETURN(const auto record, work.Read(kEvaluateRecord, inputs));
+  if (record && record->contains("domains")) {
+    for (const nlohmann::json& json : (*record)["domains"]) {
+      ASSIGN_OR_RETURN(done.emplace_back(), QualityFromJson(json, work.File(kEvaluateRecord)));
+    }
+  }
+  const size_t num_domains = held_out.domains.size();
+  if (done.size() == num_domains) return done;
+  ASSIGN_OR_RETURN(const Evaluator evaluator,
+                   Evaluator::Load(dense, split, artifact, held_out.window_tokens, device));
+  while (done.size() < num_domains) {
+    if (hooks.stop()) return std::nullopt;
+    const int domain = static_cast<int>(done.size());
+    const Corpus corpus = OfDomain(held_out, domain);
+    done.push_back(evaluator.Measure(corpus, domain));
+    nlohmann::json domains = nlohmann::json::array();
+    for (const DomainQuality& quality : done) domains.push_back(ToJson(quality));
+    RETURN_IF_ERROR(work.Write(kEvaluateRecord, {{"inputs", inputs}, {"domains", domains}}));
+    hooks.progress(static_cast<double>(done.size()) / static_cast<double>(num_domains), "");
+  }
+  return done;
+}
+
+}  // namespace pregate

@@ -1,0 +1,163 @@
+#include "refactor/plan.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_format.h"
+#include "common/base/status.h"
+#include "common/model/spec/tensor_names.h"
+#include "refactor/activation_log.h"
+#include "refactor/dense_forward.h"
+#include "refactor/expert_model.h"
+
+namespace pregate {
+namespace {
+
+constexpr int64_t kFloat = sizeof(float);
+constexpr double kDiskBytesPerSecond = 2e8;  // for export, a guess on the careful side
+
+int64_t NumWeights(const ModelSpec& spec) {
+  int64_t n = 0;
+  for (const CanonicalTensor& tensor : CanonicalTensors(spec)) n += tensor.num_elements();
+  return n;
+}
+
+double SecondsOf(Clock& clock, const std::function<void()>& work) {
+  const absl::Time begin = clock.Now();
+  work();
+  return absl::ToDoubleSeconds(clock.Now() - begin);
+}
+
+// Of a token through the serving layers, no logits.
+absl::StatusOr<double> ForwardSeconds(const Checkpoint& dense, const RunText& text, Clock& clock) {
+  ASSIGN_OR_RETURN(const auto model, DenseForward::Load(dense));
+  const auto visit = [](int, absl::Span<const float>) { return absl::OkStatus(); };
+  absl::Status status;
+  double seconds = 0;
+  for (int i = 0; i < 2; ++i) {  // the first one warms up
+    seconds = SecondsOf(clock, [&] {
+      status.Update(model->Run(text.calibration.Window(0), text.calibration.window_tokens, visit));
+    });
+  }
+  RETURN_IF_ERROR(status);
+  return seconds / text.calibration.window_tokens;
+}
+
+struct TorchSeconds {
+  double step_token = 0;     // of a step: parent and student, forward and back
+  double forward_token = 0;  // with logits
+};
+
+absl::StatusOr<TorchSeconds> MeasureTorch(const Checkpoint& dense, const RunText& text,
+                                          const TuneOptions& options, Clock& clock) {
+  ASSIGN_OR_RETURN(const TorchPlace place, PlaceOf(options.device));
+  const int window = text.tuning.window_tokens;
+  ASSIGN_OR_RETURN(const CausalModel parent,
+                   CausalModel::Load(dense, window, place.device, place.compute, place.compute));
+  ASSIGN_OR_RETURN(CausalModel student,
+                   CausalModel::Load(dense, window, place.device, at::kFloat, place.compute));
+  for (auto& [name, weight] : student.weights()) {
+    if (weight.dim() == 1 || name.find(".layers.") != std::string::npos) weight.requires_grad_();
+  }
+  const int num = std::min(MicroWindows(options, window), text.tuning.num_windows());
+  const at::Tensor ids = WindowIds(text.tuning, 0, num, place.device);
+  TorchSeconds seconds;
+  for (int i = 0; i < 2; ++i) {
+    seconds.step_token = SecondsOf(clock, [&] {
+      LossesOf(student, &parent, ids, {}).divergence.mean().backward();
+      student.weights().at("model.norm.weight").grad().sum().item<float>();  // waits for a card
+    });
+    seconds.forward_token = SecondsOf(clock, [&] {
+      const at::NoGradGuard no_grad;
+      LossesOf(parent, nullptr, ids, {}).nll.sum().item<float>();
+    });
+  }
+  seconds.step_token /= num * window;
+  seconds.forward_token /= num * window;
+  return seconds;
+}
+
+// Of one piece of a step: what is kept for the way back.
+int64_t ActivationBytes(const ModelSpec& s, int64_t windows, int64_t window) {
+  const int64_t layer = 14 * int64_t{s.hidden} + 8 * int64_t{s.intermediate} + 4 * s.q_width() +
+                        3 * s.num_heads * window;
+  return windows * window * (s.num_layers * layer + 5 * int64_t{s.vocab_size}) * kFloat;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const RunText& text,
+                                               const RefactorOptions& options, Clock& clock) {
+  const ModelSpec& spec = dense.spec();
+  const Corpus& calibration = text.calibration;
+  const auto tokens = static_cast<int64_t>(calibration.tokens.size());
+  const int64_t experts = static_cast<int64_t>(calibration.domains.size()),
+                width = spec.intermediate;
+  const int64_t weights = NumWeights(spec), layers = spec.num_layers;
+  ASSIGN_OR_RETURN(const double forward, ForwardSeconds(dense, text, clock));
+  const double layer_weights =
+      double{1.0} * spec.hidden * (3.0 * width + 2.0 * (spec.q_width() + spec.kv_width()));
+  const double seconds_per_flop = forward / (2 * layers * layer_weights);
+
+  StagePlan calibrate{"calibrate", forward * tokens, weights * kFloat,
+                      ActivationLog::Bytes(spec.num_layers, tokens, spec.intermediate)};
+
+  const RouterTrainOptions& r = options.split.router;
+  const double hidden = std::min(r.hidden, spec.hidden);
+  const double router_step = double{1.0} * r.batch_windows * calibration.window_tokens *
+                             (6 * (4 * hidden * hidden + 2 * hidden * r.intermediate) +
+                              20 * hidden * calibration.window_tokens);
+  const double router = r.steps * router_step * seconds_per_flop;
+  const double fit = FitPasses(options.split.fit, 1) * double{50} * layers * tokens * width;
+  const int64_t refit_windows = experts * options.split.refit_windows_per_domain;
+  const double refit_tokens = double{1.0} * refit_windows * calibration.window_tokens;
+  const double refit = refit_windows == 0 ? 0
+                                          : layers * experts * double{1.0} * width * width * width +
+                                                2 * refit_tokens * layers * width * width;
+  StagePlan split{"split", (fit + refit) * seconds_per_flop + refit_tokens * forward + router,
+                  weights * kFloat + tokens * width +
+                      (refit_windows == 0 ? 0 : layers * experts * width * width * kFloat),
+                  2 * spec.hidden * int64_t{r.hidden}};
+
+  std::vector<StagePlan> plan = {calibrate, split};
+  TorchSeconds torch;
+  if (options.tune.tokens > 0 || !text.held_out.tokens.empty()) {
+    ASSIGN_OR_RETURN(torch, MeasureTorch(dense, text, options.tune, clock));
+  }
+  if (options.tune.tokens > 0) {
+    ASSIGN_OR_RETURN(const TuneMethod method, FindTuneMethod(options.tune.method));
+    const int rounds = options.tune.rounds > 0 ? options.tune.rounds : method.rounds;
+    const int64_t batch = int64_t{options.tune.batch_windows} * text.tuning.window_tokens;
+    const double step_tokens =
+        double{1.0} * TuneSteps(options.tune, text.tuning.window_tokens) * batch;
+    const bool routers = options.tune.router_target == "loss";
+    const int64_t micro = MicroWindows(options.tune, text.tuning.window_tokens);
+    plan.push_back({"tune",
+                    step_tokens * torch.step_token +
+                        routers * rounds * (2 * experts * tokens * torch.forward_token + router),
+                    5 * weights * kFloat + ActivationBytes(spec, micro, text.tuning.window_tokens),
+                    3 * weights * kFloat * 2});  // the state, and the one before it
+  }
+  if (!text.held_out.tokens.empty()) {
+    plan.push_back(
+        {"evaluate",
+         static_cast<double>(text.held_out.tokens.size()) * (experts + 3) * torch.forward_token,
+         3 * weights * kFloat, 0});
+  }
+  const int64_t checkpoint =
+      weights * kFloat + layers * (experts - 1) * width * 3 * spec.hidden * kFloat / 2;
+  plan.push_back({"export", checkpoint / kDiskBytesPerSecond, weights, checkpoint});
+  return plan;
+}
+
+void PrintPlan(const std::vector<StagePlan>& plan, std::ostream& out) {
+  out << "stage        time      memory    disk\n";
+  double seconds = 0;
+  for (const StagePlan& p : plan) {
+    seconds += p.seconds;
+    out << absl::StrFormat("%-10s %6.1f min %6.2f GB %6.2f GB\n", p.stage, p.seconds / 60,
+                           1e-9 * p.memory_bytes, 1e-9 * p.disk_bytes);
+  }
+  out << absl::StrFormat("%-10s %6.1f min\n", "all", seconds / 60);
+}
+
+}  // namespace pregate

@@ -1,0 +1,106 @@
+#include "refactor/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "common/base/process.h"
+
+namespace pregate {
+namespace {
+
+// The text behind "key ... :" in a file of such lines; "" where there is none.
+std::string FieldOf(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(':');
+    if (line.rfind(key, 0) != 0 || colon == std::string::npos) continue;
+    const size_t begin = line.find_first_not_of(" \t", colon + 1);
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
+}
+
+nlohmann::json Layers(const ReportInputs& in) {
+  nlohmann::json layers = nlohmann::json::array();
+  for (const ArtifactLayer& layer : in.artifact->layers) {
+    layers.push_back({{"shared", layer.shared.size()}, {"own", layer.own[0].size()}});
+  }
+  return layers;
+}
+
+nlohmann::json DomainJson(const DomainQuality& q) {
+  nlohmann::json json = ToJson(q);
+  json["parent_perplexity"] = std::exp(q.parent_nll);
+  for (const auto& [key, nll] : {std::pair{"cut_x_parent", q.cut_nll},
+                                 {"own_x_parent", q.own_nll},
+                                 {"routed_x_parent", q.routed_nll}}) {
+    json[key] = std::exp(nll - q.parent_nll);
+  }
+  json["routed_x_best"] = std::exp(q.routed_nll - q.best_nll);
+  return json;
+}
+
+nlohmann::json Means(const nlohmann::json& domains) {
+  nlohmann::json means;
+  for (const char* key : {"cut_x_parent", "own_x_parent", "routed_x_parent", "routed_x_best",
+                          "best_routed", "kept_routes"}) {
+    double sum = 0;
+    for (const nlohmann::json& domain : domains) sum += domain[key].get<double>();
+    means[key] = sum / static_cast<double>(domains.size());
+  }
+  return means;
+}
+
+// Shares of all routed tokens, by expert.
+nlohmann::json ExpertUse(const std::vector<DomainQuality>& domains) {
+  std::vector<double> use;
+  double all = 0;
+  for (const DomainQuality& q : domains) {
+    use.resize(std::max(use.size(), q.expert_tokens.size()), 0);
+    for (size_t e = 0; e < q.expert_tokens.size(); ++e) {
+      use[e] += static_cast<double>(q.expert_tokens[e]);
+      all += static_cast<double>(q.expert_tokens[e]);
+    }
+  }
+  for (double& share : use) share /= std::max(all, 1.0);
+  return use;
+}
+
+}  // namespace
+
+nlohmann::json DescribeMachine() {
+  nlohmann::json cards = nlohmann::json::array();
+  std::error_code error;
+  for (const auto& card : std::filesystem::directory_iterator("/proc/driver/nvidia/gpus", error)) {
+    cards.push_back(FieldOf((card.path() / "information").string(), "Model"));
+  }
+  return {{"processor", FieldOf("/proc/cpuinfo", "model name")},
+          {"cores", std::thread::hardware_concurrency()},
+          {"memory", FieldOf("/proc/meminfo", "MemTotal")},
+          {"cards", cards}};
+}
+
+nlohmann::json ReportJson(const ReportInputs& in) {
+  nlohmann::json report = {{"version", VersionText()},
+                           {"command", in.command},
+                           {"inputs", in.inputs},
+                           {"machine", DescribeMachine()},
+                           {"stages", in.stages},
+                           {"experts", in.artifact->experts},
+                           {"keep", in.artifact->keep},
+                           {"intermediate", in.intermediate},
+                           {"layers", Layers(in)},
+                           {"artifact_bytes", in.artifact_file_bytes},
+                           {"tune", in.tune}};
+  if (in.domains.empty()) return report;
+  report["domains"] = nlohmann::json::array();
+  for (const DomainQuality& q : in.domains) report["domains"].push_back(DomainJson(q));
+  report["mean"] = Means(report["domains"]);
+  report["expert_use"] = ExpertUse(in.domains);
+  return report;
+}
+
+}  // namespace pregate

@@ -1,0 +1,30 @@
+// What a run reads, and how its stages' records name what decides their results.
+#pragma once
+
+#include "refactor/refactor_run.h"
+
+namespace pregate {
+
+struct RunText {
+  Corpus calibration;           // some windows of the kept text
+  Corpus tuning;                // all of them
+  Corpus held_out;              // some of the rest; empty where nothing is evaluated
+  std::string digest;           // of all ids
+  std::vector<double> dropped;  // as in Texts
+};
+// InvalidArgument also for a tokenizer with more ids than the model.
+absl::StatusOr<RunText> ReadRunText(const Checkpoint& dense, const RefactorOptions& options);
+
+// Each holds all of the stage before.
+nlohmann::json CalibrateInputs(const Checkpoint& dense, const RunText& text,
+                               const RefactorOptions& options);
+nlohmann::json SplitInputs(const Checkpoint& dense, const RunText& text,
+                           const RefactorOptions& options);
+nlohmann::json TuneInputsOf(const Checkpoint& dense, const RunText& text,
+                            const RefactorOptions& options);
+nlohmann::json EvaluateInputs(const Checkpoint& dense, const RunText& text,
+                              const RefactorOptions& options);
+
+Provenance Describe(const Checkpoint& dense, const RunText& text, const RefactorOptions& options);
+
+}  // namespace pregate

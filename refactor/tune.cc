@@ -1,0 +1,339 @@
+#include "refactor/tune.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "common/base/status.h"
+#include "common/model/spec/tensor_names.h"
+#include "refactor/compress_delta.h"
+#include "refactor/expert_model.h"
+#include "refactor/tune_state.h"
+
+namespace pregate {
+namespace {
+
+constexpr int kCpuTokens = 1024;  // at a time: enough for the matrix product
+
+// Windows in a fresh order each time all have been seen; the order of pass k is of seed and k.
+class Batches {
+ public:
+  Batches(int num_windows, uint64_t seed) : order_(num_windows), seed_(seed) {}
+
+  std::vector<int32_t> Of(int64_t step, int size) {
+    std::vector<int32_t> batch;
+    for (int64_t i = step * size; i < (step + 1) * size; ++i) {
+      const auto n = static_cast<int64_t>(order_.size());
+      if (i / n != pass_) Shuffle(i / n);
+      batch.push_back(order_[i % n]);
+    }
+    return batch;
+  }
+
+ private:
+  void Shuffle(int64_t pass) {
+    pass_ = pass;
+    std::iota(order_.begin(), order_.end(), 0);
+    std::mt19937_64 random(seed_ + static_cast<uint64_t>(pass));
+    std::shuffle(order_.begin(), order_.end(), random);
+  }
+
+  std::vector<int32_t> order_;
+  const uint64_t seed_;
+  int64_t pass_ = -1;
+};
+
+double RateAt(const TuneMethod& method, int64_t step, int64_t steps) {
+  const double warmup = std::max(1.0, method.warmup * static_cast<double>(steps));
+  const double done = static_cast<double>(step) / static_cast<double>(steps);
+  const double cosine = 0.5 * (1 + std::cos(M_PI * done));
+  return method.rate * std::min(1.0, static_cast<double>(step + 1) / warmup) *
+         (method.final_rate + (1 - method.final_rate) * cosine);
+}
+
+bool IsTuned(const CanonicalTensor& tensor, const TuneOptions& options) {
+  return options.embeddings ||
+         (tensor.part != TensorPart::kEmbedding && tensor.part != TensorPart::kHead);
+}
+
+std::string RouterFile(int round) { return absl::StrCat("router-", round, ".safetensors"); }
+
+class Tuner {
+ public:
+  Tuner(const TuneInputs& inputs, const TuneOptions& options, const TuneMethod& method,
+        const TorchPlace& place, WorkFolder& work, Clock& clock, CausalModel parent,
+        CausalModel student)
+      : in_(inputs),
+        options_(options),
+        method_(method),
+        place_(place),
+        work_(work),
+        clock_(clock),
+        parent_(std::move(parent)),
+        student_(std::move(student)),
+        parameters_(TakeParameters(student_, inputs.dense.spec(), options)),
+        adamw_(parameters_, {}),
+        batches_(inputs.tuning.num_windows(), options.seed),
+        steps_(TuneSteps(options, inputs.tuning.window_tokens)),
+        saved_at_(clock.Now()) {}
+
+  absl::StatusOr<bool> Run(const std::function<bool()>& stop, const TuneProgress& progress);
+
+ private:
+  static NamedTensors TakeParameters(CausalModel& student, const ModelSpec& spec,
+                                     const TuneOptions& options);
+
+  int Round(int64_t step) const {
+    return static_cast<int>(std::min<int64_t>(step * method_.rounds / steps_, method_.rounds - 1));
+  }
+  absl::Status BeginRound(int round);
+  absl::StatusOr<LossRow> Step();
+  absl::StatusOr<TrainedRouter> TrainRouterNow();
+  std::vector<float> ScoreExperts() const;
+  absl::Status Save();
+  absl::Status Finish();
+  NamedTensors Differences() const;
+  TrainedRouter FirstRouter() const;
+  absl::StatusOr<TrainedRouter> RouterOf(int round);
+  int micro_windows() const { return MicroWindows(options_, in_.tuning.window_tokens); }
+
+  const TuneInputs& in_;
+  const TuneOptions& options_;
+  const TuneMethod& method_;
+  const TorchPlace place_;
+  WorkFolder& work_;
+  Clock& clock_;
+  CausalModel parent_, student_;
+  NamedTensors parameters_;
+  AdamW adamw_;
+  Batches batches_;
+  const int64_t steps_;
+  absl::Time saved_at_;
+  TuneState state_;
+  int round_ = -1;                // whose routes are at hand
+  std::vector<int32_t> routes_;   // [tokens of in_.tuning]
+  std::vector<float> embedding_;  // of the dense model, which routers are trained on
+};
+
+NamedTensors Tuner::TakeParameters(CausalModel& student, const ModelSpec& spec,
+                                   const TuneOptions& options) {
+  NamedTensors parameters;
+  for (const CanonicalTensor& tensor : CanonicalTensors(spec)) {
+    if (!IsTuned(tensor, options)) continue;
+    at::Tensor& weight = student.weights().at(tensor.name);
+    weight.requires_grad_();
+    parameters[tensor.name] = weight;
+  }
+  return parameters;
+}
+
+TrainedRouter Tuner::FirstRouter() const {
+  return {.spec = in_.split.router,
+          .embed_columns = in_.split.embed_columns,
+          .embed_scale = in_.split.embed_scale,
+          .tensors = in_.split.router_tensors};
+}
+
+// [tokens of the calibration windows, experts]: the less a token loses on an expert, the more.
+std::vector<float> Tuner::ScoreExperts() const {
+  const at::NoGradGuard no_grad;
+  const Corpus& corpus = in_.calibration;
+  const int num_experts = in_.split.num_experts(), chunk = micro_windows();
+  std::vector<float> scores(corpus.tokens.size() * num_experts);
+  const at::Tensor all = at::from_blob(
+      scores.data(), {corpus.num_windows(), corpus.window_tokens, num_experts}, at::kFloat);
+  for (int first = 0; first < corpus.num_windows(); first += chunk) {
+    const int num = std::min(chunk, corpus.num_windows() - first);
+    const at::Tensor ids = WindowIds(corpus, first, num, place_.device);
+    for (int e = 0; e < num_experts; ++e) {
+      const TokenLosses losses = LossesOf(student_, &parent_, ids, at::full_like(ids, e));
+      at::Tensor loss =
+          (method_.divergence * losses.divergence + method_.nll * losses.nll).to(at::kCPU).clone();
+      // One token's loss is mostly chance; what went before says how the text suits the expert.
+      for (int64_t t = 1; t < loss.size(1); ++t) {
+        loss.select(1, t)
+            .mul_(1 - options_.router_memory)
+            .add_(loss.select(1, t - 1), options_.router_memory);
+      }
+      all.narrow(0, first, num).select(2, e).copy_(-loss);
+    }
+  }
+  return scores;
+}
+
+absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
+  if (options_.router_target == "energy") return FirstRouter();
+  const std::vector<float> scores = ScoreExperts();
+  return TrainRouter(embedding_, in_.dense.spec().hidden, in_.calibration, scores,
+                     in_.split.num_experts(), in_.dense.spec().rope_theta, in_.router, [] {});
+}
+
+// From its file, where an earlier process trained it for this state.
+absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
+  const std::string name = RouterFile(round);
+  if (!work_.Has(name)) {
+    ASSIGN_OR_RETURN(TrainedRouter router, TrainRouterNow());
+    Artifact artifact = in_.split;
+    artifact.router_tensors = router.tensors;
+    RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF32, work_.Draft(name)));
+    RETURN_IF_ERROR(work_.Publish(name));
+    return router;
+  }
+  ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(name)));
+  TrainedRouter router = FirstRouter();
+  router.tensors = artifact.router_tensors;
+  return router;
+}
+
+absl::Status Tuner::BeginRound(int round) {
+  const int64_t window = in_.tuning.window_tokens;
+  if (round == 0) {
+    routes_.clear();
+    for (const int32_t d : in_.tuning.window_domain) routes_.insert(routes_.end(), window, d);
+  } else {
+    RETURN_IF_ERROR(Save());  // so that a router that is there is this state's
+    ASSIGN_OR_RETURN(const TrainedRouter router, RouterOf(round));
+    routes_ = RouteTokens(router, embedding_, in_.dense.spec().hidden, in_.tuning, options_.device);
+  }
+  round_ = round;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LossRow> Tuner::Step() {
+  const int64_t window = in_.tuning.window_tokens;
+  const std::vector<int32_t> batch = batches_.Of(state_.step, options_.batch_windows);
+  LossRow row{
+      .step = state_.step + 1, .round = round_, .rate = RateAt(method_, state_.step, steps_)};
+  const auto options = at::TensorOptions().dtype(at::kLong);
+  for (size_t first = 0; first < batch.size(); first += micro_windows()) {
+    const size_t num = std::min<size_t>(micro_windows(), batch.size() - first);
+    at::Tensor ids = at::empty({static_cast<int64_t>(num), window}, options);
+    at::Tensor routes = at::empty_like(ids);
+    for (size_t i = 0; i < num; ++i) {
+      const int32_t w = batch[first + i];
+      std::copy_n(in_.tuning.tokens.begin() + w * window, window,
+                  ids[static_cast<int64_t>(i)].data_ptr<int64_t>());
+      std::copy_n(routes_.begin() + w * window, window,
+                  routes[static_cast<int64_t>(i)].data_ptr<int64_t>());
+    }
+    const TokenLosses losses =
+        LossesOf(student_, &parent_, ids.to(place_.device), routes.to(place_.device));
+    const double share = static_cast<double>(num) / static_cast<double>(batch.size());
+    const at::Tensor divergence = losses.divergence.mean() * share;
+    const at::Tensor nll = losses.nll.sum() * (share / static_cast<double>(num * (window - 1)));
+    const at::Tensor loss = method_.divergence * divergence + method_.nll * nll;
+    loss.backward();
+    row.loss += loss.item<double>();
+    row.divergence += divergence.item<double>();
+    row.nll += nll.item<double>();
+  }
+  row.gradient = std::isfinite(row.loss) ? adamw_.Step(row.rate) : NAN;
+  if (!std::isfinite(row.gradient)) {
+    return absl::InternalError(absl::StrCat("tune: step ", row.step, " has loss ", row.loss,
+                                            " and gradient ", row.gradient, " at rate ", row.rate,
+                                            "; the last good state stays in ", work_.path(),
+                                            ": try a smaller --rate"));
+  }
+  return row;
+}
+
+absl::Status Tuner::Save() {
+  RETURN_IF_ERROR(SaveTuneState(work_, in_.inputs, state_, parameters_, adamw_));
+  saved_at_ = clock_.Now();
+  return absl::OkStatus();
+}
+
+NamedTensors Tuner::Differences() const {
+  const at::NoGradGuard no_grad;
+  NamedTensors differences;
+  for (const auto& [name, parameter] : parameters_) {
+    at::Tensor dense = at::empty(parameter.sizes(), at::kFloat);
+    PREGATE_CHECK(
+        in_.dense
+            .Read(name, absl::MakeSpan(dense.data_ptr<float>(), static_cast<size_t>(dense.numel())))
+            .ok());
+    differences[name] = parameter.detach() - dense.to(place_.device);
+  }
+  return differences;
+}
+
+absl::Status Tuner::Finish() {
+  RETURN_IF_ERROR(Save());
+  ASSIGN_OR_RETURN(const TrainedRouter router, RouterOf(method_.rounds));
+  CompressedDeltas compressed = CompressDeltas(Differences(), options_.artifact_bytes);
+  Artifact artifact = in_.split;
+  artifact.router_tensors = router.tensors;
+  artifact.deltas = std::move(compressed.deltas);
+  RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF16, work_.Draft("artifact.safetensors")));
+  RETURN_IF_ERROR(work_.Publish("artifact.safetensors"));
+  return work_.Write("tune.json", {{"inputs", in_.inputs},
+                                   {"steps", steps_},
+                                   {"delta_bytes", compressed.bytes},
+                                   {"delta_error", compressed.error}});
+}
+
+absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TuneProgress& progress) {
+  const ModelSpec& spec = in_.dense.spec();
+  embedding_.resize(static_cast<size_t>(spec.vocab_size) * spec.hidden);
+  RETURN_IF_ERROR(in_.dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding_)));
+  ASSIGN_OR_RETURN(const bool goes_on,
+                   LoadTuneState(work_, in_.inputs, state_, parameters_, adamw_));
+  if (!goes_on) {
+    RETURN_IF_ERROR(RemoveRouters(work_));
+    RETURN_IF_ERROR(work_.Remove("losses.jsonl"));
+  }
+  while (state_.step < steps_) {
+    if (stop()) {
+      RETURN_IF_ERROR(Save());
+      return false;
+    }
+    if (Round(state_.step) != round_) RETURN_IF_ERROR(BeginRound(Round(state_.step)));
+    ASSIGN_OR_RETURN(const LossRow row, Step());
+    state_.losses.push_back(row);
+    state_.step = row.step;
+    RETURN_IF_ERROR(AppendLoss(work_, row));
+    progress(static_cast<double>(row.step) / static_cast<double>(steps_), row.loss);
+    if (clock_.Now() - saved_at_ >= options_.save_every) RETURN_IF_ERROR(Save());
+  }
+  RETURN_IF_ERROR(Finish());
+  return true;
+}
+
+}  // namespace
+
+absl::Status RemoveRouters(const WorkFolder& work) {
+  for (int round = 1; work.Has(RouterFile(round)); ++round) {
+    RETURN_IF_ERROR(work.Remove(RouterFile(round)));
+  }
+  return absl::OkStatus();
+}
+
+int MicroWindows(const TuneOptions& options, int window_tokens) {
+  if (options.micro_windows > 0) return std::min(options.micro_windows, options.batch_windows);
+  if (options.device != "cpu") return options.batch_windows;
+  return std::clamp(kCpuTokens / window_tokens, 1, options.batch_windows);
+}
+
+int64_t TuneSteps(const TuneOptions& options, int window_tokens) {
+  const int64_t batch = int64_t{options.batch_windows} * window_tokens;
+  return (options.tokens + batch - 1) / batch;
+}
+
+absl::StatusOr<bool> Tune(const TuneInputs& inputs, const TuneOptions& options, WorkFolder& work,
+                          Clock& clock, const std::function<bool()>& stop,
+                          const TuneProgress& progress) {
+  ASSIGN_OR_RETURN(TuneMethod method, FindTuneMethod(options.method));
+  if (options.rate > 0) method.rate = options.rate;
+  if (options.rounds > 0) method.rounds = options.rounds;
+  ASSIGN_OR_RETURN(const TorchPlace place, PlaceOf(options.device));
+  const int window = inputs.tuning.window_tokens;
+  ASSIGN_OR_RETURN(CausalModel parent, CausalModel::Load(inputs.dense, window, place.device,
+                                                         place.compute, place.compute));
+  ASSIGN_OR_RETURN(CausalModel student,
+                   LoadExperts(inputs.dense, inputs.split, window, place, at::kFloat));
+  Tuner tuner(inputs, options, method, place, work, clock, std::move(parent), std::move(student));
+  return tuner.Run(stop, progress);
+}
+
+}  // namespace pregate

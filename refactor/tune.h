@@ -1,0 +1,82 @@
+// Tunes the weights that an artifact's experts are cut from, and its router, on the text:
+//
+//   round 0          each window on its own domain's expert
+//   rounds 1, 2, …   a router trained on how well each expert does, then each token on its route
+//   at the end       the router once more, for the experts as they are
+//
+// All experts are one set of weights under their gains (causal_model.h), so what one learns the
+// others share. Nothing depends on when a run was stopped: the batch of a step, its rate and the
+// routes follow from seed and step, and the state is the weights, AdamW's means and the step.
+#pragma once
+
+#include <functional>
+#include <ostream>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/base/clock.h"
+#include "common/model/formats/checkpoint.h"
+#include "refactor/artifact.h"
+#include "refactor/corpus.h"
+#include "refactor/router_train.h"
+#include "refactor/work_folder.h"
+
+namespace pregate {
+
+// What methods differ in.
+struct TuneMethod {
+  const char* name;
+  double divergence;  // weight of KL to the parent's distribution in the loss
+  double nll;         // weight of the text's own
+  double rate;        // AdamW's peak
+  double warmup;      // of all steps, linear; then a cosine
+  double final_rate;  // of the peak
+  int rounds;
+};
+absl::Span<const TuneMethod> TuneMethods();
+absl::StatusOr<TuneMethod> FindTuneMethod(const std::string& name);  // InvalidArgument
+
+struct TuneOptions {
+  std::string method = "pregate";
+  int32_t tokens = 0;                  // tuned on, with repeats; 0: nothing is tuned
+  int batch_windows = 24;              // a step
+  int micro_windows = 0;               // at a time; 0: all on a card, 1024 tokens on a CPU
+  double rate = 0;                     // 0: the method's
+  int rounds = 0;                      // 0: the method's
+  bool embeddings = false;             // tune the embedding and the head too
+  std::string router_target = "loss";  // of later routers; or "energy": the first one stays
+  double router_memory = 0.5;          // part of a token's target that is the mean before it
+  int64_t artifact_bytes = int64_t{27} << 20;  // for deltas; 0: int8 throughout
+  std::string device = "cpu";
+  uint64_t seed = 0;
+  absl::Duration save_every = absl::Minutes(1);
+};
+
+struct TuneInputs {
+  const Checkpoint& dense;
+  const Artifact& split;      // without deltas
+  const Corpus& tuning;       // all windows
+  const Corpus& calibration;  // on which routers are trained
+  RouterTrainOptions router;
+  nlohmann::json inputs;  // of the record
+};
+
+// Called a step with the part of all steps that is done and its loss.
+using TuneProgress = std::function<void(double done, double loss)>;
+
+// Computed at a time.
+int MicroWindows(const TuneOptions& options, int window_tokens);
+int64_t TuneSteps(const TuneOptions& options, int window_tokens);
+
+// Goes on from the state in `work`; publishes "artifact.safetensors", losses in "losses.jsonl" and, at
+// the end, the record "tune.json". False: `stop` said so, the state is saved. Internal for a loss
+// or gradient that is not finite: the last state stays.
+absl::StatusOr<bool> Tune(const TuneInputs& inputs, const TuneOptions& options, WorkFolder& work,
+                          Clock& clock, const std::function<bool()>& stop,
+                          const TuneProgress& progress);
+
+// The routers that rounds began with, which only a run that goes on needs.
+absl::Status RemoveRouters(const WorkFolder& work);
+
+}  // namespace pregate

@@ -1,0 +1,29 @@
+// The table of methods (tune.h).
+#include "common/base/status.h"
+#include "refactor/tune.h"
+
+namespace pregate {
+namespace {
+
+constexpr TuneMethod kMethods[] = {
+    {.name = "pregate",
+     .divergence = 0.8,
+     .nll = 0.2,
+     .rate = 2e-4,
+     .warmup = 0.05,
+     .final_rate = 0.1,
+     .rounds = 2},
+};
+
+}  // namespace
+
+absl::Span<const TuneMethod> TuneMethods() { return kMethods; }
+
+absl::StatusOr<TuneMethod> FindTuneMethod(const std::string& name) {
+  for (const TuneMethod& method : kMethods) {
+    if (name == method.name) return method;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("method ", name, " is not known"));
+}
+
+}  // namespace pregate
