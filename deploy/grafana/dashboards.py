@@ -43,6 +43,10 @@ def traffic():
         graph("Tokens", TOKENS, "Prompt tokens of requests that started, tokens streamed to clients.",
               rate("prompt_tokens_total", CHOSEN, legend="prompt"),
               rate("generation_tokens_total", CHOSEN, legend="generated")),
+        graph("Drafts", TOKENS, "Tokens that were guessed and checked beside others in one step, of requests that ended; and those of them "
+              "that were right.",
+              rate("draft_tokens_total", CHOSEN, legend="guessed"),
+              rate("accepted_draft_tokens_total", CHOSEN, legend="right")),
         graph("Requests by how they ended", "reqps", "Length and stops are finished. Refused: the queue was "
               "full; invalid: the client's mistake; unavailable: no worker, or draining.",
               rate("requests_total", CHOSEN, by="finish_reason"), stack=True),

@@ -157,7 +157,8 @@ TEST(DraftingTest, RunsAheadWhereDraftsPromiseLittle) {
   EXPECT_FALSE(drafting.BeatsRunAhead(both)) << "it is in its prefill";
 }
 
-// The plain definition: the longest suffix that ended before, the latest of equal ones.
+// The plain definition: the longest suffix among the last 16 places of its last two tokens, the
+// latest of equal ones; and a guess that was right goes on.
 TEST(NgramDrafterTest, FindsWhatASlowSearchFinds) {
   const uint32_t seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -169,7 +170,7 @@ TEST(NgramDrafterTest, FindsWhatASlowSearchFinds) {
     for (int n = 1; n <= 120; ++n) {
       const bool repeats = n > 10 && random() % 4 != 0;
       tokens.push_back(repeats ? tokens[n - 1 - 7] : random() % vocab);
-      drafter.Follow(tokens);
+      const NgramDrafter::Guess made = drafter.Follow(tokens);
       NgramDrafter::Guess want;
       for (int end = n - 2, places = 0; end > 0 && places < 16; --end) {
         int match = 0;
@@ -181,9 +182,11 @@ TEST(NgramDrafterTest, FindsWhatASlowSearchFinds) {
         ++places;
         if (match > want.match) want = {end + 1, match};
       }
-      ASSERT_EQ(drafter.guess().match >= want.match, true) << n;
+      const bool right = made && tokens[made.source] == tokens.back();
+      if (right) want = {made.source + 1, std::min(made.match + 1, NgramDrafter::kMatchMax)};
+      ASSERT_EQ(drafter.guess().source, want.source) << n;
+      ASSERT_EQ(drafter.guess().match, want.match) << n;
       if (!drafter.guess()) continue;
-      // Its guess stands behind a true match, though perhaps an older one that went on being right.
       for (int i = 1; i <= drafter.guess().match; ++i) {
         ASSERT_EQ(tokens[drafter.guess().source - i], tokens[n - i]) << n;
       }
