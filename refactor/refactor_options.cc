@@ -55,7 +55,8 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   for (const TuneMethod& method : TuneMethods()) methods.push_back(method.name);
   set.Group("Tuning the experts on the text");
   set.Int("tokens", &tune.tokens, 0, 2'000'000'000, "tokens",
-          "of the text to tune on, again and again; 0: nothing is tuned");
+          "of the text to tune on, again and again; 0: nothing is tuned")
+      .Environment("PREGATE_TUNE_TOKENS");
   set.Choice("method", &tune.method, methods, "losses and schedule");
   set.Choice("device", &tune.device, {"cpu", "cuda"}, "tunes and evaluates");
   set.Int("batch", &tune.batch_windows, 1, 4096, "windows", "in a step");

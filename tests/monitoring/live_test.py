@@ -23,6 +23,8 @@ DEPLOY = ROOT / 'deploy'
 # Queries that may be zero throughout, and why. None may be empty.
 MAY_BE_ZERO = {
     ('Failures', 'failed'): 'no request fails here: a lost worker costs a recovery, not a request',
+    ('Drafts', 'guessed'): 'experts do not fit here, and the router service routes what is drawn: then there are none',
+    ('Drafts', 'right'): 'as above',
     ('Failed steps and rows', 'steps'): 'a worker may die between two steps',
     ('Failed steps and rows', 'rows'): 'plans come from the scheduler, so no row is bad',
     ('Units when they were needed', 'late prefetches'): 'a unit of the tiny model is copied in a microsecond',
