@@ -10,11 +10,11 @@ import live
 
 CPP = pathlib.Path(sys.argv.pop(1)).resolve()
 LINES_MAX = 59
-LONG = 1900  # tokens: seconds, so that nothing ends before it is disturbed
+LONG = 1900  # tokens, one by one: nothing ends before it is disturbed
 
 
 def request(prompt, max_tokens, temperature=0, seed=0):
-    return json.dumps({"text": prompt, "maxTokens": max_tokens, "ignoreEos": True,
+    return json.dumps({"text": prompt, "maxTokens": max_tokens, "ignoreEos": True, "noDrafts": max_tokens == LONG,
                        "sampling": {"temperature": temperature, "seed": seed}})
 
 

@@ -30,6 +30,13 @@ std::vector<Generation> GenerateMany(Cluster& cluster, int n, Make make) {
   return all;
 }
 
+// Token by token, so that it lasts: the model repeats itself, and drafts would end it too soon.
+v1::GenerateRequest LongRequest(int i, int max_tokens) {
+  v1::GenerateRequest request = Request(Prompt(i), max_tokens);
+  request.set_no_drafts(true);
+  return request;
+}
+
 bool FreesItsBlocks(Cluster& cluster) {
   return WaitUntil(
       [&] {
@@ -85,7 +92,7 @@ TEST(ServingTest, RunAheadAndLockstepGiveEqualTextOverBothLinksWithDropsInFlight
   };
   const auto generate_all = [&](Cluster& cluster) {
     std::thread impatient([&] {
-      const Generation g = Generate(cluster.stub(), Request(Prompt(99), 1000), absl::Seconds(60),
+      const Generation g = Generate(cluster.stub(), LongRequest(99, 1000), absl::Seconds(60),
                                     [](int num_tokens, grpc::ClientContext& context) {
                                       if (num_tokens >= 7) context.TryCancel();
                                     });
@@ -158,7 +165,7 @@ TEST(ServingTest, ACancelledCallFreesItsBlocks) {
   cluster.AwaitReady();
   // The rest of a context of 2,048 tokens: far more than are computed by the time that the cancel
   // arrives.
-  v1::GenerateRequest request = Request(Prompt(1), 0);
+  v1::GenerateRequest request = LongRequest(1, 0);
   request.clear_max_tokens();
   const Generation g = Generate(cluster.stub(), request, absl::Seconds(60),
                                 [](int num_tokens, grpc::ClientContext& context) {
@@ -174,7 +181,7 @@ TEST(ServingTest, ACancelledCallFreesItsBlocks) {
 TEST(ServingTest, ADeadlineEndsTheCallAndKeepsWhatWasStreamed) {
   Cluster cluster({});
   cluster.AwaitReady();
-  v1::GenerateRequest request = Request(Prompt(2), 0);
+  v1::GenerateRequest request = LongRequest(2, 0);
   request.clear_max_tokens();
   const Generation whole = Generate(cluster.stub(), request);
   ASSERT_TRUE(whole.status.ok()) << whole.status.error_message();
@@ -320,7 +327,7 @@ TEST(ServingTest, SigtermFinishesWhatRunsAndRefusesTheRest) {
   bool asked = false;
   Generation late;
   const Generation g =
-      Generate(cluster.stub(), Request(Prompt(5), 1000), absl::Seconds(60),
+      Generate(cluster.stub(), LongRequest(5, 1000), absl::Seconds(60),
                [&](int num_tokens, grpc::ClientContext&) {
                  if (num_tokens < 3 || asked) return;
                  asked = true;

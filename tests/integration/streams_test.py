@@ -98,7 +98,7 @@ class StreamsTest(unittest.TestCase):
                 subprocess.run(["rm", "-rf", self.dir / "certs"], check=True)
 
     def test_a_reader_that_leaves_ends_a_generation(self):
-        with started(*self.generate[:-4], "--threads", 1, "--ignore-eos", "--temperature", 1, log=subprocess.PIPE) as program:
+        with started(*self.generate[:-4], "--threads", 1, "--ignore-eos", "--drafts", "off", log=subprocess.PIPE) as program:
             program.stdout.read(1)
             program.stdout.close()
             self.assertNotEqual(program.wait(timeout=20), 0)
