@@ -38,13 +38,8 @@ for program in "${programs[@]}"; do
   fi
   cp "$file" "$stage/bin/"
 done
-ldd "$stage"/bin/* | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u |
-  grep -vE '/(libc|libm|libdl|libpthread|librt|libresolv|libcublas|libcublasLt|libcudart|libnccl|libcuda)\.so' |
-  while read -r library; do cp -L "$library" "$stage/lib/"; done
-strip "$stage"/bin/*
-strip --strip-unneeded "$stage"/lib/*
-for library in "$stage"/lib/*; do patchelf --set-rpath '$ORIGIN' "$library"; done
-for program in "$stage"/bin/*; do patchelf --set-rpath '$ORIGIN/../lib' "$program"; done
+source bench/gpu/pack_libraries.sh
+pack_libraries "$stage" '/(libc|libm|libdl|libpthread|librt|libresolv|libcublas|libcublasLt|libcudart|libnccl|libcuda)\.so'
 cp bench/gpu/run.sh bench/gpu/*.py "$stage/" 2>/dev/null || true
 git describe --always --dirty > "$stage/commit"
 tar -C "$stage" -cf - . | xz -T2 -3 > "$out_dir/bundle.tar.xz"

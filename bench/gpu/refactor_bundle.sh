@@ -23,13 +23,9 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 mkdir -p "$stage/bin" "$stage/lib" "$out_dir"
 cp "$build_dir"/bin/pregate-refactor "$build_dir"/bin/pregate "$stage/bin/"
-LD_LIBRARY_PATH=$torch/lib ldd "$stage"/bin/* | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u |
-  grep -vE "^$torch/|/cuda|/lib(cu|nv|nccl)|/(libc|libm|libdl|libpthread|librt|libresolv|libgomp|libstdc\+\+|libgcc_s)\.so" |
-  while read -r library; do cp -L "$library" "$stage/lib/"; done
-strip "$stage"/bin/*
-strip --strip-unneeded "$stage"/lib/*
-for library in "$stage"/lib/*; do patchelf --set-rpath '$ORIGIN' "$library"; done
-for program in "$stage"/bin/*; do patchelf --set-rpath '$ORIGIN/../lib' "$program"; done
+source bench/gpu/pack_libraries.sh
+LD_LIBRARY_PATH=$torch/lib pack_libraries "$stage" \
+  "^$torch/|/cuda|/lib(cu|nv|nccl)|/(libc|libm|libdl|libpthread|librt|libresolv|libgomp|libstdc\+\+|libgcc_s)\.so"
 cp -r "$texts" "$stage/texts"
 cp -r "$tasks" "$stage/tasks"
 git describe --always --dirty > "$stage/commit"

@@ -149,7 +149,7 @@ absl::Status CheckKnownRow(const Row& row, const StepLimits& limits) {
 absl::Status CheckDrafts(const Row& row, const StepLimits& limits, const Sequence& sequence) {
   if (row.drafts == 0) return absl::OkStatus();
   if (row.emit != Emit::kSample)
-    return Invalid("drafts", row.drafts, "0 in a row that samples not");
+    return Invalid("drafts", row.drafts, "0 in a row that does not sample");
   if (row.late || row.committed() == 0) {
     return Invalid("drafts", row.drafts, "fewer than the tokens of a row that is not late");
   }

@@ -16,25 +16,25 @@ constexpr double kRunAheadGain = 1.05;
 
 }  // namespace
 
-std::vector<int32_t> ChooseDrafts(absl::Span<const absl::Span<const Draft>> rows,
-                                  const StepCost& cost, int32_t tokens_max) {
-  std::vector<int32_t> counts(rows.size());
+DraftChoice ChooseDrafts(absl::Span<const absl::Span<const Draft>> rows, const StepCost& cost,
+                         int32_t tokens_max) {
+  const auto num_rows = static_cast<double>(rows.size());
+  DraftChoice choice{std::vector<int32_t>(rows.size()), num_rows, num_rows};
   using Candidate = std::pair<double, size_t>;  // chance that it counts, row
   std::priority_queue<Candidate> next;
   for (size_t r = 0; r < rows.size(); ++r) {
     if (!rows[r].empty()) next.push({rows[r][0].chance, r});
   }
-  double gained = static_cast<double>(rows.size()), tokens = gained;
   for (int32_t left = tokens_max; left > 0 && !next.empty(); --left) {
     const auto [chance, r] = next.top();
-    if (chance * cost.Of(tokens) <= gained * cost.per_token()) break;
+    if (chance * cost.Of(choice.tokens_run) <= choice.tokens_expected * cost.per_token()) break;
     next.pop();
-    gained += chance;
-    tokens += 1;
-    const size_t count = ++counts[r];
+    choice.tokens_expected += chance;
+    choice.tokens_run += 1;
+    const size_t count = ++choice.counts[r];
     if (count < rows[r].size()) next.push({chance * rows[r][count].chance, r});
   }
-  return counts;
+  return choice;
 }
 
 int HitRates::ClassOf(int32_t match) {
@@ -90,15 +90,10 @@ bool Drafting::BeatsRunAhead(absl::Span<const Sequence* const> running) const {
     const bool prefills = s->num_tokens() - s->planned > 1;
     if (!prefills) rows.push_back(s->drafts);
   }
-  double tokens = static_cast<double>(rows.size()), gained = tokens;
-  const double rate = gained / cost_.Of(tokens);
-  const std::vector<int32_t> counts = ChooseDrafts(rows, cost_, INT32_MAX);
-  for (size_t r = 0; r < rows.size(); ++r) {
-    double chance = 1;
-    for (int32_t i = 0; i < counts[r]; ++i) gained += chance *= rows[r][i].chance;
-    tokens += counts[r];
-  }
-  return gained / cost_.Of(tokens) > kRunAheadGain * rate;
+  const auto num_rows = static_cast<double>(rows.size());
+  const DraftChoice choice = ChooseDrafts(rows, cost_, INT32_MAX);
+  return choice.tokens_expected / cost_.Of(choice.tokens_run) >
+         kRunAheadGain * num_rows / cost_.Of(num_rows);
 }
 
 }  // namespace pregate::scheduler

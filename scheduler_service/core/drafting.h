@@ -14,11 +14,17 @@
 
 namespace pregate::scheduler {
 
+struct DraftChoice {
+  std::vector<int32_t> counts;  // [rows]
+  double tokens_run = 0;        // one a row, and the drafts
+  double tokens_expected = 0;   // one a row, and the drafts that will be right, on average
+};
+
 // How many drafts the row of each sequence takes, so that a step gives the most tokens a second: one
 // more wherever its chance to count, over what it costs, beats the tokens over the time of the
 // step so far. The most likely come first. `tokens_max`: in all.
-std::vector<int32_t> ChooseDrafts(absl::Span<const absl::Span<const Draft>> rows,
-                                  const StepCost& cost, int32_t tokens_max);
+DraftChoice ChooseDrafts(absl::Span<const absl::Span<const Draft>> rows, const StepCost& cost,
+                         int32_t tokens_max);
 
 // Shares of guesses that were right, by how long the match was. Old ones fade.
 class HitRates {

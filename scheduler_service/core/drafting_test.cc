@@ -44,11 +44,11 @@ TEST(ChooseDraftsTest, TakesWhatBeatsTheRateSoFar) {
   // One token in 100 us; each further one adds 10 us, so it must be right by 10% and more.
   const StepCost cost = Measured(90, 10);
   const std::vector<Draft> likely(4, {1, 0.9f}), unlikely(4, {1, 0.05f}), none;
-  EXPECT_THAT(ChooseDrafts({likely}, cost, 100), ElementsAre(4));
-  EXPECT_THAT(ChooseDrafts({unlikely}, cost, 100), ElementsAre(0));
-  EXPECT_THAT(ChooseDrafts({none, likely, unlikely}, cost, 100), ElementsAre(0, 4, 0));
-  EXPECT_THAT(ChooseDrafts({likely, likely}, cost, 3), ElementsAre(1, 2));
-  EXPECT_THAT(ChooseDrafts({}, cost, 100), ElementsAre());
+  EXPECT_THAT(ChooseDrafts({likely}, cost, 100).counts, ElementsAre(4));
+  EXPECT_THAT(ChooseDrafts({unlikely}, cost, 100).counts, ElementsAre(0));
+  EXPECT_THAT(ChooseDrafts({none, likely, unlikely}, cost, 100).counts, ElementsAre(0, 4, 0));
+  EXPECT_THAT(ChooseDrafts({likely, likely}, cost, 3).counts, ElementsAre(1, 2));
+  EXPECT_THAT(ChooseDrafts({}, cost, 100).counts, ElementsAre());
 }
 
 double TokensPerMicrosecond(const std::vector<std::vector<Draft>>& rows,
@@ -78,7 +78,7 @@ TEST(ChooseDraftsTest, NoChoiceGivesMoreTokensASecond) {
       for (Draft& draft : row) draft.chance = chance(dice);
       spans.push_back(row);
     }
-    const double chosen = TokensPerMicrosecond(rows, ChooseDrafts(spans, cost, 100), cost);
+    const double chosen = TokensPerMicrosecond(rows, ChooseDrafts(spans, cost, 100).counts, cost);
     std::vector<int32_t> counts(rows.size());
     for (bool more = true; more;) {
       EXPECT_GE(chosen, TokensPerMicrosecond(rows, counts, cost) * (1 - 1e-9)) << "seed " << seed;

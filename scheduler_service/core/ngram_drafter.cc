@@ -1,6 +1,7 @@
 #include "scheduler_service/core/ngram_drafter.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace pregate::scheduler {
 namespace {

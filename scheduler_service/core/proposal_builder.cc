@@ -63,7 +63,7 @@ void ProposalBuilder::AddDrafts() {
     rows.emplace_back(&row, by_id.at(row.seq_id));
     drafts.push_back(rows.back().second->sequence->drafts);
   }
-  const std::vector<int32_t> counts = ChooseDrafts(drafts, *view_.drafts_cost, budget_);
+  const std::vector<int32_t> counts = ChooseDrafts(drafts, *view_.drafts_cost, budget_).counts;
   for (size_t r = 0; r < rows.size(); ++r) {
     auto& [row, member] = rows[r];
     if (counts[r] == 0) continue;

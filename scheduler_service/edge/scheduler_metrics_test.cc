@@ -86,6 +86,19 @@ TEST_F(SchedulerMetricsTest, ObservesAStepOnce) {
 }
 
 // An alert on router_up must not tell of a router that is not there.
+// Tokens that come together share the time since the one before them.
+TEST_F(SchedulerMetricsTest, CountsDraftsAndTheTokensOfOneMessage) {
+  metrics_.OnDone({.reason = FinishReason::kLength, .draft_tokens = 5, .accepted_tokens = 3});
+  metrics_.OnNextTokens(absl::Seconds(4), 4);
+  const std::string text = registry_.Serialize();
+  for (const char* line : {"pregate_draft_tokens_total{model=\"tiny\"} 5",
+                           "pregate_accepted_draft_tokens_total{model=\"tiny\"} 3",
+                           "pregate_inter_token_latency_seconds_count{model=\"tiny\"} 4",
+                           "pregate_inter_token_latency_seconds_sum{model=\"tiny\"} 4"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+}
+
 TEST_F(SchedulerMetricsTest, ADenseModelHasNoRouterToBeUp) {
   MetricsRegistry registry("dense");
   SchedulerMetrics metrics(&registry, &log_, /*num_experts=*/0);
