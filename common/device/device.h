@@ -169,6 +169,13 @@ class Device {
   // h += S + round(O), O in workspace.own (where weights.own.width > 0).
   virtual void FfnEnd(RowCount rows, const FfnShape& shape, const FfnWeights& weights,
                       const LayerWorkspace& workspace, float* h) = 0;
+  // AttentionHalf, then FfnHalf, of one layer after the other, in one piece and with equal bits.
+  // False, and nothing has happened, where the device does not run such layers or so many rows so.
+  virtual bool LayersAtOnce(const TokenBatch& batch, absl::Span<const LayerCall> layers,
+                            const FfnShape& ffn, const ExpertGroups& groups,
+                            const LayerWorkspace& workspace, float* h) {
+    return false;
+  }
   // The router's feed-forward half.
   virtual void Mlp(RowCount rows, const MlpShape& shape, const MlpWeights& weights,
                    const LayerWorkspace& workspace, float* h) = 0;

@@ -75,6 +75,15 @@ struct FfnWeights {
   UnitShape own;                             // of each expert; width 0: there is no own part
 };
 
+// A layer with its place in memory, for Device::LayersAtOnce.
+struct LayerCall {
+  AttentionShape attention;
+  AttentionWeights attention_weights;
+  KvLayer kv;
+  FfnWeights ffn;
+  const void* const* units = nullptr;  // as FfnHalf takes them
+};
+
 struct MlpShape {
   int hidden = 0;
   float norm_eps = 0;

@@ -31,15 +31,22 @@ class ExpertPart {
   absl::Status FfnHalf(int layer, RowCount rows, const FfnShape& shape, const FfnWeights& weights,
                        const LayerWorkspace& workspace, float* h);
 
+  // Where all units of all layers are there at every step and nothing travels: those of a layer, and
+  // the step's tokens by route, for a device that runs layers at once; else null.
+  const void* const* WholeLayer(int layer) const {
+    return exchange_ == nullptr ? store_.WholeLayer(layer) : nullptr;
+  }
+  void NoteWholeLayer() { store_.NoteWholeLayer(); }
+  ExpertGroups groups() const {
+    return {offsets_.as<int32_t>(), order_.as<int32_t>(), num_experts_};
+  }
+
  private:
   ExpertPart(Device* device, ExpertStore* store, int num_experts)
       : device_(*device), store_(*store), num_experts_(num_experts) {}
   absl::Status RunOwn(int layer, RowCount rows, ActType act, const LayerWorkspace& workspace);
   void RunWaves(int layer, RowCount rows, ActType act, const void* act_in,
                 const ExpertGroups& groups, float* own);
-  ExpertGroups groups() const {
-    return {offsets_.as<int32_t>(), order_.as<int32_t>(), num_experts_};
-  }
 
   Device& device_;
   ExpertStore& store_;

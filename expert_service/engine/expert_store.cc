@@ -172,9 +172,13 @@ bool ExpertStore::RunAtOnce(int32_t layer, RunWave run) {
 }
 
 void ExpertStore::RunWhole(int32_t layer, RunWave run) {
+  NoteWholeLayer();
+  run(table(layer));
+}
+
+void ExpertStore::NoteWholeLayer() {
   ++num_waves_;
   num_whole_hits_ += expert_set_.size();
-  run(table(layer));
 }
 
 // All that are there; else the one that arrives first.

@@ -69,6 +69,10 @@ class ExpertStore {
   // Where all of the layer's set are there now, `run` has them in one wave and that was the layer;
   // else nothing happens and the answer is false. REQUIRES: the layer has own neurons.
   bool RunAtOnce(int32_t layer, RunWave run);
+  // Where units never move: those of a layer, as RunAtOnce has them; else null. Whoever runs a layer
+  // with them says so by NoteWholeLayer.
+  const void* const* WholeLayer(int32_t layer) const { return whole() ? table(layer) : nullptr; }
+  void NoteWholeLayer();
   // Starts what is wanted.
   void EndStep();
   // Between steps: takes note of what has arrived, starts what is wanted.

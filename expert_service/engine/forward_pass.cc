@@ -76,8 +76,35 @@ int64_t ForwardPass::Bytes(const Device& device, const ModelSpec& spec, ActType 
 
 absl::Status ForwardPass::Run(const TokenBatch& batch, absl::Span<const KvLayer> kv,
                               const StepProgress& on_progress) {
+  device_.Embed(batch, weights_.embedding(), weights_.spec().embedding_multiplier,
+                residual_.as<float>());
+  if (!LayersAtOnce(batch, kv)) return LayersInTurn(batch, kv, on_progress);
+  if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
+  return absl::OkStatus();
+}
+
+bool ForwardPass::LayersAtOnce(const TokenBatch& batch, absl::Span<const KvLayer> kv) {
+  if (experts_ != nullptr && experts_->WholeLayer(0) == nullptr) return false;
+  calls_.clear();
+  for (size_t l = 0; l < kv.size(); ++l) {
+    const LayerWeights& layer = weights_.layers()[l];
+    calls_.push_back({shapes_.attention[l], layer.attention, kv[l], layer.ffn,
+                      layer.ffn.own.width > 0 ? experts_->WholeLayer(l) : nullptr});
+  }
+  const ExpertGroups groups = experts_ != nullptr ? experts_->groups() : ExpertGroups();
+  if (!device_.LayersAtOnce(batch, calls_, shapes_.ffn, groups, workspace_,
+                            residual_.as<float>())) {
+    return false;
+  }
+  for (const LayerCall& call : calls_) {
+    if (call.units != nullptr) experts_->NoteWholeLayer();
+  }
+  return true;
+}
+
+absl::Status ForwardPass::LayersInTurn(const TokenBatch& batch, absl::Span<const KvLayer> kv,
+                                       const StepProgress& on_progress) {
   float* h = residual_.as<float>();
-  device_.Embed(batch, weights_.embedding(), weights_.spec().embedding_multiplier, h);
   for (size_t l = 0; l < kv.size(); ++l) {
     const LayerWeights& layer = weights_.layers()[l];
     device_.AttentionHalf(batch, shapes_.attention[l], layer.attention, kv[l], workspace_, h);

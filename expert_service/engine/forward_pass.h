@@ -52,13 +52,17 @@ class ForwardPass {
 
  private:
   ForwardPass(Device* device, const ModelWeights* weights, ExpertPart* experts);
+  bool LayersAtOnce(const TokenBatch& batch, absl::Span<const KvLayer> kv);
+  absl::Status LayersInTurn(const TokenBatch& batch, absl::Span<const KvLayer> kv,
+                            const StepProgress& on_progress);
 
   Device& device_;
   const ModelWeights& weights_;
   ExpertPart* const experts_;
   const LayerShapes shapes_;
-  DeviceBuffer residual_;  // [tokens, hidden] f32
-  DeviceBuffer buffer_;    // workspace_'s
+  std::vector<LayerCall> calls_;  // [num_layers] of LayersAtOnce
+  DeviceBuffer residual_;         // [tokens, hidden] f32
+  DeviceBuffer buffer_;           // workspace_'s
   LayerWorkspace workspace_;
 };
 

@@ -5,7 +5,9 @@
 
 #include "common/base/status.h"
 #include "common/device/cuda/device_runtime.h"
+#include "common/device/cuda/fused_layers.h"
 #include "common/device/cuda/kernels.h"
+#include "common/device/cuda/scratch.h"
 #include "common/device/cuda/staging.h"
 #include "common/device/cuda/transfer_queue.h"
 #include "common/device/cuda/weights/image.h"
@@ -16,7 +18,7 @@ namespace {
 
 // Part of the numerics id: raised with every change to the order or the formulas of a kernel's
 // sums.
-constexpr int kKernelSet = 2;
+constexpr int kKernelSet = 3;
 
 template <class Type>
 bool IsBf16(Type type) {
@@ -41,6 +43,9 @@ class CudaDeviceImpl final : public CudaDevice {
     ASSIGN_OR_RETURN(device->uploads_, cuda::UploadRing::Create(runtime));
     ASSIGN_OR_RETURN(device->downloads_, cuda::DownloadBuffer::Create(runtime));
     ASSIGN_OR_RETURN(device->products_, cuda::Products::Create(runtime));
+    device->tile_sums_ = std::make_unique<cuda::Scratch>(runtime);
+    device->layers_ = std::make_unique<cuda::FusedLayers>(runtime, device->uploads_.get(),
+                                                          device->tile_sums_.get());
     return device;
   }
 
@@ -120,8 +125,16 @@ class CudaDeviceImpl final : public CudaDevice {
   void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
                  const KvLayer& kv, void* act_out) override {
     PREGATE_CHECK(shape.head_dim <= cuda::kHeadDimMax, "head_dim ", shape.head_dim);
+    const size_t bytes =
+        IsBf16(kv.type) ? cuda::SplitAttentionBytes(ToPaged(batch), ToHeads(shape)) : 0;
     cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(shape), q, ToKv(kv), shape.scale,
-                    shape.window, IsBf16(shape.act), act_out);
+                    shape.window, IsBf16(shape.act), bytes > 0 ? tile_sums_->Get(bytes) : nullptr,
+                    act_out);
+  }
+  bool LayersAtOnce(const TokenBatch& batch, absl::Span<const LayerCall> layers,
+                    const FfnShape& ffn, const ExpertGroups& groups,
+                    const LayerWorkspace& workspace, float* h) override {
+    return layers_->Run(batch, layers, ffn, groups, workspace, h);
   }
   void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
                  const void* const* units, const UnitShape& shape, float* out) override {
@@ -215,6 +228,8 @@ class CudaDeviceImpl final : public CudaDevice {
   std::unique_ptr<cuda::UploadRing> uploads_;
   std::unique_ptr<cuda::DownloadBuffer> downloads_;
   std::unique_ptr<cuda::Products> products_;
+  std::unique_ptr<cuda::Scratch> tile_sums_;  // of attention
+  std::unique_ptr<cuda::FusedLayers> layers_;
 };
 
 }  // namespace

@@ -107,10 +107,13 @@ struct Rotation {
 // REQUIRES: head_dim <= kHeadDimMax.
 void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& heads,
                     const Rotation& rotation, const float* qkv, const PagedKv& kv, float* q_out);
+// Scratch of an Attention over bf16 keys that spreads each row's keys over the card; 0 where it does
+// not. It begins as zeros.
+size_t SplitAttentionBytes(const PagedTokens& tokens, const Heads& heads);
 // act_out elements of type `bf16`. A token sees the last `window` keys up to its own, 0: all.
-// REQUIRES: head_dim <= kHeadDimMax.
+// A null `scratch`: keys are not spread. REQUIRES: head_dim <= kHeadDimMax.
 void Attention(Stream& stream, const PagedTokens& tokens, const Heads& heads, const float* q,
-               const PagedKv& kv, float scale, int window, bool bf16, void* act_out);
+               const PagedKv& kv, float scale, int window, bool bf16, void* scratch, void* act_out);
 
 // --- matrix products over groups of rows ---
 // Row r of the sorted order belongs to the group whose offsets hold r; without offsets all rows are

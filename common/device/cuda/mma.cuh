@@ -20,7 +20,7 @@ __device__ inline void Mma(Accumulator& d, uint32_t a0, uint32_t a1, uint32_t a2
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// 32 inputs at once: each lane holds 8 consecutive inputs 8t .. 8t + 7 of its rows (16 bytes), the
+// 32 inputs at once, where the order of the sum is the caller's own: each lane holds 8 consecutive inputs 8t .. 8t + 7 of its rows (16 bytes), the
 // first product takes the inputs 8t .. 8t + 3 of all lanes, the second the other half. `low` is row
 // g of A, `high` row g + 8, `b` column g.
 __device__ inline void Mma32(Accumulator& d, const uint4& low, const uint4& high, const uint4& b) {
@@ -28,11 +28,21 @@ __device__ inline void Mma32(Accumulator& d, const uint4& low, const uint4& high
   Mma(d, low.z, high.z, low.w, high.w, b.z, b.w);
 }
 
+__device__ inline uint32_t SharedAddress(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+// Four 8 x 8 matrices: lanes 8i .. 8i + 7 give the addresses of the rows of matrix i, of which lane
+// (g, t) gets row g, columns 2t and 2t + 1.
+__device__ inline void LoadMatrices(uint32_t address, uint32_t (&m)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(address));
+}
+
 // 16 bytes from device to shared memory, zeros where !valid; done after CopyWait.
 __device__ inline void CopyAsync16(void* shared, const void* global, bool valid) {
-  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(global),
-               "r"(valid ? 16 : 0));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(SharedAddress(shared)),
+               "l"(global), "r"(valid ? 16 : 0));
 }
 __device__ inline void CopyCommit() { asm volatile("cp.async.commit_group;\n"); }
 template <int kPending>

@@ -1,6 +1,7 @@
 // Norms of the heads of q and k, rotary embedding (half-split), and the store of k and v into their
 // paged blocks. One block a row and head.
 #include "common/device/cuda/paged_kv.cuh"
+#include "common/device/cuda/rotary.cuh"
 
 namespace pregate::cuda {
 namespace {
@@ -37,13 +38,10 @@ __device__ void Rotate(const float* head, int head_dim, const Rotation& rotation
                        T* out) {
   const int half = rotation.dims / 2;
   for (int i = threadIdx.x; i < half; i += kThreads) {
-    float sine, cosine;
-    sincosf(__fmul_rn(static_cast<float>(position), rotation.inv_freq[i]), &sine, &cosine);
-    sine = __fmul_rn(sine, rotation.scale);
-    cosine = __fmul_rn(cosine, rotation.scale);
+    const Turn turn(position, rotation.inv_freq[i], rotation.scale);
     const float a = head[i], b = head[i + half];
-    out[i] = FromFloat<T>(a * cosine - b * sine);
-    out[i + half] = FromFloat<T>(b * cosine + a * sine);
+    out[i] = FromFloat<T>(turn.First(a, b));
+    out[i + half] = FromFloat<T>(turn.Second(a, b));
   }
   for (int i = rotation.dims + threadIdx.x; i < head_dim; i += kThreads) {
     out[i] = FromFloat<T>(head[i]);

@@ -2,22 +2,19 @@
 //
 //   tile    the rows of a step that are consecutive positions of one sequence within one 64-aligned
 //           range of positions; one block a tile and head, 16 rows a warp
-//   walk    64 keys at a time, double-buffered in shared memory, with a running maximum for each
-//           row; from position 0 on, or from the first that the window of one of the rows shows
+//   walk    64 keys at a time, double-buffered in shared memory; from position 0 on, or from the
+//           first that the window of one of the rows shows
 //
 // A row's sums depend on its own position and keys alone: a key that it does not see has weight 0,
 // and a step that shows it nothing leaves its sums as they are, so that it does not matter which
 // rows of its 64-aligned range stand beside it.
-// Queries (f32) and weights are split in two bf16 parts each, so that products lose nothing that
-// shows.
-#include "common/device/cuda/attention.cuh"
-#include "common/device/cuda/mma.cuh"
+#include "common/device/cuda/attention_tile.cuh"
 
 namespace pregate::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kTile = 64;  // rows of a tile, keys of a step
+constexpr int kTile = kTileKeys;  // rows of a tile, keys of a step
 
 // Rows [first, first + count); count 0: this block's row is not the first of a tile.
 struct QueryTile {
@@ -91,30 +88,6 @@ __device__ void TakeOutNotFinite(uint4* values, unsigned long long* poison) {
   }
 }
 
-// Two floats as their bf16 parts: `high` nearest to them, `low` nearest to what is left.
-struct SplitPair {
-  uint32_t high, low;
-
-  __device__ SplitPair(float a, float b) {
-    const __nv_bfloat162 h = __floats2bfloat162_rn(a, b);
-    const __nv_bfloat162 l = __floats2bfloat162_rn(a - __low2float(h), b - __high2float(h));
-    high = *reinterpret_cast<const uint32_t*>(&h);
-    low = *reinterpret_cast<const uint32_t*>(&l);
-  }
-};
-
-struct SplitEight {
-  uint4 high = {0, 0, 0, 0}, low = {0, 0, 0, 0};
-
-  __device__ void Load(const float* x) {
-    const float4 a = *reinterpret_cast<const float4*>(x);
-    const float4 b = *reinterpret_cast<const float4*>(x + 4);
-    const SplitPair p0(a.x, a.y), p1(a.z, a.w), p2(b.x, b.y), p3(b.z, b.w);
-    high = {p0.high, p1.high, p2.high, p3.high};
-    low = {p0.low, p1.low, p2.low, p3.low};
-  }
-};
-
 __device__ void LoadTransposed(const uint4* row, uint32_t (&b)[4]) {
   const uint32_t from = static_cast<uint32_t>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
@@ -127,7 +100,8 @@ template <int kDims>
 struct RowState {
   SplitEight q[kDims / 32][2];
   Accumulator out[kDims / 8];
-  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
+  RunningTop top[2];
+  float sum[2] = {0, 0};
   int first_key[2], position[2];  // a row sees the keys from one to the other
   bool poisoned[2] = {false, false};
 
@@ -150,76 +124,54 @@ __device__ void MultiplyKeys(const RowState<kDims>& state, const uint4* keys,
   for (int n = 0; n < kTile / 8; ++n) {
 #pragma unroll
     for (int j = 0; j < kDims / 32; ++j) {
-      const uint4 b = keys[Shared<kDims>::KeyAt(n * 8 + g, j * 4 + t)];
-      Mma32(x[n], state.q[j][0].high, state.q[j][1].high, b);
-      Mma32(x[n], state.q[j][0].low, state.q[j][1].low, b);
+      MultiplyKey(x[n], state.q[j][0], state.q[j][1],
+                  keys[Shared<kDims>::KeyAt(n * 8 + g, j * 4 + t)]);
     }
   }
 }
 
-// x becomes the weights exp(x * scale - top); the row's earlier sums are scaled to the new top.
+// Weights x and values of a tile enter the rows' sums.
 template <int kDims>
-__device__ void Softmax(RowState<kDims>& state, int first_key, float scale,
-                        Accumulator (&x)[kTile / 8]) {
-  const int t = threadIdx.x % 4;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    float top = state.top[i];
-#pragma unroll
-    for (int n = 0; n < kTile / 8; ++n) {
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        float& value = x[n].c[2 * i + c];
-        const bool seen = state.Sees(i, first_key + n * 8 + 2 * t + c);
-        value = seen ? __fmul_rn(value, scale) : -INFINITY;
-        top = fmaxf(top, value);
-      }
-    }
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-    const float shift = top == -INFINITY ? 0 : top;  // before the first key that the row sees
-    const float keep = __expf(state.top[i] - shift);
-    state.top[i] = top;
-    float sum = __fmul_rn(state.sum[i], keep);
-#pragma unroll
-    for (int n = 0; n < kTile / 8; ++n) {
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        float& value = x[n].c[2 * i + c];
-        value = __expf(value - shift);
-        sum = __fadd_rn(sum, value);
-      }
-    }
-    state.sum[i] = sum;
-#pragma unroll
-    for (Accumulator& out : state.out) {
-      out.c[2 * i] = __fmul_rn(out.c[2 * i], keep);
-      out.c[2 * i + 1] = __fmul_rn(out.c[2 * i + 1], keep);
-    }
-  }
-}
-
-template <int kDims>
-__device__ void AddValues(RowState<kDims>& state, const uint4* values,
-                          const Accumulator (&x)[kTile / 8]) {
+__device__ void AddValues(RowState<kDims>& state, const uint4* values, const float (&keep)[2],
+                          const float (&gain)[2], const Accumulator (&x)[kTile / 8]) {
   const int lane = threadIdx.x % 32;
+  const TileWeights weights[kTile / 16] = {{x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}};
 #pragma unroll
-  for (int k = 0; k < kTile / 16; ++k) {
-    const SplitPair a0(x[2 * k].c[0], x[2 * k].c[1]), a1(x[2 * k].c[2], x[2 * k].c[3]),
-        a2(x[2 * k + 1].c[0], x[2 * k + 1].c[1]), a3(x[2 * k + 1].c[2], x[2 * k + 1].c[3]);
-    const int row = k * 16 + lane / 8 % 2 * 8 + lane % 8;
+  for (int c = 0; c < kDims / 8; c += 2) {
+    Accumulator part[2];
 #pragma unroll
-    for (int c = 0; c < kDims / 8; c += 2) {
+    for (int k = 0; k < kTile / 16; ++k) {
+      const int row = k * 16 + lane / 8 % 2 * 8 + lane % 8;
       uint32_t b[4];
       LoadTransposed(values + Shared<kDims>::ValueAt(row, c + lane / 16), b);
+      weights[k].AddValues(part[0], b[0], b[1]);
+      weights[k].AddValues(part[1], b[2], b[3]);
+    }
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        Accumulator& out = state.out[c + half];
-        Mma(out, a0.high, a1.high, a2.high, a3.high, b[2 * half], b[2 * half + 1]);
-        Mma(out, a0.low, a1.low, a2.low, a3.low, b[2 * half], b[2 * half + 1]);
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        float& out = state.out[c + half].c[i];
+        out = Merged(out, keep[i / 2], part[half].c[i], gain[i / 2]);
       }
     }
   }
+}
+
+template <int kDims>
+__device__ void AddTile(RowState<kDims>& state, const uint4* keys, const uint4* values,
+                        int first_key, float scale) {
+  Accumulator x[kTile / 8];
+  MultiplyKeys<kDims>(state, keys, x);
+  float tile_top[2], tile_sum[2], keep[2], gain[2];
+  TileSoftmax(
+      scale, [&](int i, int k) { return state.Sees(i, first_key + k); }, x, tile_top, tile_sum);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    state.top[i].Take(tile_top[i], keep[i], gain[i]);
+    state.sum[i] = Merged(state.sum[i], keep[i], tile_sum[i], gain[i]);
+  }
+  AddValues<kDims>(state, values, keep, gain, x);
 }
 
 template <int kDims, class Out>
@@ -228,12 +180,9 @@ __device__ void StoreRows(const AttentionProblem& p, const RowState<kDims>& stat
   const int t = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    float sum = state.sum[i];
-    sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 1));
-    sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 2));
+    const float sum = state.poisoned[i] ? NAN : state.sum[i];
     const int row = first_row + i * 8;
     if (row >= tile.count) continue;
-    if (state.poisoned[i]) sum = NAN;
     Out* out = static_cast<Out*>(p.out) +
                (int64_t{tile.first + row} * p.heads.num_heads + head) * p.heads.head_dim;
 #pragma unroll
@@ -272,7 +221,9 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
     const float* q = p.q + (int64_t{tile.first + row} * p.heads.num_heads + head) * head_dim;
 #pragma unroll
     for (int j = 0; j < kDims / 32; ++j) {
-      if (j * 32 + t * 8 < head_dim) state.q[j][i].Load(q + j * 32 + t * 8);
+      if (j * 32 + t * 8 >= head_dim) continue;
+      const float4* eight = reinterpret_cast<const float4*>(q + j * 32 + t * 8);
+      state.q[j][i] = SplitEight(eight[0], eight[1]);
     }
   }
 
@@ -294,10 +245,7 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
       state.NotePoison(poison, first_key);
     }
     if (works) {
-      Accumulator x[kTile / 8];
-      MultiplyKeys<kDims>(state, s.keys[buffer], x);
-      Softmax<kDims>(state, first_key, p.scale, x);
-      AddValues<kDims>(state, s.values[buffer], x);
+      AddTile<kDims>(state, s.keys[buffer], s.values[buffer], first_key, p.scale);
     }
     __syncthreads();
   }
@@ -314,10 +262,6 @@ void LaunchTensorAttention(Stream& stream, const AttentionProblem& p) {
 }
 
 }  // namespace
-
-bool TensorAttentionTakes(const AttentionProblem& p) {
-  return p.kv.bf16 && p.heads.head_dim % 8 == 0 && p.heads.head_dim <= 128;
-}
 
 void TensorAttention(Stream& stream, const AttentionProblem& p) {
   p.heads.head_dim <= 64 ? LaunchTensorAttention<64>(stream, p)

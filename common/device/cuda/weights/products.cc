@@ -29,19 +29,6 @@ void Products::Embed(RowCount rows, const int32_t* token_ids, const Matrix& tabl
               out);
 }
 
-void* Products::Workspace(size_t bytes) {
-  if (workspace_.bytes() >= bytes && workspace_.as<void>() != nullptr) {
-    return workspace_.as<void>();
-  }
-  absl::StatusOr<DeviceBuffer> grown = runtime_.Allocate(bytes);
-  if (!grown.ok()) {
-    runtime_.Note(grown.status());
-    return nullptr;
-  }
-  workspace_ = *std::move(grown);  // Allocate has waited for what used the old one
-  return workspace_.as<void>();
-}
-
 void Products::Linear(RowCount rows, ActType act, const void* act_in, const Matrix& w,
                       const float* bias, float* out) {
   CheckSameElements(act, w.format);
@@ -74,7 +61,7 @@ void Products::ExpertFfn(RowCount rows, ActType act, const void* act_in, const E
                          const void* const* units, const UnitShape& shape, float* out) {
   CheckSameElements(act, shape.format);
   const int64_t mid_stride = RowStride(shape.width, shape.format);
-  void* mid = Workspace(size_t(rows.max) * mid_stride * ElementBytes(shape.format));
+  void* mid = mid_.Get(size_t(rows.max) * mid_stride * ElementBytes(shape.format));
   if (mid == nullptr) return;
   const UnitSections sections = SectionsOf(shape);
   GroupedMatmul p;

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/device/cuda/device_runtime.h"
+#include "common/device/cuda/scratch.h"
 #include "common/device/cuda/weights/cublas_matmul.h"
 #include "common/device/device.h"
 
@@ -25,19 +26,16 @@ class Products {
                  const void* const* units, const UnitShape& shape, float* out);
 
  private:
-  explicit Products(CudaRuntime* runtime) : runtime_(*runtime) {}
+  explicit Products(CudaRuntime* runtime) : runtime_(*runtime), mid_(runtime) {}
   Stream& stream_in_use() {
     runtime_.Use();
     return runtime_.stream();
   }
   void PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out);
-  // Grows to the largest capacity ever asked for; null, with the error noted, when there is no
-  // memory.
-  void* Workspace(size_t bytes);
 
   CudaRuntime& runtime_;
   std::unique_ptr<CublasMatmul> dense_;
-  DeviceBuffer workspace_;  // ExpertFfn: [rows max, width padded] between its two products
+  Scratch mid_;  // ExpertFfn: [rows max, width padded] between its two products
 };
 
 }  // namespace pregate::cuda

@@ -1,56 +1,71 @@
-// bf16 products of many rows: a block of 8 warps makes a tile of 128 weight rows x 128 rows of x
-// over a pipeline of tiles of 64 inputs in shared memory. For gate and up the 128 weight rows are
-// 64 of each, so that a thread holds both sums of an output.
+// bf16 products on tensor cores: a block makes a tile of weight rows x rows of x over a pipeline of
+// stages of 64 inputs in shared memory. Two sizes: many rows, bound by products, and few rows, bound
+// by the bytes of the weights. For gate and up each 16 weight rows are 8 of gate and the same 8 of
+// up, so that a thread holds both sums of an output.
 #include "common/device/cuda/weights/tensor_matmul.cuh"
 
 namespace pregate::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kTileWeights = 128, kTileRows = 128;
-constexpr int kDepth = 64;  // inputs of a stage, as two planes of 32
-constexpr int kStages = 3;
-constexpr int kPlane = 128 * 4;              // vectors of 16 bytes: [row][4]
-constexpr int kPanel = 2 * kPlane;           // [plane][row][4]
-constexpr int kVectors = kPanel / kThreads;  // that a thread copies, of each panel
-constexpr size_t kSharedBytes = size_t{kStages} * 2 * kPanel * sizeof(uint4);
+constexpr int kDepth = 64;            // inputs of a stage
+constexpr int kColumns = kDepth / 8;  // vectors of 16 bytes of a row
 
-// The part of a panel that one thread copies: vector `column` of the rows first_row, + 32, ...
+// A warp makes 16 kWarpWeights weight rows x 8 kWarpRows rows of x.
+template <int kWarpWeights_, int kWarpRows_, int kAlongWeights_, int kAlongRows_, int kStages_>
+struct TileSize {
+  static constexpr int kWarpWeights = kWarpWeights_, kWarpRows = kWarpRows_;
+  static constexpr int kAlongWeights = kAlongWeights_;  // warps
+  static constexpr int kStages = kStages_;
+  static constexpr int kThreads = kAlongWeights_ * kAlongRows_ * 32;
+  static constexpr int kWeights = kAlongWeights_ * kWarpWeights_ * 16;
+  static constexpr int kRows = kAlongRows_ * kWarpRows_ * 8;
+  static constexpr int kStageVectors = (kWeights + kRows) * kColumns;
+  static constexpr size_t kSharedBytes = size_t{kStages_} * kStageVectors * sizeof(uint4);
+};
+using ManyRows = TileSize<2, 8, 4, 2, 3>;  // 128 x 128
+using FewRows = TileSize<1, 4, 4, 1, 6>;   // 64 x 32
+constexpr int kFewRowsMax = 64;            // of a step
+
+// Vector `column` of a row in shared memory: eight rows of one column lie in different banks.
+__device__ int Place(int row, int column) { return row * kColumns + (column ^ (row & 7)); }
+
+// The part of a panel of kPanelRows rows that one thread copies.
+template <int kPanelRows, int kThreads>
 struct CopyPlan {
+  static constexpr int kVectors = kPanelRows * kColumns / kThreads;
   const Bf16* rows[kVectors];  // null: zeros
   int first_row, column;
 
-  __device__ CopyPlan() : first_row(threadIdx.x / 8), column(threadIdx.x % 8) {}
-  __device__ int row(int i) const { return first_row + i * (kThreads / 8); }
-  __device__ int Place(int i) const { return column / 4 * kPlane + row(i) * 4 + column % 4; }
+  __device__ CopyPlan() : first_row(threadIdx.x / kColumns), column(threadIdx.x % kColumns) {}
+  __device__ int row(int i) const { return first_row + i * (kThreads / kColumns); }
+
+  // Inputs [k, k + 64) of the rows; those from `end` on are zero.
+  __device__ void Copy(int k, int end, uint4* panel) const {
+    const int at = k + column * 8;
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      const bool valid = rows[i] != nullptr && at < end;
+      CopyAsync16(panel + Place(row(i), column), valid ? rows[i] + at : nullptr, valid);
+    }
+  }
+  // The same of rows at any address.
+  __device__ void Gather(int k, int end, uint4* panel) const {
+    const int at = k + column * 8;
+    for (int i = 0; i < kVectors; ++i) {
+      const bool valid = rows[i] != nullptr && at < end;
+      panel[Place(row(i), column)] = valid ? GatherEight(rows[i], at, end) : uint4{0, 0, 0, 0};
+    }
+  }
 };
 
-// Inputs [k, k + 64) of the plan's rows; those from `end` on are zero.
-__device__ void CopyPanel(const CopyPlan& plan, int k, int end, uint4* panel) {
-  const int at = k + plan.column * 8;
-#pragma unroll
-  for (int i = 0; i < kVectors; ++i) {
-    const bool valid = plan.rows[i] != nullptr && at < end;
-    const Bf16* source = valid ? plan.rows[i] + at : nullptr;
-    CopyAsync16(panel + plan.Place(i), source, valid);
-  }
-}
-
-__device__ void GatherPanel(const CopyPlan& plan, int k, int end, uint4* panel) {
-  const int at = k + plan.column * 8;
-  for (int i = 0; i < kVectors; ++i) {
-    const bool valid = plan.rows[i] != nullptr && at < end;
-    panel[plan.Place(i)] = valid ? GatherEight(plan.rows[i], at, end) : uint4{0, 0, 0, 0};
-  }
-}
-
-template <bool kGateUp>
-__device__ CopyPlan WeightPlan(const GroupedMatmul& p, const RowTile& tile) {
-  CopyPlan plan;
-  constexpr int kEach = kGateUp ? kTileWeights / 2 : kTileWeights;
-  for (int i = 0; i < kVectors; ++i) {
-    const bool is_up = kGateUp && plan.row(i) >= kEach;
-    const int output = blockIdx.x * kEach + plan.row(i) % kEach;
+template <class Size, bool kGateUp>
+__device__ auto WeightPlan(const GroupedMatmul& p, const RowTile& tile) {
+  CopyPlan<Size::kWeights, Size::kThreads> plan;
+  for (int i = 0; i < plan.kVectors; ++i) {
+    const int row = plan.row(i);
+    const bool is_up = kGateUp && row % 16 >= 8;
+    const int output = kGateUp ? blockIdx.x * (Size::kWeights / 2) + row / 16 * 8 + row % 8
+                               : blockIdx.x * Size::kWeights + row;
     const Bf16* base =
         Weights<Bf16>(p, tile.group, is_up ? p.second_section_bytes : p.section_bytes);
     plan.rows[i] = output < p.outputs ? base + output * p.weight_stride : nullptr;
@@ -58,9 +73,10 @@ __device__ CopyPlan WeightPlan(const GroupedMatmul& p, const RowTile& tile) {
   return plan;
 }
 
-__device__ CopyPlan InputPlan(const GroupedMatmul& p, const RowTile& tile) {
-  CopyPlan plan;
-  for (int i = 0; i < kVectors; ++i) {
+template <class Size>
+__device__ auto InputPlan(const GroupedMatmul& p, const RowTile& tile) {
+  CopyPlan<Size::kRows, Size::kThreads> plan;
+  for (int i = 0; i < plan.kVectors; ++i) {
     const bool there = plan.row(i) < tile.count;
     plan.rows[i] =
         there ? static_cast<const Bf16*>(p.x) + SourceRow(p, tile.begin + plan.row(i)) * p.x_stride
@@ -69,132 +85,117 @@ __device__ CopyPlan InputPlan(const GroupedMatmul& p, const RowTile& tile) {
   return plan;
 }
 
-// A warp's part of the tile: 2 x 16 weight rows by 8 x 8 rows of x.
+// A warp's part of the tile.
+template <class Size>
 struct WarpTile {
-  int weight_row[2], x_row, g, t;
+  using Sums = Accumulator[Size::kWarpWeights][Size::kWarpRows];
+  int weight_row, x_row, lane;
+
+  __device__ WarpTile()
+      : weight_row(threadIdx.x / 32 % Size::kAlongWeights * Size::kWarpWeights * 16),
+        x_row(threadIdx.x / 32 / Size::kAlongWeights * Size::kWarpRows * 8),
+        lane(threadIdx.x % 32) {}
+
+  __device__ void MultiplyStage(const uint4* weights, const uint4* x, Sums& sums) const {
+#pragma unroll
+    for (int k = 0; k < kDepth / 16; ++k) {
+      uint32_t a[Size::kWarpWeights][4];
+#pragma unroll
+      for (int m = 0; m < Size::kWarpWeights; ++m) {
+        LoadMatrices(
+            SharedAddress(weights + Place(weight_row + m * 16 + lane % 16, 2 * k + lane / 16)),
+            a[m]);
+      }
+#pragma unroll
+      for (int n = 0; n < Size::kWarpRows; n += 2) {
+        uint32_t b[4];
+        const int row = x_row + n * 8 + lane / 16 * 8 + lane % 8;
+        LoadMatrices(SharedAddress(x + Place(row, 2 * k + lane / 8 % 2)), b);
+#pragma unroll
+        for (int m = 0; m < Size::kWarpWeights; ++m) {
+          Mma(sums[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
+          Mma(sums[m][n + 1], a[m][0], a[m][1], a[m][2], a[m][3], b[2], b[3]);
+        }
+      }
+    }
+  }
 
   template <bool kGateUp>
-  __device__ static WarpTile Mine() {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, m = warp % 4;
-    WarpTile w;
-    w.weight_row[0] = kGateUp ? m * 16 : m * 32;
-    w.weight_row[1] = kGateUp ? 64 + m * 16 : m * 32 + 16;
-    w.x_row = warp / 4 * 64;
-    w.g = lane / 4;
-    w.t = lane % 4;
-    return w;
+  __device__ void Store(const GroupedMatmul& p, const RowTile& tile, const Sums& sums) const {
+    const int g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int m = 0; m < Size::kWarpWeights; ++m) {
+      const int first = weight_row + m * 16;
+#pragma unroll
+      for (int n = 0; n < Size::kWarpRows; ++n) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          const int r = x_row + n * 8 + 2 * t + c;
+          if (r >= tile.count) continue;
+          const float low = sums[m][n].c[c], high = sums[m][n].c[2 + c];
+          if constexpr (kGateUp) {
+            StoreResult<Bf16, true>(p, tile.begin + r,
+                                    blockIdx.x * (Size::kWeights / 2) + first / 2 + g, low, high);
+          } else {
+            const int o = blockIdx.x * Size::kWeights + first + g;
+            StoreResult<Bf16, false>(p, tile.begin + r, o, low, 0);
+            StoreResult<Bf16, false>(p, tile.begin + r, o + 8, high, 0);
+          }
+        }
+      }
+    }
   }
 };
 
-__device__ void MultiplyStage(const WarpTile& w, const uint4* weights, const uint4* x,
-                              Accumulator (&sums)[2][8]) {
-#pragma unroll
-  for (int plane = 0; plane < 2; ++plane, weights += kPlane, x += kPlane) {
-    uint4 low[2], high[2];
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-      low[m] = weights[(w.weight_row[m] + w.g) * 4 + w.t];
-      high[m] = weights[(w.weight_row[m] + w.g + 8) * 4 + w.t];
-    }
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-      const uint4 b = x[(w.x_row + n * 8 + w.g) * 4 + w.t];
-      Mma32(sums[0][n], low[0], high[0], b);
-      Mma32(sums[1][n], low[1], high[1], b);
-    }
-  }
-}
-
-__device__ void AddRun(Accumulator (&sums)[2][8], Accumulator (&totals)[2][8]) {
-#pragma unroll
-  for (int m = 0; m < 2; ++m) {
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        totals[m][n].c[c] = __fadd_rn(totals[m][n].c[c], sums[m][n].c[c]);
-        sums[m][n].c[c] = 0;
-      }
-    }
-  }
-}
-
-template <bool kGateUp>
-__device__ void StoreTile(const GroupedMatmul& p, const RowTile& tile, const WarpTile& w,
-                          const Accumulator (&totals)[2][8]) {
-  const int first_output = blockIdx.x * (kGateUp ? kTileWeights / 2 : kTileWeights);
-#pragma unroll
-  for (int n = 0; n < 8; ++n) {
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const int r = w.x_row + n * 8 + 2 * w.t + c % 2, o = w.g + c / 2 * 8;
-      if (r >= tile.count) continue;
-      if constexpr (kGateUp) {
-        StoreResult<Bf16, true>(p, tile.begin + r, first_output + w.weight_row[0] + o,
-                                totals[0][n].c[c], totals[1][n].c[c]);
-      } else {
-        StoreResult<Bf16, false>(p, tile.begin + r, first_output + w.weight_row[0] + o,
-                                 totals[0][n].c[c], 0);
-        StoreResult<Bf16, false>(p, tile.begin + r, first_output + w.weight_row[1] + o,
-                                 totals[1][n].c[c], 0);
-      }
-    }
-  }
-}
-
-template <bool kGateUp>
-__global__ void __launch_bounds__(kThreads, 1) TiledMatmulKernel(GroupedMatmul p, bool aligned) {
-  extern __shared__ uint4 stages[];  // [kStages][weights, x][kPanel]
-  const RowTile tile = FindTile(p, blockIdx.y, kTileRows);
+template <class Size, bool kGateUp>
+__global__ void __launch_bounds__(Size::kThreads) TiledMatmulKernel(GroupedMatmul p, bool aligned) {
+  extern __shared__ uint4 stages[];  // [kStages][weights, x]
+  const RowTile tile = FindTile(p, blockIdx.y, Size::kRows);
   if (tile.count == 0) return;
   if (Weights<Bf16>(p, tile.group, p.section_bytes) == nullptr) return;
-  const CopyPlan weight_plan = WeightPlan<kGateUp>(p, tile), x_plan = InputPlan(p, tile);
+  const auto weight_plan = WeightPlan<Size, kGateUp>(p, tile);
+  const auto x_plan = InputPlan<Size>(p, tile);
   const int depth = static_cast<int>(p.weight_stride);
   const int num_stages = (depth + kDepth - 1) / kDepth;
   const auto fill = [&](int stage) {
-    uint4* panel = stages + stage % kStages * 2 * kPanel;
+    uint4* panel = stages + stage % Size::kStages * Size::kStageVectors;
     if (stage < num_stages) {
-      CopyPanel(weight_plan, stage * kDepth, depth, panel);
-      if (aligned) {
-        CopyPanel(x_plan, stage * kDepth, p.inputs, panel + kPanel);
-      } else {
-        GatherPanel(x_plan, stage * kDepth, p.inputs, panel + kPanel);
-      }
+      weight_plan.Copy(stage * kDepth, depth, panel);
+      uint4* x = panel + Size::kWeights * kColumns;
+      aligned ? x_plan.Copy(stage * kDepth, p.inputs, x)
+              : x_plan.Gather(stage * kDepth, p.inputs, x);
     }
     CopyCommit();
   };
-  const WarpTile w = WarpTile::Mine<kGateUp>();
-  Accumulator sums[2][8], totals[2][8];
-  const int run_stages = ChunkInputs(p.inputs) / kDepth;
-  for (int s = 0; s < kStages - 1; ++s) fill(s);
+  const WarpTile<Size> warp;
+  typename WarpTile<Size>::Sums sums;
+  for (int s = 0; s < Size::kStages - 1; ++s) fill(s);
   for (int s = 0; s < num_stages; ++s) {
-    CopyWait<kStages - 2>();
+    CopyWait<Size::kStages - 2>();
     __syncthreads();
-    fill(s + kStages - 1);
-    if (s > 0 && s % run_stages == 0) AddRun(sums, totals);
-    const uint4* panel = stages + s % kStages * 2 * kPanel;
-    MultiplyStage(w, panel, panel + kPanel, sums);
+    fill(s + Size::kStages - 1);
+    const uint4* panel = stages + s % Size::kStages * Size::kStageVectors;
+    warp.MultiplyStage(panel, panel + Size::kWeights * kColumns, sums);
   }
-  AddRun(sums, totals);
-  StoreTile<kGateUp>(p, tile, w, totals);
+  warp.template Store<kGateUp>(p, tile, sums);
 }
 
-template <bool kGateUp>
+template <class Size, bool kGateUp>
 void LaunchTiled(Stream& stream, const GroupedMatmul& p) {
-  const dim3 grid(CeilDiv(p.out_columns, kGateUp ? kTileWeights / 2 : kTileWeights),
-                  TilesMax(p, kTileRows));
-  Launch(stream, grid, kThreads, kSharedBytes, TiledMatmulKernel<kGateUp>, p, HasAlignedRows(p));
+  const dim3 grid(CeilDiv(p.out_columns, kGateUp ? Size::kWeights / 2 : Size::kWeights),
+                  TilesMax(p, Size::kRows));
+  Launch(stream, grid, Size::kThreads, Size::kSharedBytes, TiledMatmulKernel<Size, kGateUp>, p,
+         HasAlignedRows(p));
 }
 
 }  // namespace
 
-void TiledMatmul(Stream& stream, const GroupedMatmul& p, bool gate_up) {
-  gate_up ? LaunchTiled<true>(stream, p) : LaunchTiled<false>(stream, p);
-}
-
 void TensorMatmul(Stream& stream, const GroupedMatmul& p, bool gate_up) {
-  constexpr int kSkinnyRowsMax = 64;
-  p.rows.max <= kSkinnyRowsMax ? SkinnyMatmul(stream, p, gate_up) : TiledMatmul(stream, p, gate_up);
+  if (p.rows.max <= kFewRowsMax) {
+    gate_up ? LaunchTiled<FewRows, true>(stream, p) : LaunchTiled<FewRows, false>(stream, p);
+  } else {
+    gate_up ? LaunchTiled<ManyRows, true>(stream, p) : LaunchTiled<ManyRows, false>(stream, p);
+  }
 }
 
 }  // namespace pregate::cuda

@@ -1,0 +1,94 @@
+// One tile of attention on tensor cores: 16 queries of a warp, rows g and g + 8 of a lane (g, t) =
+// (lane / 4, lane % 4), over 64 keys. Queries (f32) and weights are split in two bf16 parts each, so
+// that products lose nothing that shows.
+#pragma once
+
+#include "common/device/cuda/attention.cuh"
+#include "common/device/cuda/mma.cuh"
+
+namespace pregate::cuda {
+
+// Two floats as their bf16 parts: `high` nearest to them, `low` nearest to what is left.
+struct SplitPair {
+  uint32_t high, low;
+
+  __device__ SplitPair(float a, float b) {
+    const __nv_bfloat162 h = __floats2bfloat162_rn(a, b);
+    const __nv_bfloat162 l = __floats2bfloat162_rn(a - __low2float(h), b - __high2float(h));
+    high = *reinterpret_cast<const uint32_t*>(&h);
+    low = *reinterpret_cast<const uint32_t*>(&l);
+  }
+};
+
+struct SplitEight {
+  uint4 high, low;
+
+  __device__ SplitEight() : high{0, 0, 0, 0}, low{0, 0, 0, 0} {}
+  __device__ SplitEight(const float4& a, const float4& b) {
+    const SplitPair p0(a.x, a.y), p1(a.z, a.w), p2(b.x, b.y), p3(b.z, b.w);
+    high = {p0.high, p1.high, p2.high, p3.high};
+    low = {p0.low, p1.low, p2.low, p3.low};
+  }
+};
+
+// x += q · key over 32 channels, eight keys at once.
+__device__ inline void MultiplyKey(Accumulator& x, const SplitEight& q0, const SplitEight& q1,
+                                   const uint4& key) {
+  Mma32(x, q0.high, q1.high, key);
+  Mma32(x, q0.low, q1.low, key);
+}
+
+// The tile's scores become weights exp(score * scale - top); sees(i, k): row g + 8i sees the tile's
+// k-th key. All four lanes of a row get its top and sum.
+template <class Sees>
+__device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTileKeys / 8],
+                            float (&top)[2], float (&sum)[2]) {
+  const int t = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    top[i] = -INFINITY;
+#pragma unroll
+    for (int n = 0; n < kTileKeys / 8; ++n) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float& value = x[n].c[2 * i + c];
+        value = sees(i, n * 8 + 2 * t + c) ? __fmul_rn(value, scale) : -INFINITY;
+        top[i] = fmaxf(top[i], value);
+      }
+    }
+    top[i] = fmaxf(top[i], __shfl_xor_sync(~0u, top[i], 1));
+    top[i] = fmaxf(top[i], __shfl_xor_sync(~0u, top[i], 2));
+    const float shift = top[i] == -INFINITY ? 0 : top[i];
+    sum[i] = 0;
+#pragma unroll
+    for (int n = 0; n < kTileKeys / 8; ++n) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float& value = x[n].c[2 * i + c];
+        value = __expf(value - shift);
+        sum[i] = __fadd_rn(sum[i], value);
+      }
+    }
+    sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 1));
+    sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 2));
+  }
+}
+
+// The weights of 16 keys as the left side of a product.
+struct TileWeights {
+  uint32_t high[4], low[4];
+
+  __device__ TileWeights(const Accumulator& first, const Accumulator& second) {
+    const SplitPair a0(first.c[0], first.c[1]), a1(first.c[2], first.c[3]),
+        a2(second.c[0], second.c[1]), a3(second.c[2], second.c[3]);
+    high[0] = a0.high, high[1] = a1.high, high[2] = a2.high, high[3] = a3.high;
+    low[0] = a0.low, low[1] = a1.low, low[2] = a2.low, low[3] = a3.low;
+  }
+  // out += weights · values of the 16 keys in eight channels; b0: the first eight keys.
+  __device__ void AddValues(Accumulator& out, uint32_t b0, uint32_t b1) const {
+    Mma(out, high[0], high[1], high[2], high[3], b0, b1);
+    Mma(out, low[0], low[1], low[2], low[3], b0, b1);
+  }
+};
+
+}  // namespace pregate::cuda

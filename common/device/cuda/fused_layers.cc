@@ -1,0 +1,134 @@
+#include "common/device/cuda/fused_layers.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/device/cuda/weights/image.h"
+
+namespace pregate::cuda {
+namespace {
+
+bool IsPlainBf16(const Matrix& m) { return IsBf16(m.format) && m.inputs % 16 == 0; }
+bool FitsStrips(const UnitShape& unit) {
+  return unit.width == 0 || (IsBf16(unit.format) && unit.width % 16 == 0);
+}
+
+bool SameHeads(const AttentionShape& a, const AttentionShape& b) {
+  return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads &&
+         a.head_dim == b.head_dim && a.hidden == b.hidden && a.norm_eps == b.norm_eps &&
+         a.scale == b.scale && a.window == b.window && a.residual == b.residual;
+}
+bool SameRope(const RopeShape& a, const RopeShape& b) {
+  return a.dims == 0 || b.dims == 0 || (a.inv_freq == b.inv_freq && a.scale == b.scale);
+}
+
+// What the layers have in common, and what each may have.
+bool Takes(const LayerCall& layer, const LayerCall& first, const RopeShape& rope) {
+  const AttentionShape& a = layer.attention;
+  const AttentionWeights& w = layer.attention_weights;
+  const UnitShape &shared = layer.ffn.shared, &own = layer.ffn.own;
+  return SameHeads(a, first.attention) && SameRope(a.rope, rope) &&
+         (a.rope.dims == 0 || a.rope.dims == a.head_dim) && w.qkv_bias == nullptr &&
+         w.o_bias == nullptr && w.head_norms.q == nullptr && IsPlainBf16(w.qkv) &&
+         IsPlainBf16(w.o) && layer.kv.type == KvType::kBF16 && shared.width + own.width > 0 &&
+         FitsStrips(shared) && FitsStrips(own) && (own.width == 0 || layer.units != nullptr);
+}
+
+StepLayer ToStepLayer(const LayerCall& layer) {
+  StepLayer out;
+  std::memset(&out, 0, sizeof(out));  // compared as bytes
+  out.qkv = layer.attention_weights.qkv.data;
+  out.o = layer.attention_weights.o.data;
+  out.attention_norm = layer.attention_weights.norm;
+  out.ffn_norm = layer.ffn.norm;
+  out.kv = layer.kv.data;
+  out.shared_unit = layer.ffn.shared_unit;
+  out.own_units = layer.units;
+  out.num_blocks = layer.kv.num_blocks;
+  out.rotates = layer.attention.rope.dims > 0;
+  out.shared_width = layer.ffn.shared.width;
+  out.own_width = layer.ffn.own.width;
+  return out;
+}
+
+}  // namespace
+
+bool FusedLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layers,
+                      const FfnShape& ffn, const ExpertGroups& groups,
+                      const LayerWorkspace& workspace, float* h) {
+  if (layers.empty() || batch.rows.max > kStepRowsMax) return false;
+  const AttentionShape& a = layers[0].attention;
+  if (a.act != ActType::kBF16 || ffn.act != ActType::kBF16 || a.head_dim % 8 != 0 ||
+      a.hidden > kStepHiddenMax || a.hidden % 16 != 0 || ffn.hidden != a.hidden) {
+    return false;
+  }
+  RopeShape rope;
+  StepProblem p = {};
+  bool has_own = false;
+  for (const LayerCall& layer : layers) {
+    if (rope.dims == 0) rope = layer.attention.rope;
+    if (!Takes(layer, layers[0], rope)) return false;
+    p.mid_stride = std::max(p.mid_stride, layer.ffn.shared.width + layer.ffn.own.width);
+    has_own |= layer.ffn.own.width > 0;
+  }
+  p.tokens = {{batch.rows.num, batch.rows.max},
+              batch.positions,
+              batch.seq_slots,
+              batch.block_tables,
+              batch.blocks_per_seq};
+  p.heads = {a.num_heads, a.num_kv_heads, a.head_dim};
+  const size_t sums_bytes = SplitAttentionBytes(p.tokens, p.heads);
+  if (sums_bytes == 0) return false;
+  p.scale = a.scale;
+  p.window = a.window;
+  p.hidden = a.hidden;
+  p.attention_eps = a.norm_eps;
+  p.ffn_eps = ffn.norm_eps;
+  p.attention_residual = a.residual;
+  p.ffn_residual = ffn.residual;
+  p.rotation = {rope.dims, rope.inv_freq, rope.scale, nullptr, nullptr, a.norm_eps};
+  p.wire_bf16 = ffn.wire == WireType::kBF16;
+  p.num_layers = static_cast<int>(layers.size());
+  p.offsets = has_own ? groups.offsets : nullptr;
+  p.order = groups.order;
+  p.num_experts = groups.num_experts;
+  p.h = h;
+  p.q = workspace.q;
+  p.act = workspace.act;
+  const cudaDeviceProp& card = runtime_.properties();
+  const StepLaunch launch = card.major < 9 ? StepLaunch{}
+                                           : PlanStepLaunch(p, card.multiProcessorCount,
+                                                            int(card.sharedMemPerBlockOptin));
+  if (launch.slots == 0) return false;
+
+  p.layers = PutLayers(layers);
+  p.mid = mid_.Get(size_t{2} * batch.rows.max * p.mid_stride);
+  p.arrivals = static_cast<unsigned*>(arrivals_.Get(sizeof(unsigned)));
+  p.tile_sums = tile_sums_.Get(sums_bytes);
+  if (p.layers == nullptr || p.mid == nullptr || p.arrivals == nullptr || p.tile_sums == nullptr) {
+    return true;  // the error is noted
+  }
+  p.arrived_before = arrived_;
+  arrived_ += StepBarriers(p.num_layers) * static_cast<unsigned>(launch.blocks);
+  runtime_.Use();
+  RunStepKernel(runtime_.stream(), p, launch);
+  return true;
+}
+
+// Layers do not move, so this uploads once.
+const StepLayer* FusedLayers::PutLayers(absl::Span<const LayerCall> layers) {
+  staged_.clear();
+  for (const LayerCall& layer : layers) staged_.push_back(ToStepLayer(layer));
+  const size_t bytes = staged_.size() * sizeof(StepLayer);
+  auto* table = static_cast<StepLayer*>(table_.Get(bytes));
+  if (table == nullptr) return nullptr;
+  if (uploaded_.size() != staged_.size() ||
+      std::memcmp(uploaded_.data(), staged_.data(), bytes) != 0) {
+    runtime_.Use();
+    uploads_.Upload(table, staged_.data(), bytes);
+    uploaded_ = staged_;
+  }
+  return table;
+}
+
+}  // namespace pregate::cuda
