@@ -1,9 +1,11 @@
 // What the attention kernels share: their arguments, and the order of their sums.
 //
-// Keys are cut into tiles of kTileKeys (kPlainTileKeys) positions, counted from position 0. A tile
-// answers each query with the largest score that it shows, the sum of the weights relative to that
-// one, and the weighted sum of its values. A row's tiles are merged in ascending order. So it does
-// not matter which kernel ran a row, how many rows stood beside it, or who ran its tiles.
+// Keys are cut into tiles of kTileKeys (the plain kernel: 32) positions, counted from position 0. A
+// tile answers each query with a whole number `top` not below its largest score (base 2), the sum of
+// the weights 2^(score - top), and the sum of its values by these weights. The tiles' sums are added
+// in ascending order, each scaled by a power of two, which rounds nothing: so it does not matter
+// which kernel ran a row, what the largest score so far was when a tile came, how many rows stood
+// beside it, or who ran its tiles.
 #pragma once
 
 #include "common/device/cuda/paged_kv.cuh"
@@ -28,17 +30,26 @@ struct AttentionProblem {
   void* out;  // [max, heads, head_dim]
 };
 
-// A row's sums over the tiles so far, and how the next tile enters them:
-//   sum = sum keep + tile's sum gain, and so for each channel of the output.
+inline constexpr float kLog2E = 1.44269504f;
+
+__device__ inline float Exp2(float x) {
+  float y;
+  asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// 2^k of a whole k <= 0; 0 below the smallest normal number, and for -inf and NaN.
+__device__ inline float PowerOfTwo(float k) {
+  return __int_as_float((static_cast<int>(fmaxf(k, -127.0f)) + 127) << 23);
+}
+
+// How a tile enters a row's sums: sum = sum keep + tile's sum gain, and so for each channel.
 struct RunningTop {
   float top = -INFINITY;
 
-  // Takes in a tile; `keep` and `gain` are for the sums.
   __device__ void Take(float tile_top, float& keep, float& gain) {
     const float larger = fmaxf(top, tile_top);
-    const float shift = larger == -INFINITY ? 0 : larger;  // before the first key that is seen
-    keep = expf(top - shift);
-    gain = expf(tile_top - shift);
+    keep = PowerOfTwo(top - larger);
+    gain = PowerOfTwo(tile_top - larger);
     top = larger;
   }
 };

@@ -31,6 +31,24 @@ struct SplitEight {
   }
 };
 
+// Rows of keys or values in shared memory are kDims / 8 vectors of 16 bytes, swapped around so that
+// the lanes that read together hit different banks.
+template <int kDims>
+struct TileLayout {
+  static constexpr int kChunks = kDims / 8;
+
+  __device__ static int KeyAt(int row, int chunk) {
+    return row * kChunks + (chunk ^ ((row & 1) * 4));
+  }
+  __device__ static int ValueAt(int row, int chunk) { return row * kChunks + (chunk ^ (row & 7)); }
+};
+
+__device__ inline void LoadTransposed(uint32_t row, uint32_t (&b)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+               : "r"(row));
+}
+
 // x += q · key over 32 channels, eight keys at once.
 __device__ inline void MultiplyKey(Accumulator& x, const SplitEight& q0, const SplitEight& q1,
                                    const uint4& key) {
@@ -38,26 +56,28 @@ __device__ inline void MultiplyKey(Accumulator& x, const SplitEight& q0, const S
   Mma32(x, q0.low, q1.low, key);
 }
 
-// The tile's scores become weights exp(score * scale - top); sees(i, k): row g + 8i sees the tile's
-// k-th key. All four lanes of a row get its top and sum.
+// The tile's scores become weights 2^(score * scale - top), where `scale` includes log2 e and top is
+// a whole number; sees(i, k): row g + 8i sees the tile's k-th key. All four lanes of a row get its
+// top and sum.
 template <class Sees>
 __device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTileKeys / 8],
                             float (&top)[2], float (&sum)[2]) {
   const int t = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    top[i] = -INFINITY;
+    float largest = -INFINITY;
 #pragma unroll
     for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float& value = x[n].c[2 * i + c];
         value = sees(i, n * 8 + 2 * t + c) ? __fmul_rn(value, scale) : -INFINITY;
-        top[i] = fmaxf(top[i], value);
+        largest = fmaxf(largest, value);
       }
     }
-    top[i] = fmaxf(top[i], __shfl_xor_sync(~0u, top[i], 1));
-    top[i] = fmaxf(top[i], __shfl_xor_sync(~0u, top[i], 2));
+    largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
+    largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
+    top[i] = ceilf(largest);
     const float shift = top[i] == -INFINITY ? 0 : top[i];
     sum[i] = 0;
 #pragma unroll
@@ -65,7 +85,7 @@ __device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTil
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float& value = x[n].c[2 * i + c];
-        value = __expf(value - shift);
+        value = Exp2(value - shift);
         sum[i] = __fadd_rn(sum[i], value);
       }
     }

@@ -40,14 +40,15 @@ __device__ inline void LoadMatrices(uint32_t address, uint32_t (&m)[4]) {
 }
 
 // 16 bytes from device to shared memory, zeros where !valid; done after CopyWait.
-__device__ inline void CopyAsync16(void* shared, const void* global, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(SharedAddress(shared)),
-               "l"(global), "r"(valid ? 16 : 0));
+__device__ inline void CopyAsync16(uint32_t shared, const void* global, bool valid = true) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared), "l"(global),
+               "r"(valid ? 16 : 0)
+               : "memory");
 }
-__device__ inline void CopyCommit() { asm volatile("cp.async.commit_group;\n"); }
+__device__ inline void CopyCommit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 template <int kPending>
 __device__ inline void CopyWait() {
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending));
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
 }
 
 }  // namespace pregate::cuda

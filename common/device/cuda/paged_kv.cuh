@@ -13,9 +13,13 @@ class KvBlocks {
  public:
   // Of the sequence that row r belongs to.
   __device__ KvBlocks(const PagedKv& kv, const Heads& heads, const PagedTokens& tokens, int r)
+      : KvBlocks(kv, heads,
+                 tokens.block_tables + int64_t{tokens.seq_slots[r]} * tokens.blocks_per_seq) {}
+  // Of the sequence whose blocks are these.
+  __device__ KvBlocks(const PagedKv& kv, const Heads& heads, const int32_t* block_table)
       : keys_(static_cast<T*>(kv.data)),
         values_offset_(int64_t{kv.num_blocks} * heads.num_kv_heads * kBlockTokens * heads.head_dim),
-        table_(tokens.block_tables + int64_t{tokens.seq_slots[r]} * tokens.blocks_per_seq),
+        table_(block_table),
         num_kv_heads_(heads.num_kv_heads),
         head_dim_(heads.head_dim) {}
 
@@ -27,6 +31,8 @@ class KvBlocks {
   __device__ T* value(int kv_head, int position) const {
     return key(kv_head, position) + values_offset_;
   }
+  // Elements from a key to its value.
+  __device__ int64_t values_offset() const { return values_offset_; }
 
  private:
   T* keys_;

@@ -1,9 +1,12 @@
 // Attention of few rows with the tiles of each row spread over the card. An item is one tile of one
-// row and key head, with all query heads that share it (up to 8); a warp runs it and leaves the
-// tile's sums in scratch; whoever ends the last item of a row and key head merges them in order.
+// row and key head, with all query heads that share it (up to 8). A warp runs it from a ring of slots
+// (stream_ring.cuh), a block of 16 keys or values each, and leaves the tile's sums in scratch; whoever
+// ends the last item of a row and key head adds them up in order.
 #pragma once
 
 #include "common/device/cuda/attention_tile.cuh"
+#include "common/device/cuda/publish.cuh"
+#include "common/device/cuda/stream_ring.cuh"
 
 namespace pregate::cuda {
 
@@ -44,18 +47,29 @@ struct TileSums {
 // The step's rows and their tiles, in shared memory.
 struct SplitRows {
   int num_rows;
-  int first_tile[kSplitRowsMax], tiles[kSplitRowsMax];
+  int position[kSplitRowsMax], first_tile[kSplitRowsMax], tiles[kSplitRowsMax];
+  // The first position of the row's sequence that this step stores: what the stream read of it and
+  // of those after it may be older.
+  int first_stored[kSplitRowsMax];
   int before[kSplitRowsMax + 1];  // tiles of the rows before
+  const int32_t* block_table[kSplitRowsMax];
 
   // By one thread; the block synchronizes afterwards.
   __device__ void Find(const AttentionProblem& p) {
     num_rows = *p.tokens.rows.num;
     before[0] = 0;
     for (int r = 0; r < num_rows; ++r) {
-      const int position = p.tokens.positions[r];
-      first_tile[r] = p.FirstKey(position) / kTileKeys;
-      tiles[r] = position / kTileKeys + 1 - first_tile[r];
+      const int slot = p.tokens.seq_slots[r];
+      position[r] = first_stored[r] = p.tokens.positions[r];
+      block_table[r] = p.tokens.block_tables + int64_t{slot} * p.tokens.blocks_per_seq;
+      first_tile[r] = p.FirstKey(position[r]) / kTileKeys;
+      tiles[r] = position[r] / kTileKeys + 1 - first_tile[r];
       before[r + 1] = before[r] + tiles[r];
+      for (int other = 0; other < r; ++other) {
+        if (block_table[other] != block_table[r]) continue;
+        const int first = min(first_stored[other], first_stored[r]);
+        first_stored[other] = first_stored[r] = first;
+      }
     }
   }
   __device__ int num_items(const Heads& heads) const {
@@ -66,12 +80,54 @@ struct SplitRows {
 // Item i: tiles of a row are numbered by key head, then tile.
 struct SplitItem {
   int row, kv_head, tile;  // tile: from the row's first one on
+  int first_key, num_blocks;
 
   __device__ SplitItem(const SplitRows& rows, const Heads& heads, int i) : row(0) {
     while (i >= rows.before[row + 1] * heads.num_kv_heads) ++row;
     i -= rows.before[row] * heads.num_kv_heads;
     kv_head = i / rows.tiles[row];
     tile = i % rows.tiles[row];
+    first_key = (rows.first_tile[row] + tile) * kTileKeys;
+    num_blocks =
+        min(kTileKeys, rows.position[row] + 1 - first_key + kBlockTokens - 1) / kBlockTokens;
+  }
+};
+
+// An item's slots: its blocks of keys, then those of values.
+template <int kDims>
+struct TileStream {
+  const Bf16* keys = nullptr;  // lane i < num_blocks: the i-th block
+  int64_t values = 0;          // elements from a key to its value
+  int num_blocks = 0, issued = 0;
+
+  __device__ bool done() const { return issued == 2 * num_blocks; }
+  __device__ void Begin(const SplitRows& rows, const SplitItem& item, const PagedKv& kv,
+                        const Heads& heads) {
+    const KvBlocks<Bf16> blocks(kv, heads, rows.block_table[item.row]);
+    const int lane = threadIdx.x % 32;
+    if (lane < item.num_blocks) {
+      keys = blocks.key(item.kv_head, item.first_key + lane * kBlockTokens);
+    }
+    values = blocks.values_offset();
+    num_blocks = item.num_blocks;
+    issued = 0;
+  }
+  __device__ void Issue(uint32_t slot, int head_dim) {
+    constexpr int kChunks = kDims / 8;
+    const bool is_value = issued >= num_blocks;
+    const int lane = threadIdx.x % 32, block = is_value ? issued - num_blocks : issued;
+    const auto from =
+        reinterpret_cast<const Bf16*>(__shfl_sync(~0u, reinterpret_cast<uint64_t>(keys), block));
+    const Bf16* rows = from + (is_value ? values : 0);
+#pragma unroll
+    for (int i = 0; i < kBlockTokens * kChunks / 32; ++i) {
+      const int row = (i * 32 + lane) / kChunks, chunk = (i * 32 + lane) % kChunks;
+      const int at =
+          is_value ? TileLayout<kDims>::ValueAt(row, chunk) : TileLayout<kDims>::KeyAt(row, chunk);
+      const bool valid = chunk * 8 < head_dim;
+      CopyAsync16(slot + at * 16, valid ? rows + row * head_dim + chunk * 8 : rows, valid);
+    }
+    ++issued;
   }
 };
 
@@ -87,167 +143,178 @@ class SplitAttentionWarp {
         sums_(sums),
         group_(p.heads.num_heads / p.heads.num_kv_heads) {}
 
-  // Starts the item's way from memory into the L2 cache.
-  __device__ void Prefetch(int index) const {
+  // The ring's next slots are the item's.
+  template <class Ring>
+  __device__ void Run(Ring& ring, int index, Publisher& publisher) const {
     const SplitItem item(rows_, p_.heads, index);
-    const int lane = threadIdx.x % 32;
-    if (lane >= 2 * kTileKeys / kBlockTokens) return;
-    const KvBlocks<Bf16> blocks(kv_, p_.heads, p_.tokens, item.row);
-    const int position = (rows_.first_tile[item.row] + item.tile) * kTileKeys +
-                         lane % (kTileKeys / kBlockTokens) * kBlockTokens;
-    if (position > p_.tokens.positions[item.row]) return;
-    const Bf16* from = lane < kTileKeys / kBlockTokens ? blocks.key(item.kv_head, position)
-                                                       : blocks.value(item.kv_head, position);
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from),
-                 "r"(kBlockTokens * p_.heads.head_dim * 2)
-                 : "memory");
-  }
-
-  __device__ void Run(int index) const {
-    const SplitItem item(rows_, p_.heads, index);
-    Attend(item);
-    __threadfence();
+    Attend(ring, item, publisher);
+    publisher.Await();
     __syncwarp();
     int* arrived = sums_.arrived + item.row * p_.heads.num_kv_heads + item.kv_head;
     int before = 0;
-    if (threadIdx.x % 32 == 0) before = atomicAdd(arrived, 1);
+    if (lane() == 0) before = atomicAdd(arrived, 1);
     before = __shfl_sync(~0u, before, 0);
     if (before + 1 < rows_.tiles[item.row]) return;
-    __threadfence();
-    if (threadIdx.x % 32 == 0) *arrived = 0;
-    for (int head = 0; head < group_; ++head) Merge(item.row, item.kv_head * group_ + head);
+    if (lane() == 0) publisher.Put(reinterpret_cast<uint32_t*>(arrived), 0);
+    for (int head = 0; head < group_; ++head) {
+      AddTiles(item.row, item.kv_head * group_ + head, publisher);
+    }
   }
 
  private:
+  __device__ static int lane() { return threadIdx.x % 32; }
   __device__ int64_t PartOf(int row, int head, int tile) const {
     return int64_t{rows_.before[row]} * p_.heads.num_heads + int64_t{head} * rows_.tiles[row] +
            tile;
   }
 
-  // Lane (g, t) holds channels 32j + 8t .. + 7 of keys 8n + g; those beyond the row's position are
-  // zeros.
-  __device__ void Load(const KvBlocks<Bf16>& blocks, bool values, int kv_head, int first_key,
-                       int position, uint4 (&out)[kTileKeys / 8][kDims / 32]) const {
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-#pragma unroll
-    for (int n = 0; n < kTileKeys / 8; ++n) {
-      const int key = first_key + n * 8 + g;
-      const bool there = key <= position;
-      const Bf16* row = !there   ? nullptr
-                        : values ? blocks.value(kv_head, key)
-                                 : blocks.key(kv_head, key);
-#pragma unroll
-      for (int j = 0; j < kDims / 32; ++j) {
-        const int channel = j * 32 + t * 8;
-        out[n][j] = there && channel < p_.heads.head_dim
-                        ? __ldcg(reinterpret_cast<const uint4*>(row + channel))
-                        : uint4{0, 0, 0, 0};
-      }
-    }
-  }
-
-  __device__ void Attend(const SplitItem& item) const {
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const int head_dim = p_.heads.head_dim, position = p_.tokens.positions[item.row];
-    const int first_key = (rows_.first_tile[item.row] + item.tile) * kTileKeys;
+  template <class Ring>
+  __device__ void Attend(Ring& ring, const SplitItem& item, Publisher& publisher) const {
+    constexpr int kBlocks = kTileKeys / kBlockTokens;
+    const int g = lane() / 4, t = lane() % 4;
+    const int head_dim = p_.heads.head_dim, position = rows_.position[item.row];
     const int first_seen = p_.FirstKey(position);
     const int head = item.kv_head * group_ + g;
     const bool is_head = g < group_;
-    const KvBlocks<Bf16> blocks(kv_, p_.heads, p_.tokens, item.row);
-
-    Accumulator x[kTileKeys / 8];
-    {
-      uint4 keys[kTileKeys / 8][kDims / 32];
-      Load(blocks, false, item.kv_head, first_key, position, keys);
-      const float* q = p_.q + (int64_t{item.row} * p_.heads.num_heads + head) * head_dim;
-#pragma unroll
-      for (int j = 0; j < kDims / 32; ++j) {
-        SplitEight mine;
-        const int channel = j * 32 + t * 8;
-        if (is_head && channel < head_dim) {
-          const float4* eight = reinterpret_cast<const float4*>(q + channel);
-          mine = SplitEight(__ldcg(eight), __ldcg(eight + 1));
-        }
-#pragma unroll
-        for (int n = 0; n < kTileKeys / 8; ++n) MultiplyKey(x[n], mine, SplitEight(), keys[n][j]);
-      }
-    }
-    uint4 values[kTileKeys / 8][kDims / 32];
-    Load(blocks, true, item.kv_head, first_key, position, values);
-    float top[2], sum[2];
-    TileSoftmax(
-        p_.scale,
-        [&](int, int k) { return first_key + k <= position && first_key + k >= first_seen; }, x,
-        top, sum);
-    const TileWeights weights[kTileKeys / 16] = {
-        {x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}};
-    if (is_head && t == 0) {
-      __stcg(sums_.tops + PartOf(item.row, head, item.tile), float2{top[0], sum[0]});
-    }
-    float* out = sums_.out + PartOf(item.row, head, item.tile) * head_dim;
+    SplitEight q[kDims / 32];
 #pragma unroll
     for (int j = 0; j < kDims / 32; ++j) {
-      float channels[8];
-#pragma unroll
-      for (int w = 0; w < 4; ++w) {  // channels 32j + 8t + 2w, + 1
-        Accumulator part;
-#pragma unroll
-        for (int k = 0; k < kTileKeys / 16; ++k) {
-          weights[k].AddValues(part, Transposed(Word(values[2 * k][j], w)),
-                               Transposed(Word(values[2 * k + 1][j], w)));
-        }
-        channels[2 * w] = part.c[0];
-        channels[2 * w + 1] = part.c[1];
-      }
       const int channel = j * 32 + t * 8;
       if (!is_head || channel >= head_dim) continue;
-      float4* to = reinterpret_cast<float4*>(out + channel);
-      __stcg(to, float4{channels[0], channels[1], channels[2], channels[3]});
-      __stcg(to + 1, float4{channels[4], channels[5], channels[6], channels[7]});
+      const float4* eight = reinterpret_cast<const float4*>(
+          p_.q + (int64_t{item.row} * p_.heads.num_heads + head) * head_dim + channel);
+      q[j] = SplitEight(__ldcg(eight), __ldcg(eight + 1));
     }
-  }
 
-  __device__ static uint32_t Word(const uint4& v, int w) {
-    return w == 0 ? v.x : w == 1 ? v.y : w == 2 ? v.z : v.w;
-  }
-  // Of an 8 x 8 matrix of which lane (g, t) holds row g, columns 2t and 2t + 1.
-  __device__ static uint32_t Transposed(uint32_t pair) {
-    uint32_t out;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;\n" : "=r"(out) : "r"(pair));
-    return out;
-  }
-
-  __device__ void Merge(int row, int head) const {
-    const int lane = threadIdx.x % 32, head_dim = p_.heads.head_dim;
-    const float2* tops = sums_.tops + PartOf(row, head, 0);
-    const float* parts = sums_.out + PartOf(row, head, 0) * head_dim;
-    RunningTop top;
-    float sum = 0, out[kDims / 32] = {};
-#pragma unroll 4
-    for (int tile = 0; tile < rows_.tiles[row]; ++tile) {
-      const float2 tile_top = __ldcg(tops + tile);
-      float part[kDims / 32];
+    // Both loops over blocks stay loops, for the ring's sake: a block takes the last places of x, and
+    // the first weights, while the others move up.
+    Accumulator x[kTileKeys / 8];
+#pragma unroll 1
+    for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
-      for (int i = 0; i < kDims / 32; ++i) {
-        const int channel = lane + 32 * i;
-        part[i] = channel < head_dim ? __ldcg(parts + int64_t{tile} * head_dim + channel) : 0;
+      for (int n = 0; n + 2 < kTileKeys / 8; ++n) x[n] = x[n + 2];
+      Accumulator(&mine)[2] = *reinterpret_cast<Accumulator(*)[2]>(x + kTileKeys / 8 - 2);
+      mine[0] = mine[1] = Accumulator();
+      if (b >= item.num_blocks) continue;
+      const uint32_t slot = ring.Await();
+      Renew<false>(slot, item, item.first_key + b * kBlockTokens);
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+#pragma unroll
+        for (int j = 0; j < kDims / 32; ++j) {
+          const int at = TileLayout<kDims>::KeyAt(n * 8 + g, j * 4 + t);
+          MultiplyKey(mine[n], q[j], SplitEight(), LoadVector(slot + at * 16));
+        }
       }
-      float keep, gain;
-      top.Take(tile_top.x, keep, gain);
-      sum = Merged(sum, keep, tile_top.y, gain);
-#pragma unroll
-      for (int i = 0; i < kDims / 32; ++i) out[i] = Merged(out[i], keep, part[i], gain);
+      ring.Release();
     }
-    const int64_t at = (int64_t{row} * p_.heads.num_heads + head) * head_dim;
+    float top[2], sum[2];
+    TileSoftmax(
+        __fmul_rn(p_.scale, kLog2E),
+        [&](int, int k) {
+          return item.first_key + k <= position && item.first_key + k >= first_seen;
+        },
+        x, top, sum);
+    TileWeights weights[kBlocks] = {{x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}};
+    Accumulator out[kDims / 8];
+#pragma unroll 1
+    for (int b = 0; b < item.num_blocks; ++b) {
+      const uint32_t slot = ring.Await();
+      Renew<true>(slot, item, item.first_key + b * kBlockTokens);
 #pragma unroll
-    for (int i = 0; i < kDims / 32; ++i) {
-      const int channel = lane + 32 * i;
-      if (channel >= head_dim) continue;
-      const float value = __fdiv_rn(out[i], sum);
+      for (int c = 0; c < kDims / 8; c += 2) {
+        uint32_t v[4];
+        LoadTransposed(slot + TileLayout<kDims>::ValueAt(lane() % 16, c + lane() / 16) * 16, v);
+        weights[0].AddValues(out[c], v[0], v[1]);
+        weights[0].AddValues(out[c + 1], v[2], v[3]);
+      }
+      ring.Release();
+#pragma unroll
+      for (int i = 0; i + 1 < kBlocks; ++i) weights[i] = weights[i + 1];
+    }
+    if (!is_head) return;
+    const int64_t part = PartOf(item.row, head, item.tile);
+    if (t == 0) publisher.Put(sums_.tops + part, float2{top[0], sum[0]});
+#pragma unroll
+    for (int c = 0; c < kDims / 8; ++c) {
+      if (c * 8 >= head_dim) break;
+      publisher.PutPair(sums_.out + part * head_dim + c * 8 + 2 * t, out[c].c[0], out[c].c[1]);
+    }
+  }
+
+  __device__ static uint4 LoadVector(uint32_t shared) {
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(shared)
+                 : "memory");
+    return v;
+  }
+
+  // The slot holds what lay at positions first_key .. + 15 when it was read. Those that this step
+  // stores are read again; those after the row's own become zeros, since weight 0 times whatever
+  // lies there need not be 0.
+  template <bool kValues>
+  __device__ void Renew(uint32_t slot, const SplitItem& item, int first_key) const {
+    constexpr int kChunks = kDims / 8;
+    const int limit = rows_.first_stored[item.row], position = rows_.position[item.row];
+    if (first_key + kBlockTokens <= limit) return;
+    const KvBlocks<Bf16> blocks(kv_, p_.heads, rows_.block_table[item.row]);
+    for (int row = max(0, limit - first_key); row < kBlockTokens; ++row) {
+      const int key = first_key + row;
+      if (lane() < kChunks) {
+        uint4 v = {0, 0, 0, 0};
+        if (key <= position && lane() * 8 < p_.heads.head_dim) {
+          const Bf16* from =
+              kValues ? blocks.value(item.kv_head, key) : blocks.key(item.kv_head, key);
+          v = __ldcg(reinterpret_cast<const uint4*>(from) + lane());
+        }
+        const int at = kValues ? TileLayout<kDims>::ValueAt(row, lane())
+                               : TileLayout<kDims>::KeyAt(row, lane());
+        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(slot + at * 16), "r"(v.x),
+                     "r"(v.y), "r"(v.z), "r"(v.w)
+                     : "memory");
+      }
+    }
+    __syncwarp();
+  }
+
+  // A lane has channels 2 lane and 2 lane + 1 of each 64.
+  __device__ void AddTiles(int row, int head, Publisher& publisher) const {
+    constexpr int kPairs = kDims / 64;
+    const int head_dim = p_.heads.head_dim, tiles = rows_.tiles[row];
+    const float2* tops = sums_.tops + PartOf(row, head, 0);
+    const float* parts = sums_.out + PartOf(row, head, 0) * head_dim + 2 * lane();
+    float top = -INFINITY;
+    for (int tile = lane(); tile < tiles; tile += 32) top = fmaxf(top, __ldcg(tops + tile).x);
+    for (int offset = 16; offset > 0; offset /= 2) {
+      top = fmaxf(top, __shfl_xor_sync(~0u, top, offset));
+    }
+    float sum = 0;
+    float2 out[kPairs] = {};
+#pragma unroll 8
+    for (int tile = 0; tile < tiles; ++tile) {
+      const float2 of_tile = __ldcg(tops + tile);
+      const float gain = PowerOfTwo(of_tile.x - top);
+      sum = __fmaf_rn(of_tile.y, gain, sum);
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) {
+        if (2 * lane() + 64 * i >= head_dim) continue;
+        const float2 part =
+            __ldcg(reinterpret_cast<const float2*>(parts + int64_t{tile} * head_dim + 64 * i));
+        out[i].x = __fmaf_rn(part.x, gain, out[i].x);
+        out[i].y = __fmaf_rn(part.y, gain, out[i].y);
+      }
+    }
+    const int64_t at = (int64_t{row} * p_.heads.num_heads + head) * head_dim + 2 * lane();
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      if (2 * lane() + 64 * i >= head_dim) continue;
+      const float a = __fdiv_rn(out[i].x, sum), b = __fdiv_rn(out[i].y, sum);
       if (p_.out_bf16) {
-        static_cast<Bf16*>(p_.out)[at + channel] = FromFloat<Bf16>(value);
+        publisher.PutPair(static_cast<Bf16*>(p_.out) + at + 64 * i, a, b);
       } else {
-        static_cast<float*>(p_.out)[at + channel] = value;
+        publisher.PutPair(static_cast<float*>(p_.out) + at + 64 * i, a, b);
       }
     }
   }

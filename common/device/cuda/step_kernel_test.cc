@@ -95,16 +95,26 @@ class StepKernelTest : public DeviceContractTest {
   }
   Matrix RandomMatrix(int outputs, int inputs) {
     return rig_->PutMatrix(
-        Floats(size_t(outputs) * inputs, 1 / std::sqrt(static_cast<float>(inputs))), outputs,
+        Weights(size_t(outputs) * inputs, 1 / std::sqrt(static_cast<float>(inputs))), outputs,
         inputs, kTypes.weights);
   }
   const void* RandomUnit(const UnitShape& unit) {
     const size_t n = size_t(unit.width) * unit.hidden;
     const float in = 1 / std::sqrt(static_cast<float>(unit.hidden));
     const float down = 1 / std::sqrt(static_cast<float>(std::max(unit.width, 1)));
-    return rig_->PutUnit(Floats(n, in), Floats(n, in), Floats(n, down), unit);
+    return rig_->PutUnit(Weights(n, in), Weights(n, in), Weights(n, down), unit);
   }
 
+  // Uniform: at the shapes of real models normal numbers take longer than the card.
+  std::vector<float> Weights(size_t n, float sigma) {
+    std::vector<float> values(n);
+    uint64_t state = random_();
+    for (float& x : values) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      x = static_cast<float>(static_cast<int64_t>(state) >> 40) * (0x1p-23f * 1.7f) * sigma;
+    }
+    return values;
+  }
   // Positions of a sequence follow one another, as those of drafts and of short chunks do.
   void PutBatch(int rows_max, int context_max) {
     std::vector<int32_t> next(sequences_), positions(rows_max), slots(rows_max), routes(rows_max);
@@ -186,11 +196,11 @@ TEST_P(StepKernelTest, HasTheBitsOfTheHalvesInTurn) {
 
 // The paper's shape, few layers.
 TEST_P(StepKernelTest, HasThemAtTheShapesOfRealModels) {
-  for (const StackShape& s : {StackShape{2, 4096, 32, 32, 128, 2752, 2752, 7},
+  for (const StackShape& s : {StackShape{1, 4096, 32, 32, 128, 2752, 2752, 3},
                               {3, 576, 9, 3, 64, 384, 384, 5},
-                              {2, 4096, 32, 8, 128, 0, 4096, 3}}) {
-    for (const int rows : {1, 2, 8}) {
-      Make(s, rows, rows, 700);
+                              {1, 4096, 32, 8, 128, 0, 4096, 2}}) {
+    for (const int rows : {1, 8}) {
+      Make(s, rows, rows, 2000);
       ASSERT_TRUE(RunAtOnce());
       RunInTurn();
       ExpectSame(absl::StrCat("hidden ", s.hidden, " rows ", rows));

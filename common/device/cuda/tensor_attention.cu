@@ -39,18 +39,10 @@ __device__ QueryTile FindQueryTile(const PagedTokens& tokens, int r) {
   return {r, count, position};
 }
 
-// A row of keys or values in shared memory is kChunks vectors of 16 bytes, swapped around so that
-// the lanes that read together hit different banks.
 template <int kDims>
-struct Shared {
-  static constexpr int kChunks = kDims / 8;
-  static constexpr int kVectors = kTile * kChunks;
+struct Shared : TileLayout<kDims> {
+  static constexpr int kVectors = kTile * (kDims / 8);
   uint4 keys[2][kVectors], values[2][kVectors];
-
-  __device__ static int KeyAt(int row, int chunk) {
-    return row * kChunks + (chunk ^ ((row & 1) * 4));
-  }
-  __device__ static int ValueAt(int row, int chunk) { return row * kChunks + (chunk ^ (row & 7)); }
 };
 
 template <int kDims>
@@ -62,8 +54,8 @@ __device__ void CopyKeysAndValues(Shared<kDims>& s, int buffer, const KvBlocks<B
     const bool valid = position <= last_key && chunk * 8 < head_dim;
     const Bf16* key = valid ? blocks.key(kv_head, position) + chunk * 8 : nullptr;
     const Bf16* value = valid ? blocks.value(kv_head, position) + chunk * 8 : nullptr;
-    CopyAsync16(&s.keys[buffer][Shared<kDims>::KeyAt(row, chunk)], key, valid);
-    CopyAsync16(&s.values[buffer][Shared<kDims>::ValueAt(row, chunk)], value, valid);
+    CopyAsync16(SharedAddress(&s.keys[buffer][Shared<kDims>::KeyAt(row, chunk)]), key, valid);
+    CopyAsync16(SharedAddress(&s.values[buffer][Shared<kDims>::ValueAt(row, chunk)]), value, valid);
   }
   CopyCommit();
 }
@@ -86,13 +78,6 @@ __device__ void TakeOutNotFinite(uint4* values, unsigned long long* poison) {
     v = {0, 0, 0, 0};
     atomicOr(poison, 1ull << (i / kChunks));
   }
-}
-
-__device__ void LoadTransposed(const uint4* row, uint32_t (&b)[4]) {
-  const uint32_t from = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-               : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
-               : "r"(from));
 }
 
 // What a lane holds of its warp's 16 rows: rows g (index 0) and g + 8 (index 1).
@@ -143,7 +128,7 @@ __device__ void AddValues(RowState<kDims>& state, const uint4* values, const flo
     for (int k = 0; k < kTile / 16; ++k) {
       const int row = k * 16 + lane / 8 % 2 * 8 + lane % 8;
       uint32_t b[4];
-      LoadTransposed(values + Shared<kDims>::ValueAt(row, c + lane / 16), b);
+      LoadTransposed(SharedAddress(values + Shared<kDims>::ValueAt(row, c + lane / 16)), b);
       weights[k].AddValues(part[0], b[0], b[1]);
       weights[k].AddValues(part[1], b[2], b[3]);
     }
@@ -245,7 +230,8 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
       state.NotePoison(poison, first_key);
     }
     if (works) {
-      AddTile<kDims>(state, s.keys[buffer], s.values[buffer], first_key, p.scale);
+      AddTile<kDims>(state, s.keys[buffer], s.values[buffer], first_key,
+                     __fmul_rn(p.scale, kLog2E));
     }
     __syncthreads();
   }

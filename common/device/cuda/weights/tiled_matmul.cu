@@ -45,7 +45,7 @@ struct CopyPlan {
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
       const bool valid = rows[i] != nullptr && at < end;
-      CopyAsync16(panel + Place(row(i), column), valid ? rows[i] + at : nullptr, valid);
+      CopyAsync16(SharedAddress(panel + Place(row(i), column)), valid ? rows[i] + at : nullptr, valid);
     }
   }
   // The same of rows at any address.
