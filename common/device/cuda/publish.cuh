@@ -16,16 +16,30 @@ class Publisher {
                  : "=r"(old)
                  : "l"(to), "r"(value)
                  : "memory");
-    seen_ ^= old;
+    Note(old);
   }
   __device__ void Put(float2* to, const float2& value) {
-    uint64_t old,
-        bits = uint64_t{__float_as_uint(value.x)} | uint64_t{__float_as_uint(value.y)} << 32;
+    uint64_t old;
+    const uint64_t bits = uint64_t{__float_as_uint(value.x)} | uint64_t{__float_as_uint(value.y)}
+                                                                   << 32;
     asm volatile("atom.relaxed.gpu.global.exch.b64 %0, [%1], %2;"
                  : "=l"(old)
                  : "l"(to), "l"(bits)
                  : "memory");
-    seen_ ^= static_cast<uint32_t>(old);
+    Note(static_cast<uint32_t>(old));
+  }
+  // 16 bytes, aligned.
+  __device__ void Put(uint4* to, const uint4& value) {
+    uint64_t old_low, old_high;
+    asm volatile(
+        "{ .reg .b128 old, mine; .reg .b64 low, high;\n"
+        "mov.b64 low, {%3, %4}; mov.b64 high, {%5, %6}; mov.b128 mine, {low, high};\n"
+        "atom.relaxed.gpu.global.exch.b128 old, [%2], mine;\n"
+        "mov.b128 {%0, %1}, old; }"
+        : "=l"(old_low), "=l"(old_high)
+        : "l"(to), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
+        : "memory");
+    Note(static_cast<uint32_t>(old_low));
   }
   // Two neighbouring elements.
   __device__ void PutPair(Bf16* to, float a, float b) {
@@ -37,12 +51,17 @@ class Publisher {
   }
   // This thread's stores have arrived. (To look at what came back is to wait for it.)
   __device__ void Await() {
-    if (seen_ == 0x7FC0FFEE) __nanosleep(1);
-    seen_ = 0;
+    if ((seen_ ^ last_) == 0x7FC0FFEE) __nanosleep(1);
+    seen_ = last_ = 0;
   }
 
  private:
-  uint32_t seen_ = 0;
+  // The last one may be on its way for long.
+  __device__ void Note(uint32_t old) {
+    seen_ ^= last_;
+    last_ = old;
+  }
+  uint32_t seen_ = 0, last_ = 0;
 };
 
 }  // namespace pregate::cuda

@@ -3,47 +3,61 @@
 namespace pregate::cuda {
 namespace {
 
-constexpr int kWarps = 4, kSlots = 6;
-constexpr int kBlocks = 264;  // two on each multiprocessor of the largest cards
+constexpr int kRings = 4, kSlots = 6;  // a warp reads each ring, another one fills it
+constexpr int kBlocks = 264;           // two on each multiprocessor of the largest cards
 
-// A warp's items, one after the other.
+// A ring's items, one after the other.
+struct Items {
+  const AttentionProblem& p;
+  const SplitRows& rows;
+  int step;
+
+  __device__ int num() const { return rows.num_items(p.heads); }
+};
 template <int kDims>
 class ItemSource {
  public:
-  __device__ ItemSource(const AttentionProblem& p, const SplitRows& rows, int first, int step)
-      : p_(p), rows_(rows), next_(first), step_(step) {}
-  __device__ void Issue(uint32_t slot) {
-    if (tile_.done()) {
-      if (next_ >= rows_.num_items(p_.heads)) return;
-      tile_.Begin(rows_, SplitItem(rows_, p_.heads, next_), p_.kv, p_.heads);
-      next_ += step_;
-    }
-    tile_.Issue(slot, p_.heads.head_dim);
+  __device__ ItemSource(const Items& items, int first) : item_(first - items.step) {}
+  __device__ bool done(const Items& items) const { return item_ >= items.num(); }
+  __device__ bool Issue(const Items& items, uint32_t slot) {
+    tile_.Issue(slot, items.p.heads.head_dim);
+    return tile_.done();
+  }
+  __device__ void Advance(const Items& items) {
+    item_ += items.step;
+    if (done(items)) return;
+    const Heads& heads = items.p.heads;
+    tile_.Begin(items.rows, SplitItem(items.rows, heads, item_), items.p.kv, heads);
   }
 
  private:
-  const AttentionProblem& p_;
-  const SplitRows& rows_;
-  int next_;
-  const int step_;
+  int item_;
   TileStream<kDims> tile_;
 };
 
 template <int kDims>
-__global__ void __launch_bounds__(kWarps * 32)
+__global__ void __launch_bounds__(2 * kRings * 32)
     SplitAttentionKernel(const __grid_constant__ AttentionProblem p,
                          const __grid_constant__ TileSums sums) {
-  extern __shared__ __align__(128) unsigned char slots[];  // [kWarps][kSlots][kSlotBytes]
+  extern __shared__ __align__(128) unsigned char all_slots[];  // [kRings][kSlots][kSlotBytes]
   __shared__ SplitRows rows;
+  __shared__ RingBarriers<kSlots> all_barriers[kRings];
   if (threadIdx.x == 0) rows.Find(p);
+  if (threadIdx.x < kRings) all_barriers[threadIdx.x].Init();
   __syncthreads();
-  const int warp = threadIdx.x / 32, items = rows.num_items(p.heads);
-  const int first = warp * gridDim.x + blockIdx.x, step = gridDim.x * kWarps;
-  StreamRing<ItemSource<kDims>, kSlots> ring(slots + warp * kSlots * kSlotBytes,
-                                             ItemSource<kDims>(p, rows, first, step));
+  const int warp = threadIdx.x / 32, ring = warp % kRings;
+  const Items items = {p, rows, static_cast<int>(gridDim.x) * kRings};
+  const int first = ring * gridDim.x + blockIdx.x;
+  unsigned char* slots = all_slots + ring * kSlots * kSlotBytes;
+  if (warp >= kRings) {
+    RingFiller<ItemSource<kDims>, kSlots> filler(slots, all_barriers[ring],
+                                                 ItemSource<kDims>(items, first));
+    return filler.Run(items);
+  }
+  RingReader<kSlots> reader(slots, all_barriers[ring]);
   const SplitAttentionWarp<kDims> attention(p, p.kv, rows, sums);
   Publisher publisher;
-  for (int i = first; i < items; i += step) attention.Run(ring, i, publisher);
+  for (int i = first; i < items.num(); i += items.step) attention.Run(reader, i, publisher);
 }
 
 }  // namespace
@@ -56,7 +70,7 @@ size_t SplitAttentionBytes(const PagedTokens& tokens, const Heads& heads) {
 
 void SplitAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
   const TileSums sums = TileSums::At(scratch, p.tokens, p.heads);
-  Launch(stream, kBlocks, kWarps * 32, kWarps * kSlots * kSlotBytes,
+  Launch(stream, kBlocks, 2 * kRings * 32, kRings * kSlots * kSlotBytes,
          p.heads.head_dim <= 64 ? SplitAttentionKernel<64> : SplitAttentionKernel<128>, p, sums);
 }
 

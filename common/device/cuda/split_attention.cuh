@@ -93,32 +93,30 @@ struct SplitItem {
   }
 };
 
-// An item's slots: its blocks of keys, then those of values.
+// An item's slots: its blocks of keys, then those of values. The same in all lanes.
 template <int kDims>
 struct TileStream {
-  const Bf16* keys = nullptr;  // lane i < num_blocks: the i-th block
-  int64_t values = 0;          // elements from a key to its value
+  const Bf16* head = nullptr;              // the key head's part of block 0
+  const int32_t* table = nullptr;          // at the item's first block
+  int64_t block_elements = 0, values = 0;  // from block to block, from keys to values
   int num_blocks = 0, issued = 0;
 
   __device__ bool done() const { return issued == 2 * num_blocks; }
   __device__ void Begin(const SplitRows& rows, const SplitItem& item, const PagedKv& kv,
                         const Heads& heads) {
-    const KvBlocks<Bf16> blocks(kv, heads, rows.block_table[item.row]);
-    const int lane = threadIdx.x % 32;
-    if (lane < item.num_blocks) {
-      keys = blocks.key(item.kv_head, item.first_key + lane * kBlockTokens);
-    }
-    values = blocks.values_offset();
+    const int block = kBlockTokens * heads.head_dim;
+    head = static_cast<const Bf16*>(kv.data) + int64_t{item.kv_head} * block;
+    table = rows.block_table[item.row] + item.first_key / kBlockTokens;
+    block_elements = int64_t{heads.num_kv_heads} * block;
+    values = kv.num_blocks * block_elements;
     num_blocks = item.num_blocks;
     issued = 0;
   }
   __device__ void Issue(uint32_t slot, int head_dim) {
     constexpr int kChunks = kDims / 8;
     const bool is_value = issued >= num_blocks;
-    const int lane = threadIdx.x % 32, block = is_value ? issued - num_blocks : issued;
-    const auto from =
-        reinterpret_cast<const Bf16*>(__shfl_sync(~0u, reinterpret_cast<uint64_t>(keys), block));
-    const Bf16* rows = from + (is_value ? values : 0);
+    const int lane = threadIdx.x % 32, block = table[is_value ? issued - num_blocks : issued];
+    const Bf16* rows = head + block * block_elements + (is_value ? values : 0);
 #pragma unroll
     for (int i = 0; i < kBlockTokens * kChunks / 32; ++i) {
       const int row = (i * 32 + lane) / kChunks, chunk = (i * 32 + lane) % kChunks;
@@ -156,6 +154,7 @@ class SplitAttentionWarp {
     before = __shfl_sync(~0u, before, 0);
     if (before + 1 < rows_.tiles[item.row]) return;
     if (lane() == 0) publisher.Put(reinterpret_cast<uint32_t*>(arrived), 0);
+#pragma unroll 1
     for (int head = 0; head < group_; ++head) {
       AddTiles(item.row, item.kv_head * group_ + head, publisher);
     }
@@ -217,9 +216,11 @@ class SplitAttentionWarp {
         x, top, sum);
     TileWeights weights[kBlocks] = {{x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}};
     Accumulator out[kDims / 8];
+    uint32_t slot = 0;
 #pragma unroll 1
     for (int b = 0; b < item.num_blocks; ++b) {
-      const uint32_t slot = ring.Await();
+      if (b > 0) ring.Release();
+      slot = ring.Await();
       Renew<true>(slot, item, item.first_key + b * kBlockTokens);
 #pragma unroll
       for (int c = 0; c < kDims / 8; c += 2) {
@@ -228,18 +229,32 @@ class SplitAttentionWarp {
         weights[0].AddValues(out[c], v[0], v[1]);
         weights[0].AddValues(out[c + 1], v[2], v[3]);
       }
-      ring.Release();
 #pragma unroll
       for (int i = 0; i + 1 < kBlocks; ++i) weights[i] = weights[i + 1];
     }
-    if (!is_head) return;
     const int64_t part = PartOf(item.row, head, item.tile);
-    if (t == 0) publisher.Put(sums_.tops + part, float2{top[0], sum[0]});
+    if (is_head && t == 0) publisher.Put(sums_.tops + part, float2{top[0], sum[0]});
+    // By way of the last slot, so that every lane stores 16 bytes at a time.
+    __syncwarp();
+    if (is_head) {
 #pragma unroll
-    for (int c = 0; c < kDims / 8; ++c) {
-      if (c * 8 >= head_dim) break;
-      publisher.PutPair(sums_.out + part * head_dim + c * 8 + 2 * t, out[c].c[0], out[c].c[1]);
+      for (int c = 0; c < kDims / 8; ++c) {
+        asm volatile(
+            "st.shared.v2.f32 [%0], {%1, %2};" ::"r"(slot + g * kDims * 4 + c * 32 + t * 8),
+            "f"(out[c].c[0]), "f"(out[c].c[1])
+            : "memory");
+      }
     }
+    __syncwarp();
+    const int quarter = head_dim / 4;
+#pragma unroll 1
+    for (int i = lane(); i < group_ * quarter; i += 32) {
+      const int h = i / quarter, channel = i % quarter * 4;
+      float* to = sums_.out + PartOf(item.row, item.kv_head * group_ + h, item.tile) * head_dim;
+      publisher.Put(reinterpret_cast<uint4*>(to + channel),
+                    LoadVector(slot + (h * kDims + channel) * 4));
+    }
+    ring.Release();
   }
 
   __device__ static uint4 LoadVector(uint32_t shared) {
@@ -260,6 +275,7 @@ class SplitAttentionWarp {
     const int limit = rows_.first_stored[item.row], position = rows_.position[item.row];
     if (first_key + kBlockTokens <= limit) return;
     const KvBlocks<Bf16> blocks(kv_, p_.heads, rows_.block_table[item.row]);
+#pragma unroll 1
     for (int row = max(0, limit - first_key); row < kBlockTokens; ++row) {
       const int key = first_key + row;
       if (lane() < kChunks) {

@@ -1,4 +1,4 @@
-// A block a multiprocessor, eight warps each, which walk through the layers together:
+// A block a multiprocessor, whose eight working warps walk through the layers together:
 //
 //   rows    norm of h into shared memory, by every block for itself
 //   qkv     strips of weights times the rows; rope; k and v go into the paged KV
@@ -9,10 +9,11 @@
 //   down    h += S + round(O)
 //
 // with a barrier over the grid after each. Products are strips of 8 weight rows times up to 8 rows of
-// x; a warp takes every (8 blocks)-th strip. Its ring of weights (weight_ring.cuh) runs on over the
-// barriers: experts were named before the step, so every address is known when the kernel starts.
-// Sums have the order of the operations that the halves of a layer are composed of, so bits are the
-// same.
+// x; a warp takes every (8 blocks)-th strip, and every (8 blocks)-th tile. What a warp reads of weights,
+// keys and values comes by a ring of its own (stream_ring.cuh), which one more warp keeps full: it
+// runs on over the barriers, since experts were named before the step and every address is known when
+// the kernel starts. Sums have the order of the operations that the halves of a layer are composed of,
+// so bits are the same. Code is kept small: what a layer runs must fit the instruction cache.
 #include <algorithm>
 
 #include "common/device/cuda/publish.cuh"
@@ -25,7 +26,7 @@
 namespace pregate::cuda {
 namespace {
 
-constexpr int kWarps = kNormThreads / 32;
+constexpr int kWarps = kNormThreads / 32;  // that work
 constexpr int kThreads = kWarps * 32;
 enum Phase { kQkv, kAttend, kOut, kGateUp, kDown, kPhases };
 
@@ -76,7 +77,7 @@ struct Stack {
   const Bf16* const* shared;  // [num_layers]
   const Experts& experts;
   const SplitRows& rows;
-  int first_warp, num_warps;  // of the grid
+  int num_warps;  // of the grid
 
   __device__ int units(int layer, int phase) const {
     const StepLayer& l = layers[layer];
@@ -92,10 +93,6 @@ struct Stack {
     if (phase != kDown) return 1;
     const StepLayer& l = layers[layer];
     return (l.shared_width > 0) + (l.own_width > 0 ? experts.num_active : 0);
-  }
-  // Each phase starts with another warp, so that what is left over goes round.
-  __device__ int first_unit(int layer, int phase) const {
-    return (first_warp + (layer * kPhases + phase) * 397) % num_warps;
   }
   __device__ PagedKv kv(int layer) const {
     return {layers[layer].kv, layers[layer].num_blocks, true};
@@ -120,49 +117,50 @@ struct HeadStrip {
 template <int kDims>
 class StepSource {
  public:
-  __device__ explicit StepSource(const Stack* stack) : s_(stack) {
-    unit_ = s_->first_unit(0, 0);
-    Settle();
-  }
-  __device__ void Issue(uint32_t slot) {
-    if (layer_ == s_->p.num_layers) return;
+  // Before the first unit of `warp`; Advance comes next.
+  __device__ StepSource(const Stack& stack, int warp) : unit_(warp - stack.num_warps) {}
+  __device__ bool done(const Stack& s) const { return layer_ == s.p.num_layers; }
+  // True: the unit's part is issued, and Advance comes next.
+  __device__ bool Issue(const Stack& s, uint32_t slot) {
     if (phase_ == kAttend) {
-      tile_.Issue(slot, s_->p.heads.head_dim);
-      if (!tile_.done()) return;
-    } else {
-      strip_.Issue(slot);
-      if (!strip_.done()) return;
-      if (++part_ < s_->parts(layer_, phase_)) {
-        strip_ = At();
-        return;
-      }
-      part_ = 0;
+      tile_.Issue(slot, s.p.heads.head_dim);
+      return tile_.done();
     }
-    unit_ += s_->num_warps;
-    Settle();
+    strip_.Issue(slot);
+    return strip_.done();
+  }
+  __device__ void Advance(const Stack& s) {
+    if (unit_ >= 0 && ++part_ < s.parts(layer_, phase_)) {
+      strip_ = At(s);
+      return;
+    }
+    part_ = 0;
+    unit_ += s.num_warps;
+    Settle(s);
   }
 
  private:
-  __device__ void Settle() {  // on a unit that exists
-    while (unit_ >= s_->units(layer_, phase_)) {
-      if (++phase_ == kPhases) {
-        phase_ = 0;
-        if (++layer_ == s_->p.num_layers) return;
-      }
-      unit_ = s_->first_unit(layer_, phase_);
+  // Goes on to a unit that exists: counting runs on from phase to phase, so that a warp with a unit
+  // less in one of them comes first in the next.
+  __device__ void Settle(const Stack& s) {
+    while (unit_ >= s.units(layer_, phase_)) {
+      unit_ -= s.units(layer_, phase_);
+      if (++phase_ < kPhases) continue;
+      phase_ = 0;
+      if (++layer_ == s.p.num_layers) return;
     }
     if (phase_ == kAttend) {
-      tile_.Begin(s_->rows, SplitItem(s_->rows, s_->p.heads, unit_), s_->kv(layer_), s_->p.heads);
+      tile_.Begin(s.rows, SplitItem(s.rows, s.p.heads, unit_), s.kv(layer_), s.p.heads);
     } else {
-      strip_ = At();
+      strip_ = At(s);
     }
   }
-  __device__ Strip At() const {
-    const StepLayer& l = s_->layers[layer_];
-    const int hidden = s_->p.hidden;
-    const Heads& heads = s_->p.heads;
+  __device__ Strip At(const Stack& s) const {
+    const StepLayer& l = s.layers[layer_];
+    const int hidden = s.p.hidden;
+    const Heads& heads = s.p.heads;
     if (phase_ == kQkv) {
-      const HeadStrip strip(*s_, l, unit_);
+      const HeadStrip strip(s, l, unit_);
       const int row = strip.head * heads.head_dim + strip.channel;
       return Rows(l.qkv, 0, row, row + (strip.rotated ? heads.head_dim / 2 : 4), hidden);
     }
@@ -172,11 +170,11 @@ class StepSource {
     }
     if (phase_ == kGateUp) {
       int unit = unit_, width = l.shared_width;
-      const Bf16* image = s_->shared[layer_];
+      const Bf16* image = s.shared[layer_];
       if (unit >= width / 4) {
         unit -= width / 4;
         width = l.own_width;
-        image = s_->own[layer_ * kStepRowsMax + unit / (width / 4)];
+        image = s.own[layer_ * kStepRowsMax + unit / (width / 4)];
         unit %= width / 4;
       }
       const Strip gate = Rows(image, 0, unit * 4, 0, hidden);
@@ -185,7 +183,7 @@ class StepSource {
     const bool shared = part_ == 0 && l.shared_width > 0;
     const int width = shared ? l.shared_width : l.own_width;
     const Bf16* image =
-        shared ? s_->shared[layer_] : s_->own[layer_ * kStepRowsMax + part_ - (l.shared_width > 0)];
+        shared ? s.shared[layer_] : s.own[layer_ * kStepRowsMax + part_ - (l.shared_width > 0)];
     return Rows(image, 2 * SectionElements(width, hidden), unit_ * kStripRows,
                 unit_ * kStripRows + 4, width);
   }
@@ -195,11 +193,12 @@ class StepSource {
     return {rows + int64_t{first} * inputs, rows + int64_t{second} * inputs, inputs};
   }
 
-  const Stack* s_;
-  int layer_ = 0, phase_ = 0, unit_, part_ = 0;
+  int unit_, layer_ = 0, phase_ = 0, part_ = 0;
   Strip strip_;
   TileStream<kDims> tile_;
 };
+
+__device__ void SyncWorkers() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
 
 // What a block's threads published before, every block sees after.
 class Barrier {
@@ -208,7 +207,7 @@ class Barrier {
   __device__ void Wait(Publisher& publisher) {
     target_ += gridDim.x;
     publisher.Await();
-    __syncthreads();
+    SyncWorkers();
     if (threadIdx.x == 0) {
       asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(arrivals_) : "memory");
       unsigned seen;
@@ -219,7 +218,7 @@ class Barrier {
                      : "memory");
       } while (static_cast<int>(seen - target_) < 0);
     }
-    __syncthreads();
+    SyncWorkers();
   }
 
  private:
@@ -230,7 +229,9 @@ class Barrier {
 // From one row of x in shared memory to the next (XAddress).
 __host__ __device__ inline int XRowBytes(int width) { return (width * 2 + 127) / 128 * 128 + 16; }
 
+template <int kSlots>
 struct Memory {
+  RingBarriers<kSlots> rings[kWarps];
   float warp_sums[kStepRowsMax][kWarps];
   Experts experts;
   SplitRows rows;
@@ -239,49 +240,60 @@ struct Memory {
 template <int kDims, int kSlots>
 class StepBlock {
  public:
-  using Ring = StreamRing<StepSource<kDims>, kSlots>;
-
-  __device__ StepBlock(const StepArguments& p, const Stack& stack, Memory& m, Bf16* x, Ring& ring,
-                       int num_rows)
+  // x: rows in shared memory; turns [rows][head_dim / 2].
+  __device__ StepBlock(const StepArguments& p, const Stack& stack, int warp, Memory<kSlots>& m,
+                       Bf16* x, const Turn* turns, RingReader<kSlots>& ring)
       : p_(p),
         stack_(stack),
+        unit_(warp),
         m_(m),
         ring_(ring),
-        num_rows_(num_rows),
+        turns_(turns),
+        num_rows_(m.rows.num_rows),
         x_(x),
         x_bytes_(XRowBytes(p.x_width)),
         x_lane_(XAddress(x, x_bytes_, p.tokens.rows.max)),
         barrier_(p.arrivals, p.arrived_before) {}
 
+  // Both halves of a layer are rows, a product, and a product that h takes in.
   __device__ void Run() {
     const int q_width = p_.heads.num_heads * p_.heads.head_dim;
-    for (int l = 0; l < p_.num_layers; ++l) {
+#pragma unroll 1
+    for (int half = 0; half < 2 * p_.num_layers; ++half) {
+      const int l = half / 2;
+      const bool ffn = half % 2 == 1;
       const StepLayer& layer = stack_.layers[l];
-      const PagedKv kv = stack_.kv(l);
-      StageNorm(layer.attention_norm, p_.attention_eps);
-      ForUnits(l, kQkv, [&](int unit) { Qkv(layer, kv, unit); });
+      StageNorm(ffn ? layer.ffn_norm : layer.attention_norm, ffn ? p_.ffn_eps : p_.attention_eps);
+      ForUnits(l, ffn ? kGateUp : kQkv, [&](int unit) {
+        float sums[2];
+        MultiplyStrip(ring_, p_.hidden, x_lane_, sums);
+        ffn ? StoreMid(layer, unit, sums) : StoreHeads(l, unit, sums);
+      });
       barrier_.Wait(publisher_);
-      const SplitAttentionWarp<kDims> attention(p_.attention, kv, m_.rows, p_.sums);
-      ForUnits(l, kAttend, [&](int item) { attention.Run(ring_, item, publisher_); });
-      barrier_.Wait(publisher_);
-      StageRows(static_cast<const Bf16*>(p_.act), q_width, q_width);
-      ForUnits(l, kOut, [&](int unit) { Out(q_width, unit); });
-      barrier_.Wait(publisher_);
-      StageNorm(layer.ffn_norm, p_.ffn_eps);
-      ForUnits(l, kGateUp, [&](int unit) { GateUp(layer, unit); });
-      barrier_.Wait(publisher_);
-      StageRows(static_cast<const Bf16*>(p_.mid), layer.shared_width + layer.own_width,
-                p_.mid_stride);
-      ForUnits(l, kDown, [&](int unit) { Down(layer, unit); });
-      if (l + 1 < p_.num_layers) barrier_.Wait(publisher_);
+      if (!ffn) {
+        const SplitAttentionWarp<kDims> attention(p_.attention, stack_.kv(l), m_.rows, p_.sums);
+        ForUnits(l, kAttend, [&](int item) { attention.Run(ring_, item, publisher_); });
+        barrier_.Wait(publisher_);
+      }
+      StageRows(static_cast<const Bf16*>(ffn ? p_.mid : p_.act),
+                ffn ? layer.shared_width + layer.own_width : q_width,
+                ffn ? p_.mid_stride : q_width);
+      ForUnits(l, ffn ? kDown : kOut, [&](int unit) {
+        ffn ? AddUnit(unit, layer.shared_width, layer.own_width, p_.ffn_residual)
+            : AddUnit(unit, q_width, 0, p_.attention_residual);
+      });
+      if (half + 1 < 2 * p_.num_layers) barrier_.Wait(publisher_);
     }
   }
 
  private:
+  // The units that the warp's source has, in its order.
   template <class F>
   __device__ void ForUnits(int layer, int phase, const F& f) {
     const int units = stack_.units(layer, phase);
-    for (int u = stack_.first_unit(layer, phase); u < units; u += stack_.num_warps) f(u);
+#pragma unroll 1
+    for (; unit_ < units; unit_ += stack_.num_warps) f(unit_);
+    unit_ -= units;
   }
   __device__ Bf16* XRow(int r) const {
     return reinterpret_cast<Bf16*>(reinterpret_cast<char*>(x_) + r * x_bytes_);
@@ -289,7 +301,8 @@ class StepBlock {
 
   // x = round(norm(h)), some rows at a time: all of their loads go out together.
   __device__ void StageNorm(const float* weights, float eps) {
-    constexpr int kRows = 4, kLoads = kStepHiddenMax / kNormStep;
+    constexpr int kRows = 2, kLoads = kStepHiddenMax / kNormStep;
+#pragma unroll 1
     for (int first = 0; first < num_rows_; first += kRows) {
       float4 v[kRows][kLoads], w[kLoads];
 #pragma unroll
@@ -300,7 +313,8 @@ class StepBlock {
 #pragma unroll
         for (int i = 0; i < kRows; ++i) {
           if (first + i >= num_rows_) continue;
-          v[i][j] = FourChannels(p_.h + int64_t{first + i} * p_.hidden, c, p_.hidden, true);
+          v[i][j] =
+              __ldcg(reinterpret_cast<const float4*>(p_.h + int64_t{first + i} * p_.hidden + c));
         }
       }
 #pragma unroll
@@ -314,7 +328,7 @@ class StepBlock {
         sum = WarpSum(sum);
         if (threadIdx.x % 32 == 0) m_.warp_sums[first + i][threadIdx.x / 32] = sum;
       }
-      __syncthreads();
+      SyncWorkers();
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
         if (first + i >= num_rows_) break;
@@ -332,67 +346,57 @@ class StepBlock {
         }
       }
     }
-    __syncthreads();
+    SyncWorkers();
   }
   __device__ void StageRows(const Bf16* from, int width, int stride) {
+#pragma unroll 1
     for (int r = 0; r < num_rows_; ++r) {
       const uint4* row = reinterpret_cast<const uint4*>(from + int64_t{r} * stride);
+#pragma unroll 4
       for (int i = threadIdx.x; i < width / 8; i += kThreads) {
         reinterpret_cast<uint4*>(XRow(r))[i] = __ldcg(row + i);
       }
     }
-    __syncthreads();
+    SyncWorkers();
   }
 
-  // Lane (g, t) has row g's outputs 2t and 2t + 1 of the strip.
+  // Lane (g, t) has row g's outputs 2t and 2t + 1 of a strip.
   __device__ int row() const { return threadIdx.x % 32 / 4; }
   __device__ int pair() const { return threadIdx.x % 4; }
 
-  __device__ void Qkv(const StepLayer& layer, const PagedKv& kv, int unit) {
-    float sums[2];
-    MultiplyStrip(ring_, p_.hidden, x_lane_, sums);
-    const HeadStrip strip(stack_, layer, unit);
+  // Heads of q, k and v, rotated, to where attention finds them.
+  __device__ void StoreHeads(int l, int unit, float (&sums)[2]) {
+    const HeadStrip strip(stack_, stack_.layers[l], unit);
+    const Heads& heads = p_.heads;
     int channel = strip.channel + 2 * pair();
     if (strip.rotated) {
       const bool second = pair() >= 2;
-      const int first_channel = strip.channel + 2 * (pair() % 2);
-      float partner[2];
-      for (int i = 0; i < 2; ++i) partner[i] = __shfl_xor_sync(~0u, sums[i], 2);
-      if (row() >= num_rows_) return;
+      channel = strip.channel + 2 * (pair() % 2);
+#pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const Turn turn(m_.rows.position[row()], p_.rotation.inv_freq[first_channel + i],
-                        p_.rotation.scale);
-        sums[i] = second ? turn.Second(partner[i], sums[i]) : turn.First(sums[i], partner[i]);
+        const float partner = __shfl_xor_sync(~0u, sums[i], 2);
+        const Turn turn = turns_[min(row(), num_rows_ - 1) * (heads.head_dim / 2) + channel + i];
+        sums[i] = second ? turn.Second(partner, sums[i]) : turn.First(sums[i], partner);
       }
-      channel = first_channel + (second ? p_.heads.head_dim / 2 : 0);
+      if (second) channel += heads.head_dim / 2;
     }
     if (row() >= num_rows_) return;
-    const Heads& heads = p_.heads;
     if (strip.head < heads.num_heads) {
       publisher_.PutPair(
           p_.q + (int64_t{row()} * heads.num_heads + strip.head) * heads.head_dim + channel,
           sums[0], sums[1]);
       return;
     }
-    const KvBlocks<Bf16> blocks(kv, heads, m_.rows.block_table[row()]);
-    const int kv_head = strip.head - heads.num_heads, position = m_.rows.position[row()];
-    Bf16* to = kv_head < heads.num_kv_heads ? blocks.key(kv_head, position)
-                                            : blocks.value(kv_head - heads.num_kv_heads, position);
+    const KvBlocks<Bf16> blocks(stack_.kv(l), heads, m_.rows.block_table[row()]);
+    const int kv_head = strip.head - heads.num_heads;
+    const bool is_value = kv_head >= heads.num_kv_heads;
+    Bf16* to = blocks.key(kv_head - (is_value ? heads.num_kv_heads : 0), m_.rows.position[row()]) +
+               (is_value ? blocks.values_offset() : 0);
     publisher_.PutPair(to + channel, sums[0], sums[1]);
   }
 
-  __device__ void Out(int inputs, int unit) {
-    float2* h = HAt(unit);
-    const float2 before = row() < num_rows_ ? __ldcg(h) : float2{0, 0};
-    float sums[2];
-    MultiplyStrip(ring_, inputs, x_lane_, sums);
-    if (row() < num_rows_) AddTo(h, before, p_.attention_residual, sums[0], sums[1]);
-  }
-
   // Outputs 0 to 3 of the strip are gate's, 4 to 7 up's, of the same neurons.
-  __device__ void GateUp(const StepLayer& layer, int unit) {
-    float sums[2];
-    MultiplyStrip(ring_, p_.hidden, x_lane_, sums);
+  __device__ void StoreMid(const StepLayer& layer, int unit, const float (&sums)[2]) {
     float up[2];
     for (int i = 0; i < 2; ++i) up[i] = __shfl_xor_sync(~0u, sums[i], 2);
     if (row() >= num_rows_ || pair() >= 2) return;
@@ -406,40 +410,42 @@ class StepBlock {
     publisher_.PutPair(to, __fmul_rn(Silu(sums[0]), up[0]), __fmul_rn(Silu(sums[1]), up[1]));
   }
 
-  __device__ void Down(const StepLayer& layer, int unit) {
-    float2* h = HAt(unit);
-    const float2 before = row() < num_rows_ ? __ldcg(h) : float2{0, 0};
-    float total[2] = {};
-    if (layer.shared_width > 0) MultiplyStrip(ring_, layer.shared_width, x_lane_, total);
-    float own[2] = {};
-    for (int e = 0; e < m_.experts.num_active && layer.own_width > 0; ++e) {
+  // h += scale (product of the first `width` inputs + round(product of the row's expert)), which
+  // takes the own_width inputs behind. Either width may be 0.
+  __device__ void AddUnit(int unit, int width, int own_width, float scale) {
+    float2* h = reinterpret_cast<float2*>(p_.h + int64_t{row()} * p_.hidden + unit * kStripRows +
+                                          2 * pair());
+    const bool is_row = row() < num_rows_;
+    const float2 before = is_row ? __ldcg(h) : float2{0, 0};
+    const int experts = own_width > 0 ? m_.experts.num_active : 0;
+    float total[2] = {}, own[2] = {};
+#pragma unroll 1
+    for (int part = width > 0 ? -1 : 0; part < experts; ++part) {
       float sums[2];
-      MultiplyStrip(ring_, layer.own_width, x_lane_ + layer.shared_width * 2, sums);
-      if (row() < num_rows_ && m_.experts.row_active[row()] == e)
+      MultiplyStrip(ring_, part < 0 ? width : own_width, x_lane_ + (part < 0 ? 0 : width * 2),
+                    sums);
+      if (part < 0) {
+        total[0] = sums[0], total[1] = sums[1];
+      } else if (is_row && m_.experts.row_active[row()] == part) {
         own[0] = sums[0], own[1] = sums[1];
-    }
-    if (row() >= num_rows_) return;
-    if (layer.own_width > 0) {
-      for (int i = 0; i < 2; ++i) {
-        total[i] = __fadd_rn(total[i], p_.wire_bf16 ? ToFloat(FromFloat<Bf16>(own[i])) : own[i]);
       }
     }
-    AddTo(h, before, p_.ffn_residual, total[0], total[1]);
-  }
-
-  __device__ float2* HAt(int unit) const {
-    return reinterpret_cast<float2*>(p_.h + int64_t{row()} * p_.hidden + unit * kStripRows +
-                                     2 * pair());
-  }
-  __device__ void AddTo(float2* h, const float2& before, float scale, float a, float b) {
-    publisher_.Put(h, float2{__fadd_rn(before.x, __fmul_rn(scale, a)),
-                             __fadd_rn(before.y, __fmul_rn(scale, b))});
+    if (!is_row) return;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (own_width == 0) continue;
+      total[i] = __fadd_rn(total[i], p_.wire_bf16 ? ToFloat(FromFloat<Bf16>(own[i])) : own[i]);
+    }
+    publisher_.Put(h, float2{__fadd_rn(before.x, __fmul_rn(scale, total[0])),
+                             __fadd_rn(before.y, __fmul_rn(scale, total[1]))});
   }
 
   const StepArguments& p_;
   const Stack& stack_;
-  Memory& m_;
-  Ring& ring_;
+  int unit_;  // the warp's next
+  Memory<kSlots>& m_;
+  RingReader<kSlots>& ring_;
+  const Turn* const turns_;
   const int num_rows_;
   Bf16* const x_;
   const int x_bytes_;
@@ -450,11 +456,13 @@ class StepBlock {
 
 // What lies in dynamic shared memory behind the ring.
 struct Layout {
-  int x, layers, own, shared, end;
+  int x, turns, layers, own, shared, end;
 
   __host__ __device__ Layout(const StepArguments& p, int slots) {
+    const int rows = p.tokens.rows.max;
     x = kWarps * slots * kSlotBytes;
-    layers = x + p.tokens.rows.max * XRowBytes(p.x_width);
+    turns = x + rows * XRowBytes(p.x_width);
+    layers = turns + rows * (p.heads.head_dim / 2) * static_cast<int>(sizeof(Turn));
     own = layers + p.num_layers * static_cast<int>(sizeof(StepLayer));
     shared = own + p.num_layers * kStepRowsMax * static_cast<int>(sizeof(void*));
     end = shared + p.num_layers * static_cast<int>(sizeof(void*));
@@ -462,41 +470,53 @@ struct Layout {
 };
 
 template <int kDims, int kSlots>
-__global__ void __launch_bounds__(kThreads, 1) StepKernel(const __grid_constant__ StepArguments p) {
+__global__ void __launch_bounds__(2 * kThreads, 1)
+    StepKernel(const __grid_constant__ StepArguments p) {
   extern __shared__ __align__(128) unsigned char dynamic[];
-  __shared__ Memory m;
+  __shared__ Memory<kSlots> m;
   const Layout at(p, kSlots);
+  auto* turns = reinterpret_cast<Turn*>(dynamic + at.turns);
   auto* layers = reinterpret_cast<StepLayer*>(dynamic + at.layers);
   auto* own = reinterpret_cast<const Bf16**>(dynamic + at.own);
   auto* shared = reinterpret_cast<const Bf16**>(dynamic + at.shared);
+  const int warp = threadIdx.x / 32;
   if (threadIdx.x == 0) m.experts.Find(p);
   if (threadIdx.x == 32) m.rows.Find(p.attention);
-  for (int i = threadIdx.x; i < p.num_layers; i += kThreads) {
+  if (threadIdx.x % 32 == 0 && warp < kWarps) m.rings[warp].Init();
+  for (int i = threadIdx.x; i < p.num_layers; i += blockDim.x) {
     layers[i] = p.layers[i];
     shared[i] =
         layers[i].shared_width > 0 ? static_cast<const Bf16*>(*layers[i].shared_unit) : nullptr;
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < p.num_layers * kStepRowsMax; i += kThreads) {
+  for (int i = threadIdx.x; i < p.num_layers * kStepRowsMax; i += blockDim.x) {
     const StepLayer& layer = layers[i / kStepRowsMax];
     if (layer.own_width == 0 || i % kStepRowsMax >= m.experts.num_active) continue;
     own[i] = static_cast<const Bf16*>(layer.own_units[m.experts.expert[i % kStepRowsMax]]);
   }
+  const int half_dim = p.rotation.dims / 2;
+  for (int i = threadIdx.x; i < m.rows.num_rows * half_dim; i += blockDim.x) {
+    turns[i] =
+        Turn(m.rows.position[i / half_dim], p.rotation.inv_freq[i % half_dim], p.rotation.scale);
+  }
   __syncthreads();
-  const int warp = threadIdx.x / 32;
-  const Stack stack = {p,
-                       layers,
-                       own,
-                       shared,
-                       m.experts,
-                       m.rows,
-                       static_cast<int>(warp * gridDim.x + blockIdx.x),
-                       static_cast<int>(gridDim.x * kWarps)};
-  typename StepBlock<kDims, kSlots>::Ring ring(dynamic + warp * kSlots * kSlotBytes,
-                                               StepSource<kDims>(&stack));
-  StepBlock<kDims, kSlots>(p, stack, m, reinterpret_cast<Bf16*>(dynamic + at.x), ring,
-                           m.rows.num_rows)
-      .Run();
+  const Stack stack = {
+      p, layers, own, shared, m.experts, m.rows, static_cast<int>(gridDim.x * kWarps)};
+  // A warp works, another one fills its ring and needs few registers.
+  const int ring = warp % kWarps, of_grid = ring * gridDim.x + blockIdx.x;
+  unsigned char* slots = dynamic + ring * kSlots * kSlotBytes;
+  if (warp < kWarps) {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 200;");
+    RingReader<kSlots> reader(slots, m.rings[ring]);
+    StepBlock<kDims, kSlots>(p, stack, of_grid, m, reinterpret_cast<Bf16*>(dynamic + at.x), turns,
+                             reader)
+        .Run();
+  } else {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    RingFiller<StepSource<kDims>, kSlots> filler(slots, m.rings[ring],
+                                                 StepSource<kDims>(stack, of_grid));
+    filler.Run(stack);
+  }
 }
 
 // Rings have from kSlotsMin to kSlotsMax slots.
@@ -513,7 +533,8 @@ Kernel KernelOf(int slots) {
 
 StepLaunch PlanStepLaunch(const StepProblem& problem, int multiprocessors, int shared_bytes_max) {
   const StepArguments p(problem);
-  const int left = shared_bytes_max - static_cast<int>(sizeof(Memory)) - Layout(p, 0).end;
+  constexpr int kStatic = (static_cast<int>(sizeof(Memory<kSlotsMax>)) + 255) / 128 * 128;
+  const int left = shared_bytes_max - kStatic - Layout(p, 0).end;
   const int slots = std::min(kSlotsMax, left / (kWarps * kSlotBytes));
   if (slots < kSlotsMin) return {};
   return {multiprocessors, slots, Layout(p, slots).end};
@@ -527,8 +548,9 @@ void RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch&
   StepArguments arguments(problem);
   void* parameters[] = {&arguments};
   if (error == cudaSuccess) {
-    error = cudaLaunchCooperativeKernel(reinterpret_cast<void*>(kernel), launch.blocks, kThreads,
-                                        parameters, launch.shared_bytes, stream.handle);
+    error =
+        cudaLaunchCooperativeKernel(reinterpret_cast<void*>(kernel), launch.blocks, 2 * kThreads,
+                                    parameters, launch.shared_bytes, stream.handle);
   }
   ++stream.num_launches;
   if (stream.error == cudaSuccess) stream.error = error;

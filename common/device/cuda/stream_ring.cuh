@@ -1,8 +1,6 @@
-// What a warp reads of the model, on its way into shared memory: a ring of slots that the warp's
-// source fills in order by asynchronous copies. It runs ahead of the work as far as it has slots,
-// whatever the warp waits for meanwhile: where the next bytes lie depends on nothing that a step
-// computes. (Copies of 16 bytes a lane: bulk copies of 512 bytes, which a warp issues one after the
-// other, were 15% slower.)
+// What a warp reads of the model, on its way into shared memory: a ring of slots that another warp
+// fills in order by asynchronous copies. It runs ahead of the work as far as it has slots, whatever the
+// work waits for meanwhile: where the next bytes lie depends on nothing that a step computes.
 #pragma once
 
 #include "common/device/cuda/launch.cuh"
@@ -17,38 +15,105 @@ inline constexpr int kSlotInputs = 256;
 inline constexpr int kSlotRowBytes = kSlotInputs * 2 + 16;
 inline constexpr int kSlotBytes = kStripRows * kSlotRowBytes;
 
-// Source: `void Issue(uint32_t slot)` starts the copies of the next slot to a shared address; nothing
-// where all has been issued.
-template <class Source, int kSlots>
-class StreamRing {
- public:
-  // `slots` [kSlots][kSlotBytes] in shared memory.
-  __device__ StreamRing(unsigned char* slots, const Source& source)
-      : slots_(SharedAddress(slots)), source_(source) {
+// The shared memory of a ring; its slots lie elsewhere.
+template <int kSlots>
+struct RingBarriers {
+  uint64_t filled[kSlots], read[kSlots];
+
+  // By one thread; the block synchronizes afterwards.
+  __device__ void Init() {
     for (int i = 0; i < kSlots; ++i) {
-      source_.Issue(slots_ + i * kSlotBytes);
-      CopyCommit();
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 32;" ::"r"(SharedAddress(filled + i))
+                   : "memory");
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(SharedAddress(read + i))
+                   : "memory");
     }
   }
+};
 
+// Whether the barrier's phase of this parity is over; asks for some time.
+__device__ inline bool PhaseIsOver(uint32_t barrier, uint32_t parity) {
+  uint32_t over;
+  asm volatile(
+      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
+      "selp.u32 %0, 1, 0, p; }"
+      : "=r"(over)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return over != 0;
+}
+
+// A warp's place in a ring of kSlots.
+template <int kSlots>
+class RingEnd {
+ public:
+  __device__ RingEnd(const unsigned char* slots, const RingBarriers<kSlots>& barriers)
+      : slots_(SharedAddress(slots)),
+        filled_(SharedAddress(barriers.filled)),
+        read_(SharedAddress(barriers.read)) {}
+
+ protected:
+  __device__ uint32_t slot() const { return slots_ + index_ * kSlotBytes; }
+  __device__ uint32_t filled() const { return filled_ + index_ * 8; }
+  __device__ uint32_t read() const { return read_ + index_ * 8; }
+  __device__ void Advance() {
+    if (++index_ == kSlots) index_ = 0, parity_ ^= 1;
+  }
+  uint32_t parity_ = 0;
+
+ private:
+  const uint32_t slots_, filled_, read_;
+  int index_ = 0;
+};
+
+template <int kSlots>
+class RingReader : public RingEnd<kSlots> {
+ public:
+  using RingEnd<kSlots>::RingEnd;
   // The address of the next slot, filled.
   __device__ uint32_t Await() const {
-    CopyWait<kSlots - 1>();
-    __syncwarp();
-    return slots_ + slot_ * kSlotBytes;
+    while (!PhaseIsOver(this->filled(), this->parity_)) {
+    }
+    return this->slot();
   }
   // The warp has read it.
   __device__ void Release() {
     __syncwarp();
-    source_.Issue(slots_ + slot_ * kSlotBytes);
-    CopyCommit();
-    if (++slot_ == kSlots) slot_ = 0;
+    if (threadIdx.x % 32 == 0) {
+      asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(this->read()) : "memory");
+    }
+    this->Advance();
+  }
+};
+
+// Source, whose functions are told the Context: `Advance(context)` goes to the first or next thing to
+// read, `bool done(context)` says that there is none, and `bool Issue(context, slot)` starts the copies
+// of its next slot to a shared address and says whether that was its last one.
+template <class Source, int kSlots>
+class RingFiller : public RingEnd<kSlots> {
+ public:
+  __device__ RingFiller(const unsigned char* slots, const RingBarriers<kSlots>& barriers,
+                        const Source& source)
+      : RingEnd<kSlots>(slots, barriers), source_(source) {}
+
+  // Fills slots as they have been read, until there is nothing more.
+  template <class Context>
+  __device__ void Run(const Context& context) {
+#pragma unroll 1
+    for (bool advances = true;;) {
+      if (advances) source_.Advance(context);
+      if (source_.done(context)) return;
+      while (!PhaseIsOver(this->read(), this->parity_ ^ 1)) {
+      }
+      advances = source_.Issue(context, this->slot());
+      asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(this->filled())
+                   : "memory");
+      this->Advance();
+    }
   }
 
  private:
-  const uint32_t slots_;
   Source source_;
-  int slot_ = 0;
 };
 
 // Eight rows of weights, times up to eight rows of x. Rows 0 to 3 and 4 to 7 lie together.
@@ -84,6 +149,7 @@ __device__ void MultiplyStrip(Ring& ring, int inputs, uint32_t x, float (&sums)[
     Mma(c, rows[0], 0, rows[1], 0, weights[0], weights[1]);
     if (products == 2) Mma(c, rows[2], 0, rows[3], 0, weights[2], weights[3]);
   };
+#pragma unroll 1
   for (int k = 0; k < inputs; k += kSlotInputs) {
     const uint32_t w = ring.Await() + lane % 8 * kSlotRowBytes + lane / 8 * 16;
     const int count = min(kSlotInputs, inputs - k);
@@ -92,6 +158,7 @@ __device__ void MultiplyStrip(Ring& ring, int inputs, uint32_t x, float (&sums)[
       for (int i = 0; i < kSlotInputs; i += 32) multiply(w, i, 2);
     } else {
       int i = 0;
+#pragma unroll 1
       for (; i + 32 <= count; i += 32) multiply(w, i, 2);
       if (i < count) multiply(w, i, 1);
     }
