@@ -49,22 +49,30 @@ __device__ inline void LoadTransposed(uint32_t row, uint32_t (&b)[4]) {
                : "r"(row));
 }
 
-// x += q · key over 32 channels, eight keys at once.
-__device__ inline void MultiplyKey(Accumulator& x, const SplitEight& q0, const SplitEight& q1,
-                                   const uint4& key) {
-  Mma32(x, q0.high, q1.high, key);
-  Mma32(x, q0.low, q1.low, key);
+// x[n] += q · keys[n] over 32 channels, eight keys each; q: of rows g and g + 8. The order of each
+// sum is that of Mma32, the high part of q before the low one; chains go side by side.
+template <int kEights>
+__device__ void MultiplyKeys(Accumulator* x, const SplitEight& q0, const SplitEight& q1,
+                             const uint4* keys) {
+#pragma unroll
+  for (int part = 0; part < 2; ++part) {
+    const uint4 &a = part == 0 ? q0.high : q0.low, &b = part == 0 ? q1.high : q1.low;
+#pragma unroll
+    for (int n = 0; n < kEights; ++n) Mma(x[n], a.x, b.x, a.y, b.y, keys[n].x, keys[n].y);
+#pragma unroll
+    for (int n = 0; n < kEights; ++n) Mma(x[n], a.z, b.z, a.w, b.w, keys[n].z, keys[n].w);
+  }
 }
 
 // The tile's scores become weights 2^(score * scale - top), where `scale` includes log2 e and top is
 // a whole number; sees(i, k): row g + 8i sees the tile's k-th key. All four lanes of a row get its
-// top and sum.
-template <class Sees>
+// top and sum. kRows 1: only rows g count.
+template <int kRows, class Sees>
 __device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTileKeys / 8],
-                            float (&top)[2], float (&sum)[2]) {
+                            float (&top)[kRows], float (&sum)[kRows]) {
   const int t = threadIdx.x % 4;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < kRows; ++i) {
     float largest = -INFINITY;
 #pragma unroll
     for (int n = 0; n < kTileKeys / 8; ++n) {
@@ -94,7 +102,7 @@ __device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTil
   }
 }
 
-// The weights of 16 keys as the left side of a product.
+// The weights of 16 keys as the left side of a product, split in two bf16 parts.
 struct TileWeights {
   uint32_t high[4], low[4];
 
@@ -104,11 +112,20 @@ struct TileWeights {
     high[0] = a0.high, high[1] = a1.high, high[2] = a2.high, high[3] = a3.high;
     low[0] = a0.low, low[1] = a1.low, low[2] = a2.low, low[3] = a3.low;
   }
-  // out += weights · values of the 16 keys in eight channels; b0: the first eight keys.
-  __device__ void AddValues(Accumulator& out, uint32_t b0, uint32_t b1) const {
-    Mma(out, high[0], high[1], high[2], high[3], b0, b1);
-    Mma(out, low[0], low[1], low[2], low[3], b0, b1);
-  }
 };
+// out[c] += weights · values of the 16 keys in channels 8c .. 8c + 7; values[c / 2]: what
+// LoadTransposed gives of two times eight channels. High parts first; chains go side by side.
+template <int kEights>
+__device__ void AddValues(Accumulator* out, const TileWeights& weights,
+                          const uint32_t (*values)[4]) {
+#pragma unroll
+  for (int part = 0; part < 2; ++part) {
+    const uint32_t* w = part == 0 ? weights.high : weights.low;
+#pragma unroll
+    for (int c = 0; c < kEights; ++c) {
+      Mma(out[c], w[0], w[1], w[2], w[3], values[c / 2][c % 2 * 2], values[c / 2][c % 2 * 2 + 1]);
+    }
+  }
+}
 
 }  // namespace pregate::cuda

@@ -30,16 +30,16 @@ class Publisher {
   }
   // 16 bytes, aligned.
   __device__ void Put(uint4* to, const uint4& value) {
-    uint64_t old_low, old_high;
+    uint32_t old;
     asm volatile(
         "{ .reg .b128 old, mine; .reg .b64 low, high;\n"
-        "mov.b64 low, {%3, %4}; mov.b64 high, {%5, %6}; mov.b128 mine, {low, high};\n"
-        "atom.relaxed.gpu.global.exch.b128 old, [%2], mine;\n"
-        "mov.b128 {%0, %1}, old; }"
-        : "=l"(old_low), "=l"(old_high)
+        "mov.b64 low, {%2, %3}; mov.b64 high, {%4, %5}; mov.b128 mine, {low, high};\n"
+        "atom.relaxed.gpu.global.exch.b128 old, [%1], mine;\n"
+        "mov.b128 {low, high}, old; cvt.u32.u64 %0, low; }"
+        : "=r"(old)
         : "l"(to), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
         : "memory");
-    Note(static_cast<uint32_t>(old_low));
+    Note(old);
   }
   // Two neighbouring elements.
   __device__ void PutPair(Bf16* to, float a, float b) {

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(2 * kRings * 32)
   RingReader<kSlots> reader(slots, all_barriers[ring]);
   const SplitAttentionWarp<kDims> attention(p, p.kv, rows, sums);
   Publisher publisher;
-  for (int i = first; i < items.num(); i += items.step) attention.Run(reader, i, publisher);
+  attention.RunAll(reader, first, items.step, items.num(), publisher);
 }
 
 }  // namespace

@@ -141,9 +141,11 @@ class SplitAttentionWarp {
         sums_(sums),
         group_(p.heads.num_heads / p.heads.num_kv_heads) {}
 
-  // The ring's next slots are the item's.
+  // The ring's next slots are the item's. True where it was the last one of its row and key head:
+  // then AddTiles is due, after the warp's other items, since a warp that is late with one item would
+  // be the last one for the next as well.
   template <class Ring>
-  __device__ void Run(Ring& ring, int index, Publisher& publisher) const {
+  __device__ bool Run(Ring& ring, int index, Publisher& publisher) const {
     const SplitItem item(rows_, p_.heads, index);
     Attend(ring, item, publisher);
     publisher.Await();
@@ -152,12 +154,33 @@ class SplitAttentionWarp {
     int before = 0;
     if (lane() == 0) before = atomicAdd(arrived, 1);
     before = __shfl_sync(~0u, before, 0);
-    if (before + 1 < rows_.tiles[item.row]) return;
+    if (before + 1 < rows_.tiles[item.row]) return false;
     if (lane() == 0) publisher.Put(reinterpret_cast<uint32_t*>(arrived), 0);
+    return true;
+  }
+  __device__ void AddTiles(int index, Publisher& publisher) const {
+    const SplitItem item(rows_, p_.heads, index);
 #pragma unroll 1
     for (int head = 0; head < group_; ++head) {
-      AddTiles(item.row, item.kv_head * group_ + head, publisher);
+      AddTilesOf(item.row, item.kv_head * group_ + head, publisher);
     }
+  }
+  // The items first, first + step, ...; returns the first one that is not below `items`.
+  template <class Ring>
+  __device__ int RunAll(Ring& ring, int first, int step, int items, Publisher& publisher) const {
+    int index = first;
+#pragma unroll 1
+    while (index < items) {
+      uint64_t last = 0;
+      const int begin = index;
+#pragma unroll 1
+      for (int i = 0; i < 64 && index < items; ++i, index += step) {
+        if (Run(ring, index, publisher)) last |= uint64_t{1} << i;
+      }
+#pragma unroll 1
+      for (; last != 0; last &= last - 1) AddTiles(begin + (__ffsll(last) - 1) * step, publisher);
+    }
+    return index;
   }
 
  private:
@@ -175,15 +198,20 @@ class SplitAttentionWarp {
     const int first_seen = p_.FirstKey(position);
     const int head = item.kv_head * group_ + g;
     const bool is_head = g < group_;
-    SplitEight q[kDims / 32];
+    float4 loaded[kDims / 32][2] = {};
 #pragma unroll
     for (int j = 0; j < kDims / 32; ++j) {
       const int channel = j * 32 + t * 8;
-      if (!is_head || channel >= head_dim) continue;
       const float4* eight = reinterpret_cast<const float4*>(
           p_.q + (int64_t{item.row} * p_.heads.num_heads + head) * head_dim + channel);
-      q[j] = SplitEight(__ldcg(eight), __ldcg(eight + 1));
+      if (is_head && channel < head_dim) {
+        loaded[j][0] = __ldcg(eight);
+        loaded[j][1] = __ldcg(eight + 1);
+      }
     }
+    SplitEight q[kDims / 32];
+#pragma unroll
+    for (int j = 0; j < kDims / 32; ++j) q[j] = SplitEight(loaded[j][0], loaded[j][1]);
 
     // Both loops over blocks stay loops, for the ring's sake: a block takes the last places of x, and
     // the first weights, while the others move up.
@@ -197,18 +225,20 @@ class SplitAttentionWarp {
       if (b >= item.num_blocks) continue;
       const uint32_t slot = ring.Await();
       Renew<false>(slot, item, item.first_key + b * kBlockTokens);
+      uint4 keys[kDims / 32][2];
 #pragma unroll
-      for (int n = 0; n < 2; ++n) {
+      for (int j = 0; j < kDims / 32; ++j) {
 #pragma unroll
-        for (int j = 0; j < kDims / 32; ++j) {
-          const int at = TileLayout<kDims>::KeyAt(n * 8 + g, j * 4 + t);
-          MultiplyKey(mine[n], q[j], SplitEight(), LoadVector(slot + at * 16));
+        for (int n = 0; n < 2; ++n) {
+          keys[j][n] = LoadVector(slot + TileLayout<kDims>::KeyAt(n * 8 + g, j * 4 + t) * 16);
         }
       }
+#pragma unroll
+      for (int j = 0; j < kDims / 32; ++j) MultiplyKeys<2>(mine, q[j], q[j], keys[j]);
       ring.Release();
     }
-    float top[2], sum[2];
-    TileSoftmax(
+    float top[1], sum[1];
+    TileSoftmax<1>(
         __fmul_rn(p_.scale, kLog2E),
         [&](int, int k) {
           return item.first_key + k <= position && item.first_key + k >= first_seen;
@@ -222,13 +252,13 @@ class SplitAttentionWarp {
       if (b > 0) ring.Release();
       slot = ring.Await();
       Renew<true>(slot, item, item.first_key + b * kBlockTokens);
+      uint32_t values[kDims / 16][4];
 #pragma unroll
-      for (int c = 0; c < kDims / 8; c += 2) {
-        uint32_t v[4];
-        LoadTransposed(slot + TileLayout<kDims>::ValueAt(lane() % 16, c + lane() / 16) * 16, v);
-        weights[0].AddValues(out[c], v[0], v[1]);
-        weights[0].AddValues(out[c + 1], v[2], v[3]);
+      for (int c = 0; c < kDims / 16; ++c) {
+        LoadTransposed(slot + TileLayout<kDims>::ValueAt(lane() % 16, 2 * c + lane() / 16) * 16,
+                       values[c]);
       }
+      AddValues<kDims / 8>(out, weights[0], values);
 #pragma unroll
       for (int i = 0; i + 1 < kBlocks; ++i) weights[i] = weights[i + 1];
     }
@@ -296,7 +326,7 @@ class SplitAttentionWarp {
   }
 
   // A lane has channels 2 lane and 2 lane + 1 of each 64.
-  __device__ void AddTiles(int row, int head, Publisher& publisher) const {
+  __device__ void AddTilesOf(int row, int head, Publisher& publisher) const {
     constexpr int kPairs = kDims / 64;
     const int head_dim = p_.heads.head_dim, tiles = rows_.tiles[row];
     const float2* tops = sums_.tops + PartOf(row, head, 0);

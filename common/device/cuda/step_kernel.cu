@@ -272,7 +272,8 @@ class StepBlock {
       barrier_.Wait(publisher_);
       if (!ffn) {
         const SplitAttentionWarp<kDims> attention(p_.attention, stack_.kv(l), m_.rows, p_.sums);
-        ForUnits(l, kAttend, [&](int item) { attention.Run(ring_, item, publisher_); });
+        const int items = stack_.units(l, kAttend);
+        unit_ = attention.RunAll(ring_, unit_, stack_.num_warps, items, publisher_) - items;
         barrier_.Wait(publisher_);
       }
       StageRows(static_cast<const Bf16*>(ffn ? p_.mid : p_.act),
@@ -299,51 +300,45 @@ class StepBlock {
     return reinterpret_cast<Bf16*>(reinterpret_cast<char*>(x_) + r * x_bytes_);
   }
 
-  // x = round(norm(h)), some rows at a time: all of their loads go out together.
+  // x = round(norm(h)), row after row, the next row on its way meanwhile.
   __device__ void StageNorm(const float* weights, float eps) {
-    constexpr int kRows = 2, kLoads = kStepHiddenMax / kNormStep;
-#pragma unroll 1
-    for (int first = 0; first < num_rows_; first += kRows) {
-      float4 v[kRows][kLoads], w[kLoads];
+    constexpr int kLoads = kStepHiddenMax / kNormStep;
+    const int mine = 4 * threadIdx.x;
+    const auto load = [&](const float* from, float4(&to)[kLoads]) {
 #pragma unroll
       for (int j = 0; j < kLoads; ++j) {
-        const int c = 4 * threadIdx.x + j * kNormStep;
-        if (c >= p_.hidden) continue;
-        w[j] = *reinterpret_cast<const float4*>(weights + c);
-#pragma unroll
-        for (int i = 0; i < kRows; ++i) {
-          if (first + i >= num_rows_) continue;
-          v[i][j] =
-              __ldcg(reinterpret_cast<const float4*>(p_.h + int64_t{first + i} * p_.hidden + c));
-        }
+        to[j] = mine + j * kNormStep < p_.hidden
+                    ? __ldcg(reinterpret_cast<const float4*>(from + mine + j * kNormStep))
+                    : float4{0, 0, 0, 0};
       }
+    };
+    float4 w[kLoads], v[kLoads];
+    load(p_.h, v);
+    load(weights, w);
+#pragma unroll 1
+    for (int r = 0; r < num_rows_; ++r) {
+      float sum = 0;
 #pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        if (first + i >= num_rows_) break;
-        float sum = 0;
-#pragma unroll
-        for (int j = 0; j < kLoads; ++j) {
-          if (4 * threadIdx.x + j * kNormStep < p_.hidden) sum = AddSquares(sum, v[i][j]);
-        }
-        sum = WarpSum(sum);
-        if (threadIdx.x % 32 == 0) m_.warp_sums[first + i][threadIdx.x / 32] = sum;
+      for (int j = 0; j < kLoads; ++j) {
+        if (mine + j * kNormStep < p_.hidden) sum = AddSquares(sum, v[j]);
       }
+      sum = WarpSum(sum);
+      if (threadIdx.x % 32 == 0) m_.warp_sums[r][threadIdx.x / 32] = sum;
+      float4 next[kLoads];
+      load(p_.h + int64_t{min(r + 1, num_rows_ - 1)} * p_.hidden, next);
       SyncWorkers();
+      const float scale = NormScale(m_.warp_sums[r], p_.hidden, eps);
 #pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        if (first + i >= num_rows_) break;
-        const float scale = NormScale(m_.warp_sums[first + i], p_.hidden, eps);
-#pragma unroll
-        for (int j = 0; j < kLoads; ++j) {
-          const int c = 4 * threadIdx.x + j * kNormStep;
-          if (c >= p_.hidden) continue;
-          const __nv_bfloat162 low = __floats2bfloat162_rn(Normed(v[i][j].x, scale, w[j].x),
-                                                           Normed(v[i][j].y, scale, w[j].y));
-          const __nv_bfloat162 high = __floats2bfloat162_rn(Normed(v[i][j].z, scale, w[j].z),
-                                                            Normed(v[i][j].w, scale, w[j].w));
-          *reinterpret_cast<uint2*>(XRow(first + i) + c) = uint2{
+      for (int j = 0; j < kLoads; ++j) {
+        const __nv_bfloat162 low =
+            __floats2bfloat162_rn(Normed(v[j].x, scale, w[j].x), Normed(v[j].y, scale, w[j].y));
+        const __nv_bfloat162 high =
+            __floats2bfloat162_rn(Normed(v[j].z, scale, w[j].z), Normed(v[j].w, scale, w[j].w));
+        if (mine + j * kNormStep < p_.hidden) {
+          *reinterpret_cast<uint2*>(XRow(r) + mine + j * kNormStep) = uint2{
               *reinterpret_cast<const uint32_t*>(&low), *reinterpret_cast<const uint32_t*>(&high)};
         }
+        v[j] = next[j];
       }
     }
     SyncWorkers();

@@ -35,10 +35,10 @@ struct RingBarriers {
 __device__ inline bool PhaseIsOver(uint32_t barrier, uint32_t parity) {
   uint32_t over;
   asm volatile(
-      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
+      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2, %3; "
       "selp.u32 %0, 1, 0, p; }"
       : "=r"(over)
-      : "r"(barrier), "r"(parity)
+      : "r"(barrier), "r"(parity), "r"(10000000)  // ns
       : "memory");
   return over != 0;
 }
@@ -136,31 +136,42 @@ struct Strip {
   }
 };
 
+// kInputs of a slot: c += 16 inputs after the other. All is loaded before the first product, since
+// instructions in assembly keep their order. Rows 8 to 15 of the left side repeat rows 0 to 7,
+// and nobody looks at what comes of them.
+template <int kInputs>
+__device__ inline void MultiplyPart(uint32_t w, uint32_t x, Accumulator& c) {
+  uint32_t weights[kInputs / 32 + 1][4], rows[kInputs / 16][4];
+#pragma unroll
+  for (int i = 0; i < kInputs; i += 32) LoadMatrices(w + i * 2, weights[i / 32]);
+#pragma unroll
+  for (int i = 0; i < kInputs; i += 16) LoadMatrices(x + i * 2, rows[i / 16]);
+#pragma unroll
+  for (int i = 0; i < kInputs / 16; ++i) {
+    Mma(c, rows[i][0], rows[i][1], rows[i][2], rows[i][3], weights[i / 2][i % 2 * 2],
+        weights[i / 2][i % 2 * 2 + 1]);
+  }
+}
+
 // sums (lane (g, t): row g, outputs 2t and 2t + 1 of the strip) = rows of x times the next strip: 16
 // inputs after the other, into one sum. x: shared address of this lane's part, see XAddress.
 template <class Ring>
 __device__ void MultiplyStrip(Ring& ring, int inputs, uint32_t x, float (&sums)[2]) {
   const int lane = threadIdx.x % 32;
   Accumulator c;
-  const auto multiply = [&](uint32_t w, int i, int products) {
-    uint32_t weights[4], rows[4];
-    LoadMatrices(w + i * 2, weights);
-    LoadMatrices(x + i * 2, rows);
-    Mma(c, rows[0], 0, rows[1], 0, weights[0], weights[1]);
-    if (products == 2) Mma(c, rows[2], 0, rows[3], 0, weights[2], weights[3]);
-  };
 #pragma unroll 1
   for (int k = 0; k < inputs; k += kSlotInputs) {
     const uint32_t w = ring.Await() + lane % 8 * kSlotRowBytes + lane / 8 * 16;
     const int count = min(kSlotInputs, inputs - k);
     if (count == kSlotInputs) {
 #pragma unroll
-      for (int i = 0; i < kSlotInputs; i += 32) multiply(w, i, 2);
+      for (int i = 0; i < kSlotInputs; i += 128) MultiplyPart<128>(w + i * 2, x + i * 2, c);
     } else {
       int i = 0;
 #pragma unroll 1
-      for (; i + 32 <= count; i += 32) multiply(w, i, 2);
-      if (i < count) multiply(w, i, 1);
+      for (; i + 64 <= count; i += 64) MultiplyPart<64>(w + i * 2, x + i * 2, c);
+#pragma unroll 1
+      for (; i < count; i += 16) MultiplyPart<16>(w + i * 2, x + i * 2, c);
     }
     x += kSlotInputs * 2;
     ring.Release();
@@ -169,10 +180,10 @@ __device__ void MultiplyStrip(Ring& ring, int inputs, uint32_t x, float (&sums)[
   sums[1] = c.c[1];
 }
 // Of a lane's part of 8 rows of x that lie row_bytes apart (16 more than a multiple of 128); rows
-// from `rows` on repeat the last.
+// from `rows` on repeat the last. Lanes give the rows of inputs 0 to 7, twice, and of 8 to 15, twice.
 __device__ inline uint32_t XAddress(const void* x, int row_bytes, int rows) {
   const int lane = threadIdx.x % 32;
-  return SharedAddress(x) + min(lane % 8, rows - 1) * row_bytes + lane / 8 * 16;
+  return SharedAddress(x) + min(lane % 8, rows - 1) * row_bytes + lane / 16 * 16;
 }
 
 }  // namespace pregate::cuda

@@ -102,42 +102,50 @@ struct RowState {
 };
 
 template <int kDims>
-__device__ void MultiplyKeys(const RowState<kDims>& state, const uint4* keys,
-                             Accumulator (&x)[kTile / 8]) {
+__device__ void MultiplyTileKeys(const RowState<kDims>& state, const uint4* keys,
+                                 Accumulator (&x)[kTile / 8]) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
-  for (int n = 0; n < kTile / 8; ++n) {
+  for (int j = 0; j < kDims / 32; ++j) {
 #pragma unroll
-    for (int j = 0; j < kDims / 32; ++j) {
-      MultiplyKey(x[n], state.q[j][0], state.q[j][1],
-                  keys[Shared<kDims>::KeyAt(n * 8 + g, j * 4 + t)]);
+    for (int n = 0; n < kTile / 8; n += 4) {
+      uint4 four[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        four[i] = keys[Shared<kDims>::KeyAt((n + i) * 8 + g, j * 4 + t)];
+      }
+      MultiplyKeys<4>(x + n, state.q[j][0], state.q[j][1], four);
     }
   }
 }
 
 // Weights x and values of a tile enter the rows' sums.
 template <int kDims>
-__device__ void AddValues(RowState<kDims>& state, const uint4* values, const float (&keep)[2],
-                          const float (&gain)[2], const Accumulator (&x)[kTile / 8]) {
+__device__ void AddTileValues(RowState<kDims>& state, const uint4* values, const float (&keep)[2],
+                              const float (&gain)[2], const Accumulator (&x)[kTile / 8]) {
+  constexpr int kChannels = 4;  // times 8, at once
   const int lane = threadIdx.x % 32;
   const TileWeights weights[kTile / 16] = {{x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}};
 #pragma unroll
-  for (int c = 0; c < kDims / 8; c += 2) {
-    Accumulator part[2];
+  for (int first = 0; first < kDims / 8; first += kChannels) {
+    Accumulator part[kChannels];
 #pragma unroll
     for (int k = 0; k < kTile / 16; ++k) {
-      const int row = k * 16 + lane / 8 % 2 * 8 + lane % 8;
-      uint32_t b[4];
-      LoadTransposed(SharedAddress(values + Shared<kDims>::ValueAt(row, c + lane / 16)), b);
-      weights[k].AddValues(part[0], b[0], b[1]);
-      weights[k].AddValues(part[1], b[2], b[3]);
+      const int row = k * 16 + lane % 16;
+      uint32_t b[kChannels / 2][4];
+#pragma unroll
+      for (int c = 0; c < kChannels / 2; ++c) {
+        LoadTransposed(
+            SharedAddress(values + Shared<kDims>::ValueAt(row, first + 2 * c + lane / 16)), b[c]);
+      }
+      AddValues<kChannels>(part, weights[k], b);
     }
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+    for (int c = 0; c < kChannels; ++c) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        float& out = state.out[c + half].c[i];
-        out = Merged(out, keep[i / 2], part[half].c[i], gain[i / 2]);
+        float& out = state.out[first + c].c[i];
+        out = Merged(out, keep[i / 2], part[c].c[i], gain[i / 2]);
       }
     }
   }
@@ -147,16 +155,16 @@ template <int kDims>
 __device__ void AddTile(RowState<kDims>& state, const uint4* keys, const uint4* values,
                         int first_key, float scale) {
   Accumulator x[kTile / 8];
-  MultiplyKeys<kDims>(state, keys, x);
+  MultiplyTileKeys<kDims>(state, keys, x);
   float tile_top[2], tile_sum[2], keep[2], gain[2];
-  TileSoftmax(
+  TileSoftmax<2>(
       scale, [&](int i, int k) { return state.Sees(i, first_key + k); }, x, tile_top, tile_sum);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     state.top[i].Take(tile_top[i], keep[i], gain[i]);
     state.sum[i] = Merged(state.sum[i], keep[i], tile_sum[i], gain[i]);
   }
-  AddValues<kDims>(state, values, keep, gain, x);
+  AddTileValues<kDims>(state, values, keep, gain, x);
 }
 
 template <int kDims, class Out>
