@@ -58,7 +58,7 @@ bool FusedLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layer
                       const LayerWorkspace& workspace, float* h) {
   if (layers.empty() || batch.rows.max > kStepRowsMax) return false;
   const AttentionShape& a = layers[0].attention;
-  if (a.act != ActType::kBF16 || ffn.act != ActType::kBF16 || a.head_dim % 8 != 0 ||
+  if (a.act != ActType::kBF16 || ffn.act != ActType::kBF16 || a.head_dim % 16 != 0 ||
       a.hidden > kStepHiddenMax || a.hidden % 16 != 0 || ffn.hidden != a.hidden) {
     return false;
   }

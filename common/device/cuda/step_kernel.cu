@@ -8,8 +8,8 @@
 //   gate-up of the shared part and of the experts that the step has; SwiGLU
 //   down    h += S + round(O)
 //
-// with a barrier over the grid after each. Products are strips of 8 weight rows times up to 8 rows of
-// x; a warp takes every (8 blocks)-th strip, and every (8 blocks)-th tile. What a warp reads of weights,
+// with a barrier over the grid after each. Products are strips of 16 weight rows times up to 8 rows
+// of x; a warp takes every (8 blocks)-th strip, and every (8 blocks)-th tile. What a warp reads of weights,
 // keys and values comes by a ring of its own (stream_ring.cuh), which one more warp keeps full: it
 // runs on over the barriers, since experts were named before the step and every address is known when
 // the kernel starts. Sums have the order of the operations that the halves of a layer are composed of,
@@ -85,7 +85,7 @@ struct Stack {
       return (p.heads.num_heads + 2 * p.heads.num_kv_heads) * p.heads.head_dim / kStripRows;
     }
     if (phase == kAttend) return rows.num_items(p.heads);
-    if (phase == kGateUp) return l.shared_width / 4 + experts.num_active * (l.own_width / 4);
+    if (phase == kGateUp) return l.shared_width / 8 + experts.num_active * (l.own_width / 8);
     return p.hidden / kStripRows;
   }
   // Strips that one unit adds up: of down, the shared part's and each active expert's.
@@ -99,7 +99,8 @@ struct Stack {
   }
 };
 
-// A channel pair's half of a head: the strip of four channels and their partners.
+// The 16 channels of a head that a strip has: where they turn, eight of the first half and their
+// partners.
 struct HeadStrip {
   int head, channel;
   bool rotated;
@@ -162,22 +163,22 @@ class StepSource {
     if (phase_ == kQkv) {
       const HeadStrip strip(s, l, unit_);
       const int row = strip.head * heads.head_dim + strip.channel;
-      return Rows(l.qkv, 0, row, row + (strip.rotated ? heads.head_dim / 2 : 4), hidden);
+      return Rows(l.qkv, 0, row, row + (strip.rotated ? heads.head_dim / 2 : 8), hidden);
     }
     if (phase_ == kOut) {
-      return Rows(l.o, 0, unit_ * kStripRows, unit_ * kStripRows + 4,
+      return Rows(l.o, 0, unit_ * kStripRows, unit_ * kStripRows + 8,
                   heads.num_heads * heads.head_dim);
     }
     if (phase_ == kGateUp) {
       int unit = unit_, width = l.shared_width;
       const Bf16* image = s.shared[layer_];
-      if (unit >= width / 4) {
-        unit -= width / 4;
+      if (unit >= width / 8) {
+        unit -= width / 8;
         width = l.own_width;
-        image = s.own[layer_ * kStepRowsMax + unit / (width / 4)];
-        unit %= width / 4;
+        image = s.own[layer_ * kStepRowsMax + unit / (width / 8)];
+        unit %= width / 8;
       }
-      const Strip gate = Rows(image, 0, unit * 4, 0, hidden);
+      const Strip gate = Rows(image, 0, unit * 8, 0, hidden);
       return {gate.first, gate.first + SectionElements(width, hidden), hidden};
     }
     const bool shared = part_ == 0 && l.shared_width > 0;
@@ -185,7 +186,7 @@ class StepSource {
     const Bf16* image =
         shared ? s.shared[layer_] : s.own[layer_ * kStepRowsMax + part_ - (l.shared_width > 0)];
     return Rows(image, 2 * SectionElements(width, hidden), unit_ * kStripRows,
-                unit_ * kStripRows + 4, width);
+                unit_ * kStripRows + 8, width);
   }
   __device__ static Strip Rows(const void* matrix, int64_t section, int first, int second,
                                int inputs) {
@@ -265,8 +266,7 @@ class StepBlock {
       const StepLayer& layer = stack_.layers[l];
       StageNorm(ffn ? layer.ffn_norm : layer.attention_norm, ffn ? p_.ffn_eps : p_.attention_eps);
       ForUnits(l, ffn ? kGateUp : kQkv, [&](int unit) {
-        float sums[2];
-        MultiplyStrip(ring_, p_.hidden, x_lane_, sums);
+        const StripSums sums = MultiplyStrip(ring_, p_.hidden, x_lane_);
         ffn ? StoreMid(layer, unit, sums) : StoreHeads(l, unit, sums);
       });
       barrier_.Wait(publisher_);
@@ -355,84 +355,84 @@ class StepBlock {
     SyncWorkers();
   }
 
-  // Lane (g, t) has row g's outputs 2t and 2t + 1 of a strip.
-  __device__ int row() const { return threadIdx.x % 32 / 4; }
-  __device__ int pair() const { return threadIdx.x % 4; }
-
   // Heads of q, k and v, rotated, to where attention finds them.
-  __device__ void StoreHeads(int l, int unit, float (&sums)[2]) {
+  __device__ void StoreHeads(int l, int unit, StripSums sums) {
+    const int row = sums.row();
+    if (row >= num_rows_) return;
     const HeadStrip strip(stack_, stack_.layers[l], unit);
     const Heads& heads = p_.heads;
-    int channel = strip.channel + 2 * pair();
+    const int channel = strip.channel + sums.output();
     if (strip.rotated) {
-      const bool second = pair() >= 2;
-      channel = strip.channel + 2 * (pair() % 2);
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float partner = __shfl_xor_sync(~0u, sums[i], 2);
-        const Turn turn = turns_[min(row(), num_rows_ - 1) * (heads.head_dim / 2) + channel + i];
-        sums[i] = second ? turn.Second(partner, sums[i]) : turn.First(sums[i], partner);
-      }
-      if (second) channel += heads.head_dim / 2;
+      const Turn* turns = turns_ + row * (heads.head_dim / 2) + channel;
+      const float2 a = sums.first, b = sums.second;
+      sums.first = {turns[0].First(a.x, b.x), turns[1].First(a.y, b.y)};
+      sums.second = {turns[0].Second(a.x, b.x), turns[1].Second(a.y, b.y)};
     }
-    if (row() >= num_rows_) return;
+    const int partner = channel + (strip.rotated ? heads.head_dim / 2 : 8);
     if (strip.head < heads.num_heads) {
-      publisher_.PutPair(
-          p_.q + (int64_t{row()} * heads.num_heads + strip.head) * heads.head_dim + channel,
-          sums[0], sums[1]);
+      float* q = p_.q + (int64_t{row} * heads.num_heads + strip.head) * heads.head_dim;
+      publisher_.Put(reinterpret_cast<float2*>(q + channel), sums.first);
+      publisher_.Put(reinterpret_cast<float2*>(q + partner), sums.second);
       return;
     }
-    const KvBlocks<Bf16> blocks(stack_.kv(l), heads, m_.rows.block_table[row()]);
+    const KvBlocks<Bf16> blocks(stack_.kv(l), heads, m_.rows.block_table[row]);
     const int kv_head = strip.head - heads.num_heads;
     const bool is_value = kv_head >= heads.num_kv_heads;
-    Bf16* to = blocks.key(kv_head - (is_value ? heads.num_kv_heads : 0), m_.rows.position[row()]) +
+    Bf16* to = blocks.key(kv_head - (is_value ? heads.num_kv_heads : 0), m_.rows.position[row]) +
                (is_value ? blocks.values_offset() : 0);
-    publisher_.PutPair(to + channel, sums[0], sums[1]);
+    publisher_.PutPair(to + channel, sums.first.x, sums.first.y);
+    publisher_.PutPair(to + partner, sums.second.x, sums.second.y);
   }
 
-  // Outputs 0 to 3 of the strip are gate's, 4 to 7 up's, of the same neurons.
-  __device__ void StoreMid(const StepLayer& layer, int unit, const float (&sums)[2]) {
-    float up[2];
-    for (int i = 0; i < 2; ++i) up[i] = __shfl_xor_sync(~0u, sums[i], 2);
-    if (row() >= num_rows_ || pair() >= 2) return;
-    int column = unit * 4;
+  // The first eight outputs of the strip are gate's, the others up's, of the same neurons.
+  __device__ void StoreMid(const StepLayer& layer, int unit, const StripSums& sums) {
+    const int row = sums.row();
+    if (row >= num_rows_) return;
+    int column = unit * 8;
     if (column >= layer.shared_width) {
       const int own = column - layer.shared_width;
-      if (m_.experts.row_active[row()] != own / layer.own_width) return;
+      if (m_.experts.row_active[row] != own / layer.own_width) return;
       column = layer.shared_width + own % layer.own_width;
     }
-    Bf16* to = static_cast<Bf16*>(p_.mid) + int64_t{row()} * p_.mid_stride + column + 2 * pair();
-    publisher_.PutPair(to, __fmul_rn(Silu(sums[0]), up[0]), __fmul_rn(Silu(sums[1]), up[1]));
+    publisher_.PutPair(
+        static_cast<Bf16*>(p_.mid) + int64_t{row} * p_.mid_stride + column + sums.output(),
+        __fmul_rn(Silu(sums.first.x), sums.second.x), __fmul_rn(Silu(sums.first.y), sums.second.y));
   }
 
   // h += scale (product of the first `width` inputs + round(product of the row's expert)), which
   // takes the own_width inputs behind. Either width may be 0.
   __device__ void AddUnit(int unit, int width, int own_width, float scale) {
-    float2* h = reinterpret_cast<float2*>(p_.h + int64_t{row()} * p_.hidden + unit * kStripRows +
-                                          2 * pair());
-    const bool is_row = row() < num_rows_;
-    const float2 before = is_row ? __ldcg(h) : float2{0, 0};
+    const int row = StripSums::row();
+    float2* h = reinterpret_cast<float2*>(p_.h + int64_t{row} * p_.hidden + unit * kStripRows +
+                                          StripSums::output());
+    const bool is_row = row < num_rows_;
+    const float2 first = is_row ? __ldcg(h) : float2{0, 0};
+    const float2 second = is_row ? __ldcg(h + 4) : float2{0, 0};
     const int experts = own_width > 0 ? m_.experts.num_active : 0;
-    float total[2] = {}, own[2] = {};
+    StripSums total, own;
 #pragma unroll 1
     for (int part = width > 0 ? -1 : 0; part < experts; ++part) {
-      float sums[2];
-      MultiplyStrip(ring_, part < 0 ? width : own_width, x_lane_ + (part < 0 ? 0 : width * 2),
-                    sums);
+      const StripSums sums =
+          MultiplyStrip(ring_, part < 0 ? width : own_width, x_lane_ + (part < 0 ? 0 : width * 2));
       if (part < 0) {
-        total[0] = sums[0], total[1] = sums[1];
-      } else if (is_row && m_.experts.row_active[row()] == part) {
-        own[0] = sums[0], own[1] = sums[1];
+        total = sums;
+      } else if (is_row && m_.experts.row_active[row] == part) {
+        own = sums;
       }
     }
     if (!is_row) return;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (own_width == 0) continue;
-      total[i] = __fadd_rn(total[i], p_.wire_bf16 ? ToFloat(FromFloat<Bf16>(own[i])) : own[i]);
+    if (own_width > 0) {
+      total.first = {AddOwn(total.first.x, own.first.x), AddOwn(total.first.y, own.first.y)};
+      total.second = {AddOwn(total.second.x, own.second.x), AddOwn(total.second.y, own.second.y)};
     }
-    publisher_.Put(h, float2{__fadd_rn(before.x, __fmul_rn(scale, total[0])),
-                             __fadd_rn(before.y, __fmul_rn(scale, total[1]))});
+    publisher_.Put(h, AddScaled(first, scale, total.first));
+    publisher_.Put(h + 4, AddScaled(second, scale, total.second));
+  }
+  __device__ float AddOwn(float shared, float own) const {
+    return __fadd_rn(shared, p_.wire_bf16 ? ToFloat(FromFloat<Bf16>(own)) : own);
+  }
+  __device__ static float2 AddScaled(const float2& h, float scale, const float2& sum) {
+    return {__fadd_rn(h.x, __fmul_rn(scale, sum.x)), __fadd_rn(h.y, __fmul_rn(scale, sum.y))};
   }
 
   const StepArguments& p_;

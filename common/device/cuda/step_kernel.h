@@ -21,7 +21,7 @@ struct StepLayer {
   int shared_width, own_width;
 };
 
-// Widths and `hidden` are multiples of 16, head_dim of 8; each layer has a shared or an own part.
+// Widths, `hidden` and head_dim are multiples of 16; each layer has a shared or an own part.
 struct StepProblem {
   PagedTokens tokens;
   Heads heads;

@@ -8,8 +8,8 @@
 
 namespace pregate::cuda {
 
-inline constexpr int kStripRows = 8;
-inline constexpr int kSlotInputs = 256;
+inline constexpr int kStripRows = 16;
+inline constexpr int kSlotInputs = 128;
 // Rows of weights lie 16 bytes further apart than they are long, so that eight of them meet
 // different banks.
 inline constexpr int kSlotRowBytes = kSlotInputs * 2 + 16;
@@ -116,20 +116,27 @@ class RingFiller : public RingEnd<kSlots> {
   Source source_;
 };
 
-// Eight rows of weights, times up to eight rows of x. Rows 0 to 3 and 4 to 7 lie together.
+// 16 rows of weights, times up to eight rows of x. Rows 0 to 7 and 8 to 15 lie together.
 struct Strip {
   const Bf16 *first = nullptr, *second = nullptr;
   int inputs = 0;  // a multiple of 16, and the elements from row to row
   int issued = 0;
 
   __device__ bool done() const { return issued >= inputs; }
+  // A copy of the warp takes 64 inputs of four rows.
   __device__ void Issue(uint32_t slot) {
-    const int lane = threadIdx.x % 32, k = issued + lane * 8;
-    if (k < inputs) {
+    const int lane = threadIdx.x % 32, row = lane / 8, k = lane % 8 * 8;
+    const int left = inputs - issued - k;
+    const int64_t at = int64_t{row} * inputs + issued + k;
+    const int four = 4 * inputs;
+    const Bf16* rows[] = {first + at, first + at + four, second + at, second + at + four};
+    const uint32_t to = slot + row * kSlotRowBytes + k * 2;
 #pragma unroll
-      for (int n = 0; n < kStripRows; ++n) {
-        CopyAsync16(slot + n * kSlotRowBytes + lane * 16,
-                    (n < 4 ? first : second) + (n % 4) * inputs + k);
+    for (int i = 0; i < kSlotInputs / 64; ++i) {
+      if (i * 64 >= left) continue;
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        CopyAsync16(to + 4 * r * kSlotRowBytes + i * 128, rows[r] + i * 64);
       }
     }
     issued += kSlotInputs;
@@ -137,53 +144,64 @@ struct Strip {
 };
 
 // kInputs of a slot: c += 16 inputs after the other. All is loaded before the first product, since
-// instructions in assembly keep their order. Rows 8 to 15 of the left side repeat rows 0 to 7,
-// and nobody looks at what comes of them.
+// instructions in assembly keep their order.
 template <int kInputs>
 __device__ inline void MultiplyPart(uint32_t w, uint32_t x, Accumulator& c) {
-  uint32_t weights[kInputs / 32 + 1][4], rows[kInputs / 16][4];
+  uint32_t weights[kInputs / 16][4], rows[(kInputs + 31) / 32][4];
 #pragma unroll
-  for (int i = 0; i < kInputs; i += 32) LoadMatrices(w + i * 2, weights[i / 32]);
+  for (int i = 0; i < kInputs; i += 16) LoadMatrices(w + i * 2, weights[i / 16]);
 #pragma unroll
-  for (int i = 0; i < kInputs; i += 16) LoadMatrices(x + i * 2, rows[i / 16]);
+  for (int i = 0; i < kInputs; i += 32) LoadMatrices(x + i * 2, rows[i / 32]);
 #pragma unroll
   for (int i = 0; i < kInputs / 16; ++i) {
-    Mma(c, rows[i][0], rows[i][1], rows[i][2], rows[i][3], weights[i / 2][i % 2 * 2],
-        weights[i / 2][i % 2 * 2 + 1]);
+    Mma(c, weights[i][0], weights[i][1], weights[i][2], weights[i][3], rows[i / 2][i % 2 * 2],
+        rows[i / 2][i % 2 * 2 + 1]);
   }
 }
 
-// sums (lane (g, t): row g, outputs 2t and 2t + 1 of the strip) = rows of x times the next strip: 16
-// inputs after the other, into one sum. x: shared address of this lane's part, see XAddress.
+// What a lane has of a strip's sums, 16 inputs after the other in each: two neighbouring outputs of
+// one row of x, of rows 0 to 7 and of 8 to 15 of the strip.
+struct StripSums {
+  float2 first = {0, 0}, second = {0, 0};
+
+  // Of x; beyond the rows that there are, for some lanes.
+  __device__ static int row() { return threadIdx.x % 4 * 2 + threadIdx.x / 4 % 2; }
+  // The outputs are output() and the next one.
+  __device__ static int output() { return threadIdx.x % 32 / 8 * 2; }
+};
+
+// The next strip times the rows of x. x: shared address of this lane's part, see XAddress.
 template <class Ring>
-__device__ void MultiplyStrip(Ring& ring, int inputs, uint32_t x, float (&sums)[2]) {
+__device__ StripSums MultiplyStrip(Ring& ring, int inputs, uint32_t x) {
   const int lane = threadIdx.x % 32;
   Accumulator c;
 #pragma unroll 1
   for (int k = 0; k < inputs; k += kSlotInputs) {
-    const uint32_t w = ring.Await() + lane % 8 * kSlotRowBytes + lane / 8 * 16;
+    const uint32_t w = ring.Await() + lane % 16 * kSlotRowBytes + lane / 16 * 16;
     const int count = min(kSlotInputs, inputs - k);
     if (count == kSlotInputs) {
-#pragma unroll
-      for (int i = 0; i < kSlotInputs; i += 128) MultiplyPart<128>(w + i * 2, x + i * 2, c);
+      MultiplyPart<kSlotInputs>(w, x, c);
     } else {
-      int i = 0;
 #pragma unroll 1
-      for (; i + 64 <= count; i += 64) MultiplyPart<64>(w + i * 2, x + i * 2, c);
-#pragma unroll 1
-      for (; i < count; i += 16) MultiplyPart<16>(w + i * 2, x + i * 2, c);
+      for (int i = 0; i < count; i += 16) MultiplyPart<16>(w + i * 2, x + i * 2, c);
     }
     x += kSlotInputs * 2;
     ring.Release();
   }
-  sums[0] = c.c[0];
-  sums[1] = c.c[1];
+  // Lane (g, t) has outputs g and g + 8 of rows 2t and 2t + 1; g and g ^ 1 exchange.
+  const bool odd = lane / 4 % 2 == 1;
+  const float low = __shfl_xor_sync(~0u, odd ? c.c[0] : c.c[1], 4);
+  const float high = __shfl_xor_sync(~0u, odd ? c.c[2] : c.c[3], 4);
+  StripSums sums;
+  sums.first = odd ? float2{low, c.c[1]} : float2{c.c[0], low};
+  sums.second = odd ? float2{high, c.c[3]} : float2{c.c[2], high};
+  return sums;
 }
 // Of a lane's part of 8 rows of x that lie row_bytes apart (16 more than a multiple of 128); rows
-// from `rows` on repeat the last. Lanes give the rows of inputs 0 to 7, twice, and of 8 to 15, twice.
+// from `rows` on repeat the last.
 __device__ inline uint32_t XAddress(const void* x, int row_bytes, int rows) {
   const int lane = threadIdx.x % 32;
-  return SharedAddress(x) + min(lane % 8, rows - 1) * row_bytes + lane / 16 * 16;
+  return SharedAddress(x) + min(lane % 8, rows - 1) * row_bytes + lane / 8 * 16;
 }
 
 }  // namespace pregate::cuda
