@@ -8,8 +8,8 @@
 //   gate-up of the shared part and of the experts that the step has; SwiGLU
 //   down    h += S + round(O)
 //
-// with a barrier over the grid after each. Products are strips of 16 weight rows times up to 8 rows
-// of x; a warp takes every (8 blocks)-th strip, and every (8 blocks)-th tile. What a warp reads of weights,
+// with a barrier over the grid after each. Products are strips of 16 or 8 weight rows times up to 8
+// rows of x; a warp takes every (8 blocks)-th strip, and every (8 blocks)-th tile. What a warp reads of weights,
 // keys and values comes by a ring of its own (stream_ring.cuh), which one more warp keeps full: it
 // runs on over the barriers, since experts were named before the step and every address is known when
 // the kernel starts. Sums have the order of the operations that the halves of a layer are composed of,
@@ -82,11 +82,11 @@ struct Stack {
   __device__ int units(int layer, int phase) const {
     const StepLayer& l = layers[layer];
     if (phase == kQkv) {
-      return (p.heads.num_heads + 2 * p.heads.num_kv_heads) * p.heads.head_dim / kStripRows;
+      return (p.heads.num_heads + 2 * p.heads.num_kv_heads) * p.heads.head_dim / 16;
     }
     if (phase == kAttend) return rows.num_items(p.heads);
     if (phase == kGateUp) return l.shared_width / 8 + experts.num_active * (l.own_width / 8);
-    return p.hidden / kStripRows;
+    return p.hidden / 8;
   }
   // Strips that one unit adds up: of down, the shared part's and each active expert's.
   __device__ int parts(int layer, int phase) const {
@@ -107,10 +107,10 @@ struct HeadStrip {
 
   __device__ HeadStrip(const Stack& s, const StepLayer& layer, int unit) {
     const Heads& heads = s.p.heads;
-    const int per_head = heads.head_dim / kStripRows;
+    const int per_head = heads.head_dim / 16;
     head = unit / per_head;
     rotated = layer.rotates && head < heads.num_heads + heads.num_kv_heads;
-    channel = unit % per_head * (rotated ? kStripRows / 2 : kStripRows);
+    channel = unit % per_head * (rotated ? 8 : 16);
   }
 };
 
@@ -162,12 +162,13 @@ class StepSource {
     const Heads& heads = s.p.heads;
     if (phase_ == kQkv) {
       const HeadStrip strip(s, l, unit_);
-      const int row = strip.head * heads.head_dim + strip.channel;
-      return Rows(l.qkv, 0, row, row + (strip.rotated ? heads.head_dim / 2 : 8), hidden);
+      const Bf16* rows = static_cast<const Bf16*>(l.qkv) +
+                         (int64_t{strip.head} * heads.head_dim + strip.channel) * hidden;
+      return {rows, rows + int64_t{strip.rotated ? heads.head_dim / 2 : 8} * hidden, hidden};
     }
     if (phase_ == kOut) {
-      return Rows(l.o, 0, unit_ * kStripRows, unit_ * kStripRows + 8,
-                  heads.num_heads * heads.head_dim);
+      const int inputs = heads.num_heads * heads.head_dim;
+      return {static_cast<const Bf16*>(l.o) + int64_t{unit_} * 8 * inputs, nullptr, inputs};
     }
     if (phase_ == kGateUp) {
       int unit = unit_, width = l.shared_width;
@@ -178,20 +179,15 @@ class StepSource {
         image = s.own[layer_ * kStepRowsMax + unit / (width / 8)];
         unit %= width / 8;
       }
-      const Strip gate = Rows(image, 0, unit * 8, 0, hidden);
-      return {gate.first, gate.first + SectionElements(width, hidden), hidden};
+      const Bf16* gate = image + int64_t{unit} * 8 * hidden;
+      return {gate, gate + SectionElements(width, hidden), hidden};
     }
     const bool shared = part_ == 0 && l.shared_width > 0;
     const int width = shared ? l.shared_width : l.own_width;
     const Bf16* image =
         shared ? s.shared[layer_] : s.own[layer_ * kStepRowsMax + part_ - (l.shared_width > 0)];
-    return Rows(image, 2 * SectionElements(width, hidden), unit_ * kStripRows,
-                unit_ * kStripRows + 8, width);
-  }
-  __device__ static Strip Rows(const void* matrix, int64_t section, int first, int second,
-                               int inputs) {
-    const Bf16* rows = static_cast<const Bf16*>(matrix) + section;
-    return {rows + int64_t{first} * inputs, rows + int64_t{second} * inputs, inputs};
+    return {image + 2 * SectionElements(width, hidden) + int64_t{unit_} * 8 * width, nullptr,
+            width};
   }
 
   int unit_, layer_ = 0, phase_ = 0, part_ = 0;
@@ -264,9 +260,11 @@ class StepBlock {
       const int l = half / 2;
       const bool ffn = half % 2 == 1;
       const StepLayer& layer = stack_.layers[l];
-      StageNorm(ffn ? layer.ffn_norm : layer.attention_norm, ffn ? p_.ffn_eps : p_.attention_eps);
+      const float* norm = ffn ? layer.ffn_norm : layer.attention_norm;
+      const float eps = ffn ? p_.ffn_eps : p_.attention_eps;
+      num_rows_ == 1 ? StageNorm<1>(norm, eps) : StageNorm<4>(norm, eps);
       ForUnits(l, ffn ? kGateUp : kQkv, [&](int unit) {
-        const StripSums sums = MultiplyStrip(ring_, p_.hidden, x_lane_);
+        const StripSums sums = MultiplyStrip<16>(ring_, p_.hidden, x_lane_);
         ffn ? StoreMid(layer, unit, sums) : StoreHeads(l, unit, sums);
       });
       barrier_.Wait(publisher_);
@@ -300,7 +298,8 @@ class StepBlock {
     return reinterpret_cast<Bf16*>(reinterpret_cast<char*>(x_) + r * x_bytes_);
   }
 
-  // x = round(norm(h)), row after row, the next row on its way meanwhile.
+  // x = round(norm(h)), kRows rows at a time: all of their loads go out together.
+  template <int kRows>
   __device__ void StageNorm(const float* weights, float eps) {
     constexpr int kLoads = kStepHiddenMax / kNormStep;
     const int mine = 4 * threadIdx.x;
@@ -312,33 +311,40 @@ class StepBlock {
                     : float4{0, 0, 0, 0};
       }
     };
-    float4 w[kLoads], v[kLoads];
-    load(p_.h, v);
-    load(weights, w);
 #pragma unroll 1
-    for (int r = 0; r < num_rows_; ++r) {
-      float sum = 0;
+    for (int first = 0; first < num_rows_; first += kRows) {
+      float4 v[kRows][kLoads], w[kLoads];
 #pragma unroll
-      for (int j = 0; j < kLoads; ++j) {
-        if (mine + j * kNormStep < p_.hidden) sum = AddSquares(sum, v[j]);
+      for (int i = 0; i < kRows; ++i) {
+        load(p_.h + int64_t{min(first + i, num_rows_ - 1)} * p_.hidden, v[i]);
       }
-      sum = WarpSum(sum);
-      if (threadIdx.x % 32 == 0) m_.warp_sums[r][threadIdx.x / 32] = sum;
-      float4 next[kLoads];
-      load(p_.h + int64_t{min(r + 1, num_rows_ - 1)} * p_.hidden, next);
-      SyncWorkers();
-      const float scale = NormScale(m_.warp_sums[r], p_.hidden, eps);
+      load(weights, w);
 #pragma unroll
-      for (int j = 0; j < kLoads; ++j) {
-        const __nv_bfloat162 low =
-            __floats2bfloat162_rn(Normed(v[j].x, scale, w[j].x), Normed(v[j].y, scale, w[j].y));
-        const __nv_bfloat162 high =
-            __floats2bfloat162_rn(Normed(v[j].z, scale, w[j].z), Normed(v[j].w, scale, w[j].w));
-        if (mine + j * kNormStep < p_.hidden) {
-          *reinterpret_cast<uint2*>(XRow(r) + mine + j * kNormStep) = uint2{
-              *reinterpret_cast<const uint32_t*>(&low), *reinterpret_cast<const uint32_t*>(&high)};
+      for (int i = 0; i < kRows; ++i) {
+        float sum = 0;
+#pragma unroll
+        for (int j = 0; j < kLoads; ++j) {
+          if (mine + j * kNormStep < p_.hidden) sum = AddSquares(sum, v[i][j]);
         }
-        v[j] = next[j];
+        sum = WarpSum(sum);
+        if (threadIdx.x % 32 == 0) m_.warp_sums[first + i][threadIdx.x / 32] = sum;
+      }
+      SyncWorkers();
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        const float scale = NormScale(m_.warp_sums[first + i], p_.hidden, eps);
+#pragma unroll
+        for (int j = 0; j < kLoads; ++j) {
+          const __nv_bfloat162 low = __floats2bfloat162_rn(Normed(v[i][j].x, scale, w[j].x),
+                                                           Normed(v[i][j].y, scale, w[j].y));
+          const __nv_bfloat162 high = __floats2bfloat162_rn(Normed(v[i][j].z, scale, w[j].z),
+                                                            Normed(v[i][j].w, scale, w[j].w));
+          if (mine + j * kNormStep < p_.hidden && first + i < num_rows_) {
+            *reinterpret_cast<uint2*>(XRow(first + i) + mine + j * kNormStep) =
+                uint2{*reinterpret_cast<const uint32_t*>(&low),
+                      *reinterpret_cast<const uint32_t*>(&high)};
+          }
+        }
       }
     }
     SyncWorkers();
@@ -346,12 +352,14 @@ class StepBlock {
   __device__ void StageRows(const Bf16* from, int width, int stride) {
 #pragma unroll 1
     for (int r = 0; r < num_rows_; ++r) {
-      const uint4* row = reinterpret_cast<const uint4*>(from + int64_t{r} * stride);
-#pragma unroll 4
+      const uint32_t to = SharedAddress(XRow(r));
+#pragma unroll 1
       for (int i = threadIdx.x; i < width / 8; i += kThreads) {
-        reinterpret_cast<uint4*>(XRow(r))[i] = __ldcg(row + i);
+        CopyAsync16(to + i * 16, from + int64_t{r} * stride + i * 8);
       }
     }
+    CopyCommit();
+    CopyWait<0>();
     SyncWorkers();
   }
 
@@ -403,17 +411,17 @@ class StepBlock {
   // takes the own_width inputs behind. Either width may be 0.
   __device__ void AddUnit(int unit, int width, int own_width, float scale) {
     const int row = StripSums::row();
-    float2* h = reinterpret_cast<float2*>(p_.h + int64_t{row} * p_.hidden + unit * kStripRows +
-                                          StripSums::output());
+    float2* h =
+        reinterpret_cast<float2*>(p_.h + int64_t{row} * p_.hidden + unit * 8 + StripSums::output());
     const bool is_row = row < num_rows_;
-    const float2 first = is_row ? __ldcg(h) : float2{0, 0};
-    const float2 second = is_row ? __ldcg(h + 4) : float2{0, 0};
+    const float2 before = is_row ? __ldcg(h) : float2{0, 0};
     const int experts = own_width > 0 ? m_.experts.num_active : 0;
-    StripSums total, own;
+    float2 total = {0, 0}, own = {0, 0};
 #pragma unroll 1
     for (int part = width > 0 ? -1 : 0; part < experts; ++part) {
-      const StripSums sums =
-          MultiplyStrip(ring_, part < 0 ? width : own_width, x_lane_ + (part < 0 ? 0 : width * 2));
+      const float2 sums = MultiplyStrip<8>(ring_, part < 0 ? width : own_width,
+                                           x_lane_ + (part < 0 ? 0 : width * 2))
+                              .first;
       if (part < 0) {
         total = sums;
       } else if (is_row && m_.experts.row_active[row] == part) {
@@ -421,18 +429,12 @@ class StepBlock {
       }
     }
     if (!is_row) return;
-    if (own_width > 0) {
-      total.first = {AddOwn(total.first.x, own.first.x), AddOwn(total.first.y, own.first.y)};
-      total.second = {AddOwn(total.second.x, own.second.x), AddOwn(total.second.y, own.second.y)};
-    }
-    publisher_.Put(h, AddScaled(first, scale, total.first));
-    publisher_.Put(h + 4, AddScaled(second, scale, total.second));
+    if (own_width > 0) total = {AddOwn(total.x, own.x), AddOwn(total.y, own.y)};
+    publisher_.Put(h, float2{__fadd_rn(before.x, __fmul_rn(scale, total.x)),
+                             __fadd_rn(before.y, __fmul_rn(scale, total.y))});
   }
   __device__ float AddOwn(float shared, float own) const {
     return __fadd_rn(shared, p_.wire_bf16 ? ToFloat(FromFloat<Bf16>(own)) : own);
-  }
-  __device__ static float2 AddScaled(const float2& h, float scale, const float2& sum) {
-    return {__fadd_rn(h.x, __fmul_rn(scale, sum.x)), __fadd_rn(h.y, __fmul_rn(scale, sum.y))};
   }
 
   const StepArguments& p_;
@@ -501,13 +503,13 @@ __global__ void __launch_bounds__(2 * kThreads, 1)
   const int ring = warp % kWarps, of_grid = ring * gridDim.x + blockIdx.x;
   unsigned char* slots = dynamic + ring * kSlots * kSlotBytes;
   if (warp < kWarps) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 200;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 184;");
     RingReader<kSlots> reader(slots, m.rings[ring]);
     StepBlock<kDims, kSlots>(p, stack, of_grid, m, reinterpret_cast<Bf16*>(dynamic + at.x), turns,
                              reader)
         .Run();
   } else {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
     RingFiller<StepSource<kDims>, kSlots> filler(slots, m.rings[ring],
                                                  StepSource<kDims>(stack, of_grid));
     filler.Run(stack);

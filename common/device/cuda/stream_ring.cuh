@@ -8,12 +8,14 @@
 
 namespace pregate::cuda {
 
-inline constexpr int kStripRows = 16;
-inline constexpr int kSlotInputs = 128;
-// Rows of weights lie 16 bytes further apart than they are long, so that eight of them meet
-// different banks.
-inline constexpr int kSlotRowBytes = kSlotInputs * 2 + 16;
-inline constexpr int kSlotBytes = kStripRows * kSlotRowBytes;
+// A slot takes 4 KB: 128 inputs of 16 rows of weights, or 256 of 8. Rows lie 16 bytes further apart
+// than they are long, so that eight of them meet different banks.
+template <int kRows>
+struct SlotShape {
+  static constexpr int kInputs = 2048 / kRows;
+  static constexpr int kRowBytes = kInputs * 2 + 16;
+};
+inline constexpr int kSlotBytes = 16 * SlotShape<16>::kRowBytes;
 
 // The shared memory of a ring; its slots lie elsewhere.
 template <int kSlots>
@@ -116,30 +118,36 @@ class RingFiller : public RingEnd<kSlots> {
   Source source_;
 };
 
-// 16 rows of weights, times up to eight rows of x. Rows 0 to 7 and 8 to 15 lie together.
+// Rows of weights, times up to eight rows of x: 16, of which 0 to 7 and 8 to 15 lie together, or 8.
+// A strip of 8 is twice as long on its way, but twice as many warps have one.
 struct Strip {
-  const Bf16 *first = nullptr, *second = nullptr;
+  const Bf16 *first = nullptr, *second = nullptr;  // second null: 8 rows
   int inputs = 0;  // a multiple of 16, and the elements from row to row
   int issued = 0;
 
   __device__ bool done() const { return issued >= inputs; }
-  // A copy of the warp takes 64 inputs of four rows.
   __device__ void Issue(uint32_t slot) {
+    second != nullptr ? IssueRows<16>(slot) : IssueRows<8>(slot);
+  }
+
+ private:
+  // A copy of the warp takes 64 inputs of four rows.
+  template <int kRows>
+  __device__ void IssueRows(uint32_t slot) {
+    using Shape = SlotShape<kRows>;
     const int lane = threadIdx.x % 32, row = lane / 8, k = lane % 8 * 8;
     const int left = inputs - issued - k;
     const int64_t at = int64_t{row} * inputs + issued + k;
-    const int four = 4 * inputs;
-    const Bf16* rows[] = {first + at, first + at + four, second + at, second + at + four};
-    const uint32_t to = slot + row * kSlotRowBytes + k * 2;
+    const uint32_t to = slot + row * Shape::kRowBytes + k * 2;
 #pragma unroll
-    for (int i = 0; i < kSlotInputs / 64; ++i) {
-      if (i * 64 >= left) continue;
+    for (int r = 0; r < kRows / 4; ++r) {
+      const Bf16* rows = (r < 2 ? first : second) + at + r % 2 * 4 * inputs;
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        CopyAsync16(to + 4 * r * kSlotRowBytes + i * 128, rows[r] + i * 64);
+      for (int i = 0; i < Shape::kInputs / 64; ++i) {
+        if (i * 64 < left) CopyAsync16(to + 4 * r * Shape::kRowBytes + i * 128, rows + i * 64);
       }
     }
-    issued += kSlotInputs;
+    issued += Shape::kInputs;
   }
 };
 
@@ -170,22 +178,26 @@ struct StripSums {
   __device__ static int output() { return threadIdx.x % 32 / 8 * 2; }
 };
 
-// The next strip times the rows of x. x: shared address of this lane's part, see XAddress.
-template <class Ring>
+// The next strip, of kRows, times the rows of x. x: shared address of this lane's part, see XAddress.
+template <int kRows, class Ring>
 __device__ StripSums MultiplyStrip(Ring& ring, int inputs, uint32_t x) {
+  using Shape = SlotShape<kRows>;
+  constexpr int kPart = 128;
   const int lane = threadIdx.x % 32;
+  const uint32_t mine = lane % kRows % 16 * Shape::kRowBytes + lane / 16 * 16;
   Accumulator c;
 #pragma unroll 1
-  for (int k = 0; k < inputs; k += kSlotInputs) {
-    const uint32_t w = ring.Await() + lane % 16 * kSlotRowBytes + lane / 16 * 16;
-    const int count = min(kSlotInputs, inputs - k);
-    if (count == kSlotInputs) {
-      MultiplyPart<kSlotInputs>(w, x, c);
+  for (int k = 0; k < inputs; k += Shape::kInputs) {
+    const uint32_t w = ring.Await() + mine;
+    const int count = min(Shape::kInputs, inputs - k);
+    if (count == Shape::kInputs) {
+#pragma unroll
+      for (int i = 0; i < Shape::kInputs; i += kPart) MultiplyPart<kPart>(w + i * 2, x + i * 2, c);
     } else {
 #pragma unroll 1
       for (int i = 0; i < count; i += 16) MultiplyPart<16>(w + i * 2, x + i * 2, c);
     }
-    x += kSlotInputs * 2;
+    x += Shape::kInputs * 2;
     ring.Release();
   }
   // Lane (g, t) has outputs g and g + 8 of rows 2t and 2t + 1; g and g ^ 1 exchange.
