@@ -60,6 +60,47 @@ TEST_P(DeviceLinearBitsTest, ARowHasTheSameBitsInEveryNumberOfRows) {
   }
 }
 
+// The grouped products take another kernel by the number of rows of a step.
+TEST_P(DeviceLinearBitsTest, AnExpertsRowHasTheSameBitsInEveryNumberOfRows) {
+  constexpr int kExperts = 3, kRows = 1300;
+  ComposedDevice& device = *devices_[0];
+  for (const StepTypes& types : {kBF16Types, kF32Types}) {
+    for (const UnitShape& shape :
+         {UnitShape{688, 1024, types.weights}, {200, 600, types.weights}}) {
+      Rig rig(device);
+      const size_t n = size_t(shape.width) * shape.hidden;
+      std::vector<const void*> units;
+      for (int e = 0; e < kExperts; ++e) {
+        units.push_back(rig.PutUnit(Uniform(n), Uniform(n), Uniform(n), shape));
+      }
+      const std::vector<float> x = Uniform(size_t{kRows} * shape.hidden);
+      std::vector<int32_t> routes(kRows);
+      for (int32_t& route : routes) route = Int(0, kExperts - 1);
+      const auto run = [&](int first, int rows) {
+        const auto begin = x.begin() + int64_t{first} * shape.hidden;
+        const auto act = rig.PutAct({begin, begin + int64_t{rows} * shape.hidden}, types.act);
+        const RowCount count = {rig.Put<int32_t>({rows}), rows};
+        const ExpertGroups groups = {rig.Put(std::vector<int32_t>(kExperts + 1)),
+                                     rig.Put(std::vector<int32_t>(rows)), kExperts};
+        device.BuildGroups(
+            count,
+            rig.Put(std::vector<int32_t>(routes.begin() + first, routes.begin() + first + rows)),
+            groups);
+        auto* out = static_cast<float*>(rig.Bytes(sizeof(float) * rows * shape.hidden));
+        device.ExpertFfn(count, types.act, act, groups, rig.Put(units), shape, out);
+        return rig.Get(out, size_t(rows) * shape.hidden);
+      };
+      const std::vector<float> all = run(0, kRows);
+      for (const int rows : {1, 3, 40, 64, 65, 200, 511, 512, 700}) {
+        const int first = Int(0, kRows - rows);
+        const auto begin = all.begin() + int64_t{first} * shape.hidden;
+        EXPECT_TRUE(SameBits(run(first, rows), {begin, begin + int64_t{rows} * shape.hidden}))
+            << rows << " rows of width " << shape.width << " " << TypesName(types);
+      }
+    }
+  }
+}
+
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceLinearBitsTest);
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceLinearBitsTest, testing::ValuesIn(FamiliesUnderTest()),
                          FamilyName);

@@ -64,6 +64,7 @@ __global__ void __launch_bounds__(2 * kRings * 32)
 
 size_t SplitAttentionBytes(const PagedTokens& tokens, const Heads& heads) {
   const bool takes = IsTensorHead(heads) && tokens.rows.max <= kSplitRowsMax &&
+                     heads.num_kv_heads <= kSplitKvHeadsMax &&
                      heads.num_heads / heads.num_kv_heads <= kGroupHeadsMax;
   return takes ? TileSums::Bytes(tokens, heads) : 0;
 }

@@ -466,6 +466,18 @@ struct Layout {
   }
 };
 
+// Of the 128 that each thread of a block of 512 begins with.
+template <int kRegisters>
+__device__ void KeepRegisters() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  if constexpr (kRegisters > 128) {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+  } else {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+  }
+#endif
+}
+
 template <int kDims, int kSlots>
 __global__ void __launch_bounds__(2 * kThreads, 1)
     StepKernel(const __grid_constant__ StepArguments p) {
@@ -503,13 +515,13 @@ __global__ void __launch_bounds__(2 * kThreads, 1)
   const int ring = warp % kWarps, of_grid = ring * gridDim.x + blockIdx.x;
   unsigned char* slots = dynamic + ring * kSlots * kSlotBytes;
   if (warp < kWarps) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 184;");
+    KeepRegisters<184>();
     RingReader<kSlots> reader(slots, m.rings[ring]);
     StepBlock<kDims, kSlots>(p, stack, of_grid, m, reinterpret_cast<Bf16*>(dynamic + at.x), turns,
                              reader)
         .Run();
   } else {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
+    KeepRegisters<72>();
     RingFiller<StepSource<kDims>, kSlots> filler(slots, m.rings[ring],
                                                  StepSource<kDims>(stack, of_grid));
     filler.Run(stack);

@@ -1,8 +1,10 @@
 // bf16 products on tensor cores: a block makes a tile of weight rows x rows of x over a pipeline of
-// stages of 64 inputs in shared memory. Two sizes: many rows, bound by products, and few rows, bound
-// by the bytes of the weights. For gate and up each 16 weight rows are 8 of gate and the same 8 of
+// stages of 64 inputs in shared memory. Three sizes: very many rows, by products of warpgroups
+// (Hopper); many rows, bound by products too; and few rows, bound by the bytes of the weights. All sum
+// 16 inputs after the other. For gate and up each 16 weight rows are 8 of gate and the same 8 of
 // up, so that a thread holds both sums of an output.
 #include "common/device/cuda/weights/tensor_matmul.cuh"
+#include "common/device/cuda/wgmma.cuh"
 
 namespace pregate::cuda {
 namespace {
@@ -25,6 +27,9 @@ struct TileSize {
 using ManyRows = TileSize<2, 8, 4, 2, 3>;  // 128 x 128
 using FewRows = TileSize<1, 4, 4, 1, 6>;   // 64 x 32
 constexpr int kFewRowsMax = 64;            // of a step
+// 128 x 256: two warpgroups with 64 weight rows each.
+using GroupRows = TileSize<1, kWgmmaRows / 8, 8, 1, 4>;
+constexpr int kGroupRowsMin = 512;  // of a step
 
 // Vector `column` of a row in shared memory: eight rows of one column lie in different banks.
 __device__ int Place(int row, int column) { return row * kColumns + (column ^ (row & 7)); }
@@ -45,7 +50,8 @@ struct CopyPlan {
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
       const bool valid = rows[i] != nullptr && at < end;
-      CopyAsync16(SharedAddress(panel + Place(row(i), column)), valid ? rows[i] + at : nullptr, valid);
+      CopyAsync16(SharedAddress(panel + Place(row(i), column)), valid ? rows[i] + at : nullptr,
+                  valid);
     }
   }
   // The same of rows at any address.
@@ -120,8 +126,9 @@ struct WarpTile {
     }
   }
 
-  template <bool kGateUp>
-  __device__ void Store(const GroupedMatmul& p, const RowTile& tile, const Sums& sums) const {
+  // sum(m, n): the four of an Accumulator.
+  template <bool kGateUp, class Sum>
+  __device__ void Store(const GroupedMatmul& p, const RowTile& tile, const Sum& sum) const {
     const int g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int m = 0; m < Size::kWarpWeights; ++m) {
@@ -132,7 +139,7 @@ struct WarpTile {
         for (int c = 0; c < 2; ++c) {
           const int r = x_row + n * 8 + 2 * t + c;
           if (r >= tile.count) continue;
-          const float low = sums[m][n].c[c], high = sums[m][n].c[2 + c];
+          const float low = sum(m, n)[c], high = sum(m, n)[2 + c];
           if constexpr (kGateUp) {
             StoreResult<Bf16, true>(p, tile.begin + r,
                                     blockIdx.x * (Size::kWeights / 2) + first / 2 + g, low, high);
@@ -177,7 +184,56 @@ __global__ void __launch_bounds__(Size::kThreads) TiledMatmulKernel(GroupedMatmu
     const uint4* panel = stages + s % Size::kStages * Size::kStageVectors;
     warp.MultiplyStage(panel, panel + Size::kWeights * kColumns, sums);
   }
-  warp.template Store<kGateUp>(p, tile, sums);
+  warp.template Store<kGateUp>(p, tile, [&](int m, int n) { return sums[m][n].c; });
+}
+
+// The same by products of warpgroups: those of a stage run while the next but three is copied.
+template <bool kGateUp>
+__global__ void __launch_bounds__(GroupRows::kThreads, 1)
+    GroupMatmulKernel(GroupedMatmul p, bool aligned) {
+  using Size = GroupRows;
+  extern __shared__ __align__(1024) uint4 stages[];
+  const RowTile tile = FindTile(p, blockIdx.y, Size::kRows);
+  if (tile.count == 0) return;
+  if (Weights<Bf16>(p, tile.group, p.section_bytes) == nullptr) return;
+  const auto weight_plan = WeightPlan<Size, kGateUp>(p, tile);
+  const auto x_plan = InputPlan<Size>(p, tile);
+  const int depth = static_cast<int>(p.weight_stride);
+  const int num_stages = (depth + kDepth - 1) / kDepth;
+  const auto panel_of = [&](int stage) {
+    return stages + stage % Size::kStages * Size::kStageVectors;
+  };
+  const auto fill = [&](int stage) {
+    if (stage < num_stages) {
+      weight_plan.Copy(stage * kDepth, depth, panel_of(stage));
+      uint4* x = panel_of(stage) + Size::kWeights * kColumns;
+      aligned ? x_plan.Copy(stage * kDepth, p.inputs, x)
+              : x_plan.Gather(stage * kDepth, p.inputs, x);
+    }
+    CopyCommit();
+  };
+  float sums[kWgmmaRows / 2];
+#pragma unroll
+  for (float& sum : sums) sum = 0;
+  for (int s = 0; s < Size::kStages - 1; ++s) fill(s);
+  const int group = threadIdx.x / 128;
+  for (int s = 0; s < num_stages; ++s) {
+    CopyWait<Size::kStages - 2>();
+    WgmmaSeesShared();
+    __syncthreads();
+    const uint32_t panel = SharedAddress(panel_of(s));
+    const uint64_t weights = WgmmaTile(panel + group * 64 * kDepth * 2);
+    const uint64_t x = WgmmaTile(panel + Size::kWeights * kDepth * 2);
+    WgmmaBegin();
+#pragma unroll
+    for (int k = 0; k < kDepth / 16; ++k) Wgmma(sums, weights + 2 * k, x + 2 * k);
+    WgmmaCommit();
+    WgmmaWait<1>();  // the stage before has been read
+    __syncthreads();
+    fill(s + Size::kStages - 1);
+  }
+  WgmmaWait<0>();
+  WarpTile<Size>().template Store<kGateUp>(p, tile, [&](int, int n) { return sums + 4 * n; });
 }
 
 template <class Size, bool kGateUp>
@@ -188,10 +244,31 @@ void LaunchTiled(Stream& stream, const GroupedMatmul& p) {
          HasAlignedRows(p));
 }
 
+// Whether the card runs what was compiled for Hopper; asked once.
+bool HasWarpgroups() {
+  static const bool has = [] {
+    cudaFuncAttributes attributes;
+    return cudaFuncGetAttributes(&attributes, GroupMatmulKernel<true>) == cudaSuccess &&
+           attributes.binaryVersion == 90;
+  }();
+  return has;
+}
+
+template <bool kGateUp>
+void LaunchGroup(Stream& stream, const GroupedMatmul& p) {
+  using Size = GroupRows;
+  const dim3 grid(CeilDiv(p.out_columns, kGateUp ? Size::kWeights / 2 : Size::kWeights),
+                  TilesMax(p, Size::kRows));
+  Launch(stream, grid, Size::kThreads, Size::kSharedBytes, GroupMatmulKernel<kGateUp>, p,
+         HasAlignedRows(p));
+}
+
 }  // namespace
 
 void TensorMatmul(Stream& stream, const GroupedMatmul& p, bool gate_up) {
-  if (p.rows.max <= kFewRowsMax) {
+  if (p.rows.max >= kGroupRowsMin && HasWarpgroups()) {
+    gate_up ? LaunchGroup<true>(stream, p) : LaunchGroup<false>(stream, p);
+  } else if (p.rows.max <= kFewRowsMax) {
     gate_up ? LaunchTiled<FewRows, true>(stream, p) : LaunchTiled<FewRows, false>(stream, p);
   } else {
     gate_up ? LaunchTiled<ManyRows, true>(stream, p) : LaunchTiled<ManyRows, false>(stream, p);
