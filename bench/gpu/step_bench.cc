@@ -149,6 +149,8 @@ absl::Status Run(const Options& o) {
   ExecutorOptions options;
   ASSIGN_OR_RETURN(options.types, TypesOf(kDType));
   options.step_tokens = o.prefill;
+  options.seq_slots = std::max(options.seq_slots, batch_max);
+  options.logits_rows_max = std::max(options.logits_rows_max, batch_max);
   options.kv_blocks = std::max(o.prefill / kKvBlockTokens + 1,
                                batch_max * ((o.context + o.steps + 8) / kKvBlockTokens + 1));
   const absl::Time start = clock.Now();

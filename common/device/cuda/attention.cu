@@ -5,7 +5,7 @@
 namespace pregate::cuda {
 namespace {
 
-constexpr int kWarps = 8;
+constexpr int kWarps = 16;
 constexpr int kKeys = 32;                    // of a tile: a lane each
 constexpr int kLaneDims = kHeadDimMax / 32;  // dimension i belongs to lane i % 32
 
@@ -48,7 +48,7 @@ __device__ void AttendTile(const AttentionProblem& p, const KvBlocks<T>& blocks,
   const float weight = seen ? exp2f(x - top) : 0;
   float sum = 0, acc[kLaneDims] = {};
   const int keys = min(kKeys, num_keys - first);
-#pragma unroll 4
+#pragma unroll 8
   for (int j = max(0, p.FirstKey(num_keys - 1) - first); j < keys; ++j) {
     const float w = __shfl_sync(~0u, weight, j);
     const T* value = blocks.value(kv_head, first + j);
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kWarps * 32) AttentionKernel(AttentionProblem 
       float keep, gain;
       top.Take(tiles.top[w], keep, gain);
       sum = Merged(sum, keep, tiles.sum[w], gain);
-      out = Merged(out, keep, tiles.out[w][channel], gain);
+      out = Merged(out, keep, tiles.out[w][min(channel, kHeadDimMax - 1)], gain);
     }
     __syncthreads();
   }

@@ -1,5 +1,6 @@
 // Norms of the heads of q and k, rotary embedding (half-split), and the store of k and v into their
-// paged blocks. One block a row and head.
+// paged blocks. One block a row and some heads: with many rows several, so that an angle is taken once
+// for all of them.
 #include "common/device/cuda/paged_kv.cuh"
 #include "common/device/cuda/rotary.cuh"
 
@@ -7,6 +8,8 @@ namespace pregate::cuda {
 namespace {
 
 constexpr int kThreads = 64;
+constexpr int kManyRows = 256;                      // of a step
+constexpr int kTurns = kHeadDimMax / 2 / kThreads;  // of a thread
 
 // The block's sum of x^2, in an order that follows from n alone. All threads get it.
 __device__ float SumOfSquares(const float* x, int n) {
@@ -33,51 +36,68 @@ __device__ void NormHead(const float* in, int head_dim, const float* weights, fl
   __syncthreads();
 }
 
+// turns[n] is of channel threadIdx.x + n kThreads.
 template <class T>
-__device__ void Rotate(const float* head, int head_dim, const Rotation& rotation, int position,
+__device__ void Rotate(const float* head, int head_dim, int dims, const Turn (&turns)[kTurns],
                        T* out) {
-  const int half = rotation.dims / 2;
-  for (int i = threadIdx.x; i < half; i += kThreads) {
-    const Turn turn(position, rotation.inv_freq[i], rotation.scale);
+  const int half = dims / 2;
+#pragma unroll
+  for (int n = 0; n < kTurns; ++n) {
+    const int i = threadIdx.x + n * kThreads;
+    if (i >= half) break;
     const float a = head[i], b = head[i + half];
-    out[i] = FromFloat<T>(turn.First(a, b));
-    out[i + half] = FromFloat<T>(turn.Second(a, b));
+    out[i] = FromFloat<T>(turns[n].First(a, b));
+    out[i + half] = FromFloat<T>(turns[n].Second(a, b));
   }
-  for (int i = rotation.dims + threadIdx.x; i < head_dim; i += kThreads) {
-    out[i] = FromFloat<T>(head[i]);
-  }
+  for (int i = dims + threadIdx.x; i < head_dim; i += kThreads) out[i] = FromFloat<T>(head[i]);
 }
 
 template <class T>
 __global__ void RotateAndStoreKernel(PagedTokens tokens, Heads heads, Rotation rotation,
-                                     const float* qkv, PagedKv kv, float* q_out) {
+                                     int heads_each, const float* qkv, PagedKv kv, float* q_out) {
   __shared__ float normed[kHeadDimMax];
-  const int r = blockIdx.x, head = blockIdx.y;
+  const int r = blockIdx.x;
   if (r >= *tokens.rows.num) return;
   const int d = heads.head_dim, position = tokens.positions[r];
-  const float* in = qkv + (int64_t{r} * gridDim.y + head) * d;
-  const int kv_head = head - heads.num_heads;
-  if (kv_head < 0) {
-    NormHead(in, d, rotation.q_norm, rotation.norm_eps, normed);
-    return Rotate(normed, d, rotation, position, q_out + (int64_t{r} * heads.num_heads + head) * d);
-  }
+  const int all_heads = heads.num_heads + 2 * heads.num_kv_heads;
+  const int begin = blockIdx.y * heads_each, end = min(begin + heads_each, all_heads);
   const KvBlocks<T> blocks(kv, heads, tokens, r);
-  if (kv_head < heads.num_kv_heads) {
-    NormHead(in, d, rotation.k_norm, rotation.norm_eps, normed);
-    return Rotate(normed, d, rotation, position, blocks.key(kv_head, position));
+  Turn turns[kTurns];
+  if (begin < heads.num_heads + heads.num_kv_heads) {
+#pragma unroll
+    for (int n = 0; n < kTurns; ++n) {
+      const int i = threadIdx.x + n * kThreads;
+      if (i < rotation.dims / 2) turns[n] = Turn(position, rotation.inv_freq[i], rotation.scale);
+    }
   }
-  T* value = blocks.value(kv_head - heads.num_kv_heads, position);
-  for (int i = threadIdx.x; i < d; i += kThreads) value[i] = FromFloat<T>(in[i]);
+  for (int head = begin; head < end; ++head) {
+    const float* in = qkv + (int64_t{r} * all_heads + head) * d;
+    const int kv_head = head - heads.num_heads;
+    if (kv_head >= heads.num_kv_heads) {
+      T* value = blocks.value(kv_head - heads.num_kv_heads, position);
+      for (int i = threadIdx.x; i < d; i += kThreads) value[i] = FromFloat<T>(in[i]);
+      continue;
+    }
+    __syncthreads();  // the head before has been read
+    NormHead(in, d, kv_head < 0 ? rotation.q_norm : rotation.k_norm, rotation.norm_eps, normed);
+    if (kv_head < 0) {
+      float* q = q_out + (int64_t{r} * heads.num_heads + head) * d;
+      Rotate(normed, d, rotation.dims, turns, q);
+    } else {
+      Rotate(normed, d, rotation.dims, turns, blocks.key(kv_head, position));
+    }
+  }
 }
 
 }  // namespace
 
 void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& heads,
                     const Rotation& rotation, const float* qkv, const PagedKv& kv, float* q_out) {
-  const dim3 grid(tokens.rows.max, heads.num_heads + 2 * heads.num_kv_heads);
+  const int heads_each = tokens.rows.max >= kManyRows ? 8 : 1;
+  const dim3 grid(tokens.rows.max, CeilDiv(heads.num_heads + 2 * heads.num_kv_heads, heads_each));
   ForElement(kv.bf16, [&](auto element) {
     Launch(stream, grid, kThreads, 0, RotateAndStoreKernel<decltype(element)>, tokens, heads,
-           rotation, qkv, kv, q_out);
+           rotation, heads_each, qkv, kv, q_out);
   });
 }
 

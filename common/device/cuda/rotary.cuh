@@ -6,8 +6,9 @@
 namespace pregate::cuda {
 
 struct Turn {
-  float sine, cosine;
+  float sine = 0, cosine = 1;
 
+  Turn() = default;
   __device__ Turn(int position, float inv_freq, float scale) {
     sincosf(__fmul_rn(static_cast<float>(position), inv_freq), &sine, &cosine);
     sine = __fmul_rn(sine, scale);

@@ -36,7 +36,7 @@ class ItemSource {
 };
 
 template <int kDims>
-__global__ void __launch_bounds__(2 * kRings * 32)
+__global__ void __launch_bounds__(2 * kRings * 32, 2)
     SplitAttentionKernel(const __grid_constant__ AttentionProblem p,
                          const __grid_constant__ TileSums sums) {
   extern __shared__ __align__(128) unsigned char all_slots[];  // [kRings][kSlots][kSlotBytes]

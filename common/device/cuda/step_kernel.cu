@@ -9,11 +9,11 @@
 //   down    h += S + round(O)
 //
 // with a barrier over the grid after each. Products are strips of 16 or 8 weight rows times up to 8
-// rows of x; a warp takes every (8 blocks)-th strip, and every (8 blocks)-th tile. What a warp reads of weights,
-// keys and values comes by a ring of its own (stream_ring.cuh), which one more warp keeps full: it
-// runs on over the barriers, since experts were named before the step and every address is known when
-// the kernel starts. Sums have the order of the operations that the halves of a layer are composed of,
-// so bits are the same. Code is kept small: what a layer runs must fit the instruction cache.
+// rows of x; a warp takes every (8 blocks)-th strip or tile. What it reads of weights, keys and values
+// comes by a ring of its own (stream_ring.cuh), which one more warp keeps full: it runs on over the
+// barriers, since experts were named before the step and every address is known when the kernel
+// starts. Sums have the order of the operations that the halves of a layer are composed of, so bits
+// are the same. Code is kept small: what a layer runs must fit the instruction cache.
 #include <algorithm>
 
 #include "common/device/cuda/publish.cuh"
@@ -466,18 +466,6 @@ struct Layout {
   }
 };
 
-// Of the 128 that each thread of a block of 512 begins with.
-template <int kRegisters>
-__device__ void KeepRegisters() {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  if constexpr (kRegisters > 128) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-  } else {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
-  }
-#endif
-}
-
 template <int kDims, int kSlots>
 __global__ void __launch_bounds__(2 * kThreads, 1)
     StepKernel(const __grid_constant__ StepArguments p) {
@@ -511,17 +499,17 @@ __global__ void __launch_bounds__(2 * kThreads, 1)
   __syncthreads();
   const Stack stack = {
       p, layers, own, shared, m.experts, m.rows, static_cast<int>(gridDim.x * kWarps)};
-  // A warp works, another one fills its ring and needs few registers.
+  // A warp works, another one fills its ring.
   const int ring = warp % kWarps, of_grid = ring * gridDim.x + blockIdx.x;
   unsigned char* slots = dynamic + ring * kSlots * kSlotBytes;
   if (warp < kWarps) {
-    KeepRegisters<184>();
+    KeepReaderRegisters();
     RingReader<kSlots> reader(slots, m.rings[ring]);
     StepBlock<kDims, kSlots>(p, stack, of_grid, m, reinterpret_cast<Bf16*>(dynamic + at.x), turns,
                              reader)
         .Run();
   } else {
-    KeepRegisters<72>();
+    KeepFillerRegisters();
     RingFiller<StepSource<kDims>, kSlots> filler(slots, m.rings[ring],
                                                  StepSource<kDims>(stack, of_grid));
     filler.Run(stack);
