@@ -1,6 +1,9 @@
 # The CUDA language, for Hopper, and as PTX for cards after it. Included where PREGATE_CUDA is on.
 set(CMAKE_CUDA_COMPILER ${PREGATE_NVCC})
 set(CMAKE_CUDA_ARCHITECTURES 90a-real 90-virtual CACHE STRING "Compute capabilities to build kernels for")
+if(CMAKE_CUDA_ARCHITECTURES MATCHES "90" AND NOT CMAKE_CUDA_ARCHITECTURES MATCHES "90a")
+  message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES is '${CMAKE_CUDA_ARCHITECTURES}': Hopper's products need 90a (say 90a-real)")
+endif()
 enable_language(CUDA)
 # CMake 3.25 does not know C++20 for nvcc and would drop it without a word.
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

@@ -29,7 +29,10 @@ class CountedEngine {
     for (int i = 0; i < 4; ++i) {
       slots_[i] = maker_.Open(1 + i, i == 2 ? filtered : SamplingParams(), 77);
     }
-    for (int i = 0; i < 3; ++i) RunMix(nullptr);  // warm-up
+    for (int i = 0; i < 3; ++i) {  // warm-up
+      RunMix(nullptr);
+      RunFew(nullptr);
+    }
   }
 
   // The same shape every time; contents differ.
@@ -38,15 +41,25 @@ class CountedEngine {
     AddRow(slots_[1], 6, Emit::kSample);
     AddRow(slots_[2], 1, Emit::kSample);
     AddRow(slots_[3], 3, Emit::kScore);
-    StepResult result = engine_.executors[0]->Run(maker_.Take(), progress);
-    EXPECT_TRUE(result.status.ok()) << result.status;
-    EXPECT_TRUE(result.row_errors.empty());
-    return result;
+    return Run(progress);
+  }
+  // Few enough rows for a device that runs all layers at once.
+  StepResult RunFew(const StepProgress& progress) {
+    AddRow(slots_[1], 1, Emit::kSample);
+    AddRow(slots_[2], 1, Emit::kSample);
+    AddRow(slots_[3], 3, Emit::kScore);
+    return Run(progress);
   }
   CudaCounts counts() const { return cuda_.counts(); }
   cudaStream_t stream() const { return static_cast<cudaStream_t>(cuda_.stream()); }
 
  private:
+  StepResult Run(const StepProgress& progress) {
+    StepResult result = engine_.executors[0]->Run(maker_.Take(), progress);
+    EXPECT_TRUE(result.status.ok()) << result.status;
+    EXPECT_TRUE(result.row_errors.empty());
+    return result;
+  }
   void AddRow(int32_t slot, int count, Emit emit) {
     const int vocab = engine_.spec.vocab_size;
     seed_ += 3;
@@ -68,31 +81,39 @@ class CountedEngine {
 
 class CudaStepCountsTest : public testing::TestWithParam<DType> {};
 
+// A mix of many rows, then one of few.
+using RunStep = StepResult (CountedEngine::*)(const StepProgress&);
+constexpr RunStep kSteps[] = {&CountedEngine::RunMix, &CountedEngine::RunFew};
+
 TEST_P(CudaStepCountsTest, AStepAllocatesNothingAndWaitsOnceAfterSampling) {
   CountedEngine engine(4, GetParam());
-  const CudaCounts before = engine.counts();
-  CudaCounts sampled;
-  engine.RunMix([&] {
-    sampled = engine.counts();
-    return true;
-  });
-  const CudaCounts after = engine.counts();
-  EXPECT_EQ(sampled.allocations, before.allocations);
-  EXPECT_EQ(sampled.synchronizations, before.synchronizations);
-  EXPECT_GT(sampled.launches, before.launches);
-  EXPECT_EQ(after.allocations, before.allocations);
-  EXPECT_EQ(after.synchronizations, before.synchronizations + 1) << "Collect's";
+  for (const RunStep run : kSteps) {
+    const CudaCounts before = engine.counts();
+    CudaCounts sampled;
+    (engine.*run)([&] {
+      sampled = engine.counts();
+      return true;
+    });
+    const CudaCounts after = engine.counts();
+    EXPECT_EQ(sampled.allocations, before.allocations);
+    EXPECT_EQ(sampled.synchronizations, before.synchronizations);
+    EXPECT_GT(sampled.launches, before.launches);
+    EXPECT_EQ(after.allocations, before.allocations);
+    EXPECT_EQ(after.synchronizations, before.synchronizations + 1) << "Collect's";
+  }
 }
 
 TEST_P(CudaStepCountsTest, LaunchesDoNotDependOnTheNumberOfExperts) {
-  std::optional<int64_t> launches;
-  for (const int num_experts : {2, 8, 5}) {
-    CountedEngine engine(num_experts, GetParam());
-    const CudaCounts before = engine.counts();
-    engine.RunMix(nullptr);
-    const int64_t of_step = engine.counts().launches - before.launches;
-    if (!launches) launches = of_step;
-    EXPECT_EQ(of_step, *launches) << num_experts << " experts";
+  for (const RunStep run : kSteps) {
+    std::optional<int64_t> launches;
+    for (const int num_experts : {2, 8, 5}) {
+      CountedEngine engine(num_experts, GetParam());
+      const CudaCounts before = engine.counts();
+      (engine.*run)(nullptr);
+      const int64_t of_step = engine.counts().launches - before.launches;
+      if (!launches) launches = of_step;
+      EXPECT_EQ(of_step, *launches) << num_experts << " experts";
+    }
   }
 }
 

@@ -31,12 +31,13 @@ class ExpertPart {
   absl::Status FfnHalf(int layer, RowCount rows, const FfnShape& shape, const FfnWeights& weights,
                        const LayerWorkspace& workspace, float* h);
 
-  // Where all units of all layers are there at every step and nothing travels: those of a layer, and
-  // the step's tokens by route, for a device that runs layers at once; else null.
+  // Where all units of all layers are there at every step and nothing travels: those of a layer, for a
+  // device that runs layers at once; else null.
   const void* const* WholeLayer(int layer) const {
     return exchange_ == nullptr ? store_.WholeLayer(layer) : nullptr;
   }
   void NoteWholeLayer() { store_.NoteWholeLayer(); }
+  // The step's tokens by route.
   ExpertGroups groups() const {
     return {offsets_.as<int32_t>(), order_.as<int32_t>(), num_experts_};
   }

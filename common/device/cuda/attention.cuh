@@ -3,9 +3,9 @@
 // Keys are cut into tiles of kTileKeys (the plain kernel: 32) positions, counted from position 0. A
 // tile answers each query with a whole number `top` not below its largest score (base 2), the sum of
 // the weights 2^(score - top), and the sum of its values by these weights. The tiles' sums are added
-// in ascending order, each scaled by a power of two, which rounds nothing: so it does not matter
-// which kernel ran a row, what the largest score so far was when a tile came, how many rows stood
-// beside it, or who ran its tiles.
+// in ascending order, each scaled by a power of two, which rounds nothing (above the smallest normal
+// number): so it does not matter whether a block walked over a row's tiles or others ran them, what
+// the largest score so far was when a tile came, or how many rows stood beside it.
 #pragma once
 
 #include "common/device/cuda/paged_kv.cuh"
@@ -22,7 +22,7 @@ struct AttentionProblem {
   float scale;
   int window;  // keys that a token sees, itself included; 0: all
 
-  __host__ __device__ int FirstKey(int position) const {
+  __device__ int FirstKey(int position) const {
     const int first = position + 1 - window;
     return window > 0 && first > 0 ? first : 0;
   }

@@ -49,8 +49,9 @@ __device__ inline void LoadTransposed(uint32_t row, uint32_t (&b)[4]) {
                : "r"(row));
 }
 
-// x[n] += q · keys[n] over 32 channels, eight keys each; q: of rows g and g + 8. The order of each
-// sum is that of Mma32, the high part of q before the low one; chains go side by side.
+// x[n] += q · keys[n] over 32 channels, eight keys each. A lane holds channels 8t .. 8t + 7 of its
+// rows g and g + 8 of q, and of key g. Each sum takes channels 8t .. 8t + 3 of all lanes, then the
+// others, of q's high part, then of its low one; chains go side by side.
 template <int kEights>
 __device__ void MultiplyKeys(Accumulator* x, const SplitEight& q0, const SplitEight& q1,
                              const uint4* keys) {

@@ -128,8 +128,8 @@ class CudaDeviceImpl final : public CudaDevice {
     const size_t bytes =
         IsBf16(kv.type) ? cuda::SplitAttentionBytes(ToPaged(batch), ToHeads(shape)) : 0;
     cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(shape), q, ToKv(kv), shape.scale,
-                    shape.window, IsBf16(shape.act), bytes > 0 ? tile_sums_->Get(bytes) : nullptr,
-                    act_out);
+                    shape.window, IsBf16(shape.act),
+                    bytes > 0 ? tile_sums_->TryGet(bytes) : nullptr, act_out);
   }
   bool LayersAtOnce(const TokenBatch& batch, absl::Span<const LayerCall> layers,
                     const FfnShape& ffn, const ExpertGroups& groups,

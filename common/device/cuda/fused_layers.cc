@@ -48,6 +48,12 @@ StepLayer ToStepLayer(const LayerCall& layer) {
   out.rotates = layer.attention.rope.dims > 0;
   out.shared_width = layer.ffn.shared.width;
   out.own_width = layer.ffn.own.width;
+  const auto elements = [](size_t bytes) { return static_cast<int>(bytes / 2); };
+  const UnitSections shared = SectionsOf(layer.ffn.shared), own = SectionsOf(layer.ffn.own);
+  out.shared_up = elements(shared.up);
+  out.shared_down = elements(shared.down);
+  out.own_up = elements(own.up);
+  out.own_down = elements(own.down);
   return out;
 }
 
@@ -57,6 +63,11 @@ bool FusedLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layer
                       const FfnShape& ffn, const ExpertGroups& groups,
                       const LayerWorkspace& workspace, float* h) {
   if (layers.empty() || batch.rows.max > kStepRowsMax) return false;
+  runtime_.Use();
+  // The launch is told how many blocks have passed barriers, so it cannot be played again.
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  cudaStreamIsCapturing(runtime_.handle(), &capture);
+  if (capture != cudaStreamCaptureStatusNone) return false;
   const AttentionShape& a = layers[0].attention;
   if (a.act != ActType::kBF16 || ffn.act != ActType::kBF16 || a.head_dim % 16 != 0 ||
       a.hidden > kStepHiddenMax || a.hidden % 16 != 0 || ffn.hidden != a.hidden) {
@@ -101,17 +112,16 @@ bool FusedLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layer
                                                             int(card.sharedMemPerBlockOptin));
   if (launch.slots == 0) return false;
 
+  p.tile_sums = tile_sums_.TryGet(sums_bytes);
+  p.mid = mid_.TryGet(size_t{2} * batch.rows.max * p.mid_stride);
+  p.arrivals = static_cast<unsigned*>(arrivals_.TryGet(sizeof(unsigned)));
+  if (p.tile_sums == nullptr || p.mid == nullptr || p.arrivals == nullptr) return false;
   p.layers = PutLayers(layers);
-  p.mid = mid_.Get(size_t{2} * batch.rows.max * p.mid_stride);
-  p.arrivals = static_cast<unsigned*>(arrivals_.Get(sizeof(unsigned)));
-  p.tile_sums = tile_sums_.Get(sums_bytes);
-  if (p.layers == nullptr || p.mid == nullptr || p.arrivals == nullptr || p.tile_sums == nullptr) {
-    return true;  // the error is noted
-  }
+  if (p.layers == nullptr) return false;
   p.arrived_before = arrived_;
-  arrived_ += StepBarriers(p.num_layers) * static_cast<unsigned>(launch.blocks);
-  runtime_.Use();
-  RunStepKernel(runtime_.stream(), p, launch);
+  if (RunStepKernel(runtime_.stream(), p, launch)) {
+    arrived_ += StepBarriers(p.num_layers) * static_cast<unsigned>(launch.blocks);
+  }
   return true;
 }
 
@@ -120,11 +130,10 @@ const StepLayer* FusedLayers::PutLayers(absl::Span<const LayerCall> layers) {
   staged_.clear();
   for (const LayerCall& layer : layers) staged_.push_back(ToStepLayer(layer));
   const size_t bytes = staged_.size() * sizeof(StepLayer);
-  auto* table = static_cast<StepLayer*>(table_.Get(bytes));
+  auto* table = static_cast<StepLayer*>(table_.TryGet(bytes));
   if (table == nullptr) return nullptr;
   if (uploaded_.size() != staged_.size() ||
       std::memcmp(uploaded_.data(), staged_.data(), bytes) != 0) {
-    runtime_.Use();
     uploads_.Upload(table, staged_.data(), bytes);
     uploaded_ = staged_;
   }

@@ -20,14 +20,6 @@ __device__ inline void Mma(Accumulator& d, uint32_t a0, uint32_t a1, uint32_t a2
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// 32 inputs at once, where the order of the sum is the caller's own: each lane holds 8 consecutive inputs 8t .. 8t + 7 of its rows (16 bytes), the
-// first product takes the inputs 8t .. 8t + 3 of all lanes, the second the other half. `low` is row
-// g of A, `high` row g + 8, `b` column g.
-__device__ inline void Mma32(Accumulator& d, const uint4& low, const uint4& high, const uint4& b) {
-  Mma(d, low.x, high.x, low.y, high.y, b.x, b.y);
-  Mma(d, low.z, high.z, low.w, high.w, b.z, b.w);
-}
-
 __device__ inline uint32_t SharedAddress(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }

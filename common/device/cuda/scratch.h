@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "common/base/status.h"
 #include "common/device/cuda/device_runtime.h"
 
 namespace pregate::cuda {
@@ -14,17 +15,20 @@ class Scratch {
 
   // At least `bytes`, zeroed whenever it grew; null, with the error noted, when there is no memory.
   void* Get(size_t bytes) {
-    if (memory_.as<void>() != nullptr && memory_.bytes() >= bytes) return memory_.as<void>();
-    absl::StatusOr<DeviceBuffer> grown = runtime_.Allocate(bytes);
-    if (!grown.ok()) {
-      runtime_.Note(grown.status());
-      return nullptr;
-    }
-    memory_ = *std::move(grown);  // Allocate has waited for what used the old one
-    return memory_.as<void>();
+    runtime_.Note(Grow(bytes));
+    return memory_.bytes() >= bytes ? memory_.as<void>() : nullptr;
   }
+  // The same for whoever can do without: no error is noted.
+  void* TryGet(size_t bytes) { return Grow(bytes).ok() ? memory_.as<void>() : nullptr; }
 
  private:
+  absl::Status Grow(size_t bytes) {
+    if (memory_.as<void>() != nullptr && memory_.bytes() >= bytes) return absl::OkStatus();
+    ASSIGN_OR_RETURN(DeviceBuffer grown, runtime_.Allocate(bytes));
+    memory_ = std::move(grown);  // Allocate has waited for what used the old one
+    return absl::OkStatus();
+  }
+
   CudaRuntime& runtime_;
   DeviceBuffer memory_;
 };

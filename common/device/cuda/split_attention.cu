@@ -3,7 +3,7 @@
 namespace pregate::cuda {
 namespace {
 
-constexpr int kRings = 4, kSlots = 6;  // a warp reads each ring, another one fills it
+constexpr int kRings = 4, kSlots = 5;  // a warp reads each ring, another one fills it
 constexpr int kBlocks = 264;           // two on each multiprocessor of the largest cards
 
 // A ring's items, one after the other.
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(2 * kRings * 32, 2)
   extern __shared__ __align__(128) unsigned char all_slots[];  // [kRings][kSlots][kSlotBytes]
   __shared__ SplitRows rows;
   __shared__ RingBarriers<kSlots> all_barriers[kRings];
-  if (threadIdx.x == 0) rows.Find(p);
+  if (threadIdx.x < 32) rows.Find(p, /*stores=*/false);
   if (threadIdx.x < kRings) all_barriers[threadIdx.x].Init();
   __syncthreads();
   const int warp = threadIdx.x / 32, ring = warp % kRings;

@@ -45,29 +45,38 @@ struct TileSums {
 struct SplitRows {
   int num_rows;
   int position[kSplitRowsMax], first_tile[kSplitRowsMax], tiles[kSplitRowsMax];
-  // The first position of the row's sequence that this step stores: what the stream read of it and
-  // of those after it may be older.
+  // The first position of the row's sequence that this kernel stores: what the stream read of it and
+  // of those after it may be older. Where it stores none, the one after the row's own.
   int first_stored[kSplitRowsMax];
   int before[kSplitRowsMax + 1];  // tiles of the rows before
   const int32_t* block_table[kSplitRowsMax];
 
-  // By one thread; the block synchronizes afterwards.
-  __device__ void Find(const AttentionProblem& p) {
-    num_rows = *p.tokens.rows.num;
-    before[0] = 0;
-    for (int r = 0; r < num_rows; ++r) {
-      const int slot = p.tokens.seq_slots[r];
-      position[r] = first_stored[r] = p.tokens.positions[r];
-      block_table[r] = p.tokens.block_tables + int64_t{slot} * p.tokens.blocks_per_seq;
-      first_tile[r] = p.FirstKey(position[r]) / kTileKeys;
-      tiles[r] = position[r] / kTileKeys + 1 - first_tile[r];
-      before[r + 1] = before[r] + tiles[r];
-      for (int other = 0; other < r; ++other) {
-        if (block_table[other] != block_table[r]) continue;
-        const int first = min(first_stored[other], first_stored[r]);
-        first_stored[other] = first_stored[r] = first;
-      }
+  // By one warp; the block synchronizes afterwards. `stores`: the rows' own keys and values are stored
+  // by this kernel, not before it.
+  __device__ void Find(const AttentionProblem& p, bool stores) {
+    const int lane = threadIdx.x % 32, num = *p.tokens.rows.num;
+    int tiles_so_far = 0;
+    if (lane < num) {
+      position[lane] = p.tokens.positions[lane];
+      block_table[lane] =
+          p.tokens.block_tables + int64_t{p.tokens.seq_slots[lane]} * p.tokens.blocks_per_seq;
+      first_tile[lane] = p.FirstKey(position[lane]) / kTileKeys;
+      tiles[lane] = position[lane] / kTileKeys + 1 - first_tile[lane];
+      tiles_so_far = tiles[lane];
     }
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const int of_others = __shfl_up_sync(~0u, tiles_so_far, offset);
+      if (lane >= offset) tiles_so_far += of_others;
+    }
+    if (lane == 0) num_rows = num, before[0] = 0;
+    if (lane < num) before[lane + 1] = tiles_so_far;
+    __syncwarp();
+    if (lane >= num) return;
+    int first = position[lane] + (stores ? 0 : 1);
+    for (int other = 0; stores && other < num; ++other) {
+      if (block_table[other] == block_table[lane]) first = min(first, position[other]);
+    }
+    first_stored[lane] = first;
   }
   __device__ int num_items(const Heads& heads) const {
     return before[num_rows] * heads.num_kv_heads;
@@ -128,6 +137,9 @@ struct TileStream {
 
 template <int kDims>
 class SplitAttentionWarp {
+  static_assert(kBlockTokens * kDims * 2 <= kSlotBytes, "a block of keys");
+  static_assert(kGroupHeadsMax * kDims * 4 <= kSlotBytes, "a tile's sums, on their way out");
+
  public:
   // `kv` stands for p's.
   __device__ SplitAttentionWarp(const AttentionProblem& p, const PagedKv& kv, const SplitRows& rows,
@@ -221,7 +233,7 @@ class SplitAttentionWarp {
       mine[0] = mine[1] = Accumulator();
       if (b >= item.num_blocks) continue;
       const uint32_t slot = ring.Await();
-      Renew<false>(slot, item, item.first_key + b * kBlockTokens);
+      Renew<false>(slot, item, item.first_key + b * kBlockTokens, first_seen);
       uint4 keys[kDims / 32][2];
 #pragma unroll
       for (int j = 0; j < kDims / 32; ++j) {
@@ -248,7 +260,7 @@ class SplitAttentionWarp {
     for (int b = 0; b < item.num_blocks; ++b) {
       if (b > 0) ring.Release();
       slot = ring.Await();
-      Renew<true>(slot, item, item.first_key + b * kBlockTokens);
+      Renew<true>(slot, item, item.first_key + b * kBlockTokens, first_seen);
       uint32_t values[kDims / 16][4];
 #pragma unroll
       for (int c = 0; c < kDims / 16; ++c) {
@@ -293,21 +305,23 @@ class SplitAttentionWarp {
     return v;
   }
 
-  // The slot holds what lay at positions first_key .. + 15 when it was read. Those that this step
-  // stores are read again; those after the row's own become zeros, since weight 0 times whatever
-  // lies there need not be 0.
+  // The slot holds what lay at positions first_key .. + 15 when it was read. Those that this kernel
+  // stores are read again. Those after the row's own become zeros, and values before the first that it
+  // sees too, since weight 0 times whatever lies there need not be 0.
   template <bool kValues>
-  __device__ void Renew(uint32_t slot, const SplitItem& item, int first_key) const {
+  __device__ void Renew(uint32_t slot, const SplitItem& item, int first_key, int first_seen) const {
     constexpr int kChunks = kDims / 8;
     const int limit = rows_.first_stored[item.row], position = rows_.position[item.row];
-    if (first_key + kBlockTokens <= limit) return;
+    const int hidden = kValues ? first_seen : 0;
+    if (first_key + kBlockTokens <= limit && first_key >= hidden) return;
     const KvBlocks<Bf16> blocks(kv_, p_.heads, rows_.block_table[item.row]);
 #pragma unroll 1
-    for (int row = max(0, limit - first_key); row < kBlockTokens; ++row) {
+    for (int row = 0; row < kBlockTokens; ++row) {
       const int key = first_key + row;
+      if (key < limit && key >= hidden) continue;
       if (lane() < kChunks) {
         uint4 v = {0, 0, 0, 0};
-        if (key <= position && lane() * 8 < p_.heads.head_dim) {
+        if (key <= position && key >= hidden && lane() * 8 < p_.heads.head_dim) {
           const Bf16* from =
               kValues ? blocks.value(item.kv_head, key) : blocks.key(item.kv_head, key);
           v = __ldcg(reinterpret_cast<const uint4*>(from) + lane());

@@ -8,7 +8,7 @@
 //   gate-up of the shared part and of the experts that the step has; SwiGLU
 //   down    h += S + round(O)
 //
-// with a barrier over the grid after each. Products are strips of 16 or 8 weight rows times up to 8
+// with a barrier over the grid before whatever reads what other blocks wrote. Products are strips of 16 or 8 weight rows times up to 8
 // rows of x; a warp takes every (8 blocks)-th strip or tile. What it reads of weights, keys and values
 // comes by a ring of its own (stream_ring.cuh), which one more warp keeps full: it runs on over the
 // barriers, since experts were named before the step and every address is known when the kernel
@@ -65,10 +65,6 @@ struct Experts {
   }
 };
 
-__host__ __device__ int64_t SectionElements(int width, int hidden) {
-  return (int64_t{width} * hidden * 2 + 255) / 256 * 256 / 2;
-}
-
 // What a warp finds of the step in shared memory.
 struct Stack {
   const StepArguments& p;
@@ -86,7 +82,7 @@ struct Stack {
     }
     if (phase == kAttend) return rows.num_items(p.heads);
     if (phase == kGateUp) return l.shared_width / 8 + experts.num_active * (l.own_width / 8);
-    return p.hidden / 8;
+    return parts(layer, phase) > 0 ? p.hidden / 8 : 0;
   }
   // Strips that one unit adds up: of down, the shared part's and each active expert's.
   __device__ int parts(int layer, int phase) const {
@@ -171,22 +167,23 @@ class StepSource {
       return {static_cast<const Bf16*>(l.o) + int64_t{unit_} * 8 * inputs, nullptr, inputs};
     }
     if (phase_ == kGateUp) {
-      int unit = unit_, width = l.shared_width;
+      int unit = unit_, width = l.shared_width, up = l.shared_up;
       const Bf16* image = s.shared[layer_];
       if (unit >= width / 8) {
         unit -= width / 8;
         width = l.own_width;
+        up = l.own_up;
         image = s.own[layer_ * kStepRowsMax + unit / (width / 8)];
         unit %= width / 8;
       }
       const Bf16* gate = image + int64_t{unit} * 8 * hidden;
-      return {gate, gate + SectionElements(width, hidden), hidden};
+      return {gate, gate + up, hidden};
     }
     const bool shared = part_ == 0 && l.shared_width > 0;
     const int width = shared ? l.shared_width : l.own_width;
     const Bf16* image =
         shared ? s.shared[layer_] : s.own[layer_ * kStepRowsMax + part_ - (l.shared_width > 0)];
-    return {image + 2 * SectionElements(width, hidden) + int64_t{unit_} * 8 * width, nullptr,
+    return {image + (shared ? l.shared_down : l.own_down) + int64_t{unit_} * 8 * width, nullptr,
             width};
   }
 
@@ -478,7 +475,7 @@ __global__ void __launch_bounds__(2 * kThreads, 1)
   auto* shared = reinterpret_cast<const Bf16**>(dynamic + at.shared);
   const int warp = threadIdx.x / 32;
   if (threadIdx.x == 0) m.experts.Find(p);
-  if (threadIdx.x == 32) m.rows.Find(p.attention);
+  if (warp == 1) m.rows.Find(p.attention, /*stores=*/true);
   if (threadIdx.x % 32 == 0 && warp < kWarps) m.rings[warp].Init();
   for (int i = threadIdx.x; i < p.num_layers; i += blockDim.x) {
     layers[i] = p.layers[i];
@@ -537,7 +534,7 @@ StepLaunch PlanStepLaunch(const StepProblem& problem, int multiprocessors, int s
   return {multiprocessors, slots, Layout(p, slots).end};
 }
 
-void RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch& launch) {
+bool RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch& launch) {
   const Kernel kernel =
       problem.heads.head_dim <= 64 ? KernelOf<64>(launch.slots) : KernelOf<128>(launch.slots);
   cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -551,6 +548,8 @@ void RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch&
   }
   ++stream.num_launches;
   if (stream.error == cudaSuccess) stream.error = error;
+  if (error != cudaSuccess) cudaGetLastError();  // else the next launch reports it again
+  return error == cudaSuccess;
 }
 
 }  // namespace pregate::cuda

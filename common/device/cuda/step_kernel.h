@@ -9,7 +9,7 @@ namespace pregate::cuda {
 inline constexpr int kStepRowsMax = 8;
 inline constexpr int kStepHiddenMax = 4096;
 
-// In device memory. Images and their sections lie as weights/image.h says, bf16.
+// In device memory. Images lie as weights/image.h says, bf16.
 struct StepLayer {
   const void *qkv, *o;
   const float *attention_norm, *ffn_norm;
@@ -19,6 +19,8 @@ struct StepLayer {
   int num_blocks;                  // of kv
   int rotates;                     // 0: positions do not enter
   int shared_width, own_width;
+  // Elements from a unit's gate to its up and down.
+  int shared_up, shared_down, own_up, own_down;
 };
 
 // Widths, `hidden` and head_dim are multiples of 16; each layer has a shared or an own part.
@@ -55,6 +57,7 @@ struct StepLaunch {
 inline unsigned StepBarriers(int num_layers) { return 5u * num_layers - 1; }
 // slots 0: the ring does not fit into shared memory beside the rows.
 StepLaunch PlanStepLaunch(const StepProblem& problem, int multiprocessors, int shared_bytes_max);
-void RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch& launch);
+// False, with the error noted, where it could not be launched: then no block will arrive.
+bool RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch& launch);
 
 }  // namespace pregate::cuda

@@ -28,7 +28,7 @@ class StepKernelTest : public DeviceContractTest {
     rig_ = std::make_unique<Rig>(*devices_[0]);
     shape_ = s;
     rows_ = rows;
-    sequences_ = Int(1, rows);
+    sequences_ = Int(1, std::max(rows, 1));
     blocks_per_seq_ = (context_max + kKvBlockTokens - 1) / kKvBlockTokens;
     const float residual = Int(0, 1) == 1 ? 1 : 0.22f;
     ffn_ = {s.hidden, 1e-5f, residual, kTypes.act, kTypes.wire};
@@ -205,6 +205,16 @@ TEST_P(StepKernelTest, HasThemAtTheShapesOfRealModels) {
       RunInTurn();
       ExpectSame(absl::StrCat("hidden ", s.hidden, " rows ", rows));
     }
+  }
+}
+
+// Capacities hold rows; the count on the card may be 0.
+TEST_P(StepKernelTest, NoRowsAreLeftAlone) {
+  for (const int shared : {0, 32}) {
+    Make({2, 64, 4, 2, 32, shared, 32, 3}, 0, 4, 100);
+    const std::vector<float> before = rig_->Get(copies_[0].h, 4 * 64);
+    ASSERT_TRUE(RunAtOnce());
+    EXPECT_TRUE(SameBits(before, rig_->Get(copies_[0].h, 4 * 64))) << "shared " << shared;
   }
 }
 

@@ -154,35 +154,56 @@ struct WarpTile {
   }
 };
 
+// Copies of a tile's stages into the pipeline.
+template <class Size, bool kGateUp>
+class TileCopies {
+ public:
+  __device__ TileCopies(const GroupedMatmul& p, const RowTile& tile, bool aligned, uint4* stages)
+      : weights_(WeightPlan<Size, kGateUp>(p, tile)),
+        x_(InputPlan<Size>(p, tile)),
+        stages_(stages),
+        depth_(static_cast<int>(p.weight_stride)),
+        inputs_(p.inputs),
+        aligned_(aligned) {}
+
+  __device__ int num_stages() const { return (depth_ + kDepth - 1) / kDepth; }
+  __device__ uint4* weights(int stage) const {
+    return stages_ + stage % Size::kStages * Size::kStageVectors;
+  }
+  __device__ uint4* x(int stage) const { return weights(stage) + Size::kWeights * kColumns; }
+  // Nothing beyond the last stage.
+  __device__ void Start(int stage) const {
+    if (stage < num_stages()) {
+      weights_.Copy(stage * kDepth, depth_, weights(stage));
+      aligned_ ? x_.Copy(stage * kDepth, inputs_, x(stage))
+               : x_.Gather(stage * kDepth, inputs_, x(stage));
+    }
+    CopyCommit();
+  }
+
+ private:
+  CopyPlan<Size::kWeights, Size::kThreads> weights_;
+  CopyPlan<Size::kRows, Size::kThreads> x_;
+  uint4* const stages_;
+  const int depth_, inputs_;
+  const bool aligned_;
+};
+
 template <class Size, bool kGateUp>
 __global__ void __launch_bounds__(Size::kThreads) TiledMatmulKernel(GroupedMatmul p, bool aligned) {
   extern __shared__ uint4 stages[];  // [kStages][weights, x]
   const RowTile tile = FindTile(p, blockIdx.y, Size::kRows);
   if (tile.count == 0) return;
   if (Weights<Bf16>(p, tile.group, p.section_bytes) == nullptr) return;
-  const auto weight_plan = WeightPlan<Size, kGateUp>(p, tile);
-  const auto x_plan = InputPlan<Size>(p, tile);
-  const int depth = static_cast<int>(p.weight_stride);
-  const int num_stages = (depth + kDepth - 1) / kDepth;
-  const auto fill = [&](int stage) {
-    uint4* panel = stages + stage % Size::kStages * Size::kStageVectors;
-    if (stage < num_stages) {
-      weight_plan.Copy(stage * kDepth, depth, panel);
-      uint4* x = panel + Size::kWeights * kColumns;
-      aligned ? x_plan.Copy(stage * kDepth, p.inputs, x)
-              : x_plan.Gather(stage * kDepth, p.inputs, x);
-    }
-    CopyCommit();
-  };
+  const TileCopies<Size, kGateUp> copies(p, tile, aligned, stages);
   const WarpTile<Size> warp;
   typename WarpTile<Size>::Sums sums;
-  for (int s = 0; s < Size::kStages - 1; ++s) fill(s);
-  for (int s = 0; s < num_stages; ++s) {
+  for (int s = 0; s < Size::kStages - 1; ++s) copies.Start(s);
+  for (int s = 0; s < copies.num_stages(); ++s) {
     CopyWait<Size::kStages - 2>();
     __syncthreads();
-    fill(s + Size::kStages - 1);
-    const uint4* panel = stages + s % Size::kStages * Size::kStageVectors;
-    warp.MultiplyStage(panel, panel + Size::kWeights * kColumns, sums);
+    copies.Start(s + Size::kStages - 1);
+    warp.MultiplyStage(copies.weights(s), copies.x(s), sums);
   }
   warp.template Store<kGateUp>(p, tile, [&](int m, int n) { return sums[m][n].c; });
 }
@@ -196,52 +217,35 @@ __global__ void __launch_bounds__(GroupRows::kThreads, 1)
   const RowTile tile = FindTile(p, blockIdx.y, Size::kRows);
   if (tile.count == 0) return;
   if (Weights<Bf16>(p, tile.group, p.section_bytes) == nullptr) return;
-  const auto weight_plan = WeightPlan<Size, kGateUp>(p, tile);
-  const auto x_plan = InputPlan<Size>(p, tile);
-  const int depth = static_cast<int>(p.weight_stride);
-  const int num_stages = (depth + kDepth - 1) / kDepth;
-  const auto panel_of = [&](int stage) {
-    return stages + stage % Size::kStages * Size::kStageVectors;
-  };
-  const auto fill = [&](int stage) {
-    if (stage < num_stages) {
-      weight_plan.Copy(stage * kDepth, depth, panel_of(stage));
-      uint4* x = panel_of(stage) + Size::kWeights * kColumns;
-      aligned ? x_plan.Copy(stage * kDepth, p.inputs, x)
-              : x_plan.Gather(stage * kDepth, p.inputs, x);
-    }
-    CopyCommit();
-  };
+  const TileCopies<Size, kGateUp> copies(p, tile, aligned, stages);
   float sums[kWgmmaRows / 2];
 #pragma unroll
   for (float& sum : sums) sum = 0;
-  for (int s = 0; s < Size::kStages - 1; ++s) fill(s);
+  for (int s = 0; s < Size::kStages - 1; ++s) copies.Start(s);
   const int group = threadIdx.x / 128;
-  for (int s = 0; s < num_stages; ++s) {
+  for (int s = 0; s < copies.num_stages(); ++s) {
     CopyWait<Size::kStages - 2>();
     WgmmaSeesShared();
     __syncthreads();
-    const uint32_t panel = SharedAddress(panel_of(s));
-    const uint64_t weights = WgmmaTile(panel + group * 64 * kDepth * 2);
-    const uint64_t x = WgmmaTile(panel + Size::kWeights * kDepth * 2);
+    const uint64_t weights = WgmmaTile(SharedAddress(copies.weights(s)) + group * 64 * kDepth * 2);
+    const uint64_t x = WgmmaTile(SharedAddress(copies.x(s)));
     WgmmaBegin();
 #pragma unroll
     for (int k = 0; k < kDepth / 16; ++k) Wgmma(sums, weights + 2 * k, x + 2 * k);
     WgmmaCommit();
     WgmmaWait<1>();  // the stage before has been read
     __syncthreads();
-    fill(s + Size::kStages - 1);
+    copies.Start(s + Size::kStages - 1);
   }
   WgmmaWait<0>();
   WarpTile<Size>().template Store<kGateUp>(p, tile, [&](int, int n) { return sums + 4 * n; });
 }
 
 template <class Size, bool kGateUp>
-void LaunchTiled(Stream& stream, const GroupedMatmul& p) {
+void LaunchTiles(Stream& stream, const GroupedMatmul& p, void (*kernel)(GroupedMatmul, bool)) {
   const dim3 grid(CeilDiv(p.out_columns, kGateUp ? Size::kWeights / 2 : Size::kWeights),
                   TilesMax(p, Size::kRows));
-  Launch(stream, grid, Size::kThreads, Size::kSharedBytes, TiledMatmulKernel<Size, kGateUp>, p,
-         HasAlignedRows(p));
+  Launch(stream, grid, Size::kThreads, Size::kSharedBytes, kernel, p, HasAlignedRows(p));
 }
 
 // Whether the card runs what was compiled for Hopper; asked once.
@@ -249,30 +253,26 @@ bool HasWarpgroups() {
   static const bool has = [] {
     cudaFuncAttributes attributes;
     return cudaFuncGetAttributes(&attributes, GroupMatmulKernel<true>) == cudaSuccess &&
-           attributes.binaryVersion == 90;
+           attributes.binaryVersion == 90 && attributes.ptxVersion == 90;
   }();
   return has;
 }
 
 template <bool kGateUp>
-void LaunchGroup(Stream& stream, const GroupedMatmul& p) {
-  using Size = GroupRows;
-  const dim3 grid(CeilDiv(p.out_columns, kGateUp ? Size::kWeights / 2 : Size::kWeights),
-                  TilesMax(p, Size::kRows));
-  Launch(stream, grid, Size::kThreads, Size::kSharedBytes, GroupMatmulKernel<kGateUp>, p,
-         HasAlignedRows(p));
+void RunTensorMatmul(Stream& stream, const GroupedMatmul& p) {
+  if (p.rows.max >= kGroupRowsMin && HasWarpgroups()) {
+    LaunchTiles<GroupRows, kGateUp>(stream, p, GroupMatmulKernel<kGateUp>);
+  } else if (p.rows.max <= kFewRowsMax) {
+    LaunchTiles<FewRows, kGateUp>(stream, p, TiledMatmulKernel<FewRows, kGateUp>);
+  } else {
+    LaunchTiles<ManyRows, kGateUp>(stream, p, TiledMatmulKernel<ManyRows, kGateUp>);
+  }
 }
 
 }  // namespace
 
 void TensorMatmul(Stream& stream, const GroupedMatmul& p, bool gate_up) {
-  if (p.rows.max >= kGroupRowsMin && HasWarpgroups()) {
-    gate_up ? LaunchGroup<true>(stream, p) : LaunchGroup<false>(stream, p);
-  } else if (p.rows.max <= kFewRowsMax) {
-    gate_up ? LaunchTiled<FewRows, true>(stream, p) : LaunchTiled<FewRows, false>(stream, p);
-  } else {
-    gate_up ? LaunchTiled<ManyRows, true>(stream, p) : LaunchTiled<ManyRows, false>(stream, p);
-  }
+  gate_up ? RunTensorMatmul<true>(stream, p) : RunTensorMatmul<false>(stream, p);
 }
 
 }  // namespace pregate::cuda
