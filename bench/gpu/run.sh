@@ -56,14 +56,14 @@ if wants tests; then
 fi
 if wants sanitizer; then
   stage memcheck-contract 120 compute-sanitizer --tool memcheck --error-exitcode 3 \
-    "$bin/cuda_device_contract_test" --gtest_filter='-*LinearBits*'
+    "$bin/cuda_device_contract_test" --gtest_filter='-*LinearBits*:*ShapesOfRealModels*'
   # NCCL under it takes longer to join than the test allows, and probes kernels that are not there.
   stage memcheck-step 100 compute-sanitizer --tool memcheck --error-exitcode 3 "$bin/cuda_step_test" \
     --gtest_filter='-*ranks*:*exchange*'
   stage memcheck-counts 60 compute-sanitizer --tool memcheck --error-exitcode 3 \
     "$bin/cuda_step_counts_test" --gtest_filter='-*Capture*'
   stage racecheck-contract 60 compute-sanitizer --tool racecheck --error-exitcode 3 \
-    "$bin/cuda_device_contract_test" --gtest_filter='*Attention*Agrees*:*Ffn*Agrees*:*BuildGroups*'
+    "$bin/cuda_device_contract_test" --gtest_filter='*Attention*Agrees*:*Ffn*Agrees*:*BuildGroups*:*StepKernel*Rows*'
 fi
 if wants small; then
   synth smollm2 --shape smollm2-135m --experts 7 --shared 0.25 --own 0.25
@@ -71,7 +71,7 @@ if wants small; then
 fi
 [[ -z ${synth_pid:-} ]] || wait "$synth_pid"
 if wants bench; then
-  stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b"
+  stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,2,4,8,16,32,128
 fi
 if wants slots; then
   stage slots 120 "$bin/expert_slots_bench" --model "${MOE:-$models/llama2-7b}" --device cuda --slots 2,3,5,0 \
