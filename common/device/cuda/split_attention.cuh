@@ -312,16 +312,16 @@ class SplitAttentionWarp {
   __device__ void Renew(uint32_t slot, const SplitItem& item, int first_key, int first_seen) const {
     constexpr int kChunks = kDims / 8;
     const int limit = rows_.first_stored[item.row], position = rows_.position[item.row];
-    const int hidden = kValues ? first_seen : 0;
-    if (first_key + kBlockTokens <= limit && first_key >= hidden) return;
+    const int from_key = kValues ? first_seen : 0;
+    if (first_key + kBlockTokens <= limit && first_key >= from_key) return;
     const KvBlocks<Bf16> blocks(kv_, p_.heads, rows_.block_table[item.row]);
 #pragma unroll 1
     for (int row = 0; row < kBlockTokens; ++row) {
       const int key = first_key + row;
-      if (key < limit && key >= hidden) continue;
+      if (key < limit && key >= from_key) continue;
       if (lane() < kChunks) {
         uint4 v = {0, 0, 0, 0};
-        if (key <= position && key >= hidden && lane() * 8 < p_.heads.head_dim) {
+        if (key <= position && key >= from_key && lane() * 8 < p_.heads.head_dim) {
           const Bf16* from =
               kValues ? blocks.value(item.kv_head, key) : blocks.key(item.kv_head, key);
           v = __ldcg(reinterpret_cast<const uint4*>(from) + lane());
