@@ -107,6 +107,7 @@ def main():
         "commit": commit.read_text().strip() if commit.exists() else "unknown",
         "stages": {name: {"status": int(status), "seconds": int(seconds)} for name, status, seconds in stages},
         "step_bench": read_json(folder / "step-bench.json"),
+        "step_kernel": [read_json(path) for path in sorted(folder.glob("step-kernel-*.json"))],
         "logits_smollm2": read_json(folder / "logits-smollm2.json"),
         "logits_llama2_7b": read_json(folder / "logits-llama2-7b.json"),
         "slots": read_json(folder / "slots.json"),

@@ -72,6 +72,10 @@ fi
 [[ -z ${synth_pid:-} ]] || wait "$synth_pid"
 if wants bench; then
   stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,2,4,8,16,32,128
+  for shape in "1 590 1" "8 590 2" "8 590 7" "1 4096 1" "1 32000 1"; do
+    # shellcheck disable=SC2086
+    stage "step-kernel-${shape// /-}" 20 "$bin/gpu_step_kernel_bench" $shape
+  done
 fi
 if wants slots; then
   stage slots 120 "$bin/expert_slots_bench" --model "${MOE:-$models/llama2-7b}" --device cuda --slots 2,3,5,0 \
