@@ -62,8 +62,8 @@ if wants sanitizer; then
     --gtest_filter='-*ranks*:*exchange*'
   stage memcheck-counts 60 compute-sanitizer --tool memcheck --error-exitcode 3 \
     "$bin/cuda_step_counts_test" --gtest_filter='-*Capture*'
-  stage racecheck-contract 60 compute-sanitizer --tool racecheck --error-exitcode 3 \
-    "$bin/cuda_device_contract_test" --gtest_filter='*Attention*Agrees*:*Ffn*Agrees*:*BuildGroups*:*StepKernel*Rows*'
+  stage racecheck-contract 120 compute-sanitizer --tool racecheck --error-exitcode 3 \
+    "$bin/cuda_device_contract_test" --gtest_filter='*Attention*Agrees*:*Ffn*Agrees*:*BuildGroups*:*StepKernel*HalvesInTurn*'
 fi
 if wants small; then
   synth smollm2 --shape smollm2-135m --experts 7 --shared 0.25 --own 0.25

@@ -137,20 +137,24 @@ void Run(int rows, int context, int experts) {
       kLayers * (weights + kv) / 1e9, kLayers * (weights + kv) / ms[kRepeats / 2] / 1e9);
 }
 
+// The number in `text`, from 1 to `max`; ends the program with the argument's name and text otherwise.
+int Argument(const char* name, const char* text, int max) {
+  char* end = nullptr;
+  const long value = std::strtol(text, &end, 10);
+  if (*text != '\0' && *end == '\0' && value >= 1 && value <= max) return static_cast<int>(value);
+  std::fprintf(stderr, "gpu_step_kernel_bench: %s is '%s', must be 1 to %d\n", name, text, max);
+  std::exit(2);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int rows = argc == 4 ? std::atoi(argv[1]) : 0, context = argc == 4 ? std::atoi(argv[2]) : 0,
-            experts = argc == 4 ? std::atoi(argv[3]) : 0;
-  if (rows < 1 || rows > kStepRowsMax || context < 1 || context > 1 << 17 || experts < 1 ||
-      experts > std::min(rows, kExperts)) {
-    std::fprintf(
-        stderr,
-        "usage: gpu_step_kernel_bench ROWS CONTEXT EXPERTS\n  1 to %d rows, a context of 1 "
-        "to 131072 tokens, 1 to min(ROWS, %d) experts\n",
-        kStepRowsMax, kExperts);
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: gpu_step_kernel_bench ROWS CONTEXT EXPERTS\n");
     return 2;
   }
-  Run(rows, context, experts);
+  const int rows = Argument("ROWS", argv[1], kStepRowsMax);
+  const int context = Argument("CONTEXT", argv[2], 1 << 17);
+  Run(rows, context, Argument("EXPERTS", argv[3], std::min(rows, kExperts)));
   return 0;
 }

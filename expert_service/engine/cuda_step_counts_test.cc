@@ -6,6 +6,7 @@
 
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "common/device/cuda/cuda_device.h"
 #include "expert_service/testing/random_model.h"
@@ -19,7 +20,7 @@ class CountedEngine {
  public:
   CountedEngine(int num_experts, DType dtype)
       : num_experts_(num_experts),
-        checkpoint_(MakeRandomModel(TinySpec(num_experts), 5)),
+        checkpoint_(MakeRandomModel(WithEvenWidths(TinySpec(num_experts)), 5)),
         engine_(*checkpoint_, dtype, 1),
         cuda_(dynamic_cast<CudaDevice&>(*engine_.devices[0])) {
     SamplingParams filtered;
@@ -115,6 +116,20 @@ TEST_P(CudaStepCountsTest, LaunchesDoNotDependOnTheNumberOfExperts) {
       EXPECT_EQ(of_step, *launches) << num_experts << " experts";
     }
   }
+}
+
+// In bf16: else the two tests above say nothing about layers that run at once.
+TEST_P(CudaStepCountsTest, LayersOfFewRowsAreOneLaunch) {
+  CountedEngine engine(4, GetParam());
+  std::vector<int64_t> launches;
+  for (const RunStep run : kSteps) {
+    const CudaCounts before = engine.counts();
+    (engine.*run)(nullptr);
+    launches.push_back(engine.counts().launches - before.launches);
+  }
+  constexpr int kLayersAndMore = 10;  // launches of two layers, at least
+  EXPECT_EQ(launches[1] + kLayersAndMore < launches[0], GetParam() == DType::kBF16)
+      << launches[0] << " with many rows, " << launches[1] << " with few";
 }
 
 // From the first layer's end to the last chunk of emitting rows.

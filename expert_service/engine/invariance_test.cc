@@ -23,6 +23,7 @@ struct Param {
   int32_t world_size = 1;
   bool exchange_alone = false;
   bool traits = false;
+  bool even = false;
 };
 std::string ParamName(const testing::TestParamInfo<Param>& info) {
   const Param& p = info.param;
@@ -32,12 +33,13 @@ std::string ParamName(const testing::TestParamInfo<Param>& info) {
   if (p.world_size > 1) absl::StrAppend(&name, "_", p.world_size, "ranks");
   if (p.exchange_alone) absl::StrAppend(&name, "_exchange");
   if (p.traits) absl::StrAppend(&name, "_traits");
+  if (p.even) absl::StrAppend(&name, "_even");
   return name;
 }
 
 ModelSpec SpecOf(const Param& param) {
   const ModelSpec plain = TinySpec(param.num_experts);
-  return param.traits ? WithTraits(plain) : plain;
+  return param.traits ? WithTraits(plain) : param.even ? WithEvenWidths(plain) : plain;
 }
 
 // A sequence whose tokens are all known, and what its logits are when it runs alone.
@@ -373,7 +375,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Param{4, DType::kBF16, 1, 0, 3}, Param{0, DType::kF32, 2},
                     Param{0, DType::kBF16, 3}, Param{0, DType::kF32, 2, 0, 1, false, true},
                     Param{4, DType::kBF16, 3, 2, 1, false, true},
-                    Param{4, DType::kF32, 1, 0, 2, false, true}),
+                    Param{4, DType::kF32, 1, 0, 2, false, true},
+                    Param{4, DType::kBF16, 1, 0, 1, false, false, true},
+                    Param{4, DType::kBF16, 1, 0, 2, false, false, true},
+                    Param{0, DType::kBF16, 1, 0, 1, false, false, true}),
     ParamName);
 
 }  // namespace

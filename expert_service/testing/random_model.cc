@@ -48,6 +48,16 @@ ModelSpec WithTraits(ModelSpec spec) {
   return spec;
 }
 
+ModelSpec WithEvenWidths(ModelSpec spec) {
+  spec.head_dim = 16;
+  spec.intermediate = 48;
+  if (spec.is_moe()) {
+    spec.shared_width = {16, 32};
+    spec.own_width = {32, 16};
+  }
+  return spec;
+}
+
 std::unique_ptr<InMemoryCheckpoint> MakeRandomModel(const ModelSpec& spec, uint32_t seed) {
   std::unique_ptr<InMemoryCheckpoint> checkpoint =
       spec.router ? MakeRandomRouter(spec, seed) : std::make_unique<InMemoryCheckpoint>(spec);

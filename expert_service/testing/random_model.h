@@ -18,6 +18,9 @@ ModelSpec TinySpec(int num_experts);
 // without positions, heads rotated in part, multipliers, YaRN.
 ModelSpec WithTraits(ModelSpec spec);
 
+// The spec with heads and FFN widths of whole 16s: what a device that runs all layers at once takes.
+ModelSpec WithEvenWidths(ModelSpec spec);
+
 // Weights wide enough that logits, samples and routes vary. The same seed gives the same weights.
 std::unique_ptr<InMemoryCheckpoint> MakeRandomModel(const ModelSpec& spec, uint32_t seed);
 

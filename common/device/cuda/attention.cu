@@ -41,10 +41,7 @@ __device__ void AttendTile(const AttentionProblem& p, const KvBlocks<T>& blocks,
   const bool seen = key < num_keys && key >= p.FirstKey(num_keys - 1);
   const float scale = __fmul_rn(p.scale, kLog2E);
   const float x = seen ? __fmul_rn(Dot(q, blocks.key(kv_head, key), d), scale) : -INFINITY;
-  float top = ceilf(x);
-  for (int offset = 16; offset > 0; offset /= 2) {
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, offset));
-  }
+  const float top = WarpReduce(ceilf(x), Largest());
   const float weight = seen ? exp2f(x - top) : 0;
   float sum = 0, acc[kLaneDims] = {};
   const int keys = min(kKeys, num_keys - first);

@@ -23,8 +23,7 @@ struct AttentionProblem {
   int window;  // keys that a token sees, itself included; 0: all
 
   __device__ int FirstKey(int position) const {
-    const int first = position + 1 - window;
-    return window > 0 && first > 0 ? first : 0;
+    return window > 0 ? max(0, position + 1 - window) : 0;
   }
   bool out_bf16;
   void* out;  // [max, heads, head_dim]
@@ -59,7 +58,8 @@ __device__ inline float Merged(float before, float keep, float tile, float gain)
 
 // Any types, any head_dim up to kHeadDimMax.
 void PlainAttention(Stream& stream, const AttentionProblem& problem);
-// REQUIRES of both: bf16 keys, IsTensorHead. The second one spreads each row's tiles over the card.
+// REQUIRES of both: bf16 keys, IsTensorHead. The second one spreads each row's tiles over the card;
+// `scratch` holds SplitAttentionBytes, which began as zeros.
 void TensorAttention(Stream& stream, const AttentionProblem& problem);
 void SplitAttention(Stream& stream, const AttentionProblem& problem, void* scratch);
 

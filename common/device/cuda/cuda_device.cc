@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/device/cuda/arguments.h"
 #include "common/device/cuda/device_runtime.h"
 #include "common/device/cuda/fused_layers.h"
 #include "common/device/cuda/kernels.h"
@@ -24,14 +25,9 @@ template <class Type>
 bool IsBf16(Type type) {
   return type == Type::kBF16;
 }
-cuda::Rows ToRows(RowCount rows) { return {rows.num, rows.max}; }
-cuda::Heads ToHeads(const AttentionShape& shape) {
-  return {shape.num_heads, shape.num_kv_heads, shape.head_dim};
-}
-cuda::PagedTokens ToPaged(const TokenBatch& batch) {
-  return {ToRows(batch.rows), batch.positions, batch.seq_slots, batch.block_tables,
-          batch.blocks_per_seq};
-}
+using cuda::ToHeads;
+using cuda::ToPaged;
+using cuda::ToRows;
 cuda::PagedKv ToKv(const KvLayer& kv) { return {kv.data, kv.num_blocks, IsBf16(kv.type)}; }
 
 class CudaDeviceImpl final : public CudaDevice {

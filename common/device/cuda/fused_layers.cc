@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/device/cuda/arguments.h"
 #include "common/device/cuda/weights/image.h"
 
 namespace pregate::cuda {
@@ -82,12 +83,8 @@ bool FusedLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layer
     p.mid_stride = std::max(p.mid_stride, layer.ffn.shared.width + layer.ffn.own.width);
     has_own |= layer.ffn.own.width > 0;
   }
-  p.tokens = {{batch.rows.num, batch.rows.max},
-              batch.positions,
-              batch.seq_slots,
-              batch.block_tables,
-              batch.blocks_per_seq};
-  p.heads = {a.num_heads, a.num_kv_heads, a.head_dim};
+  p.tokens = ToPaged(batch);
+  p.heads = ToHeads(a);
   const size_t sums_bytes = SplitAttentionBytes(p.tokens, p.heads);
   if (sums_bytes == 0) return false;
   p.scale = a.scale;

@@ -55,13 +55,20 @@ void ForElement(bool bf16, const F& f) {
   }
 }
 
+// Of a warp's values, lanes pairwise; the same in every lane.
+template <class T, class Combine>
+__device__ T WarpReduce(T value, const Combine& combine) {
+  for (int offset = 16; offset > 0; offset /= 2) {
+    value = combine(value, __shfl_xor_sync(~0u, value, offset));
+  }
+  return value;
+}
+
 // The same result in every thread, in an order that the number of threads fixes. `scratch` [32] in
 // shared memory; may be used again at once. REQUIRES: blockDim.x is a multiple of 32.
 template <class T, class Combine>
 __device__ T BlockReduce(T value, T* scratch, T identity, const Combine& combine) {
-  for (int offset = 16; offset > 0; offset /= 2) {
-    value = combine(value, __shfl_xor_sync(~0u, value, offset));
-  }
+  value = WarpReduce(value, combine);
   __syncthreads();
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
   __syncthreads();
@@ -76,6 +83,9 @@ struct Sum {
   __device__ T operator()(T a, T b) const {
     return a + b;
   }
+};
+struct Largest {
+  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 
 }  // namespace pregate::cuda

@@ -5,7 +5,7 @@
 
 namespace pregate::cuda {
 
-// Each store is an exchange: one that has come back has reached the L2 cache, where readers look
+// Of one thread. Each store is an exchange: one that has come back has reached the L2 cache, where readers look
 // (__ldcg). A fence would wait for all copies in flight as well, of which the step kernel always has
 // some: 5,000 to 9,000 clocks instead of some hundred.
 class Publisher {

@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kNormThreads)
   for (int c = 4 * threadIdx.x; c < width; c += kNormStep) {
     sum = AddSquares(sum, FourChannels(x, c, width, aligned));
   }
-  sum = WarpSum(sum);
+  sum = WarpReduce(sum, Sum());
   if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32] = sum;
   __syncthreads();
   const float scale = NormScale(warp_sums, width, eps);

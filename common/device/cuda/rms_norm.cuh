@@ -22,10 +22,6 @@ __device__ inline float AddSquares(float sum, const float4& x) {
   sum = fmaf(x.z, x.z, sum);
   return fmaf(x.w, x.w, sum);
 }
-__device__ inline float WarpSum(float sum) {
-  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
-  return sum;
-}
 // From the sums of the eight warps.
 __device__ inline float NormScale(const float* warp_sums, int width, float eps) {
   float sum = 0;

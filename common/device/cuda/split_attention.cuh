@@ -344,9 +344,7 @@ class SplitAttentionWarp {
     const float* parts = sums_.out + PartOf(row, head, 0) * head_dim + 2 * lane();
     float top = -INFINITY;
     for (int tile = lane(); tile < tiles; tile += 32) top = fmaxf(top, __ldcg(tops + tile).x);
-    for (int offset = 16; offset > 0; offset /= 2) {
-      top = fmaxf(top, __shfl_xor_sync(~0u, top, offset));
-    }
+    top = WarpReduce(top, Largest());
     float sum = 0;
     float2 out[kPairs] = {};
 #pragma unroll 8

@@ -1,7 +1,7 @@
 // LayersAtOnce: the step kernel has the bits of the halves of a layer, composed of operations.
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <functional>
 
 #include "common/device/device_contract.h"
 #include "common/device/rounding.h"
@@ -228,22 +228,16 @@ TEST_P(StepKernelTest, LeavesWhatItDoesNotKnowToTheHalves) {
     EXPECT_FALSE(RunAtOnce());
     EXPECT_TRUE(SameBits(before, Rows(0)));
   };
-  LayerCall* last = nullptr;
-  const auto of_last = [&](auto field) {
-    refuses([&] {
-      last = &copies_[0].layers.back();
-      field(*last);
-    });
+  const auto of_last = [&](const std::function<void(LayerCall&)>& change) {
+    refuses([&] { change(copies_[0].layers.back()); });
   };
   of_last([&](LayerCall& l) { l.attention_weights.qkv_bias = rig_->Put(bias); });
   of_last([&](LayerCall& l) { l.attention_weights.o_bias = rig_->Put(bias); });
   of_last([&](LayerCall& l) {
     l.attention_weights.head_norms = {rig_->Put(bias), rig_->Put(bias)};
   });
-  of_last([&](LayerCall& l) {
-    l.attention.window = 50;
-    l.attention.norm_eps = 1;
-  });
+  of_last([&](LayerCall& l) { ++l.attention.window; });
+  of_last([&](LayerCall& l) { l.attention.norm_eps = 1; });
   of_last([&](LayerCall& l) { l.attention.rope.dims = 8; });
   of_last([&](LayerCall& l) { l.ffn.own.width = 24; });
   of_last([&](LayerCall& l) { l.units = nullptr; });

@@ -88,19 +88,6 @@ class RingReader : public RingEnd<kSlots> {
   }
 };
 
-// Of the 128 registers that each thread of a block of 512 begins with, half of whose warps read rings
-// that the other half fills. All warps of a warpgroup do the same.
-__device__ inline void KeepReaderRegisters() {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 184;");
-#endif
-}
-__device__ inline void KeepFillerRegisters() {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
-#endif
-}
-
 // Source, whose functions are told the Context: `Advance(context)` goes to the first or next thing to
 // read, `bool done(context)` says that there is none, and `bool Issue(context, slot)` starts the copies
 // of its next slot to a shared address and says whether that was its last one.
