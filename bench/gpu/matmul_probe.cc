@@ -22,7 +22,7 @@ namespace pregate::cuda {
 namespace {
 
 constexpr int kRowsMax = 4096;
-constexpr int kRowCounts[] = {1, 2, 8, 32, 64, 256, 4096};
+constexpr int kRowCounts[] = {1, 8, 16, 32, 64, 128, 256, 512, 4096};
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 constexpr int kWeightCopies = 4;  // so that no product finds its weights in the L2
 

@@ -161,7 +161,7 @@ TEST_P(DeviceAttentionContractTest, AgreesWithTheReference) {
       std::vector<float> flat_a, flat_b;
       for (const auto& [key, row] : a) flat_a.insert(flat_a.end(), row.begin(), row.end());
       for (const auto& [key, row] : b) flat_b.insert(flat_b.end(), row.begin(), row.end());
-      EXPECT_LT(RelativeError(flat_a, flat_b), types.kv == KvType::kBF16 ? 2e-3 : 2e-6)
+      EXPECT_LT(RelativeError(flat_a, flat_b), types.kv == KvType::kBF16 ? 4e-3 : 2e-6)
           << shape.num_heads << " heads of " << shape.head_dim << ", " << shape.rope_dims
           << " turned, window " << shape.window << ", norms " << shape.head_norms;
     }

@@ -103,12 +103,20 @@ void PlainAttention(Stream& stream, const AttentionProblem& p) {
   });
 }
 
+size_t AttentionBytes(const PagedTokens& tokens, const Heads& heads) {
+  constexpr int kEnough = 480;  // rows' key heads, some for every warpgroup of the largest cards
+  const bool enough = tokens.rows.max * heads.num_kv_heads >= kEnough;
+  return enough && TakesWarpgroupAttention(tokens, heads) ? 0 : SplitAttentionBytes(tokens, heads);
+}
+
 void Attention(Stream& stream, const PagedTokens& tokens, const Heads& heads, const float* q,
                const PagedKv& kv, float scale, int window, bool bf16, void* scratch,
                void* act_out) {
   const AttentionProblem problem = {tokens, heads, q, kv, scale, window, bf16, act_out};
   if (!kv.bf16 || !IsTensorHead(heads)) return PlainAttention(stream, problem);
-  scratch != nullptr ? SplitAttention(stream, problem, scratch) : TensorAttention(stream, problem);
+  if (scratch != nullptr) return SplitAttention(stream, problem, scratch);
+  TakesWarpgroupAttention(tokens, heads) ? WarpgroupAttention(stream, problem)
+                                         : TensorAttention(stream, problem);
 }
 
 }  // namespace pregate::cuda

@@ -58,9 +58,12 @@ __device__ inline float Merged(float before, float keep, float tile, float gain)
 
 // Any types, any head_dim up to kHeadDimMax.
 void PlainAttention(Stream& stream, const AttentionProblem& problem);
-// REQUIRES of both: bf16 keys, IsTensorHead. The second one spreads each row's tiles over the card;
-// `scratch` holds SplitAttentionBytes, which began as zeros.
+// REQUIRES of all three: bf16 keys, IsTensorHead.
 void TensorAttention(Stream& stream, const AttentionProblem& problem);
+// For Hopper.
+bool TakesWarpgroupAttention(const PagedTokens& tokens, const Heads& heads);
+void WarpgroupAttention(Stream& stream, const AttentionProblem& problem);
+// Spreads each row's tiles over the card. `scratch` holds SplitAttentionBytes, which began as zeros.
 void SplitAttention(Stream& stream, const AttentionProblem& problem, void* scratch);
 
 inline bool IsTensorHead(const Heads& heads) {

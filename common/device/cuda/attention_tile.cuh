@@ -1,6 +1,7 @@
 // One tile of attention on tensor cores: 16 queries of a warp, rows g and g + 8 of a lane (g, t) =
-// (lane / 4, lane % 4), over 64 keys. Queries (f32) and weights are split in two bf16 parts each, so
-// that products lose nothing that shows.
+// (lane / 4, lane % 4), over 64 keys. Queries and weights are rounded to bf16; a score sums 16 channels
+// after the other, a channel 16 keys after the other, so that Hopper's products of a warpgroup give the
+// same bits.
 #pragma once
 
 #include "common/device/cuda/attention.cuh"
@@ -8,28 +9,11 @@
 
 namespace pregate::cuda {
 
-// Two floats as their bf16 parts: `high` nearest to them, `low` nearest to what is left.
-struct SplitPair {
-  uint32_t high, low;
-
-  __device__ SplitPair(float a, float b) {
-    const __nv_bfloat162 h = __floats2bfloat162_rn(a, b);
-    const __nv_bfloat162 l = __floats2bfloat162_rn(a - __low2float(h), b - __high2float(h));
-    high = *reinterpret_cast<const uint32_t*>(&h);
-    low = *reinterpret_cast<const uint32_t*>(&l);
-  }
-};
-
-struct SplitEight {
-  uint4 high, low;
-
-  __device__ SplitEight() : high{0, 0, 0, 0}, low{0, 0, 0, 0} {}
-  __device__ SplitEight(const float4& a, const float4& b) {
-    const SplitPair p0(a.x, a.y), p1(a.z, a.w), p2(b.x, b.y), p3(b.z, b.w);
-    high = {p0.high, p1.high, p2.high, p3.high};
-    low = {p0.low, p1.low, p2.low, p3.low};
-  }
-};
+__device__ inline uint32_t RoundPair(float a, float b) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(a, b);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+__device__ inline uint32_t RoundPair(const float2& v) { return RoundPair(v.x, v.y); }
 
 // Rows of keys or values in shared memory are kDims / 8 vectors of 16 bytes, swapped around so that
 // the lanes that read together hit different banks.
@@ -37,32 +21,26 @@ template <int kDims>
 struct TileLayout {
   static constexpr int kChunks = kDims / 8;
 
-  __device__ static int KeyAt(int row, int chunk) {
-    return row * kChunks + (chunk ^ ((row & 1) * 4));
+  __device__ static int At(int row, int chunk) { return row * kChunks + (chunk ^ (row & 7)); }
+};
+
+// The vectors of 16 keys that this lane names to LoadKeys and LoadValues: chunks 2 j, 2 j + 1.
+template <int kDims>
+struct TileLane {
+  __device__ static int Keys(int first_row, int j) {
+    const int lane = threadIdx.x % 32;
+    return TileLayout<kDims>::At(first_row + lane / 16 * 8 + lane % 8, 2 * j + lane / 8 % 2);
   }
-  __device__ static int ValueAt(int row, int chunk) { return row * kChunks + (chunk ^ (row & 7)); }
+  __device__ static int Values(int first_row, int j) {
+    const int lane = threadIdx.x % 32;
+    return TileLayout<kDims>::At(first_row + lane % 16, 2 * j + lane / 16);
+  }
 };
 
 __device__ inline void LoadTransposed(uint32_t row, uint32_t (&b)[4]) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
                : "r"(row));
-}
-
-// x[n] += q · keys[n] over 32 channels, eight keys each. A lane holds channels 8t .. 8t + 7 of its
-// rows g and g + 8 of q, and of key g. Each sum takes channels 8t .. 8t + 3 of all lanes, then the
-// others, of q's high part, then of its low one; chains go side by side.
-template <int kEights>
-__device__ void MultiplyKeys(Accumulator* x, const SplitEight& q0, const SplitEight& q1,
-                             const uint4* keys) {
-#pragma unroll
-  for (int part = 0; part < 2; ++part) {
-    const uint4 &a = part == 0 ? q0.high : q0.low, &b = part == 0 ? q1.high : q1.low;
-#pragma unroll
-    for (int n = 0; n < kEights; ++n) Mma(x[n], a.x, b.x, a.y, b.y, keys[n].x, keys[n].y);
-#pragma unroll
-    for (int n = 0; n < kEights; ++n) Mma(x[n], a.z, b.z, a.w, b.w, keys[n].z, keys[n].w);
-  }
 }
 
 // The tile's scores become weights 2^(score * scale - top), where `scale` includes log2 e and top is
@@ -103,30 +81,60 @@ __device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTil
   }
 }
 
-// The weights of 16 keys as the left side of a product, split in two bf16 parts.
+// The weights of 16 keys as the left side of a product.
 struct TileWeights {
-  uint32_t high[4], low[4];
+  uint32_t a[4];
 
-  __device__ TileWeights(const Accumulator& first, const Accumulator& second) {
-    const SplitPair a0(first.c[0], first.c[1]), a1(first.c[2], first.c[3]),
-        a2(second.c[0], second.c[1]), a3(second.c[2], second.c[3]);
-    high[0] = a0.high, high[1] = a1.high, high[2] = a2.high, high[3] = a3.high;
-    low[0] = a0.low, low[1] = a1.low, low[2] = a2.low, low[3] = a3.low;
-  }
+  __device__ TileWeights(const Accumulator& first, const Accumulator& second)
+      : a{RoundPair(first.c[0], first.c[1]), RoundPair(first.c[2], first.c[3]),
+          RoundPair(second.c[0], second.c[1]), RoundPair(second.c[2], second.c[3])} {}
 };
 // out[c] += weights · values of the 16 keys in channels 8c .. 8c + 7; values[c / 2]: what
-// LoadTransposed gives of two times eight channels. High parts first; chains go side by side.
+// LoadTransposed gives of two times eight channels. Chains go side by side.
 template <int kEights>
 __device__ void AddValues(Accumulator* out, const TileWeights& weights,
                           const uint32_t (*values)[4]) {
+  const uint32_t(&w)[4] = weights.a;
 #pragma unroll
-  for (int part = 0; part < 2; ++part) {
-    const uint32_t* w = part == 0 ? weights.high : weights.low;
-#pragma unroll
-    for (int c = 0; c < kEights; ++c) {
-      Mma(out[c], w[0], w[1], w[2], w[3], values[c / 2][c % 2 * 2], values[c / 2][c % 2 * 2 + 1]);
-    }
+  for (int c = 0; c < kEights; ++c) {
+    Mma(out[c], w[0], w[1], w[2], w[3], values[c / 2][c % 2 * 2], values[c / 2][c % 2 * 2 + 1]);
   }
 }
+
+__device__ inline bool HasNotFinite(uint32_t pair) {
+  return (pair & 0x7F80u) == 0x7F80u || (pair & 0x7F800000u) == 0x7F800000u;
+}
+__device__ inline bool HasNotFinite(const uint4& v) {
+  return HasNotFinite(v.x) || HasNotFinite(v.y) || HasNotFinite(v.z) || HasNotFinite(v.w);
+}
+
+// Which keys a lane's rows g and g + 8 see, and what they have gathered of the tiles so far.
+struct RowTops {
+  RunningTop top[2];
+  float sum[2] = {0, 0};
+  int first_key[2], position[2];  // a row sees the keys from one to the other
+  bool poisoned[2] = {false, false};
+
+  __device__ bool Sees(int row, int key) const {
+    return key >= first_key[row] && key <= position[row];
+  }
+  // Bit k of `poison`: key first + k has a value that is not finite, which became 0 in the tile, since
+  // weight 0 times such a value would harm rows that do not see it. Those that do answer with NaN.
+  __device__ void NotePoison(unsigned long long poison, int first) {
+    for (; poison != 0; poison &= poison - 1) {
+      const int key = first + __ffsll(poison) - 1;
+      for (int i = 0; i < 2; ++i) poisoned[i] |= Sees(i, key);
+    }
+  }
+  __device__ void Take(const float (&tile_top)[2], const float (&tile_sum)[2], float (&keep)[2],
+                       float (&gain)[2]) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      top[i].Take(tile_top[i], keep[i], gain[i]);
+      sum[i] = Merged(sum[i], keep[i], tile_sum[i], gain[i]);
+    }
+  }
+  __device__ float Divisor(int row) const { return poisoned[row] ? NAN : sum[row]; }
+};
 
 }  // namespace pregate::cuda

@@ -19,7 +19,7 @@ namespace {
 
 // Part of the numerics id: raised with every change to the order or the formulas of a kernel's
 // sums.
-constexpr int kKernelSet = 3;
+constexpr int kKernelSet = 4;
 
 template <class Type>
 bool IsBf16(Type type) {
@@ -122,7 +122,7 @@ class CudaDeviceImpl final : public CudaDevice {
                  const KvLayer& kv, void* act_out) override {
     PREGATE_CHECK(shape.head_dim <= cuda::kHeadDimMax, "head_dim ", shape.head_dim);
     const size_t bytes =
-        IsBf16(kv.type) ? cuda::SplitAttentionBytes(ToPaged(batch), ToHeads(shape)) : 0;
+        IsBf16(kv.type) ? cuda::AttentionBytes(ToPaged(batch), ToHeads(shape)) : 0;
     cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(shape), q, ToKv(kv), shape.scale,
                     shape.window, IsBf16(shape.act),
                     bytes > 0 ? tile_sums_->TryGet(bytes) : nullptr, act_out);
@@ -134,7 +134,20 @@ class CudaDeviceImpl final : public CudaDevice {
   }
   void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
                  const void* const* units, const UnitShape& shape, float* out) override {
-    products_->ExpertFfn(rows, act, act_in, groups, units, shape, out);
+    products_->Ffn(rows, act, act_in, {groups, units, shape, out}, nullptr);
+  }
+  // The products of both parts go side by side.
+  void FfnHalf(RowCount rows, const FfnShape& shape, const FfnWeights& weights,
+               const ExpertGroups& groups, const void* const* units, const LayerWorkspace& w,
+               float* h) override {
+    if (weights.shared.width == 0 || weights.own.width == 0) {
+      return ComposedDevice::FfnHalf(rows, shape, weights, groups, units, w, h);
+    }
+    RmsNorm(rows, shape.hidden, h, weights.norm, shape.norm_eps, shape.act, w.act);
+    const cuda::FfnPart own = {groups, units, weights.own, w.own};
+    products_->Ffn(rows, shape.act, w.act,
+                   {AllRows(), weights.shared_unit, weights.shared, w.wide}, &own);
+    FfnEnd(rows, shape, weights, w, h);
   }
   void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
               float scale, float* h) override {

@@ -107,9 +107,11 @@ struct Rotation {
 // REQUIRES: head_dim <= kHeadDimMax.
 void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& heads,
                     const Rotation& rotation, const float* qkv, const PagedKv& kv, float* q_out);
-// Scratch of an Attention over bf16 keys that spreads each row's keys over the card; 0 where it does
-// not. It begins as zeros.
+// Scratch of attention over bf16 keys that spreads each row's keys over the card; 0 where it cannot.
+// It begins as zeros.
 size_t SplitAttentionBytes(const PagedTokens& tokens, const Heads& heads);
+// The same for Attention; 0 too where there is enough to do without spreading.
+size_t AttentionBytes(const PagedTokens& tokens, const Heads& heads);
 // act_out elements of type `bf16`. A token sees the last `window` keys up to its own, 0: all.
 // A null `scratch`: keys are not spread. REQUIRES: head_dim <= kHeadDimMax.
 void Attention(Stream& stream, const PagedTokens& tokens, const Heads& heads, const float* q,
@@ -142,10 +144,12 @@ struct GroupedMatmul {
   int64_t out_stride = 0;
   int out_columns = 0;
 };
-// out (f32) = x · w^T
-void GroupedLinear(Stream& stream, const GroupedMatmul& problem);
+// out (f32) = x · w^T. `also` (may be null), of the same element type, runs beside it where it can.
+void GroupedLinear(Stream& stream, const GroupedMatmul& problem,
+                   const GroupedMatmul* also = nullptr);
 // out (elements) = round(silu(x · gate^T) * (x · up^T))
-void GroupedGateUp(Stream& stream, const GroupedMatmul& problem);
+void GroupedGateUp(Stream& stream, const GroupedMatmul& problem,
+                   const GroupedMatmul* also = nullptr);
 
 // --- vocabulary ---
 void ArgMax(Stream& stream, Rows rows, int width, const float* x, int32_t* out);

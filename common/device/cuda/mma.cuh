@@ -37,6 +37,12 @@ __device__ inline void CopyAsync16(uint32_t shared, const void* global, bool val
                "r"(valid ? 16 : 0)
                : "memory");
 }
+// The same for bytes whose neighbours, aligned to 256, are read next: they come into the L2 with them.
+__device__ inline void CopyAsync16Ahead(uint32_t shared, const void* global, bool valid) {
+  asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;\n" ::"r"(shared),
+               "l"(global), "r"(valid ? 16 : 0)
+               : "memory");
+}
 __device__ inline void CopyCommit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 template <int kPending>
 __device__ inline void CopyWait() {

@@ -126,8 +126,7 @@ struct TileStream {
 #pragma unroll
     for (int i = 0; i < kBlockTokens * kChunks / 32; ++i) {
       const int row = (i * 32 + lane) / kChunks, chunk = (i * 32 + lane) % kChunks;
-      const int at =
-          is_value ? TileLayout<kDims>::ValueAt(row, chunk) : TileLayout<kDims>::KeyAt(row, chunk);
+      const int at = TileLayout<kDims>::At(row, chunk);
       const bool valid = chunk * 8 < head_dim;
       CopyAsync16(slot + at * 16, valid ? rows + row * head_dim + chunk * 8 : rows, valid);
     }
@@ -207,20 +206,18 @@ class SplitAttentionWarp {
     const int first_seen = p_.FirstKey(position);
     const int head = item.kv_head * group_ + g;
     const bool is_head = g < group_;
-    float4 loaded[kDims / 32][2] = {};
+    float2 loaded[kDims / 16][2] = {};
 #pragma unroll
-    for (int j = 0; j < kDims / 32; ++j) {
-      const int channel = j * 32 + t * 8;
-      const float4* eight = reinterpret_cast<const float4*>(
-          p_.q + (int64_t{item.row} * p_.heads.num_heads + head) * head_dim + channel);
+    for (int j = 0; j < kDims / 8; ++j) {
+      const int channel = j * 8 + t * 2;
       if (is_head && channel < head_dim) {
-        loaded[j][0] = __ldcg(eight);
-        loaded[j][1] = __ldcg(eight + 1);
+        loaded[j / 2][j % 2] = __ldcg(reinterpret_cast<const float2*>(
+            p_.q + (int64_t{item.row} * p_.heads.num_heads + head) * head_dim + channel));
       }
     }
-    SplitEight q[kDims / 32];
+    uint32_t q[kDims / 16][2];
 #pragma unroll
-    for (int j = 0; j < kDims / 32; ++j) q[j] = SplitEight(loaded[j][0], loaded[j][1]);
+    for (int j = 0; j < kDims / 8; ++j) q[j / 2][j % 2] = RoundPair(loaded[j / 2][j % 2]);
 
     // Both loops over blocks stay loops, for the ring's sake: a block takes the last places of x, and
     // the first weights, while the others move up.
@@ -234,16 +231,16 @@ class SplitAttentionWarp {
       if (b >= item.num_blocks) continue;
       const uint32_t slot = ring.Await();
       Renew<false>(slot, item, item.first_key + b * kBlockTokens, first_seen);
-      uint4 keys[kDims / 32][2];
+      uint32_t keys[kDims / 16][4];
 #pragma unroll
-      for (int j = 0; j < kDims / 32; ++j) {
-#pragma unroll
-        for (int n = 0; n < 2; ++n) {
-          keys[j][n] = LoadVector(slot + TileLayout<kDims>::KeyAt(n * 8 + g, j * 4 + t) * 16);
-        }
+      for (int j = 0; j < kDims / 16; ++j) {
+        LoadMatrices(slot + TileLane<kDims>::Keys(0, j) * 16, keys[j]);
       }
 #pragma unroll
-      for (int j = 0; j < kDims / 32; ++j) MultiplyKeys<2>(mine, q[j], q[j], keys[j]);
+      for (int j = 0; j < kDims / 16; ++j) {
+        Mma(mine[0], q[j][0], 0, q[j][1], 0, keys[j][0], keys[j][1]);
+        Mma(mine[1], q[j][0], 0, q[j][1], 0, keys[j][2], keys[j][3]);
+      }
       ring.Release();
     }
     float top[1], sum[1];
@@ -264,8 +261,7 @@ class SplitAttentionWarp {
       uint32_t values[kDims / 16][4];
 #pragma unroll
       for (int c = 0; c < kDims / 16; ++c) {
-        LoadTransposed(slot + TileLayout<kDims>::ValueAt(lane() % 16, 2 * c + lane() / 16) * 16,
-                       values[c]);
+        LoadTransposed(slot + TileLane<kDims>::Values(0, c) * 16, values[c]);
       }
       AddValues<kDims / 8>(out, weights[0], values);
 #pragma unroll
@@ -326,8 +322,7 @@ class SplitAttentionWarp {
               kValues ? blocks.value(item.kv_head, key) : blocks.key(item.kv_head, key);
           v = __ldcg(reinterpret_cast<const uint4*>(from) + lane());
         }
-        const int at = kValues ? TileLayout<kDims>::ValueAt(row, lane())
-                               : TileLayout<kDims>::KeyAt(row, lane());
+        const int at = TileLayout<kDims>::At(row, lane());
         asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(slot + at * 16), "r"(v.x),
                      "r"(v.y), "r"(v.z), "r"(v.w)
                      : "memory");

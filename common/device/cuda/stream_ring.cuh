@@ -22,12 +22,15 @@ template <int kSlots>
 struct RingBarriers {
   uint64_t filled[kSlots], read[kSlots];
 
-  // By one thread; the block synchronizes afterwards.
-  __device__ void Init() {
+  // By one thread; the block synchronizes afterwards. How many threads fill a slot, and how many warps
+  // read it.
+  __device__ void Init(int fillers = 32, int readers = 1) {
     for (int i = 0; i < kSlots; ++i) {
-      asm volatile("mbarrier.init.shared::cta.b64 [%0], 32;" ::"r"(SharedAddress(filled + i))
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(SharedAddress(filled + i)),
+                   "r"(fillers)
                    : "memory");
-      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(SharedAddress(read + i))
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(SharedAddress(read + i)),
+                   "r"(readers)
                    : "memory");
     }
   }
@@ -45,8 +48,8 @@ __device__ inline bool PhaseIsOver(uint32_t barrier, uint32_t parity) {
   return over != 0;
 }
 
-// A warp's place in a ring of kSlots.
-template <int kSlots>
+// A warp's place in a ring of kSlots, of kBytes each.
+template <int kSlots, int kBytes = kSlotBytes>
 class RingEnd {
  public:
   __device__ RingEnd(const unsigned char* slots, const RingBarriers<kSlots>& barriers)
@@ -55,7 +58,7 @@ class RingEnd {
         read_(SharedAddress(barriers.read)) {}
 
  protected:
-  __device__ uint32_t slot() const { return slots_ + index_ * kSlotBytes; }
+  __device__ uint32_t slot() const { return slots_ + index_ * kBytes; }
   __device__ uint32_t filled() const { return filled_ + index_ * 8; }
   __device__ uint32_t read() const { return read_ + index_ * 8; }
   __device__ void Advance() {
@@ -68,10 +71,10 @@ class RingEnd {
   int index_ = 0;
 };
 
-template <int kSlots>
-class RingReader : public RingEnd<kSlots> {
+template <int kSlots, int kBytes = kSlotBytes>
+class RingReader : public RingEnd<kSlots, kBytes> {
  public:
-  using RingEnd<kSlots>::RingEnd;
+  using RingEnd<kSlots, kBytes>::RingEnd;
   // The address of the next slot, filled.
   __device__ uint32_t Await() const {
     while (!PhaseIsOver(this->filled(), this->parity_)) {
@@ -79,24 +82,30 @@ class RingReader : public RingEnd<kSlots> {
     return this->slot();
   }
   // The warp has read it.
-  __device__ void Release() {
+  __device__ void Release() { Free(Leave()); }
+  // The same in two steps: goes on to the next slot, and what the warp frees later.
+  __device__ uint32_t Leave() {
+    const uint32_t barrier = this->read();
+    this->Advance();
+    return barrier;
+  }
+  __device__ static void Free(uint32_t barrier) {
     __syncwarp();
     if (threadIdx.x % 32 == 0) {
-      asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(this->read()) : "memory");
+      asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
     }
-    this->Advance();
   }
 };
 
 // Source, whose functions are told the Context: `Advance(context)` goes to the first or next thing to
 // read, `bool done(context)` says that there is none, and `bool Issue(context, slot)` starts the copies
 // of its next slot to a shared address and says whether that was its last one.
-template <class Source, int kSlots>
-class RingFiller : public RingEnd<kSlots> {
+template <class Source, int kSlots, int kBytes = kSlotBytes>
+class RingFiller : public RingEnd<kSlots, kBytes> {
  public:
   __device__ RingFiller(const unsigned char* slots, const RingBarriers<kSlots>& barriers,
                         const Source& source)
-      : RingEnd<kSlots>(slots, barriers), source_(source) {}
+      : RingEnd<kSlots, kBytes>(slots, barriers), source_(source) {}
 
   // Fills slots as they have been read, until there is nothing more.
   template <class Context>

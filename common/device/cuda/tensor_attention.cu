@@ -1,4 +1,5 @@
-// Causal attention over paged bf16 keys and values on tensor cores.
+// Causal attention over paged bf16 keys and values on tensor cores, where there are no warpgroups
+// (warpgroup_attention.cu).
 //
 //   tile    the rows of a step that are consecutive positions of one sequence within one 64-aligned
 //           range of positions; one block a tile and head, 16 rows a warp
@@ -54,67 +55,44 @@ __device__ void CopyKeysAndValues(Shared<kDims>& s, int buffer, const KvBlocks<B
     const bool valid = position <= last_key && chunk * 8 < head_dim;
     const Bf16* key = valid ? blocks.key(kv_head, position) + chunk * 8 : nullptr;
     const Bf16* value = valid ? blocks.value(kv_head, position) + chunk * 8 : nullptr;
-    CopyAsync16(SharedAddress(&s.keys[buffer][Shared<kDims>::KeyAt(row, chunk)]), key, valid);
-    CopyAsync16(SharedAddress(&s.values[buffer][Shared<kDims>::ValueAt(row, chunk)]), value, valid);
+    const int at = Shared<kDims>::At(row, chunk);
+    CopyAsync16(SharedAddress(s.keys[buffer] + at), key, valid);
+    CopyAsync16(SharedAddress(s.values[buffer] + at), value, valid);
   }
   CopyCommit();
 }
 
-__device__ bool HasNotFinite(uint32_t pair) {
-  return (pair & 0x7F80u) == 0x7F80u || (pair & 0x7F800000u) == 0x7F800000u;
-}
-
-// Weight 0 times a value that is not finite would harm rows that do not see it. In steps where rows
-// see different keys such values become 0, and bit k of `poison` says that key k of the step had
-// one: rows that see it answer with NaN.
+// In steps where rows see different keys: RowTops::NotePoison.
 template <int kDims>
 __device__ void TakeOutNotFinite(uint4* values, unsigned long long* poison) {
   constexpr int kChunks = Shared<kDims>::kChunks;
   for (int i = threadIdx.x; i < Shared<kDims>::kVectors; i += kThreads) {
-    uint4& v = values[Shared<kDims>::ValueAt(i / kChunks, i % kChunks)];
-    if (!(HasNotFinite(v.x) || HasNotFinite(v.y) || HasNotFinite(v.z) || HasNotFinite(v.w))) {
-      continue;
-    }
+    uint4& v = values[Shared<kDims>::At(i / kChunks, i % kChunks)];
+    if (!HasNotFinite(v)) continue;
     v = {0, 0, 0, 0};
     atomicOr(poison, 1ull << (i / kChunks));
   }
 }
 
-// What a lane holds of its warp's 16 rows: rows g (index 0) and g + 8 (index 1).
+// What a lane holds of its warp's 16 rows.
 template <int kDims>
-struct RowState {
-  SplitEight q[kDims / 32][2];
+struct RowState : RowTops {
+  uint32_t q[kDims / 16][4];
   Accumulator out[kDims / 8];
-  RunningTop top[2];
-  float sum[2] = {0, 0};
-  int first_key[2], position[2];  // a row sees the keys from one to the other
-  bool poisoned[2] = {false, false};
-
-  __device__ bool Sees(int row, int key) const {
-    return key >= first_key[row] && key <= position[row];
-  }
-  __device__ void NotePoison(unsigned long long poison, int first) {
-    for (; poison != 0; poison &= poison - 1) {
-      const int key = first + __ffsll(poison) - 1;
-      for (int i = 0; i < 2; ++i) poisoned[i] |= Sees(i, key);
-    }
-  }
 };
 
 template <int kDims>
 __device__ void MultiplyTileKeys(const RowState<kDims>& state, const uint4* keys,
                                  Accumulator (&x)[kTile / 8]) {
-  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
-  for (int j = 0; j < kDims / 32; ++j) {
+  for (int n = 0; n < kTile / 8; n += 2) {
 #pragma unroll
-    for (int n = 0; n < kTile / 8; n += 4) {
-      uint4 four[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        four[i] = keys[Shared<kDims>::KeyAt((n + i) * 8 + g, j * 4 + t)];
-      }
-      MultiplyKeys<4>(x + n, state.q[j][0], state.q[j][1], four);
+    for (int j = 0; j < kDims / 16; ++j) {
+      uint32_t b[4];
+      LoadMatrices(SharedAddress(keys + TileLane<kDims>::Keys(n * 8, j)), b);
+      const uint32_t(&q)[4] = state.q[j];
+      Mma(x[n], q[0], q[1], q[2], q[3], b[0], b[1]);
+      Mma(x[n + 1], q[0], q[1], q[2], q[3], b[2], b[3]);
     }
   }
 }
@@ -124,19 +102,16 @@ template <int kDims>
 __device__ void AddTileValues(RowState<kDims>& state, const uint4* values, const float (&keep)[2],
                               const float (&gain)[2], const Accumulator (&x)[kTile / 8]) {
   constexpr int kChannels = 4;  // times 8, at once
-  const int lane = threadIdx.x % 32;
   const TileWeights weights[kTile / 16] = {{x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}};
 #pragma unroll
   for (int first = 0; first < kDims / 8; first += kChannels) {
     Accumulator part[kChannels];
 #pragma unroll
     for (int k = 0; k < kTile / 16; ++k) {
-      const int row = k * 16 + lane % 16;
       uint32_t b[kChannels / 2][4];
 #pragma unroll
       for (int c = 0; c < kChannels / 2; ++c) {
-        LoadTransposed(
-            SharedAddress(values + Shared<kDims>::ValueAt(row, first + 2 * c + lane / 16)), b[c]);
+        LoadTransposed(SharedAddress(values + TileLane<kDims>::Values(k * 16, first / 2 + c)), b[c]);
       }
       AddValues<kChannels>(part, weights[k], b);
     }
@@ -159,11 +134,7 @@ __device__ void AddTile(RowState<kDims>& state, const uint4* keys, const uint4* 
   float tile_top[2], tile_sum[2], keep[2], gain[2];
   TileSoftmax<2>(
       scale, [&](int i, int k) { return state.Sees(i, first_key + k); }, x, tile_top, tile_sum);
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    state.top[i].Take(tile_top[i], keep[i], gain[i]);
-    state.sum[i] = Merged(state.sum[i], keep[i], tile_sum[i], gain[i]);
-  }
+  state.Take(tile_top, tile_sum, keep, gain);
   AddTileValues<kDims>(state, values, keep, gain, x);
 }
 
@@ -173,7 +144,7 @@ __device__ void StoreRows(const AttentionProblem& p, const RowState<kDims>& stat
   const int t = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    const float sum = state.poisoned[i] ? NAN : state.sum[i];
+    const float sum = state.Divisor(i);
     const int row = first_row + i * 8;
     if (row >= tile.count) continue;
     Out* out = static_cast<Out*>(p.out) +
@@ -213,10 +184,10 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
     state.first_key[i] = p.FirstKey(state.position[i]);
     const float* q = p.q + (int64_t{tile.first + row} * p.heads.num_heads + head) * head_dim;
 #pragma unroll
-    for (int j = 0; j < kDims / 32; ++j) {
-      if (j * 32 + t * 8 >= head_dim) continue;
-      const float4* eight = reinterpret_cast<const float4*>(q + j * 32 + t * 8);
-      state.q[j][i] = SplitEight(eight[0], eight[1]);
+    for (int j = 0; j < kDims / 8; ++j) {
+      const int channel = j * 8 + t * 2;
+      state.q[j / 2][j % 2 * 2 + i] =
+          channel < head_dim ? RoundPair(*reinterpret_cast<const float2*>(q + channel)) : 0;
     }
   }
 

@@ -10,20 +10,33 @@ struct RowTile {
   int group, begin, count;
 };
 
-// The index-th tile of `tile_rows` rows: groups one after the other, each cut from its own start.
+// The index-th tile of `tile_rows` rows: groups one after the other, each cut from its own start. By
+// whole warps, with all lanes alike: 32 groups at a time, a lane each.
 __device__ inline RowTile FindTile(const GroupedMatmul& p, int index, int tile_rows) {
   if (p.offsets == nullptr) {
     const int begin = index * tile_rows;
     return {0, begin, max(0, min(tile_rows, *p.rows.num - begin))};
   }
-  for (int g = 0; g < p.num_groups; ++g) {
-    const int begin = p.offsets[g], rows = p.offsets[g + 1] - begin;
-    const int tiles = (rows + tile_rows - 1) / tile_rows;
-    if (index < tiles) {
-      const int skipped = index * tile_rows;
-      return {g, begin + skipped, min(tile_rows, rows - skipped)};
+  const int lane = threadIdx.x % 32;
+  for (int first = 0; first < p.num_groups; first += 32) {
+    const int g = first + lane;
+    const int begin = g < p.num_groups ? p.offsets[g] : 0;
+    const int rows = g < p.num_groups ? p.offsets[g + 1] - begin : 0;
+    int tiles = (rows + tile_rows - 1) / tile_rows;  // of the groups up to this one
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const int before = __shfl_up_sync(~0u, tiles, offset);
+      if (lane >= offset) tiles += before;
     }
-    index -= tiles;
+    const uint32_t beyond = __ballot_sync(~0u, tiles > index);
+    if (beyond == 0) {
+      index -= __shfl_sync(~0u, tiles, 31);
+      continue;
+    }
+    const int found = __ffs(beyond) - 1;
+    const int before = found > 0 ? __shfl_sync(~0u, tiles, found - 1) : 0;
+    const int skipped = (index - before) * tile_rows;
+    return {first + found, __shfl_sync(~0u, begin, found) + skipped,
+            min(tile_rows, __shfl_sync(~0u, rows, found) - skipped)};
   }
   return {0, 0, 0};
 }
@@ -61,6 +74,8 @@ __device__ void StoreResult(const GroupedMatmul& p, int row, int o, float sum, f
 }
 
 void SimtMatmul(Stream& stream, const GroupedMatmul& problem, bool gate_up);
-void TensorMatmul(Stream& stream, const GroupedMatmul& problem, bool gate_up);
+// `also` (may be null) runs beside it.
+void TensorMatmul(Stream& stream, const GroupedMatmul& problem, const GroupedMatmul* also,
+                  bool gate_up);
 
 }  // namespace pregate::cuda

@@ -55,43 +55,66 @@ void Products::PlainLinear(RowCount rows, const void* act_in, const Matrix& w, f
   GroupedLinear(stream_in_use(), p);
 }
 
+struct Products::FfnProducts {
+  GroupedMatmul gate_up, down;
+};
+
 //   mid[i, :] = round(silu(gate · x[order[i]]) * (up · x[order[i]]))    i in the sorted order
 //   out[order[i], :] = down · mid[i, :]
-void Products::ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
-                         const void* const* units, const UnitShape& shape, float* out) {
-  CheckSameElements(act, shape.format);
+Products::FfnProducts Products::Describe(RowCount rows, const void* act_in, const FfnPart& part,
+                                         void* mid) {
+  const UnitShape& shape = part.shape;
   const int64_t mid_stride = RowStride(shape.width, shape.format);
-  void* mid = mid_.Get(size_t(rows.max) * mid_stride * ElementBytes(shape.format));
-  if (mid == nullptr) return;
   const UnitSections sections = SectionsOf(shape);
   GroupedMatmul p;
   p.rows = Rows{rows.num, rows.max};
-  p.offsets = groups.offsets;
-  p.num_groups = groups.num_experts;
-  p.units = units;
+  p.offsets = part.groups.offsets;
+  p.num_groups = part.groups.num_experts;
+  p.units = part.units;
   p.bf16 = IsBf16(shape.format);
 
-  GroupedMatmul gate_up = p;
+  FfnProducts products = {p, p};
+  GroupedMatmul& gate_up = products.gate_up;
   gate_up.x = act_in;
-  gate_up.x_index = groups.order;
+  gate_up.x_index = part.groups.order;
   gate_up.x_stride = gate_up.inputs = shape.hidden;
   gate_up.second_section_bytes = static_cast<int64_t>(sections.up);
   gate_up.weight_stride = RowStride(shape.hidden, shape.format);
   gate_up.outputs = shape.width;
   gate_up.out = mid;
   gate_up.out_stride = gate_up.out_columns = static_cast<int>(mid_stride);
-  GroupedGateUp(stream_in_use(), gate_up);
 
-  GroupedMatmul down = p;
+  GroupedMatmul& down = products.down;
   down.x = mid;
   down.x_stride = down.inputs = static_cast<int>(mid_stride);
   down.section_bytes = static_cast<int64_t>(sections.down);
   down.weight_stride = mid_stride;
   down.outputs = down.out_columns = shape.hidden;
-  down.out = out;
-  down.out_index = groups.order;
+  down.out = part.out;
+  down.out_index = part.groups.order;
   down.out_stride = shape.hidden;
-  GroupedLinear(stream_in_use(), down);
+  return products;
+}
+
+void Products::Ffn(RowCount rows, ActType act, const void* act_in, const FfnPart& first,
+                   const FfnPart* also) {
+  CheckSameElements(act, first.shape.format);
+  const auto mid_bytes = [&](const FfnPart& part) {
+    CheckSameElements(act, part.shape.format);
+    const size_t elements = size_t(rows.max) * RowStride(part.shape.width, part.shape.format);
+    return (elements * ElementBytes(part.shape.format) + 255) / 256 * 256;
+  };
+  const size_t first_bytes = mid_bytes(first);
+  char* mid = static_cast<char*>(mid_.Get(first_bytes + (also != nullptr ? mid_bytes(*also) : 0)));
+  if (mid == nullptr) return;
+  const FfnProducts products = Describe(rows, act_in, first, mid);
+  if (also == nullptr) {
+    GroupedGateUp(stream_in_use(), products.gate_up);
+    return GroupedLinear(stream_in_use(), products.down);
+  }
+  const FfnProducts beside = Describe(rows, act_in, *also, mid + first_bytes);
+  GroupedGateUp(stream_in_use(), products.gate_up, &beside.gate_up);
+  GroupedLinear(stream_in_use(), products.down, &beside.down);
 }
 
 }  // namespace pregate::cuda

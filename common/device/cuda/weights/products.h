@@ -12,30 +12,42 @@
 
 namespace pregate::cuda {
 
+// What Device::ExpertFfn takes, but for its rows.
+struct FfnPart {
+  ExpertGroups groups;
+  const void* const* units;
+  UnitShape shape;
+  float* out;
+};
+
 // Not thread-safe. The runtime outlives it. REQUIRES everywhere: act has the element type of the
 // weights.
 class Products {
  public:
   static absl::StatusOr<std::unique_ptr<Products>> Create(CudaRuntime* runtime);
 
-  // See Device::Embed, DeviceOperations::Linear and Device::ExpertFfn.
+  // See Device::Embed and DeviceOperations::Linear.
   void Embed(RowCount rows, const int32_t* token_ids, const Matrix& table, float scale, float* out);
   void Linear(RowCount rows, ActType act, const void* act_in, const Matrix& w, const float* bias,
               float* out);
-  void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
-                 const void* const* units, const UnitShape& shape, float* out);
+  // See Device::ExpertFfn. `also` (may be null) runs beside the first part.
+  void Ffn(RowCount rows, ActType act, const void* act_in, const FfnPart& first,
+           const FfnPart* also);
 
  private:
+  struct FfnProducts;
+
   explicit Products(CudaRuntime* runtime) : runtime_(*runtime), mid_(runtime) {}
   Stream& stream_in_use() {
     runtime_.Use();
     return runtime_.stream();
   }
   void PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out);
+  static FfnProducts Describe(RowCount rows, const void* act_in, const FfnPart& part, void* mid);
 
   CudaRuntime& runtime_;
   std::unique_ptr<CublasMatmul> dense_;
-  Scratch mid_;  // ExpertFfn: [rows max, width padded] between its two products
+  Scratch mid_;  // Ffn: [rows max, width padded] of each part, between its two products
 };
 
 }  // namespace pregate::cuda

@@ -75,12 +75,22 @@ void SimtMatmul(Stream& stream, const GroupedMatmul& p, bool gate_up) {
   Launch(stream, grid, kThreads, 0, gate_up ? SimtMatmulKernel<true> : SimtMatmulKernel<false>, p);
 }
 
-void GroupedLinear(Stream& stream, const GroupedMatmul& p) {
-  p.bf16 ? TensorMatmul(stream, p, false) : SimtMatmul(stream, p, false);
+namespace {
+
+void Run(Stream& stream, const GroupedMatmul& p, const GroupedMatmul* also, bool gate_up) {
+  if (p.bf16) return TensorMatmul(stream, p, also, gate_up);
+  SimtMatmul(stream, p, gate_up);
+  if (also != nullptr) SimtMatmul(stream, *also, gate_up);
 }
 
-void GroupedGateUp(Stream& stream, const GroupedMatmul& p) {
-  p.bf16 ? TensorMatmul(stream, p, true) : SimtMatmul(stream, p, true);
+}  // namespace
+
+void GroupedLinear(Stream& stream, const GroupedMatmul& p, const GroupedMatmul* also) {
+  Run(stream, p, also, false);
+}
+
+void GroupedGateUp(Stream& stream, const GroupedMatmul& p, const GroupedMatmul* also) {
+  Run(stream, p, also, true);
 }
 
 }  // namespace pregate::cuda

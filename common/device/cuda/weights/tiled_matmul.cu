@@ -1,16 +1,11 @@
-// bf16 products on tensor cores: a block makes a tile of weight rows x rows of x over a pipeline of
-// stages of 64 inputs in shared memory. Three sizes: very many rows, by products of warpgroups
-// (Hopper); many rows, bound by products too; and few rows, bound by the bytes of the weights. All sum
-// 16 inputs after the other. For gate and up each 16 weight rows are 8 of gate and the same 8 of
-// up, so that a thread holds both sums of an output.
+// bf16 products on tensor cores, where there are no warpgroups (ring_matmul.cu): a block makes a tile of
+// weight rows x rows of x over a pipeline of stages of 64 inputs in shared memory. Two sizes: many
+// rows, bound by products; and few rows, bound by the bytes of the weights.
 #include "common/device/cuda/weights/tensor_matmul.cuh"
 #include "common/device/cuda/wgmma.cuh"
 
 namespace pregate::cuda {
 namespace {
-
-constexpr int kDepth = 64;            // inputs of a stage
-constexpr int kColumns = kDepth / 8;  // vectors of 16 bytes of a row
 
 // A warp makes 16 kWarpWeights weight rows x 8 kWarpRows rows of x.
 template <int kWarpWeights_, int kWarpRows_, int kAlongWeights_, int kAlongRows_, int kStages_>
@@ -27,9 +22,6 @@ struct TileSize {
 using ManyRows = TileSize<2, 8, 4, 2, 3>;  // 128 x 128
 using FewRows = TileSize<1, 4, 4, 1, 6>;   // 64 x 32
 constexpr int kFewRowsMax = 64;            // of a step
-// 128 x 256: two warpgroups with 64 weight rows each.
-using GroupRows = TileSize<1, kWgmmaRows / 8, 8, 1, 4>;
-constexpr int kGroupRowsMin = 512;  // of a step
 
 // Vector `column` of a row in shared memory: eight rows of one column lie in different banks.
 __device__ int Place(int row, int column) { return row * kColumns + (column ^ (row & 7)); }
@@ -63,33 +55,6 @@ struct CopyPlan {
     }
   }
 };
-
-template <class Size, bool kGateUp>
-__device__ auto WeightPlan(const GroupedMatmul& p, const RowTile& tile) {
-  CopyPlan<Size::kWeights, Size::kThreads> plan;
-  for (int i = 0; i < plan.kVectors; ++i) {
-    const int row = plan.row(i);
-    const bool is_up = kGateUp && row % 16 >= 8;
-    const int output = kGateUp ? blockIdx.x * (Size::kWeights / 2) + row / 16 * 8 + row % 8
-                               : blockIdx.x * Size::kWeights + row;
-    const Bf16* base =
-        Weights<Bf16>(p, tile.group, is_up ? p.second_section_bytes : p.section_bytes);
-    plan.rows[i] = output < p.outputs ? base + output * p.weight_stride : nullptr;
-  }
-  return plan;
-}
-
-template <class Size>
-__device__ auto InputPlan(const GroupedMatmul& p, const RowTile& tile) {
-  CopyPlan<Size::kRows, Size::kThreads> plan;
-  for (int i = 0; i < plan.kVectors; ++i) {
-    const bool there = plan.row(i) < tile.count;
-    plan.rows[i] =
-        there ? static_cast<const Bf16*>(p.x) + SourceRow(p, tile.begin + plan.row(i)) * p.x_stride
-              : nullptr;
-  }
-  return plan;
-}
 
 // A warp's part of the tile.
 template <class Size>
@@ -126,28 +91,19 @@ struct WarpTile {
     }
   }
 
-  // sum(m, n): the four of an Accumulator.
-  template <bool kGateUp, class Sum>
-  __device__ void Store(const GroupedMatmul& p, const RowTile& tile, const Sum& sum) const {
+  template <bool kGateUp>
+  __device__ void Store(const GroupedMatmul& p, const RowTile& tile, const Sums& sums) const {
     const int g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int m = 0; m < Size::kWarpWeights; ++m) {
-      const int first = weight_row + m * 16;
+      const int first = blockIdx.x * OutputsOf<kGateUp>(Size::kWeights) +
+                        OutputsOf<kGateUp>(weight_row + m * 16);
 #pragma unroll
       for (int n = 0; n < Size::kWarpRows; ++n) {
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          const int r = x_row + n * 8 + 2 * t + c;
-          if (r >= tile.count) continue;
-          const float low = sum(m, n)[c], high = sum(m, n)[2 + c];
-          if constexpr (kGateUp) {
-            StoreResult<Bf16, true>(p, tile.begin + r,
-                                    blockIdx.x * (Size::kWeights / 2) + first / 2 + g, low, high);
-          } else {
-            const int o = blockIdx.x * Size::kWeights + first + g;
-            StoreResult<Bf16, false>(p, tile.begin + r, o, low, 0);
-            StoreResult<Bf16, false>(p, tile.begin + r, o + 8, high, 0);
-          }
+          StoreSums<kGateUp>(p, tile, x_row + n * 8 + 2 * t + c, first, g, sums[m][n].c[c],
+                             sums[m][n].c[2 + c]);
         }
       }
     }
@@ -159,12 +115,16 @@ template <class Size, bool kGateUp>
 class TileCopies {
  public:
   __device__ TileCopies(const GroupedMatmul& p, const RowTile& tile, bool aligned, uint4* stages)
-      : weights_(WeightPlan<Size, kGateUp>(p, tile)),
-        x_(InputPlan<Size>(p, tile)),
-        stages_(stages),
+      : stages_(stages),
         depth_(static_cast<int>(p.weight_stride)),
         inputs_(p.inputs),
-        aligned_(aligned) {}
+        aligned_(aligned) {
+    const int first = blockIdx.x * OutputsOf<kGateUp>(Size::kWeights);
+    for (int i = 0; i < weights_.kVectors; ++i) {
+      weights_.rows[i] = WeightRow<kGateUp>(p, tile.group, first, weights_.row(i));
+    }
+    for (int i = 0; i < x_.kVectors; ++i) x_.rows[i] = InputRow(p, tile, x_.row(i));
+  }
 
   __device__ int num_stages() const { return (depth_ + kDepth - 1) / kDepth; }
   __device__ uint4* weights(int stage) const {
@@ -205,74 +165,30 @@ __global__ void __launch_bounds__(Size::kThreads) TiledMatmulKernel(GroupedMatmu
     copies.Start(s + Size::kStages - 1);
     warp.MultiplyStage(copies.weights(s), copies.x(s), sums);
   }
-  warp.template Store<kGateUp>(p, tile, [&](int m, int n) { return sums[m][n].c; });
+  warp.template Store<kGateUp>(p, tile, sums);
 }
 
-// The same by products of warpgroups: those of a stage run while the next but three is copied.
-template <bool kGateUp>
-__global__ void __launch_bounds__(GroupRows::kThreads, 1)
-    GroupMatmulKernel(GroupedMatmul p, bool aligned) {
-  using Size = GroupRows;
-  extern __shared__ __align__(1024) uint4 stages[];
-  const RowTile tile = FindTile(p, blockIdx.y, Size::kRows);
-  if (tile.count == 0) return;
-  if (Weights<Bf16>(p, tile.group, p.section_bytes) == nullptr) return;
-  const TileCopies<Size, kGateUp> copies(p, tile, aligned, stages);
-  float sums[kWgmmaRows / 2];
-#pragma unroll
-  for (float& sum : sums) sum = 0;
-  for (int s = 0; s < Size::kStages - 1; ++s) copies.Start(s);
-  const int group = threadIdx.x / 128;
-  for (int s = 0; s < copies.num_stages(); ++s) {
-    CopyWait<Size::kStages - 2>();
-    WgmmaSeesShared();
-    __syncthreads();
-    const uint64_t weights = WgmmaTile(SharedAddress(copies.weights(s)) + group * 64 * kDepth * 2);
-    const uint64_t x = WgmmaTile(SharedAddress(copies.x(s)));
-    WgmmaBegin();
-#pragma unroll
-    for (int k = 0; k < kDepth / 16; ++k) Wgmma(sums, weights + 2 * k, x + 2 * k);
-    WgmmaCommit();
-    WgmmaWait<1>();  // the stage before has been read
-    __syncthreads();
-    copies.Start(s + Size::kStages - 1);
-  }
-  WgmmaWait<0>();
-  WarpTile<Size>().template Store<kGateUp>(p, tile, [&](int, int n) { return sums + 4 * n; });
+template <class Size>
+void RunTiles(Stream& stream, const GroupedMatmul& p, bool gate_up) {
+  const int outputs = gate_up ? OutputsOf<true>(Size::kWeights) : Size::kWeights;
+  const dim3 grid(CeilDiv(p.out_columns, outputs), TilesMax(p, Size::kRows));
+  Launch(stream, grid, Size::kThreads, Size::kSharedBytes,
+         gate_up ? TiledMatmulKernel<Size, true> : TiledMatmulKernel<Size, false>, p,
+         HasAlignedRows(p));
 }
-
-template <class Size, bool kGateUp>
-void LaunchTiles(Stream& stream, const GroupedMatmul& p, void (*kernel)(GroupedMatmul, bool)) {
-  const dim3 grid(CeilDiv(p.out_columns, kGateUp ? Size::kWeights / 2 : Size::kWeights),
-                  TilesMax(p, Size::kRows));
-  Launch(stream, grid, Size::kThreads, Size::kSharedBytes, kernel, p, HasAlignedRows(p));
-}
-
-// Whether the card runs what was compiled for Hopper; asked once.
-bool HasWarpgroups() {
-  static const bool has = [] {
-    cudaFuncAttributes attributes;
-    return cudaFuncGetAttributes(&attributes, GroupMatmulKernel<true>) == cudaSuccess &&
-           attributes.binaryVersion == 90 && attributes.ptxVersion == 90;
-  }();
-  return has;
-}
-
-template <bool kGateUp>
-void RunTensorMatmul(Stream& stream, const GroupedMatmul& p) {
-  if (p.rows.max >= kGroupRowsMin && HasWarpgroups()) {
-    LaunchTiles<GroupRows, kGateUp>(stream, p, GroupMatmulKernel<kGateUp>);
-  } else if (p.rows.max <= kFewRowsMax) {
-    LaunchTiles<FewRows, kGateUp>(stream, p, TiledMatmulKernel<FewRows, kGateUp>);
-  } else {
-    LaunchTiles<ManyRows, kGateUp>(stream, p, TiledMatmulKernel<ManyRows, kGateUp>);
-  }
+void RunTiles(Stream& stream, const GroupedMatmul& p, bool gate_up) {
+  p.rows.max <= kFewRowsMax ? RunTiles<FewRows>(stream, p, gate_up)
+                            : RunTiles<ManyRows>(stream, p, gate_up);
 }
 
 }  // namespace
 
-void TensorMatmul(Stream& stream, const GroupedMatmul& p, bool gate_up) {
-  gate_up ? RunTensorMatmul<true>(stream, p) : RunTensorMatmul<false>(stream, p);
+void TensorMatmul(Stream& stream, const GroupedMatmul& p, const GroupedMatmul* also, bool gate_up) {
+  if (HasWarpgroups() && HasAlignedRows(p) && (also == nullptr || HasAlignedRows(*also))) {
+    return RingMatmul(stream, p, also, gate_up);
+  }
+  RunTiles(stream, p, gate_up);
+  if (also != nullptr) RunTiles(stream, *also, gate_up);
 }
 
 }  // namespace pregate::cuda
