@@ -17,6 +17,7 @@ int Synth(int argc, const char* const* argv) {
   bool as_json = false;
   OptionSet options("pregate synth", "Makes a checkpoint with random weights and the real layout.");
   options.Choice("shape", &synth.shape, {"tiny", "smollm2-135m", "llama2-7b"}, "").Required();
+  options.Int("layers", &synth.layers, 0, 1024, "layers", "0: as many as the shape has");
   options.Int("experts", &synth.experts, 0, 1024, "experts", "0: a dense model");
   options.Double("shared", &synth.shared, 0, 1, "of the FFN width", "neurons that experts share");
   options.Double("own", &synth.own, 0, 1, "of the FFN width", "further neurons of each expert");

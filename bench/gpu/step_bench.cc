@@ -1,7 +1,7 @@
 // Times the worker's step on a card: decode at several batch sizes and one prefill, each beside its
 // floor, which is the bytes it must read over the card's copy bandwidth, or the operations it must
-// do over the card's rate of bf16 products. Prints one JSON object. --profile runs one decode step
-// of the largest batch and one prefill between cudaProfilerStart and Stop, for ncu.
+// do over the card's rate of bf16 products. Prints one JSON object. --profile runs one decode step of
+// each batch and one prefill, each between cudaProfilerStart and Stop, for ncu.
 // usage: gpu_step_bench --model DIR [--batches 1,8,32] [--context 590] [--prefill 4096]
 #include <cuda_profiler_api.h>
 
@@ -40,7 +40,7 @@ struct Bench {
 
   nlohmann::json Decode(int batch);
   nlohmann::json Prefill();
-  void Profile(int batch);
+  void Profile();
 };
 
 int64_t OwnBytes(const ModelSpec& spec) {
@@ -116,24 +116,27 @@ nlohmann::json Bench::Prefill() {
           {"tokens_per_s", n * 1e3 / median}};
 }
 
-// A decode step, then a prefill, each between profiler marks; prints how many launches each made.
-void Bench::Profile(int batch) {
-  driver.OpenBatch(batch, options.context, options.steps + 6);
-  for (int i = 0; i < 2; ++i) driver.DecodeStep(batch);
-  const int64_t start = device.counts().launches;
-  cudaProfilerStart();
-  driver.DecodeStep(batch);
-  cudaProfilerStop();
-  const int64_t decode = device.counts().launches - start;
-  driver.Close();
+// Decode steps, then a prefill, each between profiler marks; prints how many launches each made.
+void Bench::Profile() {
+  nlohmann::json launches;
+  const auto profile = [&](std::string name, const auto& run) {
+    const int64_t before = device.counts().launches;
+    cudaProfilerStart();
+    run();
+    cudaProfilerStop();
+    launches[std::move(name)] = device.counts().launches - before;
+  };
+  for (const std::string& batch : options.batches) {
+    const int n = std::stoi(batch);
+    driver.OpenBatch(n, options.context, options.steps + 6);
+    for (int i = 0; i < 2; ++i) driver.DecodeStep(n);
+    profile("decode of " + batch, [&] { driver.DecodeStep(n); });
+    driver.Close();
+  }
   driver.Open(0, options.prefill);
   driver.AddRow(0, options.prefill, false);
-  cudaProfilerStart();
-  driver.Run();
-  cudaProfilerStop();
-  std::printf("{\"decode_launches\": %lld, \"prefill_launches\": %lld}\n",
-              static_cast<long long>(decode),
-              static_cast<long long>(device.counts().launches - start - decode));
+  profile("prefill", [&] { driver.Run(); });
+  std::printf("%s\n", launches.dump().c_str());
 }
 
 absl::Status Run(const Options& o) {
@@ -160,7 +163,7 @@ absl::Status Run(const Options& o) {
   StepDriver driver(executor.get(), spec, *o.seed);
   Bench bench = {*device, driver, spec, card, o};
   if (o.profile) {
-    bench.Profile(batch_max);
+    bench.Profile();
     return absl::OkStatus();
   }
   nlohmann::json report = {{"device", device->name()},
@@ -187,7 +190,7 @@ int main(int argc, char** argv) {
   pregate::Options o;
   pregate::OptionSet set("gpu_step_bench", "Times the worker's step on a card.");
   set.String("model", &o.model, "checkpoint directory").Required();
-  set.Switch("profile", &o.profile, "one decode step and one prefill between profiler marks");
+  set.Switch("profile", &o.profile, "one decode step a batch size and one prefill between profiler marks");
   set.Int("context", &o.context, 1, 1 << 16, "tokens", "that a decoded token sees");
   set.Int("prefill", &o.prefill, 1, 1 << 16, "tokens", "length of the prompt, one step");
   set.Int("steps", &o.steps, 1, 4096, "steps", "decode steps a batch size");

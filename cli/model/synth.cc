@@ -140,6 +140,7 @@ absl::StatusOr<ModelSpec> SynthSpec(const SynthOptions& options) {
   for (const Shape& shape : Shapes()) {
     if (options.shape != shape.name) continue;
     ModelSpec spec = shape.backbone;
+    if (options.layers > 0) spec.num_layers = options.layers;
     if (options.experts != 0) AddExperts(options, shape.router, &spec);
     spec.provenance = {.source = "synth " + options.shape,
                        .method = absl::StrCat("random weights, seed ", options.seed)};

@@ -13,6 +13,7 @@ namespace pregate {
 
 struct SynthOptions {
   std::string shape;  // "tiny", "smollm2-135m" or "llama2-7b"
+  int layers = 0;     // 0: as many as the shape has
   int experts = 0;    // 0: a dense model
   // Fractions of the FFN's width, each neuron being a new one; of no effect on a dense model.
   double shared = 0.25;

@@ -78,6 +78,7 @@ absl::Status ForwardPass::Run(const TokenBatch& batch, absl::Span<const KvLayer>
                               const StepProgress& on_progress) {
   device_.Embed(batch, weights_.embedding(), weights_.spec().embedding_multiplier,
                 residual_.as<float>());
+  if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
   if (!LayersAtOnce(batch, kv)) return LayersInTurn(batch, kv, on_progress);
   if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
   return absl::OkStatus();

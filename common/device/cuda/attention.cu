@@ -1,6 +1,7 @@
 // Causal attention over paged keys and values for all types: a block takes one head of one token,
 // a warp each one tile of 32 keys at a time; the tiles are merged in order (attention.cuh).
 #include "common/device/cuda/attention.cuh"
+#include "common/device/cuda/tile_sums.cuh"
 
 namespace pregate::cuda {
 namespace {
@@ -28,42 +29,41 @@ __device__ float Dot(const float* q, const T* key, int d) {
   return sum;
 }
 
-// The sums of each warp's tile.
-struct Tiles {
-  float top[kWarps], sum[kWarps], out[kWarps][kHeadDimMax];
+// A warp's sums of one tile of keys; lane l has channels l + 32 i.
+struct TileOut {
+  float top, sum, out[kLaneDims];
 };
 
 template <class T>
-__device__ void AttendTile(const AttentionProblem& p, const KvBlocks<T>& blocks, int kv_head,
-                           const float* q, int first, int num_keys, Tiles& tiles) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, d = p.heads.head_dim;
+__device__ TileOut AttendTile(const AttentionProblem& p, const KvBlocks<T>& blocks, int kv_head,
+                              const float* q, int first, int num_keys) {
+  const int lane = threadIdx.x % 32, d = p.heads.head_dim;
   const int key = first + lane;
   const bool seen = key < num_keys && key >= p.FirstKey(num_keys - 1);
   const float scale = __fmul_rn(p.scale, kLog2E);
   const float x = seen ? __fmul_rn(Dot(q, blocks.key(kv_head, key), d), scale) : -INFINITY;
-  const float top = WarpReduce(ceilf(x), Largest());
-  const float weight = seen ? exp2f(x - top) : 0;
-  float sum = 0, acc[kLaneDims] = {};
+  TileOut tile = {};
+  tile.top = WarpReduce(ceilf(x), Largest());
+  const float weight = seen ? exp2f(x - tile.top) : 0;
   const int keys = min(kKeys, num_keys - first);
 #pragma unroll 8
   for (int j = max(0, p.FirstKey(num_keys - 1) - first); j < keys; ++j) {
     const float w = __shfl_sync(~0u, weight, j);
     const T* value = blocks.value(kv_head, first + j);
-    sum += w;
+    tile.sum += w;
 #pragma unroll
     for (int i = 0; i < kLaneDims; ++i) {
-      if (lane + 32 * i < d) acc[i] = fmaf(w, ToFloat(value[lane + 32 * i]), acc[i]);
+      if (lane + 32 * i < d) tile.out[i] = fmaf(w, ToFloat(value[lane + 32 * i]), tile.out[i]);
     }
   }
-  if (lane == 0) tiles.top[warp] = top, tiles.sum[warp] = sum;
-  for (int i = 0; i < kLaneDims; ++i) tiles.out[warp][lane + 32 * i] = acc[i];
+  return tile;
 }
 
 template <class T, class Out>
 __global__ void __launch_bounds__(kWarps * 32) AttentionKernel(AttentionProblem p) {
   __shared__ float q[kHeadDimMax];
-  __shared__ Tiles tiles;
-  const int warp = threadIdx.x / 32, channel = threadIdx.x;
+  __shared__ float tops[kWarps], sums[kWarps], outs[kWarps][kHeadDimMax];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, channel = threadIdx.x;
   const int r = blockIdx.x, head = blockIdx.y, d = p.heads.head_dim;
   if (r >= *p.tokens.rows.num) return;
   const int kv_head = head / (p.heads.num_heads / p.heads.num_kv_heads);
@@ -78,33 +78,118 @@ __global__ void __launch_bounds__(kWarps * 32) AttentionKernel(AttentionProblem 
   for (int first = p.FirstKey(num_keys - 1) / kKeys * kKeys; first < num_keys;
        first += kWarps * kKeys) {
     const int mine = first + warp * kKeys;
-    if (mine < num_keys) AttendTile(p, blocks, kv_head, q, mine, num_keys, tiles);
+    if (mine < num_keys) {
+      const TileOut tile = AttendTile(p, blocks, kv_head, q, mine, num_keys);
+      if (lane == 0) tops[warp] = tile.top, sums[warp] = tile.sum;
+#pragma unroll
+      for (int i = 0; i < kLaneDims; ++i) outs[warp][lane + 32 * i] = tile.out[i];
+    }
     __syncthreads();
     for (int w = 0; w < kWarps && first + w * kKeys < num_keys; ++w) {
       float keep, gain;
-      top.Take(tiles.top[w], keep, gain);
-      sum = Merged(sum, keep, tiles.sum[w], gain);
-      out = Merged(out, keep, tiles.out[w][min(channel, kHeadDimMax - 1)], gain);
+      top.Take(tops[w], keep, gain);
+      sum = Merged(sum, keep, sums[w], gain);
+      out = Merged(out, keep, outs[w][min(channel, kHeadDimMax - 1)], gain);
     }
     __syncthreads();
   }
   if (channel < d) static_cast<Out*>(p.out)[at + channel] = FromFloat<Out>(__fdiv_rn(out, sum));
 }
 
+// The same with a row's tiles spread over blocks, a few each; the block that ends last adds them up.
+constexpr int kFewWarps = 4;
+
+template <class T, class Out>
+__global__ void __launch_bounds__(kFewWarps * 32)
+    SpreadAttentionKernel(AttentionProblem p, TileSums scratch, int tiles_max) {
+  __shared__ float q[kHeadDimMax];
+  __shared__ bool is_last;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int r = blockIdx.x, head = blockIdx.y, d = p.heads.head_dim;
+  AwaitKernelsBefore();
+  if (r >= *p.tokens.rows.num) return;
+  const int kv_head = head / (p.heads.num_heads / p.heads.num_kv_heads);
+  const int num_keys = p.tokens.positions[r] + 1;
+  const int first_tile = p.FirstKey(num_keys - 1) / kKeys;
+  const int tiles = CeilDiv(num_keys, kKeys) - first_tile;
+  if (static_cast<int>(blockIdx.z) * kFewWarps >= tiles) return;
+  const KvBlocks<T> blocks(p.kv, p.heads, p.tokens, r);
+  const int row_head = r * p.heads.num_heads + head;
+  const int64_t at = int64_t{row_head} * d;
+  for (int c = threadIdx.x; c < d; c += kFewWarps * 32) q[c] = p.q[at + c];
+  __syncthreads();
+  const int tile = blockIdx.z * kFewWarps + warp;
+  float2* tops = scratch.tops + int64_t{row_head} * tiles_max;
+  float* outs = scratch.out + int64_t{row_head} * tiles_max * d;
+  if (tile < tiles) {
+    const TileOut mine =
+        AttendTile(p, blocks, kv_head, q, (first_tile + tile) * kKeys, num_keys);
+    if (lane == 0) tops[tile] = {mine.top, mine.sum};
+#pragma unroll
+    for (int i = 0; i < kLaneDims; ++i) {
+      if (lane + 32 * i < d) outs[int64_t{tile} * d + lane + 32 * i] = mine.out[i];
+    }
+  }
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    const int others = CeilDiv(tiles, kFewWarps) - 1;
+    is_last = atomicAdd(scratch.arrived + row_head, 1) == others;
+    if (is_last) scratch.arrived[row_head] = 0;
+  }
+  __syncthreads();
+  if (!is_last) return;
+  __threadfence();
+  for (int c = threadIdx.x; c < d; c += kFewWarps * 32) {
+    RunningTop top;
+    float sum = 0, out = 0;
+#pragma unroll 8
+    for (int i = 0; i < tiles; ++i) {
+      const float2 of_tile = __ldcg(tops + i);
+      float keep, gain;
+      top.Take(of_tile.x, keep, gain);
+      sum = Merged(sum, keep, of_tile.y, gain);
+      out = Merged(out, keep, __ldcg(outs + int64_t{i} * d + c), gain);
+    }
+    static_cast<Out*>(p.out)[at + c] = FromFloat<Out>(__fdiv_rn(out, sum));
+  }
+}
+
+// Of spreading keys that are no bf16; 0 where there is enough to do without.
+constexpr int kFewRows = 32;
+int SpreadTilesMax(const PagedTokens& tokens) {
+  return tokens.blocks_per_seq * kBlockTokens / kKeys + 1;
+}
+size_t SpreadBytes(const PagedTokens& tokens, const Heads& heads) {
+  if (tokens.rows.max > kFewRows || heads.num_heads > kSplitKvHeadsMax) return 0;
+  const size_t parts = size_t(tokens.rows.max) * heads.num_heads * SpreadTilesMax(tokens);
+  return TileSums::BytesOf(parts, heads.head_dim);
+}
+
 }  // namespace
 
-void PlainAttention(Stream& stream, const AttentionProblem& p) {
+void PlainAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
   static_assert(kWarps * 32 >= kHeadDimMax);
   const dim3 grid(p.tokens.rows.max, p.heads.num_heads);
   ForElement(p.kv.bf16, [&](auto element) {
     ForElement(p.out_bf16, [&](auto out) {
-      Launch(stream, grid, kWarps * 32, 0, AttentionKernel<decltype(element), decltype(out)>, p);
+      using T = decltype(element);
+      using Out = decltype(out);
+      if (scratch == nullptr) {
+        return Launch(stream, grid, kWarps * 32, 0, AttentionKernel<T, Out>, p);
+      }
+      const int tiles_max = SpreadTilesMax(p.tokens);
+      const size_t parts = size_t(p.tokens.rows.max) * p.heads.num_heads * tiles_max;
+      LaunchEarly(stream, dim3(grid.x, grid.y, CeilDiv(tiles_max, kFewWarps)), kFewWarps * 32, 0,
+                  SpreadAttentionKernel<T, Out>, p,
+                  TileSums::Of(scratch, parts, p.heads.head_dim), tiles_max);
     });
   });
 }
 
-size_t AttentionBytes(const PagedTokens& tokens, const Heads& heads) {
+size_t AttentionBytes(const PagedTokens& tokens, const Heads& heads, bool kv_bf16) {
   constexpr int kEnough = 480;  // rows' key heads, some for every warpgroup of the largest cards
+  if (!kv_bf16 || !IsTensorHead(heads)) return SpreadBytes(tokens, heads);
   const bool enough = tokens.rows.max * heads.num_kv_heads >= kEnough;
   return enough && TakesWarpgroupAttention(tokens, heads) ? 0 : SplitAttentionBytes(tokens, heads);
 }
@@ -113,7 +198,7 @@ void Attention(Stream& stream, const PagedTokens& tokens, const Heads& heads, co
                const PagedKv& kv, float scale, int window, bool bf16, void* scratch,
                void* act_out) {
   const AttentionProblem problem = {tokens, heads, q, kv, scale, window, bf16, act_out};
-  if (!kv.bf16 || !IsTensorHead(heads)) return PlainAttention(stream, problem);
+  if (!kv.bf16 || !IsTensorHead(heads)) return PlainAttention(stream, problem, scratch);
   if (scratch != nullptr) return SplitAttention(stream, problem, scratch);
   TakesWarpgroupAttention(tokens, heads) ? WarpgroupAttention(stream, problem)
                                          : TensorAttention(stream, problem);

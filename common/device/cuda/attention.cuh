@@ -31,9 +31,10 @@ struct AttentionProblem {
 
 inline constexpr float kLog2E = 1.44269504f;
 
+// 0 below the smallest normal number.
 __device__ inline float Exp2(float x) {
   float y;
-  asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 // 2^k of a whole k <= 0; 0 below the smallest normal number, and for -inf and NaN.
@@ -56,8 +57,8 @@ __device__ inline float Merged(float before, float keep, float tile, float gain)
   return __fmaf_rn(tile, gain, __fmul_rn(before, keep));
 }
 
-// Any types, any head_dim up to kHeadDimMax.
-void PlainAttention(Stream& stream, const AttentionProblem& problem);
+// Any types, any head_dim up to kHeadDimMax. A `scratch` that is not null spreads each row's tiles.
+void PlainAttention(Stream& stream, const AttentionProblem& problem, void* scratch);
 // REQUIRES of all three: bf16 keys, IsTensorHead.
 void TensorAttention(Stream& stream, const AttentionProblem& problem);
 // For Hopper.

@@ -6,10 +6,11 @@
 #include "common/base/status.h"
 #include "common/device/cuda/arguments.h"
 #include "common/device/cuda/device_runtime.h"
-#include "common/device/cuda/fused_layers.h"
 #include "common/device/cuda/kernels.h"
+#include "common/device/cuda/layer_launches.h"
 #include "common/device/cuda/scratch.h"
 #include "common/device/cuda/staging.h"
+#include "common/device/cuda/step_layers.h"
 #include "common/device/cuda/transfer_queue.h"
 #include "common/device/cuda/weights/image.h"
 #include "common/device/cuda/weights/products.h"
@@ -40,8 +41,10 @@ class CudaDeviceImpl final : public CudaDevice {
     ASSIGN_OR_RETURN(device->downloads_, cuda::DownloadBuffer::Create(runtime));
     ASSIGN_OR_RETURN(device->products_, cuda::Products::Create(runtime));
     device->tile_sums_ = std::make_unique<cuda::Scratch>(runtime);
-    device->layers_ = std::make_unique<cuda::FusedLayers>(runtime, device->uploads_.get(),
-                                                          device->tile_sums_.get());
+    device->step_layers_ = std::make_unique<cuda::StepLayers>(runtime, device->uploads_.get(),
+                                                              device->tile_sums_.get());
+    device->launches_ =
+        std::make_unique<cuda::LayerLaunches>(runtime, device->products_.get(), device.get());
     return device;
   }
 
@@ -122,7 +125,7 @@ class CudaDeviceImpl final : public CudaDevice {
                  const KvLayer& kv, void* act_out) override {
     PREGATE_CHECK(shape.head_dim <= cuda::kHeadDimMax, "head_dim ", shape.head_dim);
     const size_t bytes =
-        IsBf16(kv.type) ? cuda::AttentionBytes(ToPaged(batch), ToHeads(shape)) : 0;
+        cuda::AttentionBytes(ToPaged(batch), ToHeads(shape), IsBf16(kv.type));
     cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(shape), q, ToKv(kv), shape.scale,
                     shape.window, IsBf16(shape.act),
                     bytes > 0 ? tile_sums_->TryGet(bytes) : nullptr, act_out);
@@ -130,7 +133,13 @@ class CudaDeviceImpl final : public CudaDevice {
   bool LayersAtOnce(const TokenBatch& batch, absl::Span<const LayerCall> layers,
                     const FfnShape& ffn, const ExpertGroups& groups,
                     const LayerWorkspace& workspace, float* h) override {
-    return layers_->Run(batch, layers, ffn, groups, workspace, h);
+    for (const LayerCall& layer : layers) {
+      if (layer.ffn.own.width > 0 && layer.units == nullptr) return false;
+    }
+    if (!step_layers_->Run(batch, layers, ffn, groups, workspace, h)) {
+      launches_->Run(batch, layers, ffn, groups, workspace, h);
+    }
+    return true;
   }
   void ExpertFfn(RowCount rows, ActType act, const void* act_in, const ExpertGroups& groups,
                  const void* const* units, const UnitShape& shape, float* out) override {
@@ -140,13 +149,8 @@ class CudaDeviceImpl final : public CudaDevice {
   void FfnHalf(RowCount rows, const FfnShape& shape, const FfnWeights& weights,
                const ExpertGroups& groups, const void* const* units, const LayerWorkspace& w,
                float* h) override {
-    if (weights.shared.width == 0 || weights.own.width == 0) {
-      return ComposedDevice::FfnHalf(rows, shape, weights, groups, units, w, h);
-    }
     RmsNorm(rows, shape.hidden, h, weights.norm, shape.norm_eps, shape.act, w.act);
-    const cuda::FfnPart own = {groups, units, weights.own, w.own};
-    products_->Ffn(rows, shape.act, w.act,
-                   {AllRows(), weights.shared_unit, weights.shared, w.wide}, &own);
+    products_->FfnParts(rows, shape.act, weights, groups, units, w);
     FfnEnd(rows, shape, weights, w, h);
   }
   void AddFfn(RowCount rows, int width, const float* shared, const float* own, WireType wire,
@@ -238,7 +242,8 @@ class CudaDeviceImpl final : public CudaDevice {
   std::unique_ptr<cuda::DownloadBuffer> downloads_;
   std::unique_ptr<cuda::Products> products_;
   std::unique_ptr<cuda::Scratch> tile_sums_;  // of attention
-  std::unique_ptr<cuda::FusedLayers> layers_;
+  std::unique_ptr<cuda::StepLayers> step_layers_;
+  std::unique_ptr<cuda::LayerLaunches> launches_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@ constexpr int kColumns = 1024;  // of a row, by one block
 template <class F>
 __device__ void ForColumns(Rows rows, int width, const F& f) {
   const int r = blockIdx.x;
+  AwaitKernelsBefore();
   if (r >= *rows.num) return;
   const int end = min(width, (blockIdx.y + 1) * kColumns);
   for (int i = blockIdx.y * kColumns + threadIdx.x; i < end; i += kThreads) {
@@ -46,20 +47,20 @@ __global__ void ActivateKernel(Rows rows, int width, bool silu, const float* x, 
 void AddFfn(Stream& stream, Rows rows, int width, const float* shared, const float* own, bool bf16,
             float scale, float* h) {
   ForElement(bf16, [&](auto element) {
-    Launch(stream, Grid(rows, width), kThreads, 0, AddFfnKernel<decltype(element)>, rows, width,
+    LaunchEarly(stream, Grid(rows, width), kThreads, 0, AddFfnKernel<decltype(element)>, rows, width,
            shared, own, scale, h);
   });
 }
 
 void AddBias(Stream& stream, Rows rows, int width, const float* bias, float* out) {
-  Launch(stream, Grid(rows, width), kThreads, 0, AddBiasKernel, rows, width, bias, out);
+  LaunchEarly(stream, Grid(rows, width), kThreads, 0, AddBiasKernel, rows, width, bias, out);
 }
 
 void Activate(Stream& stream, Rows rows, int width, bool silu, const float* x, bool bf16,
               void* act_out) {
   ForElement(bf16, [&](auto element) {
     using T = decltype(element);
-    Launch(stream, Grid(rows, width), kThreads, 0, ActivateKernel<T>, rows, width, silu, x,
+    LaunchEarly(stream, Grid(rows, width), kThreads, 0, ActivateKernel<T>, rows, width, silu, x,
            static_cast<T*>(act_out));
   });
 }

@@ -88,6 +88,7 @@ __global__ void BuildExchangeKernel(ExchangeProblem p) {
   FillOffsets(p, counts);
   FillOrder(p, counts);
   FillSendRows(p, counts);
+  __threadfence();  // read early: AwaitKernelsBefore
 }
 
 }  // namespace

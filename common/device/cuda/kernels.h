@@ -37,6 +37,10 @@ void RmsNorm(Stream& stream, Rows rows, int width, const float* x, const float* 
 // h += scale * (shared + round(own)); a null `shared` is zeros, `own` may be null.
 void AddFfn(Stream& stream, Rows rows, int width, const float* shared, const float* own, bool bf16,
             float scale, float* h);
+// AddFfn, then act_out = RmsNorm(h).
+void AddFfnNorm(Stream& stream, Rows rows, int width, const float* shared, const float* own,
+                bool wire_bf16, float scale, float* h, const float* weight, float eps, bool bf16,
+                void* act_out);
 // out[r, :] += bias
 void AddBias(Stream& stream, Rows rows, int width, const float* bias, float* out);
 // act_out = round(silu or relu of x)
@@ -107,11 +111,12 @@ struct Rotation {
 // REQUIRES: head_dim <= kHeadDimMax.
 void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& heads,
                     const Rotation& rotation, const float* qkv, const PagedKv& kv, float* q_out);
-// Scratch of attention over bf16 keys that spreads each row's keys over the card; 0 where it cannot.
-// It begins as zeros.
+// Scratch of SplitAttention, which the step kernel has too; 0: it does not take such heads or so many
+// rows. It begins as zeros.
 size_t SplitAttentionBytes(const PagedTokens& tokens, const Heads& heads);
-// The same for Attention; 0 too where there is enough to do without spreading.
-size_t AttentionBytes(const PagedTokens& tokens, const Heads& heads);
+// Scratch of Attention, for spreading each row's keys over the card; 0 where there is enough to do
+// without. It begins as zeros.
+size_t AttentionBytes(const PagedTokens& tokens, const Heads& heads, bool kv_bf16);
 // act_out elements of type `bf16`. A token sees the last `window` keys up to its own, 0: all.
 // A null `scratch`: keys are not spread. REQUIRES: head_dim <= kHeadDimMax.
 void Attention(Stream& stream, const PagedTokens& tokens, const Heads& heads, const float* q,
@@ -150,6 +155,13 @@ void GroupedLinear(Stream& stream, const GroupedMatmul& problem,
 // out (elements) = round(silu(x · gate^T) * (x · up^T))
 void GroupedGateUp(Stream& stream, const GroupedMatmul& problem,
                    const GroupedMatmul* also = nullptr);
+
+// For Hopper, bf16 and rows that HasAlignedRows (weights/tensor_matmul.cuh).
+bool TakesLinearHeads(const GroupedMatmul& problem);
+// x · w^T are the heads of q, k and v: RotateAndStore of them. `out` of the problem is not looked at.
+// REQUIRES: no head norms; head_dim a multiple of 16, of which all channels turn or none.
+void LinearHeads(Stream& stream, const GroupedMatmul& problem, const PagedTokens& tokens,
+                 const Heads& heads, const Rotation& rotation, const PagedKv& kv, float* q_out);
 
 // --- vocabulary ---
 void ArgMax(Stream& stream, Rows rows, int width, const float* x, int32_t* out);

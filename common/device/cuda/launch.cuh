@@ -3,14 +3,16 @@
 
 #include <cuda_bf16.h>
 
+#include <utility>
+
 #include "common/device/cuda/kernels.h"
 
 namespace pregate::cuda {
 
 // Nothing happens for an empty grid. `shared_bytes` beyond 48 KiB are asked for here.
 template <class... P, class... A>
-void Launch(Stream& stream, dim3 grid, int threads, size_t shared_bytes, void (*kernel)(P...),
-            A&&... args) {
+void LaunchWith(Stream& stream, bool early, dim3 grid, int threads, size_t shared_bytes,
+                void (*kernel)(P...), A&&... args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   cudaError_t error = cudaSuccess;
   if (shared_bytes > 48 * 1024) {
@@ -18,14 +20,39 @@ void Launch(Stream& stream, dim3 grid, int threads, size_t shared_bytes, void (*
                                  static_cast<int>(shared_bytes));
   }
   if (error == cudaSuccess) {
-    kernel<<<grid, threads, shared_bytes, stream.handle>>>(static_cast<P>(args)...);
-    error = cudaGetLastError();
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream.handle;
+    config.attrs = &attribute;
+    config.numAttrs = early ? 1 : 0;
+    error = cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...);
   }
   ++stream.num_launches;
   if (stream.error == cudaSuccess) stream.error = error;
 }
+template <class... A>
+void Launch(Stream& stream, dim3 grid, int threads, size_t shared_bytes, A&&... kernel_and_args) {
+  LaunchWith(stream, false, grid, threads, shared_bytes, std::forward<A>(kernel_and_args)...);
+}
+// The kernel may begin while the one before still runs: it calls AwaitKernelsBefore.
+template <class... A>
+void LaunchEarly(Stream& stream, dim3 grid, int threads, size_t shared_bytes,
+                 A&&... kernel_and_args) {
+  LaunchWith(stream, true, grid, threads, shared_bytes, std::forward<A>(kernel_and_args)...);
+}
+// All that was launched before is done, its results are seen, and the next kernel may begin. Until then
+// a kernel writes nothing but shared memory, and reads nothing that the two before it have written.
+__device__ inline void AwaitKernelsBefore() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
 
-constexpr int CeilDiv(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
+__host__ __device__ constexpr int CeilDiv(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
 using Bf16 = __nv_bfloat16;
 

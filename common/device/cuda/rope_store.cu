@@ -8,7 +8,7 @@ namespace pregate::cuda {
 namespace {
 
 constexpr int kThreads = 64;
-constexpr int kManyRows = 256;                      // of a step
+constexpr int kManyRows = 64;                       // of a step
 constexpr int kTurns = kHeadDimMax / 2 / kThreads;  // of a thread
 
 // The block's sum of x^2, in an order that follows from n alone. All threads get it.
@@ -57,6 +57,7 @@ __global__ void RotateAndStoreKernel(PagedTokens tokens, Heads heads, Rotation r
                                      int heads_each, const float* qkv, PagedKv kv, float* q_out) {
   __shared__ float normed[kHeadDimMax];
   const int r = blockIdx.x;
+  AwaitKernelsBefore();
   if (r >= *tokens.rows.num) return;
   const int d = heads.head_dim, position = tokens.positions[r];
   const int all_heads = heads.num_heads + 2 * heads.num_kv_heads;
@@ -96,7 +97,7 @@ void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& head
   const int heads_each = tokens.rows.max >= kManyRows ? 8 : 1;
   const dim3 grid(tokens.rows.max, CeilDiv(heads.num_heads + 2 * heads.num_kv_heads, heads_each));
   ForElement(kv.bf16, [&](auto element) {
-    Launch(stream, grid, kThreads, 0, RotateAndStoreKernel<decltype(element)>, tokens, heads,
+    LaunchEarly(stream, grid, kThreads, 0, RotateAndStoreKernel<decltype(element)>, tokens, heads,
            rotation, heads_each, qkv, kv, q_out);
   });
 }

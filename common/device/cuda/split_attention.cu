@@ -45,6 +45,7 @@ __global__ void __launch_bounds__(2 * kRings * 32, 2)
   if (threadIdx.x < 32) rows.Find(p, /*stores=*/false);
   if (threadIdx.x < kRings) all_barriers[threadIdx.x].Init();
   __syncthreads();
+  AwaitKernelsBefore();
   const int warp = threadIdx.x / 32, ring = warp % kRings;
   const Items items = {p, rows, static_cast<int>(gridDim.x) * kRings};
   const int first = ring * gridDim.x + blockIdx.x;
@@ -71,8 +72,8 @@ size_t SplitAttentionBytes(const PagedTokens& tokens, const Heads& heads) {
 
 void SplitAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
   const TileSums sums = TileSums::At(scratch, p.tokens, p.heads);
-  Launch(stream, kBlocks, 2 * kRings * 32, kRings * kSlots * kSlotBytes,
-         p.heads.head_dim <= 64 ? SplitAttentionKernel<64> : SplitAttentionKernel<128>, p, sums);
+  LaunchEarly(stream, kBlocks, 2 * kRings * 32, kRings * kSlots * kSlotBytes,
+              p.heads.head_dim <= 64 ? SplitAttentionKernel<64> : SplitAttentionKernel<128>, p, sums);
 }
 
 }  // namespace pregate::cuda

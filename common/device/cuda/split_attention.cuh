@@ -7,39 +7,11 @@
 #include "common/device/cuda/attention_tile.cuh"
 #include "common/device/cuda/publish.cuh"
 #include "common/device/cuda/stream_ring.cuh"
+#include "common/device/cuda/tile_sums.cuh"
 
 namespace pregate::cuda {
 
-inline constexpr int kSplitRowsMax = 32, kSplitKvHeadsMax = 256;
 inline constexpr int kGroupHeadsMax = 8;  // query heads of a key head
-
-// Where the sums of tiles lie. Part i is of the i-th (row, query head, tile), counted over the tiles
-// that the rows see.
-struct TileSums {
-  int* arrived;  // [rows, kv heads] items that have ended; 0 between two calls
-  float* out;    // [parts, head_dim] weighted sums of values
-  float2* tops;  // [parts] top, sum of weights
-
-  // The same for all heads, so that what is 0 between two calls of one kind is for all kinds.
-  static constexpr size_t kArrivedBytes = sizeof(int) * kSplitRowsMax * kSplitKvHeadsMax;
-
-  static size_t Parts(const PagedTokens& tokens, const Heads& heads) {
-    const int tiles_max = tokens.blocks_per_seq * kBlockTokens / kTileKeys + 1;
-    return size_t(tokens.rows.max) * heads.num_heads * tiles_max;
-  }
-  static size_t Bytes(const PagedTokens& tokens, const Heads& heads) {
-    return kArrivedBytes + Parts(tokens, heads) * (sizeof(float2) + heads.head_dim * sizeof(float));
-  }
-  // `scratch` holds Bytes(), and began as zeros.
-  static TileSums At(void* scratch, const PagedTokens& tokens, const Heads& heads) {
-    char* at = static_cast<char*>(scratch);
-    TileSums sums;
-    sums.arrived = reinterpret_cast<int*>(at);
-    sums.out = reinterpret_cast<float*>(at + kArrivedBytes);
-    sums.tops = reinterpret_cast<float2*>(sums.out + Parts(tokens, heads) * heads.head_dim);
-    return sums;
-  }
-};
 
 // The step's rows and their tiles, in shared memory.
 struct SplitRows {

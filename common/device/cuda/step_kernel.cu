@@ -198,8 +198,8 @@ class StepBlock {
   __device__ void StoreHeads(int l, int unit, StripSums sums) {
     const int row = sums.row();
     if (row >= num_rows_) return;
-    const HeadStrip strip(stack_, stack_.layers[l], unit);
     const Heads& heads = p_.heads;
+    const HeadStrip strip(heads, stack_.layers[l].rotates, unit);
     const int channel = strip.channel + sums.output();
     if (strip.rotated) {
       const Turn* turns = turns_ + row * (heads.head_dim / 2) + channel;
@@ -207,7 +207,7 @@ class StepBlock {
       sums.first = {turns[0].First(a.x, b.x), turns[1].First(a.y, b.y)};
       sums.second = {turns[0].Second(a.x, b.x), turns[1].Second(a.y, b.y)};
     }
-    const int partner = channel + (strip.rotated ? heads.head_dim / 2 : 8);
+    const int partner = channel + strip.to_partner(heads);
     if (strip.head < heads.num_heads) {
       float* q = p_.q + (int64_t{row} * heads.num_heads + strip.head) * heads.head_dim;
       publisher_.Put(reinterpret_cast<float2*>(q + channel), sums.first);

@@ -1,5 +1,5 @@
 // The step kernel: all layers of a step of few rows in one launch (step_kernel.cu). Plain arguments,
-// as in kernels.h; fused_layers.h decides what it takes and makes them.
+// as in kernels.h; step_layers.h decides what it takes and makes them.
 #pragma once
 
 #include "common/device/cuda/kernels.h"

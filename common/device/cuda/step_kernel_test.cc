@@ -1,4 +1,5 @@
-// LayersAtOnce: the step kernel has the bits of the halves of a layer, composed of operations.
+// LayersAtOnce: the step kernel, and the launches for more rows and other layers, have the bits of the
+// halves of a layer, composed of operations.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -24,11 +25,12 @@ class StepKernelTest : public DeviceContractTest {
     float* h;
   };
 
-  void Make(const StackShape& s, int rows, int rows_max, int context_max) {
+  void Make(const StackShape& s, int rows, int rows_max, int context_max,
+            int sequences_max = 1 << 10) {
     rig_ = std::make_unique<Rig>(*devices_[0]);
     shape_ = s;
     rows_ = rows;
-    sequences_ = Int(1, std::max(rows, 1));
+    sequences_ = Int(1, std::min(std::max(rows, 1), sequences_max));
     blocks_per_seq_ = (context_max + kKvBlockTokens - 1) / kKvBlockTokens;
     const float residual = Int(0, 1) == 1 ? 1 : 0.22f;
     ffn_ = {s.hidden, 1e-5f, residual, kTypes.act, kTypes.wire};
@@ -218,31 +220,65 @@ TEST_P(StepKernelTest, NoRowsAreLeftAlone) {
   }
 }
 
-TEST_P(StepKernelTest, LeavesWhatItDoesNotKnowToTheHalves) {
-  const StackShape plain = {2, 64, 4, 2, 32, 32, 32, 3};
+// Around the numbers of rows at which other kernels take over.
+TEST_P(StepKernelTest, MoreRowsHaveTheBitsOfTheHalvesInTurn) {
+  for (const int most : {9, 32, 33, 64, 65, 130, 600}) {
+    const int kv_heads = Int(1, 2), group = Int(1, 4), parts = Int(0, 2);
+    const StackShape s = {.layers = 2,
+                          .hidden = 16 * Int(1, 40),
+                          .heads = kv_heads * group,
+                          .kv_heads = kv_heads,
+                          .head_dim = 16 * Int(1, 8),
+                          .shared = parts == 1 ? 0 : 16 * Int(1, 20),
+                          .own = parts == 2 ? 0 : 16 * Int(1, 20),
+                          .experts = Int(1, 9)};
+    const int rows = Int(std::max(most - 40, 9), most);
+    Make(s, rows, most, rows + Int(20, 100), 6);
+    ASSERT_TRUE(RunAtOnce());
+    RunInTurn();
+    ExpectSame(absl::StrCat("layers ", s.layers, " hidden ", s.hidden, " heads ", s.heads, "/",
+                            s.kv_heads, " x ", s.head_dim, " shared ", s.shared, " own ", s.own,
+                            " experts ", s.experts, " rows ", rows, " of ", most));
+  }
+}
+
+// What neither the step kernel nor fused products know.
+TEST_P(StepKernelTest, LayersOfAnyKindHaveTheBitsOfTheHalvesInTurn) {
   const std::vector<float> bias = Floats(1024);
-  const auto refuses = [&](const std::function<void()>& change) {
-    Make(plain, 2, 4, 100);
-    change();
+  const std::function<void(LayerCall&)> changes[] = {
+      [&](LayerCall& l) { l.attention_weights.qkv_bias = rig_->Put(bias); },
+      [&](LayerCall& l) { l.attention_weights.o_bias = rig_->Put(bias); },
+      [&](LayerCall& l) { l.attention_weights.head_norms = {rig_->Put(bias), rig_->Put(bias)}; },
+      [&](LayerCall& l) { ++l.attention.window; },
+      [&](LayerCall& l) { l.attention.norm_eps = 1; },
+      [&](LayerCall& l) { l.attention.rope = {8, rig_->Put(bias), 1}; },
+      [&](LayerCall& l) { l.attention.rope = {}; },
+  };
+  for (const int rows : {2, 20}) {
+    for (size_t i = 0; i < std::size(changes); ++i) {
+      Make({2, 64, 4, 2, 32, 32, 32, 3}, rows, rows + 2, 100);
+      LayerCall changed = copies_[0].layers.back();
+      changes[i](changed);
+      for (Copy& copy : copies_) {
+        const KvLayer kv = copy.layers.back().kv;
+        copy.layers.back() = changed;
+        copy.layers.back().kv = kv;
+      }
+      ASSERT_TRUE(RunAtOnce());
+      RunInTurn();
+      ExpectSame(absl::StrCat("rows ", rows, " change ", i));
+    }
+  }
+}
+
+TEST_P(StepKernelTest, LayersWhoseUnitsAreNotThereAreRefused) {
+  for (const int rows : {2, 20}) {
+    Make({2, 64, 4, 2, 32, 32, 32, 3}, rows, rows, 100);
+    copies_[0].layers.back().units = nullptr;
     const std::vector<float> before = Rows(0);
     EXPECT_FALSE(RunAtOnce());
     EXPECT_TRUE(SameBits(before, Rows(0)));
-  };
-  const auto of_last = [&](const std::function<void(LayerCall&)>& change) {
-    refuses([&] { change(copies_[0].layers.back()); });
-  };
-  of_last([&](LayerCall& l) { l.attention_weights.qkv_bias = rig_->Put(bias); });
-  of_last([&](LayerCall& l) { l.attention_weights.o_bias = rig_->Put(bias); });
-  of_last([&](LayerCall& l) {
-    l.attention_weights.head_norms = {rig_->Put(bias), rig_->Put(bias)};
-  });
-  of_last([&](LayerCall& l) { ++l.attention.window; });
-  of_last([&](LayerCall& l) { l.attention.norm_eps = 1; });
-  of_last([&](LayerCall& l) { l.attention.rope.dims = 8; });
-  of_last([&](LayerCall& l) { l.ffn.own.width = 24; });
-  of_last([&](LayerCall& l) { l.units = nullptr; });
-  refuses([&] { batch_.rows.max = 9; });
-  refuses([&] { ffn_.act = ActType::kF32; });
+  }
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(StepKernelTest);

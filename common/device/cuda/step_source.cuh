@@ -1,6 +1,7 @@
 // What a warp of the step kernel works at, and in which order what it reads comes by its ring.
 #pragma once
 
+#include "common/device/cuda/rotary.cuh"
 #include "common/device/cuda/split_attention.cuh"
 #include "common/device/cuda/step_kernel.h"
 #include "common/device/cuda/stream_ring.cuh"
@@ -74,21 +75,6 @@ struct Stack {
   }
 };
 
-// The 16 channels of a head that a strip has: where they turn, eight of the first half and their
-// partners.
-struct HeadStrip {
-  int head, channel;
-  bool rotated;
-
-  __device__ HeadStrip(const Stack& s, const StepLayer& layer, int unit) {
-    const Heads& heads = s.p.heads;
-    const int per_head = heads.head_dim / 16;
-    head = unit / per_head;
-    rotated = layer.rotates && head < heads.num_heads + heads.num_kv_heads;
-    channel = unit % per_head * (rotated ? 8 : 16);
-  }
-};
-
 // All that a warp reads, layer after layer: strips of weights, and tiles of keys and values.
 template <int kDims>
 class StepSource {
@@ -136,7 +122,7 @@ class StepSource {
     const int hidden = s.p.hidden;
     const Heads& heads = s.p.heads;
     if (phase_ == kQkv) {
-      const HeadStrip strip(s, l, unit_);
+      const HeadStrip strip(heads, l.rotates, unit_);
       const Bf16* rows = static_cast<const Bf16*>(l.qkv) +
                          (int64_t{strip.head} * heads.head_dim + strip.channel) * hidden;
       return {rows, rows + int64_t{strip.rotated ? heads.head_dim / 2 : 8} * hidden, hidden};

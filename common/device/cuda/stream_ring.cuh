@@ -36,14 +36,14 @@ struct RingBarriers {
   }
 };
 
-// Whether the barrier's phase of this parity is over; asks for some time.
+// Whether the barrier's phase of this parity is over; waits for some time.
 __device__ inline bool PhaseIsOver(uint32_t barrier, uint32_t parity) {
   uint32_t over;
   asm volatile(
-      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2, %3; "
+      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
       "selp.u32 %0, 1, 0, p; }"
       : "=r"(over)
-      : "r"(barrier), "r"(parity), "r"(10000000)  // ns
+      : "r"(barrier), "r"(parity)
       : "memory");
   return over != 0;
 }
@@ -125,6 +125,24 @@ class RingFiller : public RingEnd<kSlots, kBytes> {
 
  private:
   Source source_;
+};
+
+// The filling end where one thread starts bulk copies: Init(1, readers).
+template <int kSlots, int kBytes>
+class BulkFiller : public RingEnd<kSlots, kBytes> {
+ public:
+  using RingEnd<kSlots, kBytes>::RingEnd;
+  // issue(slot, barrier) starts copies of `bytes` into the next slot that is free.
+  template <class F>
+  __device__ void Fill(int bytes, const F& issue) {
+    while (!PhaseIsOver(this->read(), this->parity_ ^ 1)) {
+    }
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(this->filled()),
+                 "r"(bytes)
+                 : "memory");
+    issue(this->slot(), this->filled());
+    this->Advance();
+  }
 };
 
 // Rows of weights, times up to eight rows of x: 16, of which 0 to 7 and 8 to 15 lie together, or 8.

@@ -6,22 +6,27 @@
 //   item    a tile and a key head. Blocks stay and take items in turn, long ones first.
 //   team    what runs an item: one warpgroup where it has up to 64 queries (two teams a block), else
 //           both of the block's. A team's keys and values come by a ring of its own, 64 keys or
-//           values a slot, which other warps keep full, on into the items to come.
+//           values a slot, which another thread keeps full, on into the items to come.
+//
+// With many rows there are two launches, one for each kind of team. With fewer tiles are half as large,
+// and one launch does.
 //
 // A query's sums depend on its own position and keys alone: a key that it does not see has weight 0,
 // and tiles of keys are added as attention.cuh says.
 #include "common/device/cuda/attention_tile.cuh"
 #include "common/device/cuda/stream_ring.cuh"
+#include "common/device/cuda/tensor_map.cuh"
 #include "common/device/cuda/wgmma.cuh"
 
 namespace pregate::cuda {
 namespace {
 
-constexpr int kGroups = 2;  // warpgroups that work; one more fills the rings
+constexpr int kGroups = 2;  // warpgroups that work; one more has a thread for each ring
 constexpr int kGroupThreads = 128;
 constexpr int kThreads = (kGroups + 1) * kGroupThreads;
 constexpr int kGroupQueries = 64;
 constexpr int kTileQueries = kGroups * kGroupQueries;
+constexpr int kManyQueries = 256;  // of a step, for a key head
 constexpr int kRowsMax = 8192;  // of a step: their tiles fit shared memory
 
 // kPerTeam: warpgroups.
@@ -31,7 +36,6 @@ struct Layout {
   static constexpr int kTileBytes = 64 * kDims * 2;
   static constexpr int kTeams = kGroups / kPerTeam;
   static constexpr int kSlots = 10 / kTeams;
-  static constexpr int kFillers = kGroupThreads / kTeams;  // threads
   static constexpr int kQueries = 0;
   static constexpr int kRings = kQueries + kGroups * kTileBytes;
   static constexpr int kStarts = kRings + kTeams * kSlots * kTileBytes;
@@ -59,6 +63,7 @@ struct Work {
   const uint16_t* starts;  // first rows of tiles
   int num_rows, num_tiles;
   int group;
+  bool takes_all;  // else tiles of other teams are left to them
 
   // Whether row r is the first of a tile.
   __device__ static bool Starts(const PagedTokens& tokens, int r, int tile_tokens) {
@@ -111,7 +116,8 @@ class Items {
       item.first_row = work_.starts[tile];
       const int end = tile + 1 < work_.num_tiles ? work_.starts[tile + 1] : work_.num_rows;
       item.count = end - item.first_row;
-      if ((item.count * work_.group > kGroupQueries) != (kPerTeam > 1)) continue;
+      const bool is_large = item.count * work_.group > kGroupQueries;
+      if (!work_.takes_all && is_large != (kPerTeam > 1)) continue;
       item.kv_head = index % kv_heads;
       item.position = p.tokens.positions[item.first_row];
       item.first_step = p.FirstKey(item.position) / kTileKeys;
@@ -130,65 +136,51 @@ class Items {
   int round_ = 0;
 };
 
-// A team's keys and values on their way into its ring: of each step the keys, then the values.
+// Keys and values of one layer as boxes of a block's 16 positions, of one head, 64 channels each.
+cudaError_t MapKv(const AttentionProblem& p, CUtensorMap* map) {
+  const uint64_t row = p.heads.head_dim * sizeof(Bf16);
+  return MakeTensorMap(p.kv.data,
+                       {uint64_t(p.heads.head_dim), kBlockTokens, uint64_t(p.heads.num_kv_heads),
+                        uint64_t{2} * p.kv.num_blocks},
+                       {row, kBlockTokens * row, p.heads.num_kv_heads * kBlockTokens * row},
+                       {64, kBlockTokens, 1, 1}, map);
+}
+
+// Fills a team's ring, by one thread: of each item and step the keys, then the values. What lies
+// beyond the item's last block stays what it was; those keys are not seen.
 template <int kDims, int kPerTeam>
-class TileSource {
+__device__ void FillRing(const Work& work, Items<kPerTeam> items, const CUtensorMap& map,
+                         const unsigned char* slots,
+                         const RingBarriers<Layout<kDims, kPerTeam>::kSlots>& barriers) {
   using L = Layout<kDims, kPerTeam>;
-
- public:
-  __device__ TileSource(const Work& work, const Items<kPerTeam>& items)
-      : items_(items),
-        head_dim_(work.p.heads.head_dim),
-        block_elements_(int64_t{work.p.heads.num_kv_heads} * kBlockTokens * head_dim_),
-        thread_(threadIdx.x % L::kFillers) {}
-
-  __device__ bool done(const Work&) const { return !has_item_; }
-  __device__ void Advance(const Work&) {
-    if (!has_item_ || step_ == item_.steps) {
-      has_item_ = items_.Next(item_);
-      step_ = item_.first_step;
-      if (!has_item_) return;
-    }
-    constexpr int kBlocks = kTileKeys / kBlockTokens;
-    const int last = item_.last_key() / kBlockTokens;
+  constexpr int kBlocks = kTileKeys / kBlockTokens;
+  constexpr int kBoxBytes = kBlockTokens * 128;
+  BulkFiller<L::kSlots, L::kTileBytes> ring(slots, barriers);
+  Item item;
+  while (items.Next(item)) {
+    const int end = item.last_key() / kBlockTokens + 1;
+    for (int step = item.first_step; step < item.steps; ++step) {
+      const int first = step * kBlocks, num = min(kBlocks, end - first);
+      int blocks[kBlocks];
 #pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      blocks_[b] = item_.block_table[min(step_ * kBlocks + b, last)];
-    }
-    is_value_ = false;
-  }
-  __device__ bool Issue(const Work& work, uint32_t slot) {
-    constexpr int kRowsAtOnce = L::kFillers / L::kChunks;
-    const PagedKv& kv = work.p.kv;
-    const int chunk = thread_ % L::kChunks, first_row = thread_ / L::kChunks;
-    const Bf16* from = static_cast<const Bf16*>(kv.data) +
-                       (is_value_ ? kv.num_blocks * block_elements_ : 0) +
-                       int64_t{item_.kv_head} * kBlockTokens * head_dim_ + chunk * 8;
-    const int rows = item_.last_key() + 1 - step_ * kTileKeys;  // that there are
+      for (int b = 0; b < kBlocks; ++b) blocks[b] = item.block_table[first + min(b, num - 1)];
 #pragma unroll
-    for (int i = 0; i < kTileKeys / kRowsAtOnce; ++i) {
-      const int row = i * kRowsAtOnce + first_row;
-      const bool valid = row < rows && chunk * 8 < head_dim_;
-      const Bf16* vector = from + blocks_[i * kRowsAtOnce / kBlockTokens] * block_elements_ +
-                           row % kBlockTokens * head_dim_;
-      CopyAsync16(slot + L::At(row, chunk), valid ? vector : from, valid);
+      for (int is_value = 0; is_value < 2; ++is_value) {
+        ring.Fill(num * kDims / 64 * kBoxBytes, [&](uint32_t slot, uint32_t barrier) {
+#pragma unroll
+          for (int b = 0; b < kBlocks; ++b) {
+            if (b >= num) break;
+#pragma unroll
+            for (int panel = 0; panel < kDims / 64; ++panel) {
+              CopyBox(slot + panel * 8192 + b * kBoxBytes, map, panel * 64, 0, item.kv_head,
+                      blocks[b] + is_value * work.p.kv.num_blocks, barrier);
+            }
+          }
+        });
+      }
     }
-    const bool was_value = is_value_;
-    if (was_value) ++step_;
-    is_value_ = true;
-    return was_value;
   }
-
- private:
-  Items<kPerTeam> items_;
-  const int head_dim_;
-  const int64_t block_elements_;
-  const int thread_;
-  Item item_;
-  bool has_item_ = false, is_value_ = false;
-  int step_ = 0;
-  int blocks_[kTileKeys / kBlockTokens];
-};
+}
 
 template <int kDims, int kPerTeam, class Out>
 class Team {
@@ -292,7 +284,6 @@ class Team {
   // The next slot holds keys.
   __device__ void MultiplyKeys(float (&scores)[kTileKeys / 2]) const {
     const uint32_t slot = ring_.Await();
-    WgmmaSeesShared();
     WgmmaBegin();
 #pragma unroll
     for (int k = 0; k < kDims / 16; ++k) {
@@ -305,7 +296,6 @@ class Team {
   }
   __device__ void MultiplyValues(uint32_t slot, const TileWeights* weights,
                                  float (&part)[kDims / 2]) const {
-    WgmmaSeesShared();
     WgmmaBegin();
 #pragma unroll
     for (int k = 0; k < kTileKeys / 16; ++k) {
@@ -391,27 +381,31 @@ __device__ void KeepFillerRegisters() {
 
 template <int kDims, int kPerTeam, class Out>
 __global__ void __launch_bounds__(kThreads, 1)
-    WarpgroupAttentionKernel(const __grid_constant__ AttentionProblem p) {
+    WarpgroupAttentionKernel(const __grid_constant__ AttentionProblem p,
+                             const __grid_constant__ CUtensorMap map, bool takes_all) {
   using L = Layout<kDims, kPerTeam>;
   extern __shared__ __align__(1024) unsigned char memory[];
   __shared__ RingBarriers<L::kSlots> barriers[L::kTeams];
   __shared__ unsigned long long poison[L::kTeams];
   auto* starts = reinterpret_cast<uint16_t*>(memory + L::kStarts);
-  if (threadIdx.x < L::kTeams) barriers[threadIdx.x].Init(L::kFillers, 4 * kPerTeam);
+  if (threadIdx.x < L::kTeams) barriers[threadIdx.x].Init(1, 4 * kPerTeam);
   const int group = p.heads.num_heads / p.heads.num_kv_heads, num_rows = *p.tokens.rows.num;
-  const Work work = {p, starts, num_rows,
-                     Work::FindTiles(p.tokens, num_rows, kTileQueries / group, starts), group};
+  const int tile_tokens = (takes_all ? kGroupQueries : kTileQueries) / group;
+  const int num_tiles = Work::FindTiles(p.tokens, num_rows, tile_tokens, starts);
+  const Work work = {p, starts, num_rows, num_tiles, group, takes_all};
+  AwaitKernelsBefore();
   const int warpgroup = threadIdx.x / kGroupThreads;
   const bool fills = warpgroup == kGroups;
-  const int team = fills ? threadIdx.x % kGroupThreads / L::kFillers : warpgroup / kPerTeam;
+  const int warp = threadIdx.x % kGroupThreads / 32;
+  const int team = fills ? min(warp, L::kTeams - 1) : warpgroup / kPerTeam;
   Items<kPerTeam> items(work, blockIdx.x * L::kTeams + team,
                         static_cast<int>(gridDim.x) * L::kTeams);
   unsigned char* slots = memory + L::kRings + team * L::kSlots * L::kTileBytes;
   if (fills) {
     KeepFillerRegisters();
-    RingFiller<TileSource<kDims, kPerTeam>, L::kSlots, L::kTileBytes> filler(
-        slots, barriers[team], TileSource<kDims, kPerTeam>(work, items));
-    filler.Run(work);
+    if (warp == team && threadIdx.x % 32 == 0) {
+      FillRing<kDims, kPerTeam>(work, items, map, slots, barriers[team]);
+    }
     return;
   }
   KeepWorkerRegisters();
@@ -424,21 +418,25 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 template <int kDims, int kPerTeam>
-void LaunchWarpgroupAttention(Stream& stream, const AttentionProblem& p) {
+void LaunchWarpgroupAttention(Stream& stream, const AttentionProblem& p, bool takes_all) {
   int card = 0, blocks = 1;
   cudaGetDevice(&card);
   cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, card);
+  CUtensorMap map;
+  const cudaError_t error = MapKv(p, &map);
+  if (stream.error == cudaSuccess) stream.error = error;
   ForElement(p.out_bf16, [&](auto out) {
-    Launch(stream, blocks, kThreads, Layout<kDims, kPerTeam>::Bytes(p.tokens.rows.max),
-           WarpgroupAttentionKernel<kDims, kPerTeam, decltype(out)>, p);
+    LaunchEarly(stream, blocks, kThreads, Layout<kDims, kPerTeam>::Bytes(p.tokens.rows.max),
+                WarpgroupAttentionKernel<kDims, kPerTeam, decltype(out)>, p, map, takes_all);
   });
 }
 
 template <int kDims>
 void RunWarpgroupAttention(Stream& stream, const AttentionProblem& p) {
   const int group = p.heads.num_heads / p.heads.num_kv_heads;
-  if (p.tokens.rows.max * group > kGroupQueries) LaunchWarpgroupAttention<kDims, 2>(stream, p);
-  LaunchWarpgroupAttention<kDims, 1>(stream, p);
+  const bool many = p.tokens.rows.max * group > kManyQueries;
+  if (many) LaunchWarpgroupAttention<kDims, 2>(stream, p, false);
+  LaunchWarpgroupAttention<kDims, 1>(stream, p, !many);
 }
 
 }  // namespace

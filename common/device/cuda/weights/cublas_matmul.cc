@@ -12,14 +12,7 @@
 namespace pregate::cuda {
 namespace {
 
-constexpr int kPinnedRows = 64;
 constexpr int kCandidates = 32;
-// Row counts that a pinned algorithm must accept.
-constexpr int kProbedRows[] = {1, 2, 3, 16, 250, 4096};
-
-int RowsBucket(int rows, bool bf16) {
-  return bf16 ? static_cast<int>(std::bit_ceil(static_cast<uint32_t>(rows))) : kPinnedRows;
-}
 
 // cuBLAS counts columns first: our [rows, width] is its width x rows. w^T · x^T = out^T.
 class Layout {
@@ -67,20 +60,18 @@ struct CublasMatmul::Plan {
     RETURN_IF_ERROR(x.SetRows(rows));
     return out.SetRows(rows);
   }
-  absl::Status Choose(cublasLtHandle_t handle, int rows, bool pinned);
+  absl::Status Choose(cublasLtHandle_t handle, int rows);
   absl::StatusOr<std::vector<cublasLtMatmulHeuristicResult_t>> Candidates(cublasLtHandle_t handle);
-  absl::StatusOr<bool> ServesAll(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algo) const;
 };
 
 absl::Status CublasMatmul::Plan::Describe(const Matrix& matrix) {
-  const bool bf16 = IsBf16(matrix.format);
   RETURN_IF_CUBLAS(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t transpose = CUBLAS_OP_T;
   RETURN_IF_CUBLAS(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &transpose,
                                                   sizeof(transpose)));
-  RETURN_IF_ERROR(w.Init(bf16, matrix.inputs, matrix.outputs));
-  RETURN_IF_ERROR(x.Init(bf16, matrix.inputs, kPinnedRows));
-  return out.Init(false, matrix.outputs, kPinnedRows);
+  RETURN_IF_ERROR(w.Init(true, matrix.inputs, matrix.outputs));
+  RETURN_IF_ERROR(x.Init(true, matrix.inputs, 1));
+  return out.Init(false, matrix.outputs, 1);
 }
 
 absl::StatusOr<std::vector<cublasLtMatmulHeuristicResult_t>> CublasMatmul::Plan::Candidates(
@@ -102,28 +93,12 @@ absl::StatusOr<std::vector<cublasLtMatmulHeuristicResult_t>> CublasMatmul::Plan:
   return found;
 }
 
-absl::StatusOr<bool> CublasMatmul::Plan::ServesAll(cublasLtHandle_t handle,
-                                                   const cublasLtMatmulAlgo_t& algo) const {
-  for (const int rows : kProbedRows) {
-    RETURN_IF_ERROR(SetRows(rows));
-    cublasLtMatmulHeuristicResult_t result;
-    const cublasStatus_t status = cublasLtMatmulAlgoCheck(handle, product, w.get(), x.get(),
-                                                          out.get(), out.get(), &algo, &result);
-    if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > 0) return false;
-  }
-  return true;
-}
-
-absl::Status CublasMatmul::Plan::Choose(cublasLtHandle_t handle, int rows, bool pinned) {
+absl::Status CublasMatmul::Plan::Choose(cublasLtHandle_t handle, int rows) {
   RETURN_IF_ERROR(SetRows(rows));
   ASSIGN_OR_RETURN(const auto candidates, Candidates(handle));
   for (const cublasLtMatmulHeuristicResult_t& candidate : candidates) {
     if (candidate.state != CUBLAS_STATUS_SUCCESS || candidate.workspaceSize > 0) continue;
     if (Attribute<int32_t>(candidate.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1) continue;
-    if (pinned) {
-      ASSIGN_OR_RETURN(const bool serves, ServesAll(handle, candidate.algo));
-      if (!serves) continue;
-    }
     algorithm = candidate.algo;
     return absl::OkStatus();
   }
@@ -145,18 +120,16 @@ CublasMatmul::~CublasMatmul() {
 }
 
 bool CublasMatmul::Takes(const Matrix& w) {
-  const int step = static_cast<int>(16 / ElementBytes(w.format));
-  return w.inputs > 0 && w.inputs % step == 0 && w.outputs % 4 == 0;
+  return IsBf16(w.format) && w.inputs > 0 && w.inputs % 8 == 0 && w.outputs % 4 == 0;
 }
 
 absl::StatusOr<const CublasMatmul::Plan*> CublasMatmul::PlanFor(const Matrix& w, int rows) {
-  const bool bf16 = IsBf16(w.format);
-  const int bucket = RowsBucket(rows, bf16);
-  std::unique_ptr<Plan>& plan = plans_[{w.outputs, w.inputs, bf16, bucket}];
+  const int bucket = static_cast<int>(std::bit_ceil(static_cast<uint32_t>(rows)));
+  std::unique_ptr<Plan>& plan = plans_[{w.outputs, w.inputs, bucket}];
   if (plan != nullptr) return plan.get();
   auto made = std::make_unique<Plan>();
   RETURN_IF_ERROR(made->Describe(w));
-  RETURN_IF_ERROR(made->Choose(handle_, bucket, /*pinned=*/!bf16));
+  RETURN_IF_ERROR(made->Choose(handle_, bucket));
   plan = std::move(made);
   return plan.get();
 }

@@ -1,12 +1,10 @@
-// Dense products by cuBLASLt: out[r, o] = sum_i x[r, i] * w[o, i], f32 sums and results, bf16 or
-// plain f32 inputs (no TF32).
+// Dense products by cuBLASLt: out[r, o] = sum_i x[r, i] * w[o, i], bf16 inputs, f32 sums and results.
 //
 // A row's bits may not depend on how many rows there are. Measured on an H100 (cuBLASLt 13.1,
-// bench/ gpu/matmul_probe): in bf16 every algorithm that neither splits the inputs nor wants a
-// workspace gives the same bits, whatever its tile and whatever the number of rows, while those
-// that split differ from it and from each other. So bf16 takes the library's first choice among the
-// former for each power of two of rows. f32 keeps ONE algorithm for all. linear_bits_test.cc holds
-// both.
+// bench/ gpu/matmul_probe): every algorithm that neither splits the inputs nor wants a workspace gives
+// the same bits, whatever its tile and whatever the number of rows, while those that split differ from
+// it and from each other. So the library's first choice among the former is taken for each power of
+// two of rows. linear_bits_test.cc holds this. (In f32 its algorithms differ: simt_matmul.cu.)
 #pragma once
 
 #include <cublasLt.h>
@@ -27,7 +25,7 @@ class CublasMatmul {
   static absl::StatusOr<std::unique_ptr<CublasMatmul>> Create(CudaRuntime* runtime);
   ~CublasMatmul();
 
-  // Whether cuBLASLt takes the shape: it wants rows that start at multiples of 16 bytes.
+  // Whether this takes the matrix: bf16, and cuBLASLt wants rows that start at multiples of 16 bytes.
   static bool Takes(const Matrix& w);
   // All `rows` of x [rows, inputs] and out [rows, outputs] are read and written. REQUIRES:
   // Takes(w).
@@ -40,8 +38,8 @@ class CublasMatmul {
 
   CudaRuntime& runtime_;
   cublasLtHandle_t handle_ = nullptr;
-  // By outputs, inputs, bf16, bucket of rows.
-  std::map<std::tuple<int, int, bool, int>, std::unique_ptr<Plan>> plans_;
+  // By outputs, inputs, bucket of rows.
+  std::map<std::tuple<int, int, int>, std::unique_ptr<Plan>> plans_;
 };
 
 }  // namespace pregate::cuda

@@ -15,13 +15,13 @@ struct RowTile {
 __device__ inline RowTile FindTile(const GroupedMatmul& p, int index, int tile_rows) {
   if (p.offsets == nullptr) {
     const int begin = index * tile_rows;
-    return {0, begin, max(0, min(tile_rows, *p.rows.num - begin))};
+    return {0, begin, max(0, min(tile_rows, __ldcg(p.rows.num) - begin))};
   }
   const int lane = threadIdx.x % 32;
   for (int first = 0; first < p.num_groups; first += 32) {
     const int g = first + lane;
-    const int begin = g < p.num_groups ? p.offsets[g] : 0;
-    const int rows = g < p.num_groups ? p.offsets[g + 1] - begin : 0;
+    const int begin = g < p.num_groups ? __ldcg(p.offsets + g) : 0;
+    const int rows = g < p.num_groups ? __ldcg(p.offsets + g + 1) - begin : 0;
     int tiles = (rows + tile_rows - 1) / tile_rows;  // of the groups up to this one
     for (int offset = 1; offset < 32; offset *= 2) {
       const int before = __shfl_up_sync(~0u, tiles, offset);

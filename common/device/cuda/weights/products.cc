@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "common/base/status.h"
-#include "common/device/cuda/kernels.h"
 #include "common/device/cuda/weights/image.h"
 
 namespace pregate::cuda {
@@ -36,12 +35,13 @@ void Products::Linear(RowCount rows, ActType act, const void* act_in, const Matr
     runtime_.Use();
     dense_->Run(rows.max, act_in, w, out);
   } else {
-    PlainLinear(rows, act_in, w, out);
+    GroupedLinear(stream_in_use(), DenseProduct(rows, act_in, w, out));
   }
   if (bias != nullptr) AddBias(stream_in_use(), Rows{rows.num, rows.max}, w.outputs, bias, out);
 }
 
-void Products::PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out) {
+GroupedMatmul Products::DenseProduct(RowCount rows, const void* act_in, const Matrix& w,
+                                     float* out) const {
   GroupedMatmul p;
   p.rows = Rows{rows.num, rows.max};
   p.x = act_in;
@@ -52,7 +52,7 @@ void Products::PlainLinear(RowCount rows, const void* act_in, const Matrix& w, f
   p.bf16 = IsBf16(w.format);
   p.out = out;
   p.out_stride = w.outputs;
-  GroupedLinear(stream_in_use(), p);
+  return p;
 }
 
 struct Products::FfnProducts {
@@ -115,6 +115,15 @@ void Products::Ffn(RowCount rows, ActType act, const void* act_in, const FfnPart
   const FfnProducts beside = Describe(rows, act_in, *also, mid + first_bytes);
   GroupedGateUp(stream_in_use(), products.gate_up, &beside.gate_up);
   GroupedLinear(stream_in_use(), products.down, &beside.down);
+}
+
+void Products::FfnParts(RowCount rows, ActType act, const FfnWeights& weights,
+                        const ExpertGroups& groups, const void* const* units,
+                        const LayerWorkspace& w) {
+  const FfnPart shared = {AllRows(), weights.shared_unit, weights.shared, w.wide};
+  const FfnPart own = {groups, units, weights.own, w.own};
+  if (weights.shared.width == 0) return Ffn(rows, act, w.act, own, nullptr);
+  Ffn(rows, act, w.act, shared, weights.own.width > 0 ? &own : nullptr);
 }
 
 }  // namespace pregate::cuda

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/device/cuda/device_runtime.h"
+#include "common/device/cuda/kernels.h"
 #include "common/device/cuda/scratch.h"
 #include "common/device/cuda/weights/cublas_matmul.h"
 #include "common/device/device.h"
@@ -33,6 +34,11 @@ class Products {
   // See Device::ExpertFfn. `also` (may be null) runs beside the first part.
   void Ffn(RowCount rows, ActType act, const void* act_in, const FfnPart& first,
            const FfnPart* also);
+  // Device::FfnHalf between norm and sum: workspace.act to workspace.wide and .own.
+  void FfnParts(RowCount rows, ActType act, const FfnWeights& weights, const ExpertGroups& groups,
+                const void* const* units, const LayerWorkspace& workspace);
+  // out = act_in · w^T, as kernels take it.
+  GroupedMatmul DenseProduct(RowCount rows, const void* act_in, const Matrix& w, float* out) const;
 
  private:
   struct FfnProducts;
@@ -42,7 +48,6 @@ class Products {
     runtime_.Use();
     return runtime_.stream();
   }
-  void PlainLinear(RowCount rows, const void* act_in, const Matrix& w, float* out);
   static FfnProducts Describe(RowCount rows, const void* act_in, const FfnPart& part, void* mid);
 
   CudaRuntime& runtime_;

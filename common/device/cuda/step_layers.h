@@ -13,10 +13,10 @@
 namespace pregate::cuda {
 
 // Not thread-safe. What it is made with outlives it.
-class FusedLayers {
+class StepLayers {
  public:
   // `tile_sums`: the attention's scratch.
-  FusedLayers(CudaRuntime* runtime, UploadRing* uploads, Scratch* tile_sums)
+  StepLayers(CudaRuntime* runtime, UploadRing* uploads, Scratch* tile_sums)
       : runtime_(*runtime),
         uploads_(*uploads),
         tile_sums_(*tile_sums),

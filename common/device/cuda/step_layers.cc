@@ -1,4 +1,4 @@
-#include "common/device/cuda/fused_layers.h"
+#include "common/device/cuda/step_layers.h"
 
 #include <algorithm>
 #include <cstring>
@@ -60,7 +60,7 @@ StepLayer ToStepLayer(const LayerCall& layer) {
 
 }  // namespace
 
-bool FusedLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layers,
+bool StepLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layers,
                       const FfnShape& ffn, const ExpertGroups& groups,
                       const LayerWorkspace& workspace, float* h) {
   if (layers.empty() || batch.rows.max > kStepRowsMax) return false;
@@ -123,7 +123,7 @@ bool FusedLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layer
 }
 
 // Layers do not move, so this uploads once.
-const StepLayer* FusedLayers::PutLayers(absl::Span<const LayerCall> layers) {
+const StepLayer* StepLayers::PutLayers(absl::Span<const LayerCall> layers) {
   staged_.clear();
   for (const LayerCall& layer : layers) staged_.push_back(ToStepLayer(layer));
   const size_t bytes = staged_.size() * sizeof(StepLayer);
