@@ -17,7 +17,7 @@ fi
 build_dir=${1:-build/gpu}
 out_dir=${2:-.bundle}
 programs=(cuda_device_contract_test cuda_step_test cuda_step_counts_test nccl_collective_contract_test
-          gpu_matmul_probe gpu_step_bench gpu_step_kernel_bench gpu_compare_logits expert_slots_bench
+          gpu_matmul_probe gpu_step_bench gpu_step_kernel_bench gpu_compare_logits expert_slots_bench stream_bench
           pregate pregate-router pregate-worker pregate-scheduler)
 
 if $build; then
@@ -40,7 +40,7 @@ for program in "${programs[@]}"; do
 done
 source bench/gpu/pack_libraries.sh
 pack_libraries "$stage" '/(libc|libm|libdl|libpthread|librt|libresolv|libcublas|libcublasLt|libcudart|libnccl|libcuda)\.so'
-cp bench/gpu/run.sh bench/gpu/*.py "$stage/" 2>/dev/null || true
+cp bench/gpu/run.sh bench/gpu/stream_load.sh bench/gpu/*.py "$stage/" 2>/dev/null || true
 git describe --always --dirty > "$stage/commit"
 tar -C "$stage" -cf - . | xz -T2 -3 > "$out_dir/bundle.tar.xz"
 cp bench/gpu/run.sh "$out_dir/run.sh" 2>/dev/null || true

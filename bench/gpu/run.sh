@@ -4,7 +4,7 @@
 # table by kernel from ncu. Every stage has a time limit; one that fails is recorded and the next one
 # runs. Leaves gpu-CARD.json and the logs in $OUT (default: ./gpu-results).
 #
-#   [STAGES="tests sanitizer small bench slots ncu large"] [MOE=DIR] .bundle/run.sh
+#   [STAGES="tests sanitizer small bench stream slots ncu large"] [MOE=DIR] .bundle/run.sh
 #
 # Stage "operate" (not in the default): a cell over mutual TLS with the worker on the card.
 # MOE: a real MoE (models/smollm2-135m-moe5 applied to SmolLM2); with it, stage "serve" lets a CPU's
@@ -12,7 +12,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$PWD/gpu-results}
-stages=${STAGES:-tests sanitizer small bench slots ncu large}
+stages=${STAGES:-tests sanitizer small bench stream slots ncu large}
 work=${WORK:-/tmp/pregate-gpu}
 models=${MODELS:-/dev/shm/pregate-models}
 mkdir -p "$out" "$work" "$models"
@@ -43,7 +43,7 @@ synth() { # NAME FLAGS...: in the background, so that the tests run meanwhile
 
 : > "$out/stages.txt"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$out/card.txt"
-if wants bench || wants ncu || wants large; then
+if wants bench || wants stream || wants ncu || wants large; then
   synth llama2-7b --shape llama2-7b --experts 7 --shared 0.25 --own 0.25 &
   synth_pid=$!
 fi
@@ -63,7 +63,7 @@ if wants sanitizer; then
   stage memcheck-counts 60 compute-sanitizer --tool memcheck --error-exitcode 3 \
     "$bin/cuda_step_counts_test" --gtest_filter='-*Capture*'
   stage racecheck-contract 120 compute-sanitizer --tool racecheck --error-exitcode 3 \
-    "$bin/cuda_device_contract_test" --gtest_filter='*Attention*Agrees*:*Ffn*Agrees*:*BuildGroups*:*StepKernel*HalvesInTurn*'
+    "$bin/cuda_device_contract_test" --gtest_filter='*Attention*Agrees*:*Ffn*Agrees*:*BuildGroups*:*StepKernel*AnyKind*'
 fi
 if wants small; then
   synth smollm2 --shape smollm2-135m --experts 7 --shared 0.25 --own 0.25
@@ -71,11 +71,16 @@ if wants small; then
 fi
 [[ -z ${synth_pid:-} ]] || wait "$synth_pid"
 if wants bench; then
-  stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,2,4,8,16,32,128
+  stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,2,4,8,16,32,64,128
+  stage step-bench-4k 60 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,8,32 --context 4000 --steps 10 \
+    --prefill 1024
   for shape in "1 590 1" "8 590 2" "8 590 7" "1 4096 1" "1 32000 1"; do
     # shellcheck disable=SC2086
     stage "step-kernel-${shape// /-}" 20 "$bin/gpu_step_kernel_bench" $shape
   done
+fi
+if wants stream; then
+  stage stream 120 "$work/stream_load.sh" "$bin" "$models/llama2-7b" --streams 1,8,32 --prompt 128 --answer 64
 fi
 if wants slots; then
   stage slots 120 "$bin/expert_slots_bench" --model "${MOE:-$models/llama2-7b}" --device cuda --slots 2,3,5,0 \

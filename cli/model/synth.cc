@@ -1,6 +1,8 @@
 #include "cli/model/synth.h"
 
+#include <algorithm>
 #include <cmath>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "cli/model/synth_tokenizer.h"
@@ -8,6 +10,8 @@
 
 namespace pregate {
 namespace {
+
+constexpr int kWritersMax = 16;
 
 struct Shape {
   const char* name;
@@ -153,12 +157,14 @@ absl::StatusOr<ModelSpec> SynthSpec(const SynthOptions& options) {
 
 absl::StatusOr<std::string> SynthCheckpoint(const SynthOptions& options) {
   ASSIGN_OR_RETURN(const ModelSpec spec, SynthSpec(options));
-  WriteOptions write{.dtype = options.dtype, .progress = options.progress};
-  if (spec.vocab_size == kSynthVocabSize) {
-    write.write_tokenizer = [](const std::string& dir) {
-      return SaveTokenizerJson(SynthTokenizerSpec(), dir);
-    };
-  }
+  const int threads = std::clamp<int>(std::thread::hardware_concurrency(), 1, kWritersMax);
+  const WriteOptions write{.dtype = options.dtype,
+                           .threads = threads,
+                           .write_tokenizer =
+                               [&](const std::string& dir) {
+                                 return SaveTokenizerJson(SynthTokenizerSpec(spec.vocab_size), dir);
+                               },
+                           .progress = options.progress};
   const auto fill = [&](const CanonicalTensor& tensor, absl::Span<float> out) {
     FillTensor(tensor, spec, options.seed, out);
     return absl::OkStatus();

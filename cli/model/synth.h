@@ -29,8 +29,8 @@ struct SynthOptions {
 absl::StatusOr<ModelSpec> SynthSpec(const SynthOptions& options);
 
 // Same options, same bytes. Weights are uniform, scaled so that activations keep their magnitude
-// from layer to layer, logits are spread and the router uses all experts. Only `tiny` gets a
-// tokenizer, a real one: bytes, merges and ChatML's special tokens. Returns the digest.
+// from layer to layer, logits are spread and the router uses all experts. The tokenizer is a real one
+// (synth_tokenizer.h). Returns the digest.
 absl::StatusOr<std::string> SynthCheckpoint(const SynthOptions& options);
 
 }  // namespace pregate

@@ -3,6 +3,7 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer/tokenizer_alphabet.h"
@@ -52,7 +53,7 @@ class MergeBuilder {
 
 }  // namespace
 
-PipelineTokenizerSpec SynthTokenizerSpec() {
+PipelineTokenizerSpec SynthTokenizerSpec(int vocab_size) {
   PipelineTokenizerSpec spec;
   spec.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
   for (TokenId id = 0; id < 3; ++id) {
@@ -64,6 +65,9 @@ PipelineTokenizerSpec SynthTokenizerSpec() {
   MergeBuilder merges(&spec);
   for (const absl::string_view word : absl::StrSplit(kWords, ' ')) merges.AddWord(word);
   PREGATE_CHECK(static_cast<int>(spec.tokens.size()) == kSynthVocabSize, "too few words");
+  for (int id = kSynthVocabSize; id < vocab_size; ++id) {
+    spec.tokens.push_back(absl::StrCat(AlphabetFromByte(' '), "word", id));
+  }
   spec.pre_tokenizer = "smollm";
   spec.chat_template =
       "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "

@@ -13,18 +13,28 @@ constexpr int kLaneDims = kHeadDimMax / 32;  // dimension i belongs to lane i % 
 // One chain of sums over the dimensions in order, whichever way they are read.
 template <class T>
 __device__ float Dot(const float* q, const T* key, int d) {
-  constexpr int kVector = 16 / sizeof(T);
+  constexpr int kVector = 16 / sizeof(T), kAtOnce = 16;  // vectors
   float sum = 0;
   if (d % kVector != 0) {
     for (int i = 0; i < d; ++i) sum = fmaf(q[i], ToFloat(key[i]), sum);
     return sum;
   }
-#pragma unroll 8
-  for (int i = 0; i < d; i += kVector) {
-    const uint4 bits = *reinterpret_cast<const uint4*>(key + i);
-    const T* part = reinterpret_cast<const T*>(&bits);
+#pragma unroll 1
+  for (int first = 0; first < d; first += kAtOnce * kVector) {
+    uint4 bits[kAtOnce];
 #pragma unroll
-    for (int j = 0; j < kVector; ++j) sum = fmaf(q[i + j], ToFloat(part[j]), sum);
+    for (int v = 0; v < kAtOnce; ++v) {
+      const int i = first + v * kVector;
+      if (i < d) bits[v] = *reinterpret_cast<const uint4*>(key + i);
+    }
+#pragma unroll
+    for (int v = 0; v < kAtOnce; ++v) {
+      const int i = first + v * kVector;
+      if (i >= d) break;
+      const T* part = reinterpret_cast<const T*>(bits + v);
+#pragma unroll
+      for (int j = 0; j < kVector; ++j) sum = fmaf(q[i + j], ToFloat(part[j]), sum);
+    }
   }
   return sum;
 }
@@ -45,15 +55,21 @@ __device__ TileOut AttendTile(const AttentionProblem& p, const KvBlocks<T>& bloc
   TileOut tile = {};
   tile.top = WarpReduce(ceilf(x), Largest());
   const float weight = seen ? exp2f(x - tile.top) : 0;
-  const int keys = min(kKeys, num_keys - first);
-#pragma unroll 8
-  for (int j = max(0, p.FirstKey(num_keys - 1) - first); j < keys; ++j) {
-    const float w = __shfl_sync(~0u, weight, j);
-    const T* value = blocks.value(kv_head, first + j);
-    tile.sum += w;
+  // Keys that are not seen are left out: 0 times their values need not be 0.
+  const int begin = max(0, p.FirstKey(num_keys - 1) - first), end = min(kKeys, num_keys - first);
+#pragma unroll 1
+  for (int half = 0; half < kKeys; half += kBlockTokens) {
+    if (half >= end) break;
+    const T* values = blocks.value(kv_head, first + half) + lane;
 #pragma unroll
-    for (int i = 0; i < kLaneDims; ++i) {
-      if (lane + 32 * i < d) tile.out[i] = fmaf(w, ToFloat(value[lane + 32 * i]), tile.out[i]);
+    for (int j = 0; j < kBlockTokens; ++j) {
+      const float w = __shfl_sync(~0u, weight, half + j);
+      if (half + j < begin || half + j >= end) continue;
+      tile.sum += w;
+#pragma unroll
+      for (int i = 0; i < kLaneDims; ++i) {
+        if (lane + 32 * i < d) tile.out[i] = fmaf(w, ToFloat(values[j * d + 32 * i]), tile.out[i]);
+      }
     }
   }
   return tile;
@@ -156,14 +172,14 @@ __global__ void __launch_bounds__(kFewWarps * 32)
 }
 
 // Of spreading keys that are no bf16; 0 where there is enough to do without.
-constexpr int kFewRows = 32;
+constexpr int kFewRows = 128;
 int SpreadTilesMax(const PagedTokens& tokens) {
   return tokens.blocks_per_seq * kBlockTokens / kKeys + 1;
 }
 size_t SpreadBytes(const PagedTokens& tokens, const Heads& heads) {
-  if (tokens.rows.max > kFewRows || heads.num_heads > kSplitKvHeadsMax) return 0;
-  const size_t parts = size_t(tokens.rows.max) * heads.num_heads * SpreadTilesMax(tokens);
-  return TileSums::BytesOf(parts, heads.head_dim);
+  const size_t row_heads = size_t(tokens.rows.max) * heads.num_heads;
+  if (tokens.rows.max > kFewRows || row_heads > TileSums::kArrived) return 0;
+  return TileSums::BytesOf(row_heads * SpreadTilesMax(tokens), heads.head_dim);
 }
 
 }  // namespace

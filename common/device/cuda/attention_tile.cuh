@@ -43,9 +43,9 @@ __device__ inline void LoadTransposed(uint32_t row, uint32_t (&b)[4]) {
                : "r"(row));
 }
 
-// The tile's scores become weights 2^(score * scale - top), where `scale` includes log2 e and top is
-// a whole number; sees(i, k): row g + 8i sees the tile's k-th key. All four lanes of a row get its
-// top and sum. kRows 1: only rows g count.
+// The tile's scores become weights 2^(score * scale - top), where `scale`, which is positive, includes
+// log2 e and top is a whole number; sees(i, k): row g + 8i sees the tile's k-th key. All four lanes of a
+// row get its top and sum. kRows 1: only rows g count.
 template <int kRows, class Sees>
 __device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTileKeys / 8],
                             float (&top)[kRows], float (&sum)[kRows]) {
@@ -58,13 +58,13 @@ __device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTil
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float& value = x[n].c[2 * i + c];
-        value = sees(i, n * 8 + 2 * t + c) ? __fmul_rn(value, scale) : -INFINITY;
+        if (!sees(i, n * 8 + 2 * t + c)) value = -INFINITY;
         largest = fmaxf(largest, value);
       }
     }
     largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
     largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
-    top[i] = ceilf(largest);
+    top[i] = ceilf(__fmul_rn(largest, scale));
     const float shift = top[i] == -INFINITY ? 0 : top[i];
     sum[i] = 0;
 #pragma unroll
@@ -72,7 +72,7 @@ __device__ void TileSoftmax(float scale, const Sees& sees, Accumulator (&x)[kTil
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float& value = x[n].c[2 * i + c];
-        value = Exp2(value - shift);
+        value = Exp2(__fmaf_rn(value, scale, -shift));
         sum[i] = __fadd_rn(sum[i], value);
       }
     }

@@ -82,6 +82,9 @@ void ForElement(bool bf16, const F& f) {
   }
 }
 
+// A value that all lanes of a warp have, told to the compiler, which then keeps it once.
+__device__ inline int UniformInWarp(int value) { return __shfl_sync(~0u, value, 0); }
+
 // Of a warp's values, lanes pairwise; the same in every lane.
 template <class T, class Combine>
 __device__ T WarpReduce(T value, const Combine& combine) {

@@ -25,13 +25,13 @@ __device__ float SumOfSquares(const float* x, int n) {
   return parts[0];
 }
 
-// `head` becomes the normed head; without weights it is copied.
+// `head` becomes the normed head.
 __device__ void NormHead(const float* in, int head_dim, const float* weights, float eps,
                          float* head) {
-  const float inverse =
-      weights == nullptr ? 1.0f : 1.0f / sqrtf(SumOfSquares(in, head_dim) / head_dim + eps);
+  __syncthreads();  // the head before has been read
+  const float inverse = 1.0f / sqrtf(SumOfSquares(in, head_dim) / head_dim + eps);
   for (int i = threadIdx.x; i < head_dim; i += kThreads) {
-    head[i] = weights == nullptr ? in[i] : __fmul_rn(__fmul_rn(in[i], inverse), weights[i]);
+    head[i] = __fmul_rn(__fmul_rn(in[i], inverse), weights[i]);
   }
   __syncthreads();
 }
@@ -71,6 +71,7 @@ __global__ void RotateAndStoreKernel(PagedTokens tokens, Heads heads, Rotation r
       if (i < rotation.dims / 2) turns[n] = Turn(position, rotation.inv_freq[i], rotation.scale);
     }
   }
+#pragma unroll 4
   for (int head = begin; head < end; ++head) {
     const float* in = qkv + (int64_t{r} * all_heads + head) * d;
     const int kv_head = head - heads.num_heads;
@@ -79,13 +80,14 @@ __global__ void RotateAndStoreKernel(PagedTokens tokens, Heads heads, Rotation r
       for (int i = threadIdx.x; i < d; i += kThreads) value[i] = FromFloat<T>(in[i]);
       continue;
     }
-    __syncthreads();  // the head before has been read
-    NormHead(in, d, kv_head < 0 ? rotation.q_norm : rotation.k_norm, rotation.norm_eps, normed);
+    const float* weights = kv_head < 0 ? rotation.q_norm : rotation.k_norm;
+    if (weights != nullptr) NormHead(in, d, weights, rotation.norm_eps, normed);
+    const float* head_in = weights != nullptr ? normed : in;
     if (kv_head < 0) {
       float* q = q_out + (int64_t{r} * heads.num_heads + head) * d;
-      Rotate(normed, d, rotation.dims, turns, q);
+      Rotate(head_in, d, rotation.dims, turns, q);
     } else {
-      Rotate(normed, d, rotation.dims, turns, blocks.key(kv_head, position));
+      Rotate(head_in, d, rotation.dims, turns, blocks.key(kv_head, position));
     }
   }
 }

@@ -14,7 +14,8 @@ struct TileSums {
   float2* tops;  // [parts] top, sum of weights
 
   // The same for all heads, so that what is 0 between two calls of one kind is for all kinds.
-  static constexpr size_t kArrivedBytes = sizeof(int) * kSplitRowsMax * kSplitKvHeadsMax;
+  static constexpr size_t kArrived = size_t{kSplitRowsMax} * kSplitKvHeadsMax;
+  static constexpr size_t kArrivedBytes = sizeof(int) * kArrived;
 
   static size_t BytesOf(size_t parts, int head_dim) {
     return kArrivedBytes + parts * sizeof(float2) + (parts * head_dim + 1) * sizeof(float);

@@ -198,7 +198,7 @@ class Team {
         ring_(ring),
         sync_(1 + kGroups + index),
         poison_(poison),
-        warpgroup_(threadIdx.x / kGroupThreads),
+        warpgroup_(UniformInWarp(threadIdx.x / kGroupThreads)),
         first_query_(warpgroup_ % kPerTeam * kGroupQueries),
         mine_(first_query_ + threadIdx.x % kGroupThreads / 32 * 16 + threadIdx.x % 32 / 4) {}
 
@@ -285,10 +285,11 @@ class Team {
   __device__ void MultiplyKeys(float (&scores)[kTileKeys / 2]) const {
     const uint32_t slot = ring_.Await();
     WgmmaBegin();
+    const WgmmaTile queries = WgmmaTile::Rows(queries_), keys = WgmmaTile::Rows(slot);
 #pragma unroll
     for (int k = 0; k < kDims / 16; ++k) {
       const uint32_t at = k / 4 * 8192 + k % 4 * 32;
-      Wgmma<kTileKeys>::Add(scores, WgmmaTile(queries_ + at), WgmmaTile(slot + at), k > 0);
+      Wgmma<kTileKeys>::Add(scores, queries.At(at), keys.At(at), k > 0);
     }
     WgmmaCommit();
     WgmmaWait<0>();
@@ -297,9 +298,10 @@ class Team {
   __device__ void MultiplyValues(uint32_t slot, const TileWeights* weights,
                                  float (&part)[kDims / 2]) const {
     WgmmaBegin();
+    const WgmmaTile values = WgmmaTile::Columns(slot, 8192);
 #pragma unroll
     for (int k = 0; k < kTileKeys / 16; ++k) {
-      Wgmma<kDims>::AddColumns(part, weights[k].a, WgmmaColumns(slot + k * 2048, 8192), k > 0);
+      Wgmma<kDims>::AddColumns(part, weights[k].a, values.At(k * 2048), k > 0);
     }
     WgmmaCommit();
     WgmmaWait<0>();
@@ -394,7 +396,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int num_tiles = Work::FindTiles(p.tokens, num_rows, tile_tokens, starts);
   const Work work = {p, starts, num_rows, num_tiles, group, takes_all};
   AwaitKernelsBefore();
-  const int warpgroup = threadIdx.x / kGroupThreads;
+  const int warpgroup = UniformInWarp(threadIdx.x / kGroupThreads);
   const bool fills = warpgroup == kGroups;
   const int warp = threadIdx.x % kGroupThreads / 32;
   const int team = fills ? min(warp, L::kTeams - 1) : warpgroup / kPerTeam;

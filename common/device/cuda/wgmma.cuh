@@ -15,17 +15,25 @@ namespace pregate::cuda {
 // Whether the card runs what was compiled for warpgroups. Asked once.
 bool HasWarpgroups();
 
-// Of a tile whose rows of 128 bytes begin here; 32 bytes further are the next 16 inputs.
-__device__ inline uint64_t WgmmaTile(uint32_t shared) {
-  return uint64_t{(shared & 0x3FFFF) >> 4} | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 |
-         uint64_t{1} << 62;
-}
-// Of B as rows of 64 columns each, one an input; the next 64 columns lie panel_bytes further, and
-// 2,048 bytes further are the next 16 inputs.
-__device__ inline uint64_t WgmmaColumns(uint32_t shared, uint32_t panel_bytes) {
-  return uint64_t{(shared & 0x3FFFF) >> 4} | uint64_t{panel_bytes >> 4} << 16 |
-         uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
-}
+// What a product is told of a tile in shared memory. Few instructions make one of another.
+class WgmmaTile {
+ public:
+  // Rows of 128 bytes begin here; 32 bytes further are the next 16 inputs.
+  __device__ static WgmmaTile Rows(uint32_t shared) { return WgmmaTile(shared, 16); }
+  // Of B as rows of 64 columns each, one an input; the next 64 columns lie panel_bytes further, and
+  // 2,048 bytes further are the next 16 inputs.
+  __device__ static WgmmaTile Columns(uint32_t shared, uint32_t panel_bytes) {
+    return WgmmaTile(shared, panel_bytes);
+  }
+  __device__ uint64_t At(uint32_t bytes) const {
+    return uint64_t{low_ + (bytes >> 4)} | uint64_t{1024 >> 4 | 1u << 30} << 32;
+  }
+
+ private:
+  __device__ WgmmaTile(uint32_t shared, uint32_t panel_bytes)
+      : low_((shared & 0x3FFFF) >> 4 | panel_bytes >> 4 << 16) {}
+  uint32_t low_;
+};
 __device__ inline void WgmmaBegin() {
 #ifdef PREGATE_WGMMA
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -87,7 +95,7 @@ struct Wgmma<64> {
     __trap();
 #endif
   }
-  // b: WgmmaColumns.
+  // b: of WgmmaTile::Columns.
   static __device__ void AddColumns(float (&d)[32], const uint32_t (&a)[4], uint64_t b, bool adds) {
 #ifdef PREGATE_WGMMA
     asm volatile(
@@ -129,7 +137,7 @@ struct Wgmma<128> {
     __trap();
 #endif
   }
-  // b: WgmmaColumns.
+  // b: of WgmmaTile::Columns.
   static __device__ void AddColumns(float (&d)[64], const uint32_t (&a)[4], uint64_t b, bool adds) {
 #ifdef PREGATE_WGMMA
     asm volatile(

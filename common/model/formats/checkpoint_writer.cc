@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <deque>
 #include <filesystem>
+#include <future>
+#include <utility>
 
 #include "common/base/files.h"
 #include "common/base/hash.h"
@@ -19,8 +22,6 @@ namespace pregate {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr size_t kEncodeElements = size_t{1} << 20;  // converted and written at a time
 
 // A directory that vanishes unless it is renamed to where it belongs.
 class StagingDirectory {
@@ -72,22 +73,28 @@ StoredType StoredTypeFor(const CanonicalTensor& tensor, DType dtype) {
   return StoredTypeOf(exact ? DType::kF32 : dtype);
 }
 
-// Encodes, hashes and appends one tensor; sets the hashes of its stored bytes.
-absl::Status AppendTensor(absl::Span<const float> values, DType dtype, SafetensorsWriter* writer,
-                          TensorHash* hash) {
+struct EncodedTensor {
+  std::string bytes;
+  TensorHash hash;
+};
+
+absl::StatusOr<EncodedTensor> EncodeTensor(const CanonicalTensor& tensor, StoredType type,
+                                           const TensorSource& source, DType backbone) {
+  std::vector<float> values(tensor.num_elements());
+  RETURN_IF_ERROR(source(tensor, absl::MakeSpan(values)));
+  const DType dtype = type == StoredType::kF32 ? DType::kF32 : backbone;
+  RETURN_IF_ERROR(CheckFits(tensor.name, tensor.shape, values, dtype));
+  EncodedTensor out;
+  out.bytes.reserve(values.size() * DTypeBytes(dtype));
+  EncodeElements(values, dtype, &out.bytes);
   Sha256 sha;
   Xxh3 xxh3;
-  std::string bytes;
-  for (size_t i = 0; i < values.size(); i += kEncodeElements) {
-    bytes.clear();
-    EncodeElements(values.subspan(i, kEncodeElements), dtype, &bytes);
-    sha.Update(bytes);
-    xxh3.Update(bytes);
-    RETURN_IF_ERROR(writer->Append(bytes));
-  }
-  hash->sha256 = sha.HexDigest();
-  hash->xxh3 = xxh3.HexDigest();
-  return absl::OkStatus();
+  sha.Update(out.bytes);
+  xxh3.Update(out.bytes);
+  out.hash = {.stored_type = StoredTypeName(type), .shape = tensor.shape};
+  out.hash.sha256 = sha.HexDigest();
+  out.hash.xxh3 = xxh3.HexDigest();
+  return out;
 }
 
 absl::StatusOr<std::map<std::string, TensorHash>> WriteWeights(const std::string& path,
@@ -102,17 +109,21 @@ absl::StatusOr<std::map<std::string, TensorHash>> WriteWeights(const std::string
   ASSIGN_OR_RETURN(const auto writer, SafetensorsWriter::Create(path, entries, {{"format", "pt"}}));
   std::map<std::string, TensorHash> hashes;
   WriteProgress progress{.bytes_total = writer->data_bytes()};
-  std::vector<float> values;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    values.resize(tensors[i].num_elements());
-    RETURN_IF_ERROR(source(tensors[i], absl::MakeSpan(values)));
-    const DType dtype = entries[i].type == StoredType::kF32 ? DType::kF32 : options.dtype;
-    RETURN_IF_ERROR(CheckFits(tensors[i].name, tensors[i].shape, values, dtype));
-    TensorHash& hash = hashes[tensors[i].name];
-    hash = {.stored_type = StoredTypeName(entries[i].type), .shape = tensors[i].shape};
-    RETURN_IF_ERROR(AppendTensor(values, dtype, writer.get(), &hash));
-    progress.tensor = tensors[i].name;
-    progress.bytes_done += values.size() * DTypeBytes(dtype);
+  std::deque<std::future<absl::StatusOr<EncodedTensor>>> ahead;
+  size_t next = 0;
+  for (const CanonicalTensor& tensor : tensors) {
+    for (; next < tensors.size() && ahead.size() < static_cast<size_t>(options.threads); ++next) {
+      ahead.push_back(std::async(
+          options.threads > 1 ? std::launch::async : std::launch::deferred,
+          [&, next] { return EncodeTensor(tensors[next], entries[next].type, source,
+                                          options.dtype); }));
+    }
+    ASSIGN_OR_RETURN(EncodedTensor encoded, ahead.front().get());
+    ahead.pop_front();
+    RETURN_IF_ERROR(writer->Append(encoded.bytes));
+    hashes[tensor.name] = std::move(encoded.hash);
+    progress.tensor = tensor.name;
+    progress.bytes_done += encoded.bytes.size();
     if (options.progress) options.progress(progress);
   }
   RETURN_IF_ERROR(writer->Finish());

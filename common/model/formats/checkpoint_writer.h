@@ -1,6 +1,6 @@
 // Writes a checkpoint in our own format (docs/CONTRACTS.md, "Checkpoint"): config.json,
 // model.safetensors, manifest.json and the tokenizer's files. Streams tensor by tensor: memory
-// holds the largest tensor, never the model.
+// holds a tensor for each thread, never the model.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@
 
 namespace pregate {
 
-// Fills one tensor. Called once for each, in the order of CanonicalTensors: layer by layer.
+// Fills one tensor. Called once for each: in the order of CanonicalTensors, layer by layer, or by
+// WriteOptions::threads at once.
 using TensorSource =
     std::function<absl::Status(const CanonicalTensor& tensor, absl::Span<float> out)>;
 
@@ -26,6 +27,7 @@ struct WriteProgress {
 
 struct WriteOptions {
   DType dtype = DType::kF32;  // of the backbone's matrices; norms and router are always f32
+  int threads = 1;            // that fill, encode and hash tensors; the file is the same
   std::function<absl::Status(const std::string& dir)> write_tokenizer;  // empty: none
   std::function<void(const WriteProgress&)> progress;                   // empty: silent
 };

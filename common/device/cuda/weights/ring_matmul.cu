@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kBlocks)
   }
   if (threadIdx.x == 0) barriers.Init(Size::kFillers, Size::kWorkers / 32);
   __syncthreads();
-  const int warp = threadIdx.x / 32, group = warp / 4;
+  const int warp = UniformInWarp(threadIdx.x / 32), group = warp / 4;
   if (group == Size::kGroups) {
     using Source = TileSource<Size, kResult>;
     RingFiller<Source, Size::kSlots, Size::kTileBytes>(
@@ -208,14 +208,14 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kBlocks)
 #pragma unroll 1
   for (int k = 0; k < depth; k += kDepth) {
     const uint32_t slot = ring.Await();
-    const uint64_t weights = WgmmaTile(slot + group * 64 * kDepth * 2);
-    const uint64_t x = WgmmaTile(slot + Size::kWeightBytes);
+    const WgmmaTile weights = WgmmaTile::Rows(slot + group * 64 * kDepth * 2);
+    const WgmmaTile x = WgmmaTile::Rows(slot + Size::kWeightBytes);
     WgmmaSeesShared();
     WgmmaBegin();
     // Sums that began as zeros would be moved while products run, and ptxas would have each wait.
 #pragma unroll
     for (int i = 0; i < kDepth / 16; ++i) {
-      Wgmma<Size::kRows>::Add(sums, weights + 2 * i, x + 2 * i, k + i > 0);
+      Wgmma<Size::kRows>::Add(sums, weights.At(32 * i), x.At(32 * i), k + i > 0);
     }
     WgmmaCommit();
     WgmmaWait<1>();  // the slot before has been read

@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kThreads) SimtMatmulKernel(GroupedMatmul p) {
 }
 
 // --- few rows of one matrix ---
-constexpr int kFewRowsMax = 64;  // of a step
+constexpr int kFewRowsMax = 256;  // of a step
 constexpr int kFewOutputs = 32, kFewRows = 8;
 constexpr int kFewDepth = 256, kFewStages = 3;
 constexpr int kFewPitch = kFewDepth + 4;  // so that lanes that read together hit different banks

@@ -1,0 +1,170 @@
+// Streams generations from a running server, some at a time, and says what its clients see: time to
+// the first token, time between tokens, tokens per second. Prompts are random token ids; answers are
+// greedy and of full length. Prints one JSON object, times in ms.
+// usage: stream_bench --server ADDRESS [--streams 1,8,32] [--prompt 128] [--answer 64] [--requests 4]
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bench/bench_main.h"
+#include "common/base/status.h"
+#include "common/config/option_set.h"
+#include "pregate/v1/inference.grpc.pb.h"
+
+namespace pregate {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::minutes kPatience(5);  // with one request
+
+struct Options {
+  std::string server;
+  std::vector<std::string> streams;
+  int32_t prompt = 128, answer = 64, requests = 4, vocab = 512, wait_s = 120;
+  std::optional<uint64_t> seed = 1;
+};
+
+// Of the requests of one number of streams.
+struct Seen {
+  std::mutex mutex;
+  std::vector<double> first_ms, between_ms;  // between tokens, of each token
+  int64_t tokens = 0;
+  std::string error;  // the first one
+};
+
+double Quantile(std::vector<double> values, double q) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1, static_cast<size_t>(q * values.size()))];
+}
+
+double Milliseconds(Clock::duration d) {
+  return std::chrono::duration<double, std::milli>(d).count();
+}
+
+v1::GenerateRequest RandomRequest(const Options& o, int answer, std::mt19937_64& random) {
+  v1::GenerateRequest request;
+  std::uniform_int_distribution<int> id(3, o.vocab - 1);
+  for (int i = 0; i < o.prompt; ++i) request.mutable_tokens()->add_ids(id(random));
+  request.set_max_tokens(answer);
+  request.set_ignore_eos(true);
+  request.mutable_sampling()->set_temperature(0);
+  request.mutable_sampling()->set_seed(1);
+  return request;
+}
+
+void RunOne(v1::Inference::Stub& stub, const v1::GenerateRequest& request, Clock::time_point end,
+            Seen& seen) {
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  const Clock::time_point start = Clock::now();
+  context.set_deadline(std::chrono::system_clock::now() + (end - start));
+  const auto reader = stub.Generate(&context, request);
+  v1::GenerateResponse response;
+  Clock::time_point last;
+  std::vector<double> between;
+  double first = 0;
+  int64_t tokens = 0;
+  while (reader->Read(&response)) {
+    const int count = response.tokens().ids_size();
+    if (count == 0) continue;
+    const Clock::time_point now = Clock::now();
+    if (tokens == 0) {
+      first = Milliseconds(now - start);
+    } else {
+      between.insert(between.end(), count, Milliseconds(now - last) / count);
+    }
+    tokens += count;
+    last = now;
+  }
+  const grpc::Status status = reader->Finish();
+  const std::lock_guard<std::mutex> lock(seen.mutex);
+  if (!status.ok() && seen.error.empty()) seen.error = status.error_message();
+  seen.tokens += tokens;
+  seen.first_ms.push_back(first);
+  seen.between_ms.insert(seen.between_ms.end(), between.begin(), between.end());
+}
+
+// Each stream sends its requests one after the other.
+absl::StatusOr<nlohmann::json> RunStreams(const Options& o, int streams) {
+  std::vector<std::thread> threads;
+  Seen seen;
+  const Clock::time_point start = Clock::now();
+  for (int s = 0; s < streams; ++s) {
+    threads.emplace_back([&, s] {
+      std::mt19937_64 random(*o.seed * 1000003 + streams * 1009 + s);
+      const auto channel = grpc::CreateChannel(o.server, grpc::InsecureChannelCredentials());
+      const auto stub = v1::Inference::NewStub(channel);
+      for (int r = 0; r < o.requests; ++r) {
+        RunOne(*stub, RandomRequest(o, o.answer, random), Clock::now() + kPatience, seen);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const double seconds = Milliseconds(Clock::now() - start) / 1e3;
+  if (!seen.error.empty()) return absl::UnavailableError(seen.error);
+  return nlohmann::json{{"streams", streams},
+                        {"requests", streams * o.requests},
+                        {"ttft_ms_p50", Quantile(seen.first_ms, 0.5)},
+                        {"ttft_ms_p99", Quantile(seen.first_ms, 0.99)},
+                        {"itl_ms_p50", Quantile(seen.between_ms, 0.5)},
+                        {"itl_ms_p99", Quantile(seen.between_ms, 0.99)},
+                        {"tokens_per_s", static_cast<double>(seen.tokens) / seconds}};
+}
+
+// Until the server answers: its worker may be loading.
+absl::Status AwaitServer(const Options& o) {
+  const Clock::time_point end = Clock::now() + std::chrono::seconds(o.wait_s);
+  std::mt19937_64 random(*o.seed);
+  while (true) {
+    const auto channel = grpc::CreateChannel(o.server, grpc::InsecureChannelCredentials());
+    Seen seen;
+    RunOne(*v1::Inference::NewStub(channel), RandomRequest(o, 2, random), end, seen);
+    if (seen.error.empty()) return absl::OkStatus();
+    if (Clock::now() > end) return absl::UnavailableError(absl::StrCat(o.server, ": ", seen.error));
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
+absl::Status Run(const Options& o) {
+  RETURN_IF_ERROR(AwaitServer(o));
+  nlohmann::json report = {{"prompt_tokens", o.prompt},
+                           {"answer_tokens", o.answer},
+                           {"seed", *o.seed},
+                           {"runs", nlohmann::json::array()}};
+  for (const std::string& streams : o.streams) {
+    ASSIGN_OR_RETURN(nlohmann::json run, RunStreams(o, std::stoi(streams)));
+    std::fprintf(stderr, "%s\n", run.dump().c_str());
+    report["runs"].push_back(std::move(run));
+  }
+  std::printf("%s\n", report.dump(1).c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace pregate
+
+int main(int argc, char** argv) {
+  pregate::Options o;
+  pregate::OptionSet set("stream_bench", "Streams generations from a running server.");
+  set.String("server", &o.server, "address of the scheduler").Required();
+  set.Strings("streams", &o.streams, "at a time (default: 1,8,32)");
+  set.Int("prompt", &o.prompt, 1, 1 << 16, "tokens", "of each request");
+  set.Int("answer", &o.answer, 1, 1 << 16, "tokens", "of each request");
+  set.Int("requests", &o.requests, 1, 1 << 16, "requests", "of each stream, one after the other");
+  set.Int("vocab", &o.vocab, 4, 1 << 20, "tokens", "prompts are of ids below");
+  set.Int("wait-s", &o.wait_s, 1, 3600, "s", "for the server");
+  set.OptionalUint64("seed", &o.seed, "of prompts");
+  return pregate::BenchMain("stream_bench", set, argc, argv, [&] {
+    if (o.streams.empty()) o.streams = {"1", "8", "32"};
+    return pregate::Run(o);
+  });
+}
