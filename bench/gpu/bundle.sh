@@ -24,7 +24,7 @@ if $build; then
   if [[ ! -f $build_dir/build.ninja ]]; then
     cmake --preset release -B "$build_dir" -DPREGATE_TESTS=ON -DPREGATE_BENCH=ON -DPREGATE_CUDA=ON
   fi
-  cmake --build "$build_dir" --target "${programs[@]}"
+  cmake --build "$build_dir" --target "${programs[@]}" gpu_kernel_trace
 fi
 
 stage=$(mktemp -d)
@@ -38,6 +38,8 @@ for program in "${programs[@]}"; do
   fi
   cp "$file" "$stage/bin/"
 done
+# Its own libraries come with it, as programs' do.
+[[ ! -f $build_dir/bin/libgpu_kernel_trace.so ]] || cp "$build_dir/bin/libgpu_kernel_trace.so" "$stage/bin/"
 source bench/gpu/pack_libraries.sh
 pack_libraries "$stage" '/(libc|libm|libdl|libpthread|librt|libresolv|libcublas|libcublasLt|libcudart|libnccl|libcuda)\.so'
 cp bench/gpu/run.sh bench/gpu/stream_load.sh bench/gpu/*.py "$stage/" 2>/dev/null || true

@@ -2,21 +2,12 @@
 
 usage: report.py FOLDER; writes FOLDER/gpu-CARD.json.
 """
-import collections
-import csv
 import json
 import pathlib
 import re
 import sys
 
-METRICS = {
-    "gpu__time_duration.sum": "ns",
-    "dram__bytes_read.sum": "read",
-    "dram__bytes_write.sum": "written",
-    "dram__throughput.avg.pct_of_peak_sustained_elapsed": "dram_pct",
-}
-UNITS = {"nsecond": 1, "ns": 1, "usecond": 1e3, "us": 1e3, "msecond": 1e6, "ms": 1e6, "byte": 1, "Kbyte": 1e3,
-         "Mbyte": 1e6, "Gbyte": 1e9, "%": 1, "": 1}
+import kernel_times
 
 
 def read_json(path):
@@ -26,50 +17,11 @@ def read_json(path):
         return None
 
 
-def kernel_name(signature):
-    """"void pregate::cuda::<unnamed>::RmsNormKernel<...>(...)" -> "RmsNormKernel"; library kernels keep their start."""
-    match = re.search(r"(\w+Kernel)\b", signature)
-    return match.group(1) if match else re.sub(r"[<(].*", "", signature)[:40]
-
-
-def ncu_launches(text):
-    """[(kernel, {metric: value})] in launch order, from ncu's CSV."""
-    lines = [line for line in text.splitlines() if line.startswith('"')]
-    launches = collections.OrderedDict()
-    for row in csv.DictReader(lines):
-        metric = METRICS.get(row["Metric Name"])
-        if metric is None:
-            continue
-        values = launches.setdefault(int(row["ID"]), (kernel_name(row["Kernel Name"]), {}))[1]
-        values[metric] = float(row["Metric Value"].replace(",", "")) * UNITS.get(row["Metric Unit"], 1)
-    return list(launches.values())
-
-
-def by_kernel(launches):
-    total = sum(v.get("ns", 0) for _, v in launches) or 1
-    table = {}
-    for name, values in launches:
-        row = table.setdefault(name, {"launches": 0, "us": 0, "gb": 0})
-        row["launches"] += 1
-        row["us"] += values.get("ns", 0) / 1e3
-        row["gb"] += (values.get("read", 0) + values.get("written", 0)) / 1e9
-    for row in table.values():
-        row["share_of_time"] = row["us"] * 1e3 / total
-        row["dram_tb_per_s"] = row["gb"] / row["us"] * 1e3 if row["us"] else 0
-    return {"us": total / 1e3, "kernels": dict(sorted(table.items(), key=lambda kv: -kv[1]["us"]))}
-
-
-def ncu_tables(folder):
-    try:
-        text = (folder / "ncu.json").read_text()
-    except OSError:
+def trace_tables(folder):
+    launches = read_json(folder / "trace.json")
+    if launches is None or not (folder / "trace.csv").exists():
         return None
-    counts = re.search(r'\{"decode_launches": (\d+), "prefill_launches": (\d+)\}', text)
-    launches = ncu_launches(text)
-    if not counts or not launches:
-        return None
-    decode = int(counts.group(1))
-    return {"decode": by_kernel(launches[:decode]), "prefill": by_kernel(launches[decode:])}
+    return kernel_times.tables(folder / "trace.csv", list(launches))
 
 
 def print_tables(report):
@@ -91,10 +43,13 @@ def print_tables(report):
         for pair, row in ((report.get(key) or {}).get("pairs") or {}).items():
             print(f"{key}: {pair:26s} error {row['relative_error']:.2e} worst {row['relative_error_worst_token']:.2e} "
                   f"agreement {row['argmax_agreement']:.4f}")
-    for step, table in (report.get("ncu") or {}).items():
-        print(f"{step}: {table['us']:.0f} us in kernels")
+    for run in (report.get("stream") or {}).get("runs", []):
+        print(f"{run['streams']} streams: TTFT p50 {run['ttft_ms_p50']:.1f} ms, ITL p50 {run['itl_ms_p50']:.2f}, "
+              f"p99 {run['itl_ms_p99']:.2f}, {run['tokens_per_s']:.0f} tokens/s")
+    for step, table in (report.get("trace") or {}).items():
+        print(f"{step}: {table['us']:.0f} us, {table['launches']} launches")
         for name, row in list(table["kernels"].items())[:12]:
-            print(f"  {name:40s} {row['launches']:4d} {row['us']:9.0f} us {row['share_of_time']:6.1%} {row['dram_tb_per_s']:.2f} TB/s")
+            print(f"  {name:90s} {row['launches']:4d} {row['us']:9.0f} us, {row['us_each']:.1f} each")
 
 
 def main():
@@ -113,7 +68,9 @@ def main():
         "slots": read_json(folder / "slots.json"),
         "exchange_alone": read_json(folder / "exchange-alone.json"),
         "serve": read_json(folder / "serve.json"),
-        "ncu": ncu_tables(folder),
+        "stream": read_json(folder / "stream.json"),
+        "step_bench_4k": read_json(folder / "step-bench-4k.json"),
+        "trace": trace_tables(folder),
     }
     name = re.sub(r"[^a-z0-9]+", "-", card.split(",")[0].lower()).strip("-")
     (folder / f"gpu-{name}.json").write_text(json.dumps(report, indent=1) + "\n")

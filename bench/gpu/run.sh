@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs on the GPU machine, from the folder that bundle.sh made: tests of the CUDA device (also under
-# compute-sanitizer), logits against the CPU, times of decode and prefill beside their floors, and a
-# table by kernel from ncu. Every stage has a time limit; one that fails is recorded and the next one
+# compute-sanitizer), logits against the CPU, times of decode and prefill beside their floors, what
+# clients of a server see, and a table by kernel. Every stage has a time limit; one that fails is recorded and the next one
 # runs. Leaves gpu-CARD.json and the logs in $OUT (default: ./gpu-results).
 #
-#   [STAGES="tests sanitizer small bench stream slots ncu large"] [MOE=DIR] .bundle/run.sh
+#   [STAGES="tests sanitizer small bench stream slots trace large"] [MOE=DIR] .bundle/run.sh
 #
 # Stage "operate" (not in the default): a cell over mutual TLS with the worker on the card.
 # MOE: a real MoE (models/smollm2-135m-moe5 applied to SmolLM2); with it, stage "serve" lets a CPU's
@@ -12,7 +12,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$PWD/gpu-results}
-stages=${STAGES:-tests sanitizer small bench stream slots ncu large}
+stages=${STAGES:-tests sanitizer small bench stream slots trace large}
 work=${WORK:-/tmp/pregate-gpu}
 models=${MODELS:-/dev/shm/pregate-models}
 mkdir -p "$out" "$work" "$models"
@@ -43,7 +43,7 @@ synth() { # NAME FLAGS...: in the background, so that the tests run meanwhile
 
 : > "$out/stages.txt"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$out/card.txt"
-if wants bench || wants stream || wants ncu || wants large; then
+if wants bench || wants stream || wants trace || wants large; then
   synth llama2-7b --shape llama2-7b --experts 7 --shared 0.25 --own 0.25 &
   synth_pid=$!
 fi
@@ -73,7 +73,7 @@ fi
 if wants bench; then
   stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,2,4,8,16,32,64,128
   stage step-bench-4k 60 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,8,32 --context 4000 --steps 10 \
-    --prefill 1024
+    --prefill 4096
   for shape in "1 590 1" "8 590 2" "8 590 7" "1 4096 1" "1 32000 1"; do
     # shellcheck disable=SC2086
     stage "step-kernel-${shape// /-}" 20 "$bin/gpu_step_kernel_bench" $shape
@@ -94,13 +94,12 @@ fi
 if wants operate; then
   NCCL_NVLS_ENABLE=0 stage operate 120 python3 "$work/operate_check.py" "$bin"
 fi
-if wants ncu; then
-  stage ncu 150 ncu --profile-from-start off --clock-control none --csv --target-processes all \
-    --metrics gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__inst_executed_pipe_tensor.sum \
-    "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 8 --profile
+if wants trace; then
+  KERNEL_TRACE=$out/trace.csv CUDA_INJECTION64_PATH=$bin/libgpu_kernel_trace.so stage trace 60 \
+    "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,8,32,128 --profile
 fi
 if wants large; then
   stage logits-llama2-7b 300 "$bin/gpu_compare_logits" --model "$models/llama2-7b" --sides cpu-f32,cpu-bf16,cuda-bf16
 fi
 python3 "$work/report.py" "$out"
-tar -C "$out" -czf "$out/logs.tar.gz" --remove-files $(cd "$out" && ls *.log *.json stages.txt card.txt | grep -v '^gpu-')
+tar -C "$out" -czf "$out/logs.tar.gz" --remove-files $(cd "$out" && ls *.log *.json stages.txt card.txt | grep -v '^gpu-') $(cd "$out" && ls trace.csv 2> /dev/null)

@@ -1,7 +1,7 @@
 // Times the worker's step on a card: decode at several batch sizes and one prefill, each beside its
 // floor, which is the bytes it must read over the card's copy bandwidth, or the operations it must
 // do over the card's rate of bf16 products. Prints one JSON object. --profile runs one decode step of
-// each batch and one prefill, each between cudaProfilerStart and Stop, for ncu.
+// each batch and one prefill, each between cudaProfilerStart and Stop (kernel_trace.cc).
 // usage: gpu_step_bench --model DIR [--batches 1,8,32] [--context 590] [--prefill 4096]
 #include <cuda_profiler_api.h>
 
@@ -118,7 +118,7 @@ nlohmann::json Bench::Prefill() {
 
 // Decode steps, then a prefill, each between profiler marks; prints how many launches each made.
 void Bench::Profile() {
-  nlohmann::json launches;
+  nlohmann::ordered_json launches;
   const auto profile = [&](std::string name, const auto& run) {
     const int64_t before = device.counts().launches;
     cudaProfilerStart();
@@ -190,7 +190,8 @@ int main(int argc, char** argv) {
   pregate::Options o;
   pregate::OptionSet set("gpu_step_bench", "Times the worker's step on a card.");
   set.String("model", &o.model, "checkpoint directory").Required();
-  set.Switch("profile", &o.profile, "one decode step a batch size and one prefill between profiler marks");
+  set.Switch("profile", &o.profile,
+             "one decode step a batch size and one prefill between profiler marks");
   set.Int("context", &o.context, 1, 1 << 16, "tokens", "that a decoded token sees");
   set.Int("prefill", &o.prefill, 1, 1 << 16, "tokens", "length of the prompt, one step");
   set.Int("steps", &o.steps, 1, 4096, "steps", "decode steps a batch size");

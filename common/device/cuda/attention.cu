@@ -138,8 +138,7 @@ __global__ void __launch_bounds__(kFewWarps * 32)
   float2* tops = scratch.tops + int64_t{row_head} * tiles_max;
   float* outs = scratch.out + int64_t{row_head} * tiles_max * d;
   if (tile < tiles) {
-    const TileOut mine =
-        AttendTile(p, blocks, kv_head, q, (first_tile + tile) * kKeys, num_keys);
+    const TileOut mine = AttendTile(p, blocks, kv_head, q, (first_tile + tile) * kKeys, num_keys);
     if (lane == 0) tops[tile] = {mine.top, mine.sum};
 #pragma unroll
     for (int i = 0; i < kLaneDims; ++i) {
@@ -197,8 +196,8 @@ void PlainAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
       const int tiles_max = SpreadTilesMax(p.tokens);
       const size_t parts = size_t(p.tokens.rows.max) * p.heads.num_heads * tiles_max;
       LaunchEarly(stream, dim3(grid.x, grid.y, CeilDiv(tiles_max, kFewWarps)), kFewWarps * 32, 0,
-                  SpreadAttentionKernel<T, Out>, p,
-                  TileSums::Of(scratch, parts, p.heads.head_dim), tiles_max);
+                  SpreadAttentionKernel<T, Out>, p, TileSums::Of(scratch, parts, p.heads.head_dim),
+                  tiles_max);
     });
   });
 }

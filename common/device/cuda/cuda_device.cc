@@ -124,8 +124,7 @@ class CudaDeviceImpl final : public CudaDevice {
   void Attention(const TokenBatch& batch, const AttentionShape& shape, const float* q,
                  const KvLayer& kv, void* act_out) override {
     PREGATE_CHECK(shape.head_dim <= cuda::kHeadDimMax, "head_dim ", shape.head_dim);
-    const size_t bytes =
-        cuda::AttentionBytes(ToPaged(batch), ToHeads(shape), IsBf16(kv.type));
+    const size_t bytes = cuda::AttentionBytes(ToPaged(batch), ToHeads(shape), IsBf16(kv.type));
     cuda::Attention(stream_in_use(), ToPaged(batch), ToHeads(shape), q, ToKv(kv), shape.scale,
                     shape.window, IsBf16(shape.act),
                     bytes > 0 ? tile_sums_->TryGet(bytes) : nullptr, act_out);

@@ -47,8 +47,8 @@ __global__ void ActivateKernel(Rows rows, int width, bool silu, const float* x, 
 void AddFfn(Stream& stream, Rows rows, int width, const float* shared, const float* own, bool bf16,
             float scale, float* h) {
   ForElement(bf16, [&](auto element) {
-    LaunchEarly(stream, Grid(rows, width), kThreads, 0, AddFfnKernel<decltype(element)>, rows, width,
-           shared, own, scale, h);
+    LaunchEarly(stream, Grid(rows, width), kThreads, 0, AddFfnKernel<decltype(element)>, rows,
+                width, shared, own, scale, h);
   });
 }
 
@@ -61,7 +61,7 @@ void Activate(Stream& stream, Rows rows, int width, bool silu, const float* x, b
   ForElement(bf16, [&](auto element) {
     using T = decltype(element);
     LaunchEarly(stream, Grid(rows, width), kThreads, 0, ActivateKernel<T>, rows, width, silu, x,
-           static_cast<T*>(act_out));
+                static_cast<T*>(act_out));
   });
 }
 

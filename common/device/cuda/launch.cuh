@@ -52,7 +52,9 @@ __device__ inline void AwaitKernelsBefore() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
-__host__ __device__ constexpr int CeilDiv(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
+__host__ __device__ constexpr int CeilDiv(int64_t a, int64_t b) {
+  return static_cast<int>((a + b - 1) / b);
+}
 
 using Bf16 = __nv_bfloat16;
 

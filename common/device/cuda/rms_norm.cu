@@ -6,7 +6,8 @@ namespace {
 
 __device__ void StoreFour(float* to, const float4& v) { *reinterpret_cast<float4*>(to) = v; }
 __device__ void StoreFour(Bf16* to, const float4& v) {
-  const __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y), high = __floats2bfloat162_rn(v.z, v.w);
+  const __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y),
+                       high = __floats2bfloat162_rn(v.z, v.w);
   *reinterpret_cast<uint2*>(to) = {*reinterpret_cast<const uint32_t*>(&low),
                                    *reinterpret_cast<const uint32_t*>(&high)};
 }
@@ -74,10 +75,9 @@ __global__ void __launch_bounds__(kNormThreads)
     for (int j = 0; j < kLoads; ++j) {
       const int c = mine + j * kNormStep;
       if (c >= width) break;
-      StoreFour(out + row + c, {Normed(held[j].x, scale, weights[j].x),
-                                Normed(held[j].y, scale, weights[j].y),
-                                Normed(held[j].z, scale, weights[j].z),
-                                Normed(held[j].w, scale, weights[j].w)});
+      StoreFour(out + row + c,
+                {Normed(held[j].x, scale, weights[j].x), Normed(held[j].y, scale, weights[j].y),
+                 Normed(held[j].z, scale, weights[j].z), Normed(held[j].w, scale, weights[j].w)});
     }
   } else {
     for (int c = threadIdx.x; c < width; c += kNormThreads) {

@@ -100,7 +100,7 @@ void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& head
   const dim3 grid(tokens.rows.max, CeilDiv(heads.num_heads + 2 * heads.num_kv_heads, heads_each));
   ForElement(kv.bf16, [&](auto element) {
     LaunchEarly(stream, grid, kThreads, 0, RotateAndStoreKernel<decltype(element)>, tokens, heads,
-           rotation, heads_each, qkv, kv, q_out);
+                rotation, heads_each, qkv, kv, q_out);
   });
 }
 

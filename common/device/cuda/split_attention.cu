@@ -73,7 +73,8 @@ size_t SplitAttentionBytes(const PagedTokens& tokens, const Heads& heads) {
 void SplitAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
   const TileSums sums = TileSums::At(scratch, p.tokens, p.heads);
   LaunchEarly(stream, kBlocks, 2 * kRings * 32, kRings * kSlots * kSlotBytes,
-              p.heads.head_dim <= 64 ? SplitAttentionKernel<64> : SplitAttentionKernel<128>, p, sums);
+              p.heads.head_dim <= 64 ? SplitAttentionKernel<64> : SplitAttentionKernel<128>, p,
+              sums);
 }
 
 }  // namespace pregate::cuda

@@ -248,10 +248,14 @@ TEST_P(StepKernelTest, LayersOfAnyKindHaveTheBitsOfTheHalvesInTurn) {
   const std::function<void(LayerCall&)> changes[] = {
       [&](LayerCall& l) { l.attention_weights.qkv_bias = rig_->Put(bias); },
       [&](LayerCall& l) { l.attention_weights.o_bias = rig_->Put(bias); },
-      [&](LayerCall& l) { l.attention_weights.head_norms = {rig_->Put(bias), rig_->Put(bias)}; },
+      [&](LayerCall& l) {
+        l.attention_weights.head_norms = {rig_->Put(bias), rig_->Put(bias)};
+      },
       [&](LayerCall& l) { ++l.attention.window; },
       [&](LayerCall& l) { l.attention.norm_eps = 1; },
-      [&](LayerCall& l) { l.attention.rope = {8, rig_->Put(bias), 1}; },
+      [&](LayerCall& l) {
+        l.attention.rope = {8, rig_->Put(bias), 1};
+      },
       [&](LayerCall& l) { l.attention.rope = {}; },
   };
   for (const int rows : {2, 20}) {

@@ -61,8 +61,8 @@ StepLayer ToStepLayer(const LayerCall& layer) {
 }  // namespace
 
 bool StepLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layers,
-                      const FfnShape& ffn, const ExpertGroups& groups,
-                      const LayerWorkspace& workspace, float* h) {
+                     const FfnShape& ffn, const ExpertGroups& groups,
+                     const LayerWorkspace& workspace, float* h) {
   if (layers.empty() || batch.rows.max > kStepRowsMax) return false;
   runtime_.Use();
   // The launch is told how many blocks have passed barriers, so it cannot be played again.

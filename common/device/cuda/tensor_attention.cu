@@ -111,7 +111,8 @@ __device__ void AddTileValues(RowState<kDims>& state, const uint4* values, const
       uint32_t b[kChannels / 2][4];
 #pragma unroll
       for (int c = 0; c < kChannels / 2; ++c) {
-        LoadTransposed(SharedAddress(values + TileLane<kDims>::Values(k * 16, first / 2 + c)), b[c]);
+        LoadTransposed(SharedAddress(values + TileLane<kDims>::Values(k * 16, first / 2 + c)),
+                       b[c]);
       }
       AddValues<kChannels>(part, weights[k], b);
     }

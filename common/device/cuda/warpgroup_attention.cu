@@ -27,7 +27,7 @@ constexpr int kThreads = (kGroups + 1) * kGroupThreads;
 constexpr int kGroupQueries = 64;
 constexpr int kTileQueries = kGroups * kGroupQueries;
 constexpr int kManyQueries = 256;  // of a step, for a key head
-constexpr int kRowsMax = 8192;  // of a step: their tiles fit shared memory
+constexpr int kRowsMax = 8192;     // of a step: their tiles fit shared memory
 
 // kPerTeam: warpgroups.
 template <int kDims, int kPerTeam>
@@ -122,9 +122,8 @@ class Items {
       item.position = p.tokens.positions[item.first_row];
       item.first_step = p.FirstKey(item.position) / kTileKeys;
       item.steps = item.last_key() / kTileKeys + 1;
-      item.block_table =
-          p.tokens.block_tables +
-          int64_t{p.tokens.seq_slots[item.first_row]} * p.tokens.blocks_per_seq;
+      item.block_table = p.tokens.block_tables +
+                         int64_t{p.tokens.seq_slots[item.first_row]} * p.tokens.blocks_per_seq;
       ++round_;
       return true;
     }
@@ -225,7 +224,8 @@ class Team {
       MultiplyKeys(reinterpret_cast<float(&)[kTileKeys / 2]>(scores));
       float top[2], sum[2], keep[2], gain[2];
       if (all_seen) {
-        TileSoftmax<2>(scale, [](int, int) { return true; }, scores, top, sum);
+        TileSoftmax<2>(
+            scale, [](int, int) { return true; }, scores, top, sum);
       } else {
         TileSoftmax<2>(
             scale, [&](int i, int k) { return state.Sees(i, first_key + k); }, scores, top, sum);

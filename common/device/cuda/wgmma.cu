@@ -1,6 +1,6 @@
-#include "common/device/cuda/wgmma.cuh"
-
 #include <cuda_runtime_api.h>
+
+#include "common/device/cuda/wgmma.cuh"
 
 namespace pregate::cuda {
 namespace {

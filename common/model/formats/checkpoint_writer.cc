@@ -113,10 +113,10 @@ absl::StatusOr<std::map<std::string, TensorHash>> WriteWeights(const std::string
   size_t next = 0;
   for (const CanonicalTensor& tensor : tensors) {
     for (; next < tensors.size() && ahead.size() < static_cast<size_t>(options.threads); ++next) {
-      ahead.push_back(std::async(
-          options.threads > 1 ? std::launch::async : std::launch::deferred,
-          [&, next] { return EncodeTensor(tensors[next], entries[next].type, source,
-                                          options.dtype); }));
+      ahead.push_back(
+          std::async(options.threads > 1 ? std::launch::async : std::launch::deferred, [&, next] {
+            return EncodeTensor(tensors[next], entries[next].type, source, options.dtype);
+          }));
     }
     ASSIGN_OR_RETURN(EncodedTensor encoded, ahead.front().get());
     ahead.pop_front();

@@ -84,9 +84,7 @@ class TileSource {
  public:
   __device__ TileSource(const Problems& problems, const GroupedMatmul& p, const RowTile& tile,
                         uint32_t slots)
-      : column_(Thread() % kColumns),
-        depth_(static_cast<int>(p.weight_stride)),
-        inputs_(p.inputs) {
+      : column_(Thread() % kColumns), depth_(static_cast<int>(p.weight_stride)), inputs_(p.inputs) {
     for (int i = 0; i < kWeightVectors; ++i) {
       weights_[i] = TileWeightRow<Size, kResult>(problems, p, tile.group, Row(i));
     }
@@ -165,8 +163,8 @@ __device__ void StoreTileSums(const Problems& problems, const GroupedMatmul& p, 
     }
     const KvBlocks<Bf16> blocks(to.kv, to.heads, to.tokens, row);
     const int kv_head = strip.head - to.heads.num_heads, num = to.heads.num_kv_heads;
-    Bf16* out = kv_head < num ? blocks.key(kv_head, position)
-                              : blocks.value(kv_head - num, position);
+    Bf16* out =
+        kv_head < num ? blocks.key(kv_head, position) : blocks.value(kv_head - num, position);
     out[channel] = FromFloat<Bf16>(low);
     out[partner] = FromFloat<Bf16>(high);
   } else {
@@ -182,8 +180,7 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kBlocks)
   __shared__ RingBarriers<Size::kSlots> barriers;
   const bool first = blockIdx.y < problems.tiles_of_first;
   const GroupedMatmul& p = problems.each[first ? 0 : 1];
-  const RowTile tile =
-      FindTile(p, blockIdx.y - (first ? 0 : problems.tiles_of_first), Size::kRows);
+  const RowTile tile = FindTile(p, blockIdx.y - (first ? 0 : problems.tiles_of_first), Size::kRows);
   if (FirstOutput<Size, kResult>() >= p.out_columns || tile.count == 0 ||
       Weights<Bf16>(p, tile.group, p.section_bytes) == nullptr) {
     AwaitKernelsBefore();  // who waits for this one waits for those too

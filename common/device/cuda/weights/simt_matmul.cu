@@ -156,8 +156,8 @@ void SimtMatmul(Stream& stream, const GroupedMatmul& p, bool gate_up) {
                        FewRowsKernel, p);
   }
   const dim3 grid(CeilDiv(p.out_columns, kTile), TilesMax(p, kTile));
-  LaunchEarly(stream, grid, kThreads, 0,
-              gate_up ? SimtMatmulKernel<true> : SimtMatmulKernel<false>, p);
+  LaunchEarly(stream, grid, kThreads, 0, gate_up ? SimtMatmulKernel<true> : SimtMatmulKernel<false>,
+              p);
 }
 
 namespace {

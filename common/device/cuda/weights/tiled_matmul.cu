@@ -96,8 +96,8 @@ struct WarpTile {
     const int g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int m = 0; m < Size::kWarpWeights; ++m) {
-      const int first = blockIdx.x * OutputsOf<kGateUp>(Size::kWeights) +
-                        OutputsOf<kGateUp>(weight_row + m * 16);
+      const int first =
+          blockIdx.x * OutputsOf<kGateUp>(Size::kWeights) + OutputsOf<kGateUp>(weight_row + m * 16);
 #pragma unroll
       for (int n = 0; n < Size::kWarpRows; ++n) {
 #pragma unroll
