@@ -1,5 +1,7 @@
 // Causal attention over paged keys and values for all types: a block takes one head of one token,
 // a warp each one tile of 32 keys at a time; the tiles are merged in order (attention.cuh).
+#include <algorithm>
+
 #include "common/device/cuda/attention.cuh"
 #include "common/device/cuda/tile_sums.cuh"
 
@@ -114,6 +116,7 @@ __global__ void __launch_bounds__(kWarps * 32) AttentionKernel(AttentionProblem 
 
 // The same with a row's tiles spread over blocks, a few each; the block that ends last adds them up.
 constexpr int kFewWarps = 4;
+constexpr int kSpreadMax = 64;  // blocks of a row and head
 
 template <class T, class Out>
 __global__ void __launch_bounds__(kFewWarps * 32)
@@ -128,16 +131,16 @@ __global__ void __launch_bounds__(kFewWarps * 32)
   const int num_keys = p.tokens.positions[r] + 1;
   const int first_tile = p.FirstKey(num_keys - 1) / kKeys;
   const int tiles = CeilDiv(num_keys, kKeys) - first_tile;
-  if (static_cast<int>(blockIdx.z) * kFewWarps >= tiles) return;
+  const int blocks_used = min(static_cast<int>(gridDim.z), CeilDiv(tiles, kFewWarps));
+  if (static_cast<int>(blockIdx.z) >= blocks_used) return;
   const KvBlocks<T> blocks(p.kv, p.heads, p.tokens, r);
   const int row_head = r * p.heads.num_heads + head;
   const int64_t at = int64_t{row_head} * d;
   for (int c = threadIdx.x; c < d; c += kFewWarps * 32) q[c] = p.q[at + c];
   __syncthreads();
-  const int tile = blockIdx.z * kFewWarps + warp;
   float2* tops = scratch.tops + int64_t{row_head} * tiles_max;
   float* outs = scratch.out + int64_t{row_head} * tiles_max * d;
-  if (tile < tiles) {
+  for (int tile = blockIdx.z * kFewWarps + warp; tile < tiles; tile += gridDim.z * kFewWarps) {
     const TileOut mine = AttendTile(p, blocks, kv_head, q, (first_tile + tile) * kKeys, num_keys);
     if (lane == 0) tops[tile] = {mine.top, mine.sum};
 #pragma unroll
@@ -148,8 +151,7 @@ __global__ void __launch_bounds__(kFewWarps * 32)
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    const int others = CeilDiv(tiles, kFewWarps) - 1;
-    is_last = atomicAdd(scratch.arrived + row_head, 1) == others;
+    is_last = atomicAdd(scratch.arrived + row_head, 1) == blocks_used - 1;
     if (is_last) scratch.arrived[row_head] = 0;
   }
   __syncthreads();
@@ -195,7 +197,8 @@ void PlainAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
       }
       const int tiles_max = SpreadTilesMax(p.tokens);
       const size_t parts = size_t(p.tokens.rows.max) * p.heads.num_heads * tiles_max;
-      LaunchEarly(stream, dim3(grid.x, grid.y, CeilDiv(tiles_max, kFewWarps)), kFewWarps * 32, 0,
+      const int blocks = std::min(kSpreadMax, CeilDiv(tiles_max, kFewWarps));
+      LaunchEarly(stream, dim3(grid.x, grid.y, blocks), kFewWarps * 32, 0,
                   SpreadAttentionKernel<T, Out>, p, TileSums::Of(scratch, parts, p.heads.head_dim),
                   tiles_max);
     });

@@ -9,12 +9,6 @@
 
 namespace pregate::cuda {
 
-__device__ inline uint32_t RoundPair(float a, float b) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(a, b);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-__device__ inline uint32_t RoundPair(const float2& v) { return RoundPair(v.x, v.y); }
-
 // Rows of keys or values in shared memory are kDims / 8 vectors of 16 bytes, swapped around so that
 // the lanes that read together hit different banks.
 template <int kDims>

@@ -88,7 +88,7 @@ __global__ void BuildExchangeKernel(ExchangeProblem p) {
   FillOffsets(p, counts);
   FillOrder(p, counts);
   FillSendRows(p, counts);
-  __threadfence();  // read early: AwaitKernelsBefore
+  __threadfence();  // a product may read it as soon as this block ends
 }
 
 }  // namespace

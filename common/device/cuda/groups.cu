@@ -32,7 +32,7 @@ __global__ void BuildGroupsKernel(Rows rows, const int32_t* routes, int num_expe
       next += __popc(ballot);
     }
   }
-  __threadfence();  // read early: AwaitKernelsBefore
+  __threadfence();  // a product may read it as soon as this block ends
 }
 
 }  // namespace

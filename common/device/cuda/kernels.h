@@ -156,10 +156,11 @@ void GroupedLinear(Stream& stream, const GroupedMatmul& problem,
 void GroupedGateUp(Stream& stream, const GroupedMatmul& problem,
                    const GroupedMatmul* also = nullptr);
 
-// For Hopper, bf16 and rows that HasAlignedRows (weights/tensor_matmul.cuh).
+// For Hopper, bf16, rows that HasAlignedRows (weights/tensor_matmul.cuh), and no more of them than
+// are faster so than by cuBLASLt and RotateAndStore.
 bool TakesLinearHeads(const GroupedMatmul& problem);
 // x · w^T are the heads of q, k and v: RotateAndStore of them. `out` of the problem is not looked at.
-// REQUIRES: no head norms; head_dim a multiple of 16, of which all channels turn or none.
+// REQUIRES: TakesLinearHeads; no head norms; head_dim a multiple of 16, of which all channels turn or none.
 void LinearHeads(Stream& stream, const GroupedMatmul& problem, const PagedTokens& tokens,
                  const Heads& heads, const Rotation& rotation, const PagedKv& kv, float* q_out);
 

@@ -71,6 +71,13 @@ __device__ inline Bf16 FromFloat<Bf16>(float x) {
 __device__ inline float ToFloat(float x) { return x; }
 __device__ inline float ToFloat(Bf16 x) { return __bfloat162float(x); }
 
+// Two neighbouring elements.
+__device__ inline uint32_t RoundPair(float a, float b) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(a, b);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+__device__ inline uint32_t RoundPair(const float2& v) { return RoundPair(v.x, v.y); }
+
 // x / (1 + e^-x); written out so that no compiler choice shows in the bits.
 __device__ inline float Silu(float x) { return __fdiv_rn(x, __fadd_rn(1.0f, expf(-x))); }
 

@@ -6,14 +6,12 @@
 namespace pregate::cuda {
 namespace {
 
-// With more rows the library's product and RotateAndStore are faster than one kernel.
-constexpr int kFusedRowsMax = 64;
-
 bool TakesHeads(const LayerCall& layer) {
   const AttentionShape& a = layer.attention;
   const AttentionWeights& w = layer.attention_weights;
-  return w.qkv_bias == nullptr && w.head_norms.q == nullptr && layer.kv.type == KvType::kBF16 &&
-         a.head_dim % 16 == 0 && (a.rope.dims == 0 || a.rope.dims == a.head_dim);
+  return a.act == ActType::kBF16 && w.qkv_bias == nullptr && w.head_norms.q == nullptr &&
+         layer.kv.type == KvType::kBF16 && a.head_dim % 16 == 0 &&
+         (a.rope.dims == 0 || a.rope.dims == a.head_dim);
 }
 
 }  // namespace
@@ -35,14 +33,13 @@ void LayerLaunches::Run(const TokenBatch& batch, absl::Span<const LayerCall> lay
     products_.FfnParts(rows, ffn.act, layer.ffn, groups, layer.units, w);
     const float* shared = layer.ffn.shared.width > 0 ? w.wide : nullptr;
     const float* own = layer.ffn.own.width > 0 ? w.own : nullptr;
-    const bool wire_bf16 = ffn.wire == WireType::kBF16;
     if (l + 1 < layers.size()) {
       const LayerCall& next = layers[l + 1];
-      AddFfnNorm(stream_in_use(), ToRows(rows), ffn.hidden, shared, own, wire_bf16, ffn.residual, h,
-                 next.attention_weights.norm, next.attention.norm_eps,
-                 next.attention.act == ActType::kBF16, w.act);
+      AddFfnNorm(stream_in_use(), ToRows(rows), ffn.hidden, shared, own,
+                 ffn.wire == WireType::kBF16, ffn.residual, h, next.attention_weights.norm,
+                 next.attention.norm_eps, next.attention.act == ActType::kBF16, w.act);
     } else {
-      AddFfn(stream_in_use(), ToRows(rows), ffn.hidden, shared, own, wire_bf16, ffn.residual, h);
+      operations_.AddFfn(rows, ffn.hidden, shared, own, ffn.wire, ffn.residual, h);
     }
   }
 }
@@ -52,7 +49,7 @@ void LayerLaunches::StoreHeads(const TokenBatch& batch, const LayerCall& layer,
   const AttentionShape& a = layer.attention;
   const AttentionWeights& weights = layer.attention_weights;
   const GroupedMatmul qkv = products_.DenseProduct(batch.rows, w.act, weights.qkv, nullptr);
-  if (batch.rows.max <= kFusedRowsMax && TakesHeads(layer) && TakesLinearHeads(qkv)) {
+  if (TakesHeads(layer) && TakesLinearHeads(qkv)) {
     return LinearHeads(stream_in_use(), qkv, ToPaged(batch), ToHeads(a),
                        {a.rope.dims, a.rope.inv_freq, a.rope.scale, nullptr, nullptr, a.norm_eps},
                        {layer.kv.data, layer.kv.num_blocks, true}, w.q);

@@ -43,8 +43,7 @@ class Publisher {
   }
   // Two neighbouring elements.
   __device__ void PutPair(Bf16* to, float a, float b) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(a, b);
-    Put(reinterpret_cast<uint32_t*>(to), *reinterpret_cast<const uint32_t*>(&pair));
+    Put(reinterpret_cast<uint32_t*>(to), RoundPair(a, b));
   }
   __device__ void PutPair(float* to, float a, float b) {
     Put(reinterpret_cast<float2*>(to), float2{a, b});

@@ -6,10 +6,7 @@ namespace {
 
 __device__ void StoreFour(float* to, const float4& v) { *reinterpret_cast<float4*>(to) = v; }
 __device__ void StoreFour(Bf16* to, const float4& v) {
-  const __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y),
-                       high = __floats2bfloat162_rn(v.z, v.w);
-  *reinterpret_cast<uint2*>(to) = {*reinterpret_cast<const uint32_t*>(&low),
-                                   *reinterpret_cast<const uint32_t*>(&high)};
+  *reinterpret_cast<uint2*>(to) = {RoundPair(v.x, v.y), RoundPair(v.z, v.w)};
 }
 
 // What is added to a row before its norm: scale * (shared + round(own)), see AddFfn.

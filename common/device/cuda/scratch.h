@@ -1,6 +1,7 @@
 // Device memory that operations work in, one after the other.
 #pragma once
 
+#include <limits>
 #include <utility>
 
 #include "common/base/status.h"
@@ -18,8 +19,14 @@ class Scratch {
     runtime_.Note(Grow(bytes));
     return memory_.bytes() >= bytes ? memory_.as<void>() : nullptr;
   }
-  // The same for whoever can do without: no error is noted.
-  void* TryGet(size_t bytes) { return Grow(bytes).ok() ? memory_.as<void>() : nullptr; }
+  // The same for whoever can do without: no error is noted, and what there was no memory for is not
+  // asked for again.
+  void* TryGet(size_t bytes) {
+    if (bytes >= refused_bytes_) return nullptr;
+    if (Grow(bytes).ok()) return memory_.as<void>();
+    refused_bytes_ = bytes;
+    return nullptr;
+  }
 
  private:
   absl::Status Grow(size_t bytes) {
@@ -31,6 +38,7 @@ class Scratch {
 
   CudaRuntime& runtime_;
   DeviceBuffer memory_;
+  size_t refused_bytes_ = std::numeric_limits<size_t>::max();
 };
 
 }  // namespace pregate::cuda

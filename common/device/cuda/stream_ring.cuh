@@ -33,6 +33,7 @@ struct RingBarriers {
                    "r"(readers)
                    : "memory");
     }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");  // for bulk copies
   }
 };
 

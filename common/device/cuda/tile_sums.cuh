@@ -9,7 +9,7 @@ inline constexpr int kSplitRowsMax = 32, kSplitKvHeadsMax = 256;
 
 // Where the sums of tiles lie.
 struct TileSums {
-  int* arrived;  // [rows, heads] that have ended something; 0 between two calls
+  int* arrived;  // [rows, heads of queries or keys] that have ended something; 0 between two calls
   float* out;    // [parts, head_dim] weighted sums of values
   float2* tops;  // [parts] top, sum of weights
 
@@ -17,9 +17,13 @@ struct TileSums {
   static constexpr size_t kArrived = size_t{kSplitRowsMax} * kSplitKvHeadsMax;
   static constexpr size_t kArrivedBytes = sizeof(int) * kArrived;
 
+  // 0: more than attention may take.
   static size_t BytesOf(size_t parts, int head_dim) {
-    return kArrivedBytes + parts * sizeof(float2) + (parts * head_dim + 1) * sizeof(float);
+    const size_t bytes =
+        kArrivedBytes + parts * sizeof(float2) + (parts * head_dim + 1) * sizeof(float);
+    return bytes <= kBytesMax ? bytes : 0;
   }
+  static constexpr size_t kBytesMax = size_t{512} << 20;
   // `scratch` holds BytesOf(), and began as zeros.
   static TileSums Of(void* scratch, size_t parts, int head_dim) {
     char* at = static_cast<char*>(scratch);

@@ -426,7 +426,10 @@ void LaunchWarpgroupAttention(Stream& stream, const AttentionProblem& p, bool ta
   cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, card);
   CUtensorMap map;
   const cudaError_t error = MapKv(p, &map);
-  if (stream.error == cudaSuccess) stream.error = error;
+  if (error != cudaSuccess) {
+    if (stream.error == cudaSuccess) stream.error = error;
+    return;
+  }
   ForElement(p.out_bf16, [&](auto out) {
     LaunchEarly(stream, blocks, kThreads, Layout<kDims, kPerTeam>::Bytes(p.tokens.rows.max),
                 WarpgroupAttentionKernel<kDims, kPerTeam, decltype(out)>, p, map, takes_all);

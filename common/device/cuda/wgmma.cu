@@ -1,5 +1,7 @@
 #include <cuda_runtime_api.h>
 
+#include <atomic>
+
 #include "common/device/cuda/wgmma.cuh"
 
 namespace pregate::cuda {
@@ -10,11 +12,15 @@ __global__ void Probe() {}
 }  // namespace
 
 bool HasWarpgroups() {
-  static const bool has = [] {
-    cudaFuncAttributes attributes;
-    return cudaFuncGetAttributes(&attributes, Probe) == cudaSuccess &&
-           attributes.binaryVersion == 90 && attributes.ptxVersion == 90;
-  }();
+  constexpr int kCards = 64;              // whose answers are kept
+  static std::atomic<int> known[kCards];  // 0: not asked, 1: no, 2: yes
+  int card = 0;
+  if (cudaGetDevice(&card) != cudaSuccess) return false;
+  if (card < kCards && known[card] != 0) return known[card] == 2;
+  cudaFuncAttributes attributes;
+  const bool has = cudaFuncGetAttributes(&attributes, Probe) == cudaSuccess &&
+                   attributes.binaryVersion == 90 && attributes.ptxVersion == 90;
+  if (card < kCards) known[card] = has ? 2 : 1;
   return has;
 }
 

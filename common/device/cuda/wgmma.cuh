@@ -12,7 +12,7 @@
 
 namespace pregate::cuda {
 
-// Whether the card runs what was compiled for warpgroups. Asked once.
+// Whether the current card runs what was compiled for warpgroups. Asked once a card.
 bool HasWarpgroups();
 
 // What a product is told of a tile in shared memory. Few instructions make one of another.
@@ -55,8 +55,8 @@ __device__ inline void WgmmaSeesShared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// d[4 n + 2 i + c]: lane (g, t) of warp w has row 16 w + g + 8 i, column 8 n + 2 t + c. Where `adds` is
-// false, d was 0.
+// d[4 n + 2 i + c]: lane (g, t) of warp w has row 16 w + g + 8 i, column 8 n + 2 t + c. Without
+// `adds` what d was does not count.
 template <int kColumns>
 struct Wgmma;
 

@@ -194,8 +194,7 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kBlocks)
     RingFiller<Source, Size::kSlots, Size::kTileBytes>(
         slots, barriers, Source(problems, p, tile, SharedAddress(slots)))
         .Run(0);
-    CopyWait<0>();
-    return;
+    return;  // the workers await every slot
   }
   AwaitKernelsBefore();
   RingReader<Size::kSlots, Size::kTileBytes> ring(slots, barriers);
@@ -290,7 +289,7 @@ void RingMatmul(Stream& stream, const GroupedMatmul& p, const GroupedMatmul* als
 }
 
 bool TakesLinearHeads(const GroupedMatmul& p) {
-  return HasWarpgroups() && p.bf16 && HasAlignedRows(p);
+  return HasWarpgroups() && p.bf16 && HasAlignedRows(p) && p.rows.max <= Rows64<1>::kRows;
 }
 
 void LinearHeads(Stream& stream, const GroupedMatmul& p, const PagedTokens& tokens,
@@ -298,7 +297,8 @@ void LinearHeads(Stream& stream, const GroupedMatmul& p, const PagedTokens& toke
   Problems problems = {};
   problems.each[0] = p;
   problems.heads = {tokens, heads, rotation, kv, q_out};
-  RunSize<Result::kHeads>(stream, problems, false);
+  p.rows.max <= Rows32<1>::kRows ? RunFew<Rows32, Result::kHeads>(stream, problems, false)
+                                 : RunFew<Rows64, Result::kHeads>(stream, problems, false);
 }
 
 }  // namespace pregate::cuda

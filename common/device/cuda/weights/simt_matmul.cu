@@ -96,6 +96,7 @@ __global__ void __launch_bounds__(kFewOutputs* kFewRows) FewRowsKernel(GroupedMa
   extern __shared__ __align__(16) float stages[];
   const int first_output = blockIdx.x * kFewOutputs, first_row = blockIdx.y * kFewRows;
   const float* weights = Weights<float>(p, 0, p.section_bytes);
+  if (weights == nullptr) return AwaitKernelsBefore();
   const float* x = static_cast<const float*>(p.x);
   const auto start = [&](int stage, bool of_x) {
     const int k = stage * kFewDepth, count = min(kFewDepth, p.inputs - k) / 4;
