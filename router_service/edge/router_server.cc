@@ -4,7 +4,7 @@
 #include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/config/values.h"
-#include "common/device/cpu/cpu_device.h"
+#include "common/device/any/any_device.h"
 #include "common/telemetry/start.h"
 #include "router_service/edge/route_service.h"
 #include "router_service/engine/router_metrics.h"
@@ -63,6 +63,8 @@ void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options) {
   RouterEngineOptions& engine = options->engine;
   set.String("model", &options->model, "Checkpoint directory with a router").Required();
   DeclarePortOptions(set, "Router", &options->ports);
+  set.Choice("device", &options->device, {"cpu", "cuda"},
+             "What computes: this machine's CPU or a card, which should be the router's own");
   set.Int("threads", &options->threads, 0, kThreadsMax, "threads",
           "Compute threads; 0: one a hardware thread");
   set.Int("context-tokens", &engine.context_tokens_max, 0, kContextTokensMax, "tokens",
@@ -81,11 +83,11 @@ absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
     const RouterServerOptions& options, const ServiceContext& context) {
   // Before the model: a mistake here must not wait for the weights.
   RETURN_IF_ERROR(CheckPortOptions(options.ports, *context.security));
-  RETURN_IF_ERROR(CheckFits(options.engine.kv_cache_bytes));
+  if (options.device == "cpu") RETURN_IF_ERROR(CheckFits(options.engine.kv_cache_bytes));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.model));
   auto state = std::make_unique<State>(ModelName(options.ports.model_name, options.model),
                                        options.engine.step_tokens_max, context);
-  state->device = MakeCpuDevice({.threads = options.threads});
+  ASSIGN_OR_RETURN(state->device, MakeDevice(options.device, options.threads));
   RouterEngineOptions engine_options = options.engine;
   engine_options.boot_id = RandomId();
   ASSIGN_OR_RETURN(state->engine, RouterEngine::Start(*checkpoint, *state->device, *context.clock,

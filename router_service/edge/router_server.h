@@ -13,6 +13,7 @@ namespace pregate {
 struct RouterServerOptions {
   std::string model;
   PortOptions ports{.listen = "127.0.0.1:7610", .metrics_listen = "127.0.0.1:7611"};
+  std::string device = "cpu";
   int32_t threads = 1;
   RouterEngineOptions engine;
 };

@@ -1,6 +1,7 @@
 #include "router_service/engine/router_executor.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "common/base/status.h"
@@ -74,7 +75,11 @@ absl::Status RouterExecutor::Run(const RouteStep& step, std::vector<ExpertId>* r
                                  std::vector<float>* logits) {
   PREGATE_CHECK(step.num_tokens <= net_->tokens_max(), "tokens ", step.num_tokens);
   Stage(step);
-  const TokenBatch batch{.rows = {num_tokens_.device.as<int32_t>(), net_->tokens_max()},
+  // Capacities are powers of two: a card sizes its work by them.
+  const int rows_max =
+      std::min(static_cast<int>(std::bit_ceil(static_cast<uint32_t>(step.num_tokens))),
+               net_->tokens_max());
+  const TokenBatch batch{.rows = {num_tokens_.device.as<int32_t>(), rows_max},
                          .token_ids = token_ids_.device.as<int32_t>(),
                          .positions = positions_.device.as<int32_t>(),
                          .seq_slots = row_of_token_.device.as<int32_t>(),
