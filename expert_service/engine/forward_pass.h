@@ -41,7 +41,8 @@ class ForwardPass {
   static int64_t Bytes(const Device& device, const ModelSpec& spec, ActType act, int tokens_max,
                        int logits_rows_max);
 
-  // Runs the layers; kv [num_layers]. ABORTED when `on_progress` (may be null) stopped it.
+  // Runs the layers; kv [num_layers]. ABORTED when `on_progress` (may be null), which is asked before
+  // them and after each, or after all that run at once, stopped it.
   // REQUIRES: ExpertPart::BeginStep for this batch.
   absl::Status Run(const TokenBatch& batch, absl::Span<const KvLayer> kv,
                    const StepProgress& on_progress);

@@ -267,8 +267,8 @@ TEST_F(WorkerEngineTest, ProgressComesWithTheStepWithinItAndWhenIdle) {
   const absl::Time before = worker_->last_progress();
   Run(1, maker.Take(1));
   auto progress = Only<Progress>(received_[1]);
-  EXPECT_EQ(progress.size(), 4u)
-      << "at the step's begin, after each of two layers and after the logits, on this clock";
+  EXPECT_EQ(progress.size(), 5u) << "at the step's begin, before the layers, after each of two and "
+                                    "after the logits, on this clock";
   EXPECT_EQ(progress[0].step_id, 1u);
   EXPECT_TRUE(std::holds_alternative<Progress>(received_[1].front()));
   EXPECT_TRUE(std::holds_alternative<StepResult>(received_[1].back()));
