@@ -1,9 +1,10 @@
 // Times the router's network on the CPU device: whole prompts by length and threads, beside the time
-// that the multipliers alone would take. Weights are random, of SmolLM2-135M's committed router
+// that the multipliers alone would take; or on a card, without a floor. Weights are random, of SmolLM2-135M's committed router
 // (hidden 384) or of the paper's shape (512). Rounds go over all cases in turn, each beside its own
 // measurement of the peak, so that a busy machine spoils both alike; user_ms is processor time, of
 // threads that spin too. Prints one JSON object with --json, else a table.
-// usage: router_bench [--shape smollm2|paper] [--threads 1,2] [--prompts 11,101,256,401] [--json on]
+// usage: router_bench [--shape smollm2|paper] [--device cpu|cuda] [--threads 1,2] [--prompts 11,101,256,401]
+//                     [--json on]
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
+#include "common/device/any/any_device.h"
 #include "common/device/cpu/cpu_device.h"
 #include "common/router/testing/random_router.h"
 #include "router_service/engine/offline_router.h"
@@ -29,7 +31,7 @@ namespace {
 constexpr int kVocab = 49152, kExperts = 5, kContextTokens = 4096;
 
 struct Options {
-  std::string shape = "smollm2", json = "off";
+  std::string shape = "smollm2", device = "cpu", json = "off";
   std::vector<std::string> threads, prompts;
   int32_t rounds = 60;
   std::optional<uint64_t> seed = 1;
@@ -60,7 +62,7 @@ double Median(std::vector<double> values) {
 struct Router {
   int threads;
   std::unique_ptr<Device> device;
-  std::unique_ptr<cpu::ThreadPool> pool;  // for the peak
+  std::unique_ptr<cpu::ThreadPool> pool;  // for the peak; null on a card
   std::unique_ptr<OfflineRouter> router;
 };
 
@@ -73,14 +75,14 @@ struct Case {
     constexpr int64_t kPeakRounds = 500'000;
     SystemClock clock;
     const absl::Time start = clock.Now();
-    const double operations = bench::MultiplyAdd(*router->pool, kPeakRounds);
+    const double operations = router->pool ? bench::MultiplyAdd(*router->pool, kPeakRounds) : 0;
     const double peak = operations / absl::ToDoubleSeconds(clock.Now() - start);
     const double user = UserSeconds();
     const absl::Time begin = clock.Now();
     RETURN_IF_ERROR(router->router->RouteAll(prompt.first(tokens)).status());
     route_ms.push_back(absl::ToDoubleMilliseconds(clock.Now() - begin));
     user_ms.push_back((UserSeconds() - user) * 1e3);
-    floor_ms.push_back(Operations(spec, tokens) / peak * 1e3);
+    floor_ms.push_back(peak > 0 ? Operations(spec, tokens) / peak * 1e3 : 0);
     share.push_back(floor_ms.back() / route_ms.back());
     return absl::OkStatus();
   }
@@ -112,9 +114,11 @@ absl::StatusOr<std::vector<int>> Numbers(const std::vector<std::string>& texts, 
   return numbers;
 }
 
-absl::StatusOr<Router> MakeRouter(const Checkpoint& checkpoint, int threads) {
-  Router r = {threads, MakeCpuDevice({.threads = threads}),
-              std::make_unique<cpu::ThreadPool>(threads), nullptr};
+absl::StatusOr<Router> MakeRouter(const Checkpoint& checkpoint, const std::string& device,
+                                  int threads) {
+  Router r = {.threads = threads};
+  ASSIGN_OR_RETURN(r.device, MakeDevice(device, threads));
+  if (device == "cpu") r.pool = std::make_unique<cpu::ThreadPool>(threads);
   ASSIGN_OR_RETURN(r.router, OfflineRouter::Create(checkpoint, *r.device, kContextTokens));
   return r;
 }
@@ -147,7 +151,7 @@ absl::Status Bench(const Options& o) {
   ASSIGN_OR_RETURN(const std::vector<int> prompts, Numbers(o.prompts, kContextTokens));
   std::vector<Router> routers;
   for (const int n : threads) {
-    ASSIGN_OR_RETURN(Router router, MakeRouter(*checkpoint, n));
+    ASSIGN_OR_RETURN(Router router, MakeRouter(*checkpoint, o.device, n));
     routers.push_back(std::move(router));
   }
   std::vector<Case> cases;
@@ -169,15 +173,17 @@ absl::Status Bench(const Options& o) {
 
 int main(int argc, char** argv) {
   pregate::Options o;
-  pregate::OptionSet set("router_bench", "Times the router's network on the CPU.");
+  pregate::OptionSet set("router_bench", "Times the router's network.");
   set.Choice("shape", &o.shape, {"smollm2", "paper"}, "of the router");
-  set.Strings("threads", &o.threads, "numbers of threads (default: 1,2)");
+  set.Choice("device", &o.device, {"cpu", "cuda"}, "what computes");
+  set.Strings("threads", &o.threads, "numbers of threads (default: 1,2; on a card 1)");
   set.Strings("prompts", &o.prompts, "lengths in tokens (default: 11,101,256,401)");
   set.Int("rounds", &o.rounds, 1, 100000, "", "runs of each case");
   set.Choice("json", &o.json, {"on", "off"}, "print one JSON object instead of a table");
   set.OptionalUint64("seed", &o.seed, "of weights and tokens");
   return pregate::BenchMain("router_bench", set, argc, argv, [&] {
-    if (o.threads.empty()) o.threads = {"1", "2"};
+    if (o.threads.empty() && o.device == "cpu") o.threads = {"1", "2"};
+    if (o.threads.empty()) o.threads = {"1"};
     if (o.prompts.empty()) o.prompts = {"11", "101", "256", "401"};
     return pregate::Bench(o);
   });

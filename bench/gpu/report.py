@@ -68,6 +68,8 @@ def main():
         "slots": read_json(folder / "slots.json"),
         "exchange_alone": read_json(folder / "exchange-alone.json"),
         "serve": read_json(folder / "serve.json"),
+        "router_cuda": read_json(folder / "router-cuda.json"),
+        "router_cpu": read_json(folder / "router-cpu.json"),
         "stream": read_json(folder / "stream.json"),
         "step_bench_4k": read_json(folder / "step-bench-4k.json"),
         "trace": trace_tables(folder),

@@ -4,7 +4,7 @@
 # clients of a server see, and a table by kernel. Every stage has a time limit; one that fails is recorded and the next one
 # runs. Leaves gpu-CARD.json and the logs in $OUT (default: ./gpu-results).
 #
-#   [STAGES="tests sanitizer small bench stream slots trace large"] [MOE=DIR] .bundle/run.sh
+#   [STAGES="tests sanitizer small bench router stream slots trace large"] [MOE=DIR] .bundle/run.sh
 #
 # Stage "operate" (not in the default): a cell over mutual TLS with the worker on the card.
 # MOE: a real MoE (models/smollm2-135m-moe5 applied to SmolLM2); with it, stage "serve" lets a CPU's
@@ -12,7 +12,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$PWD/gpu-results}
-stages=${STAGES:-tests sanitizer small bench stream slots trace large}
+stages=${STAGES:-tests sanitizer small bench router stream slots trace large}
 work=${WORK:-/tmp/pregate-gpu}
 models=${MODELS:-/dev/shm/pregate-models}
 mkdir -p "$out" "$work" "$models"
@@ -78,6 +78,10 @@ if wants bench; then
     # shellcheck disable=SC2086
     stage "step-kernel-${shape// /-}" 20 "$bin/gpu_step_kernel_bench" $shape
   done
+fi
+if wants router; then
+  stage router-cuda 30 "$bin/router_bench" --shape paper --device cuda --prompts 1,11,101,256,401 --json on
+  stage router-cpu 60 "$bin/router_bench" --shape paper --threads 1,4 --prompts 1,11,101,256,401 --json on
 fi
 if wants stream; then
   stage stream 120 "$work/stream_load.sh" "$bin" "$models/llama2-7b" --streams 1,8,32 --prompt 128 --answer 64
