@@ -68,6 +68,7 @@ def main():
         "slots": read_json(folder / "slots.json"),
         "exchange_alone": read_json(folder / "exchange-alone.json"),
         "serve": read_json(folder / "serve.json"),
+        "families": {path.stem.removeprefix("family-"): read_json(path) for path in sorted(folder.glob("family-*.json"))},
         "router_cuda": read_json(folder / "router-cuda.json"),
         "router_cpu": read_json(folder / "router-cpu.json"),
         "stream": read_json(folder / "stream.json"),

@@ -6,6 +6,8 @@
 #
 #   [STAGES="tests sanitizer small bench router stream slots trace large"] [MOE=DIR] .bundle/run.sh
 #
+# Stage "families" (not in the default): FAMILIES holds models that tests/compare/refactor_families.py
+# --keep made, each of which a CPU's and a card's cluster answer from.
 # Stage "operate" (not in the default): a cell over mutual TLS with the worker on the card.
 # MOE: a real MoE (models/smollm2-135m-moe5 applied to SmolLM2); with it, stage "serve" lets a CPU's
 # and a card's cluster answer the same greedy requests over gRPC, and "slots" times that model.
@@ -94,6 +96,11 @@ if wants slots; then
 fi
 if wants serve; then
   NCCL_NVLS_ENABLE=0 stage serve 240 python3 "$work/serve_compare.py" "$bin" "$MOE"
+fi
+if wants families; then
+  for model in "$FAMILIES"/*/; do
+    NCCL_NVLS_ENABLE=0 stage "family-$(basename "$model")" 120 python3 "$work/serve_compare.py" "$bin" "$model"
+  done
 fi
 if wants operate; then
   NCCL_NVLS_ENABLE=0 stage operate 120 python3 "$work/operate_check.py" "$bin"

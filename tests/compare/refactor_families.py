@@ -4,8 +4,9 @@ A dense checkpoint of transformers' with a window where the family has one, and 
 `pregate refactor` over two domains of random words. What `pregate generate` (router, scheduler and worker over gRPC) then says
 greedily must be what `pregate logits` of the new checkpoint has as its largest, token for token, with all experts on the device
 and with one. Needs torch, transformers and safetensors, and programs built with refactor.
-usage: refactor_families.py --pregate build/debug/bin/pregate [--seed S]
+usage: refactor_families.py --pregate build/debug/bin/pregate [--seed S] [--keep DIR]; the models stay in DIR/FAMILY
 """
+import pathlib
 import random
 import shutil
 
@@ -52,6 +53,8 @@ def check(args, report, family, scratch):
     run(args.pregate, "refactor", "--dense", scratch / "dense", "--corpus", scratch / "corpus", "--out", scratch / "moe",
         "--windows", 4, "--window-tokens", 64, "--refit-windows", 2, "--router-hidden", 32, "--router-steps", 4,
         "--router-batch", 2)
+    if args.keep:
+        shutil.copytree(scratch / "moe", pathlib.Path(args.keep) / family)
     answers = [run_json(args.pregate, "generate", "--model", scratch / "moe", "--prompt", PROMPT, "--max-tokens", TOKENS,
                         "--ignore-eos", "--expert-slots", slots) for slots in (0, 1)]
     (scratch / "prompt.txt").write_text(PROMPT)
@@ -64,4 +67,4 @@ def check(args, report, family, scratch):
 
 
 if __name__ == "__main__":
-    run_cases(__doc__, [(family,) for family in FAMILIES], check)
+    run_cases(__doc__, [(family,) for family in FAMILIES], check, options=["--keep"])
