@@ -121,13 +121,15 @@ class ChatTest(live.Served, unittest.TestCase):
             self.assertEqual(client.finish()[0], 1)
 
     def ask_and_stop(self, terminal, question):
-        """Ctrl-C while the answer runs. A random model may end one of its own before that: then it is asked again."""
-        for _ in range(10):
+        """Ctrl-C while the answer runs. The tiny model may be at the context's end before that: then it is asked again."""
+        for _ in range(30):
             terminal.type(f"{question}\n")
             terminal.expect(f"{question}\r\n(.|\n){{10}}")
             terminal.type("\x03")
             if "(cancelled)" in terminal.expect(r"\((cancelled|/quit or Ctrl-D ends)\)\r\n> "):
                 return
+            terminal.type("/reset\n")
+            terminal.expect("/reset\r\n(.|\n)*> ")
         self.fail("no answer ran until it was stopped")
 
     def test_terminal_ctrl_c_keeps_the_conversation_and_ctrl_d_ends_it(self):
