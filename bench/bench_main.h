@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "common/telemetry/start.h"
@@ -18,6 +20,21 @@ int BenchMain(const std::string& program, OptionSet& set, int argc, char** argv,
     return outcome == OptionSet::Outcome::kExit ? absl::OkStatus() : run();
   };
   return ExitCode(program, parse_and_run());
+}
+
+// The values of a list option as numbers from 1 (or 0) to `max`. INVALID_ARGUMENT names option and value.
+inline absl::StatusOr<std::vector<int>> Numbers(const std::string& option,
+                                                const std::vector<std::string>& values, int max,
+                                                int min = 1) {
+  std::vector<int> numbers;
+  for (const std::string& value : values) {
+    if (!absl::SimpleAtoi(value, &numbers.emplace_back()) || numbers.back() < min ||
+        numbers.back() > max) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", option, ": '", value, "' is no number in ", min, "..", max));
+    }
+  }
+  return numbers;
 }
 
 }  // namespace pregate

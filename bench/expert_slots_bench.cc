@@ -101,7 +101,8 @@ absl::StatusOr<Alone> JoinAlone(Device* device) {
 }
 
 absl::StatusOr<nlohmann::json> BenchSlots(const Options& o, const Checkpoint& checkpoint,
-                                          int32_t slots, nlohmann::json* head) {
+                                          int32_t slots, const std::vector<int>& batches,
+                                          nlohmann::json* head) {
   const ModelSpec& spec = checkpoint.spec();
   ASSIGN_OR_RETURN(const auto device, MakeDevice(o.device, o.threads));
   SystemClock clock;
@@ -125,15 +126,16 @@ absl::StatusOr<nlohmann::json> BenchSlots(const Options& o, const Checkpoint& ch
   StepDriver driver(executor.get(), spec, *o.seed);
   nlohmann::json report = {{"expert_slots", slots},
                            {"expert_mb", executor->memory().expert_bytes / 1e6}};
-  for (const std::string& batch : o.batches) {
-    report["decode"].push_back(Decode(driver, std::stoi(batch), o.steps));
-  }
+  for (const int batch : batches) report["decode"].push_back(Decode(driver, batch, o.steps));
   report["prefill"] = Prefill(driver, o.prefill);
   executor.reset();  // before its collective
   return report;
 }
 
 absl::Status Bench(const Options& o) {
+  constexpr int kBatchMax = 64, kSlotsMax = 1024;  // 64 sequence slots
+  ASSIGN_OR_RETURN(const std::vector<int> batches, Numbers("batches", o.batches, kBatchMax));
+  ASSIGN_OR_RETURN(const std::vector<int> slots, Numbers("slots", o.slots, kSlotsMax, 0));
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(o.model));
   nlohmann::json report = {{"model", o.model},
                            {"experts", checkpoint->spec().num_experts},
@@ -142,8 +144,8 @@ absl::Status Bench(const Options& o) {
                            {"threads", o.threads},
                            {"steps", o.steps},
                            {"seed", *o.seed}};
-  for (const std::string& slots : o.slots) {
-    ASSIGN_OR_RETURN(nlohmann::json one, BenchSlots(o, *checkpoint, std::stoi(slots), &report));
+  for (const int n : slots) {
+    ASSIGN_OR_RETURN(nlohmann::json one, BenchSlots(o, *checkpoint, n, batches, &report));
     report["slots"].push_back(std::move(one));
   }
   std::printf("%s\n", report.dump(1).c_str());

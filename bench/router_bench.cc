@@ -14,7 +14,6 @@
 #include <random>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "bench/bench_main.h"
 #include "bench/machine_limits.h"
 #include "common/base/clock.h"
@@ -103,17 +102,6 @@ struct Case {
   }
 };
 
-absl::StatusOr<std::vector<int>> Numbers(const std::vector<std::string>& texts, int max) {
-  std::vector<int> numbers;
-  for (const std::string& text : texts) {
-    if (!absl::SimpleAtoi(text, &numbers.emplace_back()) || numbers.back() < 1 ||
-        numbers.back() > max) {
-      return absl::InvalidArgumentError(absl::StrCat("'", text, "' is no number in 1..", max));
-    }
-  }
-  return numbers;
-}
-
 absl::StatusOr<Router> MakeRouter(const Checkpoint& checkpoint, const std::string& device,
                                   int threads) {
   Router r = {.threads = threads};
@@ -147,8 +135,8 @@ absl::Status Bench(const Options& o) {
   const RouterSpec spec = ShapeOf(o.shape);
   const auto checkpoint =
       MakeRandomRouter(RouterOnlySpec(kVocab, kExperts, spec), static_cast<uint32_t>(*o.seed));
-  ASSIGN_OR_RETURN(const std::vector<int> threads, Numbers(o.threads, 1024));
-  ASSIGN_OR_RETURN(const std::vector<int> prompts, Numbers(o.prompts, kContextTokens));
+  ASSIGN_OR_RETURN(const std::vector<int> threads, Numbers("threads", o.threads, 1024));
+  ASSIGN_OR_RETURN(const std::vector<int> prompts, Numbers("prompts", o.prompts, kContextTokens));
   std::vector<Router> routers;
   for (const int n : threads) {
     ASSIGN_OR_RETURN(Router router, MakeRouter(*checkpoint, o.device, n));

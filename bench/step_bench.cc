@@ -99,6 +99,8 @@ nlohmann::json DecodeReport(StepDriver& driver, int batch, int steps, int64_t to
 }
 
 absl::Status Bench(const Options& o) {
+  constexpr int kBatchMax = 64;  // sequence slots
+  ASSIGN_OR_RETURN(const std::vector<int> batches, Numbers("batches", o.batches, kBatchMax));
   ASSIGN_OR_RETURN(const DType dtype, ParseDType(o.dtype));
   ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::Open(o.model));
   const ModelSpec& spec = checkpoint->spec();
@@ -125,9 +127,8 @@ absl::Status Bench(const Options& o) {
   const double prefill_s = PrefillSeconds(driver, o.prefill, options.step_tokens, o.repeats);
   report["prefill"] = {
       {"tokens", o.prefill}, {"seconds", prefill_s}, {"tokens_per_s", o.prefill / prefill_s}};
-  for (const std::string& batch : o.batches) {
-    report["decode"].push_back(
-        DecodeReport(driver, std::stoi(batch), o.decode, token_bytes, read_gbs));
+  for (const int batch : batches) {
+    report["decode"].push_back(DecodeReport(driver, batch, o.decode, token_bytes, read_gbs));
   }
   std::printf("%s\n", report.dump(1).c_str());
   return absl::OkStatus();

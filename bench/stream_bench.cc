@@ -24,6 +24,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::minutes kPatience(5);  // with one request
+constexpr int kStreamsMax = 1024;             // a thread each
 
 struct Options {
   std::string server;
@@ -135,13 +136,14 @@ absl::Status AwaitServer(const Options& o) {
 }
 
 absl::Status Run(const Options& o) {
+  ASSIGN_OR_RETURN(const std::vector<int> streams, Numbers("streams", o.streams, kStreamsMax));
   RETURN_IF_ERROR(AwaitServer(o));
   nlohmann::json report = {{"prompt_tokens", o.prompt},
                            {"answer_tokens", o.answer},
                            {"seed", *o.seed},
                            {"runs", nlohmann::json::array()}};
-  for (const std::string& streams : o.streams) {
-    ASSIGN_OR_RETURN(nlohmann::json run, RunStreams(o, std::stoi(streams)));
+  for (const int n : streams) {
+    ASSIGN_OR_RETURN(nlohmann::json run, RunStreams(o, n));
     std::fprintf(stderr, "%s\n", run.dump().c_str());
     report["runs"].push_back(std::move(run));
   }

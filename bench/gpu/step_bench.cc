@@ -37,6 +37,7 @@ struct Bench {
   const ModelSpec& spec;
   const CardLimits& card;
   const Options& options;
+  const std::vector<int>& batches;
 
   nlohmann::json Decode(int batch);
   nlohmann::json Prefill();
@@ -126,11 +127,10 @@ void Bench::Profile() {
     cudaProfilerStop();
     launches[std::move(name)] = device.counts().launches - before;
   };
-  for (const std::string& batch : options.batches) {
-    const int n = std::stoi(batch);
+  for (const int n : batches) {
     driver.OpenBatch(n, options.context, options.steps + 6);
     for (int i = 0; i < 2; ++i) driver.DecodeStep(n);
-    profile("decode of " + batch, [&] { driver.DecodeStep(n); });
+    profile(absl::StrCat("decode of ", n), [&] { driver.DecodeStep(n); });
     driver.Close();
   }
   driver.Open(0, options.prefill);
@@ -140,6 +140,7 @@ void Bench::Profile() {
 }
 
 absl::Status Run(const Options& o) {
+  ASSIGN_OR_RETURN(const std::vector<int> batches, Numbers("batches", o.batches, o.prefill));
   ASSIGN_OR_RETURN(const std::unique_ptr<CudaDevice> device, MakeCudaDevice({}));
   CardLimits card;
   if (!o.profile) {
@@ -147,8 +148,7 @@ absl::Status Run(const Options& o) {
   }
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(o.model));
   SystemClock clock;
-  int batch_max = 1;
-  for (const std::string& batch : o.batches) batch_max = std::max(batch_max, std::stoi(batch));
+  const int batch_max = *std::max_element(batches.begin(), batches.end());
   ExecutorOptions options;
   ASSIGN_OR_RETURN(options.types, TypesOf(kDType));
   options.step_tokens = o.prefill;
@@ -161,7 +161,7 @@ absl::Status Run(const Options& o) {
                    StepExecutor::Create(*checkpoint, device.get(), &clock, options, nullptr));
   const ModelSpec& spec = checkpoint->spec();
   StepDriver driver(executor.get(), spec, *o.seed);
-  Bench bench = {*device, driver, spec, card, o};
+  Bench bench = {*device, driver, spec, card, o, batches};
   if (o.profile) {
     bench.Profile();
     return absl::OkStatus();
@@ -176,9 +176,7 @@ absl::Status Run(const Options& o) {
                            {"bf16_tflop_per_s", card.bf16_tflop_per_s},
                            {"token_gb", static_cast<double>(TokenBytes(spec, kDType)) / 1e9}};
   report["prefill"] = bench.Prefill();
-  for (const std::string& batch : o.batches) {
-    report["decode"].push_back(bench.Decode(std::stoi(batch)));
-  }
+  for (const int batch : batches) report["decode"].push_back(bench.Decode(batch));
   std::printf("%s\n", report.dump(1).c_str());
   return absl::OkStatus();
 }

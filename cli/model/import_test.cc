@@ -1,5 +1,6 @@
 #include "cli/model/import.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "cli/model/inspect.h"
@@ -86,6 +87,27 @@ TEST_F(WriteCheckpointTest, LeavesNothingBehindOnFailure) {
   };
   EXPECT_EQ(WriteCheckpoint(dir_.path("x"), spec, fails, {}).status().message(), "broken");
   EXPECT_TRUE(std::filesystem::is_empty(dir_.path()));
+}
+
+TEST_F(WriteCheckpointTest, AnyNumberOfThreadsWritesTheSameFiles) {
+  const ModelSpec spec = *SynthSpec(Tiny("x"));
+  const auto fill = [](const CanonicalTensor& tensor, absl::Span<float> out) {
+    for (size_t i = 0; i < out.size(); ++i) out[i] = tensor.name.size() + i % 97 / 97.0f;
+    return absl::OkStatus();
+  };
+  const auto write = [&](int threads) {
+    const std::string to = dir_.path(absl::StrCat("threads-", threads));
+    std::vector<uint64_t> done;
+    const WriteOptions options{
+        .dtype = DType::kBF16, .threads = threads, .progress = [&](const WriteProgress& progress) {
+          done.push_back(progress.bytes_done);
+        }};
+    EXPECT_TRUE(WriteCheckpoint(to, spec, fill, options).ok());
+    EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
+    return ReadFile(to + "/manifest.json") + ReadFile(to + "/model.safetensors");
+  };
+  const std::string alone = write(1);
+  for (const int threads : {2, 7, 100}) EXPECT_EQ(write(threads), alone) << threads;
 }
 
 TEST_F(WriteCheckpointTest, RefusesATargetThatIsNotEmpty) {

@@ -76,9 +76,8 @@ absl::Status RouterExecutor::Run(const RouteStep& step, std::vector<ExpertId>* r
   PREGATE_CHECK(step.num_tokens <= net_->tokens_max(), "tokens ", step.num_tokens);
   Stage(step);
   // Capacities are powers of two: a card sizes its work by them.
-  const int rows_max =
-      std::min(static_cast<int>(std::bit_ceil(static_cast<uint32_t>(step.num_tokens))),
-               net_->tokens_max());
+  const int rows_max = std::min(
+      static_cast<int>(std::bit_ceil(static_cast<uint32_t>(step.num_tokens))), net_->tokens_max());
   const TokenBatch batch{.rows = {num_tokens_.device.as<int32_t>(), rows_max},
                          .token_ids = token_ids_.device.as<int32_t>(),
                          .positions = positions_.device.as<int32_t>(),

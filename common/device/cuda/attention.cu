@@ -174,13 +174,10 @@ __global__ void __launch_bounds__(kFewWarps * 32)
 
 // Of spreading keys that are no bf16; 0 where there is enough to do without.
 constexpr int kFewRows = 128;
-int SpreadTilesMax(const PagedTokens& tokens) {
-  return tokens.blocks_per_seq * kBlockTokens / kKeys + 1;
-}
 size_t SpreadBytes(const PagedTokens& tokens, const Heads& heads) {
   const size_t row_heads = size_t(tokens.rows.max) * heads.num_heads;
   if (tokens.rows.max > kFewRows || row_heads > TileSums::kArrived) return 0;
-  return TileSums::BytesOf(row_heads * SpreadTilesMax(tokens), heads.head_dim);
+  return TileSums::Bytes(tokens, heads, kKeys);
 }
 
 }  // namespace
@@ -195,11 +192,10 @@ void PlainAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
       if (scratch == nullptr) {
         return Launch(stream, grid, kWarps * 32, 0, AttentionKernel<T, Out>, p);
       }
-      const int tiles_max = SpreadTilesMax(p.tokens);
-      const size_t parts = size_t(p.tokens.rows.max) * p.heads.num_heads * tiles_max;
+      const int tiles_max = TileSums::TilesMax(p.tokens, kKeys);
       const int blocks = std::min(kSpreadMax, CeilDiv(tiles_max, kFewWarps));
       LaunchEarly(stream, dim3(grid.x, grid.y, blocks), kFewWarps * 32, 0,
-                  SpreadAttentionKernel<T, Out>, p, TileSums::Of(scratch, parts, p.heads.head_dim),
+                  SpreadAttentionKernel<T, Out>, p, TileSums::At(scratch, p.tokens, p.heads, kKeys),
                   tiles_max);
     });
   });

@@ -101,6 +101,18 @@ __device__ inline bool HasNotFinite(uint32_t pair) {
 __device__ inline bool HasNotFinite(const uint4& v) {
   return HasNotFinite(v.x) || HasNotFinite(v.y) || HasNotFinite(v.z) || HasNotFinite(v.w);
 }
+// In tiles that their rows see in part: RowTops::NotePoison. By `threads` threads, which synchronize
+// afterwards; at(key, chunk): the shared address of eight values of a key.
+template <class At>
+__device__ void TakeOutNotFinite(int thread, int threads, int chunks, const At& at,
+                                 unsigned long long* poison) {
+  for (int i = thread; i < kTileKeys * chunks; i += threads) {
+    const uint32_t address = at(i / chunks, i % chunks);
+    if (!HasNotFinite(LoadShared(address))) continue;
+    StoreShared(address, {0, 0, 0, 0});
+    atomicOr(poison, 1ull << (i / chunks));
+  }
+}
 
 // Which keys a lane's rows g and g + 8 see, and what they have gathered of the tiles so far.
 struct RowTops {

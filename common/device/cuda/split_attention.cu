@@ -67,11 +67,11 @@ size_t SplitAttentionBytes(const PagedTokens& tokens, const Heads& heads) {
   const bool takes = IsTensorHead(heads) && tokens.rows.max <= kSplitRowsMax &&
                      heads.num_kv_heads <= kSplitKvHeadsMax &&
                      heads.num_heads / heads.num_kv_heads <= kGroupHeadsMax;
-  return takes ? TileSums::Bytes(tokens, heads) : 0;
+  return takes ? TileSums::Bytes(tokens, heads, kTileKeys) : 0;
 }
 
 void SplitAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
-  const TileSums sums = TileSums::At(scratch, p.tokens, p.heads);
+  const TileSums sums = TileSums::At(scratch, p.tokens, p.heads, kTileKeys);
   LaunchEarly(stream, kBlocks, 2 * kRings * 32, kRings * kSlots * kSlotBytes,
               p.heads.head_dim <= 64 ? SplitAttentionKernel<64> : SplitAttentionKernel<128>, p,
               sums);

@@ -165,6 +165,7 @@ class SplitAttentionWarp {
 
  private:
   __device__ static int lane() { return threadIdx.x % 32; }
+  // Counted over the tiles that the rows see.
   __device__ int64_t PartOf(int row, int head, int tile) const {
     return int64_t{rows_.before[row]} * p_.heads.num_heads + int64_t{head} * rows_.tiles[row] +
            tile;
@@ -259,18 +260,9 @@ class SplitAttentionWarp {
       const int h = i / quarter, channel = i % quarter * 4;
       float* to = sums_.out + PartOf(item.row, item.kv_head * group_ + h, item.tile) * head_dim;
       publisher.Put(reinterpret_cast<uint4*>(to + channel),
-                    LoadVector(slot + (h * kDims + channel) * 4));
+                    LoadShared(slot + (h * kDims + channel) * 4));
     }
     ring.Release();
-  }
-
-  __device__ static uint4 LoadVector(uint32_t shared) {
-    uint4 v;
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "r"(shared)
-                 : "memory");
-    return v;
   }
 
   // The slot holds what lay at positions first_key .. + 15 when it was read. Those that this kernel
@@ -294,10 +286,7 @@ class SplitAttentionWarp {
               kValues ? blocks.value(item.kv_head, key) : blocks.key(item.kv_head, key);
           v = __ldcg(reinterpret_cast<const uint4*>(from) + lane());
         }
-        const int at = TileLayout<kDims>::At(row, lane());
-        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(slot + at * 16), "r"(v.x),
-                     "r"(v.y), "r"(v.z), "r"(v.w)
-                     : "memory");
+        StoreShared(slot + TileLayout<kDims>::At(row, lane()) * 16, v);
       }
     }
     __syncwarp();

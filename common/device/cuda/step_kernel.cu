@@ -297,18 +297,8 @@ struct Layout {
   }
 };
 
-// Of the 128 registers that each thread of a block of 512 begins with, half of whose warps read rings
-// that the other half fills. All warps of a warpgroup do the same.
-__device__ void KeepReaderRegisters() {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 184;");
-#endif
-}
-__device__ void KeepFillerRegisters() {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
-#endif
-}
+// Of the 128 that each thread of a block of 512 begins with.
+constexpr int kReaderRegisters = 184, kFillerRegisters = 72;
 
 template <int kDims, int kSlots>
 __global__ void __launch_bounds__(2 * kThreads, 1)
@@ -347,13 +337,13 @@ __global__ void __launch_bounds__(2 * kThreads, 1)
   const int ring = warp % kWarps, of_grid = ring * gridDim.x + blockIdx.x;
   unsigned char* slots = dynamic + ring * kSlots * kSlotBytes;
   if (warp < kWarps) {
-    KeepReaderRegisters();
+    TakeMoreRegisters<kReaderRegisters>();
     RingReader<kSlots> reader(slots, m.rings[ring]);
     StepBlock<kDims, kSlots>(p, stack, of_grid, m, reinterpret_cast<Bf16*>(dynamic + at.x), turns,
                              reader)
         .Run();
   } else {
-    KeepFillerRegisters();
+    KeepFewerRegisters<kFillerRegisters>();
     RingFiller<StepSource<kDims>, kSlots> filler(slots, m.rings[ring],
                                                  StepSource<kDims>(stack, of_grid));
     filler.Run(stack);

@@ -275,6 +275,22 @@ TEST_P(StepKernelTest, LayersOfAnyKindHaveTheBitsOfTheHalvesInTurn) {
   }
 }
 
+// Widths that are no multiples of 16, and more rows than it takes.
+TEST_P(StepKernelTest, ShapesThatItDoesNotTakeHaveTheBitsOfTheHalvesInTurn) {
+  for (const StackShape& s : {StackShape{2, 64, 4, 2, 32, 32, 24, 3},
+                              {2, 64, 4, 2, 32, 40, 32, 3},
+                              {2, 72, 4, 2, 32, 32, 32, 3},
+                              {2, 64, 4, 2, 24, 32, 32, 3}}) {
+    for (const int rows : {2, 9}) {
+      Make(s, rows, rows, 100);
+      ASSERT_TRUE(RunAtOnce());
+      RunInTurn();
+      ExpectSame(absl::StrCat("hidden ", s.hidden, " head_dim ", s.head_dim, " shared ", s.shared,
+                              " own ", s.own, " rows ", rows));
+    }
+  }
+}
+
 TEST_P(StepKernelTest, LayersWhoseUnitsAreNotThereAreRefused) {
   for (const int rows : {2, 20}) {
     Make({2, 64, 4, 2, 32, 32, 32, 3}, rows, rows, 100);

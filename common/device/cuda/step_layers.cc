@@ -32,7 +32,7 @@ bool Takes(const LayerCall& layer, const LayerCall& first, const RopeShape& rope
          (a.rope.dims == 0 || a.rope.dims == a.head_dim) && w.qkv_bias == nullptr &&
          w.o_bias == nullptr && w.head_norms.q == nullptr && IsPlainBf16(w.qkv) &&
          IsPlainBf16(w.o) && layer.kv.type == KvType::kBF16 && shared.width + own.width > 0 &&
-         FitsStrips(shared) && FitsStrips(own) && (own.width == 0 || layer.units != nullptr);
+         FitsStrips(shared) && FitsStrips(own);
 }
 
 StepLayer ToStepLayer(const LayerCall& layer) {

@@ -19,7 +19,7 @@ struct StepArguments : StepProblem {
   explicit StepArguments(const StepProblem& p)
       : StepProblem(p),
         attention{p.tokens, p.heads, p.q, {nullptr, 0, true}, p.scale, p.window, true, p.act},
-        sums(TileSums::At(p.tile_sums, p.tokens, p.heads)) {
+        sums(TileSums::At(p.tile_sums, p.tokens, p.heads, kTileKeys)) {
     const int q_width = heads.num_heads * heads.head_dim;
     x_width = hidden > q_width ? hidden : q_width;
     if (mid_stride > x_width) x_width = mid_stride;

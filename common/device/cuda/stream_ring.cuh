@@ -17,6 +17,21 @@ struct SlotShape {
 };
 inline constexpr int kSlotBytes = 16 * SlotShape<16>::kRowBytes;
 
+// Warps that read rings need more registers than those that fill them. All warps of a warpgroup call the
+// same, and the fillers give before the readers get.
+template <int kRegisters>
+__device__ void TakeMoreRegisters() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+#endif
+}
+template <int kRegisters>
+__device__ void KeepFewerRegisters() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+#endif
+}
+
 // The shared memory of a ring; its slots lie elsewhere.
 template <int kSlots>
 struct RingBarriers {

@@ -62,18 +62,6 @@ __device__ void CopyKeysAndValues(Shared<kDims>& s, int buffer, const KvBlocks<B
   CopyCommit();
 }
 
-// In steps where rows see different keys: RowTops::NotePoison.
-template <int kDims>
-__device__ void TakeOutNotFinite(uint4* values, unsigned long long* poison) {
-  constexpr int kChunks = Shared<kDims>::kChunks;
-  for (int i = threadIdx.x; i < Shared<kDims>::kVectors; i += kThreads) {
-    uint4& v = values[Shared<kDims>::At(i / kChunks, i % kChunks)];
-    if (!HasNotFinite(v)) continue;
-    v = {0, 0, 0, 0};
-    atomicOr(poison, 1ull << (i / kChunks));
-  }
-}
-
 // What a lane holds of its warp's 16 rows.
 template <int kDims>
 struct RowState : RowTops {
@@ -205,7 +193,10 @@ __global__ void __launch_bounds__(kThreads) TensorAttentionKernel(AttentionProbl
     if (step + 1 == steps || first_key < all_seen_from) {
       if (threadIdx.x == 0) poison = 0;
       __syncthreads();
-      TakeOutNotFinite<kDims>(s.values[buffer], &poison);
+      const uint32_t values = SharedAddress(s.values[buffer]);
+      TakeOutNotFinite(
+          threadIdx.x, kThreads, Shared<kDims>::kChunks,
+          [&](int key, int chunk) { return values + Shared<kDims>::At(key, chunk) * 16; }, &poison);
       __syncthreads();
       state.NotePoison(poison, first_key);
     }

@@ -36,8 +36,8 @@ struct Layout {
   static constexpr int kTileBytes = 64 * kDims * 2;
   static constexpr int kTeams = kGroups / kPerTeam;
   static constexpr int kSlots = 10 / kTeams;
-  static constexpr int kQueries = 0;
-  static constexpr int kRings = kQueries + kGroups * kTileBytes;
+  // In shared memory: the tiles of queries, the rings, the tiles' first rows.
+  static constexpr int kRings = kGroups * kTileBytes;
   static constexpr int kStarts = kRings + kTeams * kSlots * kTileBytes;
   static constexpr int Bytes(int rows_max) {
     return kStarts + rows_max * static_cast<int>(sizeof(uint16_t));
@@ -236,7 +236,7 @@ class Team {
                                                    {scores[4], scores[5]},
                                                    {scores[6], scores[7]}};
       const uint32_t slot = ring_.Await();
-      if (!all_seen) TakeOutNotFinite(slot, first_key, state);
+      if (!all_seen) CleanValues(slot, first_key, state);
       float part[kDims / 2];
       MultiplyValues(slot, weights, part);
       ring_.Release();
@@ -272,10 +272,8 @@ class Team {
         a = from[0];
         b = from[1];
       }
-      asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(queries_ + L::At(row, chunk)),
-                   "r"(RoundPair(a.x, a.y)), "r"(RoundPair(a.z, a.w)), "r"(RoundPair(b.x, b.y)),
-                   "r"(RoundPair(b.z, b.w))
-                   : "memory");
+      StoreShared(queries_ + L::At(row, chunk), {RoundPair(a.x, a.y), RoundPair(a.z, a.w),
+                                                 RoundPair(b.x, b.y), RoundPair(b.z, b.w)});
     }
     WgmmaSeesShared();
     SyncGroup();
@@ -306,6 +304,7 @@ class Team {
     WgmmaCommit();
     WgmmaWait<0>();
   }
+  // Merged of each sum; `keep` is 1 but where a tile has a larger top.
   __device__ static void Merge(const float (&keep)[2], const float (&gain)[2],
                                const float (&part)[kDims / 2], float (&out)[kDims / 2]) {
     if (__any_sync(~0u, keep[0] != 1 || keep[1] != 1)) {
@@ -317,22 +316,14 @@ class Team {
   }
 
   // In steps where queries see different keys.
-  __device__ void TakeOutNotFinite(uint32_t slot, int first_key, RowTops& state) const {
+  __device__ void CleanValues(uint32_t slot, int first_key, RowTops& state) const {
     const int thread = threadIdx.x % kSyncThreads;
     SyncTeam();
     if (thread == 0) poison_ = 0;
     SyncTeam();
-    for (int i = thread; i < kTileKeys * L::kChunks; i += kSyncThreads) {
-      const uint32_t at = slot + L::At(i / L::kChunks, i % L::kChunks);
-      uint4 v;
-      asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                   : "r"(at)
-                   : "memory");
-      if (!HasNotFinite(v)) continue;
-      asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
-      atomicOr(&poison_, 1ull << (i / L::kChunks));
-    }
+    cuda::TakeOutNotFinite(
+        thread, kSyncThreads, L::kChunks,
+        [&](int key, int chunk) { return slot + L::At(key, chunk); }, &poison_);
     WgmmaSeesShared();
     SyncTeam();
     state.NotePoison(poison_, first_key);
@@ -370,16 +361,8 @@ class Team {
   const int warpgroup_, first_query_, mine_;
 };
 
-__device__ void KeepWorkerRegisters() {
-#ifdef PREGATE_WGMMA
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
-#endif
-}
-__device__ void KeepFillerRegisters() {
-#ifdef PREGATE_WGMMA
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
-#endif
-}
+// Of the 168 that each thread of a block of 384 begins with.
+constexpr int kWorkerRegisters = 224, kFillerRegisters = 56;
 
 template <int kDims, int kPerTeam, class Out>
 __global__ void __launch_bounds__(kThreads, 1)
@@ -404,17 +387,16 @@ __global__ void __launch_bounds__(kThreads, 1)
                         static_cast<int>(gridDim.x) * L::kTeams);
   unsigned char* slots = memory + L::kRings + team * L::kSlots * L::kTileBytes;
   if (fills) {
-    KeepFillerRegisters();
+    KeepFewerRegisters<kFillerRegisters>();
     if (warp == team && threadIdx.x % 32 == 0) {
       FillRing<kDims, kPerTeam>(work, items, map, slots, barriers[team]);
     }
     return;
   }
-  KeepWorkerRegisters();
+  TakeMoreRegisters<kWorkerRegisters>();
   RingReader<L::kSlots, L::kTileBytes> ring(slots, barriers[team]);
-  Team<kDims, kPerTeam, Out> workers(
-      work, SharedAddress(memory + L::kQueries + warpgroup * L::kTileBytes), ring, team,
-      poison[team]);
+  Team<kDims, kPerTeam, Out> workers(work, SharedAddress(memory + warpgroup * L::kTileBytes), ring,
+                                     team, poison[team]);
   Item item;
   while (items.Next(item)) workers.Run(item);
 }

@@ -101,6 +101,7 @@ absl::StatusOr<std::map<std::string, TensorHash>> WriteWeights(const std::string
                                                                const ModelSpec& spec,
                                                                const TensorSource& source,
                                                                const WriteOptions& options) {
+  PREGATE_CHECK(options.threads >= 1, "threads ", options.threads);
   const std::vector<CanonicalTensor> tensors = CanonicalTensors(spec);
   std::vector<SafetensorsEntry> entries;
   for (const CanonicalTensor& tensor : tensors) {

@@ -27,7 +27,7 @@ struct WriteProgress {
 
 struct WriteOptions {
   DType dtype = DType::kF32;  // of the backbone's matrices; norms and router are always f32
-  int threads = 1;            // that fill, encode and hash tensors; the file is the same
+  int threads = 1;            // >= 1: that fill, encode and hash tensors; the file is the same
   std::function<absl::Status(const std::string& dir)> write_tokenizer;  // empty: none
   std::function<void(const WriteProgress&)> progress;                   // empty: silent
 };

@@ -95,14 +95,10 @@ class TileSource {
     for (int i = 0; i < kInputVectors; ++i) x_[i] = InputRow(p, tile, Row(i));
   }
 
-  template <class Context>
-  __device__ void Advance(const Context&) {}
-  template <class Context>
-  __device__ bool done(const Context&) const {
-    return k_ >= depth_;
-  }
-  template <class Context>
-  __device__ bool Issue(const Context&, uint32_t slot) {
+  // RingFiller's context is nothing here: there is one tile.
+  __device__ void Advance(int) {}
+  __device__ bool done(int) const { return k_ >= depth_; }
+  __device__ bool Issue(int, uint32_t slot) {
     if (k_ >= Size::kSlots * kDepth) IssueWeights(slot, k_);
     const int at = k_ + column_ * 8;
     // Rows that are not there may be anything: each has sums of its own.
@@ -262,7 +258,7 @@ void RunFew(Stream& stream, const Problems& problems, bool both) {
   constexpr int kMultiprocessors = 132;  // of the cards that run this
   const int each = CeilDiv(blocks, kMultiprocessors);
   if (each == 1) return Run<Size<1>, kResult>(stream, problems, both);
-  if constexpr (Size<3>::kSlots >= 6) {
+  if constexpr (Any::kSlots / 3 >= 6) {
     if (each > 2) return Run<Size<3>, kResult>(stream, problems, both);
   }
   Run<Size<2>, kResult>(stream, problems, both);
