@@ -1,7 +1,7 @@
 // Times the step kernel alone on a card: 32 layers of the paper's shape (llama2-7b, shared .25, own
 // .25, bf16) on random weights, without embedding, logits and replica. A line of JSON for each number of
 // rows, context and number of experts among the rows, beside the bytes that such a step must read.
-// usage: gpu_step_kernel_bench ROWS CONTEXT EXPERTS
+// usage: gpu_step_kernel_bench ROWS CONTEXT EXPERTS [SLOTS], SLOTS: at most so many of each ring
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -107,12 +107,15 @@ StepProblem MakeProblem(int rows, int context, int experts) {
   return p;
 }
 
-void Run(int rows, int context, int experts) {
+void Run(int rows, int context, int experts, int slots_max) {
   StepProblem p = MakeProblem(rows, context, experts);
   cudaDeviceProp card;
   Check(cudaGetDeviceProperties(&card, 0), "cudaGetDeviceProperties");
-  const StepLaunch launch =
-      PlanStepLaunch(p, card.multiProcessorCount, static_cast<int>(card.sharedMemPerBlockOptin));
+  StepLaunch launch;
+  for (int bytes = static_cast<int>(card.sharedMemPerBlockOptin); bytes > 0; bytes -= 1024) {
+    launch = PlanStepLaunch(p, card.multiProcessorCount, bytes);
+    if (launch.slots <= slots_max) break;
+  }
   Stream stream;
   cudaEvent_t begin, end;
   Check(cudaEventCreate(&begin), "cudaEventCreate");
@@ -149,12 +152,13 @@ int Argument(const char* name, const char* text, int max) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: gpu_step_kernel_bench ROWS CONTEXT EXPERTS\n");
+  if (argc != 4 && argc != 5) {
+    std::fprintf(stderr, "usage: gpu_step_kernel_bench ROWS CONTEXT EXPERTS [SLOTS]\n");
     return 2;
   }
   const int rows = Argument("ROWS", argv[1], kStepRowsMax);
   const int context = Argument("CONTEXT", argv[2], 1 << 17);
-  Run(rows, context, Argument("EXPERTS", argv[3], std::min(rows, kExperts)));
+  const int experts = Argument("EXPERTS", argv[3], std::min(rows, kExperts));
+  Run(rows, context, experts, argc == 5 ? Argument("SLOTS", argv[4], 64) : 64);
   return 0;
 }

@@ -1,7 +1,7 @@
 // Attention of few rows with the tiles of each row spread over the card. An item is one tile of one
 // row and key head, with all query heads that share it (up to 8). A warp runs it from a ring of slots
-// (stream_ring.cuh), a block of 16 keys or values each, and leaves the tile's sums in scratch; whoever
-// ends the last item of a row and key head adds them up in order.
+// (stream_ring.cuh), a block of 16 keys or values each, and leaves the tile's sums in scratch. When all
+// of a row and key head are there they are added up in order.
 #pragma once
 
 #include "common/device/cuda/attention_tile.cuh"
@@ -55,7 +55,7 @@ struct SplitRows {
   }
 };
 
-// Item i: tiles of a row are numbered by key head, then tile.
+// Item i: those of a row are numbered by tile, then key head, as keys and values lie.
 struct SplitItem {
   int row, kv_head, tile;  // tile: from the row's first one on
   int first_key, num_blocks;
@@ -63,8 +63,8 @@ struct SplitItem {
   __device__ SplitItem(const SplitRows& rows, const Heads& heads, int i) : row(0) {
     while (i >= rows.before[row + 1] * heads.num_kv_heads) ++row;
     i -= rows.before[row] * heads.num_kv_heads;
-    kv_head = i / rows.tiles[row];
-    tile = i % rows.tiles[row];
+    kv_head = i % heads.num_kv_heads;
+    tile = i / heads.num_kv_heads;
     first_key = (rows.first_tile[row] + tile) * kTileKeys;
     num_blocks =
         min(kTileKeys, rows.position[row] + 1 - first_key + kBlockTokens - 1) / kBlockTokens;
@@ -121,33 +121,11 @@ class SplitAttentionWarp {
         sums_(sums),
         group_(p.heads.num_heads / p.heads.num_kv_heads) {}
 
-  // The ring's next slots are the item's. True where it was the last one of its row and key head:
-  // then AddTiles is due, after the warp's other items, since a warp that is late with one item would
-  // be the last one for the next as well.
+  // The items first, first + step, ..., whose slots come next in the ring. Whoever ends the last one of
+  // a row and key head adds its tiles up, after its other items, since a warp that is late with one
+  // item would be the last one for the next as well.
   template <class Ring>
-  __device__ bool Run(Ring& ring, int index, Publisher& publisher) const {
-    const SplitItem item(rows_, p_.heads, index);
-    Attend(ring, item, publisher);
-    publisher.Await();
-    __syncwarp();
-    int* arrived = sums_.arrived + item.row * p_.heads.num_kv_heads + item.kv_head;
-    int before = 0;
-    if (lane() == 0) before = atomicAdd(arrived, 1);
-    before = __shfl_sync(~0u, before, 0);
-    if (before + 1 < rows_.tiles[item.row]) return false;
-    if (lane() == 0) publisher.Put(reinterpret_cast<uint32_t*>(arrived), 0);
-    return true;
-  }
-  __device__ void AddTiles(int index, Publisher& publisher) const {
-    const SplitItem item(rows_, p_.heads, index);
-#pragma unroll 1
-    for (int head = 0; head < group_; ++head) {
-      AddTilesOf(item.row, item.kv_head * group_ + head, publisher);
-    }
-  }
-  // The items first, first + step, ...; returns the first one that is not below `items`.
-  template <class Ring>
-  __device__ int RunAll(Ring& ring, int first, int step, int items, Publisher& publisher) const {
+  __device__ void RunAll(Ring& ring, int first, int step, int items, Publisher& publisher) const {
     int index = first;
 #pragma unroll 1
     while (index < items) {
@@ -155,16 +133,74 @@ class SplitAttentionWarp {
       const int begin = index;
 #pragma unroll 1
       for (int i = 0; i < 64 && index < items; ++i, index += step) {
-        if (Run(ring, index, publisher)) last |= uint64_t{1} << i;
+        if (IsLast(Run(ring, index, publisher), publisher)) last |= uint64_t{1} << i;
       }
 #pragma unroll 1
-      for (; last != 0; last &= last - 1) AddTiles(begin + (__ffsll(last) - 1) * step, publisher);
+      for (; last != 0; last &= last - 1) {
+        const SplitItem item(rows_, p_.heads, begin + (__ffsll(last) - 1) * step);
+#pragma unroll 1
+        for (int sum = 0; sum < group_ * kParts; ++sum) {
+          AddTiles(item.row, item.kv_head * group_ + sum / kParts, sum % kParts * 32, publisher);
+        }
+      }
+    }
+  }
+  // The same where all warps of the grid run at once: sums are spread over them as items are, and wait
+  // for their tiles. `calls`: how often it was called since the counts of arrivals were 0, this time
+  // included. Returns the first number from `first` in steps that is not below `items`.
+  template <class Ring>
+  __device__ int RunAllAtOnce(Ring& ring, int first, int step, int items, int calls,
+                              Publisher& publisher) const {
+    int index = first;
+#pragma unroll 1
+    for (; index < items; index += step) {
+      int* arrived = Run(ring, index, publisher);
+      if (lane() == 0) {
+        asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(arrived) : "memory");
+      }
+    }
+    const int sums = rows_.num_rows * p_.heads.num_heads * kParts;
+#pragma unroll 1
+    for (int sum = index - items; sum < sums; sum += step) {
+      const int head = sum / kParts % p_.heads.num_heads, row = sum / kParts / p_.heads.num_heads;
+      const int* arrived = sums_.arrived + row * p_.heads.num_kv_heads + head / group_;
+      const int all = rows_.tiles[row] * calls;
+      for (int seen = 0; seen < all;) {
+        asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(arrived) : "memory");
+      }
+      __syncwarp();
+      AddTiles(row, head, sum % kParts * 32, publisher);
     }
     return index;
   }
+  // After the last RunAllAtOnce, by the first `threads` of one block, when all have come back from it.
+  __device__ void ForgetArrivals(int threads, Publisher& publisher) const {
+    for (int i = threadIdx.x; i < rows_.num_rows * p_.heads.num_kv_heads; i += threads) {
+      publisher.Put(reinterpret_cast<uint32_t*>(sums_.arrived + i), 0);
+    }
+  }
 
  private:
+  static constexpr int kParts = kDims / 32;  // of a head's channels, one sum each
+
   __device__ static int lane() { return threadIdx.x % 32; }
+  // Leaves the item's sums in scratch, and says where its arrival counts.
+  template <class Ring>
+  __device__ int* Run(Ring& ring, int index, Publisher& publisher) const {
+    const SplitItem item(rows_, p_.heads, index);
+    Attend(ring, item, publisher);
+    publisher.Await();
+    __syncwarp();
+    return sums_.arrived + item.row * p_.heads.num_kv_heads + item.kv_head;
+  }
+  __device__ bool IsLast(int* arrived, Publisher& publisher) const {
+    const int row = static_cast<int>(arrived - sums_.arrived) / p_.heads.num_kv_heads;
+    int before = 0;
+    if (lane() == 0) before = atomicAdd(arrived, 1);
+    if (__shfl_sync(~0u, before, 0) + 1 < rows_.tiles[row]) return false;
+    if (lane() == 0) publisher.Put(reinterpret_cast<uint32_t*>(arrived), 0);
+    return true;
+  }
   // Counted over the tiles that the rows see.
   __device__ int64_t PartOf(int row, int head, int tile) const {
     return int64_t{rows_.before[row]} * p_.heads.num_heads + int64_t{head} * rows_.tiles[row] +
@@ -292,41 +328,57 @@ class SplitAttentionWarp {
     __syncwarp();
   }
 
-  // A lane has channels 2 lane and 2 lane + 1 of each 64.
-  __device__ void AddTilesOf(int row, int head, Publisher& publisher) const {
-    constexpr int kPairs = kDims / 64;
+  // Of 32 channels, one a lane. Each trip to L2 takes as long as some tiles of the stream, so loads go out
+  // before they are needed: 32 tiles' while those before are added up.
+  __device__ void AddTiles(int row, int head, int first_channel, Publisher& publisher) const {
+    constexpr int kAtOnce = 32;
     const int head_dim = p_.heads.head_dim, tiles = rows_.tiles[row];
+    const int channel = first_channel + lane();
+    const bool is_channel = channel < head_dim;
     const float2* tops = sums_.tops + PartOf(row, head, 0);
-    const float* parts = sums_.out + PartOf(row, head, 0) * head_dim + 2 * lane();
-    float top = -INFINITY;
-    for (int tile = lane(); tile < tiles; tile += 32) top = fmaxf(top, __ldcg(tops + tile).x);
-    top = WarpReduce(top, Largest());
-    float sum = 0;
-    float2 out[kPairs] = {};
-#pragma unroll 8
-    for (int tile = 0; tile < tiles; ++tile) {
-      const float2 of_tile = __ldcg(tops + tile);
-      const float gain = PowerOfTwo(of_tile.x - top);
-      sum = __fmaf_rn(of_tile.y, gain, sum);
+    const float* parts = sums_.out + PartOf(row, head, 0) * head_dim + (is_channel ? channel : 0);
+    // Lane i has the i-th tile's top and sum of weights.
+    float part[kAtOnce];
+    float2 mine;
+    const auto load = [&](int first) {
+      mine = __ldcg(tops + min(first + lane(), tiles - 1));
 #pragma unroll
-      for (int i = 0; i < kPairs; ++i) {
-        if (2 * lane() + 64 * i >= head_dim) continue;
-        const float2 part =
-            __ldcg(reinterpret_cast<const float2*>(parts + int64_t{tile} * head_dim + 64 * i));
-        out[i].x = __fmaf_rn(part.x, gain, out[i].x);
-        out[i].y = __fmaf_rn(part.y, gain, out[i].y);
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (i % 8 == 0 && first + i >= tiles) break;
+        part[i] = __ldcg(parts + int64_t{min(first + i, tiles - 1)} * head_dim);
+      }
+    };
+    load(0);
+    float top = mine.x;
+#pragma unroll 8
+    for (int tile = kAtOnce + lane(); tile < tiles; tile += 32) {
+      top = fmaxf(top, __ldcg(tops + tile).x);
+    }
+    top = WarpReduce(top, Largest());
+    float sum = 0, out = 0;
+#pragma unroll 1
+    for (int first = 0; first < tiles; first += kAtOnce) {
+      const float gain = PowerOfTwo(mine.x - top), weights = mine.y;
+      float now[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) now[i] = part[i];
+      if (first + kAtOnce < tiles) load(first + kAtOnce);
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (first + i >= tiles) break;
+        const float of_tile = __shfl_sync(~0u, gain, i);
+        sum = __fmaf_rn(__shfl_sync(~0u, weights, i), of_tile, sum);
+        out = __fmaf_rn(now[i], of_tile, out);
       }
     }
-    const int64_t at = (int64_t{row} * p_.heads.num_heads + head) * head_dim + 2 * lane();
-#pragma unroll
-    for (int i = 0; i < kPairs; ++i) {
-      if (2 * lane() + 64 * i >= head_dim) continue;
-      const float a = __fdiv_rn(out[i].x, sum), b = __fdiv_rn(out[i].y, sum);
-      if (p_.out_bf16) {
-        publisher.PutPair(static_cast<Bf16*>(p_.out) + at + 64 * i, a, b);
-      } else {
-        publisher.PutPair(static_cast<float*>(p_.out) + at + 64 * i, a, b);
-      }
+    out = __fdiv_rn(out, sum);
+    const float next = __shfl_down_sync(~0u, out, 1);
+    if (lane() % 2 == 1 || !is_channel) return;
+    const int64_t at = (int64_t{row} * p_.heads.num_heads + head) * head_dim + channel;
+    if (p_.out_bf16) {
+      publisher.PutPair(static_cast<Bf16*>(p_.out) + at, out, next);
+    } else {
+      publisher.PutPair(static_cast<float*>(p_.out) + at, out, next);
     }
   }
 

@@ -102,8 +102,12 @@ class StepBlock {
       if (!ffn) {
         const SplitAttentionWarp<kDims> attention(p_.attention, stack_.kv(l), m_.rows, p_.sums);
         const int items = stack_.units(l, kAttend);
-        unit_ = attention.RunAll(ring_, unit_, stack_.num_warps, items, publisher_) - items;
+        unit_ = attention.RunAllAtOnce(ring_, unit_, stack_.num_warps, items, l + 1, publisher_) -
+                items;
         barrier_.Wait(publisher_);
+        if (l + 1 == p_.num_layers && blockIdx.x == 0) {
+          attention.ForgetArrivals(kThreads, publisher_);
+        }
       }
       StageRows(static_cast<const Bf16*>(ffn ? p_.mid : p_.act),
                 ffn ? layer.shared_width + layer.own_width : q_width,
