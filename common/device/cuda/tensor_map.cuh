@@ -8,12 +8,13 @@
 
 namespace pregate::cuda {
 
-// bf16 elements of four dimensions, the first one contiguous. strides: bytes from one index of the
-// second, third and fourth to the next, multiples of 16. A box comes as rows of 64 elements, as
+// bf16 elements of kDims dimensions, the first one contiguous. strides: bytes from one index of the
+// second and further to the next, multiples of 16. A box comes as rows of 64 elements, as
 // products of warpgroups take them (wgmma.cuh); what lies outside of the tensor is zeros.
-inline cudaError_t MakeTensorMap(void* data, const uint64_t (&sizes)[4],
-                                 const uint64_t (&strides)[3], const uint32_t (&box)[4],
-                                 CUtensorMap* map) {
+template <int kDims>
+cudaError_t MakeTensorMap(void* data, const uint64_t (&sizes)[kDims],
+                          const uint64_t (&strides)[kDims - 1], const uint32_t (&box)[kDims],
+                          CUtensorMap* map) {
   using Encode = decltype(&cuTensorMapEncodeTiled);
   static const Encode encode = [] {
     void* function = nullptr;
@@ -23,12 +24,12 @@ inline cudaError_t MakeTensorMap(void* data, const uint64_t (&sizes)[4],
     return found == cudaDriverEntryPointSuccess ? reinterpret_cast<Encode>(function) : nullptr;
   }();
   if (encode == nullptr) return cudaErrorNotSupported;
-  const cuuint32_t ones[4] = {1, 1, 1, 1};
-  cuuint64_t size[4], stride[3];
-  for (int i = 0; i < 4; ++i) size[i] = sizes[i];
-  for (int i = 0; i < 3; ++i) stride[i] = strides[i];
+  cuuint32_t ones[kDims];
+  cuuint64_t size[kDims], stride[kDims - 1];
+  for (int i = 0; i < kDims; ++i) ones[i] = 1, size[i] = sizes[i];
+  for (int i = 0; i < kDims - 1; ++i) stride[i] = strides[i];
   const CUresult result =
-      encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, data, size, stride, box, ones,
+      encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, kDims, data, size, stride, box, ones,
              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;

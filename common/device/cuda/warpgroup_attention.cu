@@ -138,7 +138,7 @@ class Items {
 // Keys and values of one layer as boxes of a block's 16 positions, of one head, 64 channels each.
 cudaError_t MapKv(const AttentionProblem& p, CUtensorMap* map) {
   const uint64_t row = p.heads.head_dim * sizeof(Bf16);
-  return MakeTensorMap(p.kv.data,
+  return MakeTensorMap<4>(p.kv.data,
                        {uint64_t(p.heads.head_dim), kBlockTokens, uint64_t(p.heads.num_kv_heads),
                         uint64_t{2} * p.kv.num_blocks},
                        {row, kBlockTokens * row, p.heads.num_kv_heads * kBlockTokens * row},

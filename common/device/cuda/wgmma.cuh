@@ -67,16 +67,10 @@ struct Wgmma;
 #define PREGATE_NAMES_64 PREGATE_NAMES_32 \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define PREGATE_NAMES_128 PREGATE_NAMES_64 \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
-  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95" \
-  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111" \
-  ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define PREGATE_SUMS_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define PREGATE_SUMS_16(i) PREGATE_SUMS_4(i), PREGATE_SUMS_4(i + 4), PREGATE_SUMS_4(i + 8), PREGATE_SUMS_4(i + 12)
 #define PREGATE_SUMS_32(i) PREGATE_SUMS_16(i), PREGATE_SUMS_16(i + 16)
 #define PREGATE_SUMS_64(i) PREGATE_SUMS_32(i), PREGATE_SUMS_32(i + 32)
-#define PREGATE_SUMS_128(i) PREGATE_SUMS_64(i), PREGATE_SUMS_64(i + 64)
 // A lane has kSums. Operands after them: a, b, adds.
 #define PREGATE_WGMMA_TILES(kColumns, kSums, kA, kB, kAdds)                                                           \
   static __device__ void Add(float (&d)[kSums], uint64_t a, uint64_t b, bool adds) {                                  \
@@ -118,21 +112,15 @@ struct Wgmma<128> {
   PREGATE_WGMMA_TILES(128, 64, "%64", "%65", "%66")
   PREGATE_WGMMA_COLUMNS(128, 64, "%64, %65, %66, %67", "%68", "%69")
 };
-template <>
-struct Wgmma<256> {
-  PREGATE_WGMMA_TILES(256, 128, "%128", "%129", "%130")
-};
 #undef PREGATE_WGMMA_TILES
 #undef PREGATE_WGMMA_COLUMNS
 #undef PREGATE_NAMES_16
 #undef PREGATE_NAMES_32
 #undef PREGATE_NAMES_64
-#undef PREGATE_NAMES_128
 #undef PREGATE_SUMS_4
 #undef PREGATE_SUMS_16
 #undef PREGATE_SUMS_32
 #undef PREGATE_SUMS_64
-#undef PREGATE_SUMS_128
 // clang-format on
 
 }  // namespace pregate::cuda

@@ -11,17 +11,15 @@ struct RowTile {
 };
 
 // The index-th tile of `tile_rows` rows: groups one after the other, each cut from its own start. By
-// whole warps, with all lanes alike: 32 groups at a time, a lane each.
-__device__ inline RowTile FindTile(const GroupedMatmul& p, int index, int tile_rows) {
-  if (p.offsets == nullptr) {
-    const int begin = index * tile_rows;
-    return {0, begin, max(0, min(tile_rows, __ldcg(p.rows.num) - begin))};
-  }
+// whole warps, with all lanes alike: 32 groups at a time, a lane each. offset(g): where group g begins,
+// and the last one ends.
+template <class F>
+__device__ RowTile FindTile(int num_groups, const F& offset, int index, int tile_rows) {
   const int lane = threadIdx.x % 32;
-  for (int first = 0; first < p.num_groups; first += 32) {
+  for (int first = 0; first < num_groups; first += 32) {
     const int g = first + lane;
-    const int begin = g < p.num_groups ? __ldcg(p.offsets + g) : 0;
-    const int rows = g < p.num_groups ? __ldcg(p.offsets + g + 1) - begin : 0;
+    const int begin = g < num_groups ? offset(g) : 0;
+    const int rows = g < num_groups ? offset(g + 1) - begin : 0;
     int tiles = (rows + tile_rows - 1) / tile_rows;  // of the groups up to this one
     for (int offset = 1; offset < 32; offset *= 2) {
       const int before = __shfl_up_sync(~0u, tiles, offset);
@@ -39,6 +37,14 @@ __device__ inline RowTile FindTile(const GroupedMatmul& p, int index, int tile_r
             min(tile_rows, __shfl_sync(~0u, rows, found) - skipped)};
   }
   return {0, 0, 0};
+}
+__device__ inline RowTile FindTile(const GroupedMatmul& p, int index, int tile_rows) {
+  if (p.offsets == nullptr) {
+    const int begin = index * tile_rows;
+    return {0, begin, max(0, min(tile_rows, __ldcg(p.rows.num) - begin))};
+  }
+  return FindTile(
+      p.num_groups, [&](int g) { return __ldcg(p.offsets + g); }, index, tile_rows);
 }
 
 // How many tiles any division of rows.max rows into the groups may have.

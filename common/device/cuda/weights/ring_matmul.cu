@@ -1,7 +1,7 @@
 // bf16 products by warpgroups (Hopper): a block makes a tile of weight rows x rows of x. Weights and x come
-// by a ring, 64 inputs a slot, which warps of their own keep full while the others multiply. Tiles for
-// few rows have long rings, of several blocks a multiprocessor, since the bytes of weights bound them;
-// the tile for many rows is bound by products.
+// by a ring, 64 inputs a slot, which warps of their own keep full while the others multiply. Rings are
+// long, of several blocks a multiprocessor, since the bytes of weights bound them. Many rows are
+// cluster_matmul.cu's.
 #include <algorithm>
 
 #include "common/device/cuda/paged_kv.cuh"
@@ -13,12 +13,11 @@
 namespace pregate::cuda {
 namespace {
 
-template <int kGroups_, int kRows_, int kSlots_, int kFillers_, int kBlocks_>
+template <int kRows_, int kSlots_, int kFillers_, int kBlocks_>
 struct RingTile {
-  static constexpr int kGroups = kGroups_;  // warpgroups, of 64 weight rows each
-  static constexpr int kWeights = kGroups * 64, kRows = kRows_;
+  static constexpr int kWeights = 64, kRows = kRows_;
   static constexpr int kSlots = kSlots_, kFillers = kFillers_;
-  static constexpr int kWorkers = kGroups * 128, kThreads = kWorkers + kFillers;
+  static constexpr int kWorkers = 128, kThreads = kWorkers + kFillers;
   static constexpr int kWeightBytes = kWeights * kDepth * 2;
   static constexpr int kTileBytes = kWeightBytes + kRows * kDepth * 2;
   static constexpr int kBytes = kSlots * kTileBytes;
@@ -26,13 +25,12 @@ struct RingTile {
 };
 // Of up to 32, 64 and 128 rows: as many slots as fit so many blocks a multiprocessor.
 template <int kBlocks>
-using Rows32 = RingTile<1, 32, 18 / kBlocks, 128, kBlocks>;
+using Rows32 = RingTile<32, 18 / kBlocks, 128, kBlocks>;
 template <int kBlocks>
-using Rows64 = RingTile<1, 64, 13 / kBlocks, 128, kBlocks>;
+using Rows64 = RingTile<64, 13 / kBlocks, 128, kBlocks>;
 template <int kBlocks>
-using Rows128 = RingTile<1, 128, 9 / kBlocks, 128, kBlocks>;
-using ManyRows = RingTile<2, 256, 4, 128, 1>;
-constexpr int kManyRows = 192;  // of a group
+using Rows128 = RingTile<128, 9 / kBlocks, 128, kBlocks>;
+constexpr int kManyRows = 192;  // of a group: clusters are faster from here on
 
 // What becomes of the sums.
 enum class Result {
@@ -184,8 +182,8 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kBlocks)
   }
   if (threadIdx.x == 0) barriers.Init(Size::kFillers, Size::kWorkers / 32);
   __syncthreads();
-  const int warp = UniformInWarp(threadIdx.x / 32), group = warp / 4;
-  if (group == Size::kGroups) {
+  const int warp = UniformInWarp(threadIdx.x / 32);
+  if (warp >= Size::kWorkers / 32) {
     using Source = TileSource<Size, kResult>;
     RingFiller<Source, Size::kSlots, Size::kTileBytes>(
         slots, barriers, Source(problems, p, tile, SharedAddress(slots)))
@@ -200,7 +198,7 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kBlocks)
 #pragma unroll 1
   for (int k = 0; k < depth; k += kDepth) {
     const uint32_t slot = ring.Await();
-    const WgmmaTile weights = WgmmaTile::Rows(slot + group * 64 * kDepth * 2);
+    const WgmmaTile weights = WgmmaTile::Rows(slot);
     const WgmmaTile x = WgmmaTile::Rows(slot + Size::kWeightBytes);
     WgmmaSeesShared();
     WgmmaBegin();
@@ -270,8 +268,12 @@ void RunSize(Stream& stream, const Problems& problems, bool both) {
   const int groups = std::max(problems.each[0].num_groups, problems.each[both].num_groups);
   if (rows <= 32) return RunFew<Rows32, kResult>(stream, problems, both);
   if (rows <= 64) return RunFew<Rows64, kResult>(stream, problems, both);
-  if (rows < kManyRows * groups) return RunFew<Rows128, kResult>(stream, problems, both);
-  Run<ManyRows, kResult>(stream, problems, both);
+  if (rows >= kManyRows * groups &&
+      ClusterMatmul(stream, problems.each[0], both ? &problems.each[1] : nullptr,
+                    kResult == Result::kMid)) {
+    return;
+  }
+  RunFew<Rows128, kResult>(stream, problems, both);
 }
 
 }  // namespace

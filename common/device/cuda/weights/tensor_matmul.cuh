@@ -63,5 +63,8 @@ __host__ __device__ inline bool HasAlignedRows(const GroupedMatmul& p) {
 // For Hopper. REQUIRES: HasWarpgroups(), aligned rows of x. `also` (may be null) runs beside it.
 void RingMatmul(Stream& stream, const GroupedMatmul& problem, const GroupedMatmul* also,
                 bool gate_up);
+// The same for many rows; false where it is not for such weights.
+bool ClusterMatmul(Stream& stream, const GroupedMatmul& problem, const GroupedMatmul* also,
+                   bool gate_up);
 
 }  // namespace pregate::cuda
