@@ -94,4 +94,17 @@ StepRun StepDriver::DecodeStep(int batch) {
   return Run();
 }
 
+StepRun StepDriver::DecodeStepOf(int batch, int experts) {
+  PREGATE_CHECK(experts > 0 && experts <= std::min(batch, spec_.num_experts), "experts ", experts,
+                " of ", spec_.num_experts, " for ", batch, " tokens");
+  const int first = Random(spec_.num_experts);
+  for (int s = 0; s < batch; ++s) {
+    const ExpertId route = (first + s % experts) % spec_.num_experts;
+    AddRow(s, {Random(spec_.vocab_size)}, {route}, true);
+  }
+  const StepRun run = Run();
+  PREGATE_CHECK(run.unique_experts == experts, "experts of the step: ", run.unique_experts);
+  return run;
+}
+
 }  // namespace pregate

@@ -42,8 +42,11 @@ class StepDriver {
 
   // `batch` sequences with `context` tokens each, and room for `steps` more.
   void OpenBatch(int batch, int context, int steps);
-  // One token for each of the first `batch` slots.
+  // One token for each of the first `batch` slots, on a drawn route.
   StepRun DecodeStep(int batch);
+  // The same on routes that name exactly `experts` experts, each as often as the others or once more.
+  // Which experts these are changes from step to step.
+  StepRun DecodeStepOf(int batch, int experts);
 
  private:
   int Random(int below) { return std::uniform_int_distribution<int>(0, below - 1)(random_); }

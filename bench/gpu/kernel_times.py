@@ -1,12 +1,19 @@
 """What kernel_trace.cc wrote, by kernel: a table for each stretch between cudaProfilerStart and Stop.
 
 A kernel's time is from the end of the one that ended before it to its own end, since kernels may begin while others
-run: so times add up to the stretch's. usage: kernel_times.py FILE [NAME_OF_STRETCH...]; prints one JSON object.
+run: so times add up to the stretch's. usage: kernel_times.py [--parts] FILE [NAME_OF_STRETCH...]; prints one JSON object.
+--parts: instead of kernels the parts of a step (PARTS), each the median over the stretches of a name up to its comma.
 """
 import json
 import re
+import statistics
 import subprocess
 import sys
+
+# Router: the replica. Attention: q, k and v, rope and the store, attention, output. Experts: gate, up and down of shared part and
+# own. Norms: with the sums into the residual stream before them. Layers: all of them, where one kernel runs them (docs/adr/0015).
+# Rest: embedding, groups of tokens by expert, logits, sampler.
+PARTS = ("router", "attention", "experts", "norms", "layers", "rest")
 
 
 def stretches(path):
@@ -57,5 +64,49 @@ def tables(path, labels=()):
             for i, records in enumerate(found)}
 
 
+ENDS_A_PART = ("ResolveLateKernel", "MarkSeenKernel", "BuildGroupsKernel", "GatherRowsKernel", "SampleTokensKernel")
+
+
+def parts_in_turn(kernels):
+    """The part that each kernel of a step belongs to, by its place among the others: library products have one name wherever
+    they are used. The backbone computes in bf16 and the replica of the router in f32."""
+    part = "rest"
+    for name in kernels:
+        of_kernel = part
+        if name.startswith("EmbedKernel<float"):
+            of_kernel = part = "router"
+        elif name.startswith("EmbedKernel"):
+            of_kernel, part = "rest", "layers"
+        elif name.startswith(ENDS_A_PART):
+            of_kernel = part = "rest"
+        elif part not in ("router", "rest") and name.startswith("RmsNormKernel"):
+            of_kernel, part = "norms", "experts" if part == "attention" else "attention"
+        elif part == "experts" and name.startswith("AddFfnKernel"):
+            of_kernel = "norms"  # the sum that ends the last layer
+        yield of_kernel
+
+
+def by_part(records, names):
+    """ms of a step's parts and in all."""
+    of_part, last = dict.fromkeys(PARTS, 0.0), records[0][0]
+    for (_, end, _, _), part in zip(records, parts_in_turn(names[name] for _, _, _, name in records)):
+        of_part[part] += max(0, end - last) / 1e6
+        last = max(last, end)
+    return {**of_part, "step": (last - records[0][0]) / 1e6}
+
+
+def parts(path, labels=()):
+    """{name of stretches: {"steps": how many, part: ms}}."""
+    found = [records for records in stretches(path) if records]
+    names = readable({name for records in found for _, _, _, name in records})
+    steps = {}
+    for i, records in enumerate(found):
+        label = labels[i] if i < len(labels) else f"stretch {i}"
+        steps.setdefault(label.split(",")[0], []).append(by_part(records, names))
+    return {label: {"steps": len(rows), **{part: round(statistics.median(row[part] for row in rows), 4) for part in rows[0]}}
+            for label, rows in steps.items()}
+
+
 if __name__ == "__main__":
-    print(json.dumps(tables(sys.argv[1], sys.argv[2:]), indent=1))
+    arguments = [a for a in sys.argv[1:] if a != "--parts"]
+    print(json.dumps((parts if "--parts" in sys.argv else tables)(arguments[0], arguments[1:]), indent=1))

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Runs on the GPU machine, from the folder that bundle.sh made: tests of the CUDA device (also under
 # compute-sanitizer), logits against the CPU, times of decode and prefill beside their floors, what
-# clients of a server see, and a table by kernel. Every stage has a time limit; one that fails is recorded and the next one
+# clients of a server see, the paper's figures, a dense model and PyTorch beside, and a table by kernel. Every stage has a time limit; one that fails is recorded and the next one
 # runs. Leaves gpu-CARD.json and the logs in $OUT (default: ./gpu-results).
 #
-#   [STAGES="tests sanitizer small bench router stream slots trace large"] [MOE=DIR] .bundle/run.sh
+#   [STAGES="tests sanitizer small bench paper dense peers router stream slots trace large"] [MOE=DIR] .bundle/run.sh
 #
+# Stage "paper": latency against the experts that a batch names (its Figure 3(b)), and router, attention and experts apart (its
+# Table 8). "dense": the dense parent in the same engine. "peers": plain PyTorch and transformers, which the machine's python3 has.
 # Stage "families" (not in the default): FAMILIES holds models that tests/compare/refactor_families.py
 # --keep made, each of which a CPU's and a card's cluster answer from.
 # Stage "operate" (not in the default): a cell over mutual TLS with the worker on the card.
@@ -14,12 +16,13 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$PWD/gpu-results}
-stages=${STAGES:-tests sanitizer small bench router stream slots trace large}
+stages=${STAGES:-tests sanitizer small bench paper dense peers router stream slots trace large}
 work=${WORK:-/tmp/pregate-gpu}
 models=${MODELS:-/dev/shm/pregate-models}
 mkdir -p "$out" "$work" "$models"
 [[ -x $work/bin/pregate || ! -f $here/bundle.tar.xz ]] || tar -C "$work" -xf "$here/bundle.tar.xz"
 bin=$work/bin
+python_libraries=${LD_LIBRARY_PATH:-}  # PyTorch brings its own CUDA
 export PREGATE_REQUIRE_GPU=1 LD_LIBRARY_PATH=/usr/local/cuda/lib64 PATH=$PATH:/usr/local/cuda/bin
 export WORK_DIR=$work
 
@@ -40,15 +43,18 @@ synth() { # NAME FLAGS...: in the background, so that the tests run meanwhile
   local name=$1
   shift
   [[ -f $models/$name/config.json ]] ||
-    timeout 300 "$bin/pregate" synth --dtype bf16 --out "$models/$name" "$@" > "$out/synth.log" 2>&1
+    timeout 300 "$bin/pregate" synth --dtype bf16 --out "$models/$name" "$@" > "$out/synth-$name.log" 2>&1
 }
 
 : > "$out/stages.txt"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$out/card.txt"
-if wants bench || wants stream || wants trace || wants large; then
-  synth llama2-7b --shape llama2-7b --experts 7 --shared 0.25 --own 0.25 &
-  synth_pid=$!
-fi
+{
+  if wants bench || wants paper || wants stream || wants trace || wants large; then
+    synth llama2-7b --shape llama2-7b --experts 7 --shared 0.25 --own 0.25
+  fi
+  if wants dense; then synth llama2-7b-dense --shape llama2-7b; fi
+} &
+synth_pid=$!
 
 if wants tests; then
   stage contract 60 "$bin/cuda_device_contract_test"
@@ -71,7 +77,7 @@ if wants small; then
   synth smollm2 --shape smollm2-135m --experts 7 --shared 0.25 --own 0.25
   stage logits-smollm2 100 "$bin/gpu_compare_logits" --model "$models/smollm2"
 fi
-[[ -z ${synth_pid:-} ]] || wait "$synth_pid"
+wait "$synth_pid"
 if wants bench; then
   stage step-bench 180 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,2,4,8,16,32,64,128
   stage step-bench-4k 60 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 1,8,32 --context 4000 --steps 10 \
@@ -80,6 +86,19 @@ if wants bench; then
     # shellcheck disable=SC2086
     stage "step-kernel-${shape// /-}" 20 "$bin/gpu_step_kernel_bench" $shape
   done
+fi
+if wants paper; then
+  stage paper-experts 60 "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 5,8,32 --experts-in-batch 1,2,3,4,5,6,7 \
+    --steps 30 --repeats 1
+  # All four batches by launches: up to eight rows the step kernel is one launch, whose parts a trace cannot tell apart.
+  KERNEL_TRACE=$out/paper-parts.csv CUDA_INJECTION64_PATH=$bin/libgpu_kernel_trace.so stage paper-parts 60 \
+    "$bin/gpu_step_bench" --model "$models/llama2-7b" --batches 5,10,20,30 --profile --profile-steps 8 --launches
+fi
+if wants dense; then
+  stage step-bench-dense 60 "$bin/gpu_step_bench" --model "$models/llama2-7b-dense" --batches 1,8,32,128
+fi
+if wants peers; then
+  stage peers 120 env LD_LIBRARY_PATH="$python_libraries" python3 "$work/transformers_peer.py"
 fi
 if wants router; then
   stage router-cuda 30 "$bin/router_bench" --shape paper --device cuda --prompts 1,11,101,256,401 --json on
@@ -113,4 +132,4 @@ if wants large; then
   stage logits-llama2-7b 300 "$bin/gpu_compare_logits" --model "$models/llama2-7b" --sides cpu-f32,cpu-bf16,cuda-bf16
 fi
 python3 "$work/report.py" "$out"
-tar -C "$out" -czf "$out/logs.tar.gz" --remove-files $(cd "$out" && ls *.log *.json stages.txt card.txt | grep -v '^gpu-') $(cd "$out" && ls trace.csv 2> /dev/null)
+tar -C "$out" -czf "$out/logs.tar.gz" --remove-files $(cd "$out" && ls *.log *.json stages.txt card.txt | grep -v '^gpu-') $(cd "$out" && ls ./*.csv 2> /dev/null)

@@ -1,7 +1,9 @@
 // Times the worker's step on a card: decode at several batch sizes and one prefill, each beside its
 // floor, which is the bytes it must read over the card's copy bandwidth, or the operations it must
-// do over the card's rate of bf16 products. Prints one JSON object. --profile runs one decode step of
-// each batch and one prefill, each between cudaProfilerStart and Stop (kernel_trace.cc).
+// do over the card's rate of bf16 products. Prints one JSON object. Routes are drawn, in runs as the
+// router's; --experts-in-batch adds steps of each batch whose routes are forced to name so many
+// experts. --profile runs decode steps of each batch and one prefill, each between cudaProfilerStart
+// and Stop (kernel_trace.cc).
 // usage: gpu_step_bench --model DIR [--batches 1,8,32] [--context 590] [--prefill 4096]
 #include <cuda_profiler_api.h>
 
@@ -25,9 +27,9 @@ constexpr DType kDType = DType::kBF16;
 
 struct Options {
   std::string model;
-  bool profile = false;
-  int32_t context = 590, prefill = 4096, steps = 40, repeats = 5;
-  std::vector<std::string> batches;
+  bool profile = false, launches = false;
+  int32_t context = 590, prefill = 4096, steps = 40, repeats = 5, profile_steps = 1;
+  std::vector<std::string> batches, experts_in_batch;
   std::optional<uint64_t> seed = 1;
 };
 
@@ -39,7 +41,8 @@ struct Bench {
   const Options& options;
   const std::vector<int>& batches;
 
-  nlohmann::json Decode(int batch);
+  // experts 0: on drawn routes.
+  nlohmann::json Decode(int batch, int experts);
   nlohmann::json Prefill();
   void Profile();
 };
@@ -58,13 +61,17 @@ int64_t KvBytes(const ModelSpec& spec) {
          static_cast<int64_t>(DTypeBytes(kDType));
 }
 
-nlohmann::json Bench::Decode(int batch) {
+nlohmann::json Bench::Decode(int batch, int experts_forced) {
+  const auto step = [&] {
+    return experts_forced > 0 ? driver.DecodeStepOf(batch, experts_forced)
+                              : driver.DecodeStep(batch);
+  };
   driver.OpenBatch(batch, options.context, options.steps + 6);
-  for (int i = 0; i < 4; ++i) driver.DecodeStep(batch);
+  for (int i = 0; i < 4; ++i) step();
   const CudaCounts before = device.counts();
   std::vector<double> step_ms, experts, enqueue_ms;
   for (int i = 0; i < options.steps; ++i) {
-    const StepRun times = driver.DecodeStep(batch);
+    const StepRun times = step();
     step_ms.push_back(times.step_us / 1e3);
     enqueue_ms.push_back((times.router_us + times.forward_us + times.sample_us) / 1e3);
     experts.push_back(times.unique_experts);
@@ -76,18 +83,22 @@ nlohmann::json Bench::Decode(int batch) {
                        std::max(0.0, experts_mean - 1) * static_cast<double>(OwnBytes(spec)) +
                        static_cast<double>(KvBytes(spec)) * batch * options.context;
   const double floor_ms = bytes / card.copy_tb_per_s / 1e9, median = Median(step_ms);
-  return {{"batch", batch},
-          {"context", options.context},
-          {"step_ms_median", median},
-          {"step_ms_min", *std::min_element(step_ms.begin(), step_ms.end())},
-          {"enqueue_ms_median", Median(enqueue_ms)},
-          {"experts_mean", experts_mean},
-          {"floor_gb", bytes / 1e9},
-          {"floor_ms", floor_ms},
-          {"times_floor", median / floor_ms},
-          {"launches_per_step", double(device.counts().launches - before.launches) / options.steps},
-          {"allocations", device.counts().allocations - before.allocations},
-          {"tokens_per_s", batch * 1e3 / median}};
+  nlohmann::json row = {
+      {"batch", batch},
+      {"context", options.context},
+      {"routes", experts_forced > 0 ? "forced" : "drawn"},
+      {"step_ms_median", median},
+      {"step_ms_min", *std::min_element(step_ms.begin(), step_ms.end())},
+      {"enqueue_ms_median", Median(enqueue_ms)},
+      {"experts_mean", experts_mean},
+      {"floor_gb", bytes / 1e9},
+      {"floor_ms", floor_ms},
+      {"times_floor", median / floor_ms},
+      {"launches_per_step", double(device.counts().launches - before.launches) / options.steps},
+      {"allocations", device.counts().allocations - before.allocations},
+      {"tokens_per_s", batch * 1e3 / median}};
+  if (experts_forced > 0) row["unique_experts"] = experts_forced;
+  return row;
 }
 
 // No logits: 4,096 tokens fill the model's context.
@@ -117,36 +128,48 @@ nlohmann::json Bench::Prefill() {
           {"tokens_per_s", n * 1e3 / median}};
 }
 
-// Decode steps, then a prefill, each between profiler marks; prints how many launches each made.
+// Decode steps, then a prefill, each between profiler marks; prints how many launches each made and
+// how many experts its tokens named. The name is the step's: "decode of 8", the second "decode of 8, 2".
 void Bench::Profile() {
   nlohmann::ordered_json launches;
-  const auto profile = [&](std::string name, const auto& run) {
+  const auto profile = [&](const std::string& name, const auto& run) {
     const int64_t before = device.counts().launches;
     cudaProfilerStart();
-    run();
+    const StepRun step = run();
     cudaProfilerStop();
-    launches[std::move(name)] = device.counts().launches - before;
+    launches[name] = {{"launches", device.counts().launches - before},
+                      {"unique_experts", step.unique_experts}};
   };
   for (const int n : batches) {
-    driver.OpenBatch(n, options.context, options.steps + 6);
+    driver.OpenBatch(n, options.context, options.profile_steps + 2);
     for (int i = 0; i < 2; ++i) driver.DecodeStep(n);
-    profile(absl::StrCat("decode of ", n), [&] { driver.DecodeStep(n); });
+    for (int i = 1; i <= options.profile_steps; ++i) {
+      profile(absl::StrCat("decode of ", n, i > 1 ? absl::StrCat(", ", i) : ""),
+              [&] { return driver.DecodeStep(n); });
+    }
     driver.Close();
   }
   driver.Open(0, options.prefill);
   driver.AddRow(0, options.prefill, false);
-  profile("prefill", [&] { driver.Run(); });
+  profile("prefill", [&] { return driver.Run(); });
   std::printf("%s\n", launches.dump().c_str());
 }
 
 absl::Status Run(const Options& o) {
   ASSIGN_OR_RETURN(const std::vector<int> batches, Numbers("batches", o.batches, o.prefill));
-  ASSIGN_OR_RETURN(const std::unique_ptr<CudaDevice> device, MakeCudaDevice({}));
+  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(o.model));
+  const ModelSpec& spec = checkpoint->spec();
+  ASSIGN_OR_RETURN(const std::vector<int> experts_in_batch,
+                   Numbers("experts-in-batch", o.experts_in_batch, spec.num_experts));
+  if (o.profile && !experts_in_batch.empty()) {
+    return absl::InvalidArgumentError("--experts-in-batch: --profile runs drawn routes only");
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<CudaDevice> device,
+                   MakeCudaDevice({.step_kernel = !o.launches}));
   CardLimits card;
   if (!o.profile) {
     ASSIGN_OR_RETURN(card, MeasureCard(*device));
   }
-  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(o.model));
   SystemClock clock;
   const int batch_max = *std::max_element(batches.begin(), batches.end());
   ExecutorOptions options;
@@ -154,12 +177,12 @@ absl::Status Run(const Options& o) {
   options.step_tokens = o.prefill;
   options.seq_slots = std::max(options.seq_slots, batch_max);
   options.logits_rows_max = std::max(options.logits_rows_max, batch_max);
-  options.kv_blocks = std::max(o.prefill / kKvBlockTokens + 1,
-                               batch_max * ((o.context + o.steps + 8) / kKvBlockTokens + 1));
+  options.kv_blocks = std::max(
+      o.prefill / kKvBlockTokens + 1,
+      batch_max * ((o.context + std::max(o.steps, o.profile_steps) + 8) / kKvBlockTokens + 1));
   const absl::Time start = clock.Now();
   ASSIGN_OR_RETURN(const auto executor,
                    StepExecutor::Create(*checkpoint, device.get(), &clock, options, nullptr));
-  const ModelSpec& spec = checkpoint->spec();
   StepDriver driver(executor.get(), spec, *o.seed);
   Bench bench = {*device, driver, spec, card, o, batches};
   if (o.profile) {
@@ -170,13 +193,19 @@ absl::Status Run(const Options& o) {
                            {"numerics_id", device->numerics_id(options.types)},
                            {"layers", spec.num_layers},
                            {"experts", spec.num_experts},
+                           {"few_rows", o.launches ? "launches" : "step kernel"},
                            {"seed", *o.seed},
                            {"load_s", absl::ToDoubleSeconds(clock.Now() - start)},
                            {"copy_tb_per_s", card.copy_tb_per_s},
                            {"bf16_tflop_per_s", card.bf16_tflop_per_s},
                            {"token_gb", static_cast<double>(TokenBytes(spec, kDType)) / 1e9}};
   report["prefill"] = bench.Prefill();
-  for (const int batch : batches) report["decode"].push_back(bench.Decode(batch));
+  for (const int batch : batches) report["decode"].push_back(bench.Decode(batch, 0));
+  for (const int batch : batches) {
+    for (const int n : experts_in_batch) {
+      if (n <= batch) report["experts_in_batch"].push_back(bench.Decode(batch, n));
+    }
+  }
   std::printf("%s\n", report.dump(1).c_str());
   return absl::OkStatus();
 }
@@ -189,12 +218,17 @@ int main(int argc, char** argv) {
   pregate::OptionSet set("gpu_step_bench", "Times the worker's step on a card.");
   set.String("model", &o.model, "checkpoint directory").Required();
   set.Switch("profile", &o.profile,
-             "one decode step a batch size and one prefill between profiler marks");
+             "decode steps of each batch size and one prefill between profiler marks");
+  set.Int("profile-steps", &o.profile_steps, 1, 100, "steps", "of decode that --profile marks");
+  set.Switch("launches", &o.launches,
+             "no step kernel: steps of few rows are launches too, whose parts a trace tells apart");
   set.Int("context", &o.context, 1, 1 << 16, "tokens", "that a decoded token sees");
   set.Int("prefill", &o.prefill, 1, 1 << 16, "tokens", "length of the prompt, one step");
   set.Int("steps", &o.steps, 1, 4096, "steps", "decode steps a batch size");
   set.Int("repeats", &o.repeats, 1, 100, "", "prefills, of which the median counts");
   set.Strings("batches", &o.batches, "decode batch sizes (default: 1,8,32)");
+  set.Strings("experts-in-batch", &o.experts_in_batch,
+              "further decode steps, on routes forced to name so many experts");
   set.OptionalUint64("seed", &o.seed, "of tokens and routes");
   return pregate::BenchMain("gpu_step_bench", set, argc, argv, [&] {
     if (o.batches.empty()) o.batches = {"1", "8", "32"};

@@ -41,8 +41,10 @@ class CudaDeviceImpl final : public CudaDevice {
     ASSIGN_OR_RETURN(device->downloads_, cuda::DownloadBuffer::Create(runtime));
     ASSIGN_OR_RETURN(device->products_, cuda::Products::Create(runtime));
     device->tile_sums_ = std::make_unique<cuda::Scratch>(runtime);
-    device->step_layers_ = std::make_unique<cuda::StepLayers>(runtime, device->uploads_.get(),
-                                                              device->tile_sums_.get());
+    if (options.step_kernel) {
+      device->step_layers_ = std::make_unique<cuda::StepLayers>(runtime, device->uploads_.get(),
+                                                                device->tile_sums_.get());
+    }
     device->launches_ =
         std::make_unique<cuda::LayerLaunches>(runtime, device->products_.get(), device.get());
     return device;
@@ -135,7 +137,7 @@ class CudaDeviceImpl final : public CudaDevice {
     for (const LayerCall& layer : layers) {
       if (layer.ffn.own.width > 0 && layer.units == nullptr) return false;
     }
-    if (!step_layers_->Run(batch, layers, ffn, groups, workspace, h)) {
+    if (step_layers_ == nullptr || !step_layers_->Run(batch, layers, ffn, groups, workspace, h)) {
       launches_->Run(batch, layers, ffn, groups, workspace, h);
     }
     return true;
@@ -240,8 +242,8 @@ class CudaDeviceImpl final : public CudaDevice {
   std::unique_ptr<cuda::UploadRing> uploads_;
   std::unique_ptr<cuda::DownloadBuffer> downloads_;
   std::unique_ptr<cuda::Products> products_;
-  std::unique_ptr<cuda::Scratch> tile_sums_;  // of attention
-  std::unique_ptr<cuda::StepLayers> step_layers_;
+  std::unique_ptr<cuda::Scratch> tile_sums_;       // of attention
+  std::unique_ptr<cuda::StepLayers> step_layers_;  // null: not wanted
   std::unique_ptr<cuda::LayerLaunches> launches_;
 };
 

@@ -12,6 +12,9 @@ namespace pregate {
 
 struct CudaDeviceOptions {
   int ordinal = 0;  // as CUDA numbers the cards
+  // False: steps of few rows are a few launches a layer as well, with the same bits, which a trace can
+  // tell apart (docs/adr/0015, 0016).
+  bool step_kernel = true;
 };
 
 // Since the device was made.
