@@ -29,14 +29,6 @@ struct AttentionProblem {
   void* out;  // [max, heads, head_dim]
 };
 
-inline constexpr float kLog2E = 1.44269504f;
-
-// 0 below the smallest normal number.
-__device__ inline float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 // 2^k of a whole k <= 0; 0 below the smallest normal number, and for -inf and NaN.
 __device__ inline float PowerOfTwo(float k) {
   return __int_as_float((static_cast<int>(fmaxf(k, -127.0f)) + 127) << 23);

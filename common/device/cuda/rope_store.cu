@@ -1,6 +1,6 @@
 // Norms of the heads of q and k, rotary embedding (half-split), and the store of k and v into their
 // paged blocks. One block a row and some heads: with many rows several, so that an angle is taken once
-// for all of them.
+// for all of them. Whole heads of many rows have a kernel of their own, bound by memory.
 #include "common/device/cuda/paged_kv.cuh"
 #include "common/device/cuda/rotary.cuh"
 
@@ -92,15 +92,108 @@ __global__ void RotateAndStoreKernel(PagedTokens tokens, Heads heads, Rotation r
   }
 }
 
+// A warp has a row and some heads, whose loads go out together. A lane has kVector channels of the first
+// half and their partners.
+constexpr int kWarpHeads = 8, kBlockWarps = 4;
+template <int kVector>
+struct Channels {
+  float v[kVector];
+};
+template <class T, int kVector>
+struct alignas(sizeof(T) * kVector) Rounded {
+  T v[kVector];
+};
+template <class T, int kVector>
+__device__ void StoreChannels(const Channels<kVector>& channels, T* to) {
+  Rounded<T, kVector> rounded;
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) rounded.v[i] = FromFloat<T>(channels.v[i]);
+  *reinterpret_cast<Rounded<T, kVector>*>(to) = rounded;
+}
+template <int kVector>
+__device__ Channels<kVector> LoadChannels(const float* from) {
+  const auto loaded = *reinterpret_cast<const Rounded<float, kVector>*>(from);
+  Channels<kVector> out;
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) out.v[i] = loaded.v[i];
+  return out;
+}
+
+template <class T, int kVector>
+__global__ void __launch_bounds__(kBlockWarps * 32)
+    RotateAndStoreWholeKernel(PagedTokens tokens, Heads heads, Rotation rotation, const float* qkv,
+                              PagedKv kv, float* q_out) {
+  constexpr int kHalf = 32 * kVector, kDim = 2 * kHalf;
+  AwaitKernelsBefore();
+  const int r = blockIdx.x, channel = threadIdx.x % 32 * kVector;
+  if (r >= *tokens.rows.num) return;
+  const int kv_begin = heads.num_heads, all_heads = kv_begin + 2 * heads.num_kv_heads;
+  const int begin = (blockIdx.y * kBlockWarps + threadIdx.x / 32) * kWarpHeads;
+  Channels<kVector> in[kWarpHeads][2];
+#pragma unroll
+  for (int i = 0; i < kWarpHeads; ++i) {
+    if (begin + i >= all_heads) break;
+    const float* from = qkv + (int64_t{r} * all_heads + begin + i) * kDim + channel;
+    in[i][0] = LoadChannels<kVector>(from);
+    in[i][1] = LoadChannels<kVector>(from + kHalf);
+  }
+  const int position = tokens.positions[r];
+  const KvBlocks<T> blocks(kv, heads, tokens, r);
+  Turn turns[kVector];
+#pragma unroll
+  for (int v = 0; v < kVector && rotation.dims > 0; ++v) {
+    turns[v] = Turn(position, rotation.inv_freq[channel + v], rotation.scale);
+  }
+#pragma unroll
+  for (int i = 0; i < kWarpHeads; ++i) {
+    const int head = begin + i, kv_head = head - kv_begin;
+    if (head >= all_heads) break;
+    if (kv_head >= heads.num_kv_heads) {
+      T* value = blocks.value(kv_head - heads.num_kv_heads, position) + channel;
+      StoreChannels(in[i][0], value);
+      StoreChannels(in[i][1], value + kHalf);
+      continue;
+    }
+    Channels<kVector> first = in[i][0], second = in[i][1];
+#pragma unroll
+    for (int v = 0; v < kVector && rotation.dims > 0; ++v) {
+      first.v[v] = turns[v].First(in[i][0].v[v], in[i][1].v[v]);
+      second.v[v] = turns[v].Second(in[i][0].v[v], in[i][1].v[v]);
+    }
+    if (kv_head < 0) {
+      float* q = q_out + (int64_t{r} * heads.num_heads + head) * kDim + channel;
+      StoreChannels(first, q);
+      StoreChannels(second, q + kHalf);
+    } else {
+      T* key = blocks.key(kv_head, position) + channel;
+      StoreChannels(first, key);
+      StoreChannels(second, key + kHalf);
+    }
+  }
+}
+
 }  // namespace
 
 void RotateAndStore(Stream& stream, const PagedTokens& tokens, const Heads& heads,
                     const Rotation& rotation, const float* qkv, const PagedKv& kv, float* q_out) {
-  const int heads_each = tokens.rows.max >= kManyRows ? 8 : 1;
-  const dim3 grid(tokens.rows.max, CeilDiv(heads.num_heads + 2 * heads.num_kv_heads, heads_each));
+  const int all_heads = heads.num_heads + 2 * heads.num_kv_heads;
+  const bool many = tokens.rows.max >= kManyRows;
+  const bool whole = (heads.head_dim == 64 || heads.head_dim == 128) &&
+                     (rotation.dims == 0 || rotation.dims == heads.head_dim) &&
+                     rotation.q_norm == nullptr && rotation.k_norm == nullptr;
   ForElement(kv.bf16, [&](auto element) {
-    LaunchEarly(stream, grid, kThreads, 0, RotateAndStoreKernel<decltype(element)>, tokens, heads,
-                rotation, heads_each, qkv, kv, q_out);
+    using T = decltype(element);
+    if (many && whole) {
+      LaunchEarly(
+          stream, dim3(tokens.rows.max, CeilDiv(all_heads, kWarpHeads * kBlockWarps)),
+          kBlockWarps * 32, 0,
+          heads.head_dim == 64 ? RotateAndStoreWholeKernel<T, 1> : RotateAndStoreWholeKernel<T, 2>,
+          tokens, heads, rotation, qkv, kv, q_out);
+      return;
+    }
+    const int heads_each = many ? 8 : 1;
+    LaunchEarly(stream, dim3(tokens.rows.max, CeilDiv(all_heads, heads_each)), kThreads, 0,
+                RotateAndStoreKernel<T>, tokens, heads, rotation, heads_each, qkv, kv, q_out);
   });
 }
 

@@ -242,6 +242,30 @@ TEST_P(StepKernelTest, MoreRowsHaveTheBitsOfTheHalvesInTurn) {
   }
 }
 
+// As many as clusters make heads of, where heads fill whole boxes of theirs.
+TEST_P(StepKernelTest, PromptsHaveTheBitsOfTheHalvesInTurn) {
+  for (const int head_dim : {32, 64, 128}) {
+    for (int round = 0; round < 3; ++round) {
+      const int kv_heads = Int(1, 3), most = 1100;
+      const StackShape s = {.layers = 2,
+                            .hidden = 16 * Int(1, 40),
+                            .heads = kv_heads * Int(1, 3),
+                            .kv_heads = kv_heads,
+                            .head_dim = head_dim,
+                            .shared = 16 * Int(1, 20),
+                            .own = 16 * Int(1, 20),
+                            .experts = Int(1, 7)};
+      const int rows = Int(1000, most);
+      Make(s, rows, most, rows + Int(20, 100), 6);
+      ASSERT_TRUE(RunAtOnce());
+      RunInTurn();
+      ExpectSame(absl::StrCat("hidden ", s.hidden, " heads ", s.heads, "/", s.kv_heads, " x ",
+                              s.head_dim, " shared ", s.shared, " own ", s.own, " experts ",
+                              s.experts, " rows ", rows));
+    }
+  }
+}
+
 // What neither the step kernel nor fused products know.
 TEST_P(StepKernelTest, LayersOfAnyKindHaveTheBitsOfTheHalvesInTurn) {
   const std::vector<float> bias = Floats(1024);

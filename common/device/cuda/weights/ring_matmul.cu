@@ -257,7 +257,8 @@ void RunFew(Stream& stream, const Problems& problems, bool both) {
   const int each = CeilDiv(blocks, kMultiprocessors);
   if (each == 1) return Run<Size<1>, kResult>(stream, problems, both);
   if constexpr (Any::kSlots / 3 >= 6) {
-    if (each > 2) return Run<Size<3>, kResult>(stream, problems, both);
+    if (each > 4) return Run<Size<3>, kResult>(stream, problems, both);
+    if (each > 2) return Run<Size<4>, kResult>(stream, problems, both);
   }
   Run<Size<2>, kResult>(stream, problems, both);
 }
