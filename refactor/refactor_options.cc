@@ -21,7 +21,7 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
   set.OptionalUint64("seed", &flags->seed, "of weights and batches (0)");
   set.Int("windows", &run.corpus.windows_per_domain, 1, 1 << 20, "windows a domain",
           "calibration text taken, evenly spread; time is about proportional");
-  set.Int("window-tokens", &run.corpus.window_tokens, 16, 8192, "tokens", "context of a window");
+  set.Count("window-tokens", &run.corpus.window_tokens, 16, 8192, "tokens", "context of a window");
   set.Double("hold-out", &run.corpus.hold_out, 0, 0.9, "of each domain",
              "the last part, which is evaluated on and else never used");
   set.Choice("repeats", &run.corpus.repeats, {"drop", "refuse", "keep"},
@@ -54,8 +54,8 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   std::vector<std::string> methods;
   for (const TuneMethod& method : TuneMethods()) methods.push_back(method.name);
   set.Group("Tuning the experts on the text");
-  set.Int("tokens", &tune.tokens, 0, 2'000'000'000, "tokens",
-          "of the text to tune on, again and again; 0: nothing is tuned")
+  set.Count("tokens", &tune.tokens, 0, 2'000'000'000, "tokens",
+            "of the text to tune on, again and again; 0: nothing is tuned")
       .Environment("PREGATE_TUNE_TOKENS");
   set.Choice("method", &tune.method, methods, "losses and schedule");
   set.Choice("device", &tune.device, {"cpu", "cuda"}, "tunes and evaluates");

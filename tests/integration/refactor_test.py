@@ -65,7 +65,7 @@ class RefactorTest(unittest.TestCase):
 
     def tune_flags(self):
         """The same, tuned in 12 steps."""
-        return [*self.run_flags("corpus"), "--tokens", 12 * 4 * 64, "--batch", 4, "--rate", 1e-3, "--threads", 1]
+        return [*self.run_flags("corpus"), "--tokens", "3.072k", "--batch", 4, "--rate", 1e-3, "--threads", 1]
 
     def test_a_run_that_is_killed_goes_on_to_the_same_bits(self):
         flags = self.tune_flags()
