@@ -21,6 +21,9 @@ absl::StatusOr<CausalModel> LoadExperts(const Checkpoint& dense, const Artifact&
                                         int window_tokens, const TorchPlace& place,
                                         at::ScalarType dtype);
 
+// Whether all experts keep the same neurons with the same scales: then none needs a router.
+bool ExpertsAlike(const Artifact& artifact);
+
 // Windows [first, first + num) of a corpus, [num, window_tokens] of longs.
 at::Tensor WindowIds(const Corpus& corpus, int first, int num, at::Device device);
 
@@ -31,6 +34,6 @@ struct TokenLosses {
 };
 // `parent` null: no divergence. Keeps gradients where they are enabled.
 TokenLosses LossesOf(const CausalModel& model, const CausalModel* parent, const at::Tensor& ids,
-                     const at::Tensor& routes);
+                     const at::Tensor& routes, const CausalModel::FfnVisit& visit = nullptr);
 
 }  // namespace pregate

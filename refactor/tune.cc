@@ -74,6 +74,7 @@ class Tuner {
         student_(std::move(student)),
         parameters_(TakeParameters(student_, inputs.dense.spec(), options)),
         adamw_(parameters_, {}),
+        router_adamw_(TakeLayerRouters(), {}),
         batches_(inputs.tuning.num_windows(), options.seed),
         steps_(TuneSteps(options, inputs.tuning.window_tokens)),
         saved_at_(clock.Now()) {}
@@ -83,10 +84,15 @@ class Tuner {
  private:
   static NamedTensors TakeParameters(CausalModel& student, const ModelSpec& spec,
                                      const TuneOptions& options);
+  NamedTensors TakeLayerRouters();
 
   int Round(int64_t step) const {
     return static_cast<int>(std::min<int64_t>(step * method_.rounds / steps_, method_.rounds - 1));
   }
+  bool HasRouter() const { return !in_.layer_routers && !alike_; }
+  // Whether layers' routers are taught the experts that windows run on, and do not choose yet.
+  bool IsTaught() const { return 2 * state_.step * method_.rounds < steps_; }
+  TokenLosses Losses(const at::Tensor& ids, const at::Tensor& routes, at::Tensor* teaching) const;
   absl::Status BeginRound(int round);
   absl::StatusOr<LossRow> Step();
   absl::StatusOr<TrainedRouter> TrainRouterNow();
@@ -106,7 +112,9 @@ class Tuner {
   Clock& clock_;
   CausalModel parent_, student_;
   NamedTensors parameters_;
-  AdamW adamw_;
+  std::vector<at::Tensor> layer_routers_;  // [layers] of [experts, hidden], or none
+  AdamW adamw_, router_adamw_;
+  const bool alike_ = ExpertsAlike(in_.split);
   Batches batches_;
   const int64_t steps_;
   absl::Time saved_at_;
@@ -125,6 +133,19 @@ NamedTensors Tuner::TakeParameters(CausalModel& student, const ModelSpec& spec,
     weight.requires_grad_();
     parameters[tensor.name] = weight;
   }
+  return parameters;
+}
+
+NamedTensors Tuner::TakeLayerRouters() {
+  NamedTensors parameters;
+  if (!in_.layer_routers) return parameters;
+  const ModelSpec& spec = in_.dense.spec();
+  for (int l = 0; l < spec.num_layers; ++l) {
+    const auto options = at::TensorOptions().dtype(at::kFloat).device(place_.device);
+    layer_routers_.push_back(at::zeros({in_.split.num_experts(), spec.hidden}, options));
+    parameters[LayerRouterName(l)] = layer_routers_.back().requires_grad_();
+  }
+  student_.SetLayerRouters(layer_routers_);
   return parameters;
 }
 
@@ -163,7 +184,7 @@ std::vector<float> Tuner::ScoreExperts() const {
 }
 
 absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
-  if (options_.router_target == "energy") return FirstRouter();
+  if (!HasRouter() || options_.router_target == "energy") return FirstRouter();
   const std::vector<float> scores = ScoreExperts();
   return TrainRouter(embedding_, in_.dense.spec().hidden, in_.calibration, scores,
                      in_.split.num_experts(), in_.dense.spec().rope_theta, in_.router, [] {});
@@ -188,7 +209,7 @@ absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
 
 absl::Status Tuner::BeginRound(int round) {
   const int64_t window = in_.tuning.window_tokens;
-  if (round == 0) {
+  if (round == 0 || !HasRouter()) {
     routes_.clear();
     for (const int32_t d : in_.tuning.window_domain) routes_.insert(routes_.end(), window, d);
   } else {
@@ -198,6 +219,22 @@ absl::Status Tuner::BeginRound(int round) {
   }
   round_ = round;
   return absl::OkStatus();
+}
+
+// `teaching`: the layers' routers' mean cross-entropy, where they are taught.
+TokenLosses Tuner::Losses(const at::Tensor& ids, const at::Tensor& routes,
+                          at::Tensor* teaching) const {
+  if (!in_.layer_routers) return LossesOf(student_, &parent_, ids, routes);
+  if (!IsTaught()) return LossesOf(student_, &parent_, ids, {});
+  const at::Tensor experts = routes.reshape({-1, 1});
+  std::vector<at::Tensor> losses;
+  const auto teach = [&](int layer, const at::Tensor& input) {
+    const at::Tensor log_p = at::linear(input.detach(), layer_routers_[layer]).log_softmax(-1);
+    losses.push_back(-log_p.gather(1, experts).mean());
+  };
+  const TokenLosses out = LossesOf(student_, &parent_, ids, routes, teach);
+  *teaching = at::stack(losses).mean();
+  return out;
 }
 
 absl::StatusOr<LossRow> Tuner::Step() {
@@ -217,18 +254,22 @@ absl::StatusOr<LossRow> Tuner::Step() {
       std::copy_n(routes_.begin() + w * window, window,
                   routes[static_cast<int64_t>(i)].data_ptr<int64_t>());
     }
-    const TokenLosses losses =
-        LossesOf(student_, &parent_, ids.to(place_.device), routes.to(place_.device));
+    at::Tensor teaching;
+    const TokenLosses losses = Losses(ids.to(place_.device), routes.to(place_.device), &teaching);
     const double share = static_cast<double>(num) / static_cast<double>(batch.size());
     const at::Tensor divergence = losses.divergence.mean() * share;
     const at::Tensor nll = losses.nll.sum() * (share / static_cast<double>(num * (window - 1)));
     const at::Tensor loss = method_.divergence * divergence + method_.nll * nll;
-    loss.backward();
+    (teaching.defined() ? loss + teaching * share : loss).backward();
     row.loss += loss.item<double>();
     row.divergence += divergence.item<double>();
     row.nll += nll.item<double>();
   }
   row.gradient = std::isfinite(row.loss) ? adamw_.Step(row.rate) : NAN;
+  if (std::isfinite(row.gradient) &&
+      !std::isfinite(router_adamw_.Step(row.rate * kLayerRouterRate))) {
+    row.gradient = NAN;
+  }
   if (!std::isfinite(row.gradient)) {
     return absl::InternalError(absl::StrCat("tune: step ", row.step, " has loss ", row.loss,
                                             " and gradient ", row.gradient, " at rate ", row.rate,
@@ -239,7 +280,7 @@ absl::StatusOr<LossRow> Tuner::Step() {
 }
 
 absl::Status Tuner::Save() {
-  RETURN_IF_ERROR(SaveTuneState(work_, in_.inputs, state_, parameters_, adamw_));
+  RETURN_IF_ERROR(SaveTuneState(work_, in_.inputs, state_, {&adamw_, &router_adamw_}));
   saved_at_ = clock_.Now();
   return absl::OkStatus();
 }
@@ -267,6 +308,7 @@ absl::Status Tuner::Finish() {
   artifact.deltas = std::move(compressed.deltas);
   RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF16, work_.Draft("artifact.safetensors")));
   RETURN_IF_ERROR(work_.Publish("artifact.safetensors"));
+  if (in_.layer_routers) RETURN_IF_ERROR(SaveLayerRouters(work_, layer_routers_));
   return work_.Write("tune.json", {{"inputs", in_.inputs},
                                    {"steps", steps_},
                                    {"delta_bytes", compressed.bytes},
@@ -278,9 +320,9 @@ absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TunePro
   embedding_.resize(static_cast<size_t>(spec.vocab_size) * spec.hidden);
   RETURN_IF_ERROR(in_.dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding_)));
   ASSIGN_OR_RETURN(const bool goes_on,
-                   LoadTuneState(work_, in_.inputs, state_, parameters_, adamw_));
+                   LoadTuneState(work_, in_.inputs, state_, {&adamw_, &router_adamw_}));
   if (!goes_on) {
-    RETURN_IF_ERROR(RemoveRouters(work_));
+    RETURN_IF_ERROR(RemoveTuneState(work_));
     RETURN_IF_ERROR(work_.Remove("losses.jsonl"));
   }
   while (state_.step < steps_) {
@@ -302,7 +344,8 @@ absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TunePro
 
 }  // namespace
 
-absl::Status RemoveRouters(const WorkFolder& work) {
+absl::Status RemoveTuneState(const WorkFolder& work) {
+  RETURN_IF_ERROR(work.Remove("tune.safetensors"));
   for (int round = 1; work.Has(RouterFile(round)); ++round) {
     RETURN_IF_ERROR(work.Remove(RouterFile(round)));
   }

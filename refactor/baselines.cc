@@ -1,0 +1,68 @@
+#include "refactor/baselines.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "common/base/status.h"
+
+namespace pregate {
+namespace {
+
+std::vector<int32_t> AllNeurons(int intermediate) {
+  std::vector<int32_t> all(intermediate);
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
+LayerNeurons OneSet(std::vector<int32_t> neurons, int num_experts) {
+  PREGATE_CHECK(!neurons.empty());
+  LayerNeurons layer;
+  layer.own.assign(num_experts, {neurons.back()});
+  neurons.pop_back();
+  layer.shared = std::move(neurons);
+  return layer;
+}
+
+// The first `num` of `from` in a random order, ascending.
+std::vector<int32_t> Draw(std::vector<int32_t>& from, size_t num, std::mt19937_64& random) {
+  std::shuffle(from.begin(), from.end(), random);
+  std::vector<int32_t> drawn(from.begin(), from.begin() + static_cast<int64_t>(num));
+  std::sort(drawn.begin(), drawn.end());
+  return drawn;
+}
+
+LayerNeurons RandomSets(const ArtifactLayer& like, int intermediate, std::mt19937_64& random) {
+  std::vector<int32_t> rest = AllNeurons(intermediate);
+  LayerNeurons layer;
+  layer.shared = Draw(rest, like.shared.size(), random);
+  rest.erase(rest.begin(), rest.begin() + static_cast<int64_t>(like.shared.size()));
+  for (const std::vector<int32_t>& own : like.own) {
+    layer.own.push_back(Draw(rest, own.size(), random));
+  }
+  return layer;
+}
+
+}  // namespace
+
+std::vector<LayerNeurons> BaselineNeurons(const std::string& name, const Artifact& split,
+                                          const std::vector<std::vector<int32_t>>& one_set,
+                                          int intermediate, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<LayerNeurons> layers;
+  for (size_t l = 0; l < split.layers.size(); ++l) {
+    const ArtifactLayer& like = split.layers[l];
+    if (name == "parent") {
+      layers.push_back(OneSet(AllNeurons(intermediate), split.num_experts()));
+    } else if (name == "dense") {
+      layers.push_back(OneSet(one_set[l], split.num_experts()));
+    } else if (name == "random") {
+      layers.push_back(RandomSets(like, intermediate, random));
+    } else {
+      layers.push_back({like.shared, like.own});
+    }
+  }
+  return layers;
+}
+
+}  // namespace pregate

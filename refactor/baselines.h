@@ -1,0 +1,30 @@
+// What a run's own model is held against, each tuned by the same loop (tune.h) on the same batches,
+// for as many steps, by the same loss and rate, stored within the same bytes and scored on the same
+// windows. All but the last are other neuron sets for the loop:
+//
+//   parent        every neuron: the dense model, tuned
+//   dense         one set for all text, as wide as an expert: the neurons with the highest statistic
+//                 (expert_fit.h) over all domains' tokens. As experts are one set of weights, a mask
+//                 that all of them share is the same model.
+//   random        as wide in each layer as the run's shared and own sets, drawn at random, each
+//                 expert's own from what is not shared; with routers as the run has them
+//   layer-router  the run's sets, and in each layer a router of its own that reads the FFN's input
+//                 (tune.h, causal_model.h), in place of the one on token ids. What the run's model is
+//                 worse by is the price of pre-gating.
+//
+// Sets of `dense` and `random` get scales as the run's have (scale_refit.h).
+#pragma once
+
+#include "refactor/artifact.h"
+#include "refactor/neuron_sets.h"
+
+namespace pregate {
+
+// [layers] of the sets of `name`, from what `split` has; experts of one set share all of its neurons
+// but the last, since an expert without own neurons is none. `one_set`: ExpertFit's. REQUIRES: `name`
+// is one of kBaselines (refactor_run.h).
+std::vector<LayerNeurons> BaselineNeurons(const std::string& name, const Artifact& split,
+                                          const std::vector<std::vector<int32_t>>& one_set,
+                                          int intermediate, uint64_t seed);
+
+}  // namespace pregate
