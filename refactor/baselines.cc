@@ -5,6 +5,7 @@
 #include <random>
 
 #include "common/base/status.h"
+#include "refactor/split.h"
 
 namespace pregate {
 namespace {
@@ -16,12 +17,7 @@ std::vector<int32_t> AllNeurons(int intermediate) {
 }
 
 LayerNeurons OneSet(std::vector<int32_t> neurons, int num_experts) {
-  PREGATE_CHECK(!neurons.empty());
-  LayerNeurons layer;
-  layer.own.assign(num_experts, {neurons.back()});
-  neurons.pop_back();
-  layer.shared = std::move(neurons);
-  return layer;
+  return {.shared = std::move(neurons), .own = std::vector<std::vector<int32_t>>(num_experts)};
 }
 
 // The first `num` of `from` in a random order, ascending.
@@ -61,6 +57,21 @@ std::vector<LayerNeurons> BaselineNeurons(const std::string& name, const Artifac
     } else {
       layers.push_back({like.shared, like.own});
     }
+  }
+  return layers;
+}
+
+std::vector<ArtifactLayer> BaselineLayers(std::vector<LayerNeurons> neurons,
+                                          std::vector<LayerScales> scales) {
+  std::vector<ArtifactLayer> layers = MakeLayers(std::move(neurons), std::move(scales));
+  for (ArtifactLayer& layer : layers) {
+    if (!layer.own[0].empty()) continue;
+    PREGATE_CHECK(!layer.shared.empty());
+    for (std::vector<int32_t>& own : layer.own) own = {layer.shared.back()};
+    layer.shared.pop_back();
+    if (layer.shared_scale.empty()) continue;
+    for (std::vector<float>& scale : layer.own_scale) scale = {layer.shared_scale.back()};
+    layer.shared_scale.pop_back();
   }
   return layers;
 }

@@ -17,14 +17,19 @@
 
 #include "refactor/artifact.h"
 #include "refactor/neuron_sets.h"
+#include "refactor/scale_refit.h"
 
 namespace pregate {
 
-// [layers] of the sets of `name`, from what `split` has; experts of one set share all of its neurons
-// but the last, since an expert without own neurons is none. `one_set`: ExpertFit's. REQUIRES: `name`
-// is one of kBaselines (refactor_run.h).
+// [layers] of the sets of `name`, from what `split` has: one set is all shared. `one_set`:
+// ExpertFit's. REQUIRES: `name` is one of kBaselines (refactor_run.h).
 std::vector<LayerNeurons> BaselineNeurons(const std::string& name, const Artifact& split,
                                           const std::vector<std::vector<int32_t>>& one_set,
                                           int intermediate, uint64_t seed);
+
+// As an artifact has them: where all is shared the last neuron becomes every expert's own, since an
+// expert without any is none. `scales`: as `neurons`, or none.
+std::vector<ArtifactLayer> BaselineLayers(std::vector<LayerNeurons> neurons,
+                                          std::vector<LayerScales> scales);
 
 }  // namespace pregate

@@ -141,7 +141,7 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
     const double scored = static_cast<double>(text.held_out.tokens.size()) * torch.forward_token;
     for (const std::string& name : options.baselines) {
       StagePlan& baseline = baselines.emplace_back(plan.back());
-      baseline.stage = name;
+      baseline.stage = absl::StrCat("baseline ", name);
       baseline.seconds = steps + scored + (name == "random" ? trained_routers : 0) +
                          (name == "dense" || name == "random" ? scales : 0);
     }
@@ -160,14 +160,14 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
 }
 
 void PrintPlan(const std::vector<StagePlan>& plan, std::ostream& out) {
-  out << "stage          time      memory    disk\n";
+  out << "stage                  time      memory    disk\n";
   double seconds = 0;
   for (const StagePlan& p : plan) {
     seconds += p.seconds;
-    out << absl::StrFormat("%-12s %6.1f min %6.2f GB %6.2f GB\n", p.stage, p.seconds / 60,
+    out << absl::StrFormat("%-21s %6.1f min %6.2f GB %6.2f GB\n", p.stage, p.seconds / 60,
                            1e-9 * p.memory_bytes, 1e-9 * p.disk_bytes);
   }
-  out << absl::StrFormat("%-12s %6.1f min\n", "all", seconds / 60);
+  out << absl::StrFormat("%-21s %6.1f min\n", "all", seconds / 60);
 }
 
 }  // namespace pregate

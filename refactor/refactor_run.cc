@@ -240,7 +240,7 @@ absl::StatusOr<Artifact> Run::BaselineExperts(const std::string& name, const nlo
                                  [&](double done) { progress.Update(done); }));
     }
     model_.reset();
-    artifact.layers = MakeLayers(std::move(neurons), std::move(scales));
+    artifact.layers = BaselineLayers(std::move(neurons), std::move(scales));
     artifact.provenance.method =
         absl::StrCat("baseline ", name, " of: ", artifact.provenance.method);
   }

@@ -184,7 +184,7 @@ std::vector<float> Tuner::ScoreExperts() const {
 }
 
 absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
-  if (!HasRouter() || options_.router_target == "energy") return FirstRouter();
+  if (options_.router_target == "energy") return FirstRouter();
   const std::vector<float> scores = ScoreExperts();
   return TrainRouter(embedding_, in_.dense.spec().hidden, in_.calibration, scores,
                      in_.split.num_experts(), in_.dense.spec().rope_theta, in_.router, [] {});
@@ -192,6 +192,7 @@ absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
 
 // From its file, where an earlier process trained it for this state.
 absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
+  if (!HasRouter()) return FirstRouter();
   const std::string name = RouterFile(round);
   if (!work_.Has(name)) {
     ASSIGN_OR_RETURN(TrainedRouter router, TrainRouterNow());

@@ -103,16 +103,22 @@ class TuneTest : public testing::Test {
       if (*done) return absl::OkStatus();
     }
   }
-  // What a baseline is tuned from. One set: the neurons 5 to 34, a third of which experts share.
+  static float Scale(int neuron) { return 0.75f + 0.01f * static_cast<float>(neuron); }
+  // What a baseline is tuned from. One set: the neurons 5 to 34.
   Artifact BaselineSplit(const std::string& name) {
     std::vector<int32_t> one_set(30);
     std::iota(one_set.begin(), one_set.end(), 5);
     Artifact artifact = split_;
-    artifact.layers = MakeLayers(BaselineNeurons(name, split_, {one_set, one_set}, 45, 4), {});
-    for (ArtifactLayer& layer : artifact.layers) {  // unlike 1, as those that are fitted
-      layer.shared_scale.assign(layer.shared.size(), 1.25f);
-      layer.own_scale.assign(kExperts, std::vector<float>(layer.own[0].size(), 0.75f));
+    std::vector<LayerNeurons> neurons = BaselineNeurons(name, split_, {one_set, one_set}, 45, 4);
+    std::vector<LayerScales> scales(neurons.size());
+    for (size_t l = 0; l < neurons.size(); ++l) {  // of each neuron another one
+      for (const int32_t n : neurons[l].shared) scales[l].shared.push_back(Scale(n));
+      scales[l].own.resize(kExperts);
+      for (int e = 0; e < kExperts; ++e) {
+        for (const int32_t n : neurons[l].own[e]) scales[l].own[e].push_back(Scale(n));
+      }
     }
+    artifact.layers = BaselineLayers(std::move(neurons), std::move(scales));
     return artifact;
   }
   absl::StatusOr<std::vector<BaselineQuality>> RunBaseline(const std::string& name,
@@ -229,12 +235,11 @@ TEST_F(TuneTest, ABaselineOfOneSetIsScoredAsTheDenseModelThatItIs) {
       AddDelta(delta, absl::MakeSpan(cut.tensors[tensor]));
     }
     for (int l = 0; l < 2; ++l) {
-      const int last = name == "parent" ? 44 : 34;
       auto& down = cut.tensors[absl::StrCat("model.layers.", l, ".mlp.down_proj.weight")];
       for (size_t i = 0; i < down.size(); ++i) {
         const int neuron = static_cast<int>(i) % 45;
         const bool kept = name == "parent" || (neuron >= 5 && neuron < 35);
-        down[i] *= !kept ? 0.f : neuron == last ? 0.75f : 1.25f;
+        down[i] *= kept ? Scale(neuron) : 0;
       }
     }
     const auto model = CausalModel::Load(cut, kWindow, at::kCPU, at::kFloat, at::kFloat);
@@ -243,7 +248,7 @@ TEST_F(TuneTest, ABaselineOfOneSetIsScoredAsTheDenseModelThatItIs) {
       EXPECT_NEAR((*quality)[d].nll, HeldOutNll(*model, d, {}), 1e-5) << name;
       EXPECT_THAT((*quality)[d].expert_tokens, IsEmpty());
     }
-    EXPECT_FALSE(work->Has("router-1.safetensors"));
+    EXPECT_FALSE(work->Has("router-1.safetensors") || work->Has("router-2.safetensors"));
   }
 }
 
@@ -290,10 +295,16 @@ TEST(BaselineNeuronsTest, SetsAreAsWideAsTheRuns) {
   const auto sets = [&](const char* name, uint64_t seed) {
     return BaselineNeurons(name, split, one_set, 10, seed);
   };
-  EXPECT_THAT(sets("parent", 1)[1].shared, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8));
-  EXPECT_THAT(sets("parent", 1)[1].own, Each(ElementsAre(9)));
-  EXPECT_THAT(sets("dense", 1)[0].shared, ElementsAre(1, 2, 4, 8));
-  EXPECT_THAT(sets("dense", 1)[1].own, Each(ElementsAre(7)));
+  EXPECT_THAT(sets("parent", 1)[1].shared, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
+  EXPECT_THAT(sets("parent", 1)[1].own, Each(IsEmpty()));
+  EXPECT_EQ(sets("dense", 1)[0].shared, one_set[0]);
+  const std::vector<float> one_scale = {1, 2, 3, 4, 5};
+  const std::vector<LayerScales> scales(2, {one_scale, {{}, {}, {}}});
+  const auto layers = BaselineLayers(sets("dense", 1), scales);
+  EXPECT_THAT(layers[0].shared, ElementsAre(1, 2, 4, 8));
+  EXPECT_THAT(layers[0].shared_scale, ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(layers[1].own, Each(ElementsAre(7)));
+  EXPECT_THAT(layers[1].own_scale, Each(ElementsAre(5)));
   EXPECT_EQ(sets("layer-router", 1)[0].own, split.layers[0].own);
   const auto random = sets("random", 1);
   for (int l = 0; l < 2; ++l) {
