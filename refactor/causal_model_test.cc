@@ -150,12 +150,13 @@ TEST(CausalModelTest, GainsAreTheServedExperts) {
 
 // Two experts of random gains, and a router in each of two layers.
 struct Gated {
+  const at::ScalarType compute;
   std::unique_ptr<InMemoryCheckpoint> dense = MakeRandomModel(TinySpec(0), 11);
-  CausalModel model = *CausalModel::Load(*dense, kWindow, at::kCPU, at::kFloat, at::kFloat);
+  CausalModel model = *CausalModel::Load(*dense, kWindow, at::kCPU, compute, compute);
   std::vector<at::Tensor> gains, routers;
   const std::vector<TokenId> tokens = RandomTokens(kWindow, 131, 12);
 
-  Gated() {
+  explicit Gated(at::ScalarType type) : compute(type) {
     at::manual_seed(13);
     for (int l = 0; l < 2; ++l) {
       gains.push_back(at::rand({2, dense->spec().intermediate}));
@@ -167,7 +168,7 @@ struct Gated {
   // A model without routers whose token t runs, in layer l, the gains choices[l][t] of `from[l]`.
   at::Tensor LogitsOfChoices(const std::vector<at::Tensor>& from,
                              const std::vector<at::Tensor>& choices) const {
-    CausalModel plain = *CausalModel::Load(*dense, kWindow, at::kCPU, at::kFloat, at::kFloat);
+    CausalModel plain = *CausalModel::Load(*dense, kWindow, at::kCPU, compute, compute);
     plain.SetGains({from[0].index_select(0, choices[0]), from[1].index_select(0, choices[1])});
     const at::Tensor each = at::arange(kWindow, at::kLong).view({1, kWindow});  // a row of its own
     return plain.Logits(plain.Hidden(Ids(tokens), each));
@@ -180,25 +181,27 @@ struct Gated {
 };
 
 TEST(CausalModelTest, LayersRunTheExpertThatTheirRouterChooses) {
-  Gated gated;
-  gated.model.SetLayerRouters(gated.routers);
-  std::vector<at::Tensor> choices;
-  const at::NoGradGuard no_grad;
-  const at::Tensor hidden =
-      gated.model.Hidden(Ids(gated.tokens), {}, [&](int layer, const at::Tensor& input) {
-        choices.push_back(at::matmul(input, gated.routers[layer].t()).argmax(-1));
-      });
-  ASSERT_EQ(choices.size(), 2u);
-  EXPECT_FALSE(choices[0].equal(choices[1]));
-  EXPECT_TRUE(at::allclose(gated.model.Logits(hidden), gated.LogitsOfChoices(gated.gains, choices),
-                           1e-5, 1e-5));
+  for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
+    Gated gated(compute);
+    gated.model.SetLayerRouters(gated.routers);
+    std::vector<at::Tensor> choices;
+    const at::NoGradGuard no_grad;
+    const at::Tensor hidden =
+        gated.model.Hidden(Ids(gated.tokens), {}, [&](int layer, const at::Tensor& input) {
+          choices.push_back(at::matmul(input, gated.routers[layer].t()).argmax(-1));
+        });
+    ASSERT_EQ(choices.size(), 2u);
+    EXPECT_FALSE(choices[0].equal(choices[1]));
+    const at::Tensor plain = gated.LogitsOfChoices(gated.gains, choices);
+    EXPECT_TRUE(at::allclose(gated.model.Logits(hidden), plain, 1e-5, 1e-5)) << compute;
+  }
 }
 
 // The gate's gradient by differences: dL/dg of each token and expert from two models whose gains are
 // gains_chosen +- e gains_expert there, then through softmax by hand. In the last layer, behind which
 // no other gate is.
 TEST(CausalModelTest, RoutersOfLayersLearnByTheGradientOfTheMixture) {
-  Gated gated;
+  Gated gated(at::kFloat);
   gated.routers[1].requires_grad_();
   gated.model.SetLayerRouters(gated.routers);
   std::vector<at::Tensor> choices, inputs;

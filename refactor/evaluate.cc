@@ -86,13 +86,13 @@ class Evaluator {
 
 void Evaluator::AddWindows(const at::Tensor& ids, const at::Tensor& routes, int domain,
                            Sums& sums) const {
-  sums.parent += SumOf(LossesOf(parent_, nullptr, ids, {}).nll);
-  sums.cut += SumOf(LossesOf(cut_, nullptr, ids, at::full_like(ids, domain)).nll);
-  sums.routed += SumOf(LossesOf(tuned_, nullptr, ids, routes).nll);
+  sums.parent += SumOf(LossesOf(parent_, {}, ids, {}).nll);
+  sums.cut += SumOf(LossesOf(cut_, {}, ids, at::full_like(ids, domain)).nll);
+  sums.routed += SumOf(LossesOf(tuned_, {}, ids, routes).nll);
   std::vector<at::Tensor> each;
   const auto num_experts = static_cast<int>(router_.tensors.at("router.proj_out.bias").shape[0]);
   for (int e = 0; e < num_experts; ++e) {
-    each.push_back(LossesOf(tuned_, nullptr, ids, at::full_like(ids, e)).nll);
+    each.push_back(LossesOf(tuned_, {}, ids, at::full_like(ids, e)).nll);
   }
   sums.own += SumOf(each[domain]);
   const auto [best, expert] = at::stack(each).min(0);
@@ -194,7 +194,7 @@ BaselineQuality BaselineEvaluator::Measure(const Corpus& corpus, int domain) con
   double sum = 0;
   for (int first = 0; first < windows; first += WindowsAtATime(place_)) {
     const int num = std::min<int>(WindowsAtATime(place_), windows - first);
-    sum += SumOf(LossesOf(model_, nullptr, WindowIds(corpus, first, num, place_.device),
+    sum += SumOf(LossesOf(model_, {}, WindowIds(corpus, first, num, place_.device),
                           routes.defined() ? routes.narrow(0, first, num) : routes,
                           routes.defined() ? CausalModel::FfnVisit() : count)
                      .nll);

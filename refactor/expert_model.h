@@ -32,8 +32,15 @@ struct TokenLosses {
   at::Tensor divergence;  // KL of the parent's next-token distribution and the model's
   at::Tensor nll;         // of the next token; 0 at a window's last
 };
-// `parent` null: no divergence. Keeps gradients where they are enabled.
-TokenLosses LossesOf(const CausalModel& model, const CausalModel* parent, const at::Tensor& ids,
+// What divergences from a parent on some windows need of it, [windows * window_tokens]:
+struct ParentSays {
+  at::Tensor p;           // its distribution, [.., vocab]; undefined: no divergence is wanted
+  at::Tensor log_p_mean;  // sum p log p
+};
+ParentSays AskParent(const CausalModel& parent, const at::Tensor& ids);  // without gradients
+
+// Keeps gradients where they are enabled.
+TokenLosses LossesOf(const CausalModel& model, const ParentSays& parent, const at::Tensor& ids,
                      const at::Tensor& routes, const CausalModel::FfnVisit& visit = nullptr);
 
 }  // namespace pregate

@@ -63,12 +63,12 @@ absl::StatusOr<TorchSeconds> MeasureTorch(const Checkpoint& dense, const RunText
   TorchSeconds seconds;
   for (int i = 0; i < 2; ++i) {
     seconds.step_token = SecondsOf(clock, [&] {
-      LossesOf(student, &parent, ids, {}).divergence.mean().backward();
+      LossesOf(student, AskParent(parent, ids), ids, {}).divergence.mean().backward();
       student.weights().at("model.norm.weight").grad().sum().item<float>();  // waits for a card
     });
     seconds.forward_token = SecondsOf(clock, [&] {
       const at::NoGradGuard no_grad;
-      LossesOf(parent, nullptr, ids, {}).nll.sum().item<float>();
+      LossesOf(parent, {}, ids, {}).nll.sum().item<float>();
     });
   }
   seconds.step_token /= num * window;
@@ -134,7 +134,7 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
     const int64_t micro = MicroWindows(options.tune, text.tuning.window_tokens);
     const double steps = step_tokens * torch.step_token;
     const double trained_routers =
-        routers * rounds * (2 * experts * tokens * torch.forward_token + router);
+        routers * rounds * ((experts + 1) * tokens * torch.forward_token + router);
     plan.push_back({"tune", steps + trained_routers,
                     5 * weights * kFloat + ActivationBytes(spec, micro, text.tuning.window_tokens),
                     3 * weights * kFloat * 2});  // the state, and the one before it

@@ -167,8 +167,9 @@ std::vector<float> Tuner::ScoreExperts() const {
   for (int first = 0; first < corpus.num_windows(); first += chunk) {
     const int num = std::min(chunk, corpus.num_windows() - first);
     const at::Tensor ids = WindowIds(corpus, first, num, place_.device);
+    const ParentSays parent = AskParent(parent_, ids);
     for (int e = 0; e < num_experts; ++e) {
-      const TokenLosses losses = LossesOf(student_, &parent_, ids, at::full_like(ids, e));
+      const TokenLosses losses = LossesOf(student_, parent, ids, at::full_like(ids, e));
       at::Tensor loss =
           (method_.divergence * losses.divergence + method_.nll * losses.nll).to(at::kCPU).clone();
       // One token's loss is mostly chance; what went before says how the text suits the expert.
@@ -225,15 +226,16 @@ absl::Status Tuner::BeginRound(int round) {
 // `teaching`: the layers' routers' mean cross-entropy, where they are taught.
 TokenLosses Tuner::Losses(const at::Tensor& ids, const at::Tensor& routes,
                           at::Tensor* teaching) const {
-  if (!in_.layer_routers) return LossesOf(student_, &parent_, ids, routes);
-  if (!IsTaught()) return LossesOf(student_, &parent_, ids, {});
+  const ParentSays parent = AskParent(parent_, ids);
+  if (!in_.layer_routers) return LossesOf(student_, parent, ids, routes);
+  if (!IsTaught()) return LossesOf(student_, parent, ids, {});
   const at::Tensor experts = routes.reshape({-1, 1});
   std::vector<at::Tensor> losses;
   const auto teach = [&](int layer, const at::Tensor& input) {
     const at::Tensor log_p = at::linear(input.detach(), layer_routers_[layer]).log_softmax(-1);
     losses.push_back(-log_p.gather(1, experts).mean());
   };
-  const TokenLosses out = LossesOf(student_, &parent_, ids, routes, teach);
+  const TokenLosses out = LossesOf(student_, parent, ids, routes, teach);
   *teaching = at::stack(losses).mean();
   return out;
 }
