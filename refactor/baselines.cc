@@ -4,6 +4,7 @@
 #include <numeric>
 #include <random>
 
+#include "common/base/json.h"
 #include "common/base/status.h"
 #include "refactor/split.h"
 
@@ -59,6 +60,33 @@ std::vector<LayerNeurons> BaselineNeurons(const std::string& name, const Artifac
     }
   }
   return layers;
+}
+
+absl::StatusOr<std::vector<std::vector<int32_t>>> OneSetFromRecord(const nlohmann::json& record,
+                                                                   const std::string& where,
+                                                                   const ModelSpec& dense) {
+  const auto sets = record.find("one_set");
+  if (sets == record.end()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        where,
+        ": is of an earlier version, from which baselines cannot go on: give another --work"));
+  }
+  if (!sets->is_array() || sets->size() != static_cast<size_t>(dense.num_layers)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": one_set is not of ", dense.num_layers, " layers"));
+  }
+  std::vector<std::vector<int32_t>> out;
+  for (const nlohmann::json& layer : *sets) {
+    const nlohmann::json named = {{"one_set", layer}};
+    ASSIGN_OR_RETURN(const JsonObject object, JsonObject::From(named, where));
+    ASSIGN_OR_RETURN(const auto neurons,
+                     object.Ints("one_set", 0, dense.intermediate - 1, dense.intermediate));
+    if (neurons.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": one_set has an empty layer"));
+    }
+    out.emplace_back(neurons.begin(), neurons.end());
+  }
+  return out;
 }
 
 std::vector<ArtifactLayer> BaselineLayers(std::vector<LayerNeurons> neurons,

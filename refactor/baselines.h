@@ -15,6 +15,7 @@
 // Sets of `dense` and `random` get scales as the run's have (scale_refit.h).
 #pragma once
 
+#include "nlohmann/json.hpp"
 #include "refactor/artifact.h"
 #include "refactor/neuron_sets.h"
 #include "refactor/scale_refit.h"
@@ -26,6 +27,12 @@ namespace pregate {
 std::vector<LayerNeurons> BaselineNeurons(const std::string& name, const Artifact& split,
                                           const std::vector<std::vector<int32_t>>& one_set,
                                           int intermediate, uint64_t seed);
+
+// ExpertFit's one_set from a record of split, "one_set". FailedPrecondition where it has none;
+// InvalidArgument where that is not of the model. `where` names the record.
+absl::StatusOr<std::vector<std::vector<int32_t>>> OneSetFromRecord(const nlohmann::json& record,
+                                                                   const std::string& where,
+                                                                   const ModelSpec& dense);
 
 // As an artifact has them: where all is shared the last neuron becomes every expert's own, since an
 // expert without any is none. `scales`: as `neurons`, or none.

@@ -7,7 +7,6 @@
 #include <filesystem>
 
 #include "absl/strings/str_format.h"
-#include "common/base/json.h"
 #include "common/base/status.h"
 #include "refactor/apply.h"
 #include "refactor/baselines.h"
@@ -23,7 +22,6 @@ namespace {
 
 constexpr const char* kSplitFile = "split.safetensors";
 constexpr const char* kArtifactFile = "artifact.safetensors";
-using OneSets = std::vector<std::vector<int32_t>>;  // [layers], ExpertFit's one_set
 constexpr uint64_t kArtifactBytesMax = uint64_t{64} << 30;
 
 void PrintQuality(const std::vector<DomainQuality>& domains, std::ostream& out) {
@@ -74,7 +72,6 @@ class Run {
   absl::Status WriteReport();
   absl::StatusOr<nlohmann::json> StageCosts() const;
   absl::StatusOr<const DenseForward*> Dense();
-  absl::StatusOr<OneSets> ReadOneSet() const;
   StageHooks Hooks(StageProgress& progress);
 
   const Checkpoint& dense_;
@@ -94,30 +91,6 @@ absl::StatusOr<const DenseForward*> Run::Dense() {
     ASSIGN_OR_RETURN(model_, DenseForward::Load(dense_));
   }
   return model_.get();
-}
-
-// What split recorded beside the result's own sets.
-absl::StatusOr<OneSets> Run::ReadOneSet() const {
-  ASSIGN_OR_RETURN(const auto record,
-                   work_.Read("split.json", SplitInputs(dense_, text_, options_)));
-  const std::string where = work_.File("split.json");
-  if (!record || !record->contains("one_set") || !(*record)["one_set"].is_array()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(where,
-                     ": is of an earlier version, which baselines cannot go on from: give "
-                     "another --work"));
-  }
-  const int width = dense_.spec().intermediate;
-  OneSets sets;
-  for (const nlohmann::json& layer : (*record)["one_set"]) {
-    const nlohmann::json json = {{"neurons", layer}};
-    ASSIGN_OR_RETURN(const JsonObject object, JsonObject::From(json, where));
-    ASSIGN_OR_RETURN(const auto neurons, object.Ints("neurons", 0, width - 1, width));
-    sets.emplace_back(neurons.begin(), neurons.end());
-    if (neurons.empty()) return absl::InvalidArgumentError(where + ": one_set has an empty layer");
-  }
-  if (static_cast<int>(sets.size()) == dense_.spec().num_layers) return sets;
-  return absl::InvalidArgumentError(where + ": one_set is of another number of layers");
 }
 
 StageHooks Run::Hooks(StageProgress& progress) {
@@ -227,7 +200,10 @@ absl::StatusOr<Artifact> Run::BaselineExperts(const std::string& name, const nlo
   ASSIGN_OR_RETURN(Artifact artifact, ReadArtifact(work_.File(kSplitFile)));
   artifact.provenance = Describe(dense_, text_, options_);
   if (name != "layer-router") {
-    ASSIGN_OR_RETURN(const OneSets one_set, ReadOneSet());
+    ASSIGN_OR_RETURN(const auto split,
+                     work_.Read("split.json", SplitInputs(dense_, text_, options_)));
+    ASSIGN_OR_RETURN(const auto one_set, OneSetFromRecord(split.value_or(nlohmann::json::object()),
+                                                          work_.File("split.json"), dense_.spec()));
     std::vector<LayerNeurons> neurons =
         BaselineNeurons(name, artifact, one_set, dense_.spec().intermediate, options_.tune.seed);
     std::vector<LayerScales> scales;

@@ -323,6 +323,22 @@ TEST(BaselineNeuronsTest, SetsAreAsWideAsTheRuns) {
   EXPECT_NE(random[1].own, sets("random", 2)[1].own);
 }
 
+TEST(BaselineNeuronsTest, ARecordOfSplitIsCheckedByName) {
+  ModelSpec dense = TinySpec(0);
+  const auto read = [&](const nlohmann::json& record) {
+    return OneSetFromRecord(record, "split.json", dense);
+  };
+  const auto good = read({{"one_set", {{0, 3, 44}, {7}}}});
+  ASSERT_TRUE(good.ok()) << good.status();
+  EXPECT_THAT(*good, ElementsAre(ElementsAre(0, 3, 44), ElementsAre(7)));
+  EXPECT_THAT(read({{"inputs", 1}}).status().message(), HasSubstr("earlier version"));
+  EXPECT_THAT(read({{"one_set", {{0, 3}}}}).status().message(), HasSubstr("not of 2 layers"));
+  EXPECT_THAT(read({{"one_set", {{0, 45}, {7}}}}).status().message(), HasSubstr("split.json"));
+  EXPECT_THAT(read({{"one_set", {nlohmann::json::array(), {7}}}}).status().message(),
+              HasSubstr("empty layer"));
+  EXPECT_FALSE(read({{"one_set", {"all", "all"}}}).ok());
+}
+
 TEST_F(TuneTest, AStateOfOtherOptionsIsRefusedByName) {
   const auto work = Folder("work");
   int steps = 3;
