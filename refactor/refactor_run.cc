@@ -32,6 +32,22 @@ void PrintQuality(const std::vector<DomainQuality>& domains, std::ostream& out) 
   }
 }
 
+// `report`: ReportJson's.
+void PrintBaselines(const nlohmann::json& report, std::ostream& out) {
+  if (!report.contains("baselines")) return;
+  const nlohmann::json& mean = report["mean"];
+  out << absl::StrFormat("mean of the domains, over the parent's perplexity: routed x %.3f",
+                         mean["routed_x_parent"].get<double>());
+  for (const auto& [name, baseline] : report["baselines"].items()) {
+    out << absl::StrFormat(", %s x %.3f", name, baseline["mean"]["x_parent"].get<double>());
+  }
+  if (mean.contains("price_of_pregating")) {
+    out << absl::StrFormat("; price of pre-gating %+.1f%%",
+                           100 * mean["price_of_pregating"].get<double>());
+  }
+  out << "\n";
+}
+
 int64_t PeakMemoryBytes() {
   rusage used{};
   getrusage(RUSAGE_SELF, &used);
@@ -69,7 +85,7 @@ class Run {
                                            WorkFolder& work);
   absl::StatusOr<bool> OneStage(const std::string& stage);
   absl::Status NoteCost(const std::string& stage, absl::Duration took);
-  absl::Status WriteReport();
+  absl::StatusOr<nlohmann::json> WriteReport();
   absl::StatusOr<nlohmann::json> StageCosts() const;
   absl::StatusOr<const DenseForward*> Dense();
   StageHooks Hooks(StageProgress& progress);
@@ -293,7 +309,7 @@ absl::Status Run::NoteCost(const std::string& stage, absl::Duration took) {
   return work_.Write("stages.json", costs);
 }
 
-absl::Status Run::WriteReport() {
+absl::StatusOr<nlohmann::json> Run::WriteReport() {
   ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(kArtifactFile)));
   ASSIGN_OR_RETURN(const nlohmann::json costs, StageCosts());
   ASSIGN_OR_RETURN(const auto tune, work_.Read("tune.json", TuneInputsOf(dense_, text_, options_)));
@@ -302,21 +318,20 @@ absl::Status Run::WriteReport() {
   nlohmann::json losses = nlohmann::json::array();
   ASSIGN_OR_RETURN(const std::vector<LossRow> rows, ReadLosses(work_));
   for (const LossRow& row : rows) losses.push_back(ToJson(row));
-  const nlohmann::json report =
-      ReportJson({.command = options_.command,
-                  .inputs = EvaluateInputs(dense_, text_, options_),
-                  .stages = costs["stages"],
-                  .artifact = &artifact,
-                  .intermediate = dense_.spec().intermediate,
-                  .artifact_file_bytes =
-                      static_cast<int64_t>(std::filesystem::file_size(work_.File(kArtifactFile))),
-                  .tune = std::move(tuned),
-                  .domains = quality_,
-                  .baselines = baselines_});
+  nlohmann::json report = ReportJson({.command = options_.command,
+                                      .inputs = EvaluateInputs(dense_, text_, options_),
+                                      .stages = costs["stages"],
+                                      .artifact = &artifact,
+                                      .intermediate = dense_.spec().intermediate,
+                                      .artifact_file_bytes = static_cast<int64_t>(
+                                          std::filesystem::file_size(work_.File(kArtifactFile))),
+                                      .tune = std::move(tuned),
+                                      .domains = quality_,
+                                      .baselines = baselines_});
   RETURN_IF_ERROR(work_.Write("report.json", report));
   RETURN_IF_ERROR(WriteOutput(work_.Draft("report.html"), ReportHtml(report, losses)));
   RETURN_IF_ERROR(work_.Publish("report.html"));
-  return absl::OkStatus();
+  return report;
 }
 
 absl::Status Run::All() {
@@ -329,17 +344,20 @@ absl::Status Run::All() {
            << "\n";
       return absl::OkStatus();
     }
-    if (stage == "evaluate" || stage == "baselines") RETURN_IF_ERROR(WriteReport());
+    if (stage == "evaluate" || stage == "baselines") {
+      RETURN_IF_ERROR(WriteReport().status());
+    }
     if (stage == options_.until && stage != "export") {
       out_ << "done until " << stage << "; the same command without --until goes on from "
            << work_.path() << "\n";
       return absl::OkStatus();
     }
   }
-  RETURN_IF_ERROR(WriteReport());
+  ASSIGN_OR_RETURN(const nlohmann::json report, WriteReport());
   // What only a run that goes on needs.
   RETURN_IF_ERROR(RemoveTuneState(work_));
   PrintQuality(quality_, out_);
+  PrintBaselines(report, out_);
   out_ << "wrote " << options_.out << "; report in " << work_.path() << "\n";
   return absl::OkStatus();
 }
