@@ -9,8 +9,8 @@
 //   random        as wide in each layer as the run's shared and own sets, drawn at random, each
 //                 expert's own from what is not shared; with routers as the run has them
 //   layer-router  the run's sets, and in each layer a router of its own that reads the FFN's input
-//                 (tune.h, causal_model.h), in place of the one on token ids. What the run's model is
-//                 worse by is the price of pre-gating.
+//                 (tune.h, causal_model.h), in place of the one on token ids. What the run's model
+//                 is worse by is the price of pre-gating.
 //
 // Sets of `dense` and `random` get scales as the run's have (scale_refit.h).
 #pragma once

@@ -5,11 +5,12 @@
 // of each neuron's activation under each expert, 0 where the expert drops it. So all experts are
 // one set of weights, and a dense model is the case without gains.
 //
-// A token's expert is given, the same in all layers, or is each layer's own choice. Then layer l with
-// the FFN's input x and a router W_l has z = W_l x, p = softmax(z) and the gate
+// A token's expert is given, the same in all layers, or is each layer's own choice. Then layer l
+// with the FFN's input x and a router W_l has z = W_l x, p = softmax(z) and the gate
 //     g = onehot(argmax z) + (p - stop_gradient(p)),
-// of which the gains are the mixture sum_e g_e gains_e: the one chosen expert's, unscaled, and on the
-// way back the gradient of the mixture by p (straight-through, Bengio et al. 2013, arXiv 1308.3432).
+// of which the gains are the mixture sum_e g_e gains_e: the one chosen expert's, unscaled, and on
+// the way back the gradient of the mixture by p (straight-through, Bengio et al. 2013,
+// arXiv 1308.3432).
 #pragma once
 
 #include <ATen/ATen.h>

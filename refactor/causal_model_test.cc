@@ -198,8 +198,8 @@ TEST(CausalModelTest, LayersRunTheExpertThatTheirRouterChooses) {
 }
 
 // The gate's gradient by differences: dL/dg of each token and expert from two models whose gains are
-// gains_chosen +- e gains_expert there, then through softmax by hand. In the last layer, behind which
-// no other gate is.
+// gains_chosen +- e gains_expert there, then through softmax by hand. In the last layer, behind
+// which no other gate is.
 TEST(CausalModelTest, RoutersOfLayersLearnByTheGradientOfTheMixture) {
   Gated gated(at::kFloat);
   gated.routers[1].requires_grad_();

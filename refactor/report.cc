@@ -60,8 +60,8 @@ void AddMean(nlohmann::json& of, const char* key) {
   of["mean"][key] = sum / static_cast<double>(of["domains"].size());
 }
 
-// Perplexity ratios of each baseline, and of the routed model to it, by domain; what follows from two
-// of them stands with the routed model's own figures.
+// Perplexity ratios of each baseline by domain; what compares the routed model with one of them
+// stands with the routed model's own figures.
 nlohmann::json Baselines(const ReportInputs& in, nlohmann::json& report) {
   nlohmann::json baselines = in.baselines;
   const auto nll = [&](const char* name, size_t d) {

@@ -78,9 +78,9 @@ using TuneProgress = std::function<void(double done, double loss)>;
 int MicroWindows(const TuneOptions& options, int window_tokens);
 int64_t TuneSteps(const TuneOptions& options, int window_tokens);
 
-// Goes on from the state in `work`; publishes "artifact.safetensors", losses in "losses.jsonl" and, at
-// the end, routers of layers and the record "tune.json". False: `stop` said so, the state is saved. Internal for a loss
-// or gradient that is not finite: the last state stays.
+// Goes on from the state in `work`; publishes "artifact.safetensors", losses in "losses.jsonl" and,
+// at the end, routers of layers and the record "tune.json". False: `stop` said so, the state is
+// saved. Internal for a loss or gradient that is not finite: the last state stays.
 absl::StatusOr<bool> Tune(const TuneInputs& inputs, const TuneOptions& options, WorkFolder& work,
                           Clock& clock, const std::function<bool()>& stop,
                           const TuneProgress& progress);

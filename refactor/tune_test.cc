@@ -222,7 +222,7 @@ TEST_F(TuneTest, BaselinesThatWereStoppedHaveTheSameBytes) {
   }
 }
 
-// Of one set: the dense model as it lies in the artifact, with what is dropped cut out of it by hand.
+// Of one set: the dense model as it lies in the artifact, with what is dropped cut out by hand.
 TEST_F(TuneTest, ABaselineOfOneSetIsScoredAsTheDenseModelThatItIs) {
   for (const std::string name : {"parent", "dense"}) {
     const auto work = Folder(name);
