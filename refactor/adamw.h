@@ -22,6 +22,7 @@ class AdamW {
   // where that is not finite nothing has changed.
   double Step(double rate);
 
+  const NamedTensors& parameters() const { return parameters_; }
   // The state beside the parameters: running means of gradients and of their squares.
   NamedTensors& means() { return means_; }
   NamedTensors& squares() { return squares_; }

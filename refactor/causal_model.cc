@@ -111,16 +111,30 @@ at::Tensor CausalModel::Attention(int layer, const at::Tensor& x) const {
   return Linear(mixed, p + "o_proj");
 }
 
+// [rows, experts]: g of the header.
+at::Tensor CausalModel::Gate(int layer, const at::Tensor& x) const {
+  const at::Tensor logits = at::linear(x, layer_routers_[layer]);
+  const at::Tensor p = logits.softmax(-1);
+  const at::Tensor chosen = at::zeros_like(p).scatter_(1, logits.argmax(-1, /*keepdim=*/true), 1.0);
+  return chosen + (p - p.detach());
+}
+
 at::Tensor CausalModel::Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const {
   const std::string p = LayerPrefix(layer) + "mlp.";
   at::Tensor a = at::silu(Linear(x, p + "gate_proj")) * Linear(x, p + "up_proj");
-  if (routes.defined()) a = a * gains_[layer].to(compute_).index_select(0, routes);
+  if (routes.defined()) {
+    a = a * gains_[layer].to(compute_).index_select(0, routes);
+  } else if (!layer_routers_.empty()) {
+    a = a * at::matmul(Gate(layer, x).to(compute_), gains_[layer].to(compute_));
+  }
   return Linear(a, p + "down_proj");
 }
 
-at::Tensor CausalModel::Hidden(const at::Tensor& ids, const at::Tensor& routes) const {
+at::Tensor CausalModel::Hidden(const at::Tensor& ids, const at::Tensor& routes,
+                               const FfnVisit& visit) const {
   PREGATE_CHECK(ids.size(1) == window_tokens_);
-  PREGATE_CHECK(!routes.defined() || static_cast<int>(gains_.size()) == spec_.num_layers);
+  const bool gated = routes.defined() || !layer_routers_.empty();
+  PREGATE_CHECK(!gated || static_cast<int>(gains_.size()) == spec_.num_layers);
   const at::Tensor flat = routes.defined() ? routes.reshape({-1}) : routes;
   at::Tensor x =
       Weight("model.embed_tokens.weight").index_select(0, ids.reshape({-1})).to(at::kFloat) *
@@ -130,6 +144,7 @@ at::Tensor CausalModel::Hidden(const at::Tensor& ids, const at::Tensor& routes) 
     const at::Tensor a = RmsNorm(x, Weight(p + "input_layernorm.weight"), spec_.rms_eps);
     x = x + Attention(l, a).to(at::kFloat) * spec_.residual_multiplier;
     const at::Tensor f = RmsNorm(x, Weight(p + "post_attention_layernorm.weight"), spec_.rms_eps);
+    if (visit != nullptr) visit(l, f);
     x = x + Ffn(l, f, flat).to(at::kFloat) * spec_.residual_multiplier;
   }
   return RmsNorm(x, Weight("model.norm.weight"), spec_.rms_eps);

@@ -4,11 +4,19 @@
 // Which neurons of a layer a token runs is a matter of gains: [experts, intermediate], the factor
 // of each neuron's activation under each expert, 0 where the expert drops it. So all experts are
 // one set of weights, and a dense model is the case without gains.
+//
+// A token's expert is given, the same in all layers, or is each layer's own choice. Then layer l
+// with the FFN's input x and a router W_l has z = W_l x, p = softmax(z) and the gate
+//     g = onehot(argmax z) + (p - stop_gradient(p)),
+// of which the gains are the mixture sum_e g_e gains_e: the one chosen expert's, unscaled, and on
+// the way back the gradient of the mixture by p (straight-through, Bengio et al. 2013,
+// arXiv 1308.3432).
 #pragma once
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -34,13 +42,19 @@ class CausalModel {
                                           const WeightDeltas* deltas = nullptr);
 
   // ids [windows, window_tokens] of longs → final norm's outputs [windows * window_tokens, hidden].
-  // `routes` [windows, window_tokens] of longs name each token's expert; undefined: the dense model.
-  at::Tensor Hidden(const at::Tensor& ids, const at::Tensor& routes) const;
+  // `routes` [windows, window_tokens] of longs name each token's expert; undefined: each layer's own
+  // choice where layers have routers, else the dense model. `visit` is called with the FFN's input
+  // [windows * window_tokens, hidden], layer by layer.
+  using FfnVisit = std::function<void(int layer, const at::Tensor& input)>;
+  at::Tensor Hidden(const at::Tensor& ids, const at::Tensor& routes,
+                    const FfnVisit& visit = nullptr) const;
   // rows [n, hidden] of Hidden → [n, vocab] in f32.
   at::Tensor Logits(const at::Tensor& rows) const;
 
   // [layers] of [experts, intermediate].
   void SetGains(std::vector<at::Tensor> gains) { gains_ = std::move(gains); }
+  // [layers] of [experts, hidden], f32. REQUIRES: gains.
+  void SetLayerRouters(std::vector<at::Tensor> routers) { layer_routers_ = std::move(routers); }
 
   const ModelSpec& spec() const { return spec_; }
   int window_tokens() const { return window_tokens_; }
@@ -54,13 +68,14 @@ class CausalModel {
   at::Tensor Linear(const at::Tensor& x, const std::string& name) const;
   at::Tensor Attention(int layer, const at::Tensor& x) const;
   at::Tensor Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const;
+  at::Tensor Gate(int layer, const at::Tensor& x) const;
   at::Tensor Positions(const at::Tensor& heads) const;
 
   ModelSpec spec_;
   int window_tokens_;
   at::ScalarType compute_;
   NamedTensors weights_;
-  std::vector<at::Tensor> gains_;
+  std::vector<at::Tensor> gains_, layer_routers_;
   at::Tensor cos_, sin_;           // [window_tokens, rotated channels / 2]
   std::vector<at::Tensor> masks_;  // [layers] of [tokens, tokens], added to the scores
 };

@@ -1,5 +1,6 @@
 #include "refactor/causal_model.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -145,6 +146,96 @@ TEST(CausalModelTest, GainsAreTheServedExperts) {
               1e-5)
         << "expert " << e;
   }
+}
+
+// Two experts of random gains, and a router in each of two layers.
+struct Gated {
+  const at::ScalarType compute;
+  std::unique_ptr<InMemoryCheckpoint> dense = MakeRandomModel(TinySpec(0), 11);
+  CausalModel model = *CausalModel::Load(*dense, kWindow, at::kCPU, compute, compute);
+  std::vector<at::Tensor> gains, routers;
+  const std::vector<TokenId> tokens = RandomTokens(kWindow, 131, 12);
+
+  explicit Gated(at::ScalarType type) : compute(type) {
+    at::manual_seed(13);
+    for (int l = 0; l < 2; ++l) {
+      gains.push_back(at::rand({2, dense->spec().intermediate}));
+      routers.push_back(at::randn({2, dense->spec().hidden}) * 0.3);
+    }
+    model.SetGains(gains);
+  }
+
+  // A model without routers whose token t runs, in layer l, the gains choices[l][t] of `from[l]`.
+  at::Tensor LogitsOfChoices(const std::vector<at::Tensor>& from,
+                             const std::vector<at::Tensor>& choices) const {
+    CausalModel plain = *CausalModel::Load(*dense, kWindow, at::kCPU, compute, compute);
+    plain.SetGains({from[0].index_select(0, choices[0]), from[1].index_select(0, choices[1])});
+    const at::Tensor each = at::arange(kWindow, at::kLong).view({1, kWindow});  // a row of its own
+    return plain.Logits(plain.Hidden(Ids(tokens), each));
+  }
+
+  double Loss(const at::Tensor& logits) const {
+    const at::Tensor next = Ids(tokens).roll(-1, 1).view({-1, 1});
+    return -logits.to(at::kDouble).log_softmax(-1).gather(1, next).sum().item<double>();
+  }
+};
+
+TEST(CausalModelTest, LayersRunTheExpertThatTheirRouterChooses) {
+  for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
+    Gated gated(compute);
+    gated.model.SetLayerRouters(gated.routers);
+    std::vector<at::Tensor> choices;
+    const at::NoGradGuard no_grad;
+    const at::Tensor hidden =
+        gated.model.Hidden(Ids(gated.tokens), {}, [&](int layer, const at::Tensor& input) {
+          choices.push_back(at::matmul(input, gated.routers[layer].t()).argmax(-1));
+        });
+    ASSERT_EQ(choices.size(), 2u);
+    EXPECT_FALSE(choices[0].equal(choices[1]));
+    const at::Tensor plain = gated.LogitsOfChoices(gated.gains, choices);
+    EXPECT_TRUE(at::allclose(gated.model.Logits(hidden), plain, 1e-5, 1e-5)) << compute;
+  }
+}
+
+// The gate's gradient by differences: dL/dg of each token and expert from two models whose gains are
+// gains_chosen +- e gains_expert there, then through softmax by hand. In the last layer, behind
+// which no other gate is.
+TEST(CausalModelTest, RoutersOfLayersLearnByTheGradientOfTheMixture) {
+  Gated gated(at::kFloat);
+  gated.routers[1].requires_grad_();
+  gated.model.SetLayerRouters(gated.routers);
+  std::vector<at::Tensor> choices, inputs;
+  const at::Tensor logits = gated.model.Logits(
+      gated.model.Hidden(Ids(gated.tokens), {}, [&](int layer, const at::Tensor& input) {
+        inputs.push_back(input.detach());
+        choices.push_back(at::matmul(input, gated.routers[layer].t()).detach().argmax(-1));
+      }));
+  const at::Tensor next = Ids(gated.tokens).roll(-1, 1).view({-1, 1});
+  (-logits.log_softmax(-1).gather(1, next).sum()).backward();
+
+  const at::NoGradGuard no_grad;
+  constexpr double kStep = 0.05;
+  at::Tensor by_gate = at::zeros({kWindow, 2}, at::kFloat);
+  for (int64_t t = 0; t < kWindow; ++t) {
+    for (int64_t k = 0; k < 2; ++k) {
+      double loss[2];
+      for (const int side : {0, 1}) {
+        const at::Tensor changed = gated.gains[1][choices[1][t].item<int64_t>()] +
+                                   gated.gains[1][k] * (side == 0 ? -kStep : kStep);
+        std::vector<at::Tensor> chosen = {choices[0], choices[1].clone()};
+        chosen[1][t] = 2;
+        loss[side] = gated.Loss(gated.LogitsOfChoices(
+            {gated.gains[0], at::cat({gated.gains[1], changed.unsqueeze(0)})}, chosen));
+      }
+      by_gate[t][k] = (loss[1] - loss[0]) / (2 * kStep);
+    }
+  }
+  const at::Tensor p = at::matmul(inputs[1], gated.routers[1].t()).softmax(-1);
+  const at::Tensor by_logit = p * (by_gate - (by_gate * p).sum(-1, /*keepdim=*/true));
+  const at::Tensor expected = at::matmul(by_logit.t(), inputs[1]);
+  const at::Tensor error = (gated.routers[1].grad() - expected).norm() / expected.norm();
+  EXPECT_GT(expected.norm().item<float>(), 1e-3);
+  EXPECT_LT(error.item<float>(), 0.02);
 }
 
 TEST(CausalModelTest, RefusesWhatItCannotRun) {

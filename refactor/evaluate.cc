@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "refactor/expert_model.h"
 #include "refactor/router_train.h"
+#include "refactor/tune_state.h"
 
 namespace pregate {
 namespace {
@@ -31,6 +32,16 @@ Corpus OfDomain(const Corpus& corpus, int domain) {
   return one;
 }
 
+int WindowsAtATime(const TorchPlace& place) { return place.device.is_cpu() ? 1 : 8; }
+
+double SumOf(const at::Tensor& nll) { return nll.to(at::kDouble).sum().item<double>(); }
+
+absl::StatusOr<std::vector<float>> EmbeddingOf(const Checkpoint& dense) {
+  std::vector<float> embedding(static_cast<size_t>(dense.spec().vocab_size) * dense.spec().hidden);
+  RETURN_IF_ERROR(dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding)));
+  return embedding;
+}
+
 class Evaluator {
  public:
   static absl::StatusOr<Evaluator> Load(const Checkpoint& dense, const Artifact& split,
@@ -41,9 +52,7 @@ class Evaluator {
                      CausalModel::Load(dense, window, place.device, place.compute, place.compute));
     ASSIGN_OR_RETURN(CausalModel cut, LoadExperts(dense, split, window, place, place.compute));
     ASSIGN_OR_RETURN(CausalModel tuned, LoadExperts(dense, artifact, window, place, place.compute));
-    std::vector<float> embedding(static_cast<size_t>(dense.spec().vocab_size) *
-                                 dense.spec().hidden);
-    RETURN_IF_ERROR(dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding)));
+    ASSIGN_OR_RETURN(std::vector<float> embedding, EmbeddingOf(dense));
     return Evaluator(std::move(parent), std::move(cut), std::move(tuned), RouterOf(artifact),
                      std::move(embedding), place, device);
   }
@@ -77,18 +86,17 @@ class Evaluator {
 
 void Evaluator::AddWindows(const at::Tensor& ids, const at::Tensor& routes, int domain,
                            Sums& sums) const {
-  const auto sum = [](const at::Tensor& nll) { return nll.to(at::kDouble).sum().item<double>(); };
-  sums.parent += sum(LossesOf(parent_, nullptr, ids, {}).nll);
-  sums.cut += sum(LossesOf(cut_, nullptr, ids, at::full_like(ids, domain)).nll);
-  sums.routed += sum(LossesOf(tuned_, nullptr, ids, routes).nll);
+  sums.parent += SumOf(LossesOf(parent_, {}, ids, {}).nll);
+  sums.cut += SumOf(LossesOf(cut_, {}, ids, at::full_like(ids, domain)).nll);
+  sums.routed += SumOf(LossesOf(tuned_, {}, ids, routes).nll);
   std::vector<at::Tensor> each;
   const auto num_experts = static_cast<int>(router_.tensors.at("router.proj_out.bias").shape[0]);
   for (int e = 0; e < num_experts; ++e) {
-    each.push_back(LossesOf(tuned_, nullptr, ids, at::full_like(ids, e)).nll);
+    each.push_back(LossesOf(tuned_, {}, ids, at::full_like(ids, e)).nll);
   }
-  sums.own += sum(each[domain]);
+  sums.own += SumOf(each[domain]);
   const auto [best, expert] = at::stack(each).min(0);
-  sums.best += sum(best);
+  sums.best += SumOf(best);
   const int64_t scored = ids.size(1) - 1;
   sums.best_routed +=
       expert.narrow(1, 0, scored).eq(routes.narrow(1, 0, scored)).sum().item<int64_t>();
@@ -96,7 +104,7 @@ void Evaluator::AddWindows(const at::Tensor& ids, const at::Tensor& routes, int 
 
 DomainQuality Evaluator::Measure(const Corpus& corpus, int domain) const {
   const at::NoGradGuard no_grad;
-  const int chunk = place_.device.is_cpu() ? 1 : 8;
+  const int chunk = WindowsAtATime(place_);
   const int64_t window = corpus.window_tokens;
   std::vector<int32_t> routes =
       RouteTokens(router_, embedding_, parent_.spec().hidden, corpus, device_);
@@ -128,7 +136,121 @@ DomainQuality Evaluator::Measure(const Corpus& corpus, int domain) const {
   return out;
 }
 
+// A baseline's model on one set of windows after the other.
+class BaselineEvaluator {
+ public:
+  static absl::StatusOr<BaselineEvaluator> Load(const Checkpoint& dense, const Artifact& artifact,
+                                                bool layer_routers, int window,
+                                                const std::string& device, const WorkFolder& work) {
+    ASSIGN_OR_RETURN(const TorchPlace place, PlaceOf(device));
+    ASSIGN_OR_RETURN(CausalModel model, LoadExperts(dense, artifact, window, place, place.compute));
+    BaselineEvaluator evaluator(std::move(model), artifact, place, device);
+    if (layer_routers) {
+      ASSIGN_OR_RETURN(evaluator.layer_routers_,
+                       LoadLayerRouters(work, dense.spec(), artifact.num_experts(), place.device));
+      evaluator.model_.SetLayerRouters(evaluator.layer_routers_);
+    } else if (!ExpertsAlike(artifact)) {
+      ASSIGN_OR_RETURN(evaluator.embedding_, EmbeddingOf(dense));
+    }
+    return evaluator;
+  }
+
+  BaselineQuality Measure(const Corpus& corpus, int domain) const;
+
+ private:
+  BaselineEvaluator(CausalModel model, const Artifact& artifact, const TorchPlace& place,
+                    std::string device)
+      : model_(std::move(model)),
+        router_(RouterOf(artifact)),
+        num_experts_(artifact.num_experts()),
+        place_(place),
+        device_(std::move(device)) {}
+
+  CausalModel model_;
+  TrainedRouter router_;
+  int num_experts_;
+  std::vector<at::Tensor> layer_routers_;  // empty: the router's routes,
+  std::vector<float> embedding_;           // or, where this is empty too, any
+  TorchPlace place_;
+  std::string device_;
+};
+
+BaselineQuality BaselineEvaluator::Measure(const Corpus& corpus, int domain) const {
+  const at::NoGradGuard no_grad;
+  const int64_t windows = corpus.num_windows(), window = corpus.window_tokens;
+  at::Tensor use = at::zeros({num_experts_}, at::kLong), routes;
+  if (layer_routers_.empty()) {
+    std::vector<int32_t> routed(corpus.tokens.size(), 0);
+    if (!embedding_.empty()) {
+      routed = RouteTokens(router_, embedding_, model_.spec().hidden, corpus, device_);
+      use = at::bincount(at::tensor(routed), {}, num_experts_);
+    }
+    routes = at::tensor(routed, at::kLong).view({windows, window}).to(place_.device);
+  }
+  const auto count = [&](int layer, const at::Tensor& input) {
+    const at::Tensor choice = at::linear(input, layer_routers_[layer]).argmax(-1);
+    use += at::bincount(choice.to(at::kCPU), {}, num_experts_);
+  };
+  double sum = 0;
+  for (int first = 0; first < windows; first += WindowsAtATime(place_)) {
+    const int num = std::min<int>(WindowsAtATime(place_), windows - first);
+    sum += SumOf(LossesOf(model_, {}, WindowIds(corpus, first, num, place_.device),
+                          routes.defined() ? routes.narrow(0, first, num) : routes,
+                          routes.defined() ? CausalModel::FfnVisit() : count)
+                     .nll);
+  }
+  BaselineQuality out{.domain = corpus.domains[domain], .tokens = windows * (window - 1)};
+  out.nll = sum / static_cast<double>(out.tokens);
+  if (!layer_routers_.empty() || !embedding_.empty()) {
+    out.expert_tokens = {use.data_ptr<int64_t>(), use.data_ptr<int64_t>() + num_experts_};
+  }
+  return out;
+}
+
+absl::StatusOr<BaselineQuality> BaselineFromJson(const nlohmann::json& json,
+                                                 const std::string& where) {
+  ASSIGN_OR_RETURN(const JsonObject object, JsonObject::From(json, where));
+  BaselineQuality q;
+  ASSIGN_OR_RETURN(q.domain, object.String("domain"));
+  ASSIGN_OR_RETURN(q.tokens, object.Int("tokens", 1, INT64_MAX));
+  ASSIGN_OR_RETURN(q.nll, object.Number("nll"));
+  ASSIGN_OR_RETURN(q.expert_tokens, object.Ints("expert_tokens", 0, INT64_MAX, kDomainsMax));
+  return q;
+}
+
+// What `measure` says of each domain; goes on from the record behind the last one that is there.
+template <typename Quality, typename FromJson, typename Measure>
+absl::StatusOr<std::optional<std::vector<Quality>>> EachDomain(
+    const Corpus& held_out, const nlohmann::json& inputs, WorkFolder& work, const StageHooks& hooks,
+    const FromJson& from_json, const Measure& measure) {
+  std::vector<Quality> done;
+  ASSIGN_OR_RETURN(const auto record, work.Read(kEvaluateRecord, inputs));
+  if (record && record->contains("domains")) {
+    for (const nlohmann::json& json : (*record)["domains"]) {
+      ASSIGN_OR_RETURN(done.emplace_back(), from_json(json, work.File(kEvaluateRecord)));
+    }
+  }
+  const size_t num_domains = held_out.domains.size();
+  while (done.size() < num_domains) {
+    if (hooks.stop()) return std::nullopt;
+    const int domain = static_cast<int>(done.size());
+    ASSIGN_OR_RETURN(done.emplace_back(), measure(OfDomain(held_out, domain), domain));
+    nlohmann::json domains = nlohmann::json::array();
+    for (const Quality& quality : done) domains.push_back(ToJson(quality));
+    RETURN_IF_ERROR(work.Write(kEvaluateRecord, {{"inputs", inputs}, {"domains", domains}}));
+    hooks.progress(static_cast<double>(done.size()) / static_cast<double>(num_domains), "");
+  }
+  return done;
+}
+
 }  // namespace
+
+nlohmann::json ToJson(const BaselineQuality& q) {
+  return {{"domain", q.domain},
+          {"tokens", q.tokens},
+          {"nll", q.nll},
+          {"expert_tokens", q.expert_tokens}};
+}
 
 nlohmann::json ToJson(const DomainQuality& q) {
   return {{"domain", q.domain},           {"tokens", q.tokens},
@@ -171,28 +293,32 @@ absl::StatusOr<std::optional<std::vector<DomainQuality>>> Evaluate(
     const Checkpoint& dense, const Artifact& split, const Artifact& artifact,
     const Corpus& held_out, const std::string& device, const nlohmann::json& inputs,
     WorkFolder& work, const StageHooks& hooks) {
-  std::vector<DomainQuality> done;
-  ASSIGN_OR_RETURN(const auto record, work.Read(kEvaluateRecord, inputs));
-  if (record && record->contains("domains")) {
-    for (const nlohmann::json& json : (*record)["domains"]) {
-      ASSIGN_OR_RETURN(done.emplace_back(), QualityFromJson(json, work.File(kEvaluateRecord)));
-    }
-  }
-  const size_t num_domains = held_out.domains.size();
-  if (done.size() == num_domains) return done;
-  ASSIGN_OR_RETURN(const Evaluator evaluator,
-                   Evaluator::Load(dense, split, artifact, held_out.window_tokens, device));
-  while (done.size() < num_domains) {
-    if (hooks.stop()) return std::nullopt;
-    const int domain = static_cast<int>(done.size());
-    const Corpus corpus = OfDomain(held_out, domain);
-    done.push_back(evaluator.Measure(corpus, domain));
-    nlohmann::json domains = nlohmann::json::array();
-    for (const DomainQuality& quality : done) domains.push_back(ToJson(quality));
-    RETURN_IF_ERROR(work.Write(kEvaluateRecord, {{"inputs", inputs}, {"domains", domains}}));
-    hooks.progress(static_cast<double>(done.size()) / static_cast<double>(num_domains), "");
-  }
-  return done;
+  std::optional<Evaluator> evaluator;
+  return EachDomain<DomainQuality>(
+      held_out, inputs, work, hooks, QualityFromJson,
+      [&](const Corpus& corpus, int domain) -> absl::StatusOr<DomainQuality> {
+        if (!evaluator) {
+          ASSIGN_OR_RETURN(evaluator,
+                           Evaluator::Load(dense, split, artifact, corpus.window_tokens, device));
+        }
+        return evaluator->Measure(corpus, domain);
+      });
+}
+
+absl::StatusOr<std::optional<std::vector<BaselineQuality>>> EvaluateBaseline(
+    const Checkpoint& dense, const Artifact& artifact, bool layer_routers, const Corpus& held_out,
+    const std::string& device, const nlohmann::json& inputs, WorkFolder& work,
+    const StageHooks& hooks) {
+  std::optional<BaselineEvaluator> evaluator;
+  return EachDomain<BaselineQuality>(
+      held_out, inputs, work, hooks, BaselineFromJson,
+      [&](const Corpus& corpus, int domain) -> absl::StatusOr<BaselineQuality> {
+        if (!evaluator) {
+          ASSIGN_OR_RETURN(evaluator, BaselineEvaluator::Load(dense, artifact, layer_routers,
+                                                              corpus.window_tokens, device, work));
+        }
+        return evaluator->Measure(corpus, domain);
+      });
 }
 
 }  // namespace pregate

@@ -23,6 +23,16 @@ struct DomainQuality {
 nlohmann::json ToJson(const DomainQuality& quality);
 absl::StatusOr<DomainQuality> QualityFromJson(const nlohmann::json& json, const std::string& where);
 
+// Of one domain on a model that the run's is held against (baselines.h), scored on the same windows.
+struct BaselineQuality {
+  std::string domain;
+  int64_t tokens = 0;
+  double nll = 0;
+  // [experts] tokens of each; where layers choose, summed over layers. Empty: experts are alike.
+  std::vector<int64_t> expert_tokens;
+};
+nlohmann::json ToJson(const BaselineQuality& quality);
+
 // InvalidArgument names a domain that has no window in `held_out`.
 absl::Status CheckHeldOut(const Corpus& held_out);
 
@@ -32,5 +42,12 @@ absl::StatusOr<std::optional<std::vector<DomainQuality>>> Evaluate(
     const Checkpoint& dense, const Artifact& split, const Artifact& artifact,
     const Corpus& held_out, const std::string& device, const nlohmann::json& inputs,
     WorkFolder& work, const StageHooks& hooks);
+
+// The same for a baseline's artifact: on its router's routes, on any where its experts are alike,
+// or, with `layer_routers` (of tune_state.h, in `work`), as each layer chooses.
+absl::StatusOr<std::optional<std::vector<BaselineQuality>>> EvaluateBaseline(
+    const Checkpoint& dense, const Artifact& artifact, bool layer_routers, const Corpus& held_out,
+    const std::string& device, const nlohmann::json& inputs, WorkFolder& work,
+    const StageHooks& hooks);
 
 }  // namespace pregate

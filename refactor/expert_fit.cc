@@ -44,6 +44,8 @@ class Fitter {
   absl::StatusOr<std::vector<float>> Score(const std::vector<LayerNeurons>& layers);
   std::vector<LayerNeurons> Select(const Statistic& domain, const Statistic& assigned, double blend,
                                    int kept) const;
+  std::vector<std::vector<int32_t>> SelectOne(const Statistic& domain,
+                                              absl::Span<const int32_t> domains, int kept) const;
 
  private:
   void SumColumns(absl::Span<const int32_t> experts, absl::Span<const float> energies,
@@ -163,6 +165,29 @@ std::vector<LayerNeurons> Fitter::Select(const Statistic& domain, const Statisti
   return out;
 }
 
+// The statistic over all tokens is the domains' weighted by their tokens.
+std::vector<std::vector<int32_t>> Fitter::SelectOne(const Statistic& domain,
+                                                    absl::Span<const int32_t> domains,
+                                                    int kept) const {
+  std::vector<double> tokens(num_experts_, 0);
+  for (const int32_t d : domains) ++tokens[d];
+  std::vector<std::vector<int32_t>> out;
+  const int width = log_.width();
+  for (int l = 0; l < log_.num_layers(); ++l) {
+    std::vector<double> scores(width);
+    for (int j = 0; j < width; ++j) {
+      double energy = 0, share = 0;
+      for (int e = 0; e < num_experts_; ++e) {
+        energy += tokens[e] * domain.energy[l][e * width + j];
+        share += tokens[e] * domain.share[l][e * width + j];
+      }
+      scores[j] = energy * share;
+    }
+    out.push_back(SelectNeurons(scores, width, kept).shared);
+  }
+  return out;
+}
+
 std::vector<int32_t> BestExperts(absl::Span<const float> scores, int num_experts) {
   std::vector<int32_t> out;
   for (size_t i = 0; i < scores.size(); i += num_experts) {
@@ -186,6 +211,7 @@ absl::StatusOr<ExpertFit> FitExperts(const ActivationLog& log, absl::Span<const 
   ASSIGN_OR_RETURN(const Statistic domain, fitter.Measure(domains));
   ExpertFit fit;
   fit.layers = fitter.Select(domain, domain, 0, kept);
+  fit.one_set = fitter.SelectOne(domain, domains, kept);
   for (int round = 0; round < options.rounds; ++round) {
     ASSIGN_OR_RETURN(fit.scores, fitter.Score(fit.layers));
     ASSIGN_OR_RETURN(const Statistic assigned,

@@ -35,6 +35,8 @@ struct ExpertFitOptions {
 struct ExpertFit {
   std::vector<LayerNeurons> layers;
   std::vector<float> scores;  // [num_tokens, num_experts], of the final sets
+  // [layers] of what one set for all tokens would keep, by their statistic: ascending.
+  std::vector<std::vector<int32_t>> one_set;
 };
 
 // `domains` [log.num_tokens()]: the expert that each token's domain trains, 0 .. num_experts-1.

@@ -69,6 +69,16 @@ class ExpertFitTest : public testing::Test {
   int passes_ = 0;
 };
 
+TEST_F(ExpertFitTest, OneSetForAllIsWhatASingleExpertKeeps) {
+  const ExpertFitOptions options{.keep = 5.0 / 12, .rounds = 0};
+  const auto fit = Fit(options);
+  ASSERT_TRUE(fit.ok()) << fit.status();
+  const auto single = FitExperts(*log_, std::vector<int32_t>(domains_.size(), 0), 1,
+                                 {std::vector<float>(kWidth, 1)}, options, [](int) {});
+  ASSERT_TRUE(single.ok()) << single.status();
+  EXPECT_EQ(fit->one_set[0], single->layers[0].shared);
+}
+
 TEST_F(ExpertFitTest, FindsSharedAndOwnNeurons) {
   const ExpertFitOptions options{.keep = 8.0 / 12};
   const auto fit = Fit(options);

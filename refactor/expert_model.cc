@@ -2,6 +2,9 @@
 
 #include <torch/cuda.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "common/base/status.h"
 
 namespace pregate {
@@ -47,26 +50,35 @@ absl::StatusOr<CausalModel> LoadExperts(const Checkpoint& dense, const Artifact&
   return model;
 }
 
+bool ExpertsAlike(const Artifact& artifact) {
+  const auto alike = [](const auto& each) {
+    return std::adjacent_find(each.begin(), each.end(), std::not_equal_to<>()) == each.end();
+  };
+  return std::all_of(artifact.layers.begin(), artifact.layers.end(),
+                     [&](const ArtifactLayer& l) { return alike(l.own) && alike(l.own_scale); });
+}
+
 at::Tensor WindowIds(const Corpus& corpus, int first, int num, at::Device device) {
   const int64_t t = corpus.window_tokens;
   return at::from_blob(const_cast<TokenId*>(corpus.tokens.data()) + first * t, {num, t}, at::kInt)
       .to(device, at::kLong);
 }
 
-TokenLosses LossesOf(const CausalModel& model, const CausalModel* parent, const at::Tensor& ids,
-                     const at::Tensor& routes) {
+ParentSays AskParent(const CausalModel& parent, const at::Tensor& ids) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor log_p = parent.Logits(parent.Hidden(ids, {})).log_softmax(-1);
+  ParentSays says{.p = log_p.exp()};
+  says.log_p_mean = (says.p * log_p).sum(-1);
+  return says;
+}
+
+TokenLosses LossesOf(const CausalModel& model, const ParentSays& parent, const at::Tensor& ids,
+                     const at::Tensor& routes, const CausalModel::FfnVisit& visit) {
   const int64_t windows = ids.size(0), tokens = ids.size(1);
   TokenLosses out;
-  const at::Tensor log_q = model.Logits(model.Hidden(ids, routes)).log_softmax(-1);
-  if (parent != nullptr) {
-    at::Tensor p, log_p_mean;
-    {
-      const at::NoGradGuard no_grad;
-      const at::Tensor log_p = parent->Logits(parent->Hidden(ids, {})).log_softmax(-1);
-      p = log_p.exp();
-      log_p_mean = (p * log_p).sum(-1);
-    }
-    out.divergence = (log_p_mean - (p * log_q).sum(-1)).view({windows, tokens});
+  const at::Tensor log_q = model.Logits(model.Hidden(ids, routes, visit)).log_softmax(-1);
+  if (parent.p.defined()) {
+    out.divergence = (parent.log_p_mean - (parent.p * log_q).sum(-1)).view({windows, tokens});
   }
   const at::Tensor next = ids.roll(-1, 1).reshape({-1, 1});
   const at::Tensor nll = -log_q.gather(1, next).view({windows, tokens});

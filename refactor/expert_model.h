@@ -21,6 +21,9 @@ absl::StatusOr<CausalModel> LoadExperts(const Checkpoint& dense, const Artifact&
                                         int window_tokens, const TorchPlace& place,
                                         at::ScalarType dtype);
 
+// Whether all experts keep the same neurons with the same scales: then none needs a router.
+bool ExpertsAlike(const Artifact& artifact);
+
 // Windows [first, first + num) of a corpus, [num, window_tokens] of longs.
 at::Tensor WindowIds(const Corpus& corpus, int first, int num, at::Device device);
 
@@ -29,8 +32,15 @@ struct TokenLosses {
   at::Tensor divergence;  // KL of the parent's next-token distribution and the model's
   at::Tensor nll;         // of the next token; 0 at a window's last
 };
-// `parent` null: no divergence. Keeps gradients where they are enabled.
-TokenLosses LossesOf(const CausalModel& model, const CausalModel* parent, const at::Tensor& ids,
-                     const at::Tensor& routes);
+// What divergences from a parent on some windows need of it, [windows * window_tokens]:
+struct ParentSays {
+  at::Tensor p;           // its distribution, [.., vocab]; undefined: no divergence is wanted
+  at::Tensor log_p_mean;  // sum p log p
+};
+ParentSays AskParent(const CausalModel& parent, const at::Tensor& ids);  // without gradients
+
+// Keeps gradients where they are enabled.
+TokenLosses LossesOf(const CausalModel& model, const ParentSays& parent, const at::Tensor& ids,
+                     const at::Tensor& routes, const CausalModel::FfnVisit& visit = nullptr);
 
 }  // namespace pregate

@@ -63,12 +63,12 @@ absl::StatusOr<TorchSeconds> MeasureTorch(const Checkpoint& dense, const RunText
   TorchSeconds seconds;
   for (int i = 0; i < 2; ++i) {
     seconds.step_token = SecondsOf(clock, [&] {
-      LossesOf(student, &parent, ids, {}).divergence.mean().backward();
+      LossesOf(student, AskParent(parent, ids), ids, {}).divergence.mean().backward();
       student.weights().at("model.norm.weight").grad().sum().item<float>();  // waits for a card
     });
     seconds.forward_token = SecondsOf(clock, [&] {
       const at::NoGradGuard no_grad;
-      LossesOf(parent, nullptr, ids, {}).nll.sum().item<float>();
+      LossesOf(parent, {}, ids, {}).nll.sum().item<float>();
     });
   }
   seconds.step_token /= num * window;
@@ -113,12 +113,13 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
   const double refit = refit_windows == 0 ? 0
                                           : layers * experts * double{1.0} * width * width * width +
                                                 2 * refit_tokens * layers * width * width;
-  StagePlan split{"split", (fit + refit) * seconds_per_flop + refit_tokens * forward + router,
+  const double scales = refit * seconds_per_flop + refit_tokens * forward;
+  StagePlan split{"split", fit * seconds_per_flop + scales + router,
                   weights * kFloat + tokens * width +
                       (refit_windows == 0 ? 0 : layers * experts * width * width * kFloat),
                   2 * spec.hidden * int64_t{r.hidden}};
 
-  std::vector<StagePlan> plan = {calibrate, split};
+  std::vector<StagePlan> plan = {calibrate, split}, baselines;
   TorchSeconds torch;
   if (options.tune.tokens > 0 || !text.held_out.tokens.empty()) {
     ASSIGN_OR_RETURN(torch, MeasureTorch(dense, text, options.tune, clock));
@@ -131,11 +132,19 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
         double{1.0} * TuneSteps(options.tune, text.tuning.window_tokens) * batch;
     const bool routers = options.tune.router_target == "loss";
     const int64_t micro = MicroWindows(options.tune, text.tuning.window_tokens);
-    plan.push_back({"tune",
-                    step_tokens * torch.step_token +
-                        routers * rounds * (2 * experts * tokens * torch.forward_token + router),
+    const double steps = step_tokens * torch.step_token;
+    const double trained_routers =
+        routers * rounds * ((experts + 1) * tokens * torch.forward_token + router);
+    plan.push_back({"tune", steps + trained_routers,
                     5 * weights * kFloat + ActivationBytes(spec, micro, text.tuning.window_tokens),
                     3 * weights * kFloat * 2});  // the state, and the one before it
+    const double scored = static_cast<double>(text.held_out.tokens.size()) * torch.forward_token;
+    for (const std::string& name : options.baselines) {
+      StagePlan& baseline = baselines.emplace_back(plan.back());
+      baseline.stage = absl::StrCat("baseline ", name);
+      baseline.seconds = steps + scored + (name == "random" ? trained_routers : 0) +
+                         (name == "dense" || name == "random" ? scales : 0);
+    }
   }
   if (!text.held_out.tokens.empty()) {
     plan.push_back(
@@ -143,6 +152,7 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
          static_cast<double>(text.held_out.tokens.size()) * (experts + 3) * torch.forward_token,
          3 * weights * kFloat, 0});
   }
+  plan.insert(plan.end(), baselines.begin(), baselines.end());
   const int64_t checkpoint =
       weights * kFloat + layers * (experts - 1) * width * 3 * spec.hidden * kFloat / 2;
   plan.push_back({"export", checkpoint / kDiskBytesPerSecond, weights, checkpoint});
@@ -150,14 +160,14 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
 }
 
 void PrintPlan(const std::vector<StagePlan>& plan, std::ostream& out) {
-  out << "stage        time      memory    disk\n";
+  out << "stage                  time      memory    disk\n";
   double seconds = 0;
   for (const StagePlan& p : plan) {
     seconds += p.seconds;
-    out << absl::StrFormat("%-10s %6.1f min %6.2f GB %6.2f GB\n", p.stage, p.seconds / 60,
+    out << absl::StrFormat("%-21s %6.1f min %6.2f GB %6.2f GB\n", p.stage, p.seconds / 60,
                            1e-9 * p.memory_bytes, 1e-9 * p.disk_bytes);
   }
-  out << absl::StrFormat("%-10s %6.1f min\n", "all", seconds / 60);
+  out << absl::StrFormat("%-21s %6.1f min\n", "all", seconds / 60);
 }
 
 }  // namespace pregate

@@ -5,6 +5,9 @@
 #include <iterator>
 #include <thread>
 
+#include "absl/strings/str_join.h"
+#include "common/base/status.h"
+
 namespace pregate {
 namespace {
 
@@ -21,7 +24,7 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
   set.OptionalUint64("seed", &flags->seed, "of weights and batches (0)");
   set.Int("windows", &run.corpus.windows_per_domain, 1, 1 << 20, "windows a domain",
           "calibration text taken, evenly spread; time is about proportional");
-  set.Int("window-tokens", &run.corpus.window_tokens, 16, 8192, "tokens", "context of a window");
+  set.Count("window-tokens", &run.corpus.window_tokens, 16, 8192, "tokens", "context of a window");
   set.Double("hold-out", &run.corpus.hold_out, 0, 0.9, "of each domain",
              "the last part, which is evaluated on and else never used");
   set.Choice("repeats", &run.corpus.repeats, {"drop", "refuse", "keep"},
@@ -54,8 +57,8 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   std::vector<std::string> methods;
   for (const TuneMethod& method : TuneMethods()) methods.push_back(method.name);
   set.Group("Tuning the experts on the text");
-  set.Int("tokens", &tune.tokens, 0, 2'000'000'000, "tokens",
-          "of the text to tune on, again and again; 0: nothing is tuned")
+  set.Count("tokens", &tune.tokens, 0, 2'000'000'000, "tokens",
+            "of the text to tune on, again and again; 0: nothing is tuned")
       .Environment("PREGATE_TUNE_TOKENS");
   set.Choice("method", &tune.method, methods, "losses and schedule");
   set.Choice("device", &tune.device, {"cpu", "cuda"}, "tunes and evaluates");
@@ -84,6 +87,9 @@ std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
              "folder of its state and report, from which the same command goes on (OUT.work)");
   set.Int("eval-windows", &run.eval_windows, 0, 1 << 20, "windows a domain",
           "of held-out text for the report; 0: none");
+  set.Strings("baselines", &run.baselines,
+              absl::StrCat("models to hold the result against: ", absl::StrJoin(kBaselines, ", "),
+                           ", or all; each is tuned for as long as the result was"));
   set.Choice("until", &run.until, {std::begin(kStages), std::end(kStages)},
              "the last stage to run");
   set.Duration("time-limit-s", &run.time_limit, absl::ZeroDuration(), absl::Hours(1000),
@@ -91,7 +97,7 @@ std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
   set.Duration("save-every-s", &run.tune.save_every, absl::ZeroDuration(), absl::Hours(24),
                "how much tuning a kill may cost");
   set.Switch("plan", &run.plan, "print time, memory and disk of each stage, and do nothing");
-  return {"work", "eval-windows", "until", "time-limit-s", "save-every-s", "plan"};
+  return {"work", "eval-windows", "baselines", "until", "time-limit-s", "save-every-s", "plan"};
 }
 
 }  // namespace
@@ -122,6 +128,49 @@ void DeclareRefactorRunOptions(OptionSet& set, RefactorFlags* flags) {
   DeclareRunning(set, flags);
 }
 
+namespace {
+
+// In the order of kBaselines, each once; "all" is every one.
+absl::StatusOr<std::vector<std::string>> CompleteBaselines(const std::vector<std::string>& names) {
+  const auto begin = std::begin(kBaselines), end = std::end(kBaselines);
+  for (const std::string& name : names) {
+    if (name == "all" || std::find(begin, end, name) != end) continue;
+    return absl::InvalidArgumentError(absl::StrCat("--baselines: '", name, "' is not one of ",
+                                                   absl::StrJoin(kBaselines, ", "), ", all"));
+  }
+  const auto has = [&](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  std::vector<std::string> out;
+  std::copy_if(begin, end, std::back_inserter(out),
+               [&](const std::string& name) { return has("all") || has(name); });
+  return out;
+}
+
+absl::Status CheckBaselines(const RefactorOptions& run) {
+  if (run.baselines.empty()) return absl::OkStatus();
+  if (run.tune.tokens == 0) {
+    return absl::InvalidArgumentError(
+        "--baselines are tuned as the result is: give --tokens, or none of them");
+  }
+  const bool evaluated = run.eval_windows > 0 && run.corpus.hold_out > 0;
+  if (!evaluated && (run.until == "baselines" || run.until == "export")) {
+    return absl::InvalidArgumentError(
+        "--baselines are measured on held-out text: --eval-windows and --hold-out must not be 0");
+  }
+  const bool random =
+      std::find(run.baselines.begin(), run.baselines.end(), "random") != run.baselines.end();
+  if (random && run.tune.router_target == "energy") {
+    return absl::InvalidArgumentError(
+        "--baselines random needs --router-target loss: the first router, which energy keeps, is "
+        "of "
+        "the result's own neurons");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command) {
   RefactorOptions& run = flags->run;
   if (run.corpus_dir.empty()) return absl::InvalidArgumentError("--corpus is required");
@@ -132,6 +181,8 @@ absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command
   if (!out.has_filename()) out = out.parent_path();  // a trailing slash
   if (run.work_dir.empty()) run.work_dir = out.string() + ".work";
   run.command = command;
+  ASSIGN_OR_RETURN(run.baselines, CompleteBaselines(run.baselines));
+  RETURN_IF_ERROR(CheckBaselines(run));
   return absl::OkStatus();
 }
 

@@ -23,7 +23,8 @@ void DeclareRefactorOptions(OptionSet& set, RefactorFlags* flags);
 // Of `pregate refactor run`.
 void DeclareRefactorRunOptions(OptionSet& set, RefactorFlags* flags);
 
-// Fills in what depends on other options. InvalidArgument where there is no --corpus.
+// Fills in what depends on other options. InvalidArgument where there is no --corpus, or for
+// baselines that are not known or do not go with the rest.
 absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command);
 
 }  // namespace pregate

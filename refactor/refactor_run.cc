@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "common/base/status.h"
 #include "refactor/apply.h"
+#include "refactor/baselines.h"
 #include "refactor/evaluate.h"
 #include "refactor/plan.h"
 #include "refactor/progress.h"
@@ -29,6 +30,22 @@ void PrintQuality(const std::vector<DomainQuality>& domains, std::ostream& out) 
                            q.domain, std::exp(q.parent_nll), std::exp(q.own_nll - q.parent_nll),
                            std::exp(q.routed_nll - q.parent_nll));
   }
+}
+
+// `report`: ReportJson's.
+void PrintBaselines(const nlohmann::json& report, std::ostream& out) {
+  if (!report.contains("baselines")) return;
+  const nlohmann::json& mean = report["mean"];
+  out << absl::StrFormat("mean of the domains, over the parent's perplexity: routed x %.3f",
+                         mean["routed_x_parent"].get<double>());
+  for (const auto& [name, baseline] : report["baselines"].items()) {
+    out << absl::StrFormat(", %s x %.3f", name, baseline["mean"]["x_parent"].get<double>());
+  }
+  if (mean.contains("price_of_pregating")) {
+    out << absl::StrFormat("; price of pre-gating %+.1f%%",
+                           100 * mean["price_of_pregating"].get<double>());
+  }
+  out << "\n";
 }
 
 int64_t PeakMemoryBytes() {
@@ -58,11 +75,17 @@ class Run {
   absl::StatusOr<bool> Split();
   absl::StatusOr<bool> Tune();
   absl::StatusOr<bool> Evaluate();
+  absl::StatusOr<bool> Baselines();
+  absl::StatusOr<bool> Baseline(const std::string& name);
   absl::StatusOr<bool> Export();
 
+  absl::StatusOr<bool> TuneExperts(const Artifact& split, const nlohmann::json& inputs,
+                                   bool layer_routers, const std::string& stage, WorkFolder& work);
+  absl::StatusOr<Artifact> BaselineExperts(const std::string& name, const nlohmann::json& inputs,
+                                           WorkFolder& work);
   absl::StatusOr<bool> OneStage(const std::string& stage);
   absl::Status NoteCost(const std::string& stage, absl::Duration took);
-  absl::Status WriteReport();
+  absl::StatusOr<nlohmann::json> WriteReport();
   absl::StatusOr<nlohmann::json> StageCosts() const;
   absl::StatusOr<const DenseForward*> Dense();
   StageHooks Hooks(StageProgress& progress);
@@ -76,6 +99,7 @@ class Run {
   const absl::Time stop_at_;
   std::unique_ptr<DenseForward> model_;  // while calibrate and split need it
   std::vector<DomainQuality> quality_;
+  nlohmann::json baselines_ = nlohmann::json::object();  // by name: domains, tune
 };
 
 absl::StatusOr<const DenseForward*> Run::Dense() {
@@ -114,12 +138,13 @@ absl::StatusOr<bool> Run::Split() {
     ASSIGN_OR_RETURN(const auto log, OpenActivations(work_, dense_.spec(), text_.calibration));
     StageProgress progress(out_, clock_, "split");
     progress.Begin(0);
-    ASSIGN_OR_RETURN(Artifact artifact, pregate::Split(*model, dense_.spec(), text_.calibration,
-                                                       *log, options_.split, Hooks(progress)));
-    artifact.provenance = Describe(dense_, text_, options_);
-    RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF32, work_.Draft(kSplitFile)));
+    ASSIGN_OR_RETURN(SplitModel made, pregate::Split(*model, dense_.spec(), text_.calibration, *log,
+                                                     options_.split, Hooks(progress)));
+    made.artifact.provenance = Describe(dense_, text_, options_);
+    RETURN_IF_ERROR(WriteArtifact(made.artifact, DType::kF32, work_.Draft(kSplitFile)));
     RETURN_IF_ERROR(work_.Publish(kSplitFile));
-    RETURN_IF_ERROR(work_.Write("split.json", {{"inputs", inputs}}));
+    RETURN_IF_ERROR(
+        work_.Write("split.json", {{"inputs", inputs}, {"one_set", std::move(made.one_set)}}));
   }
   model_.reset();
   RETURN_IF_ERROR(RemoveActivations(work_));
@@ -138,13 +163,19 @@ absl::StatusOr<bool> Run::Tune() {
     RETURN_IF_ERROR(work_.Write("tune.json", {{"inputs", inputs}, {"steps", 0}}));
     return true;
   }
-  StageProgress progress(out_, clock_, "tune");
+  return TuneExperts(split, inputs, /*layer_routers=*/false, "tune", work_);
+}
+
+absl::StatusOr<bool> Run::TuneExperts(const Artifact& split, const nlohmann::json& inputs,
+                                      bool layer_routers, const std::string& stage,
+                                      WorkFolder& work) {
+  StageProgress progress(out_, clock_, stage);
   bool begun = false;
   RouterTrainOptions router = options_.split.router;
   router.device = options_.tune.device;
   return pregate::Tune(
-      {dense_, split, text_.tuning, text_.calibration, router, inputs}, options_.tune, work_,
-      clock_, [this] { return clock_.Now() >= stop_at_; },
+      {dense_, split, text_.tuning, text_.calibration, router, inputs, layer_routers},
+      options_.tune, work, clock_, [this] { return clock_.Now() >= stop_at_; },
       [&](double done, double loss) {
         if (!begun) progress.Begin(done);
         begun = true;
@@ -164,6 +195,77 @@ absl::StatusOr<bool> Run::Evaluate() {
                         EvaluateInputs(dense_, text_, options_), work_, Hooks(progress)));
   if (!quality) return false;
   quality_ = *std::move(quality);
+  return true;
+}
+
+absl::StatusOr<bool> Run::Baselines() {
+  for (const std::string& name : options_.baselines) {
+    const absl::Time begin = clock_.Now();
+    ASSIGN_OR_RETURN(const bool done, Baseline(name));
+    RETURN_IF_ERROR(NoteCost("baseline " + name, clock_.Now() - begin));
+    if (!done) return false;
+  }
+  return true;
+}
+
+// The neurons that the loop begins with, and their scales.
+absl::StatusOr<Artifact> Run::BaselineExperts(const std::string& name, const nlohmann::json& inputs,
+                                              WorkFolder& work) {
+  ASSIGN_OR_RETURN(const auto record, work.Read("split.json", inputs));
+  if (record) return ReadArtifact(work.File(kSplitFile));
+  ASSIGN_OR_RETURN(Artifact artifact, ReadArtifact(work_.File(kSplitFile)));
+  artifact.provenance = Describe(dense_, text_, options_);
+  if (name != "layer-router") {
+    ASSIGN_OR_RETURN(const auto split,
+                     work_.Read("split.json", SplitInputs(dense_, text_, options_)));
+    ASSIGN_OR_RETURN(const auto one_set, OneSetFromRecord(split.value_or(nlohmann::json::object()),
+                                                          work_.File("split.json"), dense_.spec()));
+    std::vector<LayerNeurons> neurons =
+        BaselineNeurons(name, artifact, one_set, dense_.spec().intermediate, options_.tune.seed);
+    std::vector<LayerScales> scales;
+    if (name != "parent") {
+      ASSIGN_OR_RETURN(const DenseForward* model, Dense());
+      StageProgress progress(out_, clock_, absl::StrCat("baseline ", name, ", scales"));
+      progress.Begin(0);
+      ASSIGN_OR_RETURN(scales,
+                       FitScales(*model, dense_.spec(), text_.calibration, neurons, options_.split,
+                                 [&](double done) { progress.Update(done); }));
+    }
+    model_.reset();
+    artifact.layers = BaselineLayers(std::move(neurons), std::move(scales));
+    artifact.provenance.method =
+        absl::StrCat("baseline ", name, " of: ", artifact.provenance.method);
+  }
+  RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF32, work.Draft(kSplitFile)));
+  RETURN_IF_ERROR(work.Publish(kSplitFile));
+  RETURN_IF_ERROR(work.Write("split.json", {{"inputs", inputs}}));
+  return artifact;
+}
+
+absl::StatusOr<bool> Run::Baseline(const std::string& name) {
+  const nlohmann::json inputs = BaselineTuneInputs(dense_, text_, options_, name);
+  const bool layer_routers = name == "layer-router";
+  const std::string stage = absl::StrCat("baseline ", name);
+  ASSIGN_OR_RETURN(const auto work, WorkFolder::Open(work_.File("baseline-" + name)));
+  ASSIGN_OR_RETURN(auto tuned, work->Read("tune.json", inputs));
+  if (!tuned) {
+    ASSIGN_OR_RETURN(const Artifact split, BaselineExperts(name, inputs, *work));
+    ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, layer_routers, stage, *work));
+    if (!done) return false;
+    ASSIGN_OR_RETURN(tuned, work->Read("tune.json", inputs));
+  }
+  ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work->File(kArtifactFile)));
+  StageProgress progress(out_, clock_, stage + ", held-out text");
+  progress.Begin(0);
+  ASSIGN_OR_RETURN(
+      const auto quality,
+      EvaluateBaseline(dense_, artifact, layer_routers, text_.held_out, options_.tune.device,
+                       BaselineInputs(dense_, text_, options_, name), *work, Hooks(progress)));
+  if (!quality) return false;
+  nlohmann::json& row = baselines_[name] = *std::move(tuned);
+  row.erase("inputs");
+  for (const BaselineQuality& domain : *quality) row["domains"].push_back(ToJson(domain));
+  RETURN_IF_ERROR(RemoveTuneState(*work));
   return true;
 }
 
@@ -187,6 +289,7 @@ absl::StatusOr<bool> Run::OneStage(const std::string& stage) {
   if (stage == "split") return Split();
   if (stage == "tune") return Tune();
   if (stage == "evaluate") return Evaluate();
+  if (stage == "baselines") return Baselines();
   return Export();
 }
 
@@ -206,7 +309,7 @@ absl::Status Run::NoteCost(const std::string& stage, absl::Duration took) {
   return work_.Write("stages.json", costs);
 }
 
-absl::Status Run::WriteReport() {
+absl::StatusOr<nlohmann::json> Run::WriteReport() {
   ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(kArtifactFile)));
   ASSIGN_OR_RETURN(const nlohmann::json costs, StageCosts());
   ASSIGN_OR_RETURN(const auto tune, work_.Read("tune.json", TuneInputsOf(dense_, text_, options_)));
@@ -215,44 +318,46 @@ absl::Status Run::WriteReport() {
   nlohmann::json losses = nlohmann::json::array();
   ASSIGN_OR_RETURN(const std::vector<LossRow> rows, ReadLosses(work_));
   for (const LossRow& row : rows) losses.push_back(ToJson(row));
-  const nlohmann::json report =
-      ReportJson({.command = options_.command,
-                  .inputs = EvaluateInputs(dense_, text_, options_),
-                  .stages = costs["stages"],
-                  .artifact = &artifact,
-                  .intermediate = dense_.spec().intermediate,
-                  .artifact_file_bytes =
-                      static_cast<int64_t>(std::filesystem::file_size(work_.File(kArtifactFile))),
-                  .tune = std::move(tuned),
-                  .domains = quality_});
+  nlohmann::json report = ReportJson({.command = options_.command,
+                                      .inputs = EvaluateInputs(dense_, text_, options_),
+                                      .stages = costs["stages"],
+                                      .artifact = &artifact,
+                                      .intermediate = dense_.spec().intermediate,
+                                      .artifact_file_bytes = static_cast<int64_t>(
+                                          std::filesystem::file_size(work_.File(kArtifactFile))),
+                                      .tune = std::move(tuned),
+                                      .domains = quality_,
+                                      .baselines = baselines_});
   RETURN_IF_ERROR(work_.Write("report.json", report));
   RETURN_IF_ERROR(WriteOutput(work_.Draft("report.html"), ReportHtml(report, losses)));
   RETURN_IF_ERROR(work_.Publish("report.html"));
-  return absl::OkStatus();
+  return report;
 }
 
 absl::Status Run::All() {
   for (const std::string stage : kStages) {
     const absl::Time begin = clock_.Now();
     ASSIGN_OR_RETURN(const bool done, OneStage(stage));
-    RETURN_IF_ERROR(NoteCost(stage, clock_.Now() - begin));
+    if (stage != "baselines") RETURN_IF_ERROR(NoteCost(stage, clock_.Now() - begin));
     if (!done) {
       out_ << stage << " stopped at the time limit; the same command goes on from " << work_.path()
            << "\n";
       return absl::OkStatus();
     }
-    if (stage == "evaluate") RETURN_IF_ERROR(WriteReport());
+    if (stage == "evaluate" || stage == "baselines") {
+      RETURN_IF_ERROR(WriteReport().status());
+    }
     if (stage == options_.until && stage != "export") {
       out_ << "done until " << stage << "; the same command without --until goes on from "
            << work_.path() << "\n";
       return absl::OkStatus();
     }
   }
-  RETURN_IF_ERROR(WriteReport());
+  ASSIGN_OR_RETURN(const nlohmann::json report, WriteReport());
   // What only a run that goes on needs.
-  RETURN_IF_ERROR(work_.Remove("tune.safetensors"));
-  RETURN_IF_ERROR(RemoveRouters(work_));
+  RETURN_IF_ERROR(RemoveTuneState(work_));
   PrintQuality(quality_, out_);
+  PrintBaselines(report, out_);
   out_ << "wrote " << options_.out << "; report in " << work_.path() << "\n";
   return absl::OkStatus();
 }

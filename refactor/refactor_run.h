@@ -2,6 +2,7 @@
 //
 //   text ─▶ calibrate ─▶ activations ─▶ split ─▶ neuron sets, scales, router ─▶ tune ─▶ artifact
 //   artifact ─▶ evaluate ─▶ report      artifact ─▶ export ─▶ checkpoint
+//   split ─▶ baselines: tuned and scored each in a folder of its own ─▶ report
 //
 // Their state lies in a folder (work_folder.h), whose records say what each was asked for.
 #pragma once
@@ -26,15 +27,18 @@ struct RefactorOptions {
   CorpusOptions corpus;
   SplitOptions split;
   TuneOptions tune;
-  int eval_windows = 8;          // of each domain; 0: no evaluation
-  std::string until = "export";  // the last stage to run
-  absl::Duration time_limit;     // 0: none; stops between two pieces of work, and saves
-  bool plan = false;             // say what it will take, and do nothing
-  std::string commit;            // of this program, for the provenance
-  std::string command;           // the options that were given, for the report
+  int eval_windows = 8;                // of each domain; 0: no evaluation
+  std::vector<std::string> baselines;  // of kBaselines, in their order
+  std::string until = "export";        // the last stage to run
+  absl::Duration time_limit;           // 0: none; stops between two pieces of work, and saves
+  bool plan = false;                   // say what it will take, and do nothing
+  std::string commit;                  // of this program, for the provenance
+  std::string command;                 // the options that were given, for the report
 };
 
-inline constexpr const char* kStages[] = {"calibrate", "split", "tune", "evaluate", "export"};
+inline constexpr const char* kStages[] = {"calibrate", "split",     "tune",
+                                          "evaluate",  "baselines", "export"};
+inline constexpr const char* kBaselines[] = {"parent", "dense", "random", "layer-router"};
 
 // Threads are LibTorch's and the fit's. Reports on `out`. OK where the time limit or `until` ended
 // it too, which `out` says.

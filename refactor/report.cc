@@ -54,6 +54,41 @@ nlohmann::json Means(const nlohmann::json& domains) {
   return means;
 }
 
+void AddMean(nlohmann::json& of, const char* key) {
+  double sum = 0;
+  for (const nlohmann::json& domain : of["domains"]) sum += domain[key].get<double>();
+  of["mean"][key] = sum / static_cast<double>(of["domains"].size());
+}
+
+// Perplexity ratios of each baseline by domain; what compares the routed model with one of them
+// stands with the routed model's own figures.
+nlohmann::json Baselines(const ReportInputs& in, nlohmann::json& report) {
+  nlohmann::json baselines = in.baselines;
+  const auto nll = [&](const char* name, size_t d) {
+    return baselines[name]["domains"][d]["nll"].get<double>();
+  };
+  const bool has_parent = baselines.contains("parent");
+  for (auto& [name, baseline] : baselines.items()) {
+    for (size_t d = 0; d < in.domains.size(); ++d) {
+      nlohmann::json& row = baseline["domains"][d];
+      row["x_parent"] = std::exp(row["nll"].get<double>() - in.domains[d].parent_nll);
+      if (has_parent) row["x_tuned_parent"] = std::exp(row["nll"].get<double>() - nll("parent", d));
+    }
+    AddMean(baseline, "x_parent");
+    if (has_parent) AddMean(baseline, "x_tuned_parent");
+  }
+  const auto compare = [&](const char* name, const char* key, double less) {
+    if (!baselines.contains(name)) return;
+    for (size_t d = 0; d < in.domains.size(); ++d) {
+      report["domains"][d][key] = std::exp(in.domains[d].routed_nll - nll(name, d)) - less;
+    }
+    AddMean(report, key);
+  };
+  compare("parent", "routed_x_tuned_parent", 0);
+  compare("layer-router", "price_of_pregating", 1);
+  return baselines;
+}
+
 // Shares of all routed tokens, by expert.
 nlohmann::json ExpertUse(const std::vector<DomainQuality>& domains) {
   std::vector<double> use;
@@ -100,6 +135,7 @@ nlohmann::json ReportJson(const ReportInputs& in) {
   for (const DomainQuality& q : in.domains) report["domains"].push_back(DomainJson(q));
   report["mean"] = Means(report["domains"]);
   report["expert_use"] = ExpertUse(in.domains);
+  if (!in.baselines.empty()) report["baselines"] = Baselines(in, report);
   return report;
 }
 

@@ -19,10 +19,12 @@ struct ReportInputs {
   int64_t artifact_file_bytes = 0;
   nlohmann::json tune;                 // of the record "tune.json"
   std::vector<DomainQuality> domains;  // empty: not evaluated
+  nlohmann::json baselines;            // {name: {"domains": [BaselineQuality], of "tune.json"}}
   nlohmann::json losses;               // [{step, loss, kl, nll, rate, ...}]
 };
 
-// Ratios of perplexity, balance and means over domains are worked out here. Without losses, which
+// Ratios of perplexity, the price of pre-gating (the routed model's perplexity over that of baseline
+// layer-router, less 1), balance and means over domains are worked out here. Without losses, which
 // have a file of their own.
 nlohmann::json ReportJson(const ReportInputs& inputs);
 std::string ReportHtml(const nlohmann::json& report, const nlohmann::json& losses);

@@ -31,6 +31,7 @@ std::string Row(const char* cell, const std::vector<std::string>& texts) {
 }
 
 std::string Percent(double share) { return absl::StrFormat("%.1f%%", 100 * share); }
+std::string SignedPercent(double share) { return absl::StrFormat("%+.1f%%", 100 * share); }
 std::string Ratio(double ratio) { return absl::StrFormat("%.3f", ratio); }
 
 std::vector<std::string> Names(const nlohmann::json& report) {
@@ -58,9 +59,37 @@ std::string QualityTable(const nlohmann::json& report) {
   line("own expert before tuning, x parent", "cut_x_parent", Ratio);
   line("own expert, x parent", "own_x_parent", Ratio);
   line("routed, x parent", "routed_x_parent", Ratio);
+  if (report["mean"].contains("routed_x_tuned_parent")) {
+    line("routed, x tuned parent", "routed_x_tuned_parent", Ratio);
+  }
+  if (report["mean"].contains("price_of_pregating")) {
+    line("price of pre-gating", "price_of_pregating", SignedPercent);
+  }
   line("routed, x best expert of each token", "routed_x_best", Ratio);
   line("tokens routed to that best expert", "best_routed", Percent);
   line("tokens that keep the expert before", "kept_routes", Percent);
+  return html + "</table>\n";
+}
+
+// Of each baseline the perplexity over the untuned parent's, and over the tuned one's where that is
+// one of them.
+std::string BaselineTable(const nlohmann::json& report) {
+  std::vector<std::string> head = {"tuned alike"};
+  for (const std::string& name : Names(report)) head.push_back(name);
+  head.push_back("mean");
+  std::string html = "<h2>Baselines</h2><table>\n" + Row("th", head);
+  for (const auto& [name, baseline] : report["baselines"].items()) {
+    for (const auto& [key, text] :
+         {std::pair("x_parent", ", x parent"), std::pair("x_tuned_parent", ", x tuned parent")}) {
+      if (!baseline["mean"].contains(key) || name + key == "parentx_tuned_parent") continue;
+      std::vector<std::string> cells = {name + text};
+      for (const nlohmann::json& domain : baseline["domains"]) {
+        cells.push_back(Ratio(domain[key].get<double>()));
+      }
+      cells.push_back(Ratio(baseline["mean"][key].get<double>()));
+      html += Row("td", cells);
+    }
+  }
   return html + "</table>\n";
 }
 
@@ -133,6 +162,7 @@ std::string ReportHtml(const nlohmann::json& report, const nlohmann::json& losse
   absl::StrAppend(&html, "<h1>pregate refactor: ", report["experts"].size(), " experts of ",
                   Percent(report["keep"].get<double>()), " of a layer's neurons</h1>\n");
   if (report.contains("domains")) html += QualityTable(report) + UseTable(report);
+  if (report.contains("baselines")) html += BaselineTable(report);
   if (!losses.empty()) {
     html += "<h2>Tuning</h2>\n" + LossCurve(losses, "kl", "divergence from the parent, nats") +
             LossCurve(losses, "nll", "the text's own loss, nats");

@@ -104,6 +104,20 @@ nlohmann::json EvaluateInputs(const Checkpoint& dense, const RunText& text,
   return inputs;
 }
 
+nlohmann::json BaselineTuneInputs(const Checkpoint& dense, const RunText& text,
+                                  const RefactorOptions& options, const std::string& baseline) {
+  nlohmann::json inputs = TuneInputsOf(dense, text, options);
+  inputs.update({{"baseline", baseline}});
+  return inputs;
+}
+
+nlohmann::json BaselineInputs(const Checkpoint& dense, const RunText& text,
+                              const RefactorOptions& options, const std::string& baseline) {
+  nlohmann::json inputs = EvaluateInputs(dense, text, options);
+  inputs.update({{"baseline", baseline}});
+  return inputs;
+}
+
 Provenance Describe(const Checkpoint& dense, const RunText& text, const RefactorOptions& options) {
   Provenance p;
   const size_t slash = dense.path().find_last_of('/');

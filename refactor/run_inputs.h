@@ -25,6 +25,12 @@ nlohmann::json TuneInputsOf(const Checkpoint& dense, const RunText& text,
 nlohmann::json EvaluateInputs(const Checkpoint& dense, const RunText& text,
                               const RefactorOptions& options);
 
+// Of the tuning of `baseline`, and of its evaluation.
+nlohmann::json BaselineTuneInputs(const Checkpoint& dense, const RunText& text,
+                                  const RefactorOptions& options, const std::string& baseline);
+nlohmann::json BaselineInputs(const Checkpoint& dense, const RunText& text,
+                              const RefactorOptions& options, const std::string& baseline);
+
 Provenance Describe(const Checkpoint& dense, const RunText& text, const RefactorOptions& options);
 
 }  // namespace pregate

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "common/base/status.h"
-#include "refactor/scale_refit.h"
 
 namespace pregate {
 namespace {
@@ -30,36 +29,37 @@ std::vector<int> RefitWindows(const Corpus& corpus, int per_domain) {
   return chosen;
 }
 
+}  // namespace
+
 absl::StatusOr<std::vector<LayerScales>> FitScales(const DenseForward& model, const ModelSpec& spec,
                                                    const Corpus& corpus,
                                                    const std::vector<LayerNeurons>& layers,
                                                    const SplitOptions& options,
-                                                   const StageHooks& hooks) {
+                                                   const std::function<void(double)>& progress) {
   std::vector<LayerScales> scales;
   if (options.refit_windows_per_domain == 0) return scales;
   ScaleRefit refit(spec.num_layers, static_cast<int>(corpus.domains.size()), spec.intermediate);
   const std::vector<int> windows = RefitWindows(corpus, options.refit_windows_per_domain);
-  double done = kFitDone;
-  const double step =
-      (kScalesDone - kFitDone) / (static_cast<double>(windows.size()) + spec.num_layers);
+  double done = 0;
+  const double step = 1 / (static_cast<double>(windows.size()) + spec.num_layers);
   for (const int w : windows) {
     const auto add = [&](int layer, absl::Span<const float> h) {
       refit.Add(layer, corpus.window_domain[w], h);
       return absl::OkStatus();
     };
     RETURN_IF_ERROR(model.Run(corpus.Window(w), corpus.window_tokens, add));
-    hooks.progress(done += step, "scales");
+    progress(done += step);
   }
   for (int l = 0; l < spec.num_layers; ++l) {
     ASSIGN_OR_RETURN(scales.emplace_back(),
                      refit.Solve(l, model.DownProj(l), layers[l], options.refit_ridge));
-    hooks.progress(done += step, "scales");
+    progress(done += step);
   }
   return scales;
 }
 
-std::vector<ArtifactLayer> Layers(std::vector<LayerNeurons> neurons,
-                                  std::vector<LayerScales> scales) {
+std::vector<ArtifactLayer> MakeLayers(std::vector<LayerNeurons> neurons,
+                                      std::vector<LayerScales> scales) {
   std::vector<ArtifactLayer> layers(neurons.size());
   for (size_t l = 0; l < layers.size(); ++l) {
     layers[l].shared = std::move(neurons[l].shared);
@@ -71,11 +71,9 @@ std::vector<ArtifactLayer> Layers(std::vector<LayerNeurons> neurons,
   return layers;
 }
 
-}  // namespace
-
-absl::StatusOr<Artifact> Split(const DenseForward& model, const ModelSpec& spec,
-                               const Corpus& corpus, const ActivationLog& log,
-                               const SplitOptions& options, const StageHooks& hooks) {
+absl::StatusOr<SplitModel> Split(const DenseForward& model, const ModelSpec& spec,
+                                 const Corpus& corpus, const ActivationLog& log,
+                                 const SplitOptions& options, const StageHooks& hooks) {
   const int num_experts = static_cast<int>(corpus.domains.size());
   int passes = 0;
   ASSIGN_OR_RETURN(
@@ -86,7 +84,9 @@ absl::StatusOr<Artifact> Split(const DenseForward& model, const ModelSpec& spec,
             hooks.progress(kFitDone * passes / FitPasses(options.fit, spec.num_layers), "experts");
           }));
   ASSIGN_OR_RETURN(std::vector<LayerScales> scales,
-                   FitScales(model, spec, corpus, fit.layers, options, hooks));
+                   FitScales(model, spec, corpus, fit.layers, options, [&](double done) {
+                     hooks.progress(kFitDone + (kScalesDone - kFitDone) * done, "scales");
+                   }));
   int steps = 0;
   ASSIGN_OR_RETURN(
       TrainedRouter router,
@@ -95,14 +95,15 @@ absl::StatusOr<Artifact> Split(const DenseForward& model, const ModelSpec& spec,
                     hooks.progress(kScalesDone + (1 - kScalesDone) * ++steps / options.router.steps,
                                    "router");
                   }));
-  return Artifact{.experts = corpus.domains,
-                  .keep = options.fit.keep,
-                  .seed = static_cast<int64_t>(options.router.seed),
-                  .layers = Layers(std::move(fit.layers), std::move(scales)),
-                  .router = router.spec,
-                  .embed_columns = router.embed_columns,
-                  .embed_scale = router.embed_scale,
-                  .router_tensors = std::move(router.tensors)};
+  Artifact artifact{.experts = corpus.domains,
+                    .keep = options.fit.keep,
+                    .seed = static_cast<int64_t>(options.router.seed),
+                    .layers = MakeLayers(std::move(fit.layers), std::move(scales)),
+                    .router = router.spec,
+                    .embed_columns = router.embed_columns,
+                    .embed_scale = router.embed_scale,
+                    .router_tensors = std::move(router.tensors)};
+  return SplitModel{std::move(artifact), std::move(fit.one_set)};
 }
 
 }  // namespace pregate

@@ -5,6 +5,7 @@
 #include "refactor/calibrate.h"
 #include "refactor/expert_fit.h"
 #include "refactor/router_train.h"
+#include "refactor/scale_refit.h"
 
 namespace pregate {
 
@@ -15,10 +16,24 @@ struct SplitOptions {
   double refit_ridge = 0.01;
 };
 
-// Without provenance. Uses threads of its own and LibTorch's. It is one piece: a kill means from
-// its beginning.
-absl::StatusOr<Artifact> Split(const DenseForward& model, const ModelSpec& spec,
-                               const Corpus& corpus, const ActivationLog& log,
-                               const SplitOptions& options, const StageHooks& hooks);
+struct SplitModel {
+  Artifact artifact;                          // without provenance
+  std::vector<std::vector<int32_t>> one_set;  // ExpertFit's
+};
+
+// Uses threads of its own and LibTorch's. It is one piece: a kill means from its beginning.
+absl::StatusOr<SplitModel> Split(const DenseForward& model, const ModelSpec& spec,
+                                 const Corpus& corpus, const ActivationLog& log,
+                                 const SplitOptions& options, const StageHooks& hooks);
+
+// Scales (scale_refit.h) of any sets of as many experts as there are domains: [layers], or none
+// where the options want none. `progress` takes the part that is done, 0 .. 1.
+absl::StatusOr<std::vector<LayerScales>> FitScales(const DenseForward& model, const ModelSpec& spec,
+                                                   const Corpus& corpus,
+                                                   const std::vector<LayerNeurons>& layers,
+                                                   const SplitOptions& options,
+                                                   const std::function<void(double)>& progress);
+std::vector<ArtifactLayer> MakeLayers(std::vector<LayerNeurons> neurons,
+                                      std::vector<LayerScales> scales);
 
 }  // namespace pregate

@@ -74,6 +74,7 @@ class Tuner {
         student_(std::move(student)),
         parameters_(TakeParameters(student_, inputs.dense.spec(), options)),
         adamw_(parameters_, {}),
+        router_adamw_(TakeLayerRouters(), {}),
         batches_(inputs.tuning.num_windows(), options.seed),
         steps_(TuneSteps(options, inputs.tuning.window_tokens)),
         saved_at_(clock.Now()) {}
@@ -83,10 +84,15 @@ class Tuner {
  private:
   static NamedTensors TakeParameters(CausalModel& student, const ModelSpec& spec,
                                      const TuneOptions& options);
+  NamedTensors TakeLayerRouters();
 
   int Round(int64_t step) const {
     return static_cast<int>(std::min<int64_t>(step * method_.rounds / steps_, method_.rounds - 1));
   }
+  bool HasRouter() const { return !in_.layer_routers && !alike_; }
+  // Whether layers' routers are taught the experts that windows run on, and do not choose yet.
+  bool IsTaught() const { return 2 * state_.step * method_.rounds < steps_; }
+  TokenLosses Losses(const at::Tensor& ids, const at::Tensor& routes, at::Tensor* teaching) const;
   absl::Status BeginRound(int round);
   absl::StatusOr<LossRow> Step();
   absl::StatusOr<TrainedRouter> TrainRouterNow();
@@ -106,7 +112,9 @@ class Tuner {
   Clock& clock_;
   CausalModel parent_, student_;
   NamedTensors parameters_;
-  AdamW adamw_;
+  std::vector<at::Tensor> layer_routers_;  // [layers] of [experts, hidden], or none
+  AdamW adamw_, router_adamw_;
+  const bool alike_ = ExpertsAlike(in_.split);
   Batches batches_;
   const int64_t steps_;
   absl::Time saved_at_;
@@ -128,6 +136,19 @@ NamedTensors Tuner::TakeParameters(CausalModel& student, const ModelSpec& spec,
   return parameters;
 }
 
+NamedTensors Tuner::TakeLayerRouters() {
+  NamedTensors parameters;
+  if (!in_.layer_routers) return parameters;
+  const ModelSpec& spec = in_.dense.spec();
+  for (int l = 0; l < spec.num_layers; ++l) {
+    const auto options = at::TensorOptions().dtype(at::kFloat).device(place_.device);
+    layer_routers_.push_back(at::zeros({in_.split.num_experts(), spec.hidden}, options));
+    parameters[LayerRouterName(l)] = layer_routers_.back().requires_grad_();
+  }
+  student_.SetLayerRouters(layer_routers_);
+  return parameters;
+}
+
 TrainedRouter Tuner::FirstRouter() const {
   return {.spec = in_.split.router,
           .embed_columns = in_.split.embed_columns,
@@ -146,8 +167,9 @@ std::vector<float> Tuner::ScoreExperts() const {
   for (int first = 0; first < corpus.num_windows(); first += chunk) {
     const int num = std::min(chunk, corpus.num_windows() - first);
     const at::Tensor ids = WindowIds(corpus, first, num, place_.device);
+    const ParentSays parent = AskParent(parent_, ids);
     for (int e = 0; e < num_experts; ++e) {
-      const TokenLosses losses = LossesOf(student_, &parent_, ids, at::full_like(ids, e));
+      const TokenLosses losses = LossesOf(student_, parent, ids, at::full_like(ids, e));
       at::Tensor loss =
           (method_.divergence * losses.divergence + method_.nll * losses.nll).to(at::kCPU).clone();
       // One token's loss is mostly chance; what went before says how the text suits the expert.
@@ -171,6 +193,7 @@ absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
 
 // From its file, where an earlier process trained it for this state.
 absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
+  if (!HasRouter()) return FirstRouter();
   const std::string name = RouterFile(round);
   if (!work_.Has(name)) {
     ASSIGN_OR_RETURN(TrainedRouter router, TrainRouterNow());
@@ -188,7 +211,7 @@ absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
 
 absl::Status Tuner::BeginRound(int round) {
   const int64_t window = in_.tuning.window_tokens;
-  if (round == 0) {
+  if (round == 0 || !HasRouter()) {
     routes_.clear();
     for (const int32_t d : in_.tuning.window_domain) routes_.insert(routes_.end(), window, d);
   } else {
@@ -198,6 +221,23 @@ absl::Status Tuner::BeginRound(int round) {
   }
   round_ = round;
   return absl::OkStatus();
+}
+
+// `teaching`: the layers' routers' mean cross-entropy, where they are taught.
+TokenLosses Tuner::Losses(const at::Tensor& ids, const at::Tensor& routes,
+                          at::Tensor* teaching) const {
+  const ParentSays parent = AskParent(parent_, ids);
+  if (!in_.layer_routers) return LossesOf(student_, parent, ids, routes);
+  if (!IsTaught()) return LossesOf(student_, parent, ids, {});
+  const at::Tensor experts = routes.reshape({-1, 1});
+  std::vector<at::Tensor> losses;
+  const auto teach = [&](int layer, const at::Tensor& input) {
+    const at::Tensor log_p = at::linear(input.detach(), layer_routers_[layer]).log_softmax(-1);
+    losses.push_back(-log_p.gather(1, experts).mean());
+  };
+  const TokenLosses out = LossesOf(student_, parent, ids, routes, teach);
+  *teaching = at::stack(losses).mean();
+  return out;
 }
 
 absl::StatusOr<LossRow> Tuner::Step() {
@@ -217,18 +257,22 @@ absl::StatusOr<LossRow> Tuner::Step() {
       std::copy_n(routes_.begin() + w * window, window,
                   routes[static_cast<int64_t>(i)].data_ptr<int64_t>());
     }
-    const TokenLosses losses =
-        LossesOf(student_, &parent_, ids.to(place_.device), routes.to(place_.device));
+    at::Tensor teaching;
+    const TokenLosses losses = Losses(ids.to(place_.device), routes.to(place_.device), &teaching);
     const double share = static_cast<double>(num) / static_cast<double>(batch.size());
     const at::Tensor divergence = losses.divergence.mean() * share;
     const at::Tensor nll = losses.nll.sum() * (share / static_cast<double>(num * (window - 1)));
     const at::Tensor loss = method_.divergence * divergence + method_.nll * nll;
-    loss.backward();
+    (teaching.defined() ? loss + teaching * share : loss).backward();
     row.loss += loss.item<double>();
     row.divergence += divergence.item<double>();
     row.nll += nll.item<double>();
   }
   row.gradient = std::isfinite(row.loss) ? adamw_.Step(row.rate) : NAN;
+  if (std::isfinite(row.gradient) &&
+      !std::isfinite(router_adamw_.Step(row.rate * kLayerRouterRate))) {
+    row.gradient = NAN;
+  }
   if (!std::isfinite(row.gradient)) {
     return absl::InternalError(absl::StrCat("tune: step ", row.step, " has loss ", row.loss,
                                             " and gradient ", row.gradient, " at rate ", row.rate,
@@ -239,7 +283,7 @@ absl::StatusOr<LossRow> Tuner::Step() {
 }
 
 absl::Status Tuner::Save() {
-  RETURN_IF_ERROR(SaveTuneState(work_, in_.inputs, state_, parameters_, adamw_));
+  RETURN_IF_ERROR(SaveTuneState(work_, in_.inputs, state_, {&adamw_, &router_adamw_}));
   saved_at_ = clock_.Now();
   return absl::OkStatus();
 }
@@ -267,6 +311,7 @@ absl::Status Tuner::Finish() {
   artifact.deltas = std::move(compressed.deltas);
   RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF16, work_.Draft("artifact.safetensors")));
   RETURN_IF_ERROR(work_.Publish("artifact.safetensors"));
+  if (in_.layer_routers) RETURN_IF_ERROR(SaveLayerRouters(work_, layer_routers_));
   return work_.Write("tune.json", {{"inputs", in_.inputs},
                                    {"steps", steps_},
                                    {"delta_bytes", compressed.bytes},
@@ -278,9 +323,9 @@ absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TunePro
   embedding_.resize(static_cast<size_t>(spec.vocab_size) * spec.hidden);
   RETURN_IF_ERROR(in_.dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding_)));
   ASSIGN_OR_RETURN(const bool goes_on,
-                   LoadTuneState(work_, in_.inputs, state_, parameters_, adamw_));
+                   LoadTuneState(work_, in_.inputs, state_, {&adamw_, &router_adamw_}));
   if (!goes_on) {
-    RETURN_IF_ERROR(RemoveRouters(work_));
+    RETURN_IF_ERROR(RemoveTuneState(work_));
     RETURN_IF_ERROR(work_.Remove("losses.jsonl"));
   }
   while (state_.step < steps_) {
@@ -302,7 +347,8 @@ absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TunePro
 
 }  // namespace
 
-absl::Status RemoveRouters(const WorkFolder& work) {
+absl::Status RemoveTuneState(const WorkFolder& work) {
+  RETURN_IF_ERROR(work.Remove("tune.safetensors"));
   for (int round = 1; work.Has(RouterFile(round)); ++round) {
     RETURN_IF_ERROR(work.Remove(RouterFile(round)));
   }

@@ -4,6 +4,13 @@
 //   rounds 1, 2, …   a router trained on how well each expert does, then each token on its route
 //   at the end       the router once more, for the experts as they are
 //
+// Experts that are all alike (a dense model is such) need no router and get none. With routers of
+// the layers in place of the one (baselines.h) the first half of round 0 runs each window on its
+// domain's expert and teaches every layer's router, on its input as it is, that expert by
+// cross-entropy; from then on each layer chooses, and weights and routers learn from the one loss
+// through the gate of causal_model.h. Routers begin at 0 and have kLayerRouterRate times the rate,
+// the paper's ratio (docs/PAPER.md, its Table 2), and a limit of the gradient of their own.
+//
 // All experts are one set of weights under their gains (causal_model.h), so what one learns the
 // others share. Nothing depends on when a run was stopped: the batch of a step, its rate and the
 // routes follow from seed and step, and the state is the weights, AdamW's means and the step.
@@ -59,8 +66,10 @@ struct TuneInputs {
   const Corpus& tuning;       // all windows
   const Corpus& calibration;  // on which routers are trained
   RouterTrainOptions router;
-  nlohmann::json inputs;  // of the record
+  nlohmann::json inputs;       // of the record
+  bool layer_routers = false;  // each layer chooses
 };
+inline constexpr double kLayerRouterRate = 10;
 
 // Called a step with the part of all steps that is done and its loss.
 using TuneProgress = std::function<void(double done, double loss)>;
@@ -69,14 +78,14 @@ using TuneProgress = std::function<void(double done, double loss)>;
 int MicroWindows(const TuneOptions& options, int window_tokens);
 int64_t TuneSteps(const TuneOptions& options, int window_tokens);
 
-// Goes on from the state in `work`; publishes "artifact.safetensors", losses in "losses.jsonl" and, at
-// the end, the record "tune.json". False: `stop` said so, the state is saved. Internal for a loss
-// or gradient that is not finite: the last state stays.
+// Goes on from the state in `work`; publishes "artifact.safetensors", losses in "losses.jsonl" and,
+// at the end, routers of layers and the record "tune.json". False: `stop` said so, the state is
+// saved. Internal for a loss or gradient that is not finite: the last state stays.
 absl::StatusOr<bool> Tune(const TuneInputs& inputs, const TuneOptions& options, WorkFolder& work,
                           Clock& clock, const std::function<bool()>& stop,
                           const TuneProgress& progress);
 
-// The routers that rounds began with, which only a run that goes on needs.
-absl::Status RemoveRouters(const WorkFolder& work);
+// The state and the routers that rounds began with, which only a run that goes on needs.
+absl::Status RemoveTuneState(const WorkFolder& work);
 
 }  // namespace pregate

@@ -15,6 +15,7 @@ namespace {
 
 constexpr const char* kFile = "tune.safetensors";
 constexpr const char* kLosses = "losses.jsonl";
+constexpr const char* kLayerRouters = "layer-routers.safetensors";
 constexpr uint64_t kLossesBytesMax = uint64_t{1} << 30;
 constexpr const char* kMetadataKey = "pregate_tune";
 
@@ -29,12 +30,32 @@ LossRow FromJson(const nlohmann::json& json) {
 }
 
 // All tensors of the state, by name in the file.
-NamedTensors StateTensors(const NamedTensors& parameters, AdamW& adamw) {
+NamedTensors StateTensors(Optimizers optimizers) {
   NamedTensors all;
-  for (const auto& [name, tensor] : parameters) all["value." + name] = tensor;
-  for (const auto& [name, tensor] : adamw.means()) all["mean." + name] = tensor;
-  for (const auto& [name, tensor] : adamw.squares()) all["square." + name] = tensor;
+  for (AdamW* const adamw : optimizers) {
+    for (const auto& [name, tensor] : adamw->parameters()) all["value." + name] = tensor;
+    for (const auto& [name, tensor] : adamw->means()) all["mean." + name] = tensor;
+    for (const auto& [name, tensor] : adamw->squares()) all["square." + name] = tensor;
+  }
   return all;
+}
+
+absl::Status WriteTensors(const WorkFolder& work, const std::string& file_name,
+                          const NamedTensors& tensors,
+                          const std::map<std::string, std::string>& metadata) {
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& [name, tensor] : tensors) {
+    entries.push_back({name, StoredType::kF32, tensor.sizes().vec()});
+  }
+  ASSIGN_OR_RETURN(const auto writer,
+                   SafetensorsWriter::Create(work.Draft(file_name), entries, metadata));
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor values = tensor.detach().to(at::kCPU).contiguous();
+    RETURN_IF_ERROR(writer->Append({reinterpret_cast<const char*>(values.data_ptr<float>()),
+                                    static_cast<size_t>(values.numel()) * sizeof(float)}));
+  }
+  RETURN_IF_ERROR(writer->Finish());
+  return work.Publish(file_name);
 }
 
 absl::Status ReadInto(const SafetensorsFile& file, const std::string& name, at::Tensor tensor) {
@@ -56,6 +77,10 @@ nlohmann::json ToJson(const LossRow& row) {
           {"gradient", row.gradient}};
 }
 
+std::string LayerRouterName(size_t layer) {
+  return absl::StrCat("layer_router.", layer, ".weight");
+}
+
 absl::Status AppendLoss(const WorkFolder& work, const LossRow& row) {
   std::ofstream out(work.File(kLosses), std::ios::app);
   out << ToJson(row).dump() << "\n" << std::flush;
@@ -75,31 +100,18 @@ absl::StatusOr<std::vector<LossRow>> ReadLosses(const WorkFolder& work) {
 }
 
 absl::Status SaveTuneState(const WorkFolder& work, const nlohmann::json& inputs,
-                           const TuneState& state, const NamedTensors& parameters, AdamW& adamw) {
+                           const TuneState& state, Optimizers optimizers) {
   const at::NoGradGuard no_grad;
   std::string lines;
   for (const LossRow& row : state.losses) absl::StrAppend(&lines, ToJson(row).dump(), "\n");
   RETURN_IF_ERROR(WriteOutput(work.Draft(kLosses), lines));
   RETURN_IF_ERROR(work.Publish(kLosses));
   const nlohmann::json record = {{"inputs", inputs}, {"step", state.step}};
-  const NamedTensors tensors = StateTensors(parameters, adamw);
-  std::vector<SafetensorsEntry> entries;
-  for (const auto& [name, tensor] : tensors) {
-    entries.push_back({name, StoredType::kF32, tensor.sizes().vec()});
-  }
-  ASSIGN_OR_RETURN(const auto writer, SafetensorsWriter::Create(work.Draft(kFile), entries,
-                                                                {{kMetadataKey, record.dump()}}));
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor values = tensor.detach().to(at::kCPU).contiguous();
-    RETURN_IF_ERROR(writer->Append({reinterpret_cast<const char*>(values.data_ptr<float>()),
-                                    static_cast<size_t>(values.numel()) * sizeof(float)}));
-  }
-  RETURN_IF_ERROR(writer->Finish());
-  return work.Publish(kFile);
+  return WriteTensors(work, kFile, StateTensors(optimizers), {{kMetadataKey, record.dump()}});
 }
 
 absl::StatusOr<bool> LoadTuneState(const WorkFolder& work, const nlohmann::json& inputs,
-                                   TuneState& state, const NamedTensors& parameters, AdamW& adamw) {
+                                   TuneState& state, Optimizers optimizers) {
   if (!work.Has(kFile)) return false;
   const at::NoGradGuard no_grad;
   ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(work.File(kFile)));
@@ -114,11 +126,30 @@ absl::StatusOr<bool> LoadTuneState(const WorkFolder& work, const nlohmann::json&
   ASSIGN_OR_RETURN(state.step, record.Int("step", 0, INT64_MAX));
   ASSIGN_OR_RETURN(state.losses, ReadLosses(work));
   std::erase_if(state.losses, [&](const LossRow& row) { return row.step > state.step; });
-  for (const auto& [name, tensor] : StateTensors(parameters, adamw)) {
+  for (const auto& [name, tensor] : StateTensors(optimizers)) {
     RETURN_IF_ERROR(ReadInto(*file, name, tensor));
   }
-  adamw.SetSteps(state.step);
+  for (AdamW* const adamw : optimizers) adamw->SetSteps(state.step);
   return true;
+}
+
+absl::Status SaveLayerRouters(const WorkFolder& work, const std::vector<at::Tensor>& routers) {
+  NamedTensors tensors;
+  for (size_t l = 0; l < routers.size(); ++l) tensors[LayerRouterName(l)] = routers[l];
+  return WriteTensors(work, kLayerRouters, tensors, {});
+}
+
+absl::StatusOr<std::vector<at::Tensor>> LoadLayerRouters(const WorkFolder& work,
+                                                         const ModelSpec& dense, int num_experts,
+                                                         at::Device device) {
+  ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(work.File(kLayerRouters)));
+  std::vector<at::Tensor> routers;
+  for (int l = 0; l < dense.num_layers; ++l) {
+    at::Tensor router = at::empty({num_experts, dense.hidden}, at::kFloat);
+    RETURN_IF_ERROR(ReadInto(*file, LayerRouterName(l), router));
+    routers.push_back(router.to(device));
+  }
+  return routers;
 }
 
 }  // namespace pregate

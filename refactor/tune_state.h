@@ -3,6 +3,7 @@
 // this.
 #pragma once
 
+#include "absl/types/span.h"
 #include "refactor/adamw.h"
 #include "refactor/work_folder.h"
 
@@ -21,12 +22,22 @@ struct TuneState {
 
 nlohmann::json ToJson(const LossRow& row);
 
+using Optimizers = absl::Span<AdamW* const>;  // each made all steps of the state
+
 // Saving is durable; what was there stays until it is.
 absl::Status SaveTuneState(const WorkFolder& work, const nlohmann::json& inputs,
-                           const TuneState& state, const NamedTensors& parameters, AdamW& adamw);
+                           const TuneState& state, Optimizers optimizers);
 // False where there is none. CheckInputs' errors; InvalidArgument where tensors are others.
 absl::StatusOr<bool> LoadTuneState(const WorkFolder& work, const nlohmann::json& inputs,
-                                   TuneState& state, const NamedTensors& parameters, AdamW& adamw);
+                                   TuneState& state, Optimizers optimizers);
+
+// "layer_router.{l}.weight".
+std::string LayerRouterName(size_t layer);
+// Routers of the layers (causal_model.h), in "layer-routers.safetensors".
+absl::Status SaveLayerRouters(const WorkFolder& work, const std::vector<at::Tensor>& routers);
+absl::StatusOr<std::vector<at::Tensor>> LoadLayerRouters(const WorkFolder& work,
+                                                         const ModelSpec& dense, int num_experts,
+                                                         at::Device device);
 
 // Appends a line to "losses.jsonl", for those who watch: SaveTuneState writes the file anew.
 absl::Status AppendLoss(const WorkFolder& work, const LossRow& row);

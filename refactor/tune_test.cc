@@ -7,18 +7,25 @@
 #include <cmath>
 #include <numeric>
 #include <random>
+#include <set>
 
 #include "common/base/status.h"
 #include "common/model/formats/testing/model_files.h"
 #include "expert_service/testing/random_model.h"
+#include "refactor/baselines.h"
 #include "refactor/evaluate.h"
+#include "refactor/expert_model.h"
+#include "refactor/refactor_run.h"
 #include "refactor/router_train.h"
 #include "refactor/tune_state.h"
 
 namespace pregate {
 namespace {
 
+using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr int kWindow = 24, kExperts = 2;
 
@@ -96,19 +103,72 @@ class TuneTest : public testing::Test {
       if (*done) return absl::OkStatus();
     }
   }
+  static float Scale(int neuron) { return 0.75f + 0.01f * static_cast<float>(neuron); }
+  // What a baseline is tuned from. One set: the neurons 5 to 34.
+  Artifact BaselineSplit(const std::string& name) {
+    std::vector<int32_t> one_set(30);
+    std::iota(one_set.begin(), one_set.end(), 5);
+    Artifact artifact = split_;
+    std::vector<LayerNeurons> neurons = BaselineNeurons(name, split_, {one_set, one_set}, 45, 4);
+    std::vector<LayerScales> scales(neurons.size());
+    for (size_t l = 0; l < neurons.size(); ++l) {  // of each neuron another one
+      for (const int32_t n : neurons[l].shared) scales[l].shared.push_back(Scale(n));
+      scales[l].own.resize(kExperts);
+      for (int e = 0; e < kExperts; ++e) {
+        for (const int32_t n : neurons[l].own[e]) scales[l].own[e].push_back(Scale(n));
+      }
+    }
+    artifact.layers = BaselineLayers(std::move(neurons), std::move(scales));
+    return artifact;
+  }
+  absl::StatusOr<std::vector<BaselineQuality>> RunBaseline(const std::string& name,
+                                                           WorkFolder& work, int steps) {
+    const Artifact split = BaselineSplit(name);
+    const bool layer_routers = name == "layer-router";
+    const nlohmann::json inputs = {{"baseline", name}};
+    for (bool done = false; !done;) {
+      int left = steps;
+      ASSIGN_OR_RETURN(
+          done, Tune(
+                    {*dense_, split, tuning_, tuning_, router_, inputs, layer_routers}, options_,
+                    work, clock_, [&] { return left-- == 0; }, [](double, double) {}));
+    }
+    ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work.File("artifact.safetensors")));
+    for (;;) {  // a domain at a time
+      bool stop = false;
+      StageHooks hooks{.stop = [&] { return std::exchange(stop, true); }};
+      ASSIGN_OR_RETURN(auto quality, EvaluateBaseline(*dense_, artifact, layer_routers, held_out_,
+                                                      "cpu", inputs, work, hooks));
+      if (quality) return *std::move(quality);
+    }
+  }
   std::vector<DomainQuality> Quality(WorkFolder& work) {
     const auto artifact = ReadArtifact(work.File("artifact.safetensors"));
     PREGATE_CHECK(artifact.ok(), "", artifact.status().ToString());
     auto quality =
-        Evaluate(*dense_, split_, *artifact, Counting(6, 99), "cpu", {{"keep", 0.5}}, work, {});
+        Evaluate(*dense_, split_, *artifact, held_out_, "cpu", {{"keep", 0.5}}, work, {});
     PREGATE_CHECK(quality.ok(), "", quality.status().ToString());
     return **quality;
+  }
+
+  // A mean over the held-out windows of a domain, from the logits alone.
+  double HeldOutNll(const CausalModel& model, int domain, const at::Tensor& routes) {
+    const at::NoGradGuard no_grad;
+    double sum = 0;
+    for (int w = 0; w < held_out_.num_windows(); ++w) {
+      if (held_out_.window_domain[w] != domain) continue;
+      const at::Tensor p =
+          model.Logits(model.Hidden(WindowIds(held_out_, w, 1, at::kCPU), routes)).softmax(-1);
+      const auto window = held_out_.Window(w);
+      for (int t = 0; t + 1 < kWindow; ++t) sum -= std::log(p[t][window[t + 1]].item<double>());
+    }
+    return sum / (6 * (kWindow - 1));
   }
 
   TempDir dir_;
   ManualClock clock_;
   std::unique_ptr<InMemoryCheckpoint> dense_;
-  const Corpus tuning_ = Counting(40, 7);
+  const Corpus tuning_ = Counting(40, 7), held_out_ = Counting(6, 99);
   RouterTrainOptions router_;
   Artifact split_;
   TuneOptions options_;
@@ -139,6 +199,144 @@ TEST_F(TuneTest, WhereARunWasStoppedDoesNotChangeABit) {
   EXPECT_EQ(ReadFile(whole->File("artifact.safetensors")),
             ReadFile(pieces->File("artifact.safetensors")));
   EXPECT_EQ(ReadFile(whole->File("losses.jsonl")), ReadFile(pieces->File("losses.jsonl")));
+}
+
+TEST_F(TuneTest, BaselinesThatWereStoppedHaveTheSameBytes) {
+  for (const char* name : kBaselines) {
+    const auto whole = Folder(absl::StrCat("whole-", name)),
+               pieces = Folder(absl::StrCat("pieces-", name));
+    const auto quality = RunBaseline(name, *whole, 1000);
+    ASSERT_TRUE(quality.ok()) << quality.status();
+    ASSERT_TRUE(RunBaseline(name, *pieces, 7).ok());
+    std::vector<std::string> files = {"artifact.safetensors", "losses.jsonl", "evaluate.json"};
+    if (name == std::string("layer-router")) files.push_back("layer-routers.safetensors");
+    for (const std::string& file : files) {
+      EXPECT_EQ(ReadFile(whole->File(file)), ReadFile(pieces->File(file))) << name << " " << file;
+    }
+    ASSERT_EQ(quality->size(), 2u);
+    const auto parent = CausalModel::Load(*dense_, kWindow, at::kCPU, at::kFloat, at::kFloat);
+    ASSERT_TRUE(parent.ok());
+    for (int d = 0; d < kExperts; ++d) {
+      EXPECT_LT((*quality)[d].nll, HeldOutNll(*parent, d, {}) - 0.3) << name;
+    }
+  }
+}
+
+// Of one set: the dense model as it lies in the artifact, with what is dropped cut out by hand.
+TEST_F(TuneTest, ABaselineOfOneSetIsScoredAsTheDenseModelThatItIs) {
+  for (const std::string name : {"parent", "dense"}) {
+    const auto work = Folder(name);
+    const auto quality = RunBaseline(name, *work, 1000);
+    ASSERT_TRUE(quality.ok()) << quality.status();
+    const auto artifact = ReadArtifact(work->File("artifact.safetensors"));
+    ASSERT_TRUE(artifact.ok());
+    InMemoryCheckpoint cut = *dense_;
+    for (const auto& [tensor, delta] : artifact->deltas) {
+      AddDelta(delta, absl::MakeSpan(cut.tensors[tensor]));
+    }
+    for (int l = 0; l < 2; ++l) {
+      auto& down = cut.tensors[absl::StrCat("model.layers.", l, ".mlp.down_proj.weight")];
+      for (size_t i = 0; i < down.size(); ++i) {
+        const int neuron = static_cast<int>(i) % 45;
+        const bool kept = name == "parent" || (neuron >= 5 && neuron < 35);
+        down[i] *= kept ? Scale(neuron) : 0;
+      }
+    }
+    const auto model = CausalModel::Load(cut, kWindow, at::kCPU, at::kFloat, at::kFloat);
+    ASSERT_TRUE(model.ok());
+    for (int d = 0; d < kExperts; ++d) {
+      EXPECT_NEAR((*quality)[d].nll, HeldOutNll(*model, d, {}), 1e-5) << name;
+      EXPECT_THAT((*quality)[d].expert_tokens, IsEmpty());
+    }
+    EXPECT_FALSE(work->Has("router-1.safetensors") || work->Has("router-2.safetensors"));
+  }
+}
+
+TEST_F(TuneTest, ARandomSplitIsScoredAsARunsModel) {
+  const auto work = Folder("random");
+  const auto quality = RunBaseline("random", *work, 1000);
+  ASSERT_TRUE(quality.ok()) << quality.status();
+  ASSERT_TRUE(work->Remove("evaluate.json").ok());
+  const auto as_run = Quality(*work);
+  for (int d = 0; d < kExperts; ++d) {
+    EXPECT_NEAR((*quality)[d].nll, as_run[d].routed_nll, 1e-6);
+    EXPECT_EQ((*quality)[d].expert_tokens, as_run[d].expert_tokens);
+  }
+}
+
+// Until routers choose, weights are tuned as the run's own; then both learn.
+TEST_F(TuneTest, RoutersOfLayersAreTaughtThenLearnWithTheWeights) {
+  const auto run = Folder("run"), layers = Folder("layers");
+  options_.tokens *= 2;
+  split_ = BaselineSplit("layer-router");
+  ASSERT_TRUE(Run(*run, 1000).ok());
+  const auto quality = RunBaseline("layer-router", *layers, 1000);
+  ASSERT_TRUE(quality.ok()) << quality.status();
+  const auto losses = ReadLosses(*run), layer_losses = ReadLosses(*layers);
+  ASSERT_TRUE(losses.ok() && layer_losses.ok());
+  ASSERT_EQ(losses->size(), 80u);
+  for (int step = 0; step < 20; ++step) {
+    EXPECT_EQ((*losses)[step].loss, (*layer_losses)[step].loss) << step;
+  }
+  EXPECT_NE((*losses)[21].loss, (*layer_losses)[21].loss);
+  const auto routers = LoadLayerRouters(*layers, dense_->spec(), kExperts, at::kCPU);
+  ASSERT_TRUE(routers.ok());
+  for (const at::Tensor& router : *routers) EXPECT_GT(router.norm().item<float>(), 0.01);
+  for (const BaselineQuality& q : *quality) {
+    EXPECT_EQ(q.expert_tokens[0] + q.expert_tokens[1], 2 * 6 * kWindow);
+  }
+}
+
+TEST(BaselineNeuronsTest, SetsAreAsWideAsTheRuns) {
+  Artifact split{.experts = {"a", "b", "c"}};
+  split.layers = {{.shared = {1, 4}, .own = {{0, 2, 3}, {5, 6, 7}, {0, 8, 9}}},
+                  {.shared = {}, .own = {{0, 1, 2, 3, 4}, {5, 6, 7, 8, 9}, {0, 2, 4, 6, 8}}}};
+  const std::vector<std::vector<int32_t>> one_set = {{1, 2, 4, 8, 9}, {0, 3, 5, 6, 7}};
+  const auto sets = [&](const char* name, uint64_t seed) {
+    return BaselineNeurons(name, split, one_set, 10, seed);
+  };
+  EXPECT_THAT(sets("parent", 1)[1].shared, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
+  EXPECT_THAT(sets("parent", 1)[1].own, Each(IsEmpty()));
+  EXPECT_EQ(sets("dense", 1)[0].shared, one_set[0]);
+  const std::vector<float> one_scale = {1, 2, 3, 4, 5};
+  const std::vector<LayerScales> scales(2, {one_scale, {{}, {}, {}}});
+  const auto layers = BaselineLayers(sets("dense", 1), scales);
+  EXPECT_THAT(layers[0].shared, ElementsAre(1, 2, 4, 8));
+  EXPECT_THAT(layers[0].shared_scale, ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(layers[1].own, Each(ElementsAre(7)));
+  EXPECT_THAT(layers[1].own_scale, Each(ElementsAre(5)));
+  EXPECT_EQ(sets("layer-router", 1)[0].own, split.layers[0].own);
+  const auto random = sets("random", 1);
+  for (int l = 0; l < 2; ++l) {
+    ASSERT_EQ(random[l].shared.size(), split.layers[l].shared.size());
+    ASSERT_EQ(random[l].own.size(), 3u);
+    for (const std::vector<int32_t>& own : random[l].own) {
+      std::set<int32_t> all(own.begin(), own.end());
+      all.insert(random[l].shared.begin(), random[l].shared.end());
+      EXPECT_EQ(all.size(), 5u);
+      EXPECT_TRUE(std::is_sorted(own.begin(), own.end()));
+      EXPECT_GE(*all.begin(), 0);
+      EXPECT_LT(*all.rbegin(), 10);
+    }
+  }
+  EXPECT_EQ(random[1].own, sets("random", 1)[1].own);
+  EXPECT_NE(random[1].own, sets("random", 2)[1].own);
+}
+
+TEST(BaselineNeuronsTest, ARecordOfSplitIsCheckedByName) {
+  ModelSpec dense = TinySpec(0);
+  const auto read = [&](const nlohmann::json& record) {
+    return OneSetFromRecord(record, "split.json", dense);
+  };
+  const auto good = read({{"one_set", {{0, 3, 44}, {7}}}});
+  ASSERT_TRUE(good.ok()) << good.status();
+  EXPECT_THAT(*good, ElementsAre(ElementsAre(0, 3, 44), ElementsAre(7)));
+  EXPECT_THAT(read({{"inputs", 1}}).status().message(), HasSubstr("earlier version"));
+  EXPECT_THAT(read({{"one_set", {{0, 3}}}}).status().message(), HasSubstr("not of 2 layers"));
+  EXPECT_THAT(read({{"one_set", {{0, 45}, {7}}}}).status().message(), HasSubstr("split.json"));
+  EXPECT_THAT(read({{"one_set", {nlohmann::json::array(), {7}}}}).status().message(),
+              HasSubstr("empty layer"));
+  EXPECT_FALSE(read({{"one_set", {"all", "all"}}}).ok());
 }
 
 TEST_F(TuneTest, AStateOfOtherOptionsIsRefusedByName) {

@@ -3,7 +3,7 @@
 #   build           compiler, CMake, gRPC and the other libraries of the services
 #   test            what the tests are built with, and what most suites run with
 #   fuzz            clang and libFuzzer for scripts/fuzz.sh
-#   refactor        LibTorch for `pregate refactor` (1.5 GB installed)
+#   refactor        LibTorch for `pregate refactor` (1.5 GB installed), and a BLAS library that is fast on a CPU
 #   fetch           pip, which the quickstart gets its model with
 #   venv            venv, which scripts/tools.sh keeps its Python packages in
 #   monitoring      Prometheus and promtool; the service is switched off if it was not there before
@@ -20,7 +20,7 @@ declare -A groups=(
     libhwy-dev libpcre2-dev libonig-dev libutf8proc-dev libgloo-dev libtomlplusplus-dev libboost1.81-dev libxxhash-dev python3 ca-certificates"
   [test]="libgtest-dev libgmock-dev libbenchmark-dev libsentencepiece-dev curl iproute2 iptables procps mount"
   [fuzz]="clang-14 libclang-rt-14-dev"
-  [refactor]="libtorch-dev"
+  [refactor]="libtorch-dev libopenblas0-pthread"
   [fetch]="python3-pip"
   [venv]="python3-venv"
   [monitoring]="prometheus"

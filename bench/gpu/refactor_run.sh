@@ -7,7 +7,8 @@
 #   [KEEPS="0.6"] [TOKENS=5000000] [LIMIT=540] [FLAGS="..."] [TASKS="arc_easy piqa lambada_openai"] .bundle-refactor/refactor_run.sh
 #
 # LIMIT: seconds for this call, after which it saves and ends. FLAGS: further options of `pregate refactor run`, which decide the
-# result and so must not change between calls. TASKS: zero-shot tasks of parent and result, after all else.
+# result and so must not change between calls: "--baselines all", say. TASKS: zero-shot tasks of parent, result and those baselines
+# that can be served, after all else.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$PWD/refactor-results}
@@ -55,8 +56,15 @@ last=$work/run-${keeps[-1]}
 cp "$last/report.html" "$last/losses.jsonl" "$out/"
 split --bytes=15M --suffix-length=1 "$last/artifact.safetensors" "$out/artifact.part."
 
+models=("$work/model.gguf" "$work/moe-${keeps[-1]}")
+for baseline in ${TASKS:+parent dense random}; do
+  artifact=$last/baseline-$baseline/artifact.safetensors model=$work/moe-baseline-$baseline
+  [[ -f $artifact ]] || continue
+  [[ -f $model/config.json ]] || "$work/bin/pregate" refactor --dense "$work/model.gguf" --apply "$artifact" --out "$model" >> "$log"
+  models+=("$model")
+done
 for task in ${TASKS:-}; do
-  for model in "$work/model.gguf" "$work/moe-${keeps[-1]}"; do
+  for model in "${models[@]}"; do
     result=$work/task-$(basename "$model")-$task.json
     (($(left) > 20)) || { echo "the time of this call is used up; call again"; exit 0; }
     if [[ ! -f $result ]] && timeout "$(left)" "$work/bin/pregate" eval task --model "$model" \

@@ -102,6 +102,21 @@ Option& OptionSet::Int(std::string name, int32_t* value, int32_t min, int32_t ma
   return option;
 }
 
+Option& OptionSet::Count(std::string name, int32_t* value, int32_t min, int32_t max,
+                         std::string unit, std::string description) {
+  Option& option = AddScalar(
+      std::move(name), unit, std::move(description), [=](absl::string_view text) -> absl::Status {
+        ASSIGN_OR_RETURN(const int64_t parsed, ParseCount(text));
+        RETURN_IF_ERROR(CheckRange<int64_t>(parsed, min, max, unit, FormatCount));
+        *value = static_cast<int32_t>(parsed);
+        return absl::OkStatus();
+      });
+  option.placeholder_ = "COUNT";
+  option.file_types_ = {Type::kInteger, Type::kString};
+  option.print_ = [value] { return FormatCount(*value); };
+  return option;
+}
+
 Option& OptionSet::OptionalUint64(std::string name, std::optional<uint64_t>* value,
                                   std::string description) {
   Option& option = AddScalar(std::move(name), "", std::move(description),

@@ -20,7 +20,7 @@ struct Program {
   OptionSet options{"prog", "A program for tests"};
   std::string model;
   std::string dtype = "f32";
-  int32_t queue_max = 256;
+  int32_t queue_max = 256, tokens = 0;
   int64_t kv_cache_bytes = 512 << 20;
   absl::Duration drain_timeout = absl::Seconds(30);
   double keep = 0.75;
@@ -34,6 +34,7 @@ struct Program {
     options.String("model", &model, "Model directory").Required();
     options.Choice("dtype", &dtype, {"f32", "bf16"}, "Type of weights");
     options.Int("queue-max", &queue_max, 1, 1000, "requests", "Requests that may wait");
+    options.Count("tokens", &tokens, 0, 2'000'000, "tokens", "Tuned on");
     options.Bytes("kv-cache-bytes", &kv_cache_bytes, 1 << 20, int64_t{1} << 40, "KV cache");
     options.Duration("drain-timeout-s", &drain_timeout, absl::Seconds(1), absl::Seconds(600),
                      "Wait for streams");
@@ -105,6 +106,22 @@ TEST(OptionSetTest, FlagBeatsEnvironmentBeatsFile) {
   EXPECT_EQ(p.options.SourceOf("keep"), OptionSource::kDefault);
 }
 
+TEST(OptionSetTest, CountsHaveUnitsInEverySource) {
+  Program flag, environment, file, number;
+  ASSERT_TRUE(flag.Parse({"--model", "m", "--tokens", "200k"}).ok());
+  EXPECT_EQ(flag.tokens, 200'000);
+  EXPECT_THAT(flag.options.ToArguments(), ElementsAre("--model=m", "--tokens=200k"));
+  environment.environment = {{"PREGATE_TOKENS", "1.5M"}};
+  ASSERT_TRUE(environment.Parse({"--model", "m"}).ok());
+  EXPECT_EQ(environment.tokens, 1'500'000);
+  const std::string path = WriteFile("model = \"m\"\ntokens = \"2M\"\n");
+  ASSERT_TRUE(file.Parse({"--config", path.c_str()}).ok());
+  EXPECT_EQ(file.tokens, 2'000'000);
+  const std::string plain = WriteFile("model = \"m\"\ntokens = 30_000\n");
+  ASSERT_TRUE(number.Parse({"--config", plain.c_str()}).ok());
+  EXPECT_EQ(number.tokens, 30'000);
+}
+
 TEST(OptionSetTest, ErrorsNameOptionAndValue) {
   const struct {
     std::vector<const char*> args;
@@ -114,6 +131,8 @@ TEST(OptionSetTest, ErrorsNameOptionAndValue) {
       {{"--model", "m", "--queue-max", "0"}, "--queue-max", "0 is outside of 1 to 1000 requests"},
       {{"--model", "m", "--queue-max", "many"}, "--queue-max", "'many'"},
       {{"--model", "m", "--dtype", "f8"}, "--dtype", "'f8' is not one of f32, bf16"},
+      {{"--model", "m", "--tokens", "5q"}, "--tokens", "'5q' is not a whole number, with k or M"},
+      {{"--model", "m", "--tokens", "5M"}, "--tokens", "5M is outside of 0 to 2M tokens"},
       {{"--model", "m", "--kv-cache-bytes", "12XB"}, "--kv-cache-bytes", "'12XB'"},
       {{"--model", "m", "--kv-cache-bytes", "1KiB"}, "--kv-cache-bytes", "1KiB is outside"},
       {{"--model", "m", "--drain-timeout-s", "nan"}, "--drain-timeout-s", "'nan'"},
@@ -180,7 +199,7 @@ TEST(OptionSetTest, PrintsEffectiveValuesAsJson) {
   EXPECT_EQ(json["queue-max"]["source"], "flag");
   EXPECT_EQ(json["kv-cache-bytes"]["value"], "512MiB");
   EXPECT_THAT(p.options.ToText(/*given_only=*/false),
-              HasSubstr("queue-max=9 kv-cache-bytes=512MiB"));
+              HasSubstr("queue-max=9 tokens=0 kv-cache-bytes=512MiB"));
   EXPECT_EQ(p.options.ToText(/*given_only=*/true), "model=m\xff queue-max=9");
   EXPECT_EQ(json["limits"]["ConfigFileBytesMax"]["unit"], "bytes");
 }

@@ -3,6 +3,7 @@
 usage: refactor_test.py BIN_DIR    (programs of one build with pregate-refactor)
 """
 import json
+import math
 import pathlib
 import resource
 import signal
@@ -65,20 +66,23 @@ class RefactorTest(unittest.TestCase):
 
     def tune_flags(self):
         """The same, tuned in 12 steps."""
-        return [*self.run_flags("corpus"), "--tokens", 12 * 4 * 64, "--batch", 4, "--rate", 1e-3, "--threads", 1]
+        return [*self.run_flags("corpus"), "--tokens", "3.072k", "--batch", 4, "--rate", 1e-3, "--threads", 1]
+
+    def kill_behind(self, command, losses, lines):
+        """Starts the run and kills it once `losses` has so many lines."""
+        with subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL, env=ENVIRONMENT) as going:
+            deadline = time.monotonic() + 120
+            while not (losses.exists() and losses.read_bytes().count(b"\n") >= lines):
+                self.assertIsNone(going.poll(), "it ended by itself")
+                self.assertLess(time.monotonic(), deadline)
+            going.kill()
 
     def test_a_run_that_is_killed_goes_on_to_the_same_bits(self):
         flags = self.tune_flags()
         pregate("refactor", "run", *flags, "--out", self.dir / "whole")
         command = [BIN / "pregate", "refactor", "run", *flags, "--save-every-s", 0, "--out", self.dir / "killed"]
-        losses = self.dir / "killed.work" / "losses.jsonl"
         for lines in (2, 8):  # in the first round, and behind the first router
-            with subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL, env=ENVIRONMENT) as going:
-                deadline = time.monotonic() + 120
-                while not (losses.exists() and losses.read_bytes().count(b"\n") >= lines):
-                    self.assertIsNone(going.poll(), "it ended by itself")
-                    self.assertLess(time.monotonic(), deadline)
-                going.kill()
+            self.kill_behind(command, self.dir / "killed.work" / "losses.jsonl", lines)
         self.assertFalse((self.dir / "killed").exists())
         pregate(*command[1:])
         for name in ("artifact.safetensors", "losses.jsonl"):
@@ -102,11 +106,61 @@ class RefactorTest(unittest.TestCase):
         self.assertIn("<svg", page)
         self.assertNotIn("http", page)
 
+    def test_baselines_are_tuned_alike_and_go_on_after_a_kill(self):
+        flags = [*self.tune_flags(), "--baselines", "all", "--eval-windows", 1000]
+        pregate("refactor", "run", *flags, "--out", self.dir / "compared")
+        command = [BIN / "pregate", "refactor", "run", *flags, "--save-every-s", 0, "--out", self.dir / "cut-off"]
+        work = self.dir / "cut-off.work"
+        for name, lines in (("dense", 2), ("random", 8), ("layer-router", 2), ("layer-router", 8)):
+            self.kill_behind(command, work / f"baseline-{name}" / "losses.jsonl", lines)
+        pregate(*command[1:])
+        report, again = (json.loads((self.dir / f"{name}.work" / "report.json").read_text()) for name in ("compared", "cut-off"))
+        self.assertEqual(report["baselines"], again["baselines"])
+        self.assertEqual(sorted(report["baselines"]), ["dense", "layer-router", "parent", "random"])
+        for name in report["baselines"]:
+            folders = [self.dir / f"{run}.work" / f"baseline-{name}" for run in ("compared", "cut-off")]
+            for file in ("artifact.safetensors", "losses.jsonl"):
+                self.assertEqual((folders[0] / file).read_bytes(), (folders[1] / file).read_bytes(), f"{name} {file}")
+            self.assertFalse([path.name for path in folders[1].iterdir() if path.name.startswith(("tune.safe", "router-"))])
+            self.assertIn(f"baseline {name}", report["stages"])
+        for i, domain in enumerate(report["domains"]):
+            nll = {name: baseline["domains"][i]["nll"] for name, baseline in report["baselines"].items()}
+            self.assertLess(max(nll.values()), domain["parent_nll"])
+            self.assertAlmostEqual(domain["price_of_pregating"], math.exp(domain["routed_nll"] - nll["layer-router"]) - 1)
+            self.assertAlmostEqual(domain["routed_x_tuned_parent"], math.exp(domain["routed_nll"] - nll["parent"]))
+            for name, baseline in report["baselines"].items():
+                self.assertAlmostEqual(baseline["domains"][i]["x_parent"], math.exp(nll[name] - domain["parent_nll"]))
+        self.assertEqual(len((self.dir / "compared.work" / "losses.jsonl").read_text().splitlines()),
+                         len((self.dir / "compared.work" / "baseline-parent" / "losses.jsonl").read_text().splitlines()))
+        page = (self.dir / "compared.work" / "report.html").read_text()
+        for text in ("price of pre-gating", "dense, x tuned parent", "layer-router, x parent"):
+            self.assertIn(text, page)
+        # What is scored as the dense model of the same width is what serving makes of its artifact, whoever routes.
+        pregate("refactor", "--dense", self.dense, "--apply", self.dir / "compared.work" / "baseline-dense" / "artifact.safetensors",
+                "--out", self.dir / "dense-applied")
+        held_out = self.dir / "held_out.txt"
+        text = (self.dir / "corpus" / "digits.txt").read_bytes()
+        held_out.write_bytes(text[int(len(text) * 0.85):])
+        served = pregate_json("eval", "ppl", "--model", self.dir / "dense-applied", "--text", held_out, "--context", 64)
+        scored = report["baselines"]["dense"]["domains"][1]
+        self.assertEqual((scored["domain"], scored["tokens"]), ("digits", served["tokens"]))
+        self.assertAlmostEqual(scored["nll"], served["nll"], places=5)
+
+    def test_baselines_that_cannot_be_made_are_refused_by_name(self):
+        flags = [*self.tune_flags(), "--out", self.dir / "no"]
+        self.assert_fails(2, "'one-mask' is not one of parent, dense, random, layer-router, all", "refactor", "run", *flags,
+                          "--baselines", "dense,one-mask")
+        self.assert_fails(2, "give --tokens", "refactor", "run", *self.run_flags("corpus"), "--out", self.dir / "no",
+                          "--baselines", "all")
+        self.assert_fails(2, "--eval-windows", "refactor", "run", *flags, "--eval-windows", 0, "--baselines", "all")
+        self.assert_fails(2, "--router-target loss", "refactor", "run", *flags, "--router-target", "energy", "--baselines", "all")
+        self.assertFalse((self.dir / "no.work").exists())
+
     def test_a_run_stops_where_it_is_told_and_goes_on(self):
         flags = [*self.tune_flags(), "--out", self.dir / "timed"]
-        planned = run("refactor run", *flags, "--plan")
+        planned = run("refactor run", *flags, "--baselines", "random", "--plan")
         self.assertEqual(planned.returncode, 0, planned.stderr)
-        for stage in ("calibrate", "split", "tune", "evaluate", "export", "all"):
+        for stage in ("calibrate", "split", "tune", "evaluate", "baseline random", "export", "all"):
             self.assertRegex(planned.stderr, rf"(?m)^{stage} +[0-9.]+ min")
         self.assertFalse((self.dir / "timed.work").exists())
         config = self.dir / "run.toml"

@@ -24,6 +24,12 @@ bool RunBytes(absl::string_view text) {
   return bytes.ok();
 }
 
+bool RunCount(absl::string_view text) {
+  const auto count = ParseCount(text);
+  if (count.ok()) PREGATE_CHECK(ParseCount(FormatCount(*count)).value_or(-1) == *count);
+  return count.ok();
+}
+
 bool RunNumber(absl::string_view text) {
   const bool is_int = ParseInt(text).ok(), is_double = ParseDouble(text).ok();
   return is_int || is_double || ParseBool(text).ok();
@@ -43,8 +49,8 @@ bool RunCall(absl::string_view text) {
   return false;
 }
 
-constexpr bool (*kParsers[])(absl::string_view) = {RunAddress, RunBytes, RunNumber, RunIdentity,
-                                                   RunCall};
+constexpr bool (*kParsers[])(absl::string_view) = {RunAddress,  RunBytes, RunNumber,
+                                                   RunIdentity, RunCall,  RunCount};
 
 bool Run(std::string_view input) {
   if (input.empty()) return false;
@@ -63,6 +69,7 @@ std::vector<std::string> Seeds() {
   seeds.push_back("\3spiffe://pregate.internal/pregate/router");
   seeds.push_back("\4GET /metrics");
   seeds.push_back("\4/pregate.v1.Inference/Generate");
+  for (const char* text : {"200k", "1.5M"}) seeds.push_back("\5"s + text);
   return seeds;
 }
 
