@@ -10,10 +10,10 @@
 //                                               router.embed.weight when embed = model_columns
 // and for each dense tensor NAME that was tuned (weight_delta.h; embeddings that the router's are
 // cut from are taken as they were before) one of
-//   delta.NAME.exact                      F32 [n]                       of a vector
-//   delta.NAME.full, .full_scale          I8 [rows, columns], F32 [rows]
-//   delta.NAME.left, .left_scale          I8 [rank, rows], F32 [rank]   with
-//   delta.NAME.right, .right_scale        I8 [rank, columns], F32 [rank]
+//   delta.NAME.exact          F32 [n]           of a vector
+//   delta.NAME.codes          I8 [rows, bytes]  of a matrix: packed codes (CodedMatrix), with
+//   delta.NAME.scale          BF16 [rows]       of a code's step, and
+//   delta.NAME.form           I32 [2]           columns, bits of a code (1 to 8)
 //
 // __metadata__["pregate_artifact"] is a JSON object: version (2 with deltas, else 1), num_experts, experts (names), keep,
 // source, source_digest, method, data, commit, seed, and router (RouterSpec's fields, embed =

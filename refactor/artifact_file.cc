@@ -143,52 +143,55 @@ std::optional<std::pair<std::string, std::string>> DeltaPart(std::string_view te
   return std::pair(std::string(tensor.substr(0, dot)), std::string(tensor.substr(dot + 1)));
 }
 
-absl::StatusOr<Int8Matrix> ReadInt8Matrix(const SafetensorsFile& file, const std::string& tensor) {
-  ASSIGN_OR_RETURN(const StoredTensor* stored, file.Find(tensor));
+// What the file says; whether it is whole is CheckDelta's.
+absl::StatusOr<CodedMatrix> ReadCodes(const SafetensorsFile& file, const std::string& prefix) {
+  ASSIGN_OR_RETURN(const StoredTensor* stored, file.Find(prefix + "codes"));
   if (stored->shape.size() != 2) {
-    return absl::InvalidArgumentError(absl::StrCat(stored->Where(), ": is no matrix"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(stored->Where(), ": has ", stored->shape.size(), " dimensions, codes have 2"));
   }
-  Int8Matrix matrix{.rows = stored->shape[0], .columns = stored->shape[1]};
-  ASSIGN_OR_RETURN(matrix.values, file.ReadInt8s(tensor));
-  ASSIGN_OR_RETURN(matrix.scales, file.ReadFloats(tensor + "_scale"));
-  return matrix;
+  ASSIGN_OR_RETURN(const std::vector<int32_t> form, file.ReadInts(prefix + "form"));
+  if (form.size() != 2) {
+    return absl::InvalidArgumentError(absl::StrCat(file.path(), ": tensor ", prefix, "form has ",
+                                                   form.size(), " values, not columns and bits"));
+  }
+  CodedMatrix coded{.bits = form[1], .rows = stored->shape[0], .columns = form[0]};
+  ASSIGN_OR_RETURN(coded.codes, file.ReadInt8s(stored->name));
+  ASSIGN_OR_RETURN(coded.scales, file.ReadFloats(prefix + "scale"));
+  return coded;
 }
 
 absl::Status ReadDeltas(const SafetensorsFile& file, WeightDeltas* deltas) {
   for (const auto& [tensor, stored] : file.tensors()) {
     const auto part = DeltaPart(tensor);
     if (!part) continue;
-    const std::string prefix = absl::StrCat(kDelta, part->first, ".");
     WeightDelta& delta = (*deltas)[part->first];
     if (part->second == "exact") {
       ASSIGN_OR_RETURN(delta.exact, file.ReadFloats(tensor));
       delta.shape = stored.shape;
-    } else if (part->second == "full") {
-      ASSIGN_OR_RETURN(delta.full, ReadInt8Matrix(file, tensor));
-      delta.shape = stored.shape;
-    } else if (part->second == "left") {
-      ASSIGN_OR_RETURN(delta.left, ReadInt8Matrix(file, tensor));
-      ASSIGN_OR_RETURN(delta.right, ReadInt8Matrix(file, prefix + "right"));
-      delta.shape = {delta.left.columns, delta.right.columns};
+    } else if (part->second == "codes") {
+      ASSIGN_OR_RETURN(delta.coded, ReadCodes(file, absl::StrCat(kDelta, part->first, ".")));
+      delta.shape = {delta.coded.rows, delta.coded.columns};
+    } else if (part->second != "scale" && part->second != "form") {
+      return absl::InvalidArgumentError(
+          absl::StrCat(stored.Where(), ": ", part->second, " is no part of a delta"));
     }
   }
   return absl::OkStatus();
 }
 
-void AddInt8Matrix(const std::string& name, const Int8Matrix& matrix,
-                   std::vector<OutputTensor>* tensors) {
-  if (matrix.rows == 0) return;
-  tensors->push_back(Int8Tensor(name, {matrix.rows, matrix.columns}, matrix.values));
-  tensors->push_back(ScaleTensor(name + "_scale", matrix.scales));
-}
-
 void AddDeltaTensors(const std::string& name, const WeightDelta& delta,
                      std::vector<OutputTensor>* tensors) {
   const std::string prefix = absl::StrCat(kDelta, name, ".");
-  if (!delta.exact.empty()) tensors->push_back(ScaleTensor(prefix + "exact", delta.exact));
-  AddInt8Matrix(prefix + "full", delta.full, tensors);
-  AddInt8Matrix(prefix + "left", delta.left, tensors);
-  AddInt8Matrix(prefix + "right", delta.right, tensors);
+  if (!delta.exact.empty()) {
+    tensors->push_back(ScaleTensor(prefix + "exact", delta.exact));
+    return;
+  }
+  const CodedMatrix& coded = delta.coded;
+  tensors->push_back(Int8Tensor(prefix + "codes", {coded.rows, coded.row_bytes()}, coded.codes));
+  tensors->push_back(FloatTensor(prefix + "scale", {coded.rows}, coded.scales, DType::kBF16));
+  tensors->push_back(
+      IntTensor(prefix + "form", {2}, {static_cast<int32_t>(coded.columns), coded.bits}));
 }
 
 }  // namespace

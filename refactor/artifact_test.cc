@@ -3,6 +3,8 @@
 #include <functional>
 #include <limits>
 
+#include "common/base/status.h"
+#include "common/model/formats/safetensors.h"
 #include "common/model/formats/safetensors_writer.h"
 #include "common/model/formats/testing/model_files.h"
 #include "gmock/gmock.h"
@@ -43,30 +45,88 @@ TEST(ArtifactTest, IsReadBackAsItWasWritten) {
   }
 }
 
-void ExpectEqual(const Int8Matrix& read, const Int8Matrix& written) {
-  EXPECT_EQ(read.rows, written.rows);
-  EXPECT_EQ(read.columns, written.columns);
-  EXPECT_EQ(read.values, written.values);
-  EXPECT_EQ(read.scales, written.scales);
+TEST(ArtifactTest, DeltasAreReadBackAsTheyWereWritten) {
+  const TempDir dir;
+  for (int bits = 1; bits <= kCodeBitsMax; ++bits) {
+    Artifact artifact = SmallArtifact(true);
+    artifact.deltas = SmallDeltas();
+    const std::string down = "model.layers.0.mlp.down_proj.weight";  // of 10 columns
+    artifact.deltas[down].coded = Encode(Values(RandomTensor(down, {16, 10}, bits)), 16, 10, bits);
+    ASSERT_TRUE(WriteArtifact(artifact, DType::kF32, dir.path("a")).ok());
+    const auto read = ReadArtifact(dir.path("a"));
+    ASSERT_TRUE(read.ok()) << read.status();
+    ASSERT_EQ(read->deltas.size(), artifact.deltas.size());
+    for (const auto& [name, delta] : artifact.deltas) {
+      const WeightDelta& other = read->deltas.at(name);
+      EXPECT_EQ(other.shape, delta.shape) << name;
+      EXPECT_EQ(other.exact, delta.exact) << name;
+      EXPECT_EQ(other.coded.bits, delta.coded.bits) << name;
+      EXPECT_EQ(other.coded.columns, delta.coded.columns) << name;
+      EXPECT_EQ(other.coded.codes, delta.coded.codes) << name;
+      EXPECT_EQ(other.coded.scales, delta.coded.scales) << name;
+    }
+    EXPECT_TRUE(RefactoredSpec(SmallDenseSpec(), *read).ok());
+  }
 }
 
-TEST(ArtifactTest, DeltasAreReadBackAsTheyWereWritten) {
+// Rewrites the file with one tensor changed, or removed where `breaks` empties its name.
+absl::Status ReadBroken(const std::string& path, const std::string& tensor,
+                        const std::function<void(OutputTensor&)>& breaks) {
+  std::vector<OutputTensor> tensors;
+  std::map<std::string, std::string> metadata;
+  {
+    const auto file = SafetensorsFile::Open(path);
+    PREGATE_CHECK(file.ok());
+    metadata = (*file)->metadata();
+    for (const auto& [name, stored] : (*file)->tensors()) {
+      OutputTensor out{{name, stored.type, stored.shape}, std::string(stored.bytes)};
+      if (name == tensor) breaks(out);
+      if (!out.entry.name.empty()) tensors.push_back(std::move(out));
+    }
+  }
+  const std::string broken = path + ".broken";
+  PREGATE_CHECK(WriteSafetensors(broken, tensors, metadata).ok());
+  const auto artifact = ReadArtifact(broken);
+  return artifact.ok() ? RefactoredSpec(SmallDenseSpec(), *artifact).status() : artifact.status();
+}
+
+TEST(ArtifactTest, RefusesFilesWithBrokenDeltas) {
   const TempDir dir;
   Artifact artifact = SmallArtifact(true);
   artifact.deltas = SmallDeltas();
   ASSERT_TRUE(WriteArtifact(artifact, DType::kF32, dir.path("a")).ok());
-  const auto read = ReadArtifact(dir.path("a"));
-  ASSERT_TRUE(read.ok()) << read.status();
-  ASSERT_EQ(read->deltas.size(), artifact.deltas.size());
-  for (const auto& [name, delta] : artifact.deltas) {
-    const WeightDelta& other = read->deltas.at(name);
-    EXPECT_EQ(other.shape, delta.shape) << name;
-    EXPECT_EQ(other.exact, delta.exact) << name;
-    ExpectEqual(other.full, delta.full);
-    ExpectEqual(other.left, delta.left);
-    ExpectEqual(other.right, delta.right);
+  const std::string q = "delta.model.layers.1.self_attn.q_proj.weight";
+  const auto form = [](std::vector<int32_t> values) {
+    return [values = std::move(values)](OutputTensor& t) {
+      t = IntTensor(t.entry.name, {static_cast<int64_t>(values.size())}, values);
+    };
+  };
+  struct Case {
+    std::string part;
+    std::function<void(OutputTensor&)> breaks;
+    const char* message;
+  };
+  const Case cases[] = {
+      {"form", form({16, 9}), "q_proj.weight: bits = 9 is not 1 to 8"},
+      {"form", form({16, 0}), "q_proj.weight: bits = 0 is not 1 to 8"},
+      {"form", form({16}), "q_proj.weight.form has 1 values"},
+      {"form", form({INT32_MAX, 8}), "has in another shape"},
+      {"form", form({16, 7}), "codes has 256 bytes, 16 rows of 16 codes of 7 bits want 14 each"},
+      {"form", [](OutputTensor& t) { t.entry.name = ""; }, "q_proj.weight.form"},
+      {"scale", [](OutputTensor& t) { t.entry.name = ""; }, "q_proj.weight.scale"},
+      {"codes", [](OutputTensor& t) { t.entry.name = ""; }, "has in another shape"},
+      {"codes", [](OutputTensor& t) { t.entry.shape = {256}; }, "has 1 dimensions"},
+      {"codes", [](OutputTensor& t) { t.entry.name += ".left"; }, "left is no part of a delta"},
+      {"scale", [](OutputTensor& t) { t.bytes[1] = t.bytes[0] = '\x7F'; },  // 3.39e38: is finite
+       ""},
+      {"scale", [](OutputTensor& t) { t.bytes.replace(0, 2, "\x80\x7F"); },
+       "q_proj.weight: scale[0] = inf is not finite"},
+  };
+  for (const Case& c : cases) {
+    const absl::Status status = ReadBroken(dir.path("a"), absl::StrCat(q, ".", c.part), c.breaks);
+    EXPECT_EQ(status.ok(), *c.message == 0) << status;
+    EXPECT_THAT(status.message(), HasSubstr(c.message));
   }
-  EXPECT_TRUE(RefactoredSpec(SmallDenseSpec(), *read).ok());
 }
 
 TEST(ArtifactTest, SpecHasTheWidthsOfTheSets) {
@@ -113,6 +173,11 @@ TEST(ArtifactTest, RefusesWhatDoesNotFitTheModel) {
       {[](Artifact& a) { a.deltas["model.norm.weight"] = {.shape = {1}, .exact = {1}}; },
        "delta of model.norm.weight, which the model lacks or has in another shape"},
       {[](Artifact& a) { a.deltas["model.norm.weight"] = {.shape = {16}}; }, "has 0 forms"},
+      {[](Artifact& a) {
+         a.deltas = SmallDeltas();
+         a.deltas["model.layers.0.mlp.down_proj.weight"].coded.codes[1] = -1;
+       },
+       "down_proj.weight: codes: row 0 ends in byte 255, of which only 2 bits are codes"},
   };
   for (const Case& c : cases) {
     Artifact artifact = SmallArtifact(true);

@@ -1,6 +1,5 @@
 #include "refactor/compress_delta.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "refactor/torch_ops.h"
@@ -8,55 +7,49 @@
 namespace pregate {
 namespace {
 
-Int8Matrix Rounded(const at::Tensor& matrix) {
-  return RoundToInt8(ToFloats(matrix), matrix.size(0), matrix.size(1));
-}
-
-// D = sum of left[k] right[k]^T, largest terms first: of the smaller side's D D^T the eigenvectors,
-// each factor with half of the singular value.
-struct Terms {
+// A matrix with the bits that it has, and with one more.
+struct Choice {
   std::string name;
-  at::Tensor left, right;       // [terms, rows], [terms, columns]
-  std::vector<double> squares;  // [terms] of the singular values
-  int64_t rows = 0, columns = 0, rank = 0;
-  int64_t bytes_per_term() const { return rows + columns + 2 * int64_t{sizeof(float)}; }
-  int64_t bytes_whole() const { return rows * (columns + int64_t{sizeof(float)}); }
+  at::Tensor values;  // on the host, f32, contiguous
+  double lost = 0, lost_with_more = 0;
+  CodedMatrix coded, with_more;
+
+  int64_t rows() const { return values.size(0); }
+  int64_t columns() const { return values.size(1); }
+  CodedMatrix EncodeIn(int bits, double* square_lost) const {
+    return Encode({values.data_ptr<float>(), static_cast<size_t>(values.numel())}, rows(),
+                  columns(), bits, square_lost);
+  }
+  bool HasMore() const { return with_more.bits > coded.bits; }
+  int64_t more_bytes() const { return with_more.bytes() - coded.bytes(); }
+  double gain() const { return (lost - lost_with_more) / static_cast<double>(more_bytes()); }
+
+  void PrepareMore() {
+    if (coded.bits < kCodeBitsMax) with_more = EncodeIn(coded.bits + 1, &lost_with_more);
+  }
+  void TakeMore() {
+    coded = std::move(with_more);
+    with_more = {};
+    lost = lost_with_more;
+    PrepareMore();
+  }
 };
 
-Terms Decompose(const std::string& name, const at::Tensor& difference) {
-  Terms terms{.name = name, .rows = difference.size(0), .columns = difference.size(1)};
-  const bool wide = terms.rows <= terms.columns;
-  const at::Tensor d = (wide ? difference : difference.t()).to(at::kDouble);
-  const auto [values, vectors] = at::linalg_eigh(at::mm(d, d.t()));
-  const at::Tensor squares = values.flip(0).clamp_min(0);
-  const at::Tensor small = vectors.flip(1).t();  // [terms, smaller side]
-  const at::Tensor root = squares.sqrt().sqrt().clamp_min(1e-30).unsqueeze(1);
-  const at::Tensor first = small * root, second = at::mm(small, d) / root;
-  terms.left = wide ? first : second;
-  terms.right = wide ? second : first;
-  const at::Tensor on_host = squares.to(at::kCPU).contiguous();
-  terms.squares.assign(on_host.data_ptr<double>(), on_host.data_ptr<double>() + on_host.numel());
-  return terms;
+// The first of those that gain the most a byte; null where none fits.
+Choice* Best(std::vector<Choice>& choices, int64_t bytes_left) {
+  Choice* best = nullptr;
+  for (Choice& choice : choices) {
+    if (!choice.HasMore() || choice.more_bytes() > bytes_left || choice.gain() <= 0) continue;
+    if (best == nullptr || choice.gain() > best->gain()) best = &choice;
+  }
+  return best;
 }
 
-// Sets every rank.
-void ShareOut(std::vector<Terms>& all, int64_t bytes_left) {
-  struct Term {
-    double gain;  // a byte
-    Terms* of;
-  };
-  std::vector<Term> order;
-  for (Terms& terms : all) {
-    for (const double square : terms.squares) {
-      if (square > 0) order.push_back({square / terms.bytes_per_term(), &terms});
-    }
-  }
-  std::stable_sort(order.begin(), order.end(),
-                   [](const Term& a, const Term& b) { return a.gain > b.gain; });
-  for (const Term& term : order) {
-    if (term.of->bytes_per_term() > bytes_left) break;
-    bytes_left -= term.of->bytes_per_term();
-    ++term.of->rank;
+void ShareOut(std::vector<Choice>& choices, int64_t bytes_left) {
+  for (Choice& choice : choices) choice.PrepareMore();
+  while (Choice* best = Best(choices, bytes_left)) {
+    bytes_left -= best->more_bytes();
+    best->TakeMore();
   }
 }
 
@@ -64,53 +57,46 @@ double SquareOf(const at::Tensor& tensor) {
   return tensor.to(at::kDouble).square().sum().item<double>();
 }
 
-double SquareLost(const at::Tensor& difference, const WeightDelta& delta) {
-  std::vector<float> kept(difference.numel(), 0.f);
-  AddDelta(delta, absl::MakeSpan(kept));
-  const at::Tensor values = at::from_blob(kept.data(), difference.sizes(), at::kFloat);
-  return SquareOf(difference.to(at::kCPU) - values);
-}
-
 }  // namespace
 
 CompressedDeltas CompressDeltas(const NamedTensors& differences, int64_t bytes_max) {
   const at::NoGradGuard no_grad;
   CompressedDeltas out;
-  std::vector<Terms> matrices;
-  double all = 0, lost = 0;
-  const auto add = [&](const std::string& name, WeightDelta delta) {
-    lost += SquareLost(differences.at(name), delta);
-    out.bytes += delta.bytes();
-    out.deltas[name] = std::move(delta);
-  };
+  std::vector<Choice> matrices;
+  double all = 0, lost = 0, weights = 0, bits = 0;
   for (const auto& [name, difference] : differences) {
     const double square = SquareOf(difference);
     all += square;
     if (square == 0) continue;
-    if (difference.dim() == 1) {
-      add(name, {.shape = {difference.size(0)}, .exact = ToFloats(difference)});
-    } else if (bytes_max == 0) {
-      add(name, {.shape = difference.sizes().vec(), .full = Rounded(difference)});
-    } else {
-      matrices.push_back(Decompose(name, difference));
-    }
-  }
-  ShareOut(matrices, bytes_max - out.bytes);
-  for (Terms& terms : matrices) {
-    const at::Tensor& difference = differences.at(terms.name);
-    WeightDelta delta{.shape = {terms.rows, terms.columns}};
-    if (terms.rank * terms.bytes_per_term() >= terms.bytes_whole()) {
-      delta.full = Rounded(difference);
-    } else if (terms.rank > 0) {
-      delta.left = Rounded(terms.left.narrow(0, 0, terms.rank));
-      delta.right = Rounded(terms.right.narrow(0, 0, terms.rank));
-    } else {
-      lost += SquareOf(difference);
+    if (difference.dim() > 1) {
+      const at::Tensor values = difference.to(at::kCPU, at::kFloat).contiguous();
+      matrices.push_back({.name = name, .values = values, .lost = square});
       continue;
     }
-    add(terms.name, std::move(delta));
+    WeightDelta delta{.shape = {difference.size(0)}, .exact = ToFloats(difference)};
+    if (bytes_max > 0 && out.bytes + delta.bytes() > bytes_max) {
+      lost += square;
+      continue;
+    }
+    out.bytes += delta.bytes();
+    out.deltas[name] = std::move(delta);
+  }
+  if (bytes_max > 0) {
+    ShareOut(matrices, bytes_max - out.bytes);
+  } else {
+    for (Choice& choice : matrices) choice.coded = choice.EncodeIn(kCodeBitsMax, &choice.lost);
+  }
+  for (Choice& choice : matrices) {
+    lost += choice.lost;
+    weights += static_cast<double>(choice.values.numel());
+    bits += static_cast<double>(choice.values.numel()) * choice.coded.bits;
+    if (choice.coded.bits == 0) continue;
+    WeightDelta delta{.shape = {choice.rows(), choice.columns()}, .coded = std::move(choice.coded)};
+    out.bytes += delta.bytes();
+    out.deltas[choice.name] = std::move(delta);
   }
   out.error = all > 0 ? std::sqrt(lost / all) : 0;
+  out.bits = weights > 0 ? bits / weights : 0;
   return out;
 }
 

@@ -1,9 +1,8 @@
 // Differences of weights in a budget of bytes. Only LibTorch's users include this.
 //
-// A matrix is approximated by its largest singular vectors, in int8 with a scale each. Over all
-// matrices the terms are taken in the order of what they add to the squared Frobenius norm a byte,
-// until the budget is spent; a matrix whose terms would be as large as itself is kept whole. Vectors
-// are exact.
+// Each matrix begins with no bits and is left out. Whichever one loses the most of its squared error
+// a byte by one more bit a weight gets it, as long as the budget has room; one that no longer fits
+// stays as it is. Vectors are exact and come first.
 #pragma once
 
 #include "refactor/causal_model.h"
@@ -13,11 +12,12 @@ namespace pregate {
 
 struct CompressedDeltas {
   WeightDeltas deltas;  // of the differences that are not 0
-  int64_t bytes = 0;
-  double error = 0;  // Frobenius norm of what is lost over that of all differences
+  int64_t bytes = 0;    // at most bytes_max, unless that is 0
+  double error = 0;     // Frobenius norm of what is lost over that of all differences
+  double bits = 0;      // of a code, the mean over matrices' weights that differ; 0 where left out
 };
 
-// bytes_max 0: every matrix whole.
+// bytes_max 0: every matrix in 8 bits.
 CompressedDeltas CompressDeltas(const NamedTensors& differences, int64_t bytes_max);
 
 }  // namespace pregate

@@ -8,37 +8,78 @@ namespace {
 NamedTensors Random() {
   at::manual_seed(1);
   return {{"norm", at::randn({12})},
-          {"low", at::mm(at::randn({40, 3}), at::randn({3, 24}))},
-          {"tall", at::randn({48, 16})},
+          {"large", 3 * at::randn({40, 24})},
+          {"small", 0.1 * at::randn({48, 18})},
+          {"odd", at::randn({7, 33})},
           {"same", at::zeros({4, 4})}};
 }
 
-TEST(CompressDeltaTest, WithoutABudgetAllIsInt8AndVectorsExact) {
-  const NamedTensors differences = Random();
-  const CompressedDeltas out = CompressDeltas(differences, 0);
-  EXPECT_EQ(out.deltas.size(), 3u);  // what did not change is not stored
-  EXPECT_EQ(out.deltas.at("norm").exact[3], differences.at("norm")[3].item<float>());
-  EXPECT_EQ(out.deltas.at("low").full.rows, 40);
-  EXPECT_LT(out.error, 0.01);
-  EXPECT_EQ(out.bytes, 12 * 4 + 40 * 28 + 48 * 20);
+// The Frobenius norm of what decoding misses over that of all differences.
+double ErrorOf(const NamedTensors& differences, const WeightDeltas& deltas) {
+  double all = 0, lost = 0;
+  for (const auto& [name, difference] : differences) {
+    at::Tensor missing = -difference;
+    if (deltas.contains(name)) {
+      AddDelta(deltas.at(name), {missing.data_ptr<float>(), static_cast<size_t>(missing.numel())});
+    }
+    all += difference.square().sum().item<double>();
+    lost += missing.square().sum().item<double>();
+  }
+  return std::sqrt(lost / all);
 }
 
-TEST(CompressDeltaTest, ALowRankDifferenceCostsItsRank) {
-  const CompressedDeltas out = CompressDeltas({{"low", Random().at("low")}}, 3 * (40 + 24 + 8));
-  EXPECT_EQ(out.deltas.at("low").left.rows, 3);
-  EXPECT_LT(out.error, 0.02);
+int64_t BytesOf(const WeightDeltas& deltas) {
+  int64_t bytes = 0;
+  for (const auto& [name, delta] : deltas) bytes += delta.bytes();
+  return bytes;
+}
+
+TEST(CompressDeltaTest, WithoutABudgetAllHasEightBitsAndVectorsAreExact) {
+  const NamedTensors differences = Random();
+  const CompressedDeltas out = CompressDeltas(differences, 0);
+  EXPECT_EQ(out.deltas.size(), 4u);  // what did not change is not stored
+  EXPECT_EQ(out.deltas.at("norm").exact[3], differences.at("norm")[3].item<float>());
+  for (const char* name : {"large", "small", "odd"}) {
+    EXPECT_EQ(out.deltas.at(name).coded.bits, 8) << name;
+  }
+  EXPECT_EQ(out.bits, 8);
+  EXPECT_LT(out.error, 0.01);
 }
 
 TEST(CompressDeltaTest, KeepsWithinItsBudgetAndALargerOneLosesLess) {
+  const NamedTensors differences = Random();
   double before = 1.01;
-  for (const int64_t budget : {200, 500, 1000, 1500, 4000}) {
-    const CompressedDeltas out = CompressDeltas(Random(), budget);
+  for (int64_t budget = 1; budget < 2500; budget += 7) {
+    const CompressedDeltas out = CompressDeltas(differences, budget);
     EXPECT_LE(out.bytes, budget);
-    EXPECT_LT(out.error, before);
+    EXPECT_EQ(out.bytes, BytesOf(out.deltas));
+    EXPECT_NEAR(out.error, ErrorOf(differences, out.deltas), 1e-4) << budget;
+    EXPECT_LE(out.error, before) << budget;
     before = out.error;
     for (const auto& [name, delta] : out.deltas) EXPECT_TRUE(CheckDelta(name, delta).ok()) << name;
   }
   EXPECT_LT(before, 0.01);
+}
+
+TEST(CompressDeltaTest, BitsGoWhereTheyGainMost) {
+  const NamedTensors differences = Random();
+  // Room for the vector and one matrix in one bit.
+  const CompressedDeltas first = CompressDeltas(differences, 12 * 4 + 40 * (3 + 2) + 8);
+  EXPECT_EQ(first.deltas.size(), 2u);
+  EXPECT_EQ(first.deltas.at("large").coded.bits, 1);
+  EXPECT_EQ(first.bytes, 256);
+  EXPECT_NEAR(first.bits, 40 * 24 / (40. * 24 + 48 * 18 + 7 * 33), 1e-9);
+  const CompressedDeltas more = CompressDeltas(differences, 900);
+  const int large = more.deltas.at("large").coded.bits, odd = more.deltas.at("odd").coded.bits;
+  EXPECT_GT(large, odd);
+  EXPECT_GT(odd, more.deltas.contains("small") ? more.deltas.at("small").coded.bits : 0);
+}
+
+TEST(CompressDeltaTest, AVectorThatDoesNotFitIsLeftOut) {
+  const CompressedDeltas out = CompressDeltas({{"norm", at::ones({12})}}, 47);
+  EXPECT_TRUE(out.deltas.empty());
+  EXPECT_EQ(out.bytes, 0);
+  EXPECT_EQ(out.error, 1);
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Double("router-memory", &tune.router_memory, 0, 0.99, "",
              "part of a token's loss that is the mean of those before");
   set.Bytes("artifact-bytes", &tune.artifact_bytes, 0, int64_t{1} << 40,
-            "for what tuning changes: low-rank factors of it; 0: all of it in int8");
+            "for what tuning changes, as codes of few bits a weight; 0: of 8 bits");
   return {"tokens",        "method",        "device",        "batch",
           "micro-batch",   "rate",          "tune-rounds",   "tune-embeddings",
           "router-target", "router-memory", "artifact-bytes"};

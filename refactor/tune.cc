@@ -315,6 +315,7 @@ absl::Status Tuner::Finish() {
   return work_.Write("tune.json", {{"inputs", in_.inputs},
                                    {"steps", steps_},
                                    {"delta_bytes", compressed.bytes},
+                                   {"delta_bits", compressed.bits},
                                    {"delta_error", compressed.error}});
 }
 

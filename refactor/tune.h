@@ -54,7 +54,7 @@ struct TuneOptions {
   bool embeddings = false;             // tune the embedding and the head too
   std::string router_target = "loss";  // of later routers; or "energy": the first one stays
   double router_memory = 0.5;          // part of a token's target that is the mean before it
-  int64_t artifact_bytes = int64_t{27} << 20;  // for deltas; 0: int8 throughout
+  int64_t artifact_bytes = int64_t{27} << 20;  // for deltas; 0: 8 bits a weight
   std::string device = "cpu";
   uint64_t seed = 0;
   absl::Duration save_every = absl::Minutes(1);

@@ -382,7 +382,7 @@ TEST_F(TuneTest, ABudgetMakesTheArtifactSmaller) {
   EXPECT_LE(bytes, 6000);
   EXPECT_LT(ReadFile(small->File("artifact.safetensors")).size(),
             ReadFile(whole->File("artifact.safetensors")).size());
-  // Int8 costs next to nothing, the budget some of what was gained.
+  // Eight bits cost next to nothing, the budget some of what was gained.
   const auto all = Quality(*whole), cut = Quality(*small);
   for (int d = 0; d < kExperts; ++d) {
     EXPECT_LT(cut[d].own_nll, cut[d].cut_nll);

@@ -48,17 +48,15 @@ void AddRandomRouter(ModelSpec spec, Artifact* artifact) {
 }
 
 WeightDeltas SmallDeltas() {
-  const auto random = [](const char* name, int64_t rows, int64_t columns) {
-    return RoundToInt8(Values(RandomTensor(name, {rows, columns}, 6)), rows, columns);
+  const auto random = [](int64_t rows, int64_t columns, int bits) -> WeightDelta {
+    const std::vector<float> values = Values(RandomTensor("delta", {rows, columns}, 6));
+    return {.shape = {rows, columns}, .coded = Encode(values, rows, columns, bits)};
   };
   WeightDeltas deltas;
   deltas["model.norm.weight"] = {.shape = {16}, .exact = std::vector<float>(16, 0.5f)};
-  deltas["model.layers.1.self_attn.q_proj.weight"] = {.shape = {16, 16},
-                                                      .full = random("q", 16, 16)};
-  deltas["model.layers.0.mlp.gate_proj.weight"] = {
-      .shape = {10, 16}, .left = random("gl", 3, 10), .right = random("gr", 3, 16)};
-  deltas["model.layers.0.mlp.down_proj.weight"] = {
-      .shape = {16, 10}, .left = random("dl", 2, 16), .right = random("dr", 2, 10)};
+  deltas["model.layers.1.self_attn.q_proj.weight"] = random(16, 16, 8);
+  deltas["model.layers.0.mlp.gate_proj.weight"] = random(10, 16, 3);
+  deltas["model.layers.0.mlp.down_proj.weight"] = random(16, 10, 1);
   return deltas;
 }
 

@@ -16,7 +16,7 @@ Artifact SmallArtifact(bool columns);
 // model's, with the widths of the experts.
 void AddRandomRouter(ModelSpec spec, Artifact* artifact);
 
-// Of each form one: a norm exact, layer 1's q_proj full, layer 0's gate_proj and down_proj factors.
+// A norm exact; q_proj of layer 1, gate_proj and down_proj of layer 0 in 8, 3 and 1 bits.
 WeightDeltas SmallDeltas();
 
 }  // namespace pregate

@@ -15,7 +15,7 @@ constexpr uint64_t kTensorBytesMax = 4096;  // of one that is made to fit
 uint64_t TensorBytes(const json& tensor) {
   if (!tensor.is_object() || !tensor.contains("shape") || !tensor["shape"].is_array()) return 0;
   const json dtype = tensor.value("dtype", json());
-  uint64_t bytes = dtype == "F16" || dtype == "BF16" ? 2 : 4;
+  uint64_t bytes = dtype == "I8" ? 1 : dtype == "F16" || dtype == "BF16" ? 2 : 4;
   for (const json& axis : tensor["shape"]) {
     if (!axis.is_number_unsigned() || axis.get<uint64_t>() > kTensorBytesMax) return 0;
     bytes *= axis.get<uint64_t>();

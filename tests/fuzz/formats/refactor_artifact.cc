@@ -24,11 +24,9 @@ Artifact TinyArtifact(bool columns) {
     artifact.embed_columns = {0, 3};
     artifact.deltas["model.norm.weight"] = {.shape = {4}, .exact = {1, 2, 3, 4}};
     artifact.deltas["model.layers.0.self_attn.o_proj.weight"] = {
-        .shape = {4, 4}, .full = RoundToInt8(std::vector<float>(16, 0.5f), 4, 4)};
+        .shape = {4, 4}, .coded = Encode(std::vector<float>(16, 0.5f), 4, 4, 8)};
     artifact.deltas["model.layers.0.self_attn.q_proj.weight"] = {
-        .shape = {4, 4},
-        .left = RoundToInt8({1, 2, 3, 4}, 1, 4),
-        .right = RoundToInt8({4, 3, 2, 1}, 1, 4)};
+        .shape = {4, 4}, .coded = Encode(std::vector<float>(16, 0.5f), 4, 4, 3)};
   }
   ModelSpec spec = TinyDense();
   spec.shared_width = {1};
@@ -51,7 +49,14 @@ std::vector<std::string> Seeds() {
 bool Run(std::string_view input) {
   static const MemoryFile memory;
   const auto artifact = ReadArtifact(memory.Holding(input));
-  return artifact.ok() && RefactoredSpec(TinyDense(), *artifact).ok();
+  if (!artifact.ok() || !RefactoredSpec(TinyDense(), *artifact).ok()) return false;
+  for (const auto& [name, delta] : artifact->deltas) {
+    int64_t num = 1;
+    for (const int64_t axis : delta.shape) num *= axis;
+    std::vector<float> values(num);
+    AddDelta(delta, absl::MakeSpan(values));
+  }
+  return true;
 }
 
 const Registration registration({.name = "refactor_artifact",
