@@ -80,7 +80,7 @@ Trial Try(const Row& row, int bits, float scale) {
   }
   // The padding's level is half a step.
   const double padding = 0.25 * static_cast<double>(row.padded - row.columns);
-  return {scale, Total(lost) - padding * scale * scale,
+  return {scale, std::max(0.0, Total(lost) - padding * scale * scale),
           static_cast<float>(Total(products) / (Total(squares) - padding))};
 }
 
@@ -123,8 +123,8 @@ double QuantiseRow(const Row& row, int bits, float scale, uint8_t* codes) {
     }
   }
   std::fill(codes + row.columns, codes + row.padded, uint8_t{0});
-  const double half_step = 0.5 * scale;
-  return Total(lost) - half_step * half_step * static_cast<double>(row.padded - row.columns);
+  const double padding = 0.25 * static_cast<double>(row.padded - row.columns);
+  return std::max(0.0, Total(lost) - padding * scale * scale);
 }
 
 // codes [a multiple of kGroup], out [row_bytes].

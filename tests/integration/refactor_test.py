@@ -93,6 +93,8 @@ class RefactorTest(unittest.TestCase):
         self.assertEqual(pregate_json("inspect", self.dir / "applied", "--verify")["digest"],
                          pregate_json("inspect", self.dir / "whole")["digest"])
         report = json.loads((self.dir / "whole.work" / "report.json").read_text())
+        self.assertEqual(report["tune"]["delta_bits"], 8)  # there is room for them
+        self.assertLess(report["tune"]["delta_error"], 0.01)
         for domain in report["domains"]:
             self.assertLess(domain["own_nll"], domain["cut_nll"], domain["domain"])
         # The report's perplexity is that of serving, on the checkpoint that was written.
