@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <random>
 
 #include "common/base/status.h"
@@ -16,15 +15,28 @@ namespace {
 
 constexpr int kCpuTokens = 1024;  // at a time: enough for the matrix product
 
-// Windows in a fresh order each time all have been seen; the order of pass k is of seed and k.
+// Windows in a fresh order each time all have been seen; the order of pass k is of seed and k. Domains
+// come equally often, whatever their lengths: an expert of little text is asked as much as others are.
 class Batches {
  public:
-  Batches(int num_windows, uint64_t seed) : order_(num_windows), seed_(seed) {}
+  Batches(const Corpus& corpus, uint64_t seed) : seed_(seed) {
+    std::vector<std::vector<int32_t>> by_domain(corpus.domains.size());
+    for (int32_t w = 0; w < corpus.num_windows(); ++w) {
+      by_domain[corpus.window_domain[w]].push_back(w);
+    }
+    size_t most = 0;
+    for (const auto& windows : by_domain) most = std::max(most, windows.size());
+    for (const auto& windows : by_domain) {
+      for (size_t i = 0; i < most && !windows.empty(); ++i) {
+        windows_.push_back(windows[i % windows.size()]);
+      }
+    }
+  }
 
   std::vector<int32_t> Of(int64_t step, int size) {
     std::vector<int32_t> batch;
     for (int64_t i = step * size; i < (step + 1) * size; ++i) {
-      const auto n = static_cast<int64_t>(order_.size());
+      const auto n = static_cast<int64_t>(windows_.size());
       if (i / n != pass_) Shuffle(i / n);
       batch.push_back(order_[i % n]);
     }
@@ -34,12 +46,12 @@ class Batches {
  private:
   void Shuffle(int64_t pass) {
     pass_ = pass;
-    std::iota(order_.begin(), order_.end(), 0);
+    order_ = windows_;
     std::mt19937_64 random(seed_ + static_cast<uint64_t>(pass));
     std::shuffle(order_.begin(), order_.end(), random);
   }
 
-  std::vector<int32_t> order_;
+  std::vector<int32_t> windows_, order_;
   const uint64_t seed_;
   int64_t pass_ = -1;
 };
@@ -75,7 +87,7 @@ class Tuner {
         parameters_(TakeParameters(student_, inputs.dense.spec(), options)),
         adamw_(parameters_, {}),
         router_adamw_(TakeLayerRouters(), {}),
-        batches_(inputs.tuning.num_windows(), options.seed),
+        batches_(inputs.tuning, options.seed),
         steps_(TuneSteps(options, inputs.tuning.window_tokens)),
         saved_at_(clock.Now()) {}
 
