@@ -43,7 +43,9 @@ class CudaRuntime {
 
  private:
   CudaRuntime(int ordinal, const cudaDeviceProp& properties)
-      : ordinal_(ordinal), properties_(properties) {}
+      : ordinal_(ordinal), properties_(properties) {
+    stream_.multiprocessors = properties.multiProcessorCount;
+  }
 
   const int ordinal_;
   const cudaDeviceProp properties_;

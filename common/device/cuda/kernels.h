@@ -19,6 +19,7 @@ namespace pregate::cuda {
 // Where kernels go, and what is known of them.
 struct Stream {
   cudaStream_t handle = nullptr;
+  int multiprocessors = 132;  // of its card
   int64_t num_launches = 0;
   cudaError_t error = cudaSuccess;  // the first one of a launch
 };

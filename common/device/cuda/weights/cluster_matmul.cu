@@ -318,9 +318,8 @@ bool ClusterMatmul(Stream& stream, const GroupedMatmul& p, const GroupedMatmul* 
     problems.items[i] = problems.columns[i] * TilesMax(one, kTileRows);
     if (MapWeights(one, gate_up, problems.origin, &maps.each[i]) != cudaSuccess) return false;
   }
-  constexpr int kMultiprocessors = 132;  // of the cards that run this
-  const int blocks = std::min(kMultiprocessors, 2 * (problems.items[0] + problems.items[1]));
-  LaunchEarly(stream, blocks, kWorkers + kFillers, kSlots * kBytes,
+  const int clusters = std::min(stream.multiprocessors / 2, problems.items[0] + problems.items[1]);
+  LaunchEarly(stream, 2 * clusters, kWorkers + kFillers, kSlots * kBytes,
               gate_up ? ClusterMatmulKernel<true> : ClusterMatmulKernel<false>, problems, maps);
   return true;
 }

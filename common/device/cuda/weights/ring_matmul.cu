@@ -253,8 +253,7 @@ void RunFew(Stream& stream, const Problems& problems, bool both) {
     blocks += CeilDiv(p.out_columns, OutputsOf<kResult == Result::kMid>(Any::kWeights)) *
               std::max(likely, tiles);
   }
-  constexpr int kMultiprocessors = 132;  // of the cards that run this
-  const int each = CeilDiv(blocks, kMultiprocessors);
+  const int each = CeilDiv(blocks, stream.multiprocessors);
   if (each == 1) return Run<Size<1>, kResult>(stream, problems, both);
   if constexpr (Any::kSlots / 3 >= 6) {
     if (each > 4) return Run<Size<3>, kResult>(stream, problems, both);
