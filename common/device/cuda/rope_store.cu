@@ -95,28 +95,16 @@ __global__ void RotateAndStoreKernel(PagedTokens tokens, Heads heads, Rotation r
 // A warp has a row and some heads, whose loads go out together. A lane has kVector channels of the first
 // half and their partners.
 constexpr int kWarpHeads = 8, kBlockWarps = 4;
-template <int kVector>
-struct Channels {
-  float v[kVector];
-};
 template <class T, int kVector>
-struct alignas(sizeof(T) * kVector) Rounded {
+struct alignas(sizeof(T) * kVector) Channels {
   T v[kVector];
 };
 template <class T, int kVector>
-__device__ void StoreChannels(const Channels<kVector>& channels, T* to) {
-  Rounded<T, kVector> rounded;
+__device__ void StoreChannels(const Channels<float, kVector>& channels, T* to) {
+  Channels<T, kVector> rounded;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) rounded.v[i] = FromFloat<T>(channels.v[i]);
-  *reinterpret_cast<Rounded<T, kVector>*>(to) = rounded;
-}
-template <int kVector>
-__device__ Channels<kVector> LoadChannels(const float* from) {
-  const auto loaded = *reinterpret_cast<const Rounded<float, kVector>*>(from);
-  Channels<kVector> out;
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) out.v[i] = loaded.v[i];
-  return out;
+  *reinterpret_cast<Channels<T, kVector>*>(to) = rounded;
 }
 
 template <class T, int kVector>
@@ -129,13 +117,14 @@ __global__ void __launch_bounds__(kBlockWarps * 32)
   if (r >= *tokens.rows.num) return;
   const int kv_begin = heads.num_heads, all_heads = kv_begin + 2 * heads.num_kv_heads;
   const int begin = (blockIdx.y * kBlockWarps + threadIdx.x / 32) * kWarpHeads;
-  Channels<kVector> in[kWarpHeads][2];
+  using Floats = Channels<float, kVector>;
+  Floats in[kWarpHeads][2];
 #pragma unroll
   for (int i = 0; i < kWarpHeads; ++i) {
     if (begin + i >= all_heads) break;
     const float* from = qkv + (int64_t{r} * all_heads + begin + i) * kDim + channel;
-    in[i][0] = LoadChannels<kVector>(from);
-    in[i][1] = LoadChannels<kVector>(from + kHalf);
+    in[i][0] = *reinterpret_cast<const Floats*>(from);
+    in[i][1] = *reinterpret_cast<const Floats*>(from + kHalf);
   }
   const int position = tokens.positions[r];
   const KvBlocks<T> blocks(kv, heads, tokens, r);
@@ -154,7 +143,7 @@ __global__ void __launch_bounds__(kBlockWarps * 32)
       StoreChannels(in[i][1], value + kHalf);
       continue;
     }
-    Channels<kVector> first = in[i][0], second = in[i][1];
+    Floats first = in[i][0], second = in[i][1];
 #pragma unroll
     for (int v = 0; v < kVector && rotation.dims > 0; ++v) {
       first.v[v] = turns[v].First(in[i][0].v[v], in[i][1].v[v]);

@@ -210,6 +210,18 @@ TEST_P(StepKernelTest, HasThemAtTheShapesOfRealModels) {
   }
 }
 
+// More tiles of a row than are added up at a time.
+TEST_P(StepKernelTest, LongContextsHaveTheBitsOfTheHalvesInTurn) {
+  for (const int head_dim : {64, 128}) {
+    for (const int rows : {1, 5}) {
+      Make({2, 256, 6, 2, head_dim, 32, 32, 3}, rows, rows, 9000, 2);
+      ASSERT_TRUE(RunAtOnce());
+      RunInTurn();
+      ExpectSame(absl::StrCat("head_dim ", head_dim, " rows ", rows));
+    }
+  }
+}
+
 // Capacities hold rows; the count on the card may be 0.
 TEST_P(StepKernelTest, NoRowsAreLeftAlone) {
   for (const int shared : {0, 32}) {
