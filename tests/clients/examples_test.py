@@ -33,8 +33,8 @@ class Examples(live.Served):
         self.assertLessEqual(len(self.source.read_text().splitlines()), LINES_MAX)
 
     def test_streams_what_generate_says(self):
-        expected = self.folder.generate("Once upon a time", 300, 0.8, 5)["text"]
-        with self.client(self.server, request("Once upon a time", 300, 0.8, 5)) as client:
+        expected = self.folder.generate("Once upon a time", LONG, 0.8, 5)["text"]
+        with self.client(self.server, request("Once upon a time", LONG, 0.8, 5)) as client:
             first = client.read_some(1)
             self.assertLess(len(first), len(expected.encode()) // 2, "all came at once")
             code, text, err = client.finish()
