@@ -1,6 +1,5 @@
-// Text that the parent itself writes, to be tuned on beside the real: what it says where a domain's
-// text would not lead is what experts forget, and there is no end of it. Only the divergence counts
-// there (tune.h).
+// Text that the parent writes, to be tuned on beside the domains' text (tune.h): it holds experts to
+// what the parent says where that text, which is short and seen many times, would not lead.
 //
 //   a domain's text ─▶ prefix ─▶ parent, token by token ─▶ window
 //
@@ -23,8 +22,8 @@
 
 namespace pregate {
 
-// Enough to say whose text it is (a sentence or two), and little of a window, all of which the text
-// is tuned on anyway.
+// A sentence or two: enough to set the domain's manner, and little of a window, since experts are
+// tuned on that text anyway.
 inline constexpr int kPrefixTokens = 32;
 // That, or half of a window where this is less.
 int PrefixTokens(int window_tokens);
@@ -40,8 +39,8 @@ int64_t SampledAtATime(const CausalModel& parent);
 // [windows], of [0, 1) in f64.
 at::Tensor WriteToken(const CausalModel& parent, const at::Tensor& last, const at::Tensor& uniforms,
                       KeyValueCache& cache);
-// `prefixes` [windows, tokens] of longs → [windows, window_tokens]; token n behind the prefix is drawn by
-// uniforms[.., n]. `progress` is called with the tokens that are done.
+// `prefixes` [windows, tokens] of longs → [windows, window_tokens]; token n behind the prefix is drawn
+// by uniforms[.., n]. `progress` is called with the tokens that are done.
 at::Tensor ContinueText(const CausalModel& parent, const at::Tensor& prefixes,
                         const at::Tensor& uniforms, const std::function<void(int)>& progress);
 
