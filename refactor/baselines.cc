@@ -49,7 +49,7 @@ std::vector<LayerNeurons> BaselineNeurons(const std::string& name, const Artifac
   std::vector<LayerNeurons> layers;
   for (size_t l = 0; l < split.layers.size(); ++l) {
     const ArtifactLayer& like = split.layers[l];
-    if (name == "parent") {
+    if (name == "parent" || name == "parent-text") {
       layers.push_back(OneSet(AllNeurons(intermediate), split.num_experts()));
     } else if (name == "dense") {
       layers.push_back(OneSet(one_set[l], split.num_experts()));

@@ -3,6 +3,7 @@
 // windows. All but the last are other neuron sets for the loop:
 //
 //   parent        every neuron: the dense model, tuned
+//   parent-text   the same by the text's nll alone, and on no text of the parent's own
 //   dense         one set for all text, as wide as an expert: the neurons with the highest statistic
 //                 (expert_fit.h) over all domains' tokens. As experts are one set of weights, a mask
 //                 that all of them share is the same model.

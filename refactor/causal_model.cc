@@ -75,37 +75,51 @@ at::Tensor CausalModel::Linear(const at::Tensor& x, const std::string& name) con
                     bias == weights_.end() ? at::Tensor() : bias->second.to(compute_));
 }
 
-// heads [windows, heads, tokens, head_dim] → the same, the first rope_dims() channels turned.
-at::Tensor CausalModel::Positions(const at::Tensor& heads) const {
+// heads [windows, heads, tokens, head_dim] of the positions from `first` on → the same, the first
+// rope_dims() channels turned.
+at::Tensor CausalModel::Positions(const at::Tensor& heads, int64_t first) const {
   const int64_t turned = spec_.rope_dims(), rest = heads.size(-1) - turned;
-  if (rest == 0) return Rope(heads, cos_, sin_);
-  return at::cat({Rope(heads.narrow(-1, 0, turned), cos_, sin_), heads.narrow(-1, turned, rest)},
-                 -1);
+  const at::Tensor cos = cos_.narrow(0, first, heads.size(2));
+  const at::Tensor sin = sin_.narrow(0, first, heads.size(2));
+  if (rest == 0) return Rope(heads, cos, sin);
+  return at::cat({Rope(heads.narrow(-1, 0, turned), cos, sin), heads.narrow(-1, turned, rest)}, -1);
 }
 
-at::Tensor CausalModel::Attention(int layer, const at::Tensor& x) const {
+at::Tensor CausalModel::Attention(int layer, const at::Tensor& x, int64_t tokens,
+                                  KeyValueCache* cache) const {
   const std::string p = LayerPrefix(layer) + "self_attn.";
-  const int64_t t = window_tokens_, b = x.size(0) / t, d = spec_.head_dim;
+  const int64_t t = tokens, b = x.size(0) / t, d = spec_.head_dim;
+  const int64_t before = cache == nullptr ? 0 : cache->tokens, seen = before + t;
   const int64_t kv = spec_.num_kv_heads, group = spec_.num_heads / kv;
   const auto heads = [&](const char* name, int64_t n) {
     return Linear(x, p + name).view({b, t, n, d}).transpose(1, 2);
   };
   at::Tensor q = heads("q_proj", kv * group).to(at::kFloat), k = heads("k_proj", kv).to(at::kFloat);
-  const at::Tensor v = heads("v_proj", kv);
+  at::Tensor v = heads("v_proj", kv);
   if (spec_.qk_norm) {
     q = RmsNorm(q, Weight(p + "q_norm.weight"), spec_.rms_eps);
     k = RmsNorm(k, Weight(p + "k_norm.weight"), spec_.rms_eps);
   }
   if (spec_.has_rope(layer)) {
-    q = Positions(q);
-    k = Positions(k);
+    q = Positions(q, before);
+    k = Positions(k, before);
+  }
+  k = k.to(compute_);
+  if (cache != nullptr) {
+    const auto append = [&](at::Tensor& all, const at::Tensor& now) {
+      all.narrow(2, before, t).copy_(now);
+      return all.narrow(2, 0, seen);
+    };
+    k = append(cache->keys[layer], k);
+    v = append(cache->values[layer], v);
   }
   // The heads of one key and value head are further rows of its product.
   q = (q * spec_.attention_scale()).to(compute_).reshape({b, kv, group * t, d});
   const at::Tensor scores =
-      at::matmul(q, k.to(compute_).transpose(2, 3)).view({b, kv, group, t, t}).to(at::kFloat);
+      at::matmul(q, k.transpose(2, 3)).view({b, kv, group, t, seen}).to(at::kFloat);
+  const at::Tensor mask = masks_[layer].narrow(0, before, t).narrow(1, 0, seen);
   const at::Tensor weights =
-      (scores + masks_[layer]).softmax(-1).to(compute_).view({b, kv, group * t, t});
+      (scores + mask).softmax(-1).to(compute_).view({b, kv, group * t, seen});
   const at::Tensor mixed =
       at::matmul(weights, v).view({b, kv * group, t, d}).transpose(1, 2).reshape({b * t, -1});
   return Linear(mixed, p + "o_proj");
@@ -131,8 +145,10 @@ at::Tensor CausalModel::Ffn(int layer, const at::Tensor& x, const at::Tensor& ro
 }
 
 at::Tensor CausalModel::Hidden(const at::Tensor& ids, const at::Tensor& routes,
-                               const FfnVisit& visit) const {
-  PREGATE_CHECK(ids.size(1) == window_tokens_);
+                               const FfnVisit& visit, KeyValueCache* cache) const {
+  const int64_t tokens = ids.size(1);
+  PREGATE_CHECK(cache == nullptr ? tokens == window_tokens_
+                                 : cache->tokens + tokens <= window_tokens_);
   const bool gated = routes.defined() || !layer_routers_.empty();
   PREGATE_CHECK(!gated || static_cast<int>(gains_.size()) == spec_.num_layers);
   const at::Tensor flat = routes.defined() ? routes.reshape({-1}) : routes;
@@ -142,12 +158,30 @@ at::Tensor CausalModel::Hidden(const at::Tensor& ids, const at::Tensor& routes,
   for (int l = 0; l < spec_.num_layers; ++l) {
     const std::string p = LayerPrefix(l);
     const at::Tensor a = RmsNorm(x, Weight(p + "input_layernorm.weight"), spec_.rms_eps);
-    x = x + Attention(l, a).to(at::kFloat) * spec_.residual_multiplier;
+    x = x + Attention(l, a, tokens, cache).to(at::kFloat) * spec_.residual_multiplier;
     const at::Tensor f = RmsNorm(x, Weight(p + "post_attention_layernorm.weight"), spec_.rms_eps);
     if (visit != nullptr) visit(l, f);
     x = x + Ffn(l, f, flat).to(at::kFloat) * spec_.residual_multiplier;
   }
+  if (cache != nullptr) cache->tokens += tokens;
   return RmsNorm(x, Weight("model.norm.weight"), spec_.rms_eps);
+}
+
+KeyValueCache CausalModel::MakeCache(int64_t windows) const {
+  const auto options = at::TensorOptions().dtype(compute_).device(cos_.device());
+  KeyValueCache cache;
+  for (auto* const each : {&cache.keys, &cache.values}) {
+    for (int l = 0; l < spec_.num_layers; ++l) {
+      each->push_back(
+          at::zeros({windows, spec_.num_kv_heads, window_tokens_, spec_.head_dim}, options));
+    }
+  }
+  return cache;
+}
+
+int64_t CausalModel::CacheBytes() const {
+  return int64_t{2} * spec_.num_layers * spec_.num_kv_heads * window_tokens_ * spec_.head_dim *
+         static_cast<int64_t>(c10::elementSize(compute_));
 }
 
 at::Tensor CausalModel::Logits(const at::Tensor& rows) const {

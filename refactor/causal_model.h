@@ -30,6 +30,12 @@ namespace pregate {
 
 using NamedTensors = std::map<std::string, at::Tensor>;  // by canonical name
 
+// Keys and values of the first `tokens` tokens of some windows, for those that follow.
+struct KeyValueCache {
+  int64_t tokens = 0;
+  std::vector<at::Tensor> keys, values;  // [layers] of [windows, kv heads, window_tokens, head_dim]
+};
+
 // Not thread-safe. Copies share their weights.
 class CausalModel {
  public:
@@ -45,9 +51,15 @@ class CausalModel {
   // `routes` [windows, window_tokens] of longs name each token's expert; undefined: each layer's own
   // choice where layers have routers, else the dense model. `visit` is called with the FFN's input
   // [windows * window_tokens, hidden], layer by layer.
+  //
+  // With a cache, of any number of tokens: `ids` are those behind the cache's, which they see and
+  // are appended to. Without gradients only. REQUIRES: all fit into a window.
   using FfnVisit = std::function<void(int layer, const at::Tensor& input)>;
   at::Tensor Hidden(const at::Tensor& ids, const at::Tensor& routes,
-                    const FfnVisit& visit = nullptr) const;
+                    const FfnVisit& visit = nullptr, KeyValueCache* cache = nullptr) const;
+  // An empty one, of a whole window's room.
+  KeyValueCache MakeCache(int64_t windows) const;
+  int64_t CacheBytes() const;  // of a window
   // rows [n, hidden] of Hidden → [n, vocab] in f32.
   at::Tensor Logits(const at::Tensor& rows) const;
 
@@ -66,10 +78,10 @@ class CausalModel {
 
   const at::Tensor& Weight(const std::string& name) const { return weights_.at(name); }
   at::Tensor Linear(const at::Tensor& x, const std::string& name) const;
-  at::Tensor Attention(int layer, const at::Tensor& x) const;
+  at::Tensor Attention(int layer, const at::Tensor& x, int64_t tokens, KeyValueCache* cache) const;
   at::Tensor Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const;
   at::Tensor Gate(int layer, const at::Tensor& x) const;
-  at::Tensor Positions(const at::Tensor& heads) const;
+  at::Tensor Positions(const at::Tensor& heads, int64_t first) const;
 
   ModelSpec spec_;
   int window_tokens_;

@@ -101,6 +101,33 @@ TEST(CausalModelTest, HasTheLogitsOfServingInEveryFamily) {
   }
 }
 
+// In pieces of every kind: a prefix, some tokens, one by one.
+TEST(CausalModelTest, ACacheGivesTheLogitsOfTheWholeWindowInEveryFamily) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor ids = Ids(RandomTokens(3 * kWindow, 131, 8));
+  for (const Family& family : Families()) {
+    const auto checkpoint = MakeRandomModel(family.spec, 5);
+    const auto model = CausalModel::Load(*checkpoint, kWindow, at::kCPU, at::kFloat, at::kFloat);
+    ASSERT_TRUE(model.ok()) << model.status();
+    const at::Tensor whole = model->Logits(model->Hidden(ids, {})).view({3, kWindow, -1});
+    KeyValueCache cache = model->MakeCache(3);
+    int64_t bytes = 0;
+    for (const auto* const each : {&cache.keys, &cache.values}) {
+      for (const at::Tensor& tensor : *each) bytes += static_cast<int64_t>(tensor.nbytes());
+    }
+    EXPECT_EQ(bytes, 3 * model->CacheBytes());
+    for (const int64_t end : {10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24}) {
+      const int64_t begin = cache.tokens;
+      const at::Tensor piece = ids.narrow(1, begin, end - begin);
+      const at::Tensor logits =
+          model->Logits(model->Hidden(piece, {}, nullptr, &cache)).view({3, end - begin, -1});
+      const at::Tensor expected = whole.narrow(1, begin, end - begin);
+      EXPECT_LT(((logits - expected).norm() / expected.norm()).item<double>(), 1e-5)
+          << family.name << ", tokens " << begin << " to " << end;
+    }
+  }
+}
+
 TEST(CausalModelTest, GainsAreTheServedExperts) {
   const ModelSpec spec = TinySpec(2);
   ModelSpec dense_spec = TinySpec(0);

@@ -8,6 +8,7 @@
 #include "refactor/activation_log.h"
 #include "refactor/dense_forward.h"
 #include "refactor/expert_model.h"
+#include "refactor/sample.h"
 
 namespace pregate {
 namespace {
@@ -76,6 +77,38 @@ absl::StatusOr<TorchSeconds> MeasureTorch(const Checkpoint& dense, const RunText
   return seconds;
 }
 
+// Times some tokens behind the middle of a window, where keys and values are half of what they will
+// be; what they hold makes no difference.
+absl::StatusOr<StagePlan> PlanSampling(const Checkpoint& dense, const RunText& text,
+                                       const TuneOptions& options, Clock& clock) {
+  constexpr int kTimed = 4;
+  ASSIGN_OR_RETURN(const TorchPlace place, PlaceOf(options.device));
+  const int window = text.tuning.window_tokens;
+  ASSIGN_OR_RETURN(const CausalModel parent,
+                   CausalModel::Load(dense, window, place.device, place.compute, place.compute));
+  const int64_t all = SampledWindows(options.parent_samples, text.tuning);
+  const int64_t num = std::min(SampledAtATime(parent), all);
+  const auto device = at::TensorOptions().device(place.device);
+  double seconds = 0;
+  for (int i = 0; i < 2; ++i) {  // the first one warms up
+    KeyValueCache cache = parent.MakeCache(num);
+    cache.tokens = window / 2;
+    at::Tensor ids = at::zeros({num, 1}, device.dtype(at::kLong));
+    const at::Tensor uniforms = at::full({num}, 0.5, device.dtype(at::kDouble));
+    seconds = SecondsOf(clock, [&] {
+      for (int t = 0; t < kTimed; ++t) ids = WriteToken(parent, ids, uniforms, cache);
+      ids.sum().item<int64_t>();  // waits for a card
+    });
+  }
+  const int64_t lots = (all + num - 1) / num, vocab = dense.spec().vocab_size;
+  const int64_t weight_bytes = place.compute == at::kFloat ? kFloat : kFloat / 2;
+  return StagePlan{"sample",
+                   seconds / kTimed * static_cast<double>(lots * (window - PrefixTokens(window))),
+                   NumWeights(dense.spec()) * weight_bytes + num * parent.CacheBytes() +
+                       num * vocab * 5 * kFloat,  // logits, their softmax, its sums in f64
+                   all * window * static_cast<int64_t>(sizeof(TokenId))};
+}
+
 // Of one piece of a step: what is kept for the way back.
 int64_t ActivationBytes(const ModelSpec& s, int64_t windows, int64_t window) {
   const int64_t layer = 14 * int64_t{s.hidden} + 8 * int64_t{s.intermediate} + 4 * s.q_width() +
@@ -119,7 +152,13 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
                       (refit_windows == 0 ? 0 : layers * experts * width * width * kFloat),
                   2 * spec.hidden * int64_t{r.hidden}};
 
-  std::vector<StagePlan> plan = {calibrate, split}, baselines;
+  std::vector<StagePlan> plan, baselines;
+  if (options.tune.parent_samples > 0) {
+    ASSIGN_OR_RETURN(const StagePlan sample, PlanSampling(dense, text, options.tune, clock));
+    plan.push_back(sample);
+  }
+  plan.push_back(calibrate);
+  plan.push_back(split);
   TorchSeconds torch;
   if (options.tune.tokens > 0 || !text.held_out.tokens.empty()) {
     ASSIGN_OR_RETURN(torch, MeasureTorch(dense, text, options.tune, clock));

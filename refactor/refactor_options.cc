@@ -60,6 +60,8 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Count("tokens", &tune.tokens, 0, 2'000'000'000, "tokens",
             "of the text to tune on, again and again; 0: nothing is tuned")
       .Environment("PREGATE_TUNE_TOKENS");
+  set.Count("parent-samples", &tune.parent_samples, 0, 2'000'000'000, "tokens",
+            "that the dense model writes, which every second window tuned on is of; 0: none");
   set.Choice("method", &tune.method, methods, "losses and schedule");
   set.Choice("device", &tune.device, {"cpu", "cuda"}, "tunes and evaluates");
   set.Int("batch", &tune.batch_windows, 1, 4096, "windows", "in a step");
@@ -75,9 +77,9 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
              "part of a token's loss that is the mean of those before");
   set.Bytes("artifact-bytes", &tune.artifact_bytes, 0, int64_t{1} << 40,
             "for what tuning changes, as codes of few bits a weight; 0: of 8 bits");
-  return {"tokens",        "method",        "device",        "batch",
-          "micro-batch",   "rate",          "tune-rounds",   "tune-embeddings",
-          "router-target", "router-memory", "artifact-bytes"};
+  return {"tokens",          "parent-samples", "method",        "device",
+          "batch",           "micro-batch",    "rate",          "tune-rounds",
+          "tune-embeddings", "router-target",  "router-memory", "artifact-bytes"};
 }
 
 std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
@@ -147,6 +149,19 @@ absl::StatusOr<std::vector<std::string>> CompleteBaselines(const std::vector<std
   return out;
 }
 
+absl::Status CheckSamples(const TuneOptions& tune) {
+  if (tune.parent_samples == 0) return absl::OkStatus();
+  if (tune.tokens == 0) {
+    return absl::InvalidArgumentError(
+        "--parent-samples are there to be tuned on: give --tokens, or none of them");
+  }
+  if (tune.batch_windows < 2) {
+    return absl::InvalidArgumentError(
+        "--parent-samples are every second window: a --batch has to have 2 at least");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckBaselines(const RefactorOptions& run) {
   if (run.baselines.empty()) return absl::OkStatus();
   if (run.tune.tokens == 0) {
@@ -182,6 +197,7 @@ absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command
   if (run.work_dir.empty()) run.work_dir = out.string() + ".work";
   run.command = command;
   ASSIGN_OR_RETURN(run.baselines, CompleteBaselines(run.baselines));
+  RETURN_IF_ERROR(CheckSamples(run.tune));
   RETURN_IF_ERROR(CheckBaselines(run));
   return absl::OkStatus();
 }

@@ -15,6 +15,7 @@
 #include "refactor/progress.h"
 #include "refactor/report.h"
 #include "refactor/run_inputs.h"
+#include "refactor/sample.h"
 #include "refactor/tune_state.h"
 
 namespace pregate {
@@ -71,6 +72,7 @@ class Run {
   absl::Status All();
 
  private:
+  absl::StatusOr<bool> Sample();
   absl::StatusOr<bool> Calibrate();
   absl::StatusOr<bool> Split();
   absl::StatusOr<bool> Tune();
@@ -79,14 +81,17 @@ class Run {
   absl::StatusOr<bool> Baseline(const std::string& name);
   absl::StatusOr<bool> Export();
 
+  // `baseline`: its name, or none for the run's own experts.
   absl::StatusOr<bool> TuneExperts(const Artifact& split, const nlohmann::json& inputs,
-                                   bool layer_routers, const std::string& stage, WorkFolder& work);
+                                   const std::string& baseline, WorkFolder& work);
+  absl::StatusOr<const Corpus*> TuningText();
   absl::StatusOr<Artifact> BaselineExperts(const std::string& name, const nlohmann::json& inputs,
                                            WorkFolder& work);
   absl::StatusOr<bool> OneStage(const std::string& stage);
   absl::Status NoteCost(const std::string& stage, absl::Duration took);
   absl::StatusOr<nlohmann::json> WriteReport();
   absl::StatusOr<nlohmann::json> StageCosts() const;
+  absl::StatusOr<nlohmann::json> SampleRecord() const;
   absl::StatusOr<const DenseForward*> Dense();
   StageHooks Hooks(StageProgress& progress);
 
@@ -98,6 +103,7 @@ class Run {
   std::ostream& out_;
   const absl::Time stop_at_;
   std::unique_ptr<DenseForward> model_;  // while calibrate and split need it
+  std::optional<Corpus> with_samples_;   // once something is tuned on it
   std::vector<DomainQuality> quality_;
   nlohmann::json baselines_ = nlohmann::json::object();  // by name: domains, tune
 };
@@ -113,6 +119,29 @@ StageHooks Run::Hooks(StageProgress& progress) {
   return {.stop = [this] { return clock_.Now() >= stop_at_; },
           .progress = [&progress](double done,
                                   const std::string& note) { progress.Update(done, note); }};
+}
+
+absl::StatusOr<bool> Run::Sample() {
+  if (options_.tune.parent_samples == 0) return true;
+  StageProgress progress(out_, clock_, "sample");
+  bool begun = false;
+  StageHooks hooks = Hooks(progress);
+  hooks.progress = [&](double done, const std::string& note) {
+    if (!begun) progress.Begin(done);
+    begun = true;
+    progress.Update(done, note);
+  };
+  return SampleParent(dense_, text_.tuning, options_.tune, SampleInputs(dense_, text_, options_),
+                      work_, clock_, hooks);
+}
+
+absl::StatusOr<const Corpus*> Run::TuningText() {
+  if (options_.tune.parent_samples == 0) return &text_.tuning;
+  if (!with_samples_) {
+    ASSIGN_OR_RETURN(with_samples_,
+                     WithSamples(text_.tuning, options_.tune, dense_.spec().vocab_size, work_));
+  }
+  return &*with_samples_;
 }
 
 absl::StatusOr<bool> Run::Calibrate() {
@@ -163,18 +192,31 @@ absl::StatusOr<bool> Run::Tune() {
     RETURN_IF_ERROR(work_.Write("tune.json", {{"inputs", inputs}, {"steps", 0}}));
     return true;
   }
-  return TuneExperts(split, inputs, /*layer_routers=*/false, "tune", work_);
+  return TuneExperts(split, inputs, /*baseline=*/"", work_);
 }
 
 absl::StatusOr<bool> Run::TuneExperts(const Artifact& split, const nlohmann::json& inputs,
-                                      bool layer_routers, const std::string& stage,
-                                      WorkFolder& work) {
-  StageProgress progress(out_, clock_, stage);
+                                      const std::string& baseline, WorkFolder& work) {
+  StageProgress progress(out_, clock_,
+                         baseline.empty() ? "tune" : absl::StrCat("baseline ", baseline));
   bool begun = false;
   RouterTrainOptions router = options_.split.router;
   router.device = options_.tune.device;
+  const bool nll_alone = baseline == "parent-text";  // hence on text alone
+  const Corpus* text = &text_.tuning;
+  if (!nll_alone) {
+    ASSIGN_OR_RETURN(text, TuningText());
+  }
   return pregate::Tune(
-      {dense_, split, text_.tuning, text_.calibration, router, inputs, layer_routers},
+      {.dense = dense_,
+       .split = split,
+       .tuning = *text,
+       .calibration = text_.calibration,
+       .router = router,
+       .inputs = inputs,
+       .layer_routers = baseline == "layer-router",
+       .sampled_windows = text->num_windows() - text_.tuning.num_windows(),
+       .nll_alone = nll_alone},
       options_.tune, work, clock_, [this] { return clock_.Now() >= stop_at_; },
       [&](double done, double loss) {
         if (!begun) progress.Begin(done);
@@ -223,7 +265,7 @@ absl::StatusOr<Artifact> Run::BaselineExperts(const std::string& name, const nlo
     std::vector<LayerNeurons> neurons =
         BaselineNeurons(name, artifact, one_set, dense_.spec().intermediate, options_.tune.seed);
     std::vector<LayerScales> scales;
-    if (name != "parent") {
+    if (name != "parent" && name != "parent-text") {
       ASSIGN_OR_RETURN(const DenseForward* model, Dense());
       StageProgress progress(out_, clock_, absl::StrCat("baseline ", name, ", scales"));
       progress.Begin(0);
@@ -250,7 +292,7 @@ absl::StatusOr<bool> Run::Baseline(const std::string& name) {
   ASSIGN_OR_RETURN(auto tuned, work->Read("tune.json", inputs));
   if (!tuned) {
     ASSIGN_OR_RETURN(const Artifact split, BaselineExperts(name, inputs, *work));
-    ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, layer_routers, stage, *work));
+    ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, name, *work));
     if (!done) return false;
     ASSIGN_OR_RETURN(tuned, work->Read("tune.json", inputs));
   }
@@ -285,6 +327,7 @@ absl::StatusOr<bool> Run::Export() {
 }
 
 absl::StatusOr<bool> Run::OneStage(const std::string& stage) {
+  if (stage == "sample") return Sample();
   if (stage == "calibrate") return Calibrate();
   if (stage == "split") return Split();
   if (stage == "tune") return Tune();
@@ -309,12 +352,22 @@ absl::Status Run::NoteCost(const std::string& stage, absl::Duration took) {
   return work_.Write("stages.json", costs);
 }
 
+// What the stage says of itself; null where it has not run.
+absl::StatusOr<nlohmann::json> Run::SampleRecord() const {
+  if (options_.tune.parent_samples == 0) return nlohmann::json();
+  ASSIGN_OR_RETURN(auto record, work_.Read("sample.json", SampleInputs(dense_, text_, options_)));
+  if (!record) return nlohmann::json();
+  record->erase("inputs");
+  return *std::move(record);
+}
+
 absl::StatusOr<nlohmann::json> Run::WriteReport() {
   ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(kArtifactFile)));
   ASSIGN_OR_RETURN(const nlohmann::json costs, StageCosts());
   ASSIGN_OR_RETURN(const auto tune, work_.Read("tune.json", TuneInputsOf(dense_, text_, options_)));
   nlohmann::json tuned = tune.value_or(nlohmann::json::object());
   tuned.erase("inputs");
+  ASSIGN_OR_RETURN(nlohmann::json samples, SampleRecord());
   nlohmann::json losses = nlohmann::json::array();
   ASSIGN_OR_RETURN(const std::vector<LossRow> rows, ReadLosses(work_));
   for (const LossRow& row : rows) losses.push_back(ToJson(row));
@@ -326,6 +379,7 @@ absl::StatusOr<nlohmann::json> Run::WriteReport() {
                                       .artifact_file_bytes = static_cast<int64_t>(
                                           std::filesystem::file_size(work_.File(kArtifactFile))),
                                       .tune = std::move(tuned),
+                                      .samples = std::move(samples),
                                       .domains = quality_,
                                       .baselines = baselines_});
   RETURN_IF_ERROR(work_.Write("report.json", report));
@@ -338,7 +392,8 @@ absl::Status Run::All() {
   for (const std::string stage : kStages) {
     const absl::Time begin = clock_.Now();
     ASSIGN_OR_RETURN(const bool done, OneStage(stage));
-    if (stage != "baselines") RETURN_IF_ERROR(NoteCost(stage, clock_.Now() - begin));
+    const bool sampled = stage != "sample" || options_.tune.parent_samples > 0;
+    if (stage != "baselines" && sampled) RETURN_IF_ERROR(NoteCost(stage, clock_.Now() - begin));
     if (!done) {
       out_ << stage << " stopped at the time limit; the same command goes on from " << work_.path()
            << "\n";

@@ -1,5 +1,6 @@
 // Dense → MoE, all stages, each of which goes on where a kill left it:
 //
+//   text ─▶ sample ─▶ the parent's own text ────────────────────────────────┐
 //   text ─▶ calibrate ─▶ activations ─▶ split ─▶ neuron sets, scales, router ─▶ tune ─▶ artifact
 //   artifact ─▶ evaluate ─▶ report      artifact ─▶ export ─▶ checkpoint
 //   split ─▶ baselines: tuned and scored each in a folder of its own ─▶ report
@@ -36,9 +37,10 @@ struct RefactorOptions {
   std::string command;                 // the options that were given, for the report
 };
 
-inline constexpr const char* kStages[] = {"calibrate", "split",     "tune",
-                                          "evaluate",  "baselines", "export"};
-inline constexpr const char* kBaselines[] = {"parent", "dense", "random", "layer-router"};
+inline constexpr const char* kStages[] = {"sample",   "calibrate", "split", "tune",
+                                          "evaluate", "baselines", "export"};
+inline constexpr const char* kBaselines[] = {"parent", "parent-text", "dense", "random",
+                                             "layer-router"};
 
 // Threads are LibTorch's and the fit's. Reports on `out`. OK where the time limit or `until` ended
 // it too, which `out` says.

@@ -130,6 +130,7 @@ nlohmann::json ReportJson(const ReportInputs& in) {
                            {"layers", Layers(in)},
                            {"artifact_bytes", in.artifact_file_bytes},
                            {"tune", in.tune}};
+  if (!in.samples.is_null()) report["samples"] = in.samples;
   if (in.domains.empty()) return report;
   report["domains"] = nlohmann::json::array();
   for (const DomainQuality& q : in.domains) report["domains"].push_back(DomainJson(q));

@@ -18,6 +18,7 @@ struct ReportInputs {
   int intermediate = 0;
   int64_t artifact_file_bytes = 0;
   nlohmann::json tune;                 // of the record "tune.json"
+  nlohmann::json samples;              // of the record "sample.json"; null: none
   std::vector<DomainQuality> domains;  // empty: not evaluated
   nlohmann::json baselines;            // {name: {"domains": [BaselineQuality], of "tune.json"}}
   nlohmann::json losses;               // [{step, loss, kl, nll, rate, ...}]

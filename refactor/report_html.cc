@@ -167,6 +167,11 @@ std::string ReportHtml(const nlohmann::json& report, const nlohmann::json& losse
     html += "<h2>Tuning</h2>\n" + LossCurve(losses, "kl", "divergence from the parent, nats") +
             LossCurve(losses, "nll", "the text's own loss, nats");
   }
+  if (report.contains("samples")) {
+    html += absl::StrFormat(
+        "<p>%d tokens that the parent wrote, in %.0f s, were tuned on too.</p>\n",
+        report["samples"]["tokens"].get<int64_t>(), report["samples"]["seconds"].get<double>());
+  }
   html += WidthTable(report);
   html += Pre("Command", report["command"].get<std::string>());
   html += Pre("Made from", report["inputs"].dump(1));

@@ -55,6 +55,15 @@ absl::StatusOr<RunText> ReadRunText(const Checkpoint& dense, const RefactorOptio
   return text;
 }
 
+nlohmann::json SampleInputs(const Checkpoint& dense, const RunText& text,
+                            const RefactorOptions& options) {
+  return {{"dense", dense.digest()},
+          {"text", text.digest},
+          {"window-tokens", options.corpus.window_tokens},
+          {"parent-samples", options.tune.parent_samples},
+          {"seed", options.tune.seed}};
+}
+
 nlohmann::json CalibrateInputs(const Checkpoint& dense, const RunText& text,
                                const RefactorOptions& options) {
   return {{"dense", dense.digest()},
@@ -86,7 +95,8 @@ nlohmann::json TuneInputsOf(const Checkpoint& dense, const RunText& text,
   const TuneOptions& tune = options.tune;
   inputs.update({{"tokens", tune.tokens}});
   if (tune.tokens == 0) return inputs;
-  inputs.update({{"method", tune.method},
+  inputs.update({{"parent-samples", tune.parent_samples},
+                 {"method", tune.method},
                  {"batch", tune.batch_windows},
                  {"rate", tune.rate},
                  {"tune-rounds", tune.rounds},
@@ -135,6 +145,10 @@ Provenance Describe(const Checkpoint& dense, const RunText& text, const Refactor
   if (tune.tokens > 0) {
     absl::StrAppendFormat(&p.method, "; tuned by %s on %d tokens, router's target %s", tune.method,
                           tune.tokens, tune.router_target);
+    if (tune.parent_samples > 0) {
+      absl::StrAppendFormat(&p.method, ", every second window of %d tokens that the parent wrote",
+                            tune.parent_samples);
+    }
   }
   const Corpus& corpus = text.calibration;
   p.data =

@@ -15,6 +15,10 @@ struct RunText {
 // InvalidArgument also for a tokenizer with more ids than the model.
 absl::StatusOr<RunText> ReadRunText(const Checkpoint& dense, const RefactorOptions& options);
 
+// Not of how the model is cut: runs that differ there can have the same samples.
+nlohmann::json SampleInputs(const Checkpoint& dense, const RunText& text,
+                            const RefactorOptions& options);
+
 // Each holds all of the stage before.
 nlohmann::json CalibrateInputs(const Checkpoint& dense, const RunText& text,
                                const RefactorOptions& options);

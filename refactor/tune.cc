@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 
 #include "common/base/status.h"
 #include "common/model/spec/tensor_names.h"
+#include "refactor/batches.h"
 #include "refactor/compress_delta.h"
 #include "refactor/expert_model.h"
 #include "refactor/tune_state.h"
@@ -14,47 +14,6 @@ namespace pregate {
 namespace {
 
 constexpr int kCpuTokens = 1024;  // at a time: enough for the matrix product
-
-// Windows in a fresh order each time all have been seen; the order of pass k is of seed and k. Domains
-// come equally often, whatever their lengths: an expert of little text is asked as much as others are.
-class Batches {
- public:
-  Batches(const Corpus& corpus, uint64_t seed) : seed_(seed) {
-    std::vector<std::vector<int32_t>> by_domain(corpus.domains.size());
-    for (int32_t w = 0; w < corpus.num_windows(); ++w) {
-      by_domain[corpus.window_domain[w]].push_back(w);
-    }
-    size_t most = 0;
-    for (const auto& windows : by_domain) most = std::max(most, windows.size());
-    for (const auto& windows : by_domain) {
-      for (size_t i = 0; i < most && !windows.empty(); ++i) {
-        windows_.push_back(windows[i % windows.size()]);
-      }
-    }
-  }
-
-  std::vector<int32_t> Of(int64_t step, int size) {
-    std::vector<int32_t> batch;
-    for (int64_t i = step * size; i < (step + 1) * size; ++i) {
-      const auto n = static_cast<int64_t>(windows_.size());
-      if (i / n != pass_) Shuffle(i / n);
-      batch.push_back(order_[i % n]);
-    }
-    return batch;
-  }
-
- private:
-  void Shuffle(int64_t pass) {
-    pass_ = pass;
-    order_ = windows_;
-    std::mt19937_64 random(seed_ + static_cast<uint64_t>(pass));
-    std::shuffle(order_.begin(), order_.end(), random);
-  }
-
-  std::vector<int32_t> windows_, order_;
-  const uint64_t seed_;
-  int64_t pass_ = -1;
-};
 
 double RateAt(const TuneMethod& method, int64_t step, int64_t steps) {
   const double warmup = std::max(1.0, method.warmup * static_cast<double>(steps));
@@ -87,7 +46,7 @@ class Tuner {
         parameters_(TakeParameters(student_, inputs.dense.spec(), options)),
         adamw_(parameters_, {}),
         router_adamw_(TakeLayerRouters(), {}),
-        batches_(inputs.tuning, options.seed),
+        batches_(inputs.tuning, inputs.sampled_windows, options.seed),
         steps_(TuneSteps(options, inputs.tuning.window_tokens)),
         saved_at_(clock.Now()) {}
 
@@ -107,6 +66,9 @@ class Tuner {
   TokenLosses Losses(const at::Tensor& ids, const at::Tensor& routes, at::Tensor* teaching) const;
   absl::Status BeginRound(int round);
   absl::StatusOr<LossRow> Step();
+  bool IsSampled(int32_t window) const {
+    return window >= in_.tuning.num_windows() - in_.sampled_windows;
+  }
   absl::StatusOr<TrainedRouter> TrainRouterNow();
   std::vector<float> ScoreExperts() const;
   absl::Status Save();
@@ -258,23 +220,30 @@ absl::StatusOr<LossRow> Tuner::Step() {
   LossRow row{
       .step = state_.step + 1, .round = round_, .rate = RateAt(method_, state_.step, steps_)};
   const auto options = at::TensorOptions().dtype(at::kLong);
+  const auto num_text =
+      std::count_if(batch.begin(), batch.end(), [&](int32_t w) { return !IsSampled(w); });
+  const double all = static_cast<double>(batch.size());
+  const double text = std::max(1.0, static_cast<double>(num_text));
   for (size_t first = 0; first < batch.size(); first += micro_windows()) {
     const size_t num = std::min<size_t>(micro_windows(), batch.size() - first);
     at::Tensor ids = at::empty({static_cast<int64_t>(num), window}, options);
     at::Tensor routes = at::empty_like(ids);
+    at::Tensor is_text = at::ones({static_cast<int64_t>(num), 1});
     for (size_t i = 0; i < num; ++i) {
       const int32_t w = batch[first + i];
       std::copy_n(in_.tuning.tokens.begin() + w * window, window,
                   ids[static_cast<int64_t>(i)].data_ptr<int64_t>());
       std::copy_n(routes_.begin() + w * window, window,
                   routes[static_cast<int64_t>(i)].data_ptr<int64_t>());
+      if (IsSampled(w)) is_text[static_cast<int64_t>(i)] = 0;
     }
     at::Tensor teaching;
     const TokenLosses losses = Losses(ids.to(place_.device), routes.to(place_.device), &teaching);
-    const double share = static_cast<double>(num) / static_cast<double>(batch.size());
+    const double share = static_cast<double>(num) / all;
     const at::Tensor divergence = losses.divergence.mean() * share;
-    const at::Tensor nll = losses.nll.sum() * (share / static_cast<double>(num * (window - 1)));
-    const at::Tensor loss = method_.divergence * divergence + method_.nll * nll;
+    const at::Tensor nll =
+        (losses.nll * is_text.to(place_.device)).sum() / (text * static_cast<double>(window - 1));
+    const at::Tensor loss = method_.divergence * divergence + (method_.nll * text / all) * nll;
     (teaching.defined() ? loss + teaching * share : loss).backward();
     row.loss += loss.item<double>();
     row.divergence += divergence.item<double>();
@@ -385,6 +354,11 @@ absl::StatusOr<bool> Tune(const TuneInputs& inputs, const TuneOptions& options, 
   ASSIGN_OR_RETURN(TuneMethod method, FindTuneMethod(options.method));
   if (options.rate > 0) method.rate = options.rate;
   if (options.rounds > 0) method.rounds = options.rounds;
+  if (inputs.nll_alone) {
+    PREGATE_CHECK(inputs.sampled_windows == 0);
+    method.divergence = 0;
+    method.nll = 1;
+  }
   ASSIGN_OR_RETURN(const TorchPlace place, PlaceOf(options.device));
   const int window = inputs.tuning.window_tokens;
   ASSIGN_OR_RETURN(CausalModel parent, CausalModel::Load(inputs.dense, window, place.device,

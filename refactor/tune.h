@@ -11,6 +11,11 @@
 // through the gate of causal_model.h. Routers begin at 0 and have kLayerRouterRate times the rate,
 // the paper's ratio (docs/PAPER.md, its Table 2), and a limit of the gradient of their own.
 //
+// Text that the parent wrote (sample.h) is tuned on beside the domains' text, window for window
+// (batches.h). Its loss is the divergence alone, at the weight that it has elsewhere: the tokens there
+// are draws from the parent's distribution, so the gradient of their nll is that of the divergence
+// on average, with noise, and no news of the world.
+//
 // All experts are one set of weights under their gains (causal_model.h), so what one learns the
 // others share. Nothing depends on when a run was stopped: the batch of a step, its rate and the
 // routes follow from seed and step, and the state is the weights, AdamW's means and the step.
@@ -47,6 +52,7 @@ absl::StatusOr<TuneMethod> FindTuneMethod(const std::string& name);  // InvalidA
 struct TuneOptions {
   std::string method = "pregate";
   int32_t tokens = 0;                  // tuned on, with repeats; 0: nothing is tuned
+  int32_t parent_samples = 0;          // tokens that the parent writes, to be tuned on too
   int batch_windows = 24;              // a step
   int micro_windows = 0;               // at a time; 0: all on a card, 1024 tokens on a CPU
   double rate = 0;                     // 0: the method's
@@ -63,11 +69,13 @@ struct TuneOptions {
 struct TuneInputs {
   const Checkpoint& dense;
   const Artifact& split;      // without deltas
-  const Corpus& tuning;       // all windows
+  const Corpus& tuning;       // all windows, the sampled ones last
   const Corpus& calibration;  // on which routers are trained
   RouterTrainOptions router;
   nlohmann::json inputs;       // of the record
   bool layer_routers = false;  // each layer chooses
+  int sampled_windows = 0;     // at the end of `tuning`
+  bool nll_alone = false;      // is the loss. REQUIRES: no sampled windows
 };
 inline constexpr double kLayerRouterRate = 10;
 

@@ -13,6 +13,7 @@
 #include "common/model/formats/testing/model_files.h"
 #include "expert_service/testing/random_model.h"
 #include "refactor/baselines.h"
+#include "refactor/batches.h"
 #include "refactor/evaluate.h"
 #include "refactor/expert_model.h"
 #include "refactor/refactor_run.h"
@@ -124,14 +125,15 @@ class TuneTest : public testing::Test {
   absl::StatusOr<std::vector<BaselineQuality>> RunBaseline(const std::string& name,
                                                            WorkFolder& work, int steps) {
     const Artifact split = BaselineSplit(name);
-    const bool layer_routers = name == "layer-router";
+    const bool layer_routers = name == "layer-router", nll_alone = name == "parent-text";
     const nlohmann::json inputs = {{"baseline", name}};
     for (bool done = false; !done;) {
       int left = steps;
       ASSIGN_OR_RETURN(
-          done, Tune(
-                    {*dense_, split, tuning_, tuning_, router_, inputs, layer_routers}, options_,
-                    work, clock_, [&] { return left-- == 0; }, [](double, double) {}));
+          done,
+          Tune(
+              {*dense_, split, tuning_, tuning_, router_, inputs, layer_routers, 0, nll_alone},
+              options_, work, clock_, [&] { return left-- == 0; }, [](double, double) {}));
     }
     ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work.File("artifact.safetensors")));
     for (;;) {  // a domain at a time
@@ -199,6 +201,63 @@ TEST_F(TuneTest, WhereARunWasStoppedDoesNotChangeABit) {
   EXPECT_EQ(ReadFile(whole->File("artifact.safetensors")),
             ReadFile(pieces->File("artifact.safetensors")));
   EXPECT_EQ(ReadFile(whole->File("losses.jsonl")), ReadFile(pieces->File("losses.jsonl")));
+}
+
+// The last 30 windows of domain 1 count as the parent's: then its text is windows 40 to 49.
+TEST_F(TuneTest, OfSampledWindowsTheDivergenceCountsAlone) {
+  constexpr int kSampled = 30;
+  const auto run = [&](WorkFolder& work, int steps) -> absl::Status {
+    for (bool done = false; !done;) {
+      int left = steps;
+      ASSIGN_OR_RETURN(
+          done, Tune(
+                    {.dense = *dense_,
+                     .split = split_,
+                     .tuning = tuning_,
+                     .calibration = tuning_,
+                     .router = router_,
+                     .inputs = {{"keep", 0.5}},
+                     .sampled_windows = kSampled},
+                    options_, work, clock_, [&] { return left-- == 0; }, [](double, double) {}));
+    }
+    return absl::OkStatus();
+  };
+  const auto whole = Folder("whole"), pieces = Folder("pieces");
+  ASSERT_TRUE(run(*whole, 1000).ok());
+  ASSERT_TRUE(run(*pieces, 7).ok());
+  EXPECT_EQ(ReadFile(whole->File("artifact.safetensors")),
+            ReadFile(pieces->File("artifact.safetensors")));
+  const auto losses = ReadLosses(*whole);
+  ASSERT_TRUE(losses.ok());
+  for (const LossRow& row : *losses) {
+    EXPECT_NEAR(row.loss, 0.8 * row.divergence + 0.2 * row.nll / 2, 1e-5) << row.step;
+  }
+  // The first step's figures by hand, from the windows that it has.
+  const at::NoGradGuard no_grad;
+  const auto parent = CausalModel::Load(*dense_, kWindow, at::kCPU, at::kFloat, at::kFloat);
+  const auto student = LoadExperts(*dense_, split_, kWindow, {}, at::kFloat);
+  ASSERT_TRUE(parent.ok() && student.ok());
+  double divergence = 0, nll = 0;
+  for (const int32_t w : Batches(tuning_, kSampled, options_.seed).Of(0, options_.batch_windows)) {
+    const at::Tensor ids = WindowIds(tuning_, w, 1, at::kCPU);
+    const TokenLosses of = LossesOf(*student, AskParent(*parent, ids), ids,
+                                    at::full_like(ids, tuning_.window_domain[w]));
+    divergence += of.divergence.mean().item<double>() / 8;
+    if (w < 2 * 40 - kSampled) nll += of.nll.sum().item<double>() / (4 * (kWindow - 1));
+  }
+  EXPECT_NEAR(losses->front().divergence, divergence, 1e-5);
+  EXPECT_NEAR(losses->front().nll, nll, 1e-5);
+}
+
+TEST_F(TuneTest, TheParentOnTextAlonePredictsItBest) {
+  const auto with_divergence = Folder("parent"), alone = Folder("parent-text");
+  const auto held = RunBaseline("parent", *with_divergence, 1000);
+  const auto free = RunBaseline("parent-text", *alone, 1000);
+  ASSERT_TRUE(held.ok() && free.ok());
+  for (int d = 0; d < kExperts; ++d) EXPECT_LT((*free)[d].nll, (*held)[d].nll);
+  const auto losses = ReadLosses(*alone);
+  ASSERT_TRUE(losses.ok());
+  for (const LossRow& row : *losses) EXPECT_NEAR(row.loss, row.nll, 1e-6);
 }
 
 TEST_F(TuneTest, BaselinesThatWereStoppedHaveTheSameBytes) {

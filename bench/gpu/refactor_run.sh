@@ -57,7 +57,7 @@ cp "$last/report.html" "$last/losses.jsonl" "$out/"
 split --bytes=15M --suffix-length=1 "$last/artifact.safetensors" "$out/artifact.part."
 
 models=("$work/model.gguf" "$work/moe-${keeps[-1]}")
-for baseline in ${TASKS:+parent dense random}; do
+for baseline in ${TASKS:+parent parent-text dense random}; do
   artifact=$last/baseline-$baseline/artifact.safetensors model=$work/moe-baseline-$baseline
   [[ -f $artifact ]] || continue
   [[ -f $model/config.json ]] || "$work/bin/pregate" refactor --dense "$work/model.gguf" --apply "$artifact" --out "$model" >> "$log"

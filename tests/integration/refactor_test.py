@@ -118,7 +118,7 @@ class RefactorTest(unittest.TestCase):
         pregate(*command[1:])
         report, again = (json.loads((self.dir / f"{name}.work" / "report.json").read_text()) for name in ("compared", "cut-off"))
         self.assertEqual(report["baselines"], again["baselines"])
-        self.assertEqual(sorted(report["baselines"]), ["dense", "layer-router", "parent", "random"])
+        self.assertEqual(sorted(report["baselines"]), ["dense", "layer-router", "parent", "parent-text", "random"])
         for name in report["baselines"]:
             folders = [self.dir / f"{run}.work" / f"baseline-{name}" for run in ("compared", "cut-off")]
             for file in ("artifact.safetensors", "losses.jsonl"):
@@ -150,13 +150,41 @@ class RefactorTest(unittest.TestCase):
 
     def test_baselines_that_cannot_be_made_are_refused_by_name(self):
         flags = [*self.tune_flags(), "--out", self.dir / "no"]
-        self.assert_fails(2, "'one-mask' is not one of parent, dense, random, layer-router, all", "refactor", "run", *flags,
+        self.assert_fails(2, "'one-mask' is not one of parent, parent-text, dense, random, layer-router, all", "refactor", "run", *flags,
                           "--baselines", "dense,one-mask")
         self.assert_fails(2, "give --tokens", "refactor", "run", *self.run_flags("corpus"), "--out", self.dir / "no",
                           "--baselines", "all")
         self.assert_fails(2, "--eval-windows", "refactor", "run", *flags, "--eval-windows", 0, "--baselines", "all")
         self.assert_fails(2, "--router-target loss", "refactor", "run", *flags, "--router-target", "energy", "--baselines", "all")
         self.assertFalse((self.dir / "no.work").exists())
+
+    def test_the_parents_own_text_is_tuned_on_too(self):
+        flags = [*self.tune_flags(), "--out", self.dir / "sampled", "--seed", 4]
+        sampled = [*flags, "--parent-samples", "1.5k"]
+        planned = run("refactor run", *sampled, "--plan")
+        self.assertRegex(planned.stderr, r"(?m)^sample +[0-9.]+ min")
+        pregate("refactor", "run", *sampled, "--until", "sample")
+        work = self.dir / "sampled.work"
+        written = (work / "samples.bin").read_bytes()
+        self.assertEqual(len(written), 24 * 64 * 4)  # 1.5k tokens are 23.4 windows: 8 of each domain
+        self.assert_fails(1, "sample.json: was made with parent-samples 1500, now it is 3000", "refactor", "run", *flags,
+                          "--parent-samples", 3000)
+        pregate("refactor", "run", *sampled)
+        self.assertEqual((work / "samples.bin").read_bytes(), written)
+        report = json.loads((work / "report.json").read_text())
+        self.assertEqual((report["samples"]["tokens"], report["inputs"]["parent-samples"]), (1536, 1500))
+        self.assertIn("sample", report["stages"])
+        self.assertIn("1536 tokens that the parent wrote", (work / "report.html").read_text())
+        self.assert_fails(1, "tune.json: was made with parent-samples 1500, now it is 0", "refactor", "run", *flags)
+        pregate("refactor", "run", *flags[:-4], "--seed", 4, "--out", self.dir / "text-alone")
+        alone = json.loads((self.dir / "text-alone.work" / "report.json").read_text())
+        self.assertNotIn("samples", alone)
+        for key in ("parent_nll", "cut_nll", "tokens"):  # what is measured, and where tuning begins, is the same
+            self.assertEqual([d[key] for d in report["domains"]], [d[key] for d in alone["domains"]], key)
+        self.assert_fails(2, "--parent-samples are there to be tuned on: give --tokens", "refactor", "run", *self.run_flags("corpus"),
+                          "--out", self.dir / "no", "--parent-samples", 64)
+        self.assert_fails(2, "a --batch has to have 2 at least", "refactor", "run", *self.run_flags("corpus"),
+                          "--tokens", 640, "--batch", 1, "--out", self.dir / "no", "--parent-samples", 64)
 
     def test_a_run_stops_where_it_is_told_and_goes_on(self):
         flags = [*self.tune_flags(), "--out", self.dir / "timed"]

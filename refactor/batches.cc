@@ -1,0 +1,62 @@
+#include "refactor/batches.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+namespace pregate {
+namespace {
+
+// Of the first `num` windows.
+std::vector<int32_t> EvenlyByDomain(const Corpus& corpus, int num) {
+  std::vector<std::vector<int32_t>> by_domain(corpus.domains.size());
+  for (int32_t w = 0; w < num; ++w) by_domain[corpus.window_domain[w]].push_back(w);
+  size_t most = 0;
+  for (const auto& windows : by_domain) most = std::max(most, windows.size());
+  std::vector<int32_t> even;
+  for (const auto& windows : by_domain) {
+    for (size_t i = 0; i < most && !windows.empty(); ++i) {
+      even.push_back(windows[i % windows.size()]);
+    }
+  }
+  return even;
+}
+
+std::vector<int32_t> LastWindows(int all, int num) {
+  std::vector<int32_t> windows(num);
+  std::iota(windows.begin(), windows.end(), all - num);
+  return windows;
+}
+
+}  // namespace
+
+int32_t Passes::At(int64_t i) {
+  const auto n = static_cast<int64_t>(windows_.size());
+  if (i / n != pass_) Shuffle(i / n);
+  return order_[i % n];
+}
+
+void Passes::Shuffle(int64_t pass) {
+  pass_ = pass;
+  order_ = windows_;
+  std::mt19937_64 random(seed_ + static_cast<uint64_t>(pass));
+  std::shuffle(order_.begin(), order_.end(), random);
+}
+
+Batches::Batches(const Corpus& corpus, int sampled_windows, uint64_t seed)
+    : text_(EvenlyByDomain(corpus, corpus.num_windows() - sampled_windows), seed),
+      sampled_(LastWindows(corpus.num_windows(), sampled_windows), seed) {}
+
+std::vector<int32_t> Batches::Of(int64_t step, int size) {
+  std::vector<int32_t> batch;
+  for (int64_t i = step * size; i < (step + 1) * size; ++i) {
+    if (sampled_.empty()) {
+      batch.push_back(text_.At(i));
+    } else {
+      batch.push_back((i % 2 == 0 ? text_ : sampled_).At(i / 2));
+    }
+  }
+  return batch;
+}
+
+}  // namespace pregate
