@@ -2,7 +2,8 @@
 // clients and faults that the seed chooses, and what was wrong. The same seed gives the same run.
 //
 //   every request    one start, one end, nothing after it; tokens contiguous; a finished one's tokens,
-//                    routes and text are those of the model without a scheduler, of any other a prefix
+//                    routes and text are those of the model without a scheduler, of any other a prefix;
+//                    a cancel and a deadline end it at once
 //   every plan       one that the worker's own checks take; no block has two owners
 //   budgets          tokens of a step, running and waiting requests, KV blocks, preemptions, plans
 //   at the end       no sequence, block, slot or stream is left over

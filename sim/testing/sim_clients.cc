@@ -11,7 +11,10 @@ namespace pregate::scheduler {
 // One attempt: it takes a start, tokens, and one end.
 class SimClients::Stream {
  public:
-  Stream(SimClients* clients, SimClient* client) : clients_(clients), client_(client) {}
+  Stream(SimClients* clients, SimClient* client)
+      : clients_(clients),
+        client_(client),
+        end_by_(std::max(client->request.deadline, clients->world_->clock()->Now())) {}
   void Take(const StartInfo& info) {
     Expect(!started_ && !done_, "a second start");
     started_ = true;
@@ -30,8 +33,14 @@ class SimClients::Stream {
   }
   void Take(const DoneInfo& info) {
     Expect(!done_, "a second end");
+    Expect(clients_->world_->clock()->Now() <= end_by_, "an end after the cancel or the deadline");
     if (std::exchange(done_, true) || broken_) return;
     clients_->OnDone(client_, info, started_);
+  }
+  // The engine learns that nobody reads on, and ends it in this turn of its loop.
+  void Detach(LinkId link) {
+    end_by_ = std::min(end_by_, clients_->world_->clock()->Now());
+    clients_->world_->Deliver(DetachEvent{link});
   }
   // What is sent from now on is lost. False: it has ended.
   bool Break() {
@@ -48,6 +57,7 @@ class SimClients::Stream {
 
   SimClients* const clients_;
   SimClient* const client_;
+  absl::Time end_by_;
   bool started_ = false, done_ = false, broken_ = false;
 };
 
@@ -118,8 +128,7 @@ void SimClients::Submit(SimClient* client) {
   event.send = SendTo(stream);
   streams_.push_back(stream);
   world_->Deliver(std::move(event));
-  if (client->cancel_after)
-    world_->After(*client->cancel_after, [this, link] { world_->Deliver(DetachEvent{link}); });
+  if (client->cancel_after) world_->After(*client->cancel_after, [=] { stream->Detach(link); });
   if (client->break_after && client->resumes == 0)
     world_->After(*client->break_after, [=, this] { Break(client, stream.get(), link); });
 }
@@ -128,7 +137,7 @@ void SimClients::Submit(SimClient* client) {
 void SimClients::Break(SimClient* client, Stream* stream, LinkId link) {
   if (client->resumes > 0 || !stream->Break()) return;
   world_->Log("a client's stream breaks after ", client->tokens.size(), " tokens");
-  world_->Deliver(DetachEvent{link});
+  stream->Detach(link);
   ++client->resumes;
   GenerateRequest& request = client->request;
   request.resume_tokens.insert(request.resume_tokens.end(), client->tokens.begin(),
