@@ -35,8 +35,12 @@ constexpr absl::Duration kTestTime = absl::Seconds(20);
 
 thread_local uint64_t running_seed = 0;
 
-// A broken invariant of the code under test aborts: the seed must be known then too.
-void OnAbort(int) { std::fprintf(stderr, "sim_faults_test --seed=%lu aborted\n", running_seed); }
+// The code under test may abort at a broken invariant or crash: the seed must be known then too.
+void OnCrash(int signal) {
+  std::fprintf(stderr, "sim_faults_test --seed=%lu crashed\n", running_seed);
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
 
 FaultRun RunSeed(uint64_t seed, const FaultRunOptions& options = {}) {
   running_seed = seed;
@@ -138,7 +142,7 @@ int SweepOnly(uint64_t first, uint64_t count) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleMock(&argc, argv);
-  std::signal(SIGABRT, pregate::scheduler::OnAbort);
+  for (const int signal : {SIGABRT, SIGSEGV}) std::signal(signal, pregate::scheduler::OnCrash);
   uint64_t seed = 0, seeds = 0, first = 1;
   for (int i = 1; i < argc; ++i) {
     absl::string_view arg = argv[i];

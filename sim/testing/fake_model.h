@@ -31,10 +31,12 @@ struct FakeModel {
     seed += weights;
     const uint64_t drawn = sim::Mix(sim::Mix(state.backbone, seed), position) >> 20;
     const bool repeats = static_cast<int32_t>(drawn / vocab_size % 100) < repeating;
-    return static_cast<TokenId>((repeats ? sim::Mix(seed, position % kPeriod) >> 20 : drawn) %
-                                vocab_size);
+    return repeats ? Repeated(position, seed) : static_cast<TokenId>(drawn % vocab_size);
   }
   static constexpr int32_t kPeriod = 7;
+  TokenId Repeated(int32_t position, uint64_t seed) const {
+    return static_cast<TokenId>((sim::Mix(seed, position % kPeriod) >> 20) % vocab_size);
+  }
 };
 
 }  // namespace pregate::scheduler

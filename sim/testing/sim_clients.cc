@@ -86,13 +86,21 @@ SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& l
 GenerateRequest SimClients::RandomRequest(const SimLoad& load) {
   SplitMix64& random = world_->random();
   GenerateRequest request;
-  const size_t prompt_len = 1 + random.Next() % load.prompt_max;
-  for (size_t i = 0; i < prompt_len; ++i)
-    request.prompt.push_back(random.Next() % model_.vocab_size);
   request.seed = random.Next();
+  // A prompt that repeats as the samples do has right drafts from the start, the stop among them.
+  const bool repeats = model_.repeating > 0 && random.Next() % 4 == 0;
+  const auto prompt_len = static_cast<int32_t>(1 + random.Next() % load.prompt_max);
+  for (int32_t i = 0; i < prompt_len; ++i) {
+    request.prompt.push_back(repeats ? model_.Repeated(i, *request.seed)
+                                     : static_cast<TokenId>(random.Next() % model_.vocab_size));
+  }
   request.max_tokens = 1 + random.Next() % load.max_tokens_max;
   request.ignore_eos = random.Next() % 2 == 0;
   if (random.Next() % 6 == 0) request.stop_tokens = {static_cast<TokenId>(3 + random.Next() % 9)};
+  if (repeats && random.Next() % 2 == 0) {
+    request.stop_tokens.push_back(
+        model_.Repeated(static_cast<int32_t>(random.Next() % FakeModel::kPeriod), *request.seed));
+  }
   const char* const stops[] = {"ab", "ababc", "bc a", "gg", "\xC3\xA9", "fed", "bc "};
   for (size_t i = random.Next() % 3; i > 0; --i)
     request.stop_strings.push_back(stops[random.Next() % 7]);
