@@ -84,10 +84,11 @@ Sweep RunSweep(uint64_t first, uint64_t count, absl::Duration time) {
 void Print(const Sweep& sweep) {
   const FaultRun& t = sweep.total;
   std::printf(
-      "%d faults: %d recoveries, %d preemptions, %d refusals, %d resumes, %d cancelled; %ld plans, "
+      "%d faults: %d recoveries, %d preemptions, %d refusals, %d resumes, %d cancelled, %d failed; "
+      "%ld plans, "
       "%ld right drafts, %ld unit loads; served at most %s after the faults\n"
       "%ld seeds in %s, %.0f a second on %d threads\n",
-      t.faults, t.recoveries, t.preemptions, t.refusals, t.resumes, t.cancelled, t.plans,
+      t.faults, t.recoveries, t.preemptions, t.refusals, t.resumes, t.cancelled, t.failed, t.plans,
       t.right_drafts, t.unit_loads, absl::FormatDuration(t.served_last).c_str(), sweep.seeds,
       absl::FormatDuration(absl::Trunc(sweep.took, absl::Milliseconds(1))).c_str(),
       sweep.seeds / absl::ToDoubleSeconds(sweep.took), kThreads);

@@ -76,7 +76,8 @@ Scenario RandomScenario(uint64_t seed) {
 
 std::string Describe(const Scenario& s) {
   return absl::StrCat(
-      s.num_workers, " workers, ", s.dense() ? "dense" : "5 experts",
+      s.num_workers, s.num_workers == 1 ? " worker, " : " workers, ",
+      s.dense() ? "dense" : "5 experts",
       s.worker.unit_slots > 0 ? absl::StrCat(" in ", s.worker.unit_slots, " of 15 units") : "",
       ", ", s.options.batching, s.options.run_ahead ? ", run-ahead" : "",
       s.options.drafts == Drafts::kNgram ? ", drafts" : "",
@@ -91,7 +92,7 @@ absl::Duration ShortOrLong(SimWorld* world) {
 }
 
 void Corrupt(SimWorld* world, int rank) {
-  const uint64_t kind = world->random().Next() % 6;
+  const uint64_t kind = world->random().Next() % 7;
   world->CorruptResult(rank, [kind](StepResult* r) {
     if (kind == 0) r->samples.push_back({9999, 3, 1, 0, {}});
     if (kind == 1) r->row_errors.push_back({9999, "no such sequence"});
@@ -100,6 +101,11 @@ void Corrupt(SimWorld* world, int rank) {
     if (r->samples.empty()) return;
     if (kind == 4) r->samples[0].token = 1 << 20;
     if (kind == 5) r->samples[0].position += 1;
+    if (kind == 6) {
+      const SeqId seq_id = r->samples[0].seq_id;
+      std::erase_if(r->samples, [&](const Sample& sample) { return sample.seq_id == seq_id; });
+      r->row_errors.push_back({seq_id, kFailedRow});
+    }
   });
 }
 
@@ -257,6 +263,10 @@ class Cell {
       ++run->cancelled;
       return;
     }
+    if (!client.done->status.ok()) {
+      ++run->failed;
+      return;
+    }
     const absl::Duration took = client.done_at - std::max(client.asked, world_.faults_over());
     run->served_last = std::max(run->served_last, took);
     if (took > kServedMax) add(absl::StrCat("served after ", absl::FormatDuration(took)));
@@ -299,6 +309,7 @@ void FaultRun::Add(const FaultRun& other) {
   refusals += other.refusals;
   resumes += other.resumes;
   cancelled += other.cancelled;
+  failed += other.failed;
   plans += other.plans;
   tokens += other.tokens;
   right_drafts += other.right_drafts;

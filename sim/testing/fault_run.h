@@ -33,6 +33,7 @@ struct FaultRun {
   int refusals = 0;
   int resumes = 0;
   int cancelled = 0;  // by the client or its deadline
+  int failed = 0;     // by a row error
   int64_t plans = 0;
   int64_t tokens = 0;
   int64_t right_drafts = 0;

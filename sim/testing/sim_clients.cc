@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "scheduler_service/engine/token_output.h"
 
@@ -209,7 +210,8 @@ std::string SimClients::Check(const SimClient& client, bool service_routes) cons
   const bool stopped_early =
       done.reason == FinishReason::kCancelled || done.reason == FinishReason::kDeadline;
   const bool may_stop_early = client.cancel_after || request.deadline != absl::InfiniteFuture();
-  if (stopped_early && may_stop_early) {
+  const bool has_failed = absl::StrContains(done.status.message(), kFailedRow);
+  if ((stopped_early && may_stop_early) || has_failed) {
     if (want.text.compare(0, client.text.size(), client.text) != 0) return "text is no prefix";
     if (client.tokens.size() > want.tokens.size()) return "more tokens than there are";
     want.tokens.resize(client.tokens.size());

@@ -13,6 +13,9 @@
 
 namespace pregate::scheduler {
 
+// The message of a row error that a fault made up: its request fails.
+inline constexpr char kFailedRow[] = "a fault has failed the row";
+
 struct SimClient {
   GenerateRequest request;
   size_t num_resumed = 0;  // tokens of the reference that it sends along
