@@ -56,7 +56,9 @@ class Cell {
        std::optional<ExpertId> damaged = std::nullopt)
       : num_workers_(num_workers),
         world_(seed, model_, Configs(num_workers, expert_load, damaged)),
-        random_(seed) {}
+        random_(seed) {
+    world_.Trace();
+  }
 
   SimWorld& world() { return world_; }
   void AskAt(absl::Duration at) {

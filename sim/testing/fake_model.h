@@ -13,6 +13,7 @@ struct FakeModel {
   int32_t vocab_size = 48;
   int32_t num_experts = 5;  // 0: dense
   int32_t repeating = 0;    // percent of samples that are what stood kPeriod tokens before
+  uint64_t weights = 0;     // other weights draw other tokens
 
   // The state after one more token: all that the model knows of a prefix.
   struct State {
@@ -27,12 +28,15 @@ struct FakeModel {
     return {sim::Mix(before.router, token), sim::Mix(before.backbone, sim::Mix(token, route))};
   }
   TokenId SampleAt(const State& state, int32_t position, uint64_t seed) const {
+    seed += weights;
     const uint64_t drawn = sim::Mix(sim::Mix(state.backbone, seed), position) >> 20;
     const bool repeats = static_cast<int32_t>(drawn / vocab_size % 100) < repeating;
-    return static_cast<TokenId>((repeats ? sim::Mix(seed, position % kPeriod) >> 20 : drawn) %
-                                vocab_size);
+    return repeats ? Repeated(position, seed) : static_cast<TokenId>(drawn % vocab_size);
   }
   static constexpr int32_t kPeriod = 7;
+  TokenId Repeated(int32_t position, uint64_t seed) const {
+    return static_cast<TokenId>((sim::Mix(seed, position % kPeriod) >> 20) % vocab_size);
+  }
 };
 
 }  // namespace pregate::scheduler

@@ -4,16 +4,52 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
+#include "common/base/status.h"
+#include "expert_service/core/exchange_plan.h"
+#include "expert_service/core/plan_check.h"
 #include "sim/testing/fake_router.h"
 
 namespace pregate::scheduler {
+namespace {
+
+constexpr absl::Duration kLease = absl::Seconds(5);
+const FakeModel::State kEmptyPrefix;
+
+StepLimits LimitsOf(const FakeWorkerConfig& config) {
+  StepLimits limits;
+  limits.rank = config.rank;
+  limits.members = {config.rank};
+  limits.seq_slots = config.seq_slots;
+  limits.step_tokens = config.step_tokens;
+  limits.context_tokens = config.context_tokens;
+  limits.kv_blocks = config.kv_blocks;
+  limits.vocab_size = config.model.vocab_size;
+  limits.num_experts = config.model.num_experts;
+  limits.num_layers = config.num_layers;
+  limits.has_replica = config.routes_samples && config.model.num_experts > 0;
+  return limits;
+}
+
+sim::CacheShape ShapeOf(const FakeWorkerConfig& config) {
+  const int32_t num_units = config.num_layers * config.model.num_experts;
+  return {config.num_layers, config.model.num_experts,
+          config.unit_slots == 0 ? num_units : config.unit_slots, config.unit_load};
+}
+
+}  // namespace
 
 FakeWorker::FakeWorker(const FakeWorkerConfig& config, uint64_t incarnation)
     : config_(config),
       incarnation_(incarnation),
-      slots_(config.seq_slots),
+      limits_(LimitsOf(config)),
+      lease_(kLease, kEpochAheadMax),
+      table_(config.seq_slots),
+      sampled_in_(config.seq_slots),
       cells_(static_cast<size_t>(config.kv_blocks) * kKvBlockTokens),
-      owner_(config.kv_blocks, -1) {}
+      replica_cells_(cells_.size()),
+      owner_(config.kv_blocks, -1),
+      cache_(ShapeOf(config)) {}
 
 Hello FakeWorker::MakeHello() const {
   Hello hello;
@@ -31,229 +67,264 @@ Hello FakeWorker::MakeHello() const {
   hello.facts.num_experts = config_.model.num_experts;
   hello.facts.num_layers = config_.num_layers;
   hello.facts.unit_slots = config_.unit_slots;
-  hello.resident_units = resident_;
-  hello.highest_epoch = epoch_;
+  hello.resident_units = cache_.Resident();
+  hello.highest_epoch = lease_.held().epoch;
+  hello.lease_ms = static_cast<int32_t>(absl::ToInt64Milliseconds(kLease));
   return hello;
 }
 
-Formed FakeWorker::OnForm(const Form& form) {
-  Formed formed;
-  formed.epoch = form.epoch;
-  if (form.epoch <= epoch_) {
-    formed.status =
-        absl::FailedPreconditionError(absl::StrCat("epoch ", form.epoch, ", has seen ", epoch_));
-    return formed;
-  }
+absl::Status FakeWorker::Admit(LinkId link, const Form& form, absl::Time now) {
+  RETURN_IF_ERROR(lease_.Take({link, form.scheduler_id, form.epoch}, now));
   epoch_ = form.epoch;
   last_step_ = 0;
-  void_ = false;
+  void_ = true;
+  runs_ = false;
   queue_.clear();
-  std::fill(slots_.begin(), slots_.end(), Slot());
+  return absl::OkStatus();
+}
+
+Formed FakeWorker::OnForm(const Form& form) {
+  void_ = false;
+  limits_.members = form.members;
+  placement_ = form.placement;
+  table_.Clear();
   std::fill(owner_.begin(), owner_.end(), -1);
+  Formed formed;
+  formed.epoch = form.epoch;
   return formed;
 }
 
 bool FakeWorker::OnPlan(StepPlan plan) {
   if (plan.epoch != epoch_) return false;
   queue_.push_back(std::move(plan));
-  Expect(queue_.size() <= (config_.late_rows ? 2u : 1u),
-         absl::StrCat(queue_.size(), " plans are unanswered"));
+  const size_t unanswered = queue_.size() + (runs_ ? 1 : 0);
+  Expect(unanswered <= (config_.late_rows ? 2u : 1u),
+         absl::StrCat(unanswered, " plans are unanswered"));
   return true;
 }
 
-StepResult FakeWorker::RunNext() {
+FakeWorker::Step FakeWorker::BeginStep(absl::Time now) {
   const StepPlan plan = std::move(queue_.front());
   queue_.pop_front();
-  StepResult result;
-  result.epoch = epoch_;
-  result.rank = config_.rank;
-  result.incarnation = incarnation_;
-  result.step_id = plan.step_id;
-  if (void_ || plan.step_id != last_step_ + 1) {
-    void_ = true;
-    result.status =
-        absl::FailedPreconditionError(absl::StrCat("step ", plan.step_id, " follows ", last_step_));
-    return result;
-  }
+  runs_ = true;
+  Step step;
+  step.loaded = now;
+  step.result.epoch = epoch_;
+  step.result.rank = config_.rank;
+  step.result.incarnation = incarnation_;
+  step.result.step_id = plan.step_id;
+  step.result.status =
+      void_ ? absl::FailedPreconditionError("the epoch is void") : Run(plan, now, &step);
+  void_ |= !step.result.status.ok();
+  return step;
+}
+
+void FakeWorker::EndStep(absl::Time now, StepResult* result) {
+  runs_ = false;
+  result->unit_events = Tick(now);
+}
+
+std::vector<UnitEvent> FakeWorker::Tick(absl::Time now) {
+  cache_.AdvanceTo(now);
+  return cache_.TakeEvents();
+}
+
+// A plan out of order follows one that was lost; nothing else may be wrong with it.
+absl::Status FakeWorker::Run(const StepPlan& plan, absl::Time now, Step* step) {
+  RETURN_IF_ERROR(CheckStepOrder(plan, epoch_, last_step_));
   last_step_ = plan.step_id;
-  if (!Apply(plan, &result)) {
-    void_ = true;
-    result.status = absl::InvalidArgumentError(violations_.back());
+  if (!Expect(CheckPlan(plan, limits_, table_), "") || !Apply(plan, &step->result)) {
+    return absl::InvalidArgumentError(violations_.back());
   }
-  return result;
+  step->loaded = RunLayers(plan, now);
+  return absl::OkStatus();
 }
 
 bool FakeWorker::Apply(const StepPlan& plan, StepResult* result) {
-  int32_t num_tokens = 0;
-  for (int32_t slot : plan.drop) {
-    if (!Drop(slot)) return false;
-  }
-  for (const SequenceAdd& add : plan.add) {
-    if (!Add(add)) return false;
-  }
-  for (const BlockTableUpdate& update : plan.blocks) {
-    if (!SetBlocks(update)) return false;
-  }
-  for (const Wanted& wanted : plan.wanted) {
-    if (wanted.rank == config_.rank && !Load(wanted, result)) return false;
-  }
-  for (const Row& row : plan.rows) {
-    num_tokens += row.count;
-    if (!RunRow(row, plan.step_id, result)) return false;
-  }
-  return Expect(num_tokens <= config_.step_tokens, absl::StrCat(num_tokens, " tokens in a step"));
+  const auto all = [](const auto& items, auto apply) {
+    return std::all_of(items.begin(), items.end(), apply);
+  };
+  for (const int32_t slot : plan.drop) Drop(slot);
+  return all(plan.wanted, [&](const Wanted& wanted) { return SetWanted(wanted); }) &&
+         all(plan.add, [&](const SequenceAdd& add) { return Add(add); }) &&
+         all(plan.blocks, [&](const BlockTableUpdate& update) { return SetBlocks(update); }) &&
+         all(plan.rows, [&](const Row& row) { return RunRow(row, plan.step_id, result); });
 }
 
-bool FakeWorker::Drop(int32_t slot) {
-  if (!Expect(slot >= 0 && slot < config_.seq_slots && slots_[slot].open,
-              absl::StrCat("drop of slot ", slot))) {
-    return false;
-  }
+void FakeWorker::Drop(int32_t slot) {
   std::replace(owner_.begin(), owner_.end(), slot, -1);
-  slots_[slot] = Slot();
-  return true;
+  table_.Close(slot);
 }
 
 bool FakeWorker::Add(const SequenceAdd& add) {
-  const bool fits =
-      add.seq_slot >= 0 && add.seq_slot < config_.seq_slots && !slots_[add.seq_slot].open;
-  if (!Expect(fits, absl::StrCat("add to slot ", add.seq_slot))) return false;
-  for (const Slot& slot : slots_) {
-    if (!Expect(!slot.open || slot.add.seq_id != add.seq_id,
-                absl::StrCat("sequence ", add.seq_id, " twice"))) {
-      return false;
-    }
+  for (int32_t slot = 0; slot < table_.seq_slots(); ++slot) {
+    const bool twice = table_.at(slot).open && table_.at(slot).seq_id == add.seq_id;
+    if (!Expect(!twice, absl::StrCat("sequence ", add.seq_id, " twice"))) return false;
   }
-  slots_[add.seq_slot].open = true;
-  slots_[add.seq_slot].add = add;
-  return Expect(add.history.empty(), "an add with a history, or without a prompt");
+  table_.Open(add);
+  sampled_in_[add.seq_slot] = 0;
+  return Expect(CheckAdd(add, limits_), "") && Expect(add.history.empty(), "an add with a history");
 }
 
 bool FakeWorker::SetBlocks(const BlockTableUpdate& update) {
-  Slot& slot = slots_[update.seq_slot];
-  if (!Expect(slot.open && update.first_index == static_cast<int32_t>(slot.blocks.size()),
-              absl::StrCat("blocks of slot ", update.seq_slot, " from ", update.first_index))) {
+  const pregate::Sequence& sequence = table_.at(update.seq_slot);
+  if (!Home(sequence)) return true;
+  const std::string where = absl::StrCat("blocks of slot ", update.seq_slot, ": ");
+  const bool follows = update.first_index == static_cast<int32_t>(sequence.blocks.size());
+  if (!Expect(CheckBlocks(update, limits_, sequence), where) ||
+      !Expect(follows, absl::StrCat(where, "from ", update.first_index))) {
     return false;
   }
-  for (BlockId id : update.ids) {
-    slot.blocks.push_back(id);
-    if (!Home(slot)) continue;
-    if (!Expect(id >= 0 && id < config_.kv_blocks && owner_[id] == -1,
-                absl::StrCat("block ", id, " is not free"))) {
-      return false;
-    }
+  for (const BlockId id : update.ids) {
+    if (!Expect(owner_[id] == -1, absl::StrCat(where, id, " is not free"))) return false;
     owner_[id] = update.seq_slot;
   }
+  table_.SetBlocks(update);
   return true;
 }
 
-// Loads at once and keeps nothing else.
-bool FakeWorker::Load(const Wanted& wanted, StepResult* result) {
-  const auto has = [](const std::vector<UnitId>& units, const UnitId& unit) {
-    return std::find(units.begin(), units.end(), unit) != units.end();
-  };
-  if (!Expect(config_.unit_slots > 0 && wanted.load_first <= config_.unit_slots &&
-                  wanted.load_first <= static_cast<int32_t>(wanted.units.size()),
+bool FakeWorker::SetWanted(const Wanted& wanted) {
+  if (wanted.rank != config_.rank) return true;
+  if (!Expect(wanted.load_first <= config_.unit_slots,
               absl::StrCat("wanted: loads ", wanted.load_first))) {
     return false;
   }
-  const std::vector<UnitId> next(wanted.units.begin(), wanted.units.begin() + wanted.load_first);
-  for (size_t i = 0; i < wanted.units.size(); ++i) {
-    const UnitId& unit = wanted.units[i];
-    const bool known = unit.layer >= 0 && unit.layer < config_.num_layers && unit.expert >= 0 &&
-                       unit.expert < config_.model.num_experts;
+  const int32_t self = IndexOf(config_.rank);
+  for (const UnitId& unit : wanted.units) {
+    const std::vector<int32_t>& ranks = placement_.ranks[unit.expert];
+    const bool held = std::find(ranks.begin(), ranks.end(), self) != ranks.end();
     const bool once = std::count(wanted.units.begin(), wanted.units.end(), unit) == 1;
-    if (!Expect(known && once, "wanted: a unit twice, or unknown")) return false;
+    if (!Expect(held && once, "wanted: a unit twice, or another rank's")) return false;
   }
-  for (const UnitId& unit : resident_) {
-    if (!has(next, unit)) result->unit_events.push_back({++last_event_, unit, UnitState::kAbsent});
-  }
-  for (const UnitId& unit : next) {
-    if (!has(resident_, unit))
-      result->unit_events.push_back({++last_event_, unit, UnitState::kResident});
-  }
-  resident_ = next;
+  cache_.SetWanted(wanted.units, wanted.load_first);
   return true;
 }
 
-bool FakeWorker::CheckRow(const Row& row, const Slot& slot, StepId step_id) {
+bool FakeWorker::CheckRowHere(const Row& row, StepId step_id) {
   const std::string where = absl::StrCat("row of slot ", row.seq_slot, " at ", row.position, ": ");
-  if (!Expect(slot.open, where + "not open")) return false;
-  const size_t known = row.late ? 0 : row.count, routed = row.late ? 0 : row.committed();
-  const int32_t through = row.position + row.count + (row.emit == Emit::kSample ? 1 : 0);
-  // How many drafts were right is known at home.
-  const bool follows = row.position == slot.length || !Home(slot);
-  return Expect(row.count > 0 && follows, where + "not contiguous") &&
-         Expect(row.tokens.size() == known, where + "tokens") &&
-         Expect(row.routes.size() == (config_.model.num_experts > 0 ? routed : 0),
-                where + "routes") &&
-         Expect(through <= static_cast<int32_t>(slot.blocks.size()) * kKvBlockTokens,
-                where + "blocks") &&
-         Expect(through <= config_.context_tokens, where + "context") &&
-         Expect(
-             row.drafts >= 0 && row.committed() > 0 &&
-                 (row.drafts == 0 || (row.emit == Emit::kSample &&
-                                      (config_.routes_samples || config_.model.num_experts == 0))),
-             where + "drafts") &&
-         Expect(!row.late || (config_.late_rows && row.count == 1),
-                where + "late rows are not allowed") &&
-         Expect(
-             !row.late || (slot.sample_step + 1 == step_id && slot.sample_position == row.position),
-             where + "not the sample of the step before");
+  const bool follows_sample = sampled_in_[row.seq_slot] + 1 == step_id;
+  return Expect(CheckRow(row, limits_, table_.at(row.seq_slot)), where) &&
+         Expect(row.drafts == 0 || IsWhole(), where + "drafts where not all experts fit") &&
+         Expect(!row.late || config_.late_rows, where + "late rows are not allowed") &&
+         Expect(!row.late || follows_sample, where + "not the sample of the step before");
 }
 
+// Follows the step executor (expert_service/engine/step_executor.h) position by position.
 bool FakeWorker::RunRow(const Row& row, StepId step_id, StepResult* result) {
-  Slot& slot = slots_[row.seq_slot];
+  pregate::Sequence& sequence = table_.at(row.seq_slot);
+  if (!Home(sequence)) return true;
+  if (!CheckRowHere(row, step_id) || !FillReplica(row, sequence)) return false;
   const std::string where = absl::StrCat("row of slot ", row.seq_slot, " at ", row.position, ": ");
-  if (!Expect(row.seq_slot >= 0 && row.seq_slot < config_.seq_slots, where) ||
-      !CheckRow(row, slot, step_id)) {
-    return false;
-  }
-  slot.length = row.position + row.committed();
-  if (row.emit == Emit::kSample) {
-    slot.sample_step = step_id;
-    slot.sample_position = slot.length;
-  }
-  if (!Home(slot)) return true;
-  FakeModel::State state;
-  if (row.position > 0) {
-    const Cell& before = CellAt(slot, row.position - 1);
-    if (!Expect(before.seq_id == slot.add.seq_id && before.position == row.position - 1,
-                where + "KV is not its own")) {
-      return false;
-    }
-    state = before.after;
-  }
+  const FakeModel::State* before = Before(cells_, sequence, row.position);
+  if (!Expect(before != nullptr, where + "KV is not its own")) return false;
+  FakeModel::State state = *before;
   for (int32_t i = 0; i < row.committed(); ++i) {
-    const TokenId token = row.late ? slot.sample_token : row.tokens[i];
+    const TokenId token = row.late ? sequence.sampled_token : row.tokens[i];
     const ExpertId truth = config_.model.RouteOf(state, token);
     const ExpertId route = row.late || config_.model.num_experts == 0 ? truth : row.routes[i];
     if (!Expect(route == truth, where + "route is not the router's")) return false;
     state = config_.model.After(state, token, route);
-    CellAt(slot, row.position + i) = {slot.add.seq_id, row.position + i, state};
+    CellAt(cells_, sequence, row.position + i) = {sequence.seq_id, row.position + i, state};
   }
+  sequence.length = row.position + row.count;
+  if (limits_.has_replica) sequence.replica_length = sequence.length;
   if (row.emit != Emit::kSample) return true;
+  sampled_in_[row.seq_slot] = step_id;
+  return DrawSamples(row, state, &sequence, result);
+}
+
+bool FakeWorker::FillReplica(const Row& row, const pregate::Sequence& sequence) {
+  if (!limits_.has_replica) return true;
+  const int32_t end = row.position + row.count;
+  for (int32_t position = ReplicaFillFrom(sequence, row); position < end; ++position) {
+    if (!RunReplica(sequence, position, row.tokens[position - row.position])) return false;
+  }
+  return true;
+}
+
+// The token's route, from what the replica holds of the tokens before it.
+std::optional<ExpertId> FakeWorker::RunReplica(const pregate::Sequence& sequence, int32_t position,
+                                               TokenId token) {
+  const FakeModel::State* before = Before(replica_cells_, sequence, position);
+  if (!Expect(before != nullptr, absl::StrCat("sequence ", sequence.seq_id, " at ", position,
+                                              ": the replica's KV is not its own"))) {
+    return std::nullopt;
+  }
+  const ExpertId route = config_.model.RouteOf(*before, token);
+  CellAt(replica_cells_, sequence, position) = {sequence.seq_id, position,
+                                                config_.model.After(*before, token, route)};
+  return route;
+}
+
+bool FakeWorker::DrawSamples(const Row& row, FakeModel::State state, pregate::Sequence* sequence,
+                             StepResult* result) {
   for (int32_t i = row.committed();; ++i) {
-    slot.sample_token = config_.model.SampleAt(state, slot.length, slot.add.seed);
     Sample sample;
-    sample.seq_id = slot.add.seq_id;
-    sample.position = slot.length;
-    sample.token = slot.sample_token;
-    const ExpertId route = config_.model.RouteOf(state, slot.sample_token);
-    if (config_.routes_samples) sample.route = route;
+    sample.seq_id = sequence->seq_id;
+    sample.position = row.position + i;
+    sample.token = config_.model.SampleAt(state, sample.position, sequence->seed);
+    if (limits_.has_replica) {
+      const auto route = RunReplica(*sequence, sample.position, sample.token);
+      if (!route) return false;
+      sample.route = *route;
+    }
+    sequence->sampled_position = sequence->length = sample.position;
+    sequence->sampled_token = sample.token;
+    sequence->sampled_route = sample.route;
+    if (limits_.has_replica) sequence->replica_length = sample.position + 1;
     result->samples.push_back(sample);
-    slot.sample_position = slot.length;
-    if (i == row.count || row.tokens[i] != slot.sample_token) return true;
+    if (i == row.count || row.tokens[i] != sample.token) return true;
     ++right_drafts_;
-    state = config_.model.After(state, slot.sample_token, route);
-    CellAt(slot, slot.length) = {slot.add.seq_id, slot.length, state};
-    ++slot.length;
+    state = config_.model.After(state, sample.token, sample.route);
+    CellAt(cells_, *sequence, sample.position) = {sequence->seq_id, sample.position, state};
   }
 }
 
-FakeWorker::Cell& FakeWorker::CellAt(const Slot& slot, int32_t position) {
-  return cells_[static_cast<size_t>(slot.blocks[position / kKvBlockTokens]) * kKvBlockTokens +
-                position % kKvBlockTokens];
+absl::Time FakeWorker::RunLayers(const StepPlan& plan, absl::Time now) {
+  if (cache_.all_fit() || plan.rows.empty()) return now;
+  cache_.BeginStep(ExpertSet(plan), now);
+  absl::Time t = now;
+  for (int32_t layer = 0; layer < config_.num_layers; ++layer) t = cache_.RunLayer(layer, t);
+  cache_.EndStep(t);
+  return t;
+}
+
+// Of this rank. Every route is known: where not all experts fit, no row is late and none has drafts.
+std::vector<ExpertId> FakeWorker::ExpertSet(const StepPlan& plan) {
+  std::vector<int32_t> homes;
+  std::vector<ExpertId> routes;
+  for (const Row& row : plan.rows) {
+    homes.insert(homes.end(), row.routes.size(), IndexOf(table_.at(row.seq_slot).home_rank));
+    routes.insert(routes.end(), row.routes.begin(), row.routes.end());
+  }
+  const auto exchange =
+      MakeExchangePlan(homes, routes, placement_, static_cast<int32_t>(limits_.members.size()));
+  std::vector<ExpertId> experts;
+  if (!Expect(exchange.status(), "exchange: ")) return experts;
+  const std::vector<int32_t>& offsets = exchange->group_offsets[IndexOf(config_.rank)];
+  for (ExpertId e = 0; e < config_.model.num_experts; ++e) {
+    if (offsets[e] < offsets[e + 1]) experts.push_back(e);
+  }
+  return experts;
+}
+
+int32_t FakeWorker::IndexOf(int32_t rank) const {
+  const auto& members = limits_.members;
+  return static_cast<int32_t>(std::find(members.begin(), members.end(), rank) - members.begin());
+}
+
+FakeWorker::Cell& FakeWorker::CellAt(std::vector<Cell>& cells, const pregate::Sequence& sequence,
+                                     int32_t position) {
+  const size_t block = sequence.blocks[position / kKvBlockTokens];
+  return cells[block * kKvBlockTokens + position % kKvBlockTokens];
+}
+
+const FakeModel::State* FakeWorker::Before(std::vector<Cell>& cells,
+                                           const pregate::Sequence& sequence, int32_t position) {
+  if (position == 0) return &kEmptyPrefix;
+  const Cell& cell = CellAt(cells, sequence, position - 1);
+  const bool own = cell.seq_id == sequence.seq_id && cell.position == position - 1;
+  return own ? &cell.after : nullptr;
 }
 
 bool FakeWorker::Expect(bool condition, const std::string& what) {
@@ -263,8 +334,9 @@ bool FakeWorker::Expect(bool condition, const std::string& what) {
 }
 
 int FakeWorker::num_open() const {
-  return static_cast<int>(
-      std::count_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.open; }));
+  int count = 0;
+  for (int32_t slot = 0; slot < table_.seq_slots(); ++slot) count += table_.at(slot).open ? 1 : 0;
+  return count;
 }
 
 }  // namespace pregate::scheduler

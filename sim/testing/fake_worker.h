@@ -1,6 +1,7 @@
-// A worker without weights that holds the scheduler to the contract (docs/CONTRACTS.md,
-// "Step plan"): slots, block ownership, contiguous rows, block coverage, late rows, one run-ahead
-// plan. What it finds wrong it keeps as a violation.
+// A worker without weights: the production policies (sequence table, plan check, exchange plan,
+// residency, lease) around a model that is arithmetic. It holds the scheduler to the contract
+// (docs/CONTRACTS.md, "Step plan") more strictly than a worker does: block ownership, routes that are
+// the router's, late rows, one run-ahead plan. What it finds wrong it keeps as a violation.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,11 @@
 
 #include "absl/time/time.h"
 #include "common/step/control.h"
+#include "common/step/peer.h"
+#include "expert_service/core/lease.h"
+#include "expert_service/core/sequence_table.h"
+#include "expert_service/core/step_limits.h"
+#include "sim/expert_cache.h"
 #include "sim/testing/fake_model.h"
 
 namespace pregate::scheduler {
@@ -27,6 +33,7 @@ struct FakeWorkerConfig {
   bool routes_samples = true;  // false: no replica
   int32_t num_layers = 3;
   int32_t unit_slots = 0;  // 0: everything fits
+  absl::Duration unit_load = absl::Milliseconds(2);
   // How long it reads an expert that was another rank's before it can form.
   absl::Duration expert_load = absl::ZeroDuration();
   std::vector<ExpertId> experts;  // read at start
@@ -36,37 +43,40 @@ struct FakeWorkerConfig {
   absl::Duration restart = absl::Seconds(1);
 };
 
-// Not thread-safe. Time is its owner's: plans queue up until RunNext.
+// Not thread-safe. Time is its owner's: plans queue up until BeginStep, and what a step has done shows
+// when its owner calls EndStep.
 class FakeWorker {
  public:
   FakeWorker(const FakeWorkerConfig& config, uint64_t incarnation);
 
   Hello MakeHello() const;
+  // Begins the Form's epoch, or says why not. No plan runs before OnForm.
+  absl::Status Admit(LinkId link, const Form& form, absl::Time now);
+  void OnRenew(LinkId link, absl::Time now) { lease_.Renew(link, now); }
+  void OnDetach(LinkId link) { lease_.Release(link); }
   Formed OnForm(const Form& form);
   // False when the plan is of another epoch and so dropped.
   bool OnPlan(StepPlan plan);
   bool has_work() const { return !queue_.empty(); }
   // Of the step that runs, or the last one: the heartbeat.
-  Progress LastProgress() const { return {epoch_, has_work() ? last_step_ + 1 : last_step_}; }
+  Progress LastProgress() const { return {epoch_, last_step_}; }
+  struct Step {
+    StepResult result;
+    absl::Time loaded;  // its last layer's units are there
+  };
   // REQUIRES: has_work().
-  StepResult RunNext();
+  Step BeginStep(absl::Time now);
+  void EndStep(absl::Time now, StepResult* result);
+  std::vector<UnitEvent> Tick(absl::Time now);
 
   int num_open() const;
+  Epoch epoch() const { return epoch_; }
   int64_t right_drafts() const { return right_drafts_; }
+  int64_t unit_loads() const { return cache_.counts().loads; }
   const std::vector<std::string>& violations() const { return violations_; }
   uint64_t incarnation() const { return incarnation_; }
 
  private:
-  struct Slot {
-    bool open = false;
-    SequenceAdd add;
-    std::vector<BlockId> blocks;
-    int32_t length = 0;
-    StepId sample_step = 0;
-    int32_t sample_position = -1;
-    TokenId sample_token = 0;
-    ExpertId sample_route = kNoRoute;
-  };
   struct Cell {  // the KV of one position
     SeqId seq_id = 0;
     int32_t position = -1;
@@ -74,27 +84,49 @@ class FakeWorker {
   };
 
   bool Expect(bool condition, const std::string& what);
+  bool Expect(const absl::Status& status, const std::string& where) {
+    return Expect(status.ok(), where + std::string(status.message()));
+  }
+  absl::Status Run(const StepPlan& plan, absl::Time now, Step* step);
   bool Apply(const StepPlan& plan, StepResult* result);
-  bool Drop(int32_t slot);
+  void Drop(int32_t slot);
   bool Add(const SequenceAdd& add);
   bool SetBlocks(const BlockTableUpdate& update);
+  bool SetWanted(const Wanted& wanted);
+  bool CheckRowHere(const Row& row, StepId step_id);
   bool RunRow(const Row& row, StepId step_id, StepResult* result);
-  bool Load(const Wanted& wanted, StepResult* result);
-  bool CheckRow(const Row& row, const Slot& slot, StepId step_id);
-  bool Home(const Slot& slot) const { return slot.add.home_rank == config_.rank; }
-  Cell& CellAt(const Slot& slot, int32_t position);
+  bool FillReplica(const Row& row, const pregate::Sequence& sequence);
+  std::optional<ExpertId> RunReplica(const pregate::Sequence& sequence, int32_t position,
+                                     TokenId token);
+  bool DrawSamples(const Row& row, FakeModel::State state, pregate::Sequence* sequence,
+                   StepResult* result);
+  absl::Time RunLayers(const StepPlan& plan, absl::Time now);
+  std::vector<ExpertId> ExpertSet(const StepPlan& plan);
+  int32_t IndexOf(int32_t rank) const;  // among the members
+  bool Home(const pregate::Sequence& s) const { return s.home_rank == config_.rank; }
+  bool IsWhole() const { return config_.unit_slots == 0; }
+  static Cell& CellAt(std::vector<Cell>& cells, const pregate::Sequence& sequence,
+                      int32_t position);
+  // The state before `position`; null: the KV there is not the sequence's.
+  static const FakeModel::State* Before(std::vector<Cell>& cells, const pregate::Sequence& sequence,
+                                        int32_t position);
 
   const FakeWorkerConfig config_;
   const uint64_t incarnation_;
+  StepLimits limits_;
+  Placement placement_;
+  Lease lease_;
   Epoch epoch_ = 0;
   StepId last_step_ = 0;
   bool void_ = true;
+  bool runs_ = false;  // a step
   std::deque<StepPlan> queue_;
-  std::vector<Slot> slots_;
-  std::vector<Cell> cells_;       // [kv_blocks x kKvBlockTokens]; outlives epochs
-  std::vector<int32_t> owner_;    // [kv_blocks] slot or -1
-  std::vector<UnitId> resident_;  // outlives epochs
-  uint64_t last_event_ = 0;
+  SequenceTable table_;
+  std::vector<StepId> sampled_in_;   // [seq_slots] the last step that samples it
+  std::vector<Cell> cells_;          // [kv_blocks x kKvBlockTokens]; outlives epochs
+  std::vector<Cell> replica_cells_;  // the same of the router's replica
+  std::vector<int32_t> owner_;       // [kv_blocks] slot or -1
+  sim::ExpertCache cache_;           // outlives epochs
   int64_t right_drafts_ = 0;
   std::vector<std::string> violations_;
 };

@@ -3,29 +3,63 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "scheduler_service/engine/token_output.h"
 
 namespace pregate::scheduler {
 
-class SimClients::Taker {
+// One attempt: it takes a start, tokens, and one end.
+class SimClients::Stream {
  public:
-  Taker(SimClients* clients, SimClient* client) : clients_(clients), client_(client) {}
+  Stream(SimClients* clients, SimClient* client)
+      : clients_(clients),
+        client_(client),
+        end_by_(std::max(client->request.deadline, clients->world_->clock()->Now())) {}
   void Take(const StartInfo& info) {
+    Expect(!started_ && !done_, "a second start");
+    started_ = true;
+    if (broken_) return;
     client_->start = info;
     ++client_->num_starts;
   }
   void Take(const TokensOut& out) {
+    Expect(started_ && !done_, "tokens before the start or after the end");
+    Expect(!out.tokens.empty() && out.routes.size() == out.tokens.size(), "tokens without routes");
+    if (broken_) return;
     client_->tokens.insert(client_->tokens.end(), out.tokens.begin(), out.tokens.end());
     client_->routes.insert(client_->routes.end(), out.routes.begin(), out.routes.end());
     client_->text += out.text;
-    clients_->world_->Log(absl::StrCat("client gets ", out.tokens.size(), " tokens, ", out.text));
+    clients_->world_->Log("client gets ", out.tokens.size(), " tokens, ", out.text);
   }
-  void Take(const DoneInfo& info) { clients_->OnDone(client_, info); }
+  void Take(const DoneInfo& info) {
+    Expect(!done_, "a second end");
+    Expect(clients_->world_->clock()->Now() <= end_by_, "an end after the cancel or the deadline");
+    if (std::exchange(done_, true) || broken_) return;
+    clients_->OnDone(client_, info, started_);
+  }
+  // The engine learns that nobody reads on, and ends it in this turn of its loop.
+  void Detach(LinkId link) {
+    end_by_ = std::min(end_by_, clients_->world_->clock()->Now());
+    clients_->world_->Deliver(DetachEvent{link});
+  }
+  // What is sent from now on is lost. False: it has ended.
+  bool Break() {
+    if (!done_) broken_ = true;
+    return broken_;
+  }
+  // A broken one too gets its end.
+  bool ended() const { return done_; }
 
  private:
+  void Expect(bool condition, const char* what) {
+    if (!condition) client_->misuse = what;
+  }
+
   SimClients* const clients_;
   SimClient* const client_;
+  absl::Time end_by_;
+  bool started_ = false, done_ = false, broken_ = false;
 };
 
 SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& load)
@@ -43,6 +77,8 @@ SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& l
                                  world_->RandomDuration(absl::Milliseconds(100), absl::Seconds(4));
     }
     if (static_cast<int>(random.Next() % 100) < load.percent_resumed) Resume(client.get());
+    if (static_cast<int>(random.Next() % 100) < load.percent_broken)
+      client->break_after = world_->RandomDuration(absl::Milliseconds(1), absl::Seconds(1));
     clients_.push_back(std::move(client));
     arrivals_.push_back(world_->RandomDuration(absl::ZeroDuration(), load.spread));
   }
@@ -51,13 +87,21 @@ SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& l
 GenerateRequest SimClients::RandomRequest(const SimLoad& load) {
   SplitMix64& random = world_->random();
   GenerateRequest request;
-  const size_t prompt_len = 1 + random.Next() % load.prompt_max;
-  for (size_t i = 0; i < prompt_len; ++i)
-    request.prompt.push_back(random.Next() % model_.vocab_size);
   request.seed = random.Next();
+  // A prompt that repeats as the samples do has right drafts from the start, the stop among them.
+  const bool repeats = model_.repeating > 0 && random.Next() % 4 == 0;
+  const auto prompt_len = static_cast<int32_t>(1 + random.Next() % load.prompt_max);
+  for (int32_t i = 0; i < prompt_len; ++i) {
+    request.prompt.push_back(repeats ? model_.Repeated(i, *request.seed)
+                                     : static_cast<TokenId>(random.Next() % model_.vocab_size));
+  }
   request.max_tokens = 1 + random.Next() % load.max_tokens_max;
   request.ignore_eos = random.Next() % 2 == 0;
   if (random.Next() % 6 == 0) request.stop_tokens = {static_cast<TokenId>(3 + random.Next() % 9)};
+  if (repeats && random.Next() % 2 == 0) {
+    request.stop_tokens.push_back(
+        model_.Repeated(static_cast<int32_t>(random.Next() % FakeModel::kPeriod), *request.seed));
+  }
   const char* const stops[] = {"ab", "ababc", "bc a", "gg", "\xC3\xA9", "fed", "bc "};
   for (size_t i = random.Next() % 3; i > 0; --i)
     request.stop_strings.push_back(stops[random.Next() % 7]);
@@ -77,39 +121,75 @@ void SimClients::Resume(SimClient* client) {
 
 void SimClients::Start() {
   for (size_t i = 0; i < clients_.size(); ++i) {
-    world_->After(arrivals_[i], [this, client = clients_[i].get()] { Submit(client); });
+    world_->After(arrivals_[i], [this, client = clients_[i].get()] {
+      client->asked = world_->clock()->Now();
+      Submit(client);
+    });
   }
 }
 
 void SimClients::Submit(SimClient* client) {
   const LinkId link = next_link_++;
+  auto stream = std::make_shared<Stream>(this, client);
   SubmitEvent event;
   event.link = link;
   event.request = client->request;
-  event.send = SendTo(std::make_shared<Taker>(this, client));
+  event.send = SendTo(stream);
+  streams_.push_back(stream);
   world_->Deliver(std::move(event));
-  if (client->cancel_after)
-    world_->After(*client->cancel_after, [this, link] { world_->Deliver(DetachEvent{link}); });
+  if (client->cancel_after) world_->After(*client->cancel_after, [=] { stream->Detach(link); });
+  if (client->break_after && client->resumes == 0)
+    world_->After(*client->break_after, [=, this] { Break(client, stream.get(), link); });
 }
 
-void SimClients::OnDone(SimClient* client, const DoneInfo& info) {
-  world_->Log(absl::StrCat("client is done: ", FinishReasonName(info.reason), ", ",
-                           info.status.ToString()));
-  const bool refused = client->num_starts == 0 &&
-                       (absl::IsResourceExhausted(info.status) || absl::IsUnavailable(info.status));
+// The edge tells the engine of the loss; the client has what came before it.
+void SimClients::Break(SimClient* client, Stream* stream, LinkId link) {
+  if (client->resumes > 0 || !stream->Break()) return;
+  world_->Log("a client's stream breaks after ", client->tokens.size(), " tokens");
+  stream->Detach(link);
+  ++client->resumes;
+  GenerateRequest& request = client->request;
+  request.resume_tokens.insert(request.resume_tokens.end(), client->tokens.begin(),
+                               client->tokens.end());
+  // All or none: its first resume may have left them out.
+  if (request.resume_routes.size() + client->routes.size() == request.resume_tokens.size()) {
+    request.resume_routes.insert(request.resume_routes.end(), client->routes.begin(),
+                                 client->routes.end());
+  } else {
+    request.resume_routes.clear();
+  }
+  if (model_.num_experts == 0) request.resume_routes.clear();
+  world_->After(world_->RandomDuration(absl::Milliseconds(1), absl::Milliseconds(50)),
+                [this, client] { Submit(client); });
+}
+
+void SimClients::OnDone(SimClient* client, const DoneInfo& info, bool started) {
+  world_->Log("client is done: ", FinishReasonName(info.reason), ", ", info.status.message());
+  const bool refused =
+      !started && (absl::IsResourceExhausted(info.status) || absl::IsUnavailable(info.status));
   if (refused && client->refusals++ < 1000) {
     const absl::Duration wait = std::max(info.retry_after, absl::Milliseconds(20));
     world_->After(wait, [this, client] { Submit(client); });
     return;
   }
   client->done = info;
-  if (++num_done_ < clients_.size()) return;
-  // Time enough for whatever failed to come back.
-  world_->After(absl::Minutes(2), [this] { world_->Deliver(DrainEvent{}); });
+  client->done_at = world_->clock()->Now();
+  if (++num_done_ == clients_.size()) DrainWhenCalm();
+}
+
+// Time enough for what has failed to come back, and for the last slots to be dropped.
+void SimClients::DrainWhenCalm() {
+  const absl::Time calm =
+      std::max(world_->clock()->Now(), world_->faults_over()) + absl::Seconds(20);
+  world_->At(calm, [=, this] {
+    const bool is_calm = world_->faults_over() + absl::Seconds(20) <= calm;
+    is_calm ? world_->Deliver(DrainEvent{}) : DrainWhenCalm();
+  });
 }
 
 std::string SimClients::Check(const SimClient& client, bool service_routes) const {
   if (!client.done) return "never done";
+  if (!client.misuse.empty()) return client.misuse;
   const GenerateRequest& request = client.request;
   GenerateRequest whole = request;
   whole.resume_tokens.clear();
@@ -121,7 +201,7 @@ std::string SimClients::Check(const SimClient& client, bool service_routes) cons
   rules.stop_strings = request.stop_strings;
   rules.max_tokens = *request.max_tokens;
   TokenOutput before(tokenizer_, rules);
-  for (TokenId token : request.resume_tokens) before.Accept(token);
+  for (size_t i = 0; i < client.num_resumed; ++i) before.Accept(request.resume_tokens[i]);
   want.text.erase(0, before.TakeText().size());
   want.tokens.erase(want.tokens.begin(), want.tokens.begin() + client.num_resumed);
   want.routes.erase(want.routes.begin(), want.routes.begin() + client.num_resumed);
@@ -130,14 +210,16 @@ std::string SimClients::Check(const SimClient& client, bool service_routes) cons
   const bool stopped_early =
       done.reason == FinishReason::kCancelled || done.reason == FinishReason::kDeadline;
   const bool may_stop_early = client.cancel_after || request.deadline != absl::InfiniteFuture();
-  if (stopped_early && may_stop_early) {
+  const bool has_failed = absl::StrContains(done.status.message(), kFailedRow);
+  if ((stopped_early && may_stop_early) || has_failed) {
     if (want.text.compare(0, client.text.size(), client.text) != 0) return "text is no prefix";
     if (client.tokens.size() > want.tokens.size()) return "more tokens than there are";
     want.tokens.resize(client.tokens.size());
     return client.tokens == want.tokens ? "" : "tokens are no prefix";
   }
   if (!done.status.ok()) return done.status.ToString();
-  if (client.num_starts != 1) return absl::StrCat(client.num_starts, " starts");
+  if (client.num_starts < 1 || client.num_starts > 1 + client.resumes)
+    return absl::StrCat(client.num_starts, " starts");
   if (model_.num_experts > 0 && client.start.prompt_routes != want.prompt_routes)
     return "prompt routes differ";
   if (client.tokens != want.tokens) return "tokens differ";
@@ -149,6 +231,11 @@ std::string SimClients::Check(const SimClient& client, bool service_routes) cons
   const size_t num_generated = client.num_resumed + want.tokens.size();
   return done.generated_tokens == static_cast<int32_t>(num_generated) ? ""
                                                                       : "generated_tokens differs";
+}
+
+int SimClients::num_open_streams() const {
+  return static_cast<int>(std::count_if(streams_.begin(), streams_.end(),
+                                        [](const auto& stream) { return !stream->ended(); }));
 }
 
 int64_t SimClients::num_reference_tokens() const {

@@ -35,8 +35,9 @@ void SimWorld::AfterAt(int rank, absl::Duration delay, std::function<void()> act
 
 void SimWorld::BeginForm(int rank, const Form& form) {
   WorkerEnd& end = ends_[rank];
-  if (form.epoch <= end.worker->LastProgress().epoch) {
-    return FromWorkerToEngine(rank, end.worker->OnForm(form));
+  const absl::Status admitted = end.worker->Admit(end.connection, form, agenda_.now());
+  if (!admitted.ok()) {
+    return FromWorkerToEngine(rank, Formed{form.epoch, admitted, OpenMeeting(rank)});
   }
   EndForm(rank, form.epoch);
   end.busy = false;
@@ -75,7 +76,7 @@ void SimWorld::LoadNext(int rank) {
       LoadNext(rank);
     });
   }
-  Log(absl::StrCat("worker ", rank, " has formed epoch ", form.epoch));
+  Log("worker ", rank, " has formed epoch ", form.epoch);
   AnswerForm(rank, end.worker->OnForm(form));
 }
 

@@ -3,6 +3,7 @@
 // of its seed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "scheduler_service/core/random_source.h"
 #include "scheduler_service/engine/links.h"
@@ -35,11 +37,14 @@ class SimWorld final : public Inbox {
   // Runs what is still planned, until `end`.
   void RunOut(absl::Time end);
 
-  // Faults. A process that dies loses its state and what is under way to it and from it.
+  // Faults. A process that dies loses its state and what is under way to it and from it; a link that
+  // breaks loses the latter alone.
   void StartWorker(int rank);
   void KillWorker(int rank, absl::Duration down_for);
   void BreakWorkerLink(int rank, absl::Duration down_for);
   void FreezeWorker(int rank, absl::Duration duration);
+  // Its messages take up to `delay` longer, either way.
+  void SlowWorkerLink(int rank, absl::Duration delay, absl::Duration duration);
   void LosePlan(int rank) { ends_[rank].lose_plans++; }
   void RepeatOldResult(int rank);
   // The next result is changed on its way.
@@ -48,10 +53,14 @@ class SimWorld final : public Inbox {
   }
   void StartRouter();
   void KillRouter(absl::Duration down_for);
+  void BreakRouterLink(absl::Duration down_for);
+  void SlowRouterLink(absl::Duration delay, absl::Duration duration);
   void ExpireRouterSessions() {
     if (router_) router_->ExpireSessions();
   }
   void LoseRoutes() { lose_routes_++; }
+  // When the last fault so far is over: what was down is back, what was to be lost is lost.
+  absl::Time faults_over() const { return faults_over_; }
 
   WorkerLink* worker_link(int rank) { return &ends_[rank].link; }
   RouterLink* router_link() { return &router_link_; }
@@ -62,8 +71,12 @@ class SimWorld final : public Inbox {
   absl::Duration RandomDuration(absl::Duration min, absl::Duration max);
   // Every contract violation that any worker or router has found.
   std::vector<std::string> Violations() const;
-  // One line an event.
-  void Log(const std::string& line);
+  // One line an event, if wanted.
+  void Trace() { traces_ = true; }
+  template <typename... Parts>
+  void Log(const Parts&... parts) {
+    if (traces_) absl::StrAppend(&log_, absl::ToUnixMicros(agenda_.now()), " ", parts..., "\n");
+  }
   const std::string& log() const { return log_; }
   int64_t num_waits() const { return num_waits_; }
   int64_t num_plans() const { return num_plans_; }
@@ -78,9 +91,16 @@ class SimWorld final : public Inbox {
     SimWorld* world = nullptr;
     void Send(ToRouter message) override { world->OnSend(std::move(message)); }
   };
+  // A direction of a link: messages keep their order.
+  struct Wire {
+    absl::Time last;
+    absl::Time slow_until = absl::InfinitePast();
+    absl::Duration delay;  // at most, until then
+  };
   struct WorkerEnd {
     FakeWorkerConfig config;
     SimWorkerLink link;
+    Wire to, from;
     std::unique_ptr<FakeWorker> worker;
     bool connected = false;
     bool says_alive = false;
@@ -116,25 +136,30 @@ class SimWorld final : public Inbox {
   void AfterAt(int rank, absl::Duration delay, std::function<void()> action);
   void Beat(int rank, int connection);
   void BeatAlive(int rank, int connection);
-  void FinishStep(int rank, int work, int connection);
+  void FinishStep(int rank, int work, int connection, StepResult result);
   void FromWorkerToEngine(int rank, FromWorker message);
+  void FromRouterToEngine(FromRouter message);
   void Disconnect(int rank, const char* reason);
-  absl::Time Arrival(absl::Time* last);
+  void DisconnectRouter(const char* reason, absl::Duration down_for);
+  absl::Time Arrival(Wire* wire);
+  void Slow(Wire* wire, absl::Duration delay, absl::Duration duration);
+  void FaultUntil(absl::Time time) { faults_over_ = std::max(faults_over_, time); }
 
   SplitMix64 random_;
   const FakeModel model_;
   sim::Agenda agenda_;
   std::vector<WorkerEnd> ends_;
-  std::vector<absl::Time> last_to_, last_from_;  // links keep their order
   SimRouterLink router_link_;
+  Wire to_router_, from_router_;
   std::unique_ptr<FakeRouter> router_;
   bool router_connected_ = false;
   int router_connection_ = 0;
   int lose_routes_ = 0;
   std::map<std::string, std::set<int>> meetings_;  // by rendezvous: who waits there
   int num_meetings_ = 0;
-  absl::Time last_to_router_, last_from_router_;
+  absl::Time faults_over_ = absl::InfinitePast();
   std::vector<std::string> router_violations_;
+  bool traces_ = false;
   std::string log_;
   int64_t num_waits_ = 0;
   int64_t num_plans_ = 0;
