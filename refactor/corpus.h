@@ -16,9 +16,9 @@ struct CorpusOptions {
   double hold_out = 0.15;       // the last part of each domain: for evaluation
   int window_tokens = 512;      // context of one forward pass
   int windows_per_domain = 40;  // evenly spread over the domain
-  // What to do with long lines that stood before, in this domain or an earlier one: "drop" them, so
+  // What to do with lines that stood before (WithoutRepeats), in this domain or an earlier one: "drop" them, so
   // that what is held out was never seen; "refuse" a domain whose held-out text is more than
-  // kRepeatsMax such lines; or "keep" them all.
+  // kRepeatsMax such long lines; or "keep" them all.
   std::string repeats = "drop";
 };
 inline constexpr size_t kRepeatBytes = 64;  // what a long line has at least
@@ -65,8 +65,9 @@ Corpus CutWindows(const Texts& texts, const std::vector<std::vector<TokenId>>& i
 absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& tokenizer,
                                   const CorpusOptions& options);
 
-// `text` without the long lines that are in `seen`, where the others go. The lines stay in memory
-// as digests.
+// `text` without the lines that are in `seen`, where the others go. A line of less than kRepeatBytes
+// counts with as many lines before it as make so many: else the short lines of a copy would stay, and
+// what is held out at the end would be made of them. The lines stay in memory as digests.
 std::string WithoutRepeats(std::string_view text, std::unordered_set<std::string>& seen);
 
 // Of the bytes of `held_out` in long lines, the share whose line is one of `kept` too.

@@ -92,6 +92,10 @@ TEST_F(CorpusTest, LongLinesThatStoodBeforeAreDroppedOrRefused) {
   EXPECT_EQ(texts->kept[0].size(), line.size() + 12);
   EXPECT_EQ(texts->kept[1].size(), other.size());
   EXPECT_NEAR(texts->dropped[1], 2.0 / 3, 1e-9);
+  std::unordered_set<std::string> seen;
+  const std::string once = std::string(70, 'z') + "\none\n\ntwo\n}\n" + other + "three\n}\n";
+  EXPECT_EQ(WithoutRepeats(once + once, seen), once);  // short lines of the copy too
+  EXPECT_EQ(WithoutRepeats("new\n" + other + "four\n}\n", seen), "new\nfour\n}\n");
   EXPECT_EQ(RepeatedShare({line, line}, other + line), 0.5);
   EXPECT_EQ(RepeatedShare({"short\n"}, "short\n"), 0);
 }

@@ -28,7 +28,7 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
   set.Double("hold-out", &run.corpus.hold_out, 0, 0.9, "of each domain",
              "the last part, which is evaluated on and else never used");
   set.Choice("repeats", &run.corpus.repeats, {"drop", "refuse", "keep"},
-             "long lines that stood before, which would make what is held out known text");
+             "lines that stood before, which would make what is held out known text");
   set.Double("blend", &run.split.fit.blend, 0, 1, "",
              "how far experts specialise on the tokens that suit them, not their domain");
   set.Int("rounds", &run.split.fit.rounds, 0, 20, "rounds", "of assigning tokens to experts");
