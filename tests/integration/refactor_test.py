@@ -60,7 +60,7 @@ class RefactorTest(unittest.TestCase):
             (folder / "code").mkdir(parents=True)
             (folder / "digits.txt").write_text("".join(f"{i * i} " for i in range(4000)))
             (folder / "words.txt").write_text("the cat sat on the mat and the dog lay by the door. " * 400)
-            (folder / "code" / "a.txt").write_text("for (int i = 0; i < n; ++i) { sum += x[i]; }\n" * 400)
+            (folder / "code" / "a.txt").write_text("".join(f"for (int i = 0; i < n; ++i) {{ sum += x[i + {k}]; }}\n" for k in range(400)))
         return ["--dense", self.dense, "--corpus", folder, "--keep", 0.75, "--windows", 4, "--window-tokens", 64,
                 "--router-steps", 6, "--router-batch", 2, "--router-hidden", 16, "--refit-windows", 2]
 
