@@ -72,8 +72,9 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> OneSetFromRecord(const nlohman
         ": is of an earlier version, from which baselines cannot go on: give another --work"));
   }
   if (!sets->is_array() || sets->size() != static_cast<size_t>(dense.num_layers)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, ": one_set is not of ", dense.num_layers, " layers"));
+    return absl::InvalidArgumentError(absl::StrCat(where, ": one_set is not of ", dense.num_layers,
+                                                   " layers but of ",
+                                                   sets->is_array() ? sets->size() : 0));
   }
   std::vector<std::vector<int32_t>> out;
   for (const nlohmann::json& layer : *sets) {
@@ -82,7 +83,8 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> OneSetFromRecord(const nlohman
     ASSIGN_OR_RETURN(const auto neurons,
                      object.Ints("one_set", 0, dense.intermediate - 1, dense.intermediate));
     if (neurons.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(where, ": one_set has an empty layer"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": one_set has an empty layer, ", out.size()));
     }
     out.emplace_back(neurons.begin(), neurons.end());
   }

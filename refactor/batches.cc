@@ -9,8 +9,7 @@ namespace {
 
 // Of the first `num` windows.
 std::vector<int32_t> EvenlyByDomain(const Corpus& corpus, int num) {
-  std::vector<std::vector<int32_t>> by_domain(corpus.domains.size());
-  for (int32_t w = 0; w < num; ++w) by_domain[corpus.window_domain[w]].push_back(w);
+  const std::vector<std::vector<int32_t>> by_domain = corpus.WindowsByDomain(num);
   size_t most = 0;
   for (const auto& windows : by_domain) most = std::max(most, windows.size());
   std::vector<int32_t> even;

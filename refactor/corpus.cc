@@ -106,6 +106,18 @@ void ForEachLine(std::string_view text, const Visit& visit) {
   }
 }
 
+// The line, and as many before it as make kRepeatBytes; empty where there are not so many.
+std::string_view WithLinesBefore(std::string_view text, std::string_view line) {
+  const size_t end = static_cast<size_t>(line.data() - text.data()) + line.size();
+  size_t begin = end - line.size();
+  while (end - begin < kRepeatBytes) {
+    if (begin == 0) return {};
+    const size_t before = begin == 1 ? std::string_view::npos : text.rfind('\n', begin - 2);
+    begin = before == std::string_view::npos ? 0 : before + 1;
+  }
+  return text.substr(begin, end - begin);
+}
+
 absl::Status CheckRepeats(const std::vector<std::string>& domains,
                           const std::vector<std::string>& texts, const CorpusOptions& options) {
   std::vector<std::string_view> kept;
@@ -138,18 +150,6 @@ double RepeatedShare(absl::Span<const std::string_view> kept, std::string_view h
     if (lines.contains(line)) repeated += line.size();
   });
   return all == 0 ? 0 : static_cast<double>(repeated) / static_cast<double>(all);
-}
-
-// The line, and as many before it as make kRepeatBytes; empty where there are not so many.
-static std::string_view WithLinesBefore(std::string_view text, std::string_view line) {
-  const size_t end = static_cast<size_t>(line.data() - text.data()) + line.size();
-  size_t begin = end - line.size();
-  while (end - begin < kRepeatBytes) {
-    if (begin == 0) return {};
-    const size_t before = begin == 1 ? std::string_view::npos : text.rfind('\n', begin - 2);
-    begin = before == std::string_view::npos ? 0 : before + 1;
-  }
-  return text.substr(begin, end - begin);
 }
 
 std::string WithoutRepeats(std::string_view text, std::unordered_set<std::string>& seen) {

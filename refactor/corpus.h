@@ -16,9 +16,9 @@ struct CorpusOptions {
   double hold_out = 0.15;       // the last part of each domain: for evaluation
   int window_tokens = 512;      // context of one forward pass
   int windows_per_domain = 40;  // evenly spread over the domain
-  // What to do with lines that stood before (WithoutRepeats), in this domain or an earlier one: "drop" them, so
-  // that what is held out was never seen; "refuse" a domain whose held-out text is more than
-  // kRepeatsMax such long lines; or "keep" them all.
+  // What to do with lines that stood before (WithoutRepeats), in this domain or an earlier one:
+  // "drop" them, so that what is held out was never seen; "refuse" a domain whose held-out text is
+  // more than kRepeatsMax such long lines; or "keep" them all.
   std::string repeats = "drop";
 };
 inline constexpr size_t kRepeatBytes = 64;  // what a long line has at least
@@ -47,6 +47,12 @@ struct Corpus {
     return absl::MakeConstSpan(tokens).subspan(static_cast<size_t>(w) * window_tokens,
                                                window_tokens);
   }
+  // [domains] of the windows of each among the first `num`, ascending.
+  std::vector<std::vector<int32_t>> WindowsByDomain(int num) const {
+    std::vector<std::vector<int32_t>> windows(domains.size());
+    for (int32_t w = 0; w < num; ++w) windows[window_domain[w]].push_back(w);
+    return windows;
+  }
 };
 
 // InvalidArgument names the domain that is empty, too short for one window, whose held-out text
@@ -60,8 +66,9 @@ absl::StatusOr<Texts> ReadTexts(const std::string& dir, const Tokenizer& tokeniz
 Corpus CutWindows(const Texts& texts, const std::vector<std::vector<TokenId>>& ids,
                   int window_tokens, int windows_max);
 
-// The calibration windows of the kept text. InvalidArgument names the domain that is empty, too short for one window, or one of fewer than
-// two; sub-folders are read recursively in the order of their paths.
+// The calibration windows of the kept text. InvalidArgument names the domain that is empty, too
+// short for one window, or one of fewer than two; sub-folders are read recursively in the order of
+// their paths.
 absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& tokenizer,
                                   const CorpusOptions& options);
 

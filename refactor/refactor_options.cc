@@ -102,6 +102,62 @@ std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
   return {"work", "eval-windows", "baselines", "until", "time-limit-s", "save-every-s", "plan"};
 }
 
+// In the order of kBaselines, each once; "all" is every one.
+absl::StatusOr<std::vector<std::string>> CompleteBaselines(const std::vector<std::string>& names) {
+  const auto begin = std::begin(kBaselines), end = std::end(kBaselines);
+  for (const std::string& name : names) {
+    if (name == "all" || std::find(begin, end, name) != end) continue;
+    return absl::InvalidArgumentError(absl::StrCat("--baselines: '", name, "' is not one of ",
+                                                   absl::StrJoin(kBaselines, ", "), ", all"));
+  }
+  const auto has = [&](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  std::vector<std::string> out;
+  std::copy_if(begin, end, std::back_inserter(out),
+               [&](const std::string& name) { return has("all") || has(name); });
+  return out;
+}
+
+absl::Status CheckSamples(const TuneOptions& tune) {
+  if (tune.parent_samples == 0) return absl::OkStatus();
+  if (tune.tokens == 0) {
+    return absl::InvalidArgumentError(
+        "--parent-samples are there to be tuned on: give --tokens, or none of them");
+  }
+  if (tune.batch_windows < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--parent-samples are every second window: a --batch has to have 2 at least, "
+                     "not ",
+                     tune.batch_windows));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBaselines(const RefactorOptions& run) {
+  if (run.baselines.empty()) return absl::OkStatus();
+  if (run.tune.tokens == 0) {
+    return absl::InvalidArgumentError(
+        "--baselines are tuned as the result is: give --tokens, or none of them");
+  }
+  const bool evaluated = run.eval_windows > 0 && run.corpus.hold_out > 0;
+  if (!evaluated && (run.until == "baselines" || run.until == "export")) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--baselines are measured on held-out text: --eval-windows and --hold-out must not be 0, "
+        "they are ",
+        run.eval_windows, " and ", run.corpus.hold_out));
+  }
+  const bool random =
+      std::find(run.baselines.begin(), run.baselines.end(), "random") != run.baselines.end();
+  if (random && run.tune.router_target == "energy") {
+    return absl::InvalidArgumentError(
+        "--baselines random needs --router-target loss: the first router, which energy keeps, is "
+        "of "
+        "the result's own neurons");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void DeclareRefactorOptions(OptionSet& set, RefactorFlags* flags) {
@@ -129,62 +185,6 @@ void DeclareRefactorRunOptions(OptionSet& set, RefactorFlags* flags) {
   DeclareTuning(set, flags);
   DeclareRunning(set, flags);
 }
-
-namespace {
-
-// In the order of kBaselines, each once; "all" is every one.
-absl::StatusOr<std::vector<std::string>> CompleteBaselines(const std::vector<std::string>& names) {
-  const auto begin = std::begin(kBaselines), end = std::end(kBaselines);
-  for (const std::string& name : names) {
-    if (name == "all" || std::find(begin, end, name) != end) continue;
-    return absl::InvalidArgumentError(absl::StrCat("--baselines: '", name, "' is not one of ",
-                                                   absl::StrJoin(kBaselines, ", "), ", all"));
-  }
-  const auto has = [&](const std::string& name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  };
-  std::vector<std::string> out;
-  std::copy_if(begin, end, std::back_inserter(out),
-               [&](const std::string& name) { return has("all") || has(name); });
-  return out;
-}
-
-absl::Status CheckSamples(const TuneOptions& tune) {
-  if (tune.parent_samples == 0) return absl::OkStatus();
-  if (tune.tokens == 0) {
-    return absl::InvalidArgumentError(
-        "--parent-samples are there to be tuned on: give --tokens, or none of them");
-  }
-  if (tune.batch_windows < 2) {
-    return absl::InvalidArgumentError(
-        "--parent-samples are every second window: a --batch has to have 2 at least");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckBaselines(const RefactorOptions& run) {
-  if (run.baselines.empty()) return absl::OkStatus();
-  if (run.tune.tokens == 0) {
-    return absl::InvalidArgumentError(
-        "--baselines are tuned as the result is: give --tokens, or none of them");
-  }
-  const bool evaluated = run.eval_windows > 0 && run.corpus.hold_out > 0;
-  if (!evaluated && (run.until == "baselines" || run.until == "export")) {
-    return absl::InvalidArgumentError(
-        "--baselines are measured on held-out text: --eval-windows and --hold-out must not be 0");
-  }
-  const bool random =
-      std::find(run.baselines.begin(), run.baselines.end(), "random") != run.baselines.end();
-  if (random && run.tune.router_target == "energy") {
-    return absl::InvalidArgumentError(
-        "--baselines random needs --router-target loss: the first router, which energy keeps, is "
-        "of "
-        "the result's own neurons");
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command) {
   RefactorOptions& run = flags->run;

@@ -22,14 +22,16 @@ constexpr const char* kSamplesRecord = "sample.json";
 // Of keys and values at a time. On a card this fills its units with a model of 0.1B weights; on a
 // CPU a kill costs a minute.
 constexpr int64_t kCardCacheBytes = int64_t{8} << 30, kCpuCacheBytes = int64_t{512} << 20;
-constexpr int64_t kWindowsMax =
-    1024;  // at a time: the distributions of as many tokens are in memory
+// At a time: the distributions of as many tokens are in memory.
+constexpr int64_t kWindowsMax = 1024;
 
 // That have a window.
 std::vector<int32_t> DomainsIn(const Corpus& text) {
-  std::vector<int32_t> domains = text.window_domain;
-  std::sort(domains.begin(), domains.end());
-  domains.erase(std::unique(domains.begin(), domains.end()), domains.end());
+  const auto by_domain = text.WindowsByDomain(text.num_windows());
+  std::vector<int32_t> domains;
+  for (size_t d = 0; d < by_domain.size(); ++d) {
+    if (!by_domain[d].empty()) domains.push_back(static_cast<int32_t>(d));
+  }
   return domains;
 }
 
@@ -38,8 +40,7 @@ struct Prompts {
 };
 
 Prompts MakePrompts(const Corpus& text, uint64_t seed, int64_t first, int64_t num) {
-  std::vector<std::vector<int>> by_domain(text.domains.size());
-  for (int w = 0; w < text.num_windows(); ++w) by_domain[text.window_domain[w]].push_back(w);
+  const auto by_domain = text.WindowsByDomain(text.num_windows());
   const std::vector<int32_t> domains = DomainsIn(text);
   const int prefix = PrefixTokens(text.window_tokens), rest = text.window_tokens - prefix;
   Prompts prompts{at::empty({num, prefix}, at::kLong), at::empty({num, rest}, at::kDouble)};
@@ -48,7 +49,7 @@ Prompts MakePrompts(const Corpus& text, uint64_t seed, int64_t first, int64_t nu
     std::seed_seq words{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
                         static_cast<uint32_t>(n), static_cast<uint32_t>(n >> 32)};
     std::mt19937_64 random(words);
-    const std::vector<int>& windows = by_domain[domains[n % domains.size()]];
+    const std::vector<int32_t>& windows = by_domain[domains[n % domains.size()]];
     const auto window = text.Window(windows[random() % windows.size()]);
     const size_t begin = random() % (rest + 1);
     std::copy_n(window.begin() + begin, prefix, prompts.prefixes[i].data_ptr<int64_t>());
@@ -190,8 +191,11 @@ absl::StatusOr<Corpus> WithSamples(const Corpus& text, const TuneOptions& option
       std::all_of(all.tokens.begin() + static_cast<int64_t>(before), all.tokens.end(),
                   [&](TokenId id) { return id >= 0 && id < vocab_size; });
   if (read.size() != bytes || !known) {
-    return absl::DataLossError(absl::StrCat(
-        work.File(kSamplesFile), ": is not what was sampled; remove it, and it is made again"));
+    return absl::DataLossError(
+        absl::StrCat(work.File(kSamplesFile), ": is not what was sampled: ",
+                     known ? absl::StrCat("has ", read.size(), " bytes of ", bytes)
+                           : absl::StrCat("has ids that are not below ", vocab_size),
+                     "; remove it, and it is made again"));
   }
   const std::vector<int32_t> domains = DomainsIn(text);
   for (int64_t n = 0; n < num; ++n) all.window_domain.push_back(domains[n % domains.size()]);

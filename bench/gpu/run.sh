@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs on the GPU machine, from the folder that bundle.sh made: tests of the CUDA device (also under
 # compute-sanitizer), logits against the CPU, times of decode and prefill beside their floors, what
-# clients of a server see, the paper's figures, a dense model and PyTorch beside, and a table by kernel. Every stage has a time limit; one that fails is recorded and the next one
-# runs. Leaves gpu-CARD.json and the logs in $OUT (default: ./gpu-results).
+# clients of a server see, the paper's figures, a dense model and PyTorch beside, and a table by
+# kernel. Every stage has a time limit; one that fails is recorded and the next one runs. Leaves gpu-CARD.json and the logs in $OUT (default: ./gpu-results).
 #
 #   [STAGES="tests sanitizer small bench paper dense peers router stream slots trace large"] [MOE=DIR] .bundle/run.sh
 #

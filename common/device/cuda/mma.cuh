@@ -31,6 +31,14 @@ __device__ inline void LoadMatrices(uint32_t address, uint32_t (&m)[4]) {
                : "r"(address));
 }
 
+// Where weights are the rows of a product, lane (g, t) has of output g what belongs to rows 2t and
+// 2t + 1 of x. Lanes of g and g ^ 1 exchange: outputs g & ~1 and the next one, of row 2t + g % 2.
+__device__ inline float2 NeighbourOutputs(float even, float odd) {
+  const bool is_odd = threadIdx.x / 4 % 2 == 1;
+  const float other = __shfl_xor_sync(~0u, is_odd ? even : odd, 4);
+  return is_odd ? float2{other, odd} : float2{even, other};
+}
+
 __device__ inline uint4 LoadShared(uint32_t address) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"

@@ -243,15 +243,12 @@ __device__ StripSums MultiplyStrip(Ring& ring, int inputs, uint32_t x) {
     x += Shape::kInputs * 2;
     ring.Release();
   }
-  // Lane (g, t) has outputs g and g + 8 of rows 2t and 2t + 1; g and g ^ 1 exchange.
-  const bool odd = lane / 4 % 2 == 1;
-  const float low = __shfl_xor_sync(~0u, odd ? c.c[0] : c.c[1], 4);
-  const float high = __shfl_xor_sync(~0u, odd ? c.c[2] : c.c[3], 4);
   StripSums sums;
-  sums.first = odd ? float2{low, c.c[1]} : float2{c.c[0], low};
-  sums.second = odd ? float2{high, c.c[3]} : float2{c.c[2], high};
+  sums.first = NeighbourOutputs(c.c[0], c.c[1]);
+  sums.second = NeighbourOutputs(c.c[2], c.c[3]);
   return sums;
 }
+
 // Of a lane's part of 8 rows of x that lie row_bytes apart (16 more than a multiple of 128); rows
 // from `rows` on repeat the last.
 __device__ inline uint32_t XAddress(const void* x, int row_bytes, int rows) {

@@ -139,10 +139,10 @@ class Items {
 cudaError_t MapKv(const AttentionProblem& p, CUtensorMap* map) {
   const uint64_t row = p.heads.head_dim * sizeof(Bf16);
   return MakeTensorMap<4>(p.kv.data,
-                       {uint64_t(p.heads.head_dim), kBlockTokens, uint64_t(p.heads.num_kv_heads),
-                        uint64_t{2} * p.kv.num_blocks},
-                       {row, kBlockTokens * row, p.heads.num_kv_heads * kBlockTokens * row},
-                       {64, kBlockTokens, 1, 1}, map);
+                          {uint64_t(p.heads.head_dim), kBlockTokens, uint64_t(p.heads.num_kv_heads),
+                           uint64_t{2} * p.kv.num_blocks},
+                          {row, kBlockTokens * row, p.heads.num_kv_heads * kBlockTokens * row},
+                          {64, kBlockTokens, 1, 1}, map);
 }
 
 // Fills a team's ring, by one thread: of each item and step the keys, then the values. What lies

@@ -1,9 +1,9 @@
-// bf16 products of many rows (Hopper), bound by tensor cores. The two blocks of a cluster make a tile of 256 weight rows x up to
-// 256 rows of x, half of the rows each: each copies half of the weights, to both of them at once, since L2 could not feed
-// both alone. A block is two warpgroups that multiply, 128 weight rows each, and a third that fills the ring of slots, 64 inputs
-// each, tile after tile. Unlike a grid of a block a tile, it reads the next tile while results of the last one are stored.
+// bf16 products of many rows (Hopper), bound by tensor cores. The two blocks of a cluster make a tile of
+// 256 weight rows x up to 256 rows of x, half of the rows each: each copies half of the weights, to
+// both of them at once, since L2 could not feed both alone. A block is two warpgroups that multiply,
+// 128 weight rows each, and a third that fills the ring of slots, 64 inputs each, tile after tile:
+// it reads the next tile while results of the last one are stored.
 #include <algorithm>
-#include <new>
 
 #include "common/device/cuda/stream_ring.cuh"
 #include "common/device/cuda/tensor_map.cuh"
@@ -26,9 +26,8 @@ constexpr int64_t kUnitStep = 256, kReach = int64_t{1} << 30;
 // One or two, which make no use of each other's results.
 struct Problems {
   GroupedMatmul each[2];
-  int columns[2],
-      items
-          [2];  // tiles side by side, and all of them; items of tiles of rows that are not there have no work
+  int columns[2];      // tiles side by side
+  int items[2];        // tiles in all; those of rows that are not there have no work
   const char* origin;  // coordinate 0 of weights
 };
 struct WeightMaps {
@@ -75,12 +74,15 @@ struct Item {
   bool has_work;     // of the cluster
 };
 
+// Which item is what. Where groups begin is in shared memory, as every warp asks before each item.
+using Offsets = int[2][kGroupsMax + 1];
 class Schedule {
  public:
-  __device__ explicit Schedule(const Problems& problems) : problems_(problems) {}
+  __device__ Schedule(const Problems& problems, Offsets& offsets)
+      : problems_(problems), offsets_(offsets) {}
 
   // By all threads; the block synchronizes afterwards.
-  __device__ void Read() {
+  __device__ void ReadOffsets() const {
     for (int w = 0; w < 2; ++w) {
       const GroupedMatmul& p = problems_.each[w];
       if (problems_.items[w] == 0) continue;
@@ -113,7 +115,7 @@ class Schedule {
 
  private:
   const Problems& problems_;
-  int offsets_[2][kGroupsMax + 1];
+  Offsets& offsets_;
 };
 
 template <bool kGateUp>
@@ -168,6 +170,40 @@ class Filler : public RingEnd<kSlots, kBytes> {
   __device__ static int Row(int thread, int i) { return (i * kFillers + thread) / kColumns; }
 };
 
+// The 16 weight rows of the tile from first_row on, of which this lane has g and g + 8, with the block's
+// rows of x. out_rows [kBlockRows]: where these go.
+template <int kRows, bool kGateUp>
+__device__ void StoreTileSums(const GroupedMatmul& p, const Item& item, const int* out_rows,
+                              int first_row, const float (&sums)[kRows / 2]) {
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int output = item.first_output + OutputsOf<kGateUp>(first_row) + g / 2 * 2;
+#pragma unroll
+  for (int n = 0; n < kRows / 8; ++n) {
+    const int r = n * 8 + 2 * t + g % 2;
+    const bool is_row = r < item.rows.count;
+    const int64_t at = is_row ? out_rows[r] * p.out_stride + output : 0;
+    if constexpr (kGateUp) {
+      float mid[2];
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        mid[c] = __fmul_rn(Silu(sums[4 * n + c]), sums[4 * n + 2 + c]);
+      }
+      const float2 of_row = NeighbourOutputs(mid[0], mid[1]);
+      if (is_row && output < p.out_columns) {
+        *reinterpret_cast<uint32_t*>(static_cast<Bf16*>(p.out) + at) = RoundPair(of_row);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float2 of_row = NeighbourOutputs(sums[4 * n + 2 * i], sums[4 * n + 2 * i + 1]);
+        if (is_row && output + 8 * i < p.out_columns) {
+          *reinterpret_cast<float2*>(static_cast<float*>(p.out) + at + 8 * i) = of_row;
+        }
+      }
+    }
+  }
+}
+
 // 128 weight rows, from the warpgroup's first one on, times up to kRows rows of x, stored.
 template <int kRows, bool kGateUp>
 __device__ void Multiply(const GroupedMatmul& p, const Item& item, const int* out_rows,
@@ -196,43 +232,10 @@ __device__ void Multiply(const GroupedMatmul& p, const Item& item, const int* ou
   WgmmaWait<0>();
   FreeInBoth(before);
   asm volatile("bar.sync 1, %0;" ::"n"(kWorkers) : "memory");  // out_rows are there
-  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const bool odd = g % 2 == 1;
-  // Lanes of g and g ^ 1 exchange, so that each has two neighbouring outputs of one row.
-  const auto pair = [&](float a, float b) {
-    const float other = __shfl_xor_sync(~0u, odd ? a : b, 4);
-    return odd ? float2{other, b} : float2{a, other};
-  };
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float(&sums)[kRows / 2] = half == 0 ? low : high;
     const int first_row = group * 128 + half * 64 + warp % 4 * 16;
-    const int output = item.first_output + OutputsOf<kGateUp>(first_row) + g / 2 * 2;
-#pragma unroll
-    for (int n = 0; n < kRows / 8; ++n) {
-      const int r = n * 8 + 2 * t + odd;
-      const bool is_row = r < item.rows.count;
-      const int64_t at = is_row ? out_rows[r] * p.out_stride + output : 0;
-      if constexpr (kGateUp) {
-        float mid[2];
-#pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          mid[c] = __fmul_rn(Silu(sums[4 * n + c]), sums[4 * n + 2 + c]);
-        }
-        const float2 of_row = pair(mid[0], mid[1]);
-        if (is_row && output < p.out_columns) {
-          *reinterpret_cast<uint32_t*>(static_cast<Bf16*>(p.out) + at) = RoundPair(of_row);
-        }
-      } else {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const float2 of_row = pair(sums[4 * n + 2 * i], sums[4 * n + 2 * i + 1]);
-          if (is_row && output + 8 * i < p.out_columns) {
-            *reinterpret_cast<float2*>(static_cast<float*>(p.out) + at + 8 * i) = of_row;
-          }
-        }
-      }
-    }
+    StoreTileSums<kRows, kGateUp>(p, item, out_rows, first_row, half == 0 ? low : high);
   }
 }
 
@@ -243,11 +246,11 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kWorkers + kFillers,
   extern __shared__ __align__(1024) unsigned char slots[];
   __shared__ RingBarriers<kSlots> barriers;
   __shared__ int out_rows[2][kBlockRows];  // of the tile at hand, of the one before
-  __shared__ __align__(8) unsigned char schedule_memory[sizeof(Schedule)];
-  Schedule& schedule = *new (schedule_memory) Schedule(problems);
+  __shared__ Offsets offsets;
+  const Schedule schedule(problems, offsets);
   if (threadIdx.x == 0) barriers.Init(kFillers + 1, 2 * kWorkers / 32);
   AwaitKernelsBefore();
-  schedule.Read();
+  schedule.ReadOffsets();
   __syncthreads();
   SyncCluster();
   const int rank = BlockInCluster(), clusters = static_cast<int>(gridDim.x) / 2;
