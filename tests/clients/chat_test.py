@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 import unittest
@@ -169,17 +170,37 @@ class ChatTest(live.Served, unittest.TestCase):
             self.assertIn("; is this a gRPC port?", done.stderr)
 
     def test_a_timeout_keeps_what_came(self):
-        # The model repeats itself: with drafts the whole answer would be there in time.
-        with self.folder.serve("--drafts", "off") as server:
-            ask = ["generate", "--server", server.address, "--prompt", "Tell me", "--ignore-eos", "--timeout-s", 0.2]
+        # The server freezes in mid-answer, so no machine is fast enough to end in time; a deep model leaves time to
+        # freeze it. The model repeats itself: with drafts the whole answer would be there at once.
+        deep = self.folder.path / "deep"
+        live.pregate("synth", "--shape", "tiny", "--layers", 64, "--seed", 1, "--out", deep)
+        with self.folder.serve("--drafts", "off", model=deep) as server:
+            ask = ["generate", "--prompt", "Tell me", "--ignore-eos"]
             for flags in ([], ["--json"]):
-                done = subprocess.run([live.BIN / "pregate", *map(str, ask), *flags], capture_output=True, text=True)
-                self.assertEqual(done.returncode, 1)
-                self.assertRegex(done.stderr, r"not complete after --timeout-s 200ms; \d+ tokens came")
-                self.assertGreater(len(json.loads(done.stdout)["text"] if flags else done.stdout), 10)
-            out, err = self.chat("Tell me everything\n", "--timeout-s", 0.2, server=server, code=1)
-            self.assertIn("not complete after --timeout-s 200ms", err)
+                out, err = self.cut_off(server, [*ask, *flags])
+                self.assertRegex(err, r"not complete after --timeout-s 3s; \d+ tokens came")
+                self.assertGreater(len(json.loads(out)["text"] if flags else out), 10)
+            out, err = self.cut_off(server, ["chat"], "Tell me everything\n")
+            self.assertIn("not complete after --timeout-s 3s", err)
             self.assertGreater(len(out), 1)
+
+    def cut_off(self, server, argv, lines=None):
+        """What a client with a timeout prints whose server freezes once it has sent some tokens."""
+        live.wait_for(lambda: server.running() == 0, "the answer before has ended")
+        sent = server.metric("pregate_generation_tokens_total")
+        client = subprocess.Popen([live.BIN / "pregate", *argv, "--server", server.address, "--timeout-s", "3"],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if lines:
+            client.stdin.write(lines)
+            client.stdin.flush()
+        live.wait_for(lambda: server.metric("pregate_generation_tokens_total") >= sent + 24, "some tokens")
+        server.signal(signal.SIGSTOP)
+        try:
+            out, err = client.communicate(timeout=live.TIMEOUT_S)
+        finally:
+            server.signal(signal.SIGCONT)
+        self.assertEqual(client.returncode, 1, err)
+        return out, err
 
 
 if __name__ == "__main__":

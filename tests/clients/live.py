@@ -114,9 +114,9 @@ class Folder:
         pregate("certs", "init", "--dir", made)
         return made
 
-    def serve(self, *flags, certs=None):
-        server = Program(self.path, "serve", BIN / "pregate", "serve", "--model", self.model, "--threads", 1, *flags,
-                         certs=certs)
+    def serve(self, *flags, certs=None, model=None):
+        server = Program(self.path, "serve", BIN / "pregate", "serve", "--model", model or self.model, "--threads", 1,
+                         *flags, certs=certs)
         wait_ready(server)
         return server
 
