@@ -1,6 +1,7 @@
 // Streams generations from a running server, some at a time, and says what its clients see: time to
 // the first token, time between tokens, tokens per second. Prompts are random token ids; answers are
-// greedy and of full length. Prints one JSON object, times in ms.
+// greedy and of full length. Prints one JSON object, times in ms; `answers` is a hash of all ids: equal
+// for servers that gave equal answers to the same flags.
 // usage: stream_bench --server ADDRESS [--streams 1,8,32] [--prompt 128] [--answer 64] [--requests 4]
 #include <grpcpp/grpcpp.h>
 
@@ -14,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "bench/bench_main.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
@@ -38,7 +40,8 @@ struct Seen {
   std::mutex mutex;
   std::vector<double> first_ms, between_ms;  // between tokens, of each token
   int64_t tokens = 0;
-  std::string error;  // the first one
+  uint64_t answers = 0;  // of all ids, whatever the order in which requests end
+  std::string error;     // the first one
 };
 
 double Quantile(std::vector<double> values, double q) {
@@ -62,8 +65,9 @@ v1::GenerateRequest RandomRequest(const Options& o, int answer, std::mt19937_64&
   return request;
 }
 
-void RunOne(v1::Inference::Stub& stub, const v1::GenerateRequest& request, Clock::time_point end,
-            Seen& seen) {
+// `number`: of the request, which its answer counts under.
+void RunOne(v1::Inference::Stub& stub, const v1::GenerateRequest& request, uint64_t number,
+            Clock::time_point end, Seen& seen) {
   grpc::ClientContext context;
   context.set_wait_for_ready(true);
   const Clock::time_point start = Clock::now();
@@ -74,6 +78,7 @@ void RunOne(v1::Inference::Stub& stub, const v1::GenerateRequest& request, Clock
   std::vector<double> between;
   double first = 0;
   int64_t tokens = 0;
+  uint64_t answer = number;
   while (reader->Read(&response)) {
     const int count = response.tokens().ids_size();
     if (count == 0) continue;
@@ -85,11 +90,16 @@ void RunOne(v1::Inference::Stub& stub, const v1::GenerateRequest& request, Clock
     }
     tokens += count;
     last = now;
+    for (const int32_t id : response.tokens().ids()) {
+      answer = (answer ^ static_cast<uint64_t>(id)) * 0x9E3779B97F4A7C15u;
+      answer ^= answer >> 29;
+    }
   }
   const grpc::Status status = reader->Finish();
   const std::lock_guard<std::mutex> lock(seen.mutex);
   if (!status.ok() && seen.error.empty()) seen.error = status.error_message();
   seen.tokens += tokens;
+  seen.answers += answer;
   seen.first_ms.push_back(first);
   seen.between_ms.insert(seen.between_ms.end(), between.begin(), between.end());
 }
@@ -105,7 +115,8 @@ absl::StatusOr<nlohmann::json> RunStreams(const Options& o, int streams) {
       const auto channel = grpc::CreateChannel(o.server, grpc::InsecureChannelCredentials());
       const auto stub = v1::Inference::NewStub(channel);
       for (int r = 0; r < o.requests; ++r) {
-        RunOne(*stub, RandomRequest(o, o.answer, random), Clock::now() + kPatience, seen);
+        RunOne(*stub, RandomRequest(o, o.answer, random), uint64_t(s) * o.requests + r,
+               Clock::now() + kPatience, seen);
       }
     });
   }
@@ -118,6 +129,7 @@ absl::StatusOr<nlohmann::json> RunStreams(const Options& o, int streams) {
                         {"ttft_ms_p99", Quantile(seen.first_ms, 0.99)},
                         {"itl_ms_p50", Quantile(seen.between_ms, 0.5)},
                         {"itl_ms_p99", Quantile(seen.between_ms, 0.99)},
+                        {"answers", absl::StrFormat("%016x", seen.answers)},
                         {"tokens_per_s", static_cast<double>(seen.tokens) / seconds}};
 }
 
@@ -128,7 +140,7 @@ absl::Status AwaitServer(const Options& o) {
   while (true) {
     const auto channel = grpc::CreateChannel(o.server, grpc::InsecureChannelCredentials());
     Seen seen;
-    RunOne(*v1::Inference::NewStub(channel), RandomRequest(o, 2, random), end, seen);
+    RunOne(*v1::Inference::NewStub(channel), RandomRequest(o, 2, random), 0, end, seen);
     if (seen.error.empty()) return absl::OkStatus();
     if (Clock::now() > end) return absl::UnavailableError(absl::StrCat(o.server, ": ", seen.error));
     std::this_thread::sleep_for(std::chrono::milliseconds(100));

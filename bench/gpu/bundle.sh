@@ -42,7 +42,8 @@ done
 [[ ! -f $build_dir/bin/libgpu_kernel_trace.so ]] || cp "$build_dir/bin/libgpu_kernel_trace.so" "$stage/bin/"
 source bench/gpu/pack_libraries.sh
 pack_libraries "$stage" '/(libc|libm|libdl|libpthread|librt|libresolv|libcublas|libcublasLt|libcudart|libnccl|libcuda)\.so'
-cp bench/gpu/run.sh bench/gpu/stream_load.sh bench/gpu/*.py "$stage/" 2>/dev/null || true
+cp bench/gpu/run.sh bench/gpu/run_cell.sh bench/gpu/stream_load.sh bench/gpu/*.py "$stage/" 2>/dev/null || true
+protoc -I proto --include_imports --descriptor_set_out="$stage/inference.desc" proto/pregate/v1/inference.proto
 git describe --always --dirty > "$stage/commit"
 tar -C "$stage" -cf - . | xz -T2 -3 > "$out_dir/bundle.tar.xz"
 cp bench/gpu/run.sh "$out_dir/run.sh" 2>/dev/null || true

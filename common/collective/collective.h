@@ -48,7 +48,8 @@ class Collective {
   // Rows of `row_bytes`. Rank d gets send rows [send_offsets[d], send_offsets[d + 1]); what comes
   // from source s lands in recv rows [recv_offsets[s], recv_offsets[s + 1]). Both are host arrays
   // of world_size + 1 entries, >= 0 and ascending; a pair's two counts are equal, the own part is
-  // copied. A count of 0 sends nothing and waits for nothing. send and recv do not overlap.
+  // copied. A count of 0 sends no row; where AllToAll enqueues, ranks may wait for each other all the
+  // same. send and recv do not overlap.
   virtual absl::Status AllToAll(const void* send, absl::Span<const int32_t> send_offsets,
                                 void* recv, absl::Span<const int32_t> recv_offsets,
                                 size_t row_bytes) = 0;

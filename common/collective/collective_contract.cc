@@ -1,5 +1,6 @@
 #include "common/collective/collective_contract.h"
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -14,9 +15,10 @@ constexpr absl::Duration kJoinTimeout = absl::Seconds(60);
 std::vector<char> RowBytes(uint64_t salt, int source, int target, int row, size_t bytes) {
   uint64_t state = salt * 1000003 + source * 8191 + target * 131 + row;
   std::vector<char> out(bytes);
-  for (char& byte : out) {
+  for (size_t at = 0; at < bytes; at += sizeof(uint32_t)) {
     state = state * 6364136223846793005u + 1442695040888963407u;
-    byte = static_cast<char>(state >> 56);
+    const auto word = static_cast<uint32_t>(state >> 32);
+    std::memcpy(out.data() + at, &word, std::min(sizeof(word), bytes - at));
   }
   return out;
 }

@@ -117,6 +117,10 @@ void DeclareWorkerOptions(OptionSet& set, WorkerOptions* options) {
   set.Choice(
       "exchange-alone", &options->exchange_alone, {"on", "off"},
       "Send expert rows through the collective even when this worker is alone, to measure it");
+  set.Choice("card-exchange", &options->card_exchange, {"calls", "windows"},
+             "How expert rows travel between cards: by NCCL's calls, or straight into the peers' "
+             "memory where all workers ask for it and reach each other's (16 MiB of each card a "
+             "worker)");
   set.Duration("scheduler-lease-s", &options->scheduler_lease, absl::Seconds(1),
                absl::Milliseconds(kLeaseMsMax),
                "How long a silent scheduler holds this worker while another one asks for it");
@@ -144,7 +148,8 @@ absl::StatusOr<LoadedWorker> LoadWorker(const WorkerOptions& options, Clock* clo
                                      .exchange_alone = options.exchange_alone == "on",
                                      .lease = options.scheduler_lease,
                                      .on_broken = std::move(on_broken)};
-  worker.collectives = MakeDeviceCollectives(worker.device.get());
+  worker.collectives =
+      MakeDeviceCollectives(worker.device.get(), options.card_exchange == "windows");
   if (worker.collectives != nullptr) collectives = worker.collectives.get();
   if (engine_options.exchange_alone && collectives == nullptr) {
     return absl::InvalidArgumentError("exchange-alone is on, but this worker has no collective");

@@ -27,6 +27,7 @@ struct WorkerOptions {
   int32_t context_tokens = 0;  // 0: the model's
   int32_t expert_slots = 0;    // 0: all units stay on the device
   std::string exchange_alone = "off";
+  std::string card_exchange = "calls";
   absl::Duration scheduler_lease = absl::Seconds(5);
 };
 void DeclareWorkerOptions(OptionSet& set, WorkerOptions* options);

@@ -7,11 +7,13 @@
 
 namespace pregate {
 
-std::unique_ptr<CollectiveFactory> MakeDeviceCollectives(Device* device) {
+std::unique_ptr<CollectiveFactory> MakeDeviceCollectives(Device* device,
+                                                         [[maybe_unused]] bool windows) {
 #ifdef PREGATE_CUDA
   if (const auto* cuda = dynamic_cast<CudaDevice*>(device)) {
-    return MakeNcclFactory(
-        {.device = cuda->ordinal(), .stream = static_cast<cudaStream_t>(cuda->stream())});
+    return MakeNcclFactory({.device = cuda->ordinal(),
+                            .stream = static_cast<cudaStream_t>(cuda->stream()),
+                            .windows = windows});
   }
 #endif
   return nullptr;

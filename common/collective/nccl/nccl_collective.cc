@@ -11,6 +11,8 @@ namespace pregate {
 namespace {
 
 constexpr size_t kStagingBytesMin = 64 << 10;  // a step's routes fit: later steps allocate nothing
+constexpr absl::Duration kLeaveTimeout =
+    absl::Seconds(2);  // what runs looks every few microseconds
 
 }  // namespace
 
@@ -29,14 +31,62 @@ absl::StatusOr<std::unique_ptr<Collective>> NcclCollective::Join(const NcclOptio
   if (!begun.ok()) return group->Fail(begun);
   RETURN_IF_ERROR(group->AwaitCommunicator(timeout, "join"));
   RETURN_IF_ERROR(group->Reserve(kStagingBytesMin));
+  RETURN_IF_ERROR(group->OpenWindows());
   return group;
 }
 
-// A group that ends with work enqueued aborts it: peers may never come for it.
 NcclCollective::~NcclCollective() {
   cudaSetDevice(options_.device);
-  if (comm_ != nullptr) ncclCommAbort(comm_);
+  End();
   if (staging_ != nullptr) cudaFree(staging_);
+}
+
+// A group that ends with work enqueued aborts it: peers may never come for it.
+void NcclCollective::End() {
+  {
+    std::lock_guard lock(mutex_);
+    if (to_leave_ != nullptr) to_leave_->Leave();
+    to_leave_ = nullptr;
+  }
+  if (windows_ != nullptr) {  // its kernels look at what Leave has written
+    const absl::Time deadline = absl::Now() + kLeaveTimeout;
+    while (cudaStreamQuery(options_.stream) == cudaErrorNotReady && absl::Now() < deadline) {
+      std::this_thread::yield();
+    }
+  }
+  if (comm_ != nullptr) ncclCommAbort(comm_);
+  comm_ = nullptr;
+  windows_ = nullptr;
+}
+
+absl::Status NcclCollective::OpenWindows() {
+  const auto all_agree = [this](bool mine) -> absl::StatusOr<bool> {
+    std::vector<uint8_t> all(world_size_);
+    const uint8_t vote = mine ? 1 : 0;
+    RETURN_IF_ERROR(GatherByCalls(&vote, 1, all.data()));
+    return std::all_of(all.begin(), all.end(), [](uint8_t yes) { return yes == 1; });
+  };
+  const auto await = [this] { return AwaitCommunicator(options_.operation_timeout, "window"); };
+  ASSIGN_OR_RETURN(windows_, WindowGroup::Open({.comm = comm_,
+                                                .rank = rank_,
+                                                .world_size = world_size_,
+                                                .device = options_.device,
+                                                .stream = options_.stream,
+                                                .timeout = options_.operation_timeout,
+                                                .wanted = options_.windows,
+                                                .await = await,
+                                                .all_agree = all_agree}));
+  bytes_sent_ = 0;  // votes are no payload
+  std::lock_guard lock(mutex_);
+  to_leave_ = windows_.get();
+  if (aborted_ && to_leave_ != nullptr) to_leave_->Leave();
+  return absl::OkStatus();
+}
+
+void NcclCollective::Abort() {
+  std::lock_guard lock(mutex_);
+  if (aborted_.exchange(true)) return;
+  if (to_leave_ != nullptr) to_leave_->Leave();
 }
 
 absl::Status NcclCollective::Begin() {
@@ -48,8 +98,7 @@ absl::Status NcclCollective::Begin() {
 absl::Status NcclCollective::Fail(const absl::Status& why) {
   if (!status_.ok()) return status_;
   status_ = why;
-  if (comm_ != nullptr) ncclCommAbort(comm_);
-  comm_ = nullptr;
+  End();
   return status_;
 }
 
@@ -87,6 +136,7 @@ absl::Status NcclCollective::Wait() {
     const cudaError_t stream = cudaStreamQuery(options_.stream);
     if (stream == cudaErrorNotReady) return false;
     RETURN_IF_ERROR(CudaStatus(stream, "wait"));
+    if (windows_ != nullptr) RETURN_IF_ERROR(windows_->outcome());
     return true;
   });
 }
@@ -113,6 +163,21 @@ absl::Status NcclCollective::Reserve(size_t bytes) {
 absl::Status NcclCollective::AllGather(const void* mine, size_t bytes, void* all) {
   RETURN_IF_ERROR(Begin());
   if (bytes == 0) return absl::OkStatus();
+  if (windows_ != nullptr && bytes <= WindowGroup::kGatherBytes) {
+    return GatherByWindows(mine, bytes, all);
+  }
+  return GatherByCalls(mine, bytes, all);
+}
+
+absl::Status NcclCollective::GatherByWindows(const void* mine, size_t bytes, void* all) {
+  bytes_sent_ += int64_t(bytes) * (world_size_ - 1);
+  if (absl::Status bad = windows_->Gather(mine, bytes); !bad.ok()) return Fail(bad);
+  RETURN_IF_ERROR(Wait());
+  windows_->Gathered(bytes, all);
+  return absl::OkStatus();
+}
+
+absl::Status NcclCollective::GatherByCalls(const void* mine, size_t bytes, void* all) {
   if (absl::Status bad = Reserve(bytes * world_size_); !bad.ok()) return Fail(bad);
   char* own = staging_ + rank_ * bytes;
   if (absl::Status bad = CudaStatus(
@@ -138,19 +203,40 @@ absl::Status NcclCollective::AllToAll(const void* send, absl::Span<const int32_t
     return Fail(bad);
   }
   bytes_sent_ += RemoteRows(rank_, send_offsets) * int64_t(row_bytes);
-  const auto bytes = [row_bytes](absl::Span<const int32_t> offsets, int peer) {
-    return (offsets[peer + 1] - offsets[peer]) * row_bytes;
+  const auto message = [&](int peer) -> nccl::WindowMessage {
+    return {static_cast<const char*>(send) + send_offsets[peer] * row_bytes,
+            static_cast<char*>(recv) + recv_offsets[peer] * row_bytes,
+            (send_offsets[peer + 1] - send_offsets[peer]) * row_bytes,
+            (recv_offsets[peer + 1] - recv_offsets[peer]) * row_bytes};
   };
+  // Both ends of a message know its size, so they agree on its way.
+  const bool has_windows = windows_ != nullptr && WindowGroup::Takes(row_bytes);
+  const auto is_called = [&](int peer, size_t bytes) {
+    return bytes > 0 && !(has_windows && (peer == rank_ || WindowGroup::Fits(bytes)));
+  };
+  bool has_calls = false;
+  nccl::WindowMessages by_window;
+  for (int peer = 0; peer < world_size_; ++peer) {
+    nccl::WindowMessage m = message(peer);
+    has_calls |= is_called(peer, m.send_bytes) || is_called(peer, m.recv_bytes);
+    if (!has_windows) continue;
+    if (is_called(peer, m.send_bytes)) m.send_bytes = 0;
+    if (is_called(peer, m.recv_bytes)) m.recv_bytes = 0;
+    by_window.of[peer] = m;
+  }
+  if (has_windows) {
+    if (absl::Status bad = windows_->Exchange(by_window); !bad.ok()) return Fail(bad);
+  }
+  if (!has_calls) return absl::OkStatus();
   return Group([&] {
     ncclResult_t result = ncclSuccess;
     for (int peer = 0; peer < world_size_ && result == ncclSuccess; ++peer) {
-      if (bytes(send_offsets, peer) > 0) {
-        result = ncclSend(static_cast<const char*>(send) + send_offsets[peer] * row_bytes,
-                          bytes(send_offsets, peer), ncclInt8, peer, comm_, options_.stream);
+      const nccl::WindowMessage m = message(peer);
+      if (is_called(peer, m.send_bytes)) {
+        result = ncclSend(m.send, m.send_bytes, ncclInt8, peer, comm_, options_.stream);
       }
-      if (result == ncclSuccess && bytes(recv_offsets, peer) > 0) {
-        result = ncclRecv(static_cast<char*>(recv) + recv_offsets[peer] * row_bytes,
-                          bytes(recv_offsets, peer), ncclInt8, peer, comm_, options_.stream);
+      if (result == ncclSuccess && is_called(peer, m.recv_bytes)) {
+        result = ncclRecv(m.recv, m.recv_bytes, ncclInt8, peer, comm_, options_.stream);
       }
     }
     return result;

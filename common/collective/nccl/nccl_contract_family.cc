@@ -1,21 +1,35 @@
-// World size 1, all that one card allows: sends to itself through NCCL.
+// One rank a card, as threads of one process: on one card sends to itself, through NCCL and through
+// a window.
+#include <algorithm>
+
 #include "common/collective/collective_contract.h"
 #include "common/collective/nccl/nccl_factory.h"
 
 namespace pregate {
 namespace {
 
+constexpr int kRanksMax = 4;
+
 class NcclWorld final : public CollectiveWorld {
  public:
-  explicit NcclWorld(absl::Duration timeout) {
-    EXPECT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
-    factory_ = MakeNcclFactory({.stream = stream_, .operation_timeout = timeout});
+  NcclWorld(int world_size, absl::Duration timeout, bool windows) {
+    for (int rank = 0; rank < world_size; ++rank) {
+      cudaStream_t stream = nullptr;
+      EXPECT_EQ(cudaSetDevice(rank), cudaSuccess);
+      EXPECT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+      streams_.push_back(stream);
+      factories_.push_back(MakeNcclFactory(
+          {.device = rank, .stream = stream, .operation_timeout = timeout, .windows = windows}));
+    }
   }
-  ~NcclWorld() override { cudaStreamDestroy(stream_); }
+  ~NcclWorld() override {
+    for (cudaStream_t stream : streams_) cudaStreamDestroy(stream);
+  }
 
-  CollectiveFactory& factory(int rank) override { return *factory_; }
+  CollectiveFactory& factory(int rank) override { return *factories_[rank]; }
   std::shared_ptr<char> Allocate(int rank, size_t bytes) override {
     void* memory = nullptr;
+    EXPECT_EQ(cudaSetDevice(rank), cudaSuccess);
     EXPECT_EQ(cudaMalloc(&memory, std::max<size_t>(bytes, 1)), cudaSuccess);
     return std::shared_ptr<char>(static_cast<char*>(memory), [](char* data) { cudaFree(data); });
   }
@@ -29,20 +43,27 @@ class NcclWorld final : public CollectiveWorld {
   }
 
  private:
-  cudaStream_t stream_ = nullptr;
-  std::unique_ptr<CollectiveFactory> factory_;
+  std::vector<cudaStream_t> streams_;
+  std::vector<std::unique_ptr<CollectiveFactory>> factories_;
 };
+
+CollectiveFamily Family(const std::string& name, bool windows, int cards) {
+  return {.name = name,
+          .make =
+              [windows](int world_size, absl::Duration timeout) {
+                return std::make_unique<NcclWorld>(world_size, timeout, windows);
+              },
+          .world_size_max = std::clamp(cards, 1, kRanksMax),
+          .refuses_used_rendezvous = false,
+          .skip_because = cards > 0 ? "" : "needs a card"};
+}
 
 }  // namespace
 
 std::vector<CollectiveFamily> CollectivesUnderTest() {
   int cards = 0;
-  const bool has_card = cudaGetDeviceCount(&cards) == cudaSuccess && cards > 0;
-  return {{.name = "nccl",
-           .make = [](int, absl::Duration timeout) { return std::make_unique<NcclWorld>(timeout); },
-           .world_size_max = 1,
-           .refuses_used_rendezvous = false,
-           .skip_because = has_card ? "" : "needs a card"}};
+  if (cudaGetDeviceCount(&cards) != cudaSuccess) cards = 0;
+  return {Family("nccl", false, cards), Family("nccl_windows", true, cards)};
 }
 
 }  // namespace pregate

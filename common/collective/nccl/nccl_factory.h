@@ -18,12 +18,17 @@ struct NcclOptions {
   int device = 0;                 // CUDA ordinal
   cudaStream_t stream = nullptr;  // what AllToAll enqueues on; outlives the groups
   absl::Duration operation_timeout = kCollectiveTimeout;
+  bool windows = false;  // used where all ranks ask for them and have them
 };
 
 // The groups' AllToAll takes device memory and may be captured in a CUDA graph of `stream`, with
 // its offsets frozen. Capture needs one exchange between the same pairs before it: NCCL connects
 // on first use, which allocates. A graph belongs to its group. bytes_sent counts calls, not
 // replays.
+//
+// With windows rows go straight into the peers' memory (window_kernels.h), where all ranks reach each
+// other's; NCCL then only makes and ends groups, and carries what is larger than 8 MiB between two
+// ranks. An exchange then needs none before it to be captured, and Abort reaches the peers at once.
 //
 // What a peer's death or stall leaves running on the card is ended by Wait, which polls the stream
 // and gives up after the timeout, or at once after Abort; so the engine waits with it, never with
