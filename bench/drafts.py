@@ -4,7 +4,7 @@ Three kinds of requests: code editing (half of a file, and its first lines again
 that asks for a summary of a page, with the page's own words) and plain text drawn at temperature 1, where nothing repeats. Each runs
 once with and once without drafts (`no_drafts`), alternating; with several streams, that many at a time.
 usage: drafts.py --bin build/release/bin --model DIR --out FILE [--requests 8] [--tokens 96] [--streams 1,4] [--dtype bf16]
-       [--threads 2] [--device cpu]
+       [--threads 2] [--device cpu] [--expert-slots 0]
 """
 import argparse
 import concurrent.futures
@@ -50,7 +50,8 @@ class Server:
         self.args, self.address = args, f"unix:{scratch}/scheduler"
         self.process = subprocess.Popen(
             [f"{args.bin}/pregate", "serve", "--model", args.model, "--listen", self.address, "--metrics-listen", "127.0.0.1:0",
-             "--dtype", args.dtype, "--threads", str(args.threads), "--device", args.device, "--log-level", "warn"],
+             "--dtype", args.dtype, "--threads", str(args.threads), "--device", args.device, "--expert-slots",
+             str(args.expert_slots), "--log-level", "warn"],
             stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.generate(["--prompt", "warm up", "--wait-s", "120"], 8, "off")
 
@@ -105,6 +106,7 @@ def main():
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--expert-slots", type=int, default=0)
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -120,7 +122,8 @@ def main():
             server.stop()
     pathlib.Path(args.out).write_text(json.dumps(
         {"machine": machine.describe(), "model": pathlib.Path(args.model).name, "dtype": args.dtype, "threads": args.threads,
-         "device": args.device, "seed": SEED, "tokens": args.tokens, "rows": rows}, indent=1) + "\n")
+         "device": args.device, "expert_slots": args.expert_slots, "seed": SEED, "tokens": args.tokens,
+         "rows": rows}, indent=1) + "\n")
     raise SystemExit(0 if all(row["ids_equal"] for row in rows) else 1)
 
 

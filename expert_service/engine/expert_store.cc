@@ -242,6 +242,14 @@ void ExpertStore::NoteArrivals(uint64_t num_done) {
   }
 }
 
+bool ExpertStore::IsResident(ExpertId expert) const {
+  for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
+    if (has_units(layer) && residency_->state({layer, expert}) != UnitState::kResident)
+      return false;
+  }
+  return true;
+}
+
 std::vector<UnitId> ExpertStore::ResidentUnits() const {
   if (!whole()) return residency_->ResidentUnits();
   std::vector<UnitId> units;

@@ -79,6 +79,10 @@ class ExpertStore {
   void Tick();
 
   bool whole() const { return residency_ == nullptr; }
+  // Whether all units of the expert are on the device now, and how many experts fit at once.
+  // REQUIRES: not whole().
+  bool IsResident(ExpertId expert) const;
+  int32_t num_fitting() const { return residency_->num_slots() / spec_.num_layers; }
   UnitShape shape(int32_t layer) const { return {spec_.own_width[layer], spec_.hidden, format_}; }
   std::vector<UnitId> ResidentUnits() const;
   std::vector<UnitEvent> TakeEvents();

@@ -222,12 +222,14 @@ std::vector<Generation> RandomGenerations(TestEngine& engine, const Checkpoint& 
 
 // The same generations all together: random chunks of prefill, late and explicit decode rows at
 // random, drafts that are right, wrong and first right, preemption by drop and add again from
-// position 0.
+// position 0. `cuts_drafts`: the engine may leave out drafts whose experts it has not at hand.
 class Crowd {
  public:
-  Crowd(TestEngine& engine, const std::vector<Generation>& alone, std::mt19937& random)
+  Crowd(TestEngine& engine, const std::vector<Generation>& alone, bool cuts_drafts,
+        std::mt19937& random)
       : engine_(engine),
         alone_(alone),
+        cuts_drafts_(cuts_drafts),
         random_(random),
         maker_(TestEngine::kSlots, TestEngine::kBlocks, random()),
         runs_(alone.size()) {}
@@ -241,11 +243,15 @@ class Crowd {
       ASSERT_TRUE(result.row_errors.empty()) << result.row_errors[0].message;
       for (const Sample& sample : result.samples) Check(sample);
       if (testing::Test::HasFatalFailure()) return;
-      for (const RunState& run : runs_) ASSERT_EQ(run.due, 0);
+      for (RunState& run : runs_) {
+        ASSERT_LE(run.due, cuts_drafts_ ? run.right : 0);
+        drafts_cut_ += run.due;
+        run.due = run.right = 0;
+      }
     }
     EXPECT_TRUE(Done());
     EXPECT_GT(late_rows_, 0);
-    EXPECT_GT(drafts_right_, 0);
+    EXPECT_GT(drafts_right_, drafts_cut_) << "none was run";
     EXPECT_GT(drafts_wrong_, 0);
     EXPECT_GT(preemptions_, 0);
   }
@@ -256,6 +262,7 @@ class Crowd {
     int32_t next = 0;       // first position not yet run
     int32_t sampled = 0;    // tokens drawn so far
     int32_t due = 0;        // samples of the step that have not come
+    int32_t right = 0;      // drafts of the step
     bool in_order = false;  // the last step drew the token at `next`
   };
 
@@ -316,6 +323,7 @@ class Crowd {
     row.drafts = drafts;
     maker_.Reserve(row.seq_slot, row.position + row.count + 1);
     run.due += right;
+    run.right = right;
     budget -= drafts;
     drafts_right_ += right;
     drafts_wrong_ += drafts - right;
@@ -336,10 +344,11 @@ class Crowd {
 
   TestEngine& engine_;
   const std::vector<Generation>& alone_;
+  const bool cuts_drafts_;
   std::mt19937& random_;
   PlanMaker maker_;
   std::vector<RunState> runs_;
-  int late_rows_ = 0, preemptions_ = 0, drafts_right_ = 0, drafts_wrong_ = 0;
+  int late_rows_ = 0, preemptions_ = 0, drafts_right_ = 0, drafts_wrong_ = 0, drafts_cut_ = 0;
 };
 
 TEST_P(InvarianceTest, SamplesAndRoutesAreTheSameInAnyCompany) {
@@ -347,7 +356,9 @@ TEST_P(InvarianceTest, SamplesAndRoutesAreTheSameInAnyCompany) {
   TestEngine alone(*checkpoint, GetParam().dtype, 1);
   std::vector<Generation> generations = RandomGenerations(alone, *checkpoint, random);
   for (Generation& generation : generations) GenerateAlone(alone, generation);
-  Crowd(engine, generations, random).Run();
+  const Param& p = GetParam();
+  const bool cuts_drafts = p.expert_slots > 0 && p.world_size == 1 && !p.exchange_alone;
+  Crowd(engine, generations, cuts_drafts, random).Run();
 }
 
 TEST_P(InvarianceTest, TheReplicaNamesTheRoutesOfTheRouter) {

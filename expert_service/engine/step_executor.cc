@@ -7,6 +7,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "expert_service/core/draft_cut.h"
 #include "expert_service/core/plan_check.h"
 #include "expert_service/engine/emit_stage.h"
 #include "expert_service/engine/exchange.h"
@@ -35,6 +36,7 @@ struct StepExecutor::State {
   std::unique_ptr<Exchange> exchange;  // null where one rank runs all
   std::vector<PlanToken> plan_tokens;  // of the step, when there is an exchange
   std::vector<size_t> plan_drafts;     // which of them are drafts of this rank
+  std::vector<Row> cut_rows;           // of the step, where not all drafts run
   std::unique_ptr<ForwardPass> pass;
   std::unique_ptr<Replica> replica;  // null without a router
   std::unique_ptr<SlotState> slots;
@@ -49,7 +51,10 @@ struct StepExecutor::State {
   absl::Status RunLayers(const StepProgress& on_progress);
   void NoteResidency(const ResidencyCounts& before, absl::Duration stalled, StepResult& result);
   absl::Status RouteDrafts();
+  void CutDrafts(const StepPlan& plan);
+  void StageCut(absl::Span<const std::vector<ExpertId>> routes, absl::Span<const int32_t> counts);
   absl::Status BeginExperts(const StepPlan& plan, StepResult& result);
+  std::vector<bool> CommittedExperts(const StepPlan& plan) const;
   std::vector<ExpertId> ExpertSet(const StepPlan& plan) const;
   bool IsHome(const Sequence& sequence) const { return sequence.home_rank == limits.rank; }
   void NotePlanTokens(const Row& row, const Sequence& sequence, bool runs);
@@ -186,6 +191,7 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
   if (s.inputs->num_tokens() > 0 || (s.exchange && !s.plan_tokens.empty())) {
     s.times.num_tokens = s.inputs->num_tokens();
     result.status = s.RouteDrafts();
+    if (result.status.ok()) s.CutDrafts(plan);
     if (result.status.ok()) result.status = s.BeginExperts(plan, result);
     if (result.status.ok()) result.status = s.Execute(on_progress, result);
     if (s.exchange) NoteExchange(s.exchange->use(), s.times);
@@ -272,6 +278,50 @@ absl::Status StepExecutor::State::RouteDrafts() {
   return absl::OkStatus();
 }
 
+// Where units move, a draft runs only if its expert is at hand: no load for a guess may stall what is
+// certain.
+void StepExecutor::State::CutDrafts(const StepPlan& plan) {
+  if (!store || store->whole() || exchange || inputs->num_drafts() == 0) return;
+  std::vector<std::vector<ExpertId>> routes;
+  size_t draft = 0;
+  for (const auto& [row, first] : inputs->rows()) {
+    std::vector<ExpertId>& of_row = routes.emplace_back();
+    for (int32_t i = 0; i < row->drafts; ++i) of_row.push_back(inputs->DraftRoute(draft++));
+  }
+  ExpertsAtHand experts{
+      .needed = CommittedExperts(plan), .resident = {}, .room = store->num_fitting()};
+  for (ExpertId e = 0; e < limits.num_experts; ++e) {
+    experts.resident.push_back(store->IsResident(e));
+  }
+  const std::vector<int32_t> counts = DraftsAtHand(routes, std::move(experts));
+  StageCut(routes, counts);
+}
+
+// The rows again, with so many drafts each.
+void StepExecutor::State::StageCut(absl::Span<const std::vector<ExpertId>> routes,
+                                   absl::Span<const int32_t> counts) {
+  std::vector<ExpertId> kept;
+  cut_rows.clear();
+  for (size_t r = 0; r < counts.size(); ++r) {
+    Row& row = cut_rows.emplace_back(*inputs->rows()[r].first);
+    row.count = row.committed() + counts[r];
+    if (!row.late) row.tokens.resize(row.count);
+    row.drafts = counts[r];
+    kept.insert(kept.end(), routes[r].begin(), routes[r].begin() + counts[r]);
+  }
+  if (static_cast<int32_t>(kept.size()) == inputs->num_drafts()) return;
+  inputs->Clear();
+  for (const Row& row : cut_rows) {
+    const int32_t end = row.position + row.count;
+    inputs->AddRow(row, /*fill_from=*/end);  // the replica has seen all that is committed
+    Sequence& sequence = table.at(row.seq_slot);
+    sequence.length = sequence.replica_length = end;
+  }
+  inputs->Upload();
+  inputs->SetDraftRoutes(kept);
+  times.num_tokens = inputs->num_tokens();
+}
+
 absl::Status StepExecutor::State::BeginExperts(const StepPlan& plan, StepResult& result) {
   if (!store) return absl::OkStatus();
   std::vector<ExpertId> expert_set;
@@ -325,19 +375,24 @@ absl::Status StepExecutor::State::RunLayers(const StepProgress& on_progress) {
 
 // The routes of late rows are known here: the step before has been collected. So are drafts'.
 std::vector<ExpertId> StepExecutor::State::ExpertSet(const StepPlan& plan) const {
-  std::vector<bool> used(limits.num_experts);
+  std::vector<bool> used = CommittedExperts(plan);
   for (int32_t d = 0; d < inputs->num_drafts(); ++d) used[inputs->DraftRoute(d)] = true;
+  std::vector<ExpertId> experts;
+  for (ExpertId e = 0; e < limits.num_experts; ++e) {
+    if (used[e]) experts.push_back(e);
+  }
+  return experts;
+}
+
+std::vector<bool> StepExecutor::State::CommittedExperts(const StepPlan& plan) const {
+  std::vector<bool> used(limits.num_experts);
   for (const Row& row : plan.rows) {
     const Sequence& sequence = table.at(row.seq_slot);
     if (sequence.failed()) continue;
     if (row.late) used[sequence.sampled_route] = true;
     for (ExpertId route : row.routes) used[route] = true;
   }
-  std::vector<ExpertId> experts;
-  for (ExpertId e = 0; e < limits.num_experts; ++e) {
-    if (used[e]) experts.push_back(e);
-  }
-  return experts;
+  return used;
 }
 
 void StepExecutor::State::NoteResidency(const ResidencyCounts& before, absl::Duration stalled,

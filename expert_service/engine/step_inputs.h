@@ -88,6 +88,8 @@ class StepInputs {
   absl::Span<const int32_t> routes() const {
     return {host_.routes, static_cast<size_t>(num_tokens())};
   }
+  // Since Clear, with the index of each one's first token.
+  absl::Span<const std::pair<const Row*, int32_t>> rows() const { return rows_; }
   absl::Span<const EmitItem> emits() const { return emits_; }
   ExpertId DraftRoute(size_t draft) const { return host_.routes[draft_index_[draft]]; }
   // Of the token that stands behind the emitting one in its row.

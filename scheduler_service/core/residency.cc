@@ -81,6 +81,7 @@ void Residency::BeginEpoch(absl::Span<const int32_t> members, const Placement& p
   std::vector<RankUnits> ranks;
   bool all_fit = true;
   expert_slots_ = 0;
+  num_members_ = members.size();
   for (int32_t rank : members) {
     const Rank& r = ranks_[rank];
     RankUnits units{rank, r.num_layers, r.unit_slots, {}};

@@ -56,6 +56,8 @@ class Residency {
 
   // Every member holds all its units at once: nothing is wanted, late rows are fine.
   bool all_fit() const { return expert_slots_ == 0; }
+  // A worker that runs everything itself leaves out drafts whose experts it has not at hand.
+  bool takes_drafts() const { return all_fit() || num_members_ == 1; }
   // What planners look at. Valid until the next change.
   void Fill(PlannerView* view);
   // The lists that have changed. REQUIRES: the view was filled, the proposal is made of it.
@@ -71,6 +73,7 @@ class Residency {
   absl::btree_map<int32_t, Rank> ranks_;
   std::vector<ExpertPlace> experts_;
   int32_t expert_slots_ = 0;
+  size_t num_members_ = 0;
   WantedLists wanted_;
 };
 

@@ -127,9 +127,8 @@ int SchedulerEngine::PipelineDepth() const {
   return MayDraft() && drafting_.BeatsRunAhead(batch_.running()) ? 1 : 2;
 }
 
-// Where not all experts fit, a draft might name one that is absent, which nobody would know before.
 bool SchedulerEngine::MayDraft() const {
-  return options_.drafts == Drafts::kNgram && !ServiceRoutesDecode() && residency_.all_fit();
+  return options_.drafts == Drafts::kNgram && !ServiceRoutesDecode() && residency_.takes_drafts();
 }
 
 int32_t SchedulerEngine::StepTokens() const {

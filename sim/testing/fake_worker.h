@@ -98,6 +98,7 @@ class FakeWorker {
   bool FillReplica(const Row& row, const pregate::Sequence& sequence);
   std::optional<ExpertId> RunReplica(const pregate::Sequence& sequence, int32_t position,
                                      TokenId token);
+  int32_t DraftsToRun(const Row& row, FakeModel::State state) const;
   bool DrawSamples(const Row& row, FakeModel::State state, pregate::Sequence* sequence,
                    StepResult* result);
   absl::Time RunLayers(const StepPlan& plan, absl::Time now);
