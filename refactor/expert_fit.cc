@@ -1,26 +1,15 @@
 #include "refactor/expert_fit.h"
 
 #include <algorithm>
-#include <thread>
 
 #include "common/base/status.h"
 #include "refactor/energy_code.h"
+#include "refactor/parallel_ranges.h"
 
 namespace pregate {
 namespace {
 
 constexpr int64_t kFlushTokens = 512;  // added up in float before they go to the double sums
-
-// Runs body(begin, end) over disjoint ranges of [0, n), whose ends are multiples of 8.
-template <typename Body>
-void ParallelRanges(int num_threads, int64_t n, const Body& body) {
-  const int64_t step = ((n + num_threads - 1) / num_threads + 7) / 8 * 8;
-  std::vector<std::thread> threads;
-  for (int64_t begin = 0; begin < n; begin += step) {
-    threads.emplace_back([&body, begin, end = std::min(n, begin + step)] { body(begin, end); });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 // Means over each expert's tokens, [num_layers][num_experts, width].
 struct Statistic {

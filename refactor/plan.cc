@@ -169,7 +169,7 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
     const int64_t batch = int64_t{options.tune.batch_windows} * text.tuning.window_tokens;
     const double step_tokens =
         double{1.0} * TuneSteps(options.tune, text.tuning.window_tokens) * batch;
-    const bool routers = options.tune.router_target == "loss";
+    const bool routers = options.tune.router_target == "loss" && !method.as_paper;
     const int64_t micro = MicroWindows(options.tune, text.tuning.window_tokens);
     const double steps = step_tokens * torch.step_token;
     const double trained_routers =

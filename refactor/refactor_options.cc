@@ -62,7 +62,11 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
       .Environment("PREGATE_TUNE_TOKENS");
   set.Count("parent-samples", &tune.parent_samples, 0, 2'000'000'000, "tokens",
             "that the dense model writes, which every second window tuned on is of; 0: none");
-  set.Choice("method", &tune.method, methods, "losses and schedule");
+  set.Choice("method", &tune.method, methods,
+             "of cutting and tuning; readme is the paper's, and decides --blend, --rounds, "
+             "--refit-windows, --persistence and the router's options itself");
+  set.Choice("router-loss", &flags->router_loss, {"code", "text"},
+             "of --method readme: as the paper's code has it, or its text");
   set.Choice("device", &tune.device, {"cpu", "cuda"}, "tunes and evaluates");
   set.Int("batch", &tune.batch_windows, 1, 4096, "windows", "in a step");
   set.Int("micro-batch", &tune.micro_windows, 0, 4096, "windows",
@@ -77,9 +81,9 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
              "part of a token's loss that is the mean of those before");
   set.Bytes("artifact-bytes", &tune.artifact_bytes, 0, int64_t{1} << 40,
             "for what tuning changes, as codes of few bits a weight; 0: of 8 bits");
-  return {"tokens",          "parent-samples", "method",        "device",
-          "batch",           "micro-batch",    "rate",          "tune-rounds",
-          "tune-embeddings", "router-target",  "router-memory", "artifact-bytes"};
+  return {"tokens",        "parent-samples", "method",        "router-loss", "device",
+          "batch",         "micro-batch",    "rate",          "tune-rounds", "tune-embeddings",
+          "router-target", "router-memory",  "artifact-bytes"};
 }
 
 std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
@@ -117,6 +121,28 @@ absl::StatusOr<std::vector<std::string>> CompleteBaselines(const std::vector<std
   std::copy_if(begin, end, std::back_inserter(out),
                [&](const std::string& name) { return has("all") || has(name); });
   return out;
+}
+
+// What the paper's method decides (docs/PAPER.md, Table 2): a quarter as many router tokens as
+// experts' in steps of as many sequences, half as many as theirs.
+void SetUpAsPaper(RefactorFlags* flags) {
+  RefactorOptions& run = flags->run;
+  run.split.as_paper = true;
+  run.split.fit.rounds = 0;
+  run.split.refit_windows_per_domain = 0;
+  RouterTrainOptions& router = run.split.router;
+  router.hidden = 512;
+  router.intermediate = 512;
+  router.persistence = 0;
+  router.adam_alone = true;
+  router.adam_rate = 5e-4;
+  router.cycles = 8;
+  router.mixed_loss = flags->router_loss == "code";
+  if (run.tune.tokens == 0) return;
+  router.batch_windows = std::max(1, run.tune.batch_windows / 2);
+  const int64_t step_tokens = int64_t{router.batch_windows} * run.corpus.window_tokens;
+  router.steps =
+      static_cast<int>(std::max<int64_t>(router.cycles, run.tune.tokens / 4 / step_tokens));
 }
 
 absl::Status CheckSamples(const TuneOptions& tune) {
@@ -196,6 +222,8 @@ absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command
   if (!out.has_filename()) out = out.parent_path();  // a trailing slash
   if (run.work_dir.empty()) run.work_dir = out.string() + ".work";
   run.command = command;
+  ASSIGN_OR_RETURN(const TuneMethod method, FindTuneMethod(run.tune.method));
+  if (method.as_paper) SetUpAsPaper(flags);
   ASSIGN_OR_RETURN(run.baselines, CompleteBaselines(run.baselines));
   RETURN_IF_ERROR(CheckSamples(run.tune));
   RETURN_IF_ERROR(CheckBaselines(run));

@@ -15,6 +15,7 @@ struct RefactorFlags {
   bool force = false, as_json = false;
   int32_t threads = 0;
   std::optional<uint64_t> seed;
+  std::string router_loss = "code";
   RefactorOptions run;
 };
 

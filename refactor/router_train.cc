@@ -20,7 +20,9 @@ constexpr double kMuonMomentum = 0.95;
 constexpr double kMuonDecay = 0.1;
 constexpr double kAdamDecay = 0.01;
 constexpr int kWarmupSteps = 10;
-constexpr double kFinalRate = 0.05;  // of the peak, at the end of the cosine
+constexpr double kFinalRate = 0.05;                    // of the peak, at the end of the cosine
+constexpr double kCycleDecay = 0.8;                    // of the peak, from one cosine to the next
+constexpr double kBestShare = 0.75, kSmoothing = 0.5;  // of the mixed loss
 
 // One layer, as common/router computes it, over whole windows of `tokens` ids.
 class Network {
@@ -147,10 +149,23 @@ class Muon {
   std::vector<at::Tensor> parameters_, momenta_;
 };
 
-// Warm-up, then a cosine from 1 to about kFinalRate.
-double RateFactor(int step, int steps) {
-  const double cosine = 0.5 * (1 + std::cos(M_PI * step / steps));
-  return std::min(1.0, (step + 1.0) / kWarmupSteps) * (kFinalRate + (1 - kFinalRate) * cosine);
+// A cycle: warm-up, then a cosine from 1 to about kFinalRate.
+double RateFactor(int step, const RouterTrainOptions& options) {
+  const int cycle_steps = (options.steps + options.cycles - 1) / options.cycles;
+  const int in_cycle = step % cycle_steps;
+  const double cosine = 0.5 * (1 + std::cos(M_PI * in_cycle / cycle_steps));
+  return std::pow(kCycleDecay, step / cycle_steps) *
+         std::min(1.0, (in_cycle + 1.0) / kWarmupSteps) * (kFinalRate + (1 - kFinalRate) * cosine);
+}
+
+// Mean over tokens of the cross-entropy with `targets`, or of the mixed loss.
+at::Tensor LossOf(const at::Tensor& logits, const at::Tensor& targets, bool mixed) {
+  const at::Tensor log_p = logits.log_softmax(-1);
+  const at::Tensor soft = -(targets * log_p).sum(-1);
+  if (!mixed) return soft.mean();
+  const at::Tensor best = log_p.gather(-1, targets.argmax(-1, /*keepdim=*/true)).squeeze(-1);
+  const at::Tensor smoothed = -(1 - kSmoothing) * best - kSmoothing * log_p.mean(-1);
+  return (kBestShare * smoothed + (1 - kBestShare) * soft).mean();
 }
 
 // Scores [windows, tokens, experts] → the distribution that the router is to learn.
@@ -194,7 +209,8 @@ void Train(Network& network, const at::Tensor& ids, const at::Tensor& targets,
            const RouterTrainOptions& options, const std::function<void()>& advance) {
   std::vector<at::Tensor> matrices, rest;
   for (const auto& [name, parameter] : network.parameters()) {
-    (Network::IsMuons(name, parameter) ? matrices : rest).push_back(parameter);
+    const bool muons = !options.adam_alone && Network::IsMuons(name, parameter);
+    (muons ? matrices : rest).push_back(parameter);
   }
   Muon muon(matrices);
   torch::optim::AdamW adam(
@@ -203,11 +219,10 @@ void Train(Network& network, const at::Tensor& ids, const at::Tensor& targets,
   for (int step = 0; step < options.steps; ++step) {
     const at::Tensor batch = order.Next(options.batch_windows).to(ids.device());
     const at::Tensor logits = network.Forward(ids.index_select(0, batch));
-    const at::Tensor loss =
-        -(targets.index_select(0, batch) * logits.log_softmax(-1)).sum(-1).mean();
+    const at::Tensor loss = LossOf(logits, targets.index_select(0, batch), options.mixed_loss);
     adam.zero_grad();
     loss.backward();
-    const double factor = RateFactor(step, options.steps);
+    const double factor = RateFactor(step, options);
     static_cast<torch::optim::AdamWOptions&>(adam.param_groups()[0].options())
         .lr(options.adam_rate * factor);
     adam.step();

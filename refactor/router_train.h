@@ -32,6 +32,12 @@ struct RouterTrainOptions {
   double persistence = 0.2;  // 0 .. 1
   double muon_rate = 0.06;
   double adam_rate = 1e-3;
+  // The paper's training: matrices by AdamW too, `cycles` cosines with each peak 0.8 of the one
+  // before, and, by its code, a loss of 0.75 of the cross-entropy with the best expert (label smoothing
+  // 0.5) and 0.25 of that with the target.
+  bool adam_alone = false;
+  int cycles = 1;
+  bool mixed_loss = false;
   uint64_t seed = 0;  // of weights and order of windows
   std::string device = "cpu";
 };

@@ -90,6 +90,27 @@ TEST(RouterTrainTest, LearnsARouteThatRarelyStays) {
   for (double share : router->expert_use) EXPECT_GT(share, 0.2);
 }
 
+TEST(RouterTrainTest, LearnsByThePapersTrainingToo) {
+  for (const bool mixed : {false, true}) {
+    Task task(5);
+    RouterTrainOptions options = Small();
+    options.steps = 800;
+    options.persistence = 0;
+    options.temperature = 0.3;
+    options.adam_alone = true;
+    options.adam_rate = 1e-2;
+    options.cycles = 8;
+    options.mixed_loss = mixed;
+    const auto router = task.Train(options);
+    ASSERT_TRUE(router.ok()) << router.status();
+    const std::vector<int32_t> routes =
+        RouteTokens(*router, task.embedding, kWidth, task.corpus, "cpu");
+    int right = 0;
+    for (size_t t = 0; t < routes.size(); ++t) right += task.scores[t * kExperts + routes[t]] > 0;
+    EXPECT_GT(right, 0.8 * routes.size()) << (mixed ? "mixed" : "soft");
+  }
+}
+
 TEST(RouterTrainTest, RefusesARouterWiderThanItsHeadsAllow) {
   Task task(4);
   RouterTrainOptions options = Small();

@@ -86,6 +86,7 @@ nlohmann::json SplitInputs(const Checkpoint& dense, const RunText& text,
                  {"router-temperature", split.router.temperature},
                  {"persistence", split.router.persistence},
                  {"seed", split.router.seed}});
+  if (split.as_paper) inputs.update({{"as-paper", true}, {"mixed-loss", split.router.mixed_loss}});
   return inputs;
 }
 
@@ -134,17 +135,26 @@ Provenance Describe(const Checkpoint& dense, const RunText& text, const Refactor
   p.source = slash == std::string::npos ? dense.path() : dense.path().substr(slash + 1);
   p.source_digest = dense.digest();
   const SplitOptions& split = options.split;
-  p.method = absl::StrFormat(
-      "keep by mean(h^2) mean(share of output energy), blend %g, %d rounds; scales refitted on %d "
-      "windows a domain, ridge %g; router of %d distilled in %d steps of %d windows, temperature "
-      "%g, persistence %g",
-      split.fit.blend, split.fit.rounds, split.refit_windows_per_domain, split.refit_ridge,
-      split.router.hidden, split.router.steps, split.router.batch_windows, split.router.temperature,
-      split.router.persistence);
   const TuneOptions& tune = options.tune;
+  p.method =
+      split.as_paper
+          ? absl::StrFormat(
+                "keep by mean |h|; router of %d on overlaps, %s loss, %d steps of %d windows in %d "
+                "cycles",
+                split.router.hidden, split.router.mixed_loss ? "mixed" : "divergence",
+                split.router.steps, split.router.batch_windows, split.router.cycles)
+          : absl::StrFormat(
+                "keep by mean(h^2) mean(share of output energy), blend %g, %d rounds; scales "
+                "refitted on %d "
+                "windows a domain, ridge %g; router of %d distilled in %d steps of %d windows, "
+                "temperature "
+                "%g, persistence %g",
+                split.fit.blend, split.fit.rounds, split.refit_windows_per_domain,
+                split.refit_ridge, split.router.hidden, split.router.steps,
+                split.router.batch_windows, split.router.temperature, split.router.persistence);
   if (tune.tokens > 0) {
     absl::StrAppendFormat(&p.method, "; tuned by %s on %d tokens, router's target %s", tune.method,
-                          tune.tokens, tune.router_target);
+                          tune.tokens, split.as_paper ? "overlap" : tune.router_target);
     if (tune.parent_samples > 0) {
       absl::StrAppendFormat(&p.method, ", every second window of %d tokens that the parent wrote",
                             tune.parent_samples);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/status.h"
+#include "refactor/paper_fit.h"
 
 namespace pregate {
 namespace {
@@ -76,9 +77,10 @@ absl::StatusOr<SplitModel> Split(const DenseForward& model, const ModelSpec& spe
                                  const SplitOptions& options, const StageHooks& hooks) {
   const int num_experts = static_cast<int>(corpus.domains.size());
   int passes = 0;
+  const auto fit_experts = options.as_paper ? FitAsPaper : FitExperts;
   ASSIGN_OR_RETURN(
       ExpertFit fit,
-      FitExperts(
+      fit_experts(
           log, TokenDomains(corpus), num_experts, model.DownNorms(), options.fit, [&](int n) {
             passes += n;
             hooks.progress(kFitDone * passes / FitPasses(options.fit, spec.num_layers), "experts");

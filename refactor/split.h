@@ -12,6 +12,7 @@ namespace pregate {
 struct SplitOptions {
   ExpertFitOptions fit;
   RouterTrainOptions router;
+  bool as_paper = false;             // neurons and router's targets (paper_fit.h)
   int refit_windows_per_domain = 6;  // 0: leave the columns of down_proj as they are
   double refit_ridge = 0.01;
 };

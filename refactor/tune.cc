@@ -17,9 +17,14 @@ constexpr int kCpuTokens = 1024;  // at a time: enough for the matrix product
 
 double RateAt(const TuneMethod& method, int64_t step, int64_t steps) {
   const double warmup = std::max(1.0, method.warmup * static_cast<double>(steps));
-  const double done = static_cast<double>(step) / static_cast<double>(steps);
+  double done = static_cast<double>(step) / static_cast<double>(steps), peak = method.rate;
+  if (method.round_decay > 0) {
+    const double rounds = done * method.rounds;
+    done = rounds - std::floor(rounds);
+    peak *= std::pow(method.round_decay, std::floor(rounds));
+  }
   const double cosine = 0.5 * (1 + std::cos(M_PI * done));
-  return method.rate * std::min(1.0, static_cast<double>(step + 1) / warmup) *
+  return peak * std::min(1.0, static_cast<double>(step + 1) / warmup) *
          (method.final_rate + (1 - method.final_rate) * cosine);
 }
 
@@ -159,7 +164,7 @@ std::vector<float> Tuner::ScoreExperts() const {
 }
 
 absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
-  if (options_.router_target == "energy") return FirstRouter();
+  if (method_.as_paper || options_.router_target == "energy") return FirstRouter();
   const std::vector<float> scores = ScoreExperts();
   return TrainRouter(embedding_, in_.dense.spec().hidden, in_.calibration, scores,
                      in_.split.num_experts(), in_.dense.spec().rope_theta, in_.router, [] {});
@@ -185,7 +190,7 @@ absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
 
 absl::Status Tuner::BeginRound(int round) {
   const int64_t window = in_.tuning.window_tokens;
-  if (round == 0 || !HasRouter()) {
+  if ((round == 0 && !method_.as_paper) || !HasRouter()) {
     routes_.clear();
     for (const int32_t d : in_.tuning.window_domain) routes_.insert(routes_.end(), window, d);
   } else {

@@ -4,6 +4,9 @@
 //   rounds 1, 2, …   a router trained on how well each expert does, then each token on its route
 //   at the end       the router once more, for the experts as they are
 //
+// By method readme the first router routes every round: its target is of the parent's activations, so
+// training it between the rounds, as the paper does, would not change what it learns.
+//
 // Experts that are all alike (a dense model is such) need no router and get none. With routers of
 // the layers in place of the one (baselines.h) the first half of round 0 runs each window on its
 // domain's expert and teaches every layer's router, on its input as it is, that expert by
@@ -45,6 +48,9 @@ struct TuneMethod {
   double warmup;      // of all steps, linear; then a cosine
   double final_rate;  // of the peak
   int rounds;
+  double
+      round_decay;  // each round is a cosine whose peak is so much of the one before; 0: one for all
+  bool as_paper;    // cut so too (split.h); the first router routes all rounds
 };
 absl::Span<const TuneMethod> TuneMethods();
 absl::StatusOr<TuneMethod> FindTuneMethod(const std::string& name);  // InvalidArgument

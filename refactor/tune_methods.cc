@@ -12,7 +12,19 @@ constexpr TuneMethod kMethods[] = {
      .rate = 2e-4,
      .warmup = 0.05,
      .final_rate = 0.1,
-     .rounds = 2},
+     .rounds = 2,
+     .round_decay = 0,
+     .as_paper = false},
+    // docs/PAPER.md, Table 2; its tokens are scaled to --tokens.
+    {.name = "readme",
+     .divergence = 0,
+     .nll = 1,
+     .rate = 5e-5,
+     .warmup = 0,
+     .final_rate = 0,
+     .rounds = 8,
+     .round_decay = 0.8,
+     .as_paper = true},
 };
 
 }  // namespace

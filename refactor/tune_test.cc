@@ -449,6 +449,36 @@ TEST_F(TuneTest, ABudgetMakesTheArtifactSmaller) {
   }
 }
 
+TEST_F(TuneTest, ThePapersMethodRunsEightRoundsOnTheFirstRoutersRoutes) {
+  const auto whole = Folder("whole"), stopped = Folder("stopped");
+  options_.method = "readme";
+  options_.rate = 2e-3;
+  ASSERT_TRUE(Run(*whole, 1000).ok());
+  ASSERT_TRUE(Run(*stopped, 17).ok());
+  EXPECT_EQ(ReadFile(whole->File("artifact.safetensors")),
+            ReadFile(stopped->File("artifact.safetensors")));
+  const auto losses = ReadLosses(*whole);
+  ASSERT_TRUE(losses.ok());
+  ASSERT_EQ(losses->size(), 40u);
+  for (int step = 0; step < 40; ++step) {
+    const LossRow& row = (*losses)[step];
+    EXPECT_EQ(row.round, step / 5);
+    EXPECT_DOUBLE_EQ(row.loss, row.nll);
+    const double cosine = 0.5 * (1 + std::cos(M_PI * (step % 5) / 5));
+    EXPECT_NEAR(row.rate, 2e-3 * std::pow(0.8, step / 5) * cosine, 1e-9) << step;
+  }
+  const auto artifact = ReadArtifact(whole->File("artifact.safetensors"));
+  ASSERT_TRUE(artifact.ok());
+  for (const auto& [name, tensor] : split_.router_tensors) {
+    for (size_t i = 0; i < tensor.values.size(); ++i) {  // stored in 16 bits
+      ASSERT_NEAR(artifact->router_tensors.at(name).values[i], tensor.values[i],
+                  1e-3 * std::abs(tensor.values[i]) + 1e-6)
+          << name;
+    }
+  }
+  for (const DomainQuality& q : Quality(*whole)) EXPECT_LT(q.own_nll, q.cut_nll);
+}
+
 TEST_F(TuneTest, RefusesADeviceAndAMethodThatAreNotThere) {
   const auto work = Folder("work");
   options_.method = "magic";

@@ -186,6 +186,19 @@ class RefactorTest(unittest.TestCase):
         self.assert_fails(2, "a --batch has to have 2 at least", "refactor", "run", *self.run_flags("corpus"),
                           "--tokens", 640, "--batch", 1, "--out", self.dir / "no", "--parent-samples", 64)
 
+    def test_the_papers_method_is_one_of_two(self):
+        # A step has 4 x 64 tokens; the router's is half as large, and has a quarter of the tokens: 6 steps, at least 8.
+        flags = [*self.run_flags("corpus"), "--tokens", "3.072k", "--batch", 4, "--threads", 1, "--seed", 4, "--method", "readme"]
+        pregate("refactor", "run", *flags, "--out", self.dir / "readme")
+        report = json.loads((self.dir / "readme.work" / "report.json").read_text())
+        self.assertEqual((report["inputs"]["method"], report["inputs"]["router-steps"], report["inputs"]["router-batch"]),
+                         ("readme", 8, 2))
+        provenance = pregate_json("inspect", self.dir / "readme", "--json")["provenance"]
+        self.assertIn("keep by mean |h|; router of", provenance["method"])
+        self.assertIn("mixed loss", provenance["method"])
+        self.assert_fails(1, "split.json: was made with mixed-loss true, now it is false", "refactor", "run", *flags,
+                          "--router-loss", "text", "--out", self.dir / "readme")
+
     def test_a_run_stops_where_it_is_told_and_goes_on(self):
         flags = [*self.tune_flags(), "--out", self.dir / "timed"]
         planned = run("refactor run", *flags, "--baselines", "random", "--plan")
