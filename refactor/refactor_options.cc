@@ -123,7 +123,7 @@ absl::StatusOr<std::vector<std::string>> CompleteBaselines(const std::vector<std
   return out;
 }
 
-// What the paper's method decides (docs/PAPER.md, Table 2): a quarter as many router tokens as
+// What the paper's method decides (docs/PAPER.md, "1. From a dense model to experts"): a quarter as many router tokens as
 // experts' in steps of as many sequences, half as many as theirs.
 void SetUpAsPaper(RefactorFlags* flags) {
   RefactorOptions& run = flags->run;

@@ -15,7 +15,7 @@ constexpr TuneMethod kMethods[] = {
      .rounds = 2,
      .round_decay = 0,
      .as_paper = false},
-    // docs/PAPER.md, Table 2; its tokens are scaled to --tokens.
+    // docs/PAPER.md, "1. From a dense model to experts"; its tokens are scaled to --tokens.
     {.name = "readme",
      .divergence = 0,
      .nll = 1,
