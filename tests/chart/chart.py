@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import re
 import subprocess
 
 import yaml
@@ -9,7 +10,8 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "pregate"
 HELM = ROOT / ".cache" / "tools" / "bin" / "helm"
-VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
+VALUE_FILES = {path.stem: path for folder in ("ci", "recipes") for path in sorted((CHART / folder).glob("*.yaml"))}
+VALUE_SETS = sorted(VALUE_FILES)
 PORTS = {"scheduler": 7600, "router": 7610, "worker": 7620}
 PROGRAMS = {"scheduler": "pregate-scheduler", "router": "pregate-router", "worker": "pregate-worker"}
 
@@ -27,10 +29,10 @@ def helm(*args):
 
 
 def template(values, release="demo", namespace="ns", sets=(), chart=CHART):
-    """The text that `helm template` gives for a value set of ci/ (None: no values at all)."""
+    """The text that `helm template` gives for a value set of ci/ or recipes/, or a file (None: no values at all)."""
     args = ["template", release, chart, "--namespace", namespace]
     if values is not None:
-        args += ["-f", CHART / "ci" / f"{values}.yaml"]
+        args += ["-f", VALUE_FILES.get(values, values)]
     for pair in sets:
         args += ["--set-json" if pair.partition("=")[2][:1] in "{[" else "--set", pair]
     return helm(*args)
@@ -43,7 +45,7 @@ def notes(values):
         "demo",
         CHART,
         "-f",
-        CHART / "ci" / f"{values}.yaml",
+        VALUE_FILES[values],
         "--namespace",
         "ns",
         "--dry-run=client",
@@ -51,11 +53,15 @@ def notes(values):
 
 
 class Rendered:
-    """The objects of one rendering."""
+    """The objects of one rendering: the chart's, and those that the values bring (extraObjects)."""
 
     def __init__(self, values, **kwargs):
         self.text = template(values, **kwargs)
-        self.objects = [o for o in yaml.safe_load_all(self.text) if o]
+        self.objects, self.given = [], []
+        for document in re.split(r"^---\n", self.text, flags=re.M):
+            source = document.partition("\n")[0]
+            place = self.given if source.endswith("/extraobjects.yaml") else self.objects
+            place += [o for o in yaml.safe_load_all(document) if o]
 
     def all(self, kind):
         """Objects of a kind."""
@@ -87,10 +93,8 @@ class Rendered:
         return made
 
     def container(self, component):
-        """The one container of a component's pod."""
-        containers = self.pods()[component][1]["containers"]
-        assert len(containers) == 1, component
-        return containers[0]
+        """The container of a component's pod that runs our program: the first."""
+        return self.pods()[component][1]["containers"][0]
 
 
 @functools.lru_cache(maxsize=None)

@@ -1,9 +1,10 @@
 """Runs rendered pods as plain processes, as a kubelet would: environment, mounts, user, probes, restarts.
 
 Real: each pod's network namespace, address and ports, DNS over UDP, enforced NetworkPolicies, a read-only
-root, user and groups, dropped capabilities, mounted secrets and model, exec probes inside of the container,
-SIGTERM and SIGKILL. Not: images, cgroups, seccomp, the cluster's scheduler, cluster IPs (a Service's name
-leads to its ready pods themselves). Time between probes is divided by SPEED.
+root, user and groups, dropped capabilities, mounted secrets, model and empty volumes, init containers, containers
+beside the program, exec probes inside of the container, SIGTERM and SIGKILL. Not: images (our programs for ours, this
+machine's for others), cgroups, seccomp, the cluster's scheduler, cluster IPs (a Service's name leads to its ready
+pods themselves), probes and restarts of the containers beside. Time between probes is divided by SPEED.
 """
 
 import itertools
@@ -25,11 +26,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 class RunningPod:
-    """One pod with one container. Its thread probes and restarts it until stop()."""
+    """One pod. Its thread runs its init containers, then probes and restarts the first container until stop()."""
 
     def __init__(self, node, name, labels, spec, namespace="ns"):
         self.node, self.name, self.labels, self.spec = node, name, labels, spec
-        (self.container,) = spec["containers"]
+        self.container = spec["containers"][0]
         self.folder = node.folder / f"{name}-{next(node.numbers)}"
         (self.folder / "root").mkdir(parents=True)
         self.log = self.folder / "log"
@@ -38,10 +39,12 @@ class RunningPod:
         self.exit_codes = []
         self.events = []  # (seconds since the node began, text)
         self.process = None
+        self.beside = []  # the other containers' processes
         self.stopping = threading.Event()
         self.netns, self.ip = node.network.add(Pod(namespace, labels))
         self.thread = threading.Thread(target=self.run, name=name)
-        self.begin()
+        if not spec.get("initContainers"):
+            self.begin()
         if spec.get("restartPolicy") != "Never":
             self.thread.start()
 
@@ -49,10 +52,10 @@ class RunningPod:
         """Writes an event."""
         self.events.append((round(time.monotonic() - self.node.began, 1), text))
 
-    def environment(self):
+    def environment(self, container):
         """NAME=VALUE of each env entry, from the downward API where it says so."""
-        pairs = []
-        for entry in self.container.get("env", []):
+        pairs = [] if container["image"].startswith("pregate:") else ["PATH=/usr/bin"]
+        for entry in container.get("env", []):
             source = entry.get("valueFrom", {})
             if "fieldRef" in source:
                 value = self.field(source["fieldRef"]["fieldPath"])
@@ -76,16 +79,39 @@ class RunningPod:
         kind, _, name = ref["resource"].partition(".")
         return math.ceil(quantity(self.container["resources"][kind][name]) / quantity(ref["divisor"]))
 
-    def mounts(self):
-        """HOST_DIR:MOUNT_PATH of each volume mount; all are read-only in this chart."""
+    def mounts(self, container):
+        """HOST_DIR:MOUNT_PATH:ro or rw of each volume mount."""
         volumes = {v["name"]: v for v in self.spec["volumes"]}
-        for mount in self.container["volumeMounts"]:
-            assert mount["readOnly"], mount
-            volume = volumes[mount["name"]]
-            if "secret" in volume:
-                yield f"{self.secret(volume['secret'])}:{mount['mountPath']}"
-            else:
-                yield f"{self.node.host_paths[volume['hostPath']['path']]}:{mount['mountPath']}"
+        for mount in container.get("volumeMounts", []):
+            folder, writable = self.volume(volumes[mount["name"]])
+            mode = "rw" if writable and not mount.get("readOnly") else "ro"
+            yield f"{folder}:{mount['mountPath']}:{mode}"
+
+    def volume(self, volume):
+        """Where a volume lies, and whether it may be written."""
+        if "secret" in volume:
+            return self.secret(volume["secret"]), False
+        if "emptyDir" in volume:
+            return self.empty_dir(volume["name"], volume["emptyDir"]), True
+        if "hostPath" in volume:
+            return self.node.host_paths[volume["hostPath"]["path"]], True
+        if "image" in volume:
+            return self.node.host_paths[volume["image"]["reference"]], False
+        claim = volume["persistentVolumeClaim"]
+        return self.node.host_paths[claim["claimName"]], not claim.get("readOnly")
+
+    def empty_dir(self, name, source):
+        """A folder of the pod's that the fsGroup owns, in memory with its size where the volume says so."""
+        folder = self.folder / "volumes" / name
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            if source.get("medium") == "Memory":
+                size = int(quantity(source["sizeLimit"]))
+                subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "shm", folder], check=True)
+                self.node.mounted.append(folder)
+            os.chown(folder, 0, self.spec["securityContext"]["fsGroup"])
+            os.chmod(folder, 0o2777)
+        return folder
 
     def secret(self, source):
         """A secret as the kubelet writes it: files behind a link, of the fsGroup, with the default mode."""
@@ -102,11 +128,27 @@ class RunningPod:
         return target
 
     def begin(self):
-        """Starts the container."""
-        security = self.spec["securityContext"]
+        """Starts the containers."""
         self.started = self.ready = False
+        self.process = self.launch(self.container)
+        self.beside = self.beside or [self.launch(container) for container in self.spec["containers"][1:]]
+        self.note(f"container started, pid {self.process.pid}")
+
+    def initialize(self):
+        """Runs the init containers, one after the other, each until it succeeds; false where stop() came first."""
+        for container in self.spec.get("initContainers", []):
+            while self.launch(container).wait() != 0:
+                self.note(f"init container {container['name']} failed")
+                if self.stopping.wait(5 / SPEED):
+                    return False
+            self.note(f"init container {container['name']} done")
+        return True
+
+    def launch(self, container):
+        """A process that is a container."""
+        security = self.spec["securityContext"]
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [
                     "ip",
                     "netns",
@@ -121,18 +163,17 @@ class RunningPod:
                     str(security["runAsUser"]),
                     str(security["runAsGroup"]),
                     str(security["fsGroup"]),
-                    *self.mounts(),
+                    *self.mounts(container),
                     "--",
-                    *self.environment(),
-                    *self.container["command"],
-                    *self.container.get("args", []),
+                    *self.environment(container),
+                    *container["command"],
+                    *container.get("args", []),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self.note(f"container started, pid {self.process.pid}")
 
     def execute(self, command, timeout):
         """Runs a command inside of the container, as an exec probe: (exit code or None, output)."""
@@ -158,7 +199,7 @@ class RunningPod:
             "/usr/bin/env",
             "-i",
             "PATH=/programs",
-            *self.environment(),
+            *self.environment(self.container),
             *command,
         ]
         try:
@@ -171,6 +212,10 @@ class RunningPod:
         """The kubelet's loop for this pod."""
         failures = dict.fromkeys(("startup", "readiness", "liveness"), 0)
         due = dict.fromkeys(failures, 0.0)
+        if self.process is None:
+            if not self.initialize():
+                return
+            self.begin()
         while not self.stopping.wait(0.05):
             if self.process.poll() is not None:
                 self.restart(f"exited with {self.process.returncode}")
@@ -214,6 +259,8 @@ class RunningPod:
     def terminate(self, grace):
         """SIGTERM, then SIGKILL after `grace` seconds: (exit code, seconds)."""
         begun = time.monotonic()
+        if self.process is None:
+            return None, 0.0
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(grace)
@@ -221,6 +268,12 @@ class RunningPod:
             self.process.kill()
             self.process.wait()
         return self.process.returncode, time.monotonic() - begun
+
+    def kill_beside(self):
+        """Ends the other containers."""
+        for process in self.beside:
+            process.kill()
+            process.wait()
 
     def stop(self):
         """Ends the pod as a deletion does: (exit code, seconds)."""
@@ -230,6 +283,7 @@ class RunningPod:
         self.ready = False
         self.node.publish()
         ended = self.terminate(self.spec["terminationGracePeriodSeconds"])
+        self.kill_beside()
         self.node.network.remove(self.netns)
         return ended
 
@@ -244,6 +298,7 @@ class Node:
         self.numbers = itertools.count()
         self.lock = threading.Lock()
         self.pods = {}  # name -> RunningPod
+        self.mounted = []  # folders that are mounts of this machine
         self.network = PodNetwork(chart.all("NetworkPolicy"))
         self.names = folder / "names.json"
         dns_netns, self.dns_ip = self.network.add(Pod("kube-system", {"k8s-app": "kube-dns"}))
@@ -323,9 +378,12 @@ class Node:
         for pod in self.pods.values():
             if pod.thread.is_alive():
                 pod.thread.join()
-            if pod.process.poll() is None:
+            if pod.process is not None and pod.process.poll() is None:
                 pod.process.kill()
                 pod.process.wait()
+            pod.kill_beside()
+        for folder in self.mounted:
+            subprocess.run(["umount", folder], check=True)
         self.dns.kill()
         self.dns.wait()
         self.network.close()

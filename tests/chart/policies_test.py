@@ -8,7 +8,7 @@ import itertools
 import unittest
 
 from arrows import Pod, allowed, one_way
-from chart import rendered, selects
+from chart import Rendered, rendered, selects
 
 
 class NetworkPolicies(unittest.TestCase):
@@ -45,7 +45,9 @@ class NetworkPolicies(unittest.TestCase):
         return pods
 
     def check(self, values, client):
-        chart = rendered(values)
+        self.check_chart(values, rendered(values), client)
+
+    def check_chart(self, values, chart, client):
         policies = chart.all("NetworkPolicy")
         pods = self.world(chart, client)
         ours = set(chart.pods())
@@ -70,7 +72,8 @@ class NetworkPolicies(unittest.TestCase):
         self.check("cert-manager", Pod("ns", {"demo-pregate-client": "true"}, "172.16.0.5"))
 
     def test_arrows_with_given_clients(self):
-        self.check("everything", Pod("apps", {}, "172.16.0.5"))
+        chart = Rendered("everything", sets=["networkPolicy.extraEgress=[]", "networkPolicy.extraIngress=[]"])
+        self.check_chart("everything", chart, Pod("apps", {}, "172.16.0.5"))
         chart = rendered("gpu")
         scheduler = Pod("ns", chart.pods()["scheduler"][0])
         policies = chart.all("NetworkPolicy")
@@ -97,6 +100,21 @@ class NetworkPolicies(unittest.TestCase):
         policies = one.all("NetworkPolicy") + two.all("NetworkPolicy")
         for (_, (a, _)), (_, (b, _)) in itertools.product(one.pods().items(), two.pods().items()):
             self.assertFalse(any(allowed(policies, Pod("ns", a), Pod("ns", b), port) for port in self.TRIED))
+
+    def test_further_arrows(self):
+        """The values' own come on top, for every pod of the cell, and bring DNS."""
+        chart = rendered("everything")
+        policies = chart.all("NetworkPolicy")
+        mesh, store = Pod("mesh", {}), Pod(None, None, "203.0.113.9")
+        dns = Pod("kube-system", {"k8s-app": "kube-dns"}, "169.254.20.10")
+        for component in ("scheduler", "router", "worker"):
+            pod = Pod("ns", chart.pods()[component][0])
+            self.assertTrue(allowed(policies, pod, store, 443))
+            self.assertTrue(allowed(policies, pod, dns, 53, "UDP"))
+            self.assertFalse(allowed(policies, pod, store, 80))
+            self.assertTrue(allowed(policies, mesh, pod, 15090))
+            self.assertFalse(allowed(policies, mesh, pod, 15091))
+        self.assertNotIn("-extra\n", rendered("minimal").text)
 
     def test_off(self):
         self.assertFalse(rendered("dense").all("NetworkPolicy"))

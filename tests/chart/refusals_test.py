@@ -50,6 +50,68 @@ class Refusals(unittest.TestCase):
                     f'{component}.extraArgs=["--{flag}=1"]',
                 )
 
+    def test_names_and_places_that_are_taken(self):
+        cache = 'worker.extraVolumes=[{"name":"cache","emptyDir":{}}]'
+        for message, *sets in (
+            ("worker.extraVolumes: the name tls is taken", 'worker.extraVolumes=[{"name":"tls","emptyDir":{}}]'),
+            ("worker.extraVolumes: the name shm is taken", 'worker.extraVolumes=[{"name":"shm","emptyDir":{}}]'),
+            (
+                "router.extraVolumes: the name a is taken",
+                'router.extraVolumes=[{"name":"a","emptyDir":{}},{"name":"a","hostPath":{"path":"/a"}}]',
+            ),
+            (
+                r"scheduler.extraVolumeMounts: there is no volume cache in this pod \(tls, model\)",
+                'scheduler.extraVolumeMounts=[{"name":"cache","mountPath":"/c"}]',
+            ),
+            *(
+                (
+                    rf"worker.extraVolumeMounts: {place} would lie in or over {over}",
+                    cache,
+                    "worker.shmSize=1Gi",
+                    f'worker.extraVolumeMounts=[{{"name":"cache","mountPath":"{given}"}}]',
+                )
+                for given, place, over in (
+                    ("/model", "/model", "/model"),
+                    ("/model/sub/", "/model/sub", "/model"),
+                    ("/", "/", "/tls"),
+                    ("/tls/../tls", "/tls", "/tls"),
+                    ("/dev", "/dev", "/dev/shm"),
+                )
+            ),
+            (
+                "router.initContainers: a container of this pod is called router already",
+                'router.initContainers=[{"name":"router","image":"i:1"}]',
+            ),
+            (
+                "router.initContainers: a container of this pod is called a already",
+                'model.initContainers=[{"name":"a","image":"i:1"}]',
+                'router.initContainers=[{"name":"a","image":"i:1"}]',
+            ),
+            (
+                "model.initContainers: there is no volume models",
+                'model.initContainers=[{"name":"a","image":"i:1","volumeMounts":[{"name":"models","mountPath":"/m"}]}]',
+            ),
+        ):
+            with self.subTest(sets=sets):
+                self.assert_refused(message, *sets)
+        for mount in ("/models", "/tls2", "/cache"):  # only looks like one that is taken
+            template("minimal", sets=[cache, f'worker.extraVolumeMounts=[{{"name":"cache","mountPath":"{mount}"}}]'])
+
+    def test_containers_that_fill_no_volume(self):
+        self.assert_refused("set model.volume", 'model.initContainers=[{"name":"a","image":"i:1"}]', values=None)
+
+    def test_liveness_shorter_than_the_forming_of_a_group(self):
+        for period, threshold in ((20, 4), (60, 2), (1, 61)):
+            self.assert_refused(
+                "worker.livenessProbe: .* must exceed 60 s",
+                f"worker.livenessProbe.periodSeconds={period}",
+                f"worker.livenessProbe.failureThreshold={threshold}",
+            )
+        template("minimal", sets=["worker.livenessProbe.periodSeconds=61", "worker.livenessProbe.failureThreshold=2"])
+
+    def test_an_object_that_is_no_template(self):
+        self.assert_refused("extraobjects.yaml", 'extraObjects=["{{ .Values.nothing.at.all }}"]')
+
     def test_unknown_keys_at_every_level(self):
         defaults = yaml.safe_load((CHART / "values.yaml").read_text())
 
@@ -107,6 +169,18 @@ class Refusals(unittest.TestCase):
             'model.volume={"nfs":{},"csi":{}}': "/model/volume",
             "networkPolicy.dns=[{}]": "/networkPolicy/dns/0",
             "router.enabled=1": "/router/enabled",
+            'worker.initContainers=[{"name":"a"}]': "/worker/initContainers/0",
+            'worker.extraContainers=[{"name":"a","image":"i:1","comand":["x"]}]': "/worker/extraContainers/0",
+            'worker.extraContainers=[{"name":"A","image":"i:1"}]': "/worker/extraContainers/0/name",
+            'worker.extraVolumes=[{"name":"a"}]': "/worker/extraVolumes/0",
+            'worker.extraVolumes=[{"name":"a","emptydir":{}}]': "/worker/extraVolumes/0",
+            'worker.extraVolumeMounts=[{"name":"a","mountPath":"relative"}]': "/worker/extraVolumeMounts/0/mountPath",
+            'worker.extraEnvFrom=[{"configMap":{"name":"a"}}]': "/worker/extraEnvFrom/0",
+            "worker.shmSize=1GiB": "/worker/shmSize",
+            "worker.gpu.count=0": "/worker/gpu/count",
+            "scheduler.readinessProbe.timeoutSeconds=1": "/scheduler/readinessProbe/timeoutSeconds",
+            'networkPolicy.extraEgress=[{"from":[]}]': "/networkPolicy/extraEgress/0",
+            "extraObjects=[7]": "/extraObjects/0",
         }.items():
             with self.subTest(pair=pair):
                 self.assert_refused(f"at '{where}'", pair)

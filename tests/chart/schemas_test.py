@@ -14,7 +14,7 @@ import unittest
 import yaml
 from kubernetes_validate import utils as kubernetes
 
-from chart import CHART, PROGRAMS, ROOT, VALUE_SETS, component_of, each_set, helm, rendered, selects, template
+from chart import CHART, PROGRAMS, ROOT, VALUE_FILES, VALUE_SETS, component_of, each_set, helm, rendered, selects, template
 
 KUBERNETES = ("1.28.0", "1.35.0")  # the oldest that Chart.yaml admits, and the newest schemas
 # Kinds of other projects, which kubernetes-validate does not know: checked by hand in CustomResources.
@@ -30,12 +30,12 @@ class Schemas(unittest.TestCase):
     def test_lint(self):
         for values in VALUE_SETS:
             with self.subTest(values=values):
-                helm("lint", "--strict", CHART, "-f", CHART / "ci" / f"{values}.yaml")
+                helm("lint", "--strict", CHART, "-f", VALUE_FILES[values])
         helm("lint", "--strict", CHART)
 
     def validate(self, values, version):
         checked = 0
-        for obj in rendered(values).objects:
+        for obj in rendered(values).objects + rendered(values).given:
             if obj["kind"] not in CUSTOM_KINDS:
                 kubernetes.validate(obj, version, True)
                 checked += 1

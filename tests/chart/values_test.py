@@ -16,7 +16,7 @@ import unittest
 import yaml
 from kubernetes_validate import utils as kubernetes
 
-from chart import CHART, Refused, flags, helm
+from chart import CHART, VALUE_FILES, Refused, flags, helm
 from schemas_test import CUSTOM_KINDS, KUBERNETES
 
 SEED = int(sys.argv.pop(1)) if len(sys.argv) > 1 and sys.argv[1].isdigit() else time.time_ns()
@@ -64,7 +64,7 @@ def render(values, base="everything"):
         json.dump(changed({("monitoring", "dashboards", "enabled"): False, **values}), file)
         file.flush()
         return helm(
-            "template", "demo", CHART, "-n", "ns", "-f", CHART / "ci" / f"{base}.yaml", "-f", file.name
+            "template", "demo", CHART, "-n", "ns", "-f", VALUE_FILES[base], "-f", file.name
         )
 
 

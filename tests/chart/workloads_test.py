@@ -5,10 +5,12 @@ usage: .cache/tools/venv/bin/python tests/chart/workloads_test.py
 """
 
 import itertools
+import json
 import re
 import unittest
 
 import yaml
+from kubernetes_validate import utils as kubernetes
 
 from chart import (
     CHART,
@@ -23,6 +25,8 @@ from chart import (
     selects,
     template,
 )
+
+from schemas_test import KUBERNETES
 
 DEMO_MODEL = "/usr/share/pregate/models/smollm2-135m-moe5"  # where images with --demo have it
 
@@ -71,7 +75,7 @@ class Workloads(unittest.TestCase):
             self.assertGreater(security["runAsUser"], 0)
             self.assertGreater(security["runAsGroup"], 0)
             self.assertEqual(security["seccompProfile"], {"type": "RuntimeDefault"})
-            for key in ("hostNetwork", "hostPID", "hostIPC", "initContainers"):
+            for key in ("hostNetwork", "hostPID", "hostIPC"):
                 self.assertNotIn(key, spec)
 
     @each_set
@@ -86,6 +90,14 @@ class Workloads(unittest.TestCase):
                 },
                 component,
             )
+
+    @each_set
+    def test_restricted_containers_of_the_values(self, chart):
+        for component, (_, spec) in chart.pods().items():
+            for container in spec["containers"][1:] + spec.get("initContainers", []):
+                security = container["securityContext"]
+                self.assertIs(security["allowPrivilegeEscalation"], False, component)
+                self.assertEqual(security["capabilities"], {"drop": ["ALL"]})
 
     @each_set
     def test_no_service_account_token(self, chart):
@@ -160,11 +172,12 @@ class Workloads(unittest.TestCase):
 
     @each_set
     def test_volumes_are_read_only_and_all_mounted(self, chart):
+        writable = {"shm", "scratch"}
         for component, (_, spec) in chart.pods().items():
             mounts = chart.container(component)["volumeMounts"]
             self.assertEqual({m["name"] for m in mounts}, {v["name"] for v in spec["volumes"]}, component)
             for mount in mounts:
-                self.assertIs(mount["readOnly"], True)
+                self.assertEqual(mount.get("readOnly", False), mount["name"] not in writable)
 
     @each_set
     def test_mounts_are_where_the_flags_point(self, chart):
@@ -208,6 +221,9 @@ class Workloads(unittest.TestCase):
         )
         self.assertEqual(volume("cpu")["hostPath"], {"path": "/srv/models/tiny", "type": "Directory"})
         self.assertEqual(volume("gpu")["nfs"]["server"], "nfs.example")
+        self.assertIn("reference", volume("model-image")["image"])
+        self.assertIn("emptyDir", volume("model-download"))
+        self.assertEqual(volume("model-claim")["persistentVolumeClaim"]["readOnly"], True)
 
     def test_placement(self):
         chart = rendered("gpu")
@@ -230,6 +246,84 @@ class Workloads(unittest.TestCase):
         cpu = rendered("minimal").container("worker")
         self.assertEqual(flags(cpu)["--device"], "cpu")
         self.assertNotIn("nvidia.com/gpu", cpu["resources"]["limits"])
+        several = Rendered("gpu", sets=["worker.gpu.count=2", "worker.gpu.resourceName=example.com/slice"])
+        self.assertEqual(several.container("worker")["resources"]["limits"]["example.com/slice"], 2)
+
+
+class Given(unittest.TestCase):
+    """What the values bring to the pods, and beside them."""
+
+    LISTS = {
+        "extraEnv": [{"name": "A", "value": "1"}],
+        "extraEnvFrom": [{"secretRef": {"name": "s"}}],
+        "extraVolumes": [{"name": "cache", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+        "initContainers": [{"name": "one", "image": "i:1"}, {"name": "two", "image": "i:1"}],
+        "extraContainers": [{"name": "beside", "image": "i:1", "volumeMounts": [{"name": "tls", "mountPath": "/t"}]}],
+    }
+
+    def test_every_program_takes_every_list(self):
+        for component in ("scheduler", "router", "worker"):
+            sets = [f"{component}.{key}={json.dumps(value)}" for key, value in self.LISTS.items()]
+            chart = Rendered("minimal", sets=sets)
+            spec, container = chart.pods()[component][1], chart.container(component)
+            self.assertIn({"name": "A", "value": "1"}, container["env"])
+            self.assertEqual(container["envFrom"], self.LISTS["extraEnvFrom"])
+            self.assertIn({"name": "cache", "emptyDir": {}}, spec["volumes"])
+            self.assertIn({"name": "cache", "mountPath": "/cache"}, container["volumeMounts"])
+            self.assertEqual([c["name"] for c in spec["initContainers"]], ["one", "two"])
+            self.assertEqual([c["name"] for c in spec["containers"]], [component, "beside"])
+            others = rendered("minimal").pods()
+            for other in {"scheduler", "router", "worker", "test"} - {component}:
+                self.assertEqual(chart.pods()[other], others[other], "of this component alone")
+            for obj in chart.objects:
+                if obj["kind"] in ("Deployment", "StatefulSet"):
+                    kubernetes.validate(obj, KUBERNETES[1], True)
+
+    def test_a_security_context_of_its_own_stays(self):
+        (first,) = [c for c in rendered("everything").pods()["scheduler"][1]["initContainers"] if c["name"] == "first"]
+        self.assertIs(first["securityContext"]["readOnlyRootFilesystem"], True)
+
+    def test_the_models_containers_are_the_first_of_every_pod(self):
+        pods = rendered("everything").pods()
+        self.assertEqual([c["name"] for c in pods["scheduler"][1]["initContainers"]], ["look", "first"])
+        for component in ("router", "worker"):
+            self.assertEqual([c["name"] for c in pods[component][1]["initContainers"]], ["look"])
+        self.assertNotIn("initContainers", pods["test"][1])
+
+    def test_shared_memory(self):
+        spec = rendered("everything").pods()["worker"][1]
+        self.assertIn({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}, spec["volumes"])
+        self.assertIn({"name": "shm", "mountPath": "/dev/shm"}, spec["containers"][0]["volumeMounts"])
+        self.assertNotIn("shm", rendered("minimal").text)
+
+    def test_probes(self):
+        chart = rendered("everything")
+        self.assertEqual(
+            {k: v for k, v in chart.container("scheduler")["readinessProbe"].items() if k != "exec"},
+            {"periodSeconds": 7, "timeoutSeconds": 3, "failureThreshold": 2},
+        )
+        liveness = chart.container("worker")["livenessProbe"]
+        self.assertEqual((liveness["periodSeconds"], liveness["failureThreshold"]), (10, 12))
+        self.assertIn("--timeout-s=7", liveness["exec"]["command"])
+
+    def test_objects_are_templates_in_both_forms(self):
+        secret, config_map = rendered("everything").given  # in the order in which helm makes kinds
+        self.assertEqual(config_map["metadata"]["name"], "demo-moe-settings")
+        self.assertEqual(config_map["data"], {"model": "moe"})
+        self.assertEqual(secret["metadata"]["labels"]["app.kubernetes.io/instance"], "demo")
+        self.assertEqual(secret["stringData"], {"token": "demo-cluster.example"})
+        self.assertFalse(rendered("minimal").given)
+
+    def test_a_claim_is_filled_before_the_release(self):
+        claim, job = rendered("model-claim").given
+        hooks = [o["metadata"]["annotations"] for o in (claim, job)]
+        self.assertLess(*(int(h["helm.sh/hook-weight"]) for h in hooks))
+        for hook in hooks:
+            self.assertIn("pre-install", hook["helm.sh/hook"])
+        self.assertNotIn("pre-upgrade", hooks[0]["helm.sh/hook"], "an upgrade would delete the claim")
+        mounted = next(v for v in rendered("model-claim").pods()["worker"][1]["volumes"] if v["name"] == "model")
+        self.assertEqual(mounted["persistentVolumeClaim"]["claimName"], claim["metadata"]["name"])
 
 
 class Disruption(unittest.TestCase):

@@ -119,12 +119,43 @@ resources:
 {{- end }}
 {{- end -}}
 
+{{/* Variables of extraEnvFrom: (dict "values" .Values.router) */}}
+{{- define "pregate.envFrom" -}}
+{{- with .values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{- define "pregate.volumeMounts" -}}
 volumeMounts:
   {{- if not (include "pregate.demoModel" .root) }}
   - {name: model, mountPath: /model, readOnly: true}
   {{- end }}
   - {name: tls, mountPath: /tls, readOnly: true}
+  {{- if .values.shmSize }}
+  - {name: shm, mountPath: /dev/shm}
+  {{- end }}
+  {{- with .values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* A list of containers that the values bring. Pod Security "restricted" looks at each of a pod's containers. */}}
+{{- define "pregate.givenContainers" -}}
+{{- $restricted := dict "allowPrivilegeEscalation" false "capabilities" (dict "drop" (list "ALL")) -}}
+{{- range . }}
+{{- $container := deepCopy . }}
+{{- if not .securityContext }}{{ $_ := set $container "securityContext" $restricted }}{{ end }}
+- {{ toYaml $container | nindent 2 | trim }}
+{{- end }}
+{{- end -}}
+
+{{- define "pregate.initContainers" -}}
+{{- with concat (default list .root.Values.model.initContainers) (default list .values.initContainers) }}
+initContainers:
+  {{- include "pregate.givenContainers" . | trim | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* (dict "root" $ "role" "router") */}}
@@ -151,6 +182,13 @@ volumes:
     {{- end }}
   {{- end }}
   {{- include "pregate.tlsVolume" (dict "root" .root "role" .component) | nindent 2 }}
+  {{- with .values.shmSize }}
+  - name: shm
+    emptyDir: {medium: Memory, sizeLimit: {{ quote . }}}
+  {{- end }}
+  {{- with .values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/*
@@ -161,31 +199,27 @@ new connection with the container's own certificate, so it also sees a listener 
              formed, the router is there and no drain has begun. One miss takes the pod out of its Service.
   startup    --live: the server answers. A worker does not listen before its weights are read, so the
              threshold is the longest load, and nothing else is asked before.
-  liveness   --live, for two minutes: the server answers, whatever its health says. A worker that waits for its
-             group and a scheduler whose workers are down are not serving, yet a restart would not help them
+  liveness   --live, for two minutes by default: the server answers, whatever its health says. A worker that waits
+             for its group and a scheduler whose workers are down are not serving, yet a restart would not help them
              (and would end the scheduler's streams), so they must pass.
 
 (dict "root" $ "port" 7600 "values" .Values.scheduler)
 */}}
 {{- define "pregate.probes" -}}
 {{- $health := list "pregate" "health" (printf "--server=%s:%v" (include "pregate.self" .root) .port) "--tls-dir=/tls"
-    (printf "--tls-trust-domain=%s" .root.Values.tls.trustDomain) "--timeout-s=4" -}}
-startupProbe:
+    (printf "--tls-trust-domain=%s" .root.Values.tls.trustDomain) -}}
+{{- include "pregate.probe" (dict "name" "startupProbe" "command" (append $health "--live") "values" .values) }}
+{{ include "pregate.probe" (dict "name" "readinessProbe" "command" $health "values" .values) }}
+{{ include "pregate.probe" (dict "name" "livenessProbe" "command" (append $health "--live") "values" .values) }}
+{{- end -}}
+
+{{/* The command gives up a second before the kubelet does, and says why. */}}
+{{- define "pregate.probe" -}}
+{{- $times := index .values .name -}}
+{{ .name }}:
   exec:
-    command: {{ append $health "--live" | toJson }}
-  periodSeconds: {{ int64 .values.startupProbe.periodSeconds }}
-  timeoutSeconds: 5
-  failureThreshold: {{ int64 .values.startupProbe.failureThreshold }}
-readinessProbe:
-  exec:
-    command: {{ toJson $health }}
-  periodSeconds: 5
-  timeoutSeconds: 5
-  failureThreshold: 1
-livenessProbe:
-  exec:
-    command: {{ append $health "--live" | toJson }}
-  periodSeconds: 20
-  timeoutSeconds: 5
-  failureThreshold: 6
+    command: {{ append .command (printf "--timeout-s=%d" (sub $times.timeoutSeconds 1)) | toJson }}
+  periodSeconds: {{ int64 $times.periodSeconds }}
+  timeoutSeconds: {{ int64 $times.timeoutSeconds }}
+  failureThreshold: {{ int64 $times.failureThreshold }}
 {{- end -}}

@@ -59,10 +59,68 @@
 {{- end -}}
 {{- end -}}
 
+{{/* What the values bring to a pod must not take the names and places of what the chart brings. */}}
+{{- define "pregate.validatePods" -}}
+{{- range $component := list "scheduler" "router" "worker" -}}
+{{- include "pregate.validatePod" (dict "root" $ "component" $component "values" (index $.Values $component)) -}}
+{{- end -}}
+{{- if and .Values.model.initContainers (include "pregate.demoModel" .) -}}
+{{- fail "model.initContainers without a volume to fill: set model.volume, such as {emptyDir: {}}" -}}
+{{- end -}}
+{{- with .Values.worker.livenessProbe -}}
+{{- if le (mul .periodSeconds (sub .failureThreshold 1)) 60 -}}
+{{- fail "worker.livenessProbe: periodSeconds x (failureThreshold - 1) must exceed 60 s, for which a worker may wait for its group" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pregate.validatePod" -}}
+{{- $component := .component -}}
+{{- $volumes := list "tls" -}}
+{{- $places := list "/tls" "/model" -}}
+{{- if not (include "pregate.demoModel" .root) }}{{ $volumes = append $volumes "model" }}{{ end -}}
+{{- if .values.shmSize }}{{ $volumes = append $volumes "shm" }}{{ $places = append $places "/dev/shm" }}{{ end -}}
+{{- range .values.extraVolumes -}}
+{{- if or (has .name $volumes) (has .name (list "model" "shm")) -}}
+{{- fail (printf "%s.extraVolumes: the name %s is taken" $component .name) -}}
+{{- end -}}
+{{- $volumes = append $volumes .name -}}
+{{- end -}}
+{{- range .values.extraVolumeMounts -}}
+{{- include "pregate.validateMount" (dict "where" (printf "%s.extraVolumeMounts" $component) "mount" . "volumes" $volumes) -}}
+{{- $path := clean .mountPath -}}
+{{- range $place := $places -}}
+{{- if or (eq $path $place) (hasPrefix (printf "%s/" $place) $path) (hasPrefix (printf "%s/" (trimSuffix "/" $path)) $place) -}}
+{{- fail (printf "%s.extraVolumeMounts: %s would lie in or over %s, which is mounted already" $component $path $place) -}}
+{{- end -}}
+{{- end -}}
+{{- $places = append $places $path -}}
+{{- end -}}
+{{- $names := list $component -}}
+{{- range $key, $containers := dict "model.initContainers" .root.Values.model.initContainers (printf "%s.initContainers" $component) .values.initContainers (printf "%s.extraContainers" $component) .values.extraContainers -}}
+{{- range $containers -}}
+{{- if has .name $names -}}
+{{- fail (printf "%s: a container of this pod is called %s already" $key .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- range .volumeMounts -}}
+{{- include "pregate.validateMount" (dict "where" $key "mount" . "volumes" $volumes) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pregate.validateMount" -}}
+{{- if not (has .mount.name .volumes) -}}
+{{- fail (printf "%s: there is no volume %s in this pod (%s)" .where .mount.name (join ", " .volumes)) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "pregate.validate" -}}
 {{- include "pregate.validateName" . -}}
 {{- include "pregate.validateModel" . -}}
 {{- include "pregate.validateTls" . -}}
 {{- include "pregate.validateExtraArgs" . -}}
 {{- include "pregate.validateCollective" . -}}
+{{- include "pregate.validatePods" . -}}
 {{- end -}}
