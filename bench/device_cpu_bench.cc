@@ -183,11 +183,21 @@ class Bench {
   }
 
   void AddSampling() {
-    const auto add = [&](const std::string& name, SamplingParams params) {
+    const auto add = [&](const std::string& name, SamplingParams params, int num_biases = 0,
+                         bool masked = false) {
+      constexpr size_t kWords = kVocab / 32;
       SampleArgs args;
       args.params = Put<SamplingParams>(1, [params](size_t) { return params; });
       args.seeds = Put<uint64_t>(1, [](size_t) { return 1; });
-      args.seen = Put<uint32_t>(kVocab / 32, [](size_t) { return 0; });
+      args.history.seen = Put<uint32_t>(kWords, [](size_t) { return 1; });  // every 32nd token
+      args.history.counts = Put<uint16_t>(kVocab, [](size_t i) { return i % 32 == 0 ? 1 : 0; });
+      args.biases = Put<TokenBiases>(1, [&](size_t) {
+        TokenBiases biases;
+        for (int i = 0; i < num_biases; ++i) biases.of[biases.num++] = {i * 7, -1, -1};
+        return biases;
+      });
+      args.allowed = Put<uint32_t>(kWords, [](size_t) { return 0x55555555; });
+      args.masked = Put<int32_t>(1, [masked](size_t) { return masked ? 1 : 0; });
       args.seq_slots = Put<int32_t>(1, [](size_t) { return 0; });
       args.positions = Put<int32_t>(1, [](size_t) { return 7; });
       args.not_finite = Put<uint8_t>(1, [](size_t) { return 0; });
@@ -203,6 +213,9 @@ class Bench {
     add("sample temperature 100", {.temperature = 100});
     add("sample top-k 50", {.temperature = 1, .top_k = 50});
     add("sample top-p 0.95", {.temperature = 1, .top_p = 0.95f});
+    add("sample greedy, frequency penalty", {.frequency_penalty = 0.5f});
+    add("sample greedy, 300 biases", {}, 300);
+    add("sample greedy, masked", {}, 0, true);
   }
 
   std::unique_ptr<ComposedDevice> device_;

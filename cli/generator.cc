@@ -12,6 +12,12 @@ constexpr absl::Duration kRateSpanMin = absl::Milliseconds(1);
 
 }  // namespace
 
+GenerateChoice& ChoiceOf(GenerateOutcome* outcome, int32_t index) {
+  if (index == 0) return *outcome;
+  if (outcome->others.size() < static_cast<size_t>(index)) outcome->others.resize(index);
+  return outcome->others[index - 1];
+}
+
 std::vector<ChatMessage> Conversation(const GenerateJob& job) {
   if (job.messages.empty() && job.chat) return {{"user", job.prompt}};
   return job.messages;

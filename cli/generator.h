@@ -19,31 +19,61 @@
 namespace pregate::cli {
 
 struct GenerateJob {
+  std::string tenant;
   std::string prompt;
   bool chat = false;  // the prompt is a user's message; the model's template is applied
   std::vector<ChatMessage> messages;  // not empty: a conversation, in the prompt's place
   std::optional<int32_t> max_tokens;
+  int32_t min_tokens = 0;
   SamplingParams sampling;
+  std::vector<LogitBias> logit_bias;  // ascending by token
   std::optional<uint64_t> seed;
+  std::vector<std::string> stop_strings;
+  std::optional<int32_t> logprobs;         // of generated tokens, and so many alternatives of each
+  std::optional<int32_t> prompt_logprobs;  // the same of the prompt's
+  int32_t n = 1;                           // generations
+  int32_t best_of = 0;                     // of which they are the best; 0: n
+  int32_t priority = 0;
+  bool echo = false;
   bool ignore_eos = false;
   bool no_drafts = false;
   absl::Duration timeout = absl::ZeroDuration();  // of a server's whole answer; 0: none
 };
 
-struct GenerateOutcome {
+struct TokenProbability {
+  TokenId id = 0;
+  float logprob = 0;
+  std::string bytes;
+};
+// A token's own, then the likeliest in its place.
+using TokenProbabilities = std::vector<TokenProbability>;
+
+struct GenerateChoice {
   std::string text;
   std::vector<TokenId> ids;
-  std::vector<ExpertId> routes;         // of ids; empty for a dense model
-  std::vector<ExpertId> prompt_routes;  // likewise
+  std::vector<ExpertId> routes;              // of ids; empty for a dense model
+  std::vector<TokenProbabilities> logprobs;  // of ids, where they were asked for
+  std::string finish_reason;
+};
+
+// The first choice and what is of all.
+struct GenerateOutcome : GenerateChoice {
+  std::vector<GenerateChoice> others;   // choices 1, 2, ...
+  std::vector<ExpertId> prompt_routes;  // empty for a dense model
+  std::vector<TokenId> prompt_ids;      // with echo, as the next
+  std::string prompt_text;
+  std::vector<TokenProbabilities> prompt_logprobs;  // from the second token on
   uint64_t seed = 0;
   int32_t prompt_tokens = 0;
-  int32_t draft_tokens = 0;     // guesses that were checked
-  int32_t accepted_tokens = 0;  // of them: those that were right
-  std::string finish_reason;
+  int32_t generated_tokens = 0;  // of all choices, best_of's others too
+  int32_t draft_tokens = 0;      // guesses that were checked
+  int32_t accepted_tokens = 0;   // of them: those that were right
   double ttft_s = 0;  // call to first token, as the caller sees it
   // After the first tokens; nothing when all came at once or too soon after each other to tell.
   std::optional<double> tokens_per_s;
 };
+
+GenerateChoice& ChoiceOf(GenerateOutcome* outcome, int32_t index);
 
 // The conversation that `job` asks to go on with; empty: its prompt is plain text.
 std::vector<ChatMessage> Conversation(const GenerateJob& job);
@@ -53,7 +83,7 @@ std::string SummaryText(const GenerateOutcome& outcome);
 // Two lines on the routes of prompt and answer; empty for a dense model.
 std::string RoutesText(const GenerateOutcome& outcome);
 
-// Called with text as it becomes complete.
+// Called with text of the first choice as it becomes complete.
 using OnText = std::function<void(std::string_view)>;
 
 // Not thread-safe.

@@ -9,6 +9,7 @@
 #include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/model/tokenizer/tokenizer.h"
+#include "scheduler_service/engine/generations.h"
 #include "scheduler_service/engine/mailbox_inbox.h"
 #include "scheduler_service/engine/scheduler_engine.h"
 
@@ -18,23 +19,31 @@ namespace {
 // Collects one generation on the engine's thread; the caller's thread reads it after Wait.
 class Collector {
  public:
-  explicit Collector(OnText on_text) : on_text_(std::move(on_text)) {}
+  Collector(OnText on_text, const Tokenizer* tokenizer)
+      : on_text_(std::move(on_text)), tokenizer_(*tokenizer) {}
 
   void Take(const StartInfo& info) {
     outcome_.seed = info.seed;
     outcome_.prompt_tokens = info.prompt_tokens;
     outcome_.prompt_routes = info.prompt_routes;
   }
+  void Take(const PromptOut& out) { AddLogprobs(out.logprobs, &outcome_.prompt_logprobs); }
   void Take(const TokensOut& out) {
     timer_.Add(out.tokens.size());
-    outcome_.ids.insert(outcome_.ids.end(), out.tokens.begin(), out.tokens.end());
-    outcome_.routes.insert(outcome_.routes.end(), out.routes.begin(), out.routes.end());
-    outcome_.text += out.text;
-    on_text_(out.text);
+    GenerateChoice& choice = ChoiceOf(&outcome_, out.index);
+    choice.ids.insert(choice.ids.end(), out.tokens.begin(), out.tokens.end());
+    choice.routes.insert(choice.routes.end(), out.routes.begin(), out.routes.end());
+    choice.text += out.text;
+    AddLogprobs(out.logprobs, &choice.logprobs);
+    if (out.index == 0) on_text_(out.text);
+  }
+  void Take(const ChoiceDone& done) {
+    ChoiceOf(&outcome_, done.index).finish_reason = FinishReasonName(done.reason);
   }
   void Take(const DoneInfo& info) {
     status_ = info.status;
     outcome_.finish_reason = FinishReasonName(info.reason);
+    outcome_.generated_tokens = info.generated_tokens;
     outcome_.draft_tokens = info.draft_tokens;
     outcome_.accepted_tokens = info.accepted_tokens;
     timer_.Report(&outcome_);
@@ -48,7 +57,18 @@ class Collector {
   }
 
  private:
+  void AddLogprobs(const std::vector<std::vector<TokenLogprob>>& from,
+                   std::vector<TokenProbabilities>* to) const {
+    for (const std::vector<TokenLogprob>& logprobs : from) {
+      TokenProbabilities& added = to->emplace_back();
+      for (const TokenLogprob& one : logprobs) {
+        added.push_back({one.token, one.logprob, std::string(tokenizer_.TokenBytes(one.token))});
+      }
+    }
+  }
+
   const OnText on_text_;
+  const Tokenizer& tokenizer_;
   TokenTimer timer_;
   GenerateOutcome outcome_;
   absl::Status status_;
@@ -90,16 +110,29 @@ class LocalGenerator final : public Generator {
     }
     if (request.prompt.empty()) return absl::InvalidArgumentError("--prompt: it has no tokens");
     request.sampling = job.sampling;
-    request.seed = job.seed;
+    request.logit_bias = job.logit_bias;
+    request.seed = job.seed.value_or(RandomId());
     request.max_tokens = job.max_tokens;
+    request.min_tokens = job.min_tokens;
+    request.stop_strings = job.stop_strings;
+    request.logprobs = job.logprobs;
+    request.prompt_logprobs = job.prompt_logprobs;
+    request.n = job.n;
+    request.best_of = job.best_of;
     request.ignore_eos = job.ignore_eos;
     request.no_drafts = job.no_drafts;
-    const auto collector = std::make_shared<Collector>(on_text);
-    const LinkId link = clients_.Attach(SendTo(collector));
-    if (!clients_.Submit(link, std::move(request))) {
+    const std::vector<TokenId> prompt = request.prompt;
+    const auto collector = std::make_shared<Collector>(on_text, tokenizer_.get());
+    const auto generations = std::make_shared<Generations>(&clients_, SendTo(collector));
+    if (!generations->Submit(std::move(request))) {
       return absl::InternalError("the scheduler's inbox is full");
     }
-    return collector->Wait();
+    ASSIGN_OR_RETURN(GenerateOutcome outcome, collector->Wait());
+    if (job.echo) {
+      outcome.prompt_ids = prompt;
+      outcome.prompt_text = job.prompt.empty() ? tokenizer_->Decode(prompt) : job.prompt;
+    }
+    return outcome;
   }
 
  private:

@@ -45,12 +45,40 @@ v1::GenerateRequest ToProto(const GenerateJob& job) {
   }
   v1::Sampling* sampling = request.mutable_sampling();
   EncodeSampling(job.sampling, sampling);
+  EncodeLogitBias(job.logit_bias, sampling);
   if (job.seed) sampling->set_seed(*job.seed);
+  request.set_tenant(job.tenant);
+  request.set_priority(job.priority);
   if (job.max_tokens) request.set_max_tokens(*job.max_tokens);
+  request.set_min_tokens(job.min_tokens);
+  request.mutable_stop_strings()->Add(job.stop_strings.begin(), job.stop_strings.end());
+  if (job.logprobs) request.set_logprobs(*job.logprobs);
+  if (job.prompt_logprobs) request.set_prompt_logprobs(*job.prompt_logprobs);
+  request.set_n(job.n);
+  request.set_best_of(job.best_of);
+  request.set_echo(job.echo);
   request.set_ignore_eos(job.ignore_eos);
   request.set_no_drafts(job.no_drafts);
   request.set_return_routes(true);
   return request;
+}
+
+TokenProbability FromProto(const v1::TokenProbability& in) {
+  return {in.id(), in.logprob(), in.bytes()};
+}
+
+template <typename Repeated>
+void AddLogprobs(const Repeated& from, std::vector<TokenProbabilities>* to) {
+  for (const v1::TokenProbabilities& in : from) {
+    TokenProbabilities& added = to->emplace_back();
+    added.push_back(FromProto(in.token()));
+    for (const v1::TokenProbability& one : in.top()) added.push_back(FromProto(one));
+  }
+}
+
+template <typename Repeated, typename T>
+void Append(const Repeated& from, std::vector<T>* to) {
+  to->insert(to->end(), from.begin(), from.end());
 }
 
 class RemoteGenerator final : public RemoteClient {
@@ -124,16 +152,26 @@ class RemoteGenerator final : public RemoteClient {
       const v1::GenerateStart& start = response.start();
       outcome->seed = start.seed();
       outcome->prompt_tokens = start.prompt_tokens();
-      outcome->prompt_routes.assign(start.prompt_routes().begin(), start.prompt_routes().end());
+      Append(start.prompt_routes(), &outcome->prompt_routes);
+      Append(start.prompt_ids(), &outcome->prompt_ids);
+      outcome->prompt_text = start.prompt_text();
+    } else if (response.has_prompt()) {
+      AddLogprobs(response.prompt().logprobs(), &outcome->prompt_logprobs);
     } else if (response.has_tokens()) {
       const v1::GenerateTokens& tokens = response.tokens();
       timer->Add(tokens.ids_size());
-      outcome->ids.insert(outcome->ids.end(), tokens.ids().begin(), tokens.ids().end());
-      outcome->routes.insert(outcome->routes.end(), tokens.routes().begin(), tokens.routes().end());
-      outcome->text += tokens.text();
-      on_text(tokens.text());
+      GenerateChoice& choice = ChoiceOf(outcome, tokens.index());
+      Append(tokens.ids(), &choice.ids);
+      Append(tokens.routes(), &choice.routes);
+      AddLogprobs(tokens.logprobs(), &choice.logprobs);
+      choice.text += tokens.text();
+      if (tokens.index() == 0) on_text(tokens.text());
+    } else if (response.has_choice_done()) {
+      const v1::GenerateChoiceDone& done = response.choice_done();
+      ChoiceOf(outcome, done.index()).finish_reason = ReasonName(done.finish_reason());
     } else if (response.has_done()) {
       outcome->finish_reason = ReasonName(response.done().finish_reason());
+      outcome->generated_tokens = response.done().usage().generated_tokens();
       outcome->draft_tokens = response.done().usage().draft_tokens();
       outcome->accepted_tokens = response.done().usage().accepted_tokens();
     }

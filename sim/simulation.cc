@@ -64,6 +64,8 @@ class Clients {
    public:
     Stopwatch(Clients* clients, absl::Time arrival) : clients_(clients), last_(arrival) {}
     void Take(const StartInfo&) {}
+    void Take(const PromptOut&) {}
+    void Take(const ChoiceDone&) {}
     void Take(const TokensOut&) {
       const absl::Time now = clients_->agenda_->now();
       const float gap = static_cast<float>(absl::ToDoubleSeconds(now - last_));
@@ -92,7 +94,7 @@ class Clients {
     const uint64_t seed = Mix(options_.seed, index);
     SubmitEvent event;
     event.link = index + 1;
-    event.request.connection = event.link;  // a trace does not say who shares one
+    event.request.client = event.link;  // a trace does not say whose it is
     event.send = SendTo(std::make_shared<Stopwatch>(this, agenda_->now()));
     event.request.prompt.reserve(request.prompt_tokens);
     for (int32_t i = 0; i < request.prompt_tokens; ++i) {

@@ -210,9 +210,11 @@ class Device {
   // --- tokens and sequence slots ---
   // Lowest index among the largest. out [max]
   virtual void ArgMax(RowCount rows, int width, const float* x, int32_t* out) = 0;
-  // Sets bit token_ids[i] of seen[seq_slots[i]].
-  virtual void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots,
-                        int vocab_size, uint32_t* seen) = 0;
+  // Notes tokens that enter their sequences: sets bit token_ids[i] of the slot's `seen`, and counts
+  // the token where positions[i] is counted.
+  virtual void NoteTokens(RowCount rows, const int32_t* token_ids, const int32_t* positions,
+                          const int32_t* seq_slots, int vocab_size,
+                          const TokenHistory& history) = 0;
   // For rows with late[r] != 0: token_ids[r] = last_token[slot], routes[r] = last_route[slot].
   virtual void ResolveLate(RowCount rows, const uint8_t* late, const int32_t* seq_slots,
                            const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,

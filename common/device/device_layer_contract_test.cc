@@ -505,11 +505,16 @@ TEST_P(DeviceLayerContractTest, EmitSamplesAndScoresItsOwnLogits) {
       targets[r] = Int(0, vocab - 1);
     }
     const auto sample_args = [&] {
+      const int64_t words = SeenWords(vocab);
       return SampleArgs{.params = rig.Put<SamplingParams>({SamplingParams(), random}),
                         .seeds = rig.Put<uint64_t>({5, 6}),
-                        .seen = rig.Put(std::vector<uint32_t>(2 * ((vocab + 31) / 32))),
+                        .history = {rig.Put(std::vector<uint32_t>(2 * words)), nullptr,
+                                    rig.Put(std::vector<uint16_t>(64 * words))},
+                        .biases = rig.Put(std::vector<TokenBiases>(2)),
+                        .allowed = rig.Put(std::vector<uint32_t>(2 * words)),
                         .seq_slots = rig.Put(slots),
                         .positions = rig.Put(positions),
+                        .masked = rig.Put(std::vector<int32_t>(max)),
                         .not_finite = static_cast<uint8_t*>(rig.Bytes(max)),
                         .tokens = rig.Put(std::vector<int32_t>(max))};
     };

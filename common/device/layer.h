@@ -18,9 +18,9 @@
 #include <optional>
 
 #include "common/device/arrays.h"
+#include "common/device/sample_args.h"
 #include "common/device/types.h"
 #include "common/model/spec/spec.h"
-#include "common/step/sampling.h"
 
 namespace pregate {
 
@@ -107,18 +107,6 @@ struct EmitHead {
   ActType act = ActType::kF32;
 };
 
-// One token a row is drawn (common/step/sampling.h).
-struct SampleArgs {
-  const SamplingParams* params = nullptr;  // [seq slots]
-  const uint64_t* seeds = nullptr;         // [seq slots]
-  // [seq slots, ceil(vocab / 32)] bitmask of the tokens that the repetition penalty touches.
-  const uint32_t* seen = nullptr;
-  const int32_t* seq_slots = nullptr;  // [max]
-  const int32_t* positions = nullptr;  // [max] of the token to be drawn
-  // out [max]: 1 where a raw logit is NaN or infinite (the token is then 0), else 0.
-  uint8_t* not_finite = nullptr;
-  int32_t* tokens = nullptr;  // out [max]
-};
 // logprobs[r] = log softmax(logits[r])[targets[r]]; greedy[r] = 1 where targets[r] is the argmax.
 struct ScoreArgs {
   const int32_t* targets = nullptr;  // [max]

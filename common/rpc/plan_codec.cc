@@ -1,6 +1,7 @@
 // Scheduler to worker.
 
 #include "common/base/limits.h"
+#include "common/step/request_limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/sampling_codec.h"
@@ -40,18 +41,30 @@ void Encode(const SequenceAdd& add, v1::SequenceAdd* out) {
   out->set_seq_id(add.seq_id);
   out->set_home_rank(add.home_rank);
   EncodeSampling(add.sampling, out->mutable_sampling());
+  EncodeLogitBias(add.logit_bias, out->mutable_sampling());
   out->set_seed(add.seed);
   out->mutable_history()->Add(add.history.begin(), add.history.end());
+  out->set_generated_from(add.generated_from);
+  out->set_banned_until(add.banned_until);
+  out->mutable_banned()->Add(add.banned.begin(), add.banned.end());
 }
 
 absl::StatusOr<SequenceAdd> Decode(const v1::SequenceAdd& in) {
   RETURN_IF_ERROR(CheckCount("plan.add.history", in.history_size(), kContextTokensMax));
+  RETURN_IF_ERROR(CheckCount("plan.add.sampling.logit_bias",
+                             static_cast<int64_t>(in.sampling().logit_bias().size()),
+                             kLogitBiasMax));
+  RETURN_IF_ERROR(CheckCount("plan.add.banned", in.banned_size(), kBannedTokensMax));
   return SequenceAdd{.seq_slot = in.seq_slot(),
                      .seq_id = in.seq_id(),
                      .home_rank = in.home_rank(),
                      .sampling = DecodeSampling(in.sampling()),
                      .seed = in.seed(),
-                     .history = ToVector(in.history())};
+                     .history = ToVector(in.history()),
+                     .generated_from = in.generated_from(),
+                     .logit_bias = DecodeLogitBias(in.sampling()),
+                     .banned_until = in.banned_until(),
+                     .banned = ToVector(in.banned())};
 }
 
 v1::Emit EncodeEmit(Emit emit) {
@@ -92,6 +105,7 @@ void Encode(const Row& row, v1::Row* out) {
   out->mutable_routes()->Add(row.routes.begin(), row.routes.end());
   out->mutable_targets()->Add(row.targets.begin(), row.targets.end());
   out->set_logprobs_k(row.logprobs_k);
+  out->mutable_allowed()->Add(row.allowed.begin(), row.allowed.end());
 }
 
 absl::StatusOr<Row> Decode(const v1::Row& in) {
@@ -102,6 +116,7 @@ absl::StatusOr<Row> Decode(const v1::Row& in) {
   RETURN_IF_ERROR(CheckCount("plan.rows.routes", in.routes_size(), kStepTokensMax));
   RETURN_IF_ERROR(CheckCount("plan.rows.targets", in.targets_size(), kStepTokensMax));
   RETURN_IF_ERROR(CheckBetween("plan.rows.logprobs_k", in.logprobs_k(), 0, kLogprobsMax));
+  RETURN_IF_ERROR(CheckCount("plan.rows.allowed", in.allowed_size(), kVocabSizeMax / 32));
   ASSIGN_OR_RETURN(const Emit emit, DecodeEmit(in.emit()));
   return Row{.seq_slot = in.seq_slot(),
              .position = in.position(),
@@ -112,7 +127,8 @@ absl::StatusOr<Row> Decode(const v1::Row& in) {
              .routes = ToVector(in.routes()),
              .targets = ToVector(in.targets()),
              .logprobs_k = in.logprobs_k(),
-             .drafts = in.drafts()};
+             .drafts = in.drafts(),
+             .allowed = ToVector(in.allowed())};
 }
 
 void Encode(const BlockTableUpdate& update, v1::BlockTableUpdate* out) {

@@ -145,29 +145,42 @@ absl::StatusOr<UnitEvents> Decode(const v1::UnitEvents& in) {
   return events;
 }
 
+template <typename Repeated>
+void EncodeLogprobs(const std::vector<TokenLogprob>& logprobs, Repeated* out) {
+  for (const TokenLogprob& logprob : logprobs) {
+    v1::TokenLogprob* entry = out->Add();
+    entry->set_token(logprob.token);
+    entry->set_logprob(logprob.logprob);
+  }
+}
+
+template <typename Repeated>
+absl::StatusOr<std::vector<TokenLogprob>> DecodeLogprobs(absl::string_view field,
+                                                         const Repeated& in) {
+  RETURN_IF_ERROR(CheckCount(field, in.size(), kLogprobsMax + 1));
+  std::vector<TokenLogprob> logprobs;
+  for (const v1::TokenLogprob& entry : in) logprobs.push_back({entry.token(), entry.logprob()});
+  return logprobs;
+}
+
 void Encode(const Sample& sample, v1::Sample* out) {
   out->set_seq_id(sample.seq_id);
   out->set_position(sample.position);
   out->set_token(sample.token);
   out->set_route(sample.route);
-  for (const TokenLogprob& logprob : sample.logprobs) {
-    v1::TokenLogprob* entry = out->add_logprobs();
-    entry->set_token(logprob.token);
-    entry->set_logprob(logprob.logprob);
-  }
+  EncodeLogprobs(sample.logprobs, out->mutable_logprobs());
 }
 
 absl::StatusOr<Sample> Decode(const v1::Sample& in) {
   RETURN_IF_ERROR(CheckBetween("samples.position", in.position(), 0, kContextTokensMax));
   RETURN_IF_ERROR(CheckBetween("samples.token", in.token(), 0, kVocabSizeMax));
   RETURN_IF_ERROR(CheckBetween("samples.route", in.route(), kNoRoute, kExpertsMax));
-  RETURN_IF_ERROR(CheckCount("samples.logprobs", in.logprobs_size(), kLogprobsMax + 1));
-  Sample sample{
-      .seq_id = in.seq_id(), .position = in.position(), .token = in.token(), .route = in.route()};
-  for (const v1::TokenLogprob& entry : in.logprobs()) {
-    sample.logprobs.push_back({entry.token(), entry.logprob()});
-  }
-  return sample;
+  ASSIGN_OR_RETURN(auto logprobs, DecodeLogprobs("samples.logprobs", in.logprobs()));
+  return Sample{.seq_id = in.seq_id(),
+                .position = in.position(),
+                .token = in.token(),
+                .route = in.route(),
+                .logprobs = std::move(logprobs)};
 }
 
 void Encode(const RowScores& scores, v1::RowScores* out) {
@@ -175,16 +188,23 @@ void Encode(const RowScores& scores, v1::RowScores* out) {
   out->set_position(scores.position);
   out->mutable_logprobs()->Add(scores.logprobs.begin(), scores.logprobs.end());
   out->set_greedy(scores.greedy.data(), scores.greedy.size());
+  for (const auto& top : scores.top) EncodeLogprobs(top, out->add_top()->mutable_logprobs());
 }
 
 absl::StatusOr<RowScores> Decode(const v1::RowScores& in) {
   RETURN_IF_ERROR(CheckCount("scores.logprobs", in.logprobs_size(), kStepTokensMax));
   RETURN_IF_ERROR(CheckBetween("scores.greedy's size", in.greedy().size(), in.logprobs_size(),
                                in.logprobs_size()));
-  return RowScores{.seq_id = in.seq_id(),
+  const int32_t top_size = in.top_size() > 0 ? in.logprobs_size() : 0;
+  RETURN_IF_ERROR(CheckBetween("scores.top's size", in.top_size(), top_size, top_size));
+  RowScores scores{.seq_id = in.seq_id(),
                    .position = in.position(),
                    .logprobs = ToVector(in.logprobs()),
                    .greedy = {in.greedy().begin(), in.greedy().end()}};
+  for (const v1::TokenLogprobs& top : in.top()) {
+    ASSIGN_OR_RETURN(scores.top.emplace_back(), DecodeLogprobs("scores.top", top.logprobs()));
+  }
+  return scores;
 }
 
 void Encode(const StepResult& result, v1::StepResult* out) {

@@ -39,6 +39,7 @@ void Repair(v1::AttachResponse* message) {
   if (!message->has_result()) return;
   for (v1::RowScores& scores : *message->mutable_result()->mutable_scores()) {
     scores.set_greedy(std::string(scores.logprobs_size(), '\1'));
+    if (scores.top_size() != scores.logprobs_size()) scores.clear_top();
   }
 }
 

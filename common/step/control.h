@@ -14,7 +14,7 @@
 
 namespace pregate {
 
-inline constexpr int kWorkerProtocol = 3;
+inline constexpr int kWorkerProtocol = 4;
 
 // Expert e lives on the ranks placement.ranks[e] (indexes into the members).
 struct Placement {

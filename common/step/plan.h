@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "common/base/ids.h"
 #include "common/step/sampling.h"
 
@@ -22,6 +23,8 @@ enum class Emit : uint8_t {
 // What every service asks of sampling parameters. INVALID_ARGUMENT names the field that is out of
 // range, or NaN, and its value.
 absl::Status CheckSampling(const SamplingParams& sampling);
+// The same of biases: how many, which tokens, in which range.
+absl::Status CheckLogitBias(absl::Span<const LogitBias> biases, int32_t vocab_size);
 
 // Opens a slot. The worker keeps sampling state from add to drop.
 struct SequenceAdd {
@@ -30,7 +33,12 @@ struct SequenceAdd {
   int32_t home_rank = 0;
   SamplingParams sampling;
   uint64_t seed = 0;
-  std::vector<TokenId> history;  // every token below the sequence's first row
+  std::vector<TokenId> history;       // every token below the sequence's first row
+  int32_t generated_from = 0;         // position from which tokens count as generated
+  std::vector<LogitBias> logit_bias;  // ascending by token
+  // No token of `banned` is drawn at a position below banned_until.
+  int32_t banned_until = 0;
+  std::vector<TokenId> banned;  // ascending
 };
 
 // Sets entries [first_index, first_index + ids.size()) of a sequence's block table.
@@ -44,7 +52,8 @@ struct BlockTableUpdate {
 // the previous step, on the route that the worker's replica gave it". The last `drafts` tokens of a
 // row that samples are guesses: the worker's replica routes them, a sample is drawn after each and
 // after the token before them, and those count that follow right guesses (docs/CONTRACTS.md,
-// "Drafts").
+// "Drafts"). A row with `allowed` draws one of those tokens, whatever is banned; it is not late and
+// has no drafts, for what may follow depends on the tokens before.
 struct Row {
   int32_t seq_slot = 0;
   int32_t position = 0;  // of the first token
@@ -56,6 +65,8 @@ struct Row {
   std::vector<TokenId> targets;  // [count] for kScore
   int32_t logprobs_k = 0;
   int32_t drafts = 0;  // of the tokens; below count
+  // Bit t % 32 of word t / 32: token t may be drawn. Empty: any may.
+  std::vector<uint32_t> allowed;
 
   int32_t committed() const { return count - drafts; }
 };

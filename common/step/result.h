@@ -29,6 +29,8 @@ struct RowScores {
   int32_t position = 0;
   std::vector<float> logprobs;  // [count] of targets
   std::vector<uint8_t> greedy;  // [count] 1 where the target is the argmax
+  // [count] with the row's logprobs_k: as of a sample; else empty.
+  std::vector<std::vector<TokenLogprob>> top;
 };
 
 // Answer to Emit::kLogits, in-process only.

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "common/base/ids.h"
+
 // What a kernel may call too.
 #ifdef __CUDACC__
 #define PREGATE_HOST_DEVICE __host__ __device__
@@ -13,15 +15,32 @@
 
 namespace pregate {
 
-// Order of the filters: repetition penalty, temperature, top-k, top-p, min-p; then Gumbel-max.
-// temperature 0 is greedy: the lowest id among the largest logits after the repetition penalty.
+// Order: the row's mask and bans leave tokens out, bias, repetition penalty, frequency and presence
+// penalty, temperature, top-k, top-p, min-p; then Gumbel-max. temperature 0 is greedy: the lowest id
+// among the largest logits after the penalties.
 struct SamplingParams {
   float temperature = 0;
   int32_t top_k = 0;             // 0 = off
   float top_p = 1;               // 1 = off
   float min_p = 0;               // 0 = off
   float repetition_penalty = 1;  // over prompt and generated tokens; 1 = off
+  // Over generated tokens: logit - (frequency x times generated + presence); 0 = off.
+  float frequency_penalty = 0;
+  float presence_penalty = 0;
+
+  PREGATE_HOST_DEVICE bool counts_tokens() const {
+    return frequency_penalty != 0 || presence_penalty != 0;
+  }
+  // Whether a token's logit depends on the tokens before it by more than the model.
+  bool depends_on_tokens() const { return repetition_penalty != 1 || counts_tokens(); }
   bool operator==(const SamplingParams&) const = default;
+};
+
+// Added to a token's logit.
+struct LogitBias {
+  TokenId token = 0;
+  float bias = 0;
+  bool operator==(const LogitBias&) const = default;
 };
 
 struct PhiloxBlock {

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "common/base/limits.h"
+#include "common/step/request_limits.h"
 #include "common/base/status.h"
 
 namespace pregate {
@@ -121,6 +124,27 @@ absl::Status CheckSize(absl::string_view field, size_t size, size_t want) {
                  absl::StrCat(want));
 }
 
+// `key` of each element is above the one before.
+template <class T, class Key>
+absl::Status CheckAscending(absl::string_view field, const std::vector<T>& list, Key key) {
+  for (size_t i = 1; i < list.size(); ++i) {
+    if (std::invoke(key, list[i - 1]) < std::invoke(key, list[i])) continue;
+    return Invalid(absl::StrCat(field, "[", i, "]"), std::invoke(key, list[i]),
+                   absl::StrCat("above the one before, ", std::invoke(key, list[i - 1])));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBanned(const SequenceAdd& add, const StepLimits& limits) {
+  const auto count = static_cast<int64_t>(add.banned.size());
+  const int64_t most = std::min<int64_t>(kBannedTokensMax, limits.vocab_size - 1);
+  if (count > most) {
+    return Invalid("the size of banned", count, absl::StrCat("at most ", most));
+  }
+  RETURN_IF_ERROR(CheckIds("banned", add.banned, limits.vocab_size));
+  return CheckAscending("banned", add.banned, std::identity());
+}
+
 absl::Status CheckLateRow(const Row& row, const StepLimits& limits, const Sequence& sequence) {
   if (row.count != 1) return Invalid("a late row's count", row.count, "1");
   RETURN_IF_ERROR(CheckSize("a late row's tokens", row.tokens.size(), 0));
@@ -157,8 +181,26 @@ absl::Status CheckDrafts(const Row& row, const StepLimits& limits, const Sequenc
     return absl::FailedPreconditionError(
         "drafts need the router's replica, the model has no router");
   }
-  if (sequence.sampling.repetition_penalty == 1) return absl::OkStatus();
-  return Invalid("drafts", row.drafts, "0 for a sequence with a repetition penalty");
+  if (sequence.sampling.depends_on_tokens()) {
+    return Invalid("drafts", row.drafts, "0 for a sequence with penalties");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAllowed(const Row& row, const StepLimits& limits) {
+  if (row.allowed.empty()) return absl::OkStatus();
+  if (row.emit != Emit::kSample || row.late || row.drafts > 0) {
+    return absl::InvalidArgumentError(
+        "allowed is for a row that samples, is not late and has no drafts");
+  }
+  RETURN_IF_ERROR(CheckSize("allowed", row.allowed.size(), (limits.vocab_size + 31) / 32));
+  const int32_t tail = limits.vocab_size % 32;  // bits of the last word, 0: all
+  for (size_t word = 0; word < row.allowed.size(); ++word) {
+    const bool last = word + 1 == row.allowed.size();
+    const uint32_t mask = last && tail != 0 ? (uint32_t{1} << tail) - 1 : ~uint32_t{0};
+    if ((row.allowed[word] & mask) != 0) return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError("allowed names no token");
 }
 
 absl::Status CheckPositions(const Row& row, const StepLimits& limits, const Sequence& sequence) {
@@ -219,6 +261,12 @@ absl::Status CheckAdd(const SequenceAdd& add, const StepLimits& limits) {
                    absl::StrCat("below the context of ", limits.context_tokens));
   }
   RETURN_IF_ERROR(CheckIds("history", add.history, limits.vocab_size));
+  if (add.generated_from < 0) {
+    return Invalid("generated_from", add.generated_from, "not negative");
+  }
+  RETURN_IF_ERROR(CheckLogitBias(add.logit_bias, limits.vocab_size));
+  RETURN_IF_ERROR(CheckAscending("logit_bias", add.logit_bias, &LogitBias::token));
+  RETURN_IF_ERROR(CheckBanned(add, limits));
   return CheckSampling(add.sampling);
 }
 
@@ -244,6 +292,7 @@ absl::Status CheckRow(const Row& row, const StepLimits& limits, const Sequence& 
   }
   RETURN_IF_ERROR(CheckPositions(row, limits, sequence));
   RETURN_IF_ERROR(CheckDrafts(row, limits, sequence));
+  RETURN_IF_ERROR(CheckAllowed(row, limits));
   RETURN_IF_ERROR(row.late ? CheckLateRow(row, limits, sequence) : CheckKnownRow(row, limits));
   RETURN_IF_ERROR(
       CheckSize("targets", row.targets.size(), row.emit == Emit::kScore ? row.count : 0));
@@ -251,8 +300,8 @@ absl::Status CheckRow(const Row& row, const StepLimits& limits, const Sequence& 
   if (row.logprobs_k < 0 || row.logprobs_k > limits.logprobs_max) {
     return Invalid("logprobs_k", row.logprobs_k, absl::StrCat("0..", limits.logprobs_max));
   }
-  if (row.logprobs_k > 0 && row.emit != Emit::kSample) {
-    return Invalid("logprobs_k", row.logprobs_k, "0 in a row that does not sample");
+  if (row.logprobs_k > 0 && row.emit != Emit::kSample && row.emit != Emit::kScore) {
+    return Invalid("logprobs_k", row.logprobs_k, "0 in a row that neither samples nor scores");
   }
   return absl::OkStatus();
 }

@@ -8,10 +8,10 @@
 //
 //   CheckStepOrder   epoch and step_id                                             step
 //   CheckPlan        slots open and free, counts, the token budget, wanted units   step
-//   CheckAdd         sampling, history                                             sequence
+//   CheckAdd         sampling, bias, bans, history                                 sequence
 //   CheckBlocks      block ids, no hole in the table                               sequence
 //   CheckRow         contiguous, tokens, routes, targets, blocks, late, drafts,    sequence
-//                    logprobs
+//                    mask, logprobs
 //
 // CheckPlan runs against the table before the plan; the others run while the plan is applied:
 // drops, adds, blocks, then rows in their order.

@@ -265,13 +265,41 @@ TEST(RowCheckTest, DraftsFollowACommittedTokenOfARowThatSamples) {
   no_replica.has_replica = false;
   EXPECT_THAT(CheckRow(row, no_replica, table.at(1)).message(), HasSubstr("router's replica"));
   table.at(1).sampling.repetition_penalty = 1.5f;
-  EXPECT_THAT(CheckRow(row, Limits(), table.at(1)).message(), HasSubstr("repetition penalty"));
+  EXPECT_THAT(CheckRow(row, Limits(), table.at(1)).message(), HasSubstr("with penalties"));
+  table.at(1).sampling.repetition_penalty = 1;
+  table.at(1).sampling.presence_penalty = 1;
+  EXPECT_THAT(CheckRow(row, Limits(), table.at(1)).message(), HasSubstr("with penalties"));
 
   StepPlan plan;
   plan.rows = {KnownRow()};
   plan.rows[0].drafts = 3;
   EXPECT_THAT(CheckPlan(plan, Limits(), Table()).message(),
               HasSubstr("rows.drafts is 3, must be 0..2"));
+}
+
+TEST(RowCheckTest, AMaskNamesATokenOfARowThatSamplesAlone) {
+  const SequenceTable table = Table();
+  const auto check = [&](const Row& row) {
+    return std::string(CheckRow(row, Limits(), table.at(1)).message());
+  };
+  Row row = KnownRow();
+  row.allowed = {0, 0, 0, 1u << 3};  // token 99 of 100
+  EXPECT_EQ(check(row), "");
+  row.allowed = {0, 0, 0, ~0u << 4};
+  EXPECT_THAT(check(row), HasSubstr("allowed names no token"));
+  row.allowed = {1, 0, 0};
+  EXPECT_THAT(check(row), HasSubstr("the size of allowed is 3"));
+  row.allowed = {1, 0, 0, 0};
+  row.emit = Emit::kNone;
+  EXPECT_THAT(check(row), HasSubstr("a row that samples"));
+  row = LateRow();
+  row.allowed = {1, 0, 0, 0};
+  EXPECT_THAT(check(row), HasSubstr("not late"));
+  row = KnownRow();
+  row.allowed = {1, 0, 0, 0};
+  row.drafts = 1;
+  row.routes = {0};
+  EXPECT_THAT(check(row), HasSubstr("no drafts"));
 }
 
 TEST(RowCheckTest, DenseModelsTakeNoRoutes) {
@@ -317,6 +345,27 @@ TEST(AddCheckTest, NamesWhatIsWrong) {
       {[](SequenceAdd& a) { a.sampling.top_p = 1.5; }, "top_p is 1.5"},
       {[](SequenceAdd& a) { a.sampling.min_p = -0.5; }, "min_p is -0.5"},
       {[](SequenceAdd& a) { a.sampling.repetition_penalty = 0; }, "repetition_penalty is 0"},
+      {[](SequenceAdd& a) { a.sampling.frequency_penalty = 2.5f; }, "frequency_penalty is 2.5"},
+      {[](SequenceAdd& a) { a.sampling.presence_penalty = -3; }, "presence_penalty is -3"},
+      {[](SequenceAdd& a) { a.generated_from = -1; }, "generated_from is -1"},
+      {[](SequenceAdd& a) {
+         a.logit_bias = {{7, std::numeric_limits<float>::infinity()}};
+       },
+       "logit_bias[7] is inf"},
+      {[](SequenceAdd& a) {
+         a.logit_bias = {{100, 1}};
+       },
+       "logit_bias names token 100"},
+      {[](SequenceAdd& a) {
+         a.logit_bias = {{7, 1}, {7, 2}};
+       },
+       "logit_bias[1] is 7, must be above the one before, 7"},
+      {[](SequenceAdd& a) { a.banned = {-1}; }, "banned[0] is -1"},
+      {[](SequenceAdd& a) {
+         a.banned = {5, 4};
+       },
+       "banned[1] is 4"},
+      {[](SequenceAdd& a) { a.banned.assign(100, 1); }, "the size of banned is 100"},
   };
   EXPECT_TRUE(CheckAdd(SequenceAdd(), Limits()).ok());
   for (const auto& [corrupt, message] : cases) {

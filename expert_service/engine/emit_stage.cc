@@ -48,8 +48,11 @@ absl::StatusOr<bool> EmitStage::Run(const StepInputs& inputs, const StepProgress
   row_logits_.clear();
   for (const EmitChunk& chunk : inputs.chunks()) {
     const float* logits = pass_.Emit(ArgsOf(inputs, chunk));
-    if (chunk.kind == Emit::kSample) RETURN_IF_ERROR(DownloadLogprobs(inputs, chunk, logits));
-    if (chunk.kind == Emit::kLogits) DownloadChunk(inputs, chunk, logits);
+    if (chunk.kind == Emit::kLogits) {
+      DownloadChunk(inputs, chunk, logits);
+    } else {
+      RETURN_IF_ERROR(DownloadLogprobs(inputs, chunk, logits));
+    }
     if (on_progress && !on_progress()) return false;
   }
   FindSampledRows(inputs);
@@ -105,9 +108,12 @@ EmitArgs EmitStage::ArgsOf(const StepInputs& inputs, const EmitChunk& chunk) con
   if (chunk.kind == Emit::kSample) {
     args.sample = SampleArgs{.params = slots_.sampling(),
                              .seeds = slots_.seeds(),
-                             .seen = slots_.seen(),
+                             .history = slots_.history(),
+                             .biases = slots_.biases(),
+                             .allowed = slots_.allowed(),
                              .seq_slots = a.emit_seq_slots + begin,
                              .positions = a.emit_positions + begin,
+                             .masked = a.emit_masked + begin,
                              .not_finite = not_finite_.as<uint8_t>() + begin,
                              .tokens = tokens_.as<int32_t>() + begin};
   } else if (chunk.kind == Emit::kScore) {
@@ -122,15 +128,20 @@ EmitArgs EmitStage::ArgsOf(const StepInputs& inputs, const EmitChunk& chunk) con
 absl::Status EmitStage::DownloadLogprobs(const StepInputs& inputs, const EmitChunk& chunk,
                                          const float* logits) {
   for (int32_t i = 0; i < chunk.count; ++i) {
-    const int32_t item = chunk.begin + i, k = inputs.emits()[item].row->logprobs_k;
+    const int32_t item = chunk.begin + i;
+    const auto& [row, offset] = inputs.emits()[item];
     top_logprobs_[item].clear();
-    if (k == 0) continue;
+    if (row->logprobs_k == 0) continue;
     TokenId token = 0;
-    device_.Download(&token, tokens_.as<int32_t>() + item, sizeof(token));
+    if (chunk.kind == Emit::kScore) {
+      token = row->targets[offset];
+    } else {
+      device_.Download(&token, tokens_.as<int32_t>() + item, sizeof(token));
+    }
     device_.Download(logits_row_.data(), logits + int64_t{i} * vocab_size_,
                      vocab_size_ * sizeof(float));
     RETURN_IF_ERROR(device_.Synchronize());
-    top_logprobs_[item] = TopLogprobs(logits_row_, token, k);
+    top_logprobs_[item] = TopLogprobs(logits_row_, token, row->logprobs_k);
   }
   return absl::OkStatus();
 }
@@ -212,7 +223,7 @@ void EmitStage::CollectSamples(const StepInputs& inputs, size_t sampled_row, boo
 void EmitStage::CollectScores(const Row& row, int32_t begin, SequenceTable& table,
                               StepResult& result) {
   Sequence& sequence = table.at(row.seq_slot);
-  RowScores scores{sequence.seq_id, row.position, {}, {}};
+  RowScores scores{sequence.seq_id, row.position, {}, {}, {}};
   for (int32_t i = begin; i < begin + row.count; ++i) {
     if (!std::isfinite(host_logprobs_[i])) {
       result.row_errors.push_back(sequence.Fail(NotFinite(row.position + i - begin)));
@@ -220,6 +231,7 @@ void EmitStage::CollectScores(const Row& row, int32_t begin, SequenceTable& tabl
     }
     scores.logprobs.push_back(host_logprobs_[i]);
     scores.greedy.push_back(host_greedy_[i]);
+    if (row.logprobs_k > 0) scores.top.push_back(std::move(top_logprobs_[i]));
   }
   result.scores.push_back(std::move(scores));
 }

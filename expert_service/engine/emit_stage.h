@@ -70,7 +70,7 @@ class EmitStage {
   std::vector<int32_t> host_tokens_, host_routes_;
   std::vector<uint8_t> host_not_finite_, host_greedy_;
   std::vector<float> host_logprobs_;
-  std::vector<std::vector<TokenLogprob>> top_logprobs_;       // by sample
+  std::vector<std::vector<TokenLogprob>> top_logprobs_;       // in emit order
   std::vector<std::pair<const Row*, RowLogits>> row_logits_;  // in emit order
   std::vector<float> logits_row_;                             // [vocab] scratch
 };

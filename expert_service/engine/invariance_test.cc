@@ -159,8 +159,8 @@ TEST_P(InvarianceTest, LogitsKeepTheirBitsInRandomBatches) {
 struct Generation {
   std::vector<TokenId> prompt;
   std::vector<ExpertId> prompt_routes;
-  SamplingParams sampling;
-  uint64_t seed = 0;
+  SequenceAdd add;  // how it is drawn
+  bool masked = false;
   std::vector<TokenId> tokens;
   std::vector<ExpertId> routes;
 
@@ -178,19 +178,30 @@ struct Generation {
 
 constexpr int kGenerated = 20;
 
+// Some mask for each position.
+std::vector<uint32_t> MaskAt(int32_t position, int vocab_size) {
+  std::mt19937 random(position);
+  std::vector<uint32_t> allowed((vocab_size + 31) / 32);
+  for (uint32_t& word : allowed) word = random() & random();
+  allowed[0] |= 1;
+  return allowed;
+}
+
 // One row of one token at a time, nothing else in the step, every token explicit.
 void GenerateAlone(TestEngine& engine, Generation& generation) {
   engine.Reset();
   PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, 1);
-  const int32_t slot = maker.Open(1, generation.sampling, generation.seed);
+  generation.add.seq_id = 1;
+  const int32_t slot = maker.Open(generation.add);
   const bool moe = engine.spec.is_moe();
   for (int32_t position = 0; generation.tokens.size() < kGenerated; ++position) {
     const std::vector<TokenId> tokens = generation.AllTokens();
     const bool last = position + 1 == static_cast<int32_t>(tokens.size());
-    maker.AddRow(
+    Row& row = maker.AddRow(
         slot, position, {tokens[position]},
         moe ? std::vector<ExpertId>{generation.AllRoutes()[position]} : std::vector<ExpertId>{},
         last ? Emit::kSample : Emit::kNone);
+    if (generation.masked && last) row.allowed = MaskAt(position + 1, engine.spec.vocab_size);
     const StepResult result = engine.Run(maker);
     ASSERT_TRUE(result.status.ok() && result.row_errors.empty()) << result.status;
     if (!last) continue;
@@ -206,16 +217,28 @@ std::vector<Generation> RandomGenerations(TestEngine& engine, const Checkpoint& 
   std::unique_ptr<OfflineRouter> router;
   if (engine.spec.is_moe())
     router = *OfflineRouter::Create(checkpoint, *engine.devices[0], TestEngine::kContext);
-  std::vector<Generation> generations(5);
+  const int vocab = engine.spec.vocab_size;
+  std::vector<Generation> generations(8);
   for (size_t g = 0; g < generations.size(); ++g) {
     Generation& generation = generations[g];
-    generation.prompt = RandomTokens(1 + random() % 30, engine.spec.vocab_size, random());
+    generation.prompt = RandomTokens(1 + random() % 30, vocab, random());
     if (router) generation.prompt_routes = router->RouteAll(generation.prompt)->routes;
-    generation.sampling.temperature = g == 0 ? 0 : 0.9f;
-    generation.sampling.top_k = g == 2 ? 20 : 0;
-    generation.sampling.top_p = g == 3 ? 0.9f : 1;
-    generation.sampling.repetition_penalty = g % 2 ? 1.3f : 1;
-    generation.seed = random();
+    SequenceAdd& add = generation.add;
+    add.sampling.temperature = g == 0 ? 0 : 0.9f;
+    add.sampling.top_k = g == 2 ? 20 : 0;
+    add.sampling.top_p = g == 3 ? 0.9f : 1;
+    add.sampling.repetition_penalty = g % 2 ? 1.3f : 1;
+    add.sampling.frequency_penalty = g == 5 ? 1.1f : 0;
+    add.sampling.presence_penalty = g == 7 ? -2 : 0;
+    add.seed = random();
+    add.generated_from = static_cast<int32_t>(generation.prompt.size());
+    generation.masked = g == 7;
+    if (g != 6) continue;
+    add.banned_until = add.generated_from + 1 + static_cast<int32_t>(random() % kGenerated);
+    for (TokenId token = 0; token < vocab; ++token) {
+      if (random() % 4 == 0) add.logit_bias.push_back({token, 0.5f * (random() % 20) - 5});
+      if (random() % 2 == 0) add.banned.push_back(token);
+    }
   }
   return generations;
 }
@@ -285,10 +308,14 @@ class Crowd {
       ++preemptions_;
       return;
     }
-    if (run.slot < 0) run.slot = maker_.Open(g, alone_[g].sampling, alone_[g].seed);
+    if (run.slot < 0) {
+      SequenceAdd add = alone_[g].add;
+      add.seq_id = g;
+      run.slot = maker_.Open(std::move(add));
+    }
     const int32_t known = static_cast<int32_t>(alone_[g].prompt.size()) + run.sampled;
     const int32_t left = known - run.next;
-    if (left == 1 && run.in_order && Random(2)) {
+    if (left == 1 && run.in_order && !alone_[g].masked && Random(2)) {
       maker_.AddLateRow(run.slot, run.next, Emit::kSample);
       ++late_rows_;
       run.next += 1;
@@ -305,7 +332,11 @@ class Crowd {
     budget -= count;
     if (count < left) return;
     run.due = 1;
-    if (alone_[g].sampling.repetition_penalty == 1) AddDrafts(g, row, budget);
+    if (alone_[g].masked) {
+      row.allowed = MaskAt(run.next, engine_.spec.vocab_size);
+    } else if (!alone_[g].add.sampling.depends_on_tokens()) {
+      AddDrafts(g, row, budget);
+    }
   }
 
   // Some right ones, then perhaps a wrong one with anything behind it.

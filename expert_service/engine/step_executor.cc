@@ -247,6 +247,7 @@ void StepExecutor::State::StageRow(const Row& row, Sequence& sequence, StepResul
     return;
   }
   const int32_t end = row.position + row.count;
+  if (!row.allowed.empty()) slots->SetAllowed(row.seq_slot, row.allowed);
   inputs->AddRow(row, replica ? ReplicaFillFrom(sequence, row) : end);
   sequence.length = end;
   if (replica) sequence.replica_length = end;
@@ -347,7 +348,8 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   const absl::Time start = clock->Now();
   device->ResolveLate(inputs->tokens(), a.late, a.seq_slots, slots->last_token(),
                       slots->last_route(), a.token_ids, a.routes);
-  device->MarkSeen(inputs->tokens(), a.token_ids, a.seq_slots, limits.vocab_size, slots->seen());
+  device->NoteTokens(inputs->tokens(), a.token_ids, a.positions, a.seq_slots, limits.vocab_size,
+                     slots->history());
   if (replica && inputs->num_drafts() == 0) replica->FillKv(*inputs, *slots);
   times.router_us += MicrosSince(start);
 

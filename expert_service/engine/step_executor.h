@@ -2,21 +2,23 @@
 // replica.
 //
 //   plan ─▶ check ─▶ commit drop, add, blocks ─▶ stage rows ─▶ upload ─▶ replica over drafts: their routes
-//        ─▶ ResolveLate · MarkSeen ─▶ replica FillKv
+//        ─▶ ResolveLate · NoteTokens ─▶ replica FillKv
 //        ─▶ ForwardPass, experts as they become resident
 //        ─▶ per bounded batch of emitting rows: final norm ─▶ logits ─▶ sample | score | download
 //        ─▶ replica Forward over each row's last sample: their routes ─▶ StepResult
 //
 // The state of a sequence lives from add to drop. It is its block table, its sampling parameters,
-// its seed, the set of tokens seen (repetition penalty), and two lengths in tokens: `length`, the
-// committed positions that have backbone KV, and `replica_length`, those that have replica KV.
+// biases and bans, its seed, the set of tokens seen (repetition penalty), how often each was generated
+// (frequency and presence penalty), and two lengths in tokens: `length`, the committed positions that
+// have backbone KV, and `replica_length`, those that have replica KV.
 //
 //   - An add with a history of n tokens says that positions 0..n-1 have KV in the blocks of its
 //     table (backbone and replica alike, since every step writes both). Its first row starts at n.
 //   - So a new sequence has an empty history, a prefix hit has the hit's tokens, and a preempted
 //     sequence comes back either with an empty history and all its tokens as rows from position 0
 //     (its blocks are gone; the rows mark the tokens as seen), or with the tokens that its blocks
-//     still hold, then the rest as rows.
+//     still hold, then the rest as rows. Tokens at positions from generated_from on count as
+//     generated, in the history or in rows.
 //   - Rows are contiguous: position = length. A sample at position p does not raise `length`; the
 //     row that carries it (late or not) does. It raises `replica_length` to p + 1: the replica ran
 //     over it to name its route. Of a row's drafts `length` counts those that were right.

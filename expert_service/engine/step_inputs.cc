@@ -40,7 +40,7 @@ StepArrays StepInputs::Carve(std::byte* base, size_t* bytes) const {
   for (int32_t** array :
        {&a.token_ids, &a.positions, &a.seq_slots, &a.routes, &a.fill_token_ids, &a.fill_positions,
         &a.fill_seq_slots, &a.draft_token_ids, &a.draft_positions, &a.draft_seq_slots,
-        &a.emit_index, &a.emit_positions, &a.emit_seq_slots, &a.emit_targets}) {
+        &a.emit_index, &a.emit_positions, &a.emit_seq_slots, &a.emit_targets, &a.emit_masked}) {
     *array = take(t);
   }
   a.late = reinterpret_cast<uint8_t*>(take((t + 3) / 4));
@@ -108,6 +108,7 @@ void StepInputs::LayOutEmits(Emit kind) {
       host_.emit_positions[item] = row->position + i + 1;
       host_.emit_seq_slots[item] = row->seq_slot;
       host_.emit_targets[item] = kind == Emit::kScore ? row->targets[i] : 0;
+      host_.emit_masked[item] = row->allowed.empty() ? 0 : 1;
       emits_.push_back({row, i});
     }
   }

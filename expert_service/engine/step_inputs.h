@@ -39,6 +39,7 @@ struct StepArrays {
   int32_t* emit_positions = nullptr;  // [T] of the token that follows
   int32_t* emit_seq_slots = nullptr;  // [T]
   int32_t* emit_targets = nullptr;    // [T] of scores
+  int32_t* emit_masked = nullptr;     // [T] of samples: 1 where the row has `allowed`
   uint8_t* late = nullptr;            // [T]
 };
 

@@ -19,16 +19,21 @@ PlanMaker::PlanMaker(int32_t seq_slots, int32_t kv_blocks, uint32_t seed)
 
 int32_t PlanMaker::Open(SeqId seq_id, const SamplingParams& sampling, uint64_t seed,
                         std::vector<TokenId> history) {
-  PREGATE_CHECK(!free_slots_.empty());
-  SequenceAdd& add = plan_.add.emplace_back();
-  add.seq_slot = free_slots_.back();
-  free_slots_.pop_back();
+  SequenceAdd add;
   add.seq_id = seq_id;
   add.sampling = sampling;
   add.seed = seed;
   add.history = std::move(history);
+  return Open(std::move(add));
+}
+
+int32_t PlanMaker::Open(SequenceAdd add) {
+  PREGATE_CHECK(!free_slots_.empty());
+  add.seq_slot = free_slots_.back();
+  free_slots_.pop_back();
   blocks_[add.seq_slot] = {};
-  return add.seq_slot;
+  plan_.add.push_back(std::move(add));
+  return plan_.add.back().seq_slot;
 }
 
 std::vector<BlockId> PlanMaker::Drop(int32_t slot) {

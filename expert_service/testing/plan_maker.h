@@ -18,6 +18,8 @@ class PlanMaker {
 
   int32_t Open(SeqId seq_id, const SamplingParams& sampling = {}, uint64_t seed = 0,
                std::vector<TokenId> history = {});
+  // With all of the add's fields but the slot.
+  int32_t Open(SequenceAdd add);
   // Frees the slot and its blocks from the next step on; returns the blocks.
   std::vector<BlockId> Drop(int32_t slot);
   // Takes blocks for `tokens` tokens.

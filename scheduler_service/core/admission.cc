@@ -5,12 +5,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/base/limits.h"
+#include "common/step/request_limits.h"
 #include "common/base/status.h"
 
 namespace pregate::scheduler {
 namespace {
 
-constexpr int64_t kQueueShare = 7;  // places of a connection for one that is free
+constexpr int64_t kQueueShare = 7;  // places of a client for one that is free
 
 absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, int32_t bound) {
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -24,6 +25,12 @@ absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, in
 absl::Status CheckAtMost(absl::string_view field, size_t size, int32_t bound) {
   if (size <= static_cast<size_t>(bound)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(field, " has ", size, ", at most ", bound));
+}
+
+absl::Status CheckBetween(absl::string_view field, int32_t value, int32_t min, int32_t max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", value, ", must be ", min, "..", max));
 }
 
 absl::Status CheckStops(const GenerateRequest& request, const WorkerFacts& cell) {
@@ -92,6 +99,12 @@ absl::StatusOr<int32_t> CheckRequest(const GenerateRequest& request, const Worke
   RETURN_IF_ERROR(CheckIds("prompt", request.prompt, cell.vocab_size));
   RETURN_IF_ERROR(CheckResume(request, cell));
   RETURN_IF_ERROR(CheckSampling(request.sampling));
+  RETURN_IF_ERROR(CheckLogitBias(request.logit_bias, cell.vocab_size));
+  RETURN_IF_ERROR(CheckBetween("min_tokens", request.min_tokens, 0, max_tokens));
+  RETURN_IF_ERROR(CheckBetween("logprobs", request.logprobs.value_or(0), 0, kLogprobsMax));
+  RETURN_IF_ERROR(
+      CheckBetween("prompt_logprobs", request.prompt_logprobs.value_or(0), 0, kLogprobsMax));
+  RETURN_IF_ERROR(CheckBetween("priority", request.priority, -kPriorityMax, kPriorityMax));
   RETURN_IF_ERROR(CheckStops(request, cell));
   return max_tokens;
 }
@@ -102,9 +115,9 @@ absl::Status CheckQueue(const QueueLength& waiting, int32_t queue_max) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the queue is full: ", waiting.all, " requests wait, at most ", queue_max));
   }
-  if (waiting.of_connection < kQueueShare * free) return absl::OkStatus();
+  if (waiting.of_client < kQueueShare * free) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      absl::StrCat("the queue is full for this connection: ", waiting.of_connection,
+      absl::StrCat("the queue is full for this client: ", waiting.of_client,
                    " of its requests wait, ", free, " places are left for others"));
 }
 

@@ -19,11 +19,11 @@ absl::StatusOr<int32_t> CheckRequest(const GenerateRequest& request, const Worke
 // Requests that are admitted and do not run.
 struct QueueLength {
   int32_t all = 0;
-  int32_t of_connection = 0;  // that the new request came by
+  int32_t of_client = 0;  // whose the new request is
 };
 
-// RESOURCE_EXHAUSTED when `queue_max` requests wait, or when the connection has seven times as many places
-// as it leaves free: one connection gets 7/8 of the queue, two 7/15 each, and a new one finds room
+// RESOURCE_EXHAUSTED when `queue_max` requests wait, or when the client has seven times as many places
+// as it leaves free: one client gets 7/8 of the queue, two 7/15 each, and a new one finds room
 // (dynamic thresholds, Choudhury and Hahne, 1998).
 absl::Status CheckQueue(const QueueLength& waiting, int32_t queue_max);
 

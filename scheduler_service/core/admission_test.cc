@@ -72,6 +72,23 @@ TEST(AdmissionTest, RefusalsNameFieldValueAndBound) {
       {"min_p is -1", [](Fields* f) { f->sampling.min_p = -1; }},
       {"repetition_penalty is 0", [](Fields* f) { f->sampling.repetition_penalty = 0; }},
       {"top_k is -1", [](Fields* f) { f->sampling.top_k = -1; }},
+      {"frequency_penalty is 2.1, must be -2..2",
+       [](Fields* f) { f->sampling.frequency_penalty = 2.1f; }},
+      {"presence_penalty is -inf", [](Fields* f) { f->sampling.presence_penalty = -INFINITY; }},
+      {"logit_bias[3] is nan, must be -100..100",
+       [](Fields* f) {
+         f->logit_bias = {{3, NAN}};
+       }},
+      {"logit_bias names token 100, must be 0..99",
+       [](Fields* f) {
+         f->logit_bias = {{100, 1}};
+       }},
+      {"logit_bias has 1025 tokens, at most 1024", [](Fields* f) { f->logit_bias.resize(1025); }},
+      {"min_tokens is 30, must be 0..29", [](Fields* f) { f->min_tokens = 30; }},
+      {"min_tokens is -1, must be 0..29", [](Fields* f) { f->min_tokens = -1; }},
+      {"logprobs is 21, must be 0..20", [](Fields* f) { f->logprobs = 21; }},
+      {"prompt_logprobs is -1, must be 0..20", [](Fields* f) { f->prompt_logprobs = -1; }},
+      {"priority is 11, must be -10..10", [](Fields* f) { f->priority = 11; }},
       {"stop_strings has 17, at most 16", [](Fields* f) { f->stop_strings.assign(17, "x"); }},
       {"stop_strings[1] is empty",
        [](Fields* f) {
@@ -115,17 +132,17 @@ TEST(AdmissionTest, AFullQueueRefuses) {
   EXPECT_TRUE(absl::IsResourceExhausted(CheckQueue({2, 0}, 2)));
 }
 
-TEST(AdmissionTest, OneConnectionLeavesPlacesToOthers) {
+TEST(AdmissionTest, OneClientLeavesPlacesToOthers) {
   QueueLength waiting;
   const auto fill = [&] {
-    for (waiting.of_connection = 0; CheckQueue(waiting, 256).ok(); ++waiting.of_connection)
+    for (waiting.of_client = 0; CheckQueue(waiting, 256).ok(); ++waiting.of_client)
       ++waiting.all;
-    return waiting.of_connection;
+    return waiting.of_client;
   };
   EXPECT_EQ(fill(), 224);
   EXPECT_THAT(
       std::string(CheckQueue(waiting, 256).message()),
-      testing::HasSubstr("for this connection: 224 of its requests wait, 32 places are left"));
+      testing::HasSubstr("for this client: 224 of its requests wait, 32 places are left"));
   EXPECT_EQ(fill(), 28);
   EXPECT_EQ(fill(), 4);
 }

@@ -10,10 +10,10 @@ namespace pregate::scheduler {
 void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
   for (Sequence* s : running_) {
     s->state = SequenceState::kPreempted;
-    waiting_.insert(s);
+    waiting_.Insert(s);
   }
   running_.clear();
-  for (Sequence* s : waiting_) {
+  for (Sequence* s : waiting_.First(INT32_MAX)) {
     s->slot = s->home_rank = -1;
     s->blocks.clear();
     s->planned = s->samples_in_flight = s->drafts_in_flight = 0;
@@ -31,7 +31,7 @@ void Batch::Enqueue(Sequence* sequence) {
   PREGATE_CHECK(sequence->num_routed() > 0, "sequence ", sequence->id);
   sequence->state = SequenceState::kQueued;
   sequence->idle_since = last_step_;
-  waiting_.insert(sequence);
+  waiting_.Insert(sequence);
 }
 
 void Batch::Remove(Sequence* sequence) {
@@ -39,7 +39,7 @@ void Batch::Remove(Sequence* sequence) {
     Release(sequence);
     running_.erase(FindRunning(sequence->id));
   } else {
-    waiting_.erase(sequence);
+    waiting_.Erase(sequence);
   }
   sequence->state = SequenceState::kFinished;
 }
@@ -49,11 +49,8 @@ PlannerView Batch::View(PlannerView base) {
   for (const Rank& r : ranks_) view_blocks_.push_back({r.rank, r.blocks.num_free()});
   // Some of the first may not be ready: look a few further than there are slots.
   constexpr int32_t kUnreadyMax = 16;
-  view_waiting_.clear();
-  for (const Sequence* s : waiting_) {
-    if (static_cast<int32_t>(view_waiting_.size()) >= num_free_slots() + kUnreadyMax) break;
-    view_waiting_.push_back(s);
-  }
+  const std::vector<Sequence*> first = waiting_.First(num_free_slots() + kUnreadyMax);
+  view_waiting_.assign(first.begin(), first.end());
   base.free_slots = num_free_slots();
   base.free_blocks = view_blocks_;
   base.running = running();
@@ -85,7 +82,7 @@ void Batch::Preempt(SeqId id) {
   running_.erase(it);
   ++s->preemptions;
   s->state = SequenceState::kPreempted;
-  waiting_.insert(s);
+  waiting_.Insert(s);
 }
 
 // Samples under way stay counted: they are true tokens, and the sequence is added again only when
@@ -100,12 +97,8 @@ void Batch::Release(Sequence* s) {
 }
 
 SequenceAdd Batch::Add(const ProposedAdd& add) {
-  // Among the first: those that the view shows.
-  const auto it = std::find_if(waiting_.begin(), waiting_.end(),
-                               [&](const Sequence* s) { return s->id == add.seq_id; });
-  PREGATE_CHECK(it != waiting_.end() && !free_slots_.empty(), "add of sequence ", add.seq_id);
-  Sequence* s = *it;
-  waiting_.erase(it);
+  Sequence* const s = waiting_.Enter(add.seq_id);
+  PREGATE_CHECK(s != nullptr && !free_slots_.empty(), "add of sequence ", add.seq_id);
   running_.insert(FindRunning(s->id), s);
   s->state = SequenceState::kRunning;
   s->home_rank = add.home_rank;
@@ -117,6 +110,12 @@ SequenceAdd Batch::Add(const ProposedAdd& add) {
   out.home_rank = s->home_rank;
   out.sampling = s->sampling;
   out.seed = s->seed;
+  out.generated_from = s->prompt_len;
+  out.logit_bias = s->logit_bias;
+  if (s->min_tokens > 0) {
+    out.banned_until = s->prompt_len + s->min_tokens;
+    out.banned = s->end_tokens;
+  }
   return out;
 }
 
@@ -150,7 +149,16 @@ void Batch::AddRow(const ProposedRow& proposed, CommittedStep* step) {
   row.count += proposed.drafts;
   s->idle_since = step->plan.step_id;
   SentRow sent{s->id, s->home_rank, -1};
+  sent.position = row.position;
+  if (row.emit == Emit::kScore) {
+    sent.scores = row.count;
+    row.logprobs_k = std::max(s->prompt_logprobs, 1);
+    const auto target = s->tokens.begin() + row.position + 1;
+    row.targets.assign(target, target + row.count);
+  }
   if (row.emit == Emit::kSample) {
+    if (s->logprobs >= 0) row.logprobs_k = std::max(s->logprobs, 1);
+    if (s->masked) row.allowed = s->allowed;
     sent.sample_position = s->planned;
     sent.drafts = s->drafts_in_flight = row.drafts;
     s->sample_step = step->plan.step_id;

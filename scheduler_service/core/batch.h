@@ -6,12 +6,12 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/btree_set.h"
 #include "absl/types/span.h"
 #include "common/step/plan.h"
 #include "scheduler_service/core/kv_blocks.h"
 #include "scheduler_service/core/planner.h"
 #include "scheduler_service/core/sequence.h"
+#include "scheduler_service/core/waiting_line.h"
 
 namespace pregate::scheduler {
 
@@ -21,6 +21,8 @@ struct SentRow {
   int32_t home_rank = 0;
   int32_t sample_position = -1;  // of the first sample; -1: the row does not sample
   int32_t drafts = 0;            // so many more samples may follow
+  int32_t position = 0;
+  int32_t scores = 0;  // positions from there on that it scores
 };
 
 struct CommittedStep {
@@ -65,11 +67,6 @@ class Batch {
     int32_t rank;
     BlockAllocator blocks;
   };
-  struct ByTurn {
-    bool operator()(const Sequence* a, const Sequence* b) const {
-      return std::pair(a->turn, a->id) < std::pair(b->turn, b->id);
-    }
-  };
   using SequenceIter = std::vector<Sequence*>::iterator;
 
   BlockAllocator& BlocksOf(int32_t rank);
@@ -85,7 +82,7 @@ class Batch {
   std::vector<int32_t> free_slots_;  // the last one is given first
   std::vector<int32_t> drops_;       // slots that the workers still hold
   std::vector<Sequence*> running_;   // by id
-  absl::btree_set<Sequence*, ByTurn> waiting_;
+  WaitingLine waiting_;
   std::vector<RankBlocks> view_blocks_;
   std::vector<const Sequence*> view_waiting_;
 };

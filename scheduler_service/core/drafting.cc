@@ -58,8 +58,8 @@ double HitRates::Of(int32_t match, double prior) const {
 
 void Drafting::Follow(Sequence* sequence) {
   Sequence& s = *sequence;
-  // A penalty depends on every token before, so its drafts would need a state each.
-  if (s.no_drafts || s.sampling.repetition_penalty != 1) return;
+  // A penalty or a mask depends on every token before, so its drafts would need a state each.
+  if (s.no_drafts || s.masked || s.sampling.depends_on_tokens()) return;
   Followed& followed = followed_[s.id];
   NgramDrafter& drafter = followed.drafter;
   while (drafter.num_followed() < s.num_tokens()) {

@@ -37,7 +37,7 @@ struct PlannerView {
   absl::Span<const RankBlocks> free_blocks;
   absl::Span<const ExpertPlace> experts;      // by id; empty: dense, or nothing is known
   absl::Span<const Sequence* const> running;  // oldest first
-  // By turn, then age. The first of the queue, not all of it: a few more than there are free slots,
+  // By priority, turn, then age (waiting_line.h). The first of the queue, not all of it: a few more than there are free slots,
   // since one that cannot be added now may be passed over.
   absl::Span<const Sequence* const> waiting;
 };
@@ -73,13 +73,14 @@ struct Proposal {
 // the mechanics):
 //   - No more tokens than the budget, no more sequences than slots; a row has its blocks.
 //   - A row holds tokens whose routes are known; only the last known token of a sequence emits.
-//   - One that needs a block when none is free preempts the youngest of its home rank; the youngest
-//     itself waits. A new one needs blocks for all its tokens, and leaves one to each that runs.
-//   - One whose connection runs nothing need not wait for others to end: a connection that runs
-//     several gives up its youngest for it.
+//   - One that needs a block when none is free preempts a younger one of its home rank, of the lowest
+//     priority there is and then the youngest; the youngest itself waits. A new one needs blocks for all its tokens, and leaves one to each that runs.
+//   - One whose client runs nothing need not wait for others to end: a client that runs several gives
+//     up its youngest for it, of the lowest priority that is not above the newcomer's.
 //   - Preemptions are bounded: a sequence that was preempted preemptions_max times comes back only
 //     when the blocks suffice for it and every older one to their ends, and nothing older comes in
 //     afterwards that would break this.
+//   - Prompt tokens whose log-probabilities are wanted make rows of their own, kScoredTokensMax a step.
 //   - Drafts take what budget and blocks the rows leave, and preempt nobody.
 //   - When any running sequence could have a row, some sequence has one.
 //   - A new sequence's home is the rank that holds the expert which most of its prompt names, load

@@ -69,11 +69,14 @@ class World {
   void Enqueue() {
     auto s = std::make_unique<Sequence>();
     s->id = sequences_.size() + 1;
-    s->connection = Below(3);
-    s->turn = turns_.Next(s->connection);
+    s->client = Below(3);
+    s->priority = Below(3) - 1;
+    s->turn = turns_.Next(s->client);
     s->prompt_len = 1 + Below(50);
     s->max_len = std::min(s->prompt_len + 1 + Below(40), 5 * kKvBlockTokens);
     for (int32_t i = 0; i < s->prompt_len; ++i) s->Append(i, NextRoute());
+    if (Below(3) == 0) s->score_end = s->prompt_len - 1;
+    s->masked = Below(4) == 0;
     batch_.Enqueue(s.get());
     sequences_.push_back(std::move(s));
   }
@@ -115,6 +118,11 @@ class World {
       const int32_t end = row.position + row.count;
       if (!row.late && end > s.num_routed()) return "a token without route";
       if (!row.late && (row.emit == Emit::kSample) != (end == s.num_tokens())) return "emit";
+      if (s.masked && (row.late || row.drafts > 0)) return "a masked row late or with drafts";
+      for (int32_t p = row.position; p < end; ++p) {
+        const bool wanted = p >= s.scored && p < s.score_end;
+        if (wanted != (row.emit == Emit::kScore)) return "scores";
+      }
       rows_of_last += row.count;
       if (row.drafts > 0 && (row.late || row.emit != Emit::kSample)) return "drafts of no sample";
       if (row.drafts > static_cast<int32_t>(s.drafts.size())) return "drafts that are not there";
@@ -148,6 +156,7 @@ class World {
   }
   void AnswerAll() {
     for (const auto& s : sequences_) {
+      s->scored = std::max(s->scored, std::min(s->planned, s->score_end));
       while (s->samples_in_flight > 0) {
         const int32_t samples = 1 + Below(s->drafts_in_flight + 1);
         batch_.OnSamples(s.get(), samples);
@@ -161,6 +170,7 @@ class World {
     }
   }
   void MakeDrafts(Sequence* s) {
+    if (s->masked) return;
     for (int32_t i = std::min(Below(20), s->max_len - 1 - s->num_tokens()); i > 0; --i) {
       s->drafts.push_back({7, 0.1f * static_cast<float>(Below(11))});
     }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "common/step/request_limits.h"
 #include "scheduler_service/core/batch.h"
 
 namespace pregate::scheduler {
@@ -230,6 +231,96 @@ TEST_F(PlannerTest, AnOlderOneMayNotComeBetweenAProtectedOneAndItsEnd) {
   EXPECT_TRUE(Propose().add.empty()) << "five blocks are free, six are needed";
   guarded->preemptions = 0;
   EXPECT_THAT(Propose().add, testing::SizeIs(1));
+}
+
+TEST_F(PlannerTest, TheLowestPriorityOfTheYoungerGivesWayFirst) {
+  Reset(4, 4);
+  step_tokens_ = 64;
+  Sequence* needs = Enqueue(15, 20);
+  Enqueue(2, 9)->priority = 1;
+  Enqueue(2, 9)->priority = 0;
+  Enqueue(2, 9)->priority = 1;
+  Step();
+  AnswerAll();
+  ASSERT_EQ(needs->num_tokens(), 16);
+  EXPECT_THAT(Propose().preempt, ElementsAre(3));
+  sequences_[2]->preemptions = preemptions_max_;
+  EXPECT_THAT(Propose().preempt, ElementsAre(4)) << "who may not be preempted again comes last";
+}
+
+TEST_F(PlannerTest, ScoresAreRowsOfTheirOwnAndWhatIsScoredIsNotScoredAgain) {
+  Reset(100, 4);
+  Sequence* a = Enqueue(12, 5);
+  a->score_end = 11;
+  a->prompt_logprobs = 3;
+  const StepPlan first = Step();
+  ASSERT_EQ(first.rows.size(), 1u);
+  EXPECT_EQ(first.rows[0].emit, Emit::kScore);
+  EXPECT_EQ(first.rows[0].logprobs_k, 3);
+  EXPECT_THAT(first.rows[0].targets, ElementsAre(11, 12, 13, 14, 15, 16, 17, 18));
+  a->scored = 8;
+  const StepPlan second = Step();
+  ASSERT_EQ(second.rows.size(), 2u);
+  EXPECT_EQ(second.rows[0].count, 3);
+  EXPECT_EQ(second.rows[0].emit, Emit::kScore);
+  EXPECT_EQ(second.rows[1].position, 11);
+  EXPECT_EQ(second.rows[1].emit, Emit::kSample);
+  Answer(a);
+  Reset(100, 4);  // only the first answer had come
+  step_tokens_ = 64;
+  const StepPlan again = Step();
+  ASSERT_EQ(again.rows.size(), 3u);
+  EXPECT_EQ(again.rows[0].count, 8);
+  EXPECT_EQ(again.rows[0].emit, Emit::kNone);
+  EXPECT_EQ(again.rows[1].emit, Emit::kScore);
+  EXPECT_THAT(again.rows[2].tokens, ElementsAre(21, 7));
+  EXPECT_EQ(again.rows[2].emit, Emit::kSample);
+}
+
+TEST_F(PlannerTest, AStepScoresSoManyTokensAndNoMore) {
+  Reset(200, 4);
+  step_tokens_ = 2000;
+  for (const int32_t prompt_len : {400, 300}) Enqueue(prompt_len, 5)->score_end = prompt_len - 1;
+  Enqueue(5, 5);
+  const StepPlan plan = Step();
+  ASSERT_EQ(plan.rows.size(), 4u);
+  EXPECT_EQ(plan.rows[0].count, 399);
+  EXPECT_EQ(plan.rows[2].count, kScoredTokensMax - 399);
+  EXPECT_EQ(plan.rows[2].emit, Emit::kScore);
+  EXPECT_EQ(plan.rows[3].count, 5) << "others go on";
+}
+
+TEST_F(PlannerTest, AMaskedSequenceIsNeverLateAndItsRowCarriesTheMask) {
+  Reset(100, 4);
+  Sequence* a = Enqueue(2, 9);
+  a->masked = true;
+  a->allowed = {5, 6};
+  EXPECT_THAT(Step().rows[0].allowed, ElementsAre(5, 6));
+  EXPECT_TRUE(Propose(true).rows.empty());
+  Answer(a);
+  EXPECT_THAT(Step().rows[0].allowed, ElementsAre(5, 6));
+}
+
+TEST_F(PlannerTest, AnAddSaysWhatTokensAreDrawnBy) {
+  Reset(100, 4);
+  Sequence* a = Enqueue(3, 9);
+  a->sampling.presence_penalty = 1;
+  a->logit_bias = {{4, -1}};
+  a->end_tokens = {2, 8};
+  a->logprobs = 0;
+  const StepPlan plan = Step();
+  EXPECT_EQ(plan.add[0].generated_from, 3);
+  EXPECT_EQ(plan.add[0].sampling.presence_penalty, 1);
+  EXPECT_THAT(plan.add[0].logit_bias, ElementsAre(LogitBias{4, -1}));
+  EXPECT_TRUE(plan.add[0].banned.empty()) << "it may end at once";
+  EXPECT_EQ(plan.rows[0].logprobs_k, 1) << "its own comes beside one other at least";
+  Sequence* b = Enqueue(3, 9);
+  b->min_tokens = 4;
+  b->end_tokens = {2, 8};
+  const StepPlan next = Step();
+  EXPECT_EQ(next.add[0].banned_until, 7);
+  EXPECT_THAT(next.add[0].banned, ElementsAre(2, 8));
+  EXPECT_EQ(next.rows[0].logprobs_k, 0);
 }
 
 TEST_F(PlannerTest, ANewEpochPlansEverythingAnew) {

@@ -18,7 +18,7 @@ ProposalBuilder::ProposalBuilder(const PlannerView& view)
 }
 
 bool ProposalBuilder::MayRunLate(const PlannerView& view, const Sequence& s) {
-  return view.late_rows && s.samples_in_flight == 1 && s.drafts_in_flight == 0 &&
+  return view.late_rows && !s.masked && s.samples_in_flight == 1 && s.drafts_in_flight == 0 &&
          s.planned == s.num_tokens() && s.sample_step + 1 == view.step_id &&
          s.num_tokens() + 1 < s.max_len;
 }
@@ -41,11 +41,24 @@ void ProposalBuilder::AddChunk(size_t running, int32_t tokens_max) {
   }
 }
 
+// One row, but what is scored has its own: what was scored before, what is now, and the rest.
 void ProposalBuilder::AddRow(const Sequence& s, int32_t position, int32_t tokens_max) {
-  const int32_t count = std::min({s.num_routed() - position, budget_, tokens_max});
-  const Emit emit = position + count == s.num_tokens() ? Emit::kSample : Emit::kNone;
-  proposal_.rows.push_back({s.id, position, count, false, emit});
-  budget_ -= count;
+  const int32_t end = position + std::min({s.num_routed() - position, budget_, tokens_max});
+  while (position < end) {
+    const bool scores = position >= s.scored && position < s.score_end;
+    const int32_t emit_end = scores ? s.score_end : position < s.scored ? s.scored : end;
+    int32_t count = std::min(emit_end, end) - position;
+    if (scores) {
+      count = std::min(count, scores_);
+      scores_ -= count;
+      if (count == 0) return;
+    }
+    const bool samples = position + count == s.num_tokens();
+    const Emit emit = scores ? Emit::kScore : samples ? Emit::kSample : Emit::kNone;
+    proposal_.rows.push_back({s.id, position, count, false, emit});
+    position += count;
+    budget_ -= count;
+  }
 }
 
 Proposal ProposalBuilder::Take() {
@@ -78,7 +91,7 @@ bool ProposalBuilder::MakeRoom(Member* member, int32_t num_blocks) {
   if (more <= 0) return true;
   RankBlocks& free = FreeOf(member->rank);
   while (free.num_blocks < more) {
-    if (!PreemptYoungest(*member)) return false;
+    if (!PreemptYounger(*member)) return false;
   }
   free.num_blocks -= more;
   member->num_blocks = num_blocks;
@@ -98,28 +111,38 @@ int32_t ProposalBuilder::GrowFor(Member* member, int32_t position_max) {
   return std::min(position_max, member->num_blocks * kKvBlockTokens - 1);
 }
 
-// Only younger ones than the one that needs room: those have no row yet.
-bool ProposalBuilder::PreemptYoungest(const Member& than) {
-  for (auto victim = members_.rbegin(); victim != members_.rend(); ++victim) {
-    if (victim->sequence->id <= than.sequence->id) return false;
-    if (victim->preempted || victim->rank != than.rank) continue;
-    Preempt(&*victim);
-    return true;
+// Only younger ones than the one that needs room: those have no row yet. Those up to the youngest
+// protected one can all reach their ends, so they are the last.
+bool ProposalBuilder::PreemptYounger(const Member& than) {
+  const SeqId guarded = GuardedOn(than.rank);
+  const auto cost = [&](const Member& m) {
+    return std::pair(m.sequence->id <= guarded, m.sequence->priority);
+  };
+  Member* victim = nullptr;
+  for (auto m = members_.rbegin(); m != members_.rend(); ++m) {
+    if (m->sequence->id <= than.sequence->id) break;
+    if (m->preempted || m->rank != than.rank) continue;
+    if (victim == nullptr || cost(*m) < cost(*victim)) victim = &*m;
   }
-  return false;
+  if (victim == nullptr) return false;
+  Preempt(victim);
+  return true;
 }
 
-// The youngest that may be preempted of the connection that runs most, if it runs more than one.
-bool ProposalBuilder::PreemptOfTheLargest() {
+// One that may be preempted of the client that runs most, if it runs more than one: of the lowest
+// priority, then the youngest. None above the newcomer's priority.
+bool ProposalBuilder::PreemptOfTheLargest(const Sequence& newcomer) {
   absl::flat_hash_map<uint64_t, int32_t> num_running;
-  for (const Member& m : members_) num_running[m.sequence->connection] += m.preempted ? 0 : 1;
+  for (const Member& m : members_) num_running[m.sequence->client] += m.preempted ? 0 : 1;
   Member* victim = nullptr;
-  int32_t largest = 1;
   for (auto m = members_.rbegin(); m != members_.rend(); ++m) {
-    const int32_t running = num_running[m->sequence->connection];
-    if (m->preempted || IsProtected(*m->sequence) || running <= largest) continue;
-    victim = &*m;
-    largest = running;
+    const Sequence& s = *m->sequence;
+    if (m->preempted || IsProtected(s) || s.priority > newcomer.priority) continue;
+    const auto gain = [&](const Sequence& of) {
+      return std::pair(num_running[of.client], -of.priority);
+    };
+    if (num_running[s.client] < 2) continue;
+    if (victim == nullptr || gain(s) > gain(*victim->sequence)) victim = &*m;
   }
   if (victim == nullptr) return false;
   Preempt(victim);
@@ -152,7 +175,7 @@ bool ProposalBuilder::AdmitNewcomer(const Sequence& s, int32_t tokens_max) {
   tokens_max = std::min(tokens_max, budget_ - static_cast<int32_t>(members_.size()));
   if (tokens_max <= 0) return false;
   while (!Admit(s, tokens_max)) {
-    if (!PreemptOfTheLargest()) return false;
+    if (!PreemptOfTheLargest(s)) return false;
   }
   return true;
 }
@@ -168,13 +191,10 @@ RankBlocks* ProposalBuilder::HomeFor(const Sequence& s) {
 
 int32_t ProposalBuilder::BlocksToAdmit(const Sequence& s, int32_t rank) const {
   // Sequences up to this id must be able to reach their ends.
-  SeqId guarded = IsProtected(s) ? s.id : 0;
-  int32_t num_members = 0;
-  for (const Member& m : members_) {
-    if (m.rank != rank || m.preempted) continue;
-    ++num_members;
-    if (IsProtected(*m.sequence)) guarded = std::max(guarded, m.sequence->id);
-  }
+  const SeqId guarded = std::max(IsProtected(s) ? s.id : 0, GuardedOn(rank));
+  const auto num_members = static_cast<int32_t>(
+      std::count_if(members_.begin(), members_.end(),
+                    [&](const Member& m) { return m.rank == rank && !m.preempted; }));
   if (s.id > guarded) return BlocksThrough(s.num_tokens()) + num_members;
   int32_t to_the_end = BlocksAtEnd(s);
   for (const Member& m : members_) {
@@ -185,6 +205,16 @@ int32_t ProposalBuilder::BlocksToAdmit(const Sequence& s, int32_t rank) const {
   return to_the_end;
 }
 
+// The youngest protected one; 0: none.
+SeqId ProposalBuilder::GuardedOn(int32_t rank) const {
+  SeqId guarded = 0;
+  for (const Member& m : members_) {
+    const bool runs = m.rank == rank && !m.preempted;
+    if (runs && IsProtected(*m.sequence)) guarded = std::max(guarded, m.sequence->id);
+  }
+  return guarded;
+}
+
 RankBlocks& ProposalBuilder::FreeOf(int32_t rank) {
   return *std::find_if(free_.begin(), free_.end(),
                        [&](const RankBlocks& r) { return r.rank == rank; });
@@ -193,7 +223,7 @@ RankBlocks& ProposalBuilder::FreeOf(int32_t rank) {
 const Sequence* Newcomer(const PlannerView& view) {
   const auto runs_nothing = [&](const Sequence* s) {
     return std::none_of(view.running.begin(), view.running.end(),
-                        [&](const Sequence* r) { return r->connection == s->connection; });
+                        [&](const Sequence* r) { return r->client == s->client; });
   };
   for (const Sequence* s : view.waiting) {
     if (ProposalBuilder::MayEnter(*s) && runs_nothing(s)) return s;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/step/request_limits.h"
 #include "scheduler_service/core/planner.h"
 
 namespace pregate::scheduler {
@@ -62,8 +63,9 @@ class ProposalBuilder {
   void AddDrafts();
   int32_t GrowFor(Member* member, int32_t position_max);
   bool MakeRoom(Member* member, int32_t num_blocks);
-  bool PreemptYoungest(const Member& than);
-  bool PreemptOfTheLargest();
+  bool PreemptYounger(const Member& than);
+  bool PreemptOfTheLargest(const Sequence& newcomer);
+  SeqId GuardedOn(int32_t rank) const;
   void Preempt(Member* victim);
   RankBlocks* HomeFor(const Sequence& s);
   int32_t BlocksToAdmit(const Sequence& s, int32_t rank) const;
@@ -74,16 +76,17 @@ class ProposalBuilder {
   std::vector<RankBlocks> free_;
   std::vector<Member> members_;
   int32_t budget_;
+  int32_t scores_ = kScoredTokensMax;  // that the step may still compute
   int32_t slots_;
   Proposal proposal_;
 };
 
-// The first waiting sequence that may enter while its connection runs nothing; null: none.
+// The first waiting sequence that may enter while its client runs nothing; null: none.
 const Sequence* Newcomer(const PlannerView& view);
 
 // An empty one, or one that admits the newcomer (null: none) where there is room for it only if
-// the connections that run most make it: their youngest are preempted then, as long as they may be
-// and each connection keeps one that runs.
+// the clients that run most make it: their youngest are preempted then, as long as they may be and
+// each client keeps one that runs.
 ProposalBuilder StartProposal(const PlannerView& view, const Sequence* newcomer,
                               int32_t tokens_max);
 

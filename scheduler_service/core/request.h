@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/ids.h"
+#include "common/step/result.h"
 #include "common/step/sampling.h"
 
 namespace pregate {
@@ -21,14 +22,24 @@ namespace pregate {
 struct GenerateRequest {
   std::string request_id;
   std::string tenant;
-  uint64_t connection = 0;      // that it came by: who waits is served fairly by connection
+  // Whose it is: its tenant's, or its connection's where there is none. Who waits is served fairly by it.
+  uint64_t client = 0;
   std::vector<TokenId> prompt;  // not empty
   // Resume: tokens (and routes) received before; they count as generated.
   std::vector<TokenId> resume_tokens;
   std::vector<ExpertId> resume_routes;
   SamplingParams sampling;
+  std::vector<LogitBias> logit_bias;  // ascending by token
   std::optional<uint64_t> seed;       // drawn at admission if missing
   std::optional<int32_t> max_tokens;  // default: what remains of the context
+  int32_t min_tokens = 0;  // generated before an end token is drawn or a stop string counts
+  std::optional<int32_t> logprobs;  // alternatives beside each generated token's own
+  std::optional<int32_t> prompt_logprobs;  // the same of the prompt's tokens
+  // Generations of the prompt, and how many are made to choose them from (0: n). The engine makes one:
+  // engine/generations.h asks it several times.
+  int32_t n = 1;
+  int32_t best_of = 0;
+  int32_t priority = 0;  // higher ones are served first
   std::vector<std::string> stop_strings;
   std::vector<TokenId> stop_tokens;  // beside the model's own
   bool ignore_eos = false;
@@ -47,11 +58,30 @@ struct StartInfo {
   std::vector<ExpertId> prompt_routes;
 };
 
+// Log-probabilities of prompt tokens from `position` on, in order and before the first TokensOut: each
+// token's own, then the likeliest in its place.
+struct PromptOut {
+  int32_t position = 1;
+  std::vector<std::vector<TokenLogprob>> logprobs;
+};
+
 // Newly committed tokens with the text that has become complete with them.
 struct TokensOut {
   std::vector<TokenId> tokens;
   std::vector<ExpertId> routes;  // [tokens]: each token's own
+  // [tokens] where they were asked for: the token's own, then the likeliest in its place.
+  std::vector<std::vector<TokenLogprob>> logprobs;
   std::string text;
+  int32_t index = 0;  // of the choice
+};
+
+// One of several generations has ended.
+struct ChoiceDone {
+  int32_t index = 0;
+  FinishReason reason = FinishReason::kLength;
+  std::string stop_string;
+  int32_t generated_tokens = 0;
+  uint64_t seed = 0;  // that it was drawn with
 };
 
 struct DoneInfo {
@@ -68,9 +98,9 @@ struct DoneInfo {
   absl::Duration retry_after;  // with RESOURCE_EXHAUSTED
 };
 
-// What the client of a request is told: StartInfo once, TokensOut any number of times, DoneInfo once
-// and last (alone where the request is refused).
-using ToClient = std::variant<StartInfo, TokensOut, DoneInfo>;
+// What the client of a request is told: StartInfo once, PromptOut, then TokensOut any number of times,
+// DoneInfo once and last (alone where the request is refused). ChoiceDone is for several generations.
+using ToClient = std::variant<StartInfo, PromptOut, TokensOut, ChoiceDone, DoneInfo>;
 
 // Tells an object that has a Take for each of them.
 template <typename Client>

@@ -36,22 +36,34 @@ struct Draft {
 struct Sequence {
   // Fixed at admission.
   SeqId id = 0;      // ascending with age: a smaller id is older
-  int64_t turn = 0;  // waiting sequences enter the batch by ascending turn (fair_turns.h), then age
-  uint64_t connection = 0;  // that its request came by
+  // Waiting sequences of one priority enter the batch by ascending turn (fair_turns.h), then age.
+  int64_t turn = 0;
+  uint64_t client = 0;      // whose it is (request.h)
+  int32_t priority = 0;
   int32_t prompt_len = 0;
   int32_t max_len = 0;  // prompt_len + max_tokens
   bool dense = false;   // needs no routes
   bool no_drafts = false;
   SamplingParams sampling;
+  std::vector<LogitBias> logit_bias;  // ascending by token
+  int32_t min_tokens = 0;             // that are generated before one of end_tokens may be
+  std::vector<TokenId> end_tokens;    // ascending
+  int32_t logprobs = -1;  // alternatives reported beside each generated token; -1: nothing
+  bool masked = false;    // each token is drawn from `allowed`: no late rows, no drafts
   uint64_t seed = 0;
+  // Positions below are scored on the way, each for the token behind it; 0: none.
+  int32_t score_end = 0;
+  int32_t prompt_logprobs = 0;  // alternatives reported of each
 
   // Committed.
   std::vector<TokenId> tokens;
   std::vector<ExpertId> routes;  // [tokens]; kNoRoute where unknown
   int32_t routed = 0;            // leading positions whose route is known
+  int32_t scored = 0;            // leading positions that are scored
   SequenceState state = SequenceState::kRouting;
-  int32_t preemptions = 0;    // by KV exhaustion; a new epoch does not count
-  std::vector<Draft> drafts;  // of the positions from num_tokens() on; never up to max_len - 1
+  int32_t preemptions = 0;        // by KV exhaustion; a new epoch does not count
+  std::vector<Draft> drafts;      // of the positions from num_tokens() on; never up to max_len - 1
+  std::vector<uint32_t> allowed;  // the mask of the next token, when masked: set with each token
 
   // At the workers, in this epoch.
   int32_t slot = -1;

@@ -1,8 +1,10 @@
 #include "scheduler_service/edge/generate_stream.h"
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/limits.h"
@@ -10,15 +12,25 @@
 #include "scheduler_service/edge/inference_codec.h"
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
+#include "scheduler_service/engine/generations.h"
 
 namespace pregate {
 
 void GenerateStream::Submit(GenerateRequest request) {
   self_ = shared_from_this();
-  link_ = context_.engine->Attach([self = self_](const ToClient& message) {
-    std::visit([&](const auto& m) { self->Answer(m); }, message);
-  });
-  if (context_.engine->Submit(link_, std::move(request))) return;
+  const int32_t count = std::max(request.n, request.best_of);
+  if (count > 1 && !request.seed) request.seed = absl::Uniform<uint64_t>(absl::BitGen());
+  if (context_.echo) prompt_ = request.prompt;
+  queue_max_ *= count;
+  const auto generations =
+      std::make_shared<Generations>(context_.engine, [self = self_](const ToClient& message) {
+        std::visit([&](const auto& m) { self->Answer(m); }, message);
+      });
+  {
+    absl::MutexLock lock(&mutex_);
+    generations_ = generations;
+  }
+  if (generations->Submit(std::move(request))) return;
   EndRefused(absl::ResourceExhaustedError("the scheduler's inbox is full"), kRetryAfter);
 }
 
@@ -36,12 +48,31 @@ void GenerateStream::EndRefused(const absl::Status& status, absl::Duration retry
 
 void GenerateStream::Answer(const StartInfo& info) {
   context_.metrics->CountPrompt(info);
-  Enqueue(EncodeStart(info, context_.request_id, context_.return_routes));
+  v1::GenerateResponse response = EncodeStart(info, context_.request_id, context_.return_routes);
+  if (context_.echo) {
+    v1::GenerateStart* start = response.mutable_start();
+    start->mutable_prompt_ids()->Add(prompt_.begin(), prompt_.end());
+    start->set_prompt_text(context_.tokenizer->Decode(prompt_));
+  }
+  Enqueue(std::move(response));
 }
+
+// A message has kPromptPiece tokens at most: with twenty alternatives of each that is half a megabyte.
+void GenerateStream::Answer(const PromptOut& out) {
+  constexpr size_t kPromptPiece = 1024;
+  for (size_t begin = 0; begin < out.logprobs.size(); begin += kPromptPiece) {
+    const size_t end = std::min(begin + kPromptPiece, out.logprobs.size());
+    Enqueue(EncodePrompt({out.position + static_cast<int32_t>(begin),
+                          {out.logprobs.begin() + begin, out.logprobs.begin() + end}},
+                         *context_.tokenizer));
+  }
+}
+
+void GenerateStream::Answer(const ChoiceDone& done) { Enqueue(EncodeChoiceDone(done)); }
 
 void GenerateStream::Answer(const TokensOut& out) {
   context_.metrics->CountTokens(out);
-  Enqueue(EncodeTokens(out, context_.has_routes));
+  Enqueue(EncodeTokens(out, context_.has_routes, *context_.tokenizer));
 }
 
 void GenerateStream::Answer(const DoneInfo& info) {
@@ -60,7 +91,7 @@ void GenerateStream::Enqueue(v1::GenerateResponse response) {
   bool overflow = false;
   {
     absl::MutexLock lock(&mutex_);
-    if (!ended_ && queue_.size() < static_cast<size_t>(kStreamQueueMessages)) {
+    if (!ended_ && queue_.size() < queue_max_) {
       queue_.push_back(std::move(response));
       if (!writing_) WriteNext();
       return;
@@ -70,7 +101,7 @@ void GenerateStream::Enqueue(v1::GenerateResponse response) {
   }
   if (overflow) {
     CancelCall(absl::ResourceExhaustedError(absl::StrCat(
-        "the client reads too slowly: ", kStreamQueueMessages, " messages wait for it")));
+        "the client reads too slowly: ", queue_max_, " messages wait for it")));
   }
   Detach();  // on later messages again, should the inbox have been full
 }
@@ -127,7 +158,12 @@ void GenerateStream::FinishIfIdle() {
 }
 
 void GenerateStream::Detach() {
-  if (link_ != 0) context_.engine->Detach(link_);
+  std::shared_ptr<Generations> generations;
+  {
+    absl::MutexLock lock(&mutex_);
+    generations = generations_;
+  }
+  if (generations != nullptr) generations->Detach();
 }
 
 void GenerateStream::OnWriteDone(bool ok) {

@@ -9,19 +9,22 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
-#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "common/base/limits.h"
+#include "common/model/tokenizer/tokenizer.h"
 #include "common/step/peer.h"
 #include "pregate/v1/inference.pb.h"
 #include "scheduler_service/core/request.h"
 
 namespace pregate {
 
+class Generations;
 class RequestLog;
 class SchedulerMetrics;
 
@@ -35,7 +38,9 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   struct Context {
     std::string request_id, tenant;
     bool return_routes = false;
-    bool has_routes = false;  // the model has experts
+    bool echo = false;
+    bool has_routes = false;               // the model has experts
+    const Tokenizer* tokenizer = nullptr;  // outlives the stream
     grpc::CallbackServerContext* grpc = nullptr;
     Peer<GenerateRequest, ToClient>* engine = nullptr;  // outlives the stream
     SchedulerMetrics* metrics = nullptr;                // the same
@@ -56,7 +61,9 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  private:
   // What the engine says.
   void Answer(const StartInfo& info);
+  void Answer(const PromptOut& out);
   void Answer(const TokensOut& out);
+  void Answer(const ChoiceDone& done);
   void Answer(const DoneInfo& info);
   // Of a request that never reached the engine.
   void EndRefused(const absl::Status& status, absl::Duration retry_after);
@@ -78,9 +85,12 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   const Context context_;
   std::shared_ptr<GenerateStream> self_;  // gRPC's reference
-  std::atomic<LinkId> link_{0};           // at the engine; 0: the request never reached it
+  // Set by Submit, before there is an answer.
+  std::vector<TokenId> prompt_;  // to be echoed
+  size_t queue_max_ = kStreamQueueMessages;
 
   absl::Mutex mutex_;
+  std::shared_ptr<Generations> generations_ ABSL_GUARDED_BY(mutex_);  // null: never at the engine
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer writing_message_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
+#include "common/step/request_limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/sampling_codec.h"
@@ -12,16 +13,17 @@
 namespace pregate {
 namespace {
 
-absl::Status NotBuilt(absl::string_view field, int64_t value) {
-  return absl::UnimplementedError(absl::StrCat(field, " is ", value, ": not built yet"));
-}
-
-// Fields that have their place in the API but no effect yet.
-absl::Status CheckBuilt(const v1::GenerateRequest& in) {
-  if (in.priority() != 0) return NotBuilt("priority", in.priority());
-  if (in.min_tokens() != 0) return NotBuilt("min_tokens", in.min_tokens());
-  if (in.logprobs() != 0) return NotBuilt("logprobs", in.logprobs());
-  if (in.n() != 0 && in.n() != 1) return NotBuilt("n", in.n());
+// Several generations are the edge's: the engine sees one at a time.
+absl::Status CheckChoices(const v1::GenerateRequest& in) {
+  RETURN_IF_ERROR(CheckBetween("n", in.n(), 0, kChoicesMax));
+  RETURN_IF_ERROR(CheckBetween("best_of", in.best_of(), 0, kChoicesMax));
+  const int32_t n = std::max(in.n(), 1);
+  if (in.best_of() != 0 && in.best_of() < n) {
+    return BadField("best_of", absl::StrCat("is ", in.best_of(), ", below n, which is ", n));
+  }
+  if (in.has_resume() && std::max(n, in.best_of()) > 1) {
+    return BadField("resume", "is for one generation: ask for each choice by itself, with its seed");
+  }
   return absl::OkStatus();
 }
 
@@ -37,6 +39,8 @@ absl::Status CheckNames(const v1::GenerateRequest& in, const ServedModel& model)
 absl::Status CheckCounts(const v1::GenerateRequest& in) {
   RETURN_IF_ERROR(CheckCount("stop_strings", in.stop_strings_size(), kStopStringsMax));
   RETURN_IF_ERROR(CheckCount("stop_token_ids", in.stop_token_ids_size(), kStopTokensMax));
+  RETURN_IF_ERROR(CheckCount("logit_bias", static_cast<int64_t>(in.sampling().logit_bias().size()),
+                             kLogitBiasMax));
   RETURN_IF_ERROR(CheckCount("resume.tokens", in.resume().tokens_size(), kContextTokensMax));
   RETURN_IF_ERROR(CheckCount("resume.routes", in.resume().routes_size(), kContextTokensMax));
   return CheckCount("tokens", in.tokens().ids_size(), kContextTokensMax);
@@ -103,6 +107,20 @@ absl::Status CheckResume(const v1::Resume& resume, const WorkerFacts& facts) {
   return absl::OkStatus();
 }
 
+void Encode(const TokenLogprob& entry, const Tokenizer& tokenizer, v1::TokenProbability* out) {
+  out->set_id(entry.token);
+  out->set_logprob(entry.logprob);
+  out->set_bytes(std::string(tokenizer.TokenBytes(entry.token)));
+}
+
+// The token's own comes first.
+void Encode(absl::Span<const TokenLogprob> logprobs, const Tokenizer& tokenizer,
+            v1::TokenProbabilities* out) {
+  if (logprobs.empty()) return;
+  Encode(logprobs[0], tokenizer, out->mutable_token());
+  for (const TokenLogprob& entry : logprobs.subspan(1)) Encode(entry, tokenizer, out->add_top());
+}
+
 v1::FinishReason EncodeReason(FinishReason reason) {
   switch (reason) {
     case FinishReason::kLength:
@@ -123,15 +141,22 @@ absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest&
                                                       const WorkerFacts& facts,
                                                       absl::Time deadline) {
   RETURN_IF_ERROR(CheckNames(in, model));
-  RETURN_IF_ERROR(CheckBuilt(in));
+  RETURN_IF_ERROR(CheckChoices(in));
   RETURN_IF_ERROR(CheckCounts(in));
   GenerateRequest request;
   ASSIGN_OR_RETURN(request.prompt, DecodePrompt(in, model));
   request.request_id = in.request_id();
   request.tenant = in.tenant();
   request.sampling = DecodeSampling(in.sampling());
+  request.logit_bias = DecodeLogitBias(in.sampling());
   if (in.sampling().has_seed()) request.seed = in.sampling().seed();
   if (in.has_max_tokens()) request.max_tokens = in.max_tokens();
+  request.min_tokens = in.min_tokens();
+  if (in.has_logprobs()) request.logprobs = in.logprobs();
+  if (in.has_prompt_logprobs()) request.prompt_logprobs = in.prompt_logprobs();
+  request.n = std::max(in.n(), 1);
+  request.best_of = in.best_of();
+  request.priority = in.priority();
   request.stop_strings = ToVector(in.stop_strings());
   request.stop_tokens = ToVector(in.stop_token_ids());
   request.ignore_eos = in.ignore_eos();
@@ -180,12 +205,36 @@ v1::GenerateResponse EncodeStart(const StartInfo& info, const std::string& reque
   return response;
 }
 
-v1::GenerateResponse EncodeTokens(const TokensOut& out, bool has_routes) {
+v1::GenerateResponse EncodePrompt(const PromptOut& out, const Tokenizer& tokenizer) {
+  v1::GenerateResponse response;
+  v1::GeneratePrompt* prompt = response.mutable_prompt();
+  prompt->set_position(out.position);
+  for (const auto& logprobs : out.logprobs) Encode(logprobs, tokenizer, prompt->add_logprobs());
+  return response;
+}
+
+v1::GenerateResponse EncodeTokens(const TokensOut& out, bool has_routes,
+                                  const Tokenizer& tokenizer) {
   v1::GenerateResponse response;
   v1::GenerateTokens* tokens = response.mutable_tokens();
   tokens->mutable_ids()->Add(out.tokens.begin(), out.tokens.end());
   tokens->set_text(out.text);
+  tokens->set_index(out.index);
   if (has_routes) tokens->mutable_routes()->Add(out.routes.begin(), out.routes.end());
+  for (const auto& logprobs : out.logprobs) {
+    Encode(logprobs, tokenizer, tokens->add_logprobs());
+  }
+  return response;
+}
+
+v1::GenerateResponse EncodeChoiceDone(const ChoiceDone& info) {
+  v1::GenerateResponse response;
+  v1::GenerateChoiceDone* done = response.mutable_choice_done();
+  done->set_index(info.index);
+  done->set_finish_reason(EncodeReason(info.reason));
+  done->set_stop_string(info.stop_string);
+  done->set_generated_tokens(info.generated_tokens);
+  done->set_seed(info.seed);
   return response;
 }
 

@@ -32,7 +32,10 @@ absl::StatusOr<std::string> DecodeDetokenizeRequest(const v1::DetokenizeRequest&
 
 v1::GenerateResponse EncodeStart(const StartInfo& info, const std::string& request_id,
                                  bool return_routes);
-v1::GenerateResponse EncodeTokens(const TokensOut& out, bool has_routes);
+v1::GenerateResponse EncodePrompt(const PromptOut& out, const Tokenizer& tokenizer);
+v1::GenerateResponse EncodeTokens(const TokensOut& out, bool has_routes,
+                                  const Tokenizer& tokenizer);
+v1::GenerateResponse EncodeChoiceDone(const ChoiceDone& done);
 // REQUIRES: info.status is OK.
 v1::GenerateResponse EncodeDone(const DoneInfo& info);
 v1::GetModelInfoResponse EncodeModelInfo(const ServedModel& model, const WorkerFacts& facts);

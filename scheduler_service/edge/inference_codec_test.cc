@@ -41,7 +41,12 @@ TEST_F(InferenceCodecTest, TakesEveryFieldOfARequest) {
   in.mutable_sampling()->set_min_p(0.1f);
   in.mutable_sampling()->set_repetition_penalty(1.2f);
   in.mutable_sampling()->set_seed(0);
+  in.mutable_sampling()->set_frequency_penalty(0.25f);
+  in.mutable_sampling()->set_presence_penalty(-2);
+  for (const int id : {9, 3, 5}) (*in.mutable_sampling()->mutable_logit_bias())[id] = id;
   in.set_max_tokens(5);
+  in.set_min_tokens(4);
+  in.set_logprobs(0);
   in.add_stop_strings("x");
   in.add_stop_token_ids(3);
   in.set_ignore_eos(true);
@@ -51,7 +56,11 @@ TEST_F(InferenceCodecTest, TakesEveryFieldOfARequest) {
   EXPECT_EQ(request->request_id, "r1");
   EXPECT_EQ(request->tenant, "t1");
   EXPECT_THAT(request->prompt, ElementsAre('a', 'b'));
-  EXPECT_EQ(request->sampling, (SamplingParams{0.5f, 7, 0.9f, 0.1f, 1.2f}));
+  EXPECT_EQ(request->sampling, (SamplingParams{0.5f, 7, 0.9f, 0.1f, 1.2f, 0.25f, -2}));
+  EXPECT_THAT(request->logit_bias,
+              ElementsAre(LogitBias{3, 3}, LogitBias{5, 5}, LogitBias{9, 9}));
+  EXPECT_EQ(request->min_tokens, 4);
+  EXPECT_EQ(request->logprobs, 0);
   EXPECT_EQ(request->seed, 0u);
   EXPECT_EQ(request->max_tokens, 5);
   EXPECT_THAT(request->stop_strings, ElementsAre("x"));
@@ -68,6 +77,9 @@ TEST_F(InferenceCodecTest, UnsetFieldsAreOff) {
   EXPECT_EQ(request->sampling, SamplingParams());
   EXPECT_EQ(request->seed, std::nullopt);
   EXPECT_EQ(request->max_tokens, std::nullopt);
+  EXPECT_TRUE(request->logit_bias.empty());
+  EXPECT_EQ(request->min_tokens, 0);
+  EXPECT_EQ(request->logprobs, std::nullopt);
   EXPECT_THAT(request->prompt, ElementsAre(9));
 }
 
@@ -100,8 +112,10 @@ TEST_F(InferenceCodecTest, RefusesByFieldAndValue) {
        "request_id has 129 bytes"},
       {[](auto& r) { r.set_model("gpt-17"); }, absl::StatusCode::kNotFound, "gpt-17"},
       {[](auto& r) { r.set_priority(-2); }, absl::StatusCode::kUnimplemented, "priority is -2"},
-      {[](auto& r) { r.set_min_tokens(3); }, absl::StatusCode::kUnimplemented, "min_tokens is 3"},
-      {[](auto& r) { r.set_logprobs(1); }, absl::StatusCode::kUnimplemented, "logprobs is 1"},
+      {[](auto& r) {
+         for (int i = 0; i < 1025; ++i) (*r.mutable_sampling()->mutable_logit_bias())[i] = 1;
+       },
+       absl::StatusCode::kInvalidArgument, "logit_bias has 1025"},
       {[](auto& r) { r.set_n(2); }, absl::StatusCode::kUnimplemented, "n is 2"},
       {[](auto& r) {
          for (int i = 0; i < 17; ++i) r.add_stop_strings("x");
@@ -183,9 +197,24 @@ TEST_F(InferenceCodecTest, EncodesAnswers) {
   EXPECT_EQ(EncodeStart(start, "r", true).start().seed(), 5u);
 
   const TokensOut out{.tokens = {7, 8}, .routes = {0, -1}, .text = "x"};
-  EXPECT_THAT(EncodeTokens(out, true).tokens().routes(), ElementsAre(0, -1));
-  EXPECT_EQ(EncodeTokens(out, false).tokens().routes_size(), 0);
-  EXPECT_EQ(EncodeTokens(out, true).tokens().text(), "x");
+  const auto encode = [&](const TokensOut& tokens, bool has_routes) {
+    return EncodeTokens(tokens, has_routes, *model_.tokenizer).tokens();
+  };
+  EXPECT_THAT(encode(out, true).routes(), ElementsAre(0, -1));
+  EXPECT_EQ(encode(out, false).routes_size(), 0);
+  EXPECT_EQ(encode(out, true).text(), "x");
+  EXPECT_EQ(encode(out, true).logprobs_size(), 0);
+
+  const TokensOut probable{.tokens = {'b', 256},
+                           .logprobs = {{{'b', -1}, {'a', -0.5f}}, {{256, 0}}}};
+  const v1::GenerateTokens tokens = encode(probable, false);
+  ASSERT_EQ(tokens.logprobs_size(), 2);
+  EXPECT_EQ(tokens.logprobs(0).token().bytes(), "b");
+  EXPECT_EQ(tokens.logprobs(0).token().logprob(), -1);
+  ASSERT_EQ(tokens.logprobs(0).top_size(), 1);
+  EXPECT_EQ(tokens.logprobs(0).top(0).id(), 'a');
+  EXPECT_EQ(tokens.logprobs(1).token().bytes(), "") << "special";
+  EXPECT_EQ(tokens.logprobs(1).top_size(), 0);
 
   const DoneInfo done{.reason = FinishReason::kStopString,
                       .stop_string = "s",

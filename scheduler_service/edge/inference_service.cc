@@ -73,7 +73,9 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
                         : std::string(Clip(request.request_id(), kIdBytesMax)),
       .tenant = std::string(Clip(request.tenant(), kIdBytesMax)),
       .return_routes = request.return_routes(),
+      .echo = request.echo(),
       .has_routes = model_->has_routes(),
+      .tokenizer = model_->tokenizer.get(),
       .grpc = context,
       .engine = engine_,
       .metrics = metrics_,
@@ -98,8 +100,9 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
   }
   auto decoded = DecodeGenerateRequest(request, *model_, metrics_->facts(), DeadlineOf(*context));
   if (decoded.ok()) {
-    // Clients of one Unix socket have one address, and so one share.
-    decoded->connection = absl::HashOf(context->peer());
+    // Without tenants clients of one Unix socket have one address, and so one share.
+    decoded->client = decoded->tenant.empty() ? absl::HashOf(0, context->peer())
+                                              : absl::HashOf(1, decoded->tenant);
     stream->Submit(*std::move(decoded));
   } else {
     stream->Refuse(decoded.status());

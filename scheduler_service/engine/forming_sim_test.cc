@@ -39,6 +39,8 @@ struct Client {
     if (tokens.empty()) first = clock->Now();
     tokens.insert(tokens.end(), out.tokens.begin(), out.tokens.end());
   }
+  void Take(const PromptOut&) {}
+  void Take(const ChoiceDone&) {}
   void Take(const DoneInfo& info) { done = info; }
 
   Clock* const clock;

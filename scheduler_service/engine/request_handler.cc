@@ -1,5 +1,6 @@
 #include "scheduler_service/engine/request_handler.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -40,7 +41,7 @@ absl::StatusOr<int32_t> RequestHandler::Check(const SubmitEvent& event, const Wo
   if (event.request.deadline <= now)
     return absl::DeadlineExceededError("the deadline has passed before admission");
   ASSIGN_OR_RETURN(const int32_t max_tokens, CheckRequest(event.request, cell));
-  RETURN_IF_ERROR(CheckQueue(table_.QueueOf(event.request.connection), queue_max_));
+  RETURN_IF_ERROR(CheckQueue(table_.QueueOf(event.request.client), queue_max_));
   return max_tokens;
 }
 
@@ -51,20 +52,34 @@ std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max
   rules.stop_strings = std::move(request.stop_strings);
   rules.stop_tokens = std::move(request.stop_tokens);
   rules.max_tokens = max_tokens;
+  rules.min_tokens = request.min_tokens;
   if (!request.ignore_eos) {
     rules.stop_tokens.insert(rules.stop_tokens.end(), model_stop_tokens_.begin(),
                              model_stop_tokens_.end());
   }
+  std::vector<TokenId> end_tokens = rules.stop_tokens;
+  std::sort(end_tokens.begin(), end_tokens.end());
+  end_tokens.erase(std::unique(end_tokens.begin(), end_tokens.end()), end_tokens.end());
   auto live = std::make_unique<LiveRequest>(*tokenizer_, std::move(rules));
   Sequence& s = live->sequence;
   s.id = next_id_++;
-  s.connection = request.connection;
-  s.turn = turns_.Next(request.connection);
+  s.client = request.client;
+  s.priority = request.priority;
+  s.turn = turns_[s.priority].Next(s.client);
   s.prompt_len = static_cast<int32_t>(request.prompt.size());
   s.max_len = s.prompt_len + max_tokens;
   s.dense = dense;
   s.no_drafts = request.no_drafts;
   s.sampling = request.sampling;
+  s.logit_bias = std::move(request.logit_bias);
+  s.min_tokens = request.min_tokens;
+  s.end_tokens = std::move(end_tokens);
+  s.logprobs = request.logprobs.value_or(-1);
+  // Who resumes with tokens has the prompt's, which came before them.
+  if (request.prompt_logprobs && request.resume_tokens.empty()) {
+    s.prompt_logprobs = *request.prompt_logprobs;
+    s.score_end = s.prompt_len - 1;
+  }
   s.seed = request.seed ? *request.seed : random_->Next();
   s.tokens = std::move(request.prompt);
   s.tokens.insert(s.tokens.end(), request.resume_tokens.begin(), request.resume_tokens.end());
@@ -97,10 +112,20 @@ void RequestHandler::Start(LiveRequest* request, const WorkerFacts& cell) {
   info.prompt_tokens = s.prompt_len;
   if (!s.dense) info.prompt_routes.assign(s.routes.begin(), s.routes.begin() + s.prompt_len);
   request->send(std::move(info));
+  DeliverPrompt(request);
+}
+
+void RequestHandler::DeliverPrompt(LiveRequest* request) {
+  if (!request->started || request->prompt_logprobs.empty()) return;
+  PromptOut out;
+  out.position = request->prompt_delivered + 1;
+  out.logprobs = std::exchange(request->prompt_logprobs, {});
+  request->prompt_delivered += static_cast<int32_t>(out.logprobs.size());
+  request->send(std::move(out));
 }
 
 void RequestHandler::Enter(LiveRequest* request, absl::Time now) {
-  turns_.Entered(request->sequence.turn);
+  turns_[request->sequence.priority].Entered(request->sequence.turn);
   if (request->first_row == absl::InfinitePast()) request->first_row = now;
 }
 
@@ -110,6 +135,7 @@ void RequestHandler::Deliver(LiveRequest* request, absl::Time now) {
   TokensOut out;
   out.tokens.assign(s.tokens.begin() + request->num_delivered, s.tokens.end());
   out.routes.assign(s.routes.begin() + request->num_delivered, s.routes.end());
+  out.logprobs = std::exchange(request->logprobs, {});
   out.text = request->output.TakeText();
   request->num_delivered = s.num_tokens();
   if (request->first_token == absl::InfinitePast()) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/model/tokenizer/tokenizer.h"
@@ -34,6 +35,8 @@ class RequestHandler {
   std::optional<FinishReason> ReplayResumed(LiveRequest* request);
   // StartInfo, once.
   void Start(LiveRequest* request, const WorkerFacts& cell);
+  // What is known of the prompt's log-probabilities, once StartInfo was sent.
+  void DeliverPrompt(LiveRequest* request);
   // The workers get its first row.
   void Enter(LiveRequest* request, absl::Time now);
   // Gives the client the tokens that it does not have, with their text.
@@ -55,7 +58,7 @@ class RequestHandler {
   const int32_t queue_max_;
   const std::vector<TokenId> model_stop_tokens_;
   RequestTable table_;
-  FairTurns turns_;
+  absl::flat_hash_map<int32_t, FairTurns> turns_;  // by priority
   RetryAfter retry_after_;
   SeqId next_id_ = 1;
 };

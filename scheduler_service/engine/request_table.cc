@@ -36,12 +36,12 @@ LiveRequest* RequestTable::FindByLink(LinkId link) {
   return it == by_link_.end() ? nullptr : Find(it->second);
 }
 
-QueueLength RequestTable::QueueOf(uint64_t connection) const {
+QueueLength RequestTable::QueueOf(uint64_t client) const {
   QueueLength waiting;
   for (const auto& [id, request] : requests_) {
     if (request->sequence.state == SequenceState::kRunning) continue;
     ++waiting.all;
-    if (request->sequence.connection == connection) ++waiting.of_connection;
+    if (request->sequence.client == client) ++waiting.of_client;
   }
   return waiting;
 }

@@ -26,10 +26,13 @@ struct LiveRequest {
   LinkId link = 0;
   std::function<void(ToClient)> send;
   TokenOutput output;
-  bool started = false;         // StartInfo was sent
-  int32_t num_delivered = 0;    // tokens of the sequence that the client has
-  int32_t draft_tokens = 0;     // run
-  int32_t accepted_tokens = 0;  // of them: those that were right
+  bool started = false;                             // StartInfo was sent
+  int32_t num_delivered = 0;                        // tokens of the sequence that the client has
+  std::vector<std::vector<TokenLogprob>> logprobs;  // of the tokens that it does not have
+  std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // the same of the prompt's
+  int32_t prompt_delivered = 0;                            // of them, from position 1 on
+  int32_t draft_tokens = 0;                         // run
+  int32_t accepted_tokens = 0;                      // of them: those that were right
   int32_t recoveries_without_token = 0;
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time accepted;
@@ -49,7 +52,7 @@ class RequestTable {
 
   LiveRequest* Find(SeqId id);
   LiveRequest* FindByLink(LinkId link);
-  QueueLength QueueOf(uint64_t connection) const;  // what is not in the batch
+  QueueLength QueueOf(uint64_t client) const;  // what is not in the batch
   absl::Time NextDeadline() const;
   std::vector<SeqId> Expired(absl::Time now) const;
   std::vector<SeqId> Ids() const;

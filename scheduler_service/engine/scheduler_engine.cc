@@ -354,13 +354,14 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
   if (!answer->stale) CommitAnswer(rank, *answer);
 }
 
-void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer) {
+void SchedulerEngine::CommitAnswer(int32_t rank, StepAnswer& answer) {
+  for (RowScores& scores : answer.scores) CommitScores(scores);
   for (size_t begin = 0, end; begin < answer.samples.size(); begin = end) {
     for (end = begin + 1; end < answer.samples.size() &&
                           answer.samples[end].seq_id == answer.samples[begin].seq_id;) {
       ++end;
     }
-    CommitSamples(absl::MakeConstSpan(answer.samples).subspan(begin, end - begin));
+    CommitSamples(absl::MakeSpan(answer.samples).subspan(begin, end - begin));
   }
   for (const RowError& error : answer.errors) {
     LiveRequest* request = requests_.table().Find(error.seq_id);
@@ -385,18 +386,38 @@ void SchedulerEngine::CommitAnswer(int32_t rank, const StepAnswer& answer) {
   parts_.observer->OnStep(report);
 }
 
+// A sequence that was preempted meanwhile may be scored twice where the answers cross: what is known
+// stands.
+void SchedulerEngine::CommitScores(RowScores& scores) {
+  LiveRequest* request = requests_.table().Find(scores.seq_id);
+  if (!request) return;
+  Sequence* s = &request->sequence;
+  const int32_t known = s->scored - scores.position;
+  if (known < 0 || known >= static_cast<int32_t>(scores.top.size())) return;
+  for (auto top = scores.top.begin() + known; top != scores.top.end(); ++top) {
+    top->resize(std::min<size_t>(top->size(), 1 + s->prompt_logprobs));
+    request->prompt_logprobs.push_back(std::move(*top));
+    ++s->scored;
+  }
+  requests_.DeliverPrompt(request);
+}
+
 // Of one row: the token that was drawn, and those behind drafts that were right. What comes for a
 // sequence that has ended (a stop, a cancel) meanwhile is past its end and not wanted.
-void SchedulerEngine::CommitSamples(absl::Span<const Sample> samples) {
+void SchedulerEngine::CommitSamples(absl::Span<Sample> samples) {
   LiveRequest* request = requests_.table().Find(samples[0].seq_id);
   if (!request) return;
   Sequence* s = &request->sequence;
   batch_.OnSamples(s, static_cast<int32_t>(samples.size()));
   request->recoveries_without_token = 0;
-  for (const Sample& sample : samples) {
+  for (Sample& sample : samples) {
     PREGATE_CHECK(sample.position == s->num_tokens(), "sample at ", sample.position, " of ",
                   s->num_tokens(), " tokens");
     s->Append(sample.token, ServiceRoutesDecode() ? kNoRoute : sample.route);
+    if (s->logprobs >= 0) {
+      sample.logprobs.resize(std::min<size_t>(sample.logprobs.size(), 1 + s->logprobs));
+      request->logprobs.push_back(std::move(sample.logprobs));
+    }
     if (&sample != &samples[0]) ++request->accepted_tokens;
     if (const auto reason = request->output.Accept(sample.token)) return Finish(request, *reason);
   }

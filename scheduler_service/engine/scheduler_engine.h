@@ -85,8 +85,9 @@ class SchedulerEngine {
   // The next formation waits at least for `wait`.
   void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason,
                  absl::Duration wait = absl::ZeroDuration());
-  void CommitAnswer(int32_t rank, const scheduler::StepAnswer& answer);
-  void CommitSamples(absl::Span<const Sample> samples);
+  void CommitAnswer(int32_t rank, scheduler::StepAnswer& answer);
+  void CommitScores(RowScores& scores);
+  void CommitSamples(absl::Span<Sample> samples);
   void MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events);
   void Send(scheduler::CommittedStep step);
 

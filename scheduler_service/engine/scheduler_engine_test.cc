@@ -20,7 +20,14 @@ using testing::HasSubstr;
 
 struct Client {
   void Take(const StartInfo& info) { start = info; }
+  void Take(const PromptOut& out) {
+    EXPECT_EQ(out.position, static_cast<int32_t>(prompt_logprobs.size()) + 1);
+    EXPECT_TRUE(tokens.empty());
+    prompt_logprobs.insert(prompt_logprobs.end(), out.logprobs.begin(), out.logprobs.end());
+  }
+  void Take(const ChoiceDone&) { FAIL(); }
   void Take(const TokensOut& out) {
+    logprobs.insert(logprobs.end(), out.logprobs.begin(), out.logprobs.end());
     tokens.insert(tokens.end(), out.tokens.begin(), out.tokens.end());
     routes.insert(routes.end(), out.routes.begin(), out.routes.end());
   }
@@ -28,6 +35,7 @@ struct Client {
   StartInfo start;
   std::vector<TokenId> tokens;
   std::vector<ExpertId> routes;
+  std::vector<std::vector<TokenLogprob>> logprobs, prompt_logprobs;
   std::optional<DoneInfo> done;
 };
 
@@ -248,14 +256,73 @@ TEST_F(EngineTest, ABadRowFailsItsSequenceAlone) {
   EXPECT_TRUE(recoveries_.empty());
 }
 
-TEST_F(EngineTest, AnotherConnectionNeedNotWaitForAllRequestsOfAGreedyOne) {
+TEST_F(EngineTest, LogprobsOfPromptAndAnswerReachTheClient) {
+  options_.run_ahead = false;
+  ThenFormed();
+  Then([this] {
+    SubmitEvent event = Submit({3, 4, 5}, 2);
+    event.request.logprobs = 0;
+    event.request.prompt_logprobs = 1;
+    return Events(event);
+  });
+  Then([this] {
+    EXPECT_EQ(LastPlan().rows.size(), 2u);
+    StepResult result = Answer(1, {{1, 3, 7, kNoRoute, {{7, -1}, {8, -0.5f}}}});
+    result.scores = {{1, 0, {-2, -3}, {0, 0}, {{{4, -2}, {9, -1}}, {{5, -3}, {9, -1}}}}};
+    return Events(WorkerEvent{0, result});
+  });
+  Then([this] { return Events(WorkerEvent{0, Answer(2, {{1, 4, 8, kNoRoute, {{8, -2}}}})}); });
+  Run();
+  const Client& client = *clients_[0];
+  ASSERT_TRUE(client.done->status.ok()) << client.done->status;
+  ASSERT_EQ(client.prompt_logprobs.size(), 2u);
+  EXPECT_EQ(client.prompt_logprobs[1][0].token, 5);
+  EXPECT_EQ(client.prompt_logprobs[1][1].token, 9);
+  ASSERT_EQ(client.logprobs.size(), 2u);
+  EXPECT_EQ(client.logprobs[0].size(), 1u) << "no alternatives were asked for";
+  EXPECT_EQ(client.logprobs[0][0].logprob, -1);
+}
+
+TEST_F(EngineTest, ScoresThatAreLeftOutVoidTheEpoch) {
+  ThenFormed();
+  Then([this] {
+    SubmitEvent event = Submit({3, 4}, 2);
+    event.request.prompt_logprobs = 0;
+    return Events(event);
+  });
+  Then([this] { return Events(WorkerEvent{0, Answer(1, {{1, 2, 7, kNoRoute, {}}})}); });
+  Run();
+  EXPECT_THAT(recoveries_, ElementsAre(HasSubstr("left out")));
+}
+
+TEST_F(EngineTest, HigherPrioritiesEnterFirst) {
+  options_.run_ahead = false;
+  ThenFormed();
+  Then([this] {
+    std::vector<EngineEvent> events;
+    for (int i = 0; i < 6; ++i) {
+      events.push_back(Submit({3}, 1));
+      std::get<SubmitEvent>(events.back()).request.priority = i;
+    }
+    return events;
+  });
+  Then([this] {
+    std::vector<SeqId> ids;
+    for (const SequenceAdd& add : LastPlan().add) ids.push_back(add.seq_id);
+    EXPECT_THAT(ids, ElementsAre(6, 5, 4, 3));
+    return Events();
+  });
+  Run();
+}
+
+TEST_F(EngineTest, AnotherClientNeedNotWaitForAllRequestsOfAGreedyOne) {
   options_.run_ahead = false;
   ThenFormed();
   Then([this] {
     std::vector<EngineEvent> events;
     for (int i = 0; i < 10; ++i) events.push_back(Submit({3}, 1));  // four fit
     SubmitEvent other = Submit({4}, 1);
-    other.request.connection = 1;
+    other.request.client = 1;
     events.push_back(other);
     return events;
   });
@@ -273,13 +340,13 @@ TEST_F(EngineTest, AnotherConnectionNeedNotWaitForAllRequestsOfAGreedyOne) {
   Run();
 }
 
-TEST_F(EngineTest, AConnectionThatRunsNothingGetsASlotOfOneThatRunsSeveral) {
+TEST_F(EngineTest, AClientThatRunsNothingGetsASlotOfOneThatRunsSeveral) {
   options_.run_ahead = false;
   ThenFormed();
   Then([this] { return Events(Submit({3}, 5), Submit({3}, 5), Submit({3}, 5), Submit({3}, 5)); });
   Then([this] {
     SubmitEvent other = Submit({4}, 1);
-    other.request.connection = 1;
+    other.request.client = 1;
     return Events(other);
   });
   Then([this] {

@@ -1,6 +1,7 @@
 #include "scheduler_service/engine/step_ledger.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <utility>
 
@@ -11,6 +12,16 @@
 namespace pregate::scheduler {
 namespace {
 
+absl::Status CheckLogprobs(SeqId seq_id, absl::Span<const TokenLogprob> logprobs,
+                           const WorkerFacts& cell) {
+  for (const TokenLogprob& entry : logprobs) {
+    if (entry.token >= 0 && entry.token < cell.vocab_size && std::isfinite(entry.logprob)) continue;
+    return absl::OutOfRangeError(absl::StrCat("sequence ", seq_id, ": log-probability ",
+                                              entry.logprob, " of token ", entry.token));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSample(const Sample& sample, const WorkerFacts& cell) {
   if (sample.token < 0 || sample.token >= cell.vocab_size) {
     return absl::OutOfRangeError(absl::StrCat("sample of sequence ", sample.seq_id, ": token ",
@@ -20,7 +31,7 @@ absl::Status CheckSample(const Sample& sample, const WorkerFacts& cell) {
     return absl::OutOfRangeError(absl::StrCat("sample of sequence ", sample.seq_id, ": route ",
                                               sample.route, ", must be 0..", cell.num_experts - 1));
   }
-  return absl::OkStatus();
+  return CheckLogprobs(sample.seq_id, sample.logprobs, cell);
 }
 
 // How many of the first are what the row asked for: one, and one more for each draft that is right.
@@ -49,6 +60,11 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
     RETURN_IF_ERROR(CheckSample(result.samples[i], cell));
     first_sample.emplace(result.samples[i].seq_id, i);
   }
+  absl::flat_hash_map<SeqId, RowScores*> scores;  // a sequence has one such row a step
+  for (RowScores& row : result.scores) {
+    for (const auto& top : row.top) RETURN_IF_ERROR(CheckLogprobs(row.seq_id, top, cell));
+    scores.emplace(row.seq_id, &row);
+  }
   absl::flat_hash_map<SeqId, RowError*> errors;
   for (RowError& error : result.row_errors) errors.emplace(error.seq_id, &error);
 
@@ -56,6 +72,15 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
     if (row.home_rank != rank) continue;
     if (const auto it = errors.find(row.seq_id); it != errors.end()) {
       answer.errors.push_back(std::move(*it->second));
+    } else if (row.scores > 0) {
+      const auto of_row = scores.find(row.seq_id);
+      const bool answered = of_row != scores.end() && of_row->second->position == row.position &&
+                            of_row->second->top.size() == static_cast<size_t>(row.scores);
+      if (answered) {
+        answer.scores.push_back(std::move(*of_row->second));
+      } else {
+        answer.unanswered.push_back(row.seq_id);
+      }
     } else if (row.sample_position >= 0) {
       const auto first = first_sample.find(row.seq_id);
       const size_t begin = first == first_sample.end() ? result.samples.size() : first->second;

@@ -36,6 +36,7 @@ struct StepAnswer {
   int32_t num_tokens = 0;
   bool decodes_only = false;
   std::vector<Sample> samples;    // in the order of rows, a row's by position
+  std::vector<RowScores> scores;  // in the order of rows
   std::vector<RowError> errors;   // of sequences that have a row at that rank
   std::vector<SeqId> unanswered;  // rows that got neither
 };

@@ -8,20 +8,26 @@ TokenOutput::TokenOutput(const Tokenizer& tokenizer, Rules rules)
     : decoder_(tokenizer),
       scanner_(std::move(rules.stop_strings)),
       stop_tokens_(rules.stop_tokens.begin(), rules.stop_tokens.end()),
-      tokens_left_(rules.max_tokens) {}
+      tokens_left_(rules.max_tokens),
+      unscanned_left_(rules.min_tokens) {}
 
 std::optional<FinishReason> TokenOutput::Accept(TokenId token) {
   --tokens_left_;
+  --unscanned_left_;
   if (stop_tokens_.contains(token)) return End(FinishReason::kStopToken);
-  text_ += scanner_.Add(decoder_.Add(token));
+  Add(decoder_.Add(token));
   if (scanner_.matched()) return FinishReason::kStopString;
   if (tokens_left_ == 0) return End(FinishReason::kLength);
   return std::nullopt;
 }
 
+void TokenOutput::Add(std::string text) {
+  text_ += unscanned_left_ >= 0 ? text : scanner_.Add(text);
+}
+
 // What decoder and scanner still hold becomes text; it may yet complete a stop string.
 FinishReason TokenOutput::End(FinishReason reason) {
-  text_ += scanner_.Add(decoder_.Finish());
+  Add(decoder_.Finish());
   if (scanner_.matched()) return FinishReason::kStopString;
   text_ += scanner_.Flush();
   return reason;

@@ -22,6 +22,7 @@ class TokenOutput {
     std::vector<TokenId>
         stop_tokens;  // the model's own among them, unless the request ignores them
     int32_t max_tokens = 0;
+    int32_t min_tokens = 0;  // in whose text no stop string is looked for
   };
   TokenOutput(const Tokenizer& tokenizer, Rules rules);
 
@@ -34,12 +35,14 @@ class TokenOutput {
   const std::optional<std::string>& stop_string() const { return scanner_.matched(); }
 
  private:
+  void Add(std::string text);
   FinishReason End(FinishReason reason);
 
   IncrementalDecoder decoder_;
   StopScanner scanner_;
   absl::flat_hash_set<TokenId> stop_tokens_;
   int32_t tokens_left_;
+  int32_t unscanned_left_;  // of min_tokens; negative: the text is looked at
   std::string text_;
 };
 

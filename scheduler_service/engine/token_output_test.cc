@@ -62,6 +62,15 @@ TEST_F(TokenOutputTest, AStopStringInTheLastTokenComesBeforeTheLength) {
   EXPECT_EQ(output.Accept(7), FinishReason::kStopString);
 }
 
+TEST_F(TokenOutputTest, NoStopStringIsLookedForInTheFirstTokens) {
+  TokenOutput output(tokenizer_, {.stop_strings = {"a", "aa"}, .max_tokens = 9, .min_tokens = 2});
+  EXPECT_EQ(output.Accept(7), std::nullopt);
+  EXPECT_EQ(output.Accept(7), std::nullopt);
+  EXPECT_EQ(output.TakeText(), "aa") << "nor held back";
+  EXPECT_EQ(output.Accept(7), FinishReason::kStopString);
+  EXPECT_EQ(output.stop_string(), "a") << "what went out is over";
+}
+
 // What a client gets, as it is defined: the text of all tokens up to where the first stop string
 // ends, the longest of those that end there taken off.
 struct Expected {

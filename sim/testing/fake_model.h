@@ -2,7 +2,9 @@
 // mistake in tokens, routes, positions, seeds or KV blocks changes what comes out.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "common/base/ids.h"
 #include "sim/mix.h"
@@ -32,6 +34,18 @@ struct FakeModel {
     const uint64_t drawn = sim::Mix(sim::Mix(state.backbone, seed), position) >> 20;
     const bool repeats = static_cast<int32_t>(drawn / vocab_size % 100) < repeating;
     return repeats ? Repeated(position, seed) : static_cast<TokenId>(drawn % vocab_size);
+  }
+  // The same where some tokens may not be: the next one that may.
+  TokenId SampleAt(const State& state, int32_t position, uint64_t seed,
+                   const std::vector<TokenId>& banned) const {
+    TokenId token = SampleAt(state, position, seed);
+    while (std::find(banned.begin(), banned.end(), token) != banned.end()) {
+      token = (token + 1) % vocab_size;
+    }
+    return token;
+  }
+  float LogprobOf(const State& state, TokenId token) const {
+    return -0.01f * static_cast<float>(sim::Mix(state.backbone, token) % 1000);
   }
   static constexpr int32_t kPeriod = 7;
   TokenId Repeated(int32_t position, uint64_t seed) const {

@@ -28,6 +28,7 @@ StepLimits LimitsOf(const FakeWorkerConfig& config) {
   limits.vocab_size = config.model.vocab_size;
   limits.num_experts = config.model.num_experts;
   limits.num_layers = config.num_layers;
+  limits.logprobs_max = kLogprobsMax;
   limits.has_replica = config.routes_samples && config.model.num_experts > 0;
   return limits;
 }
@@ -46,6 +47,7 @@ FakeWorker::FakeWorker(const FakeWorkerConfig& config, uint64_t incarnation)
       limits_(LimitsOf(config)),
       lease_(kLease, kEpochAheadMax),
       table_(config.seq_slots),
+      adds_(config.seq_slots),
       sampled_in_(config.seq_slots),
       cells_(static_cast<size_t>(config.kv_blocks) * kKvBlockTokens),
       replica_cells_(cells_.size()),
@@ -163,6 +165,7 @@ bool FakeWorker::Add(const SequenceAdd& add) {
     if (!Expect(!twice, absl::StrCat("sequence ", add.seq_id, " twice"))) return false;
   }
   table_.Open(add);
+  adds_[add.seq_slot] = add;
   sampled_in_[add.seq_slot] = 0;
   return Expect(CheckAdd(add, limits_), "") && Expect(add.history.empty(), "an add with a history");
 }
@@ -227,12 +230,26 @@ bool FakeWorker::RunRow(const Row& row, StepId step_id, StepResult* result) {
     if (!Expect(route == truth, where + "route is not the router's")) return false;
     state = config_.model.After(state, token, route);
     CellAt(cells_, sequence, row.position + i) = {sequence.seq_id, row.position + i, state};
+    if (row.emit != Emit::kScore) continue;
+    if (i == 0) result->scores.push_back({sequence.seq_id, row.position, {}, {}, {}});
+    result->scores.back().top.push_back(Logprobs(state, row.targets[i], row.logprobs_k));
   }
   sequence.length = row.position + row.count;
   if (limits_.has_replica) sequence.replica_length = sequence.length;
   if (row.emit != Emit::kSample) return true;
   sampled_in_[row.seq_slot] = step_id;
   return DrawSamples(row, state, &sequence, result);
+}
+
+// The token's own, then those of the first ids.
+std::vector<TokenLogprob> FakeWorker::Logprobs(const FakeModel::State& state, TokenId token,
+                                               int32_t k) const {
+  std::vector<TokenLogprob> logprobs;
+  if (k > 0) logprobs.push_back({token, config_.model.LogprobOf(state, token)});
+  for (TokenId id = 0; id < k; ++id) {
+    logprobs.push_back({id, config_.model.LogprobOf(state, id)});
+  }
+  return logprobs;
 }
 
 bool FakeWorker::FillReplica(const Row& row, const pregate::Sequence& sequence) {
@@ -283,7 +300,14 @@ bool FakeWorker::DrawSamples(const Row& row, FakeModel::State state, pregate::Se
     Sample sample;
     sample.seq_id = sequence->seq_id;
     sample.position = row.position + i;
-    sample.token = config_.model.SampleAt(state, sample.position, sequence->seed);
+    const SequenceAdd& add = adds_[row.seq_slot];
+    // A made-up penalty: tokens depend on how many were generated.
+    const uint64_t counted =
+        add.sampling.counts_tokens() ? sample.position - add.generated_from : 0;
+    sample.token = config_.model.SampleAt(
+        state, sample.position, sequence->seed + counted,
+        sample.position < add.banned_until ? add.banned : std::vector<TokenId>());
+    sample.logprobs = Logprobs(state, sample.token, row.logprobs_k);
     if (limits_.has_replica) {
       const auto route = RunReplica(*sequence, sample.position, sample.token);
       if (!route) return false;

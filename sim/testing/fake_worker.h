@@ -95,6 +95,7 @@ class FakeWorker {
   bool SetWanted(const Wanted& wanted);
   bool CheckRowHere(const Row& row, StepId step_id);
   bool RunRow(const Row& row, StepId step_id, StepResult* result);
+  std::vector<TokenLogprob> Logprobs(const FakeModel::State& state, TokenId token, int32_t k) const;
   bool FillReplica(const Row& row, const pregate::Sequence& sequence);
   std::optional<ExpertId> RunReplica(const pregate::Sequence& sequence, int32_t position,
                                      TokenId token);
@@ -123,6 +124,7 @@ class FakeWorker {
   bool runs_ = false;  // a step
   std::deque<StepPlan> queue_;
   SequenceTable table_;
+  std::vector<SequenceAdd> adds_;    // [seq_slots] how its sequence is drawn
   std::vector<StepId> sampled_in_;   // [seq_slots] the last step that samples it
   std::vector<Cell> cells_;          // [kv_blocks x kKvBlockTokens]; outlives epochs
   std::vector<Cell> replica_cells_;  // the same of the router's replica

@@ -22,18 +22,26 @@ ReferenceAnswer Generate(const FakeModel& model, const LetterTokenizer& tokenize
   ReferenceAnswer answer;
   FakeModel::State state;
   for (TokenId token : request.prompt) {
+    answer.prompt_logprobs.push_back(model.LogprobOf(state, token));
     answer.prompt_routes.push_back(model.RouteOf(state, token));
     state = model.After(state, token, answer.prompt_routes.back());
   }
+  answer.prompt_logprobs.erase(answer.prompt_logprobs.begin());
   const int32_t prompt_len = static_cast<int32_t>(request.prompt.size());
   std::vector<TokenId> stop_tokens = request.stop_tokens;
   if (!request.ignore_eos) stop_tokens.push_back(tokenizer.StopTokens()[0]);
   IncrementalDecoder decoder(tokenizer);
   bool ended = false;
+  size_t unscanned = 0;  // bytes of the text in which no stop string is looked for
   while (!ended) {
-    const int32_t position = prompt_len + static_cast<int32_t>(answer.tokens.size());
-    const TokenId token = model.SampleAt(state, position, *request.seed);
+    const auto generated = static_cast<int32_t>(answer.tokens.size());
+    const bool early = generated < request.min_tokens;
+    const TokenId token =
+        model.SampleAt(state, prompt_len + generated,
+                       *request.seed + (request.sampling.counts_tokens() ? generated : 0),
+                       early ? stop_tokens : std::vector<TokenId>());
     answer.tokens.push_back(token);
+    answer.logprobs.push_back(model.LogprobOf(state, token));
     answer.routes.push_back(model.RouteOf(state, token));
     state = model.After(state, token, answer.routes.back());
     ended = true;
@@ -42,20 +50,22 @@ ReferenceAnswer Generate(const FakeModel& model, const LetterTokenizer& tokenize
       answer.text += decoder.Finish();
     } else {
       answer.text += decoder.Add(token);
+      if (early) unscanned = answer.text.size();
       if (static_cast<int32_t>(answer.tokens.size()) == *request.max_tokens) {
         answer.reason = FinishReason::kLength;
-        if (FindStop(answer.text, request.stop_strings).stop.empty())
+        if (FindStop(answer.text.substr(unscanned), request.stop_strings).stop.empty())
           answer.text += decoder.Finish();
       } else {
         ended = false;
       }
     }
-    const NaiveMatch match = FindStop(answer.text, request.stop_strings);
+    if (early) unscanned = answer.text.size();
+    const NaiveMatch match = FindStop(answer.text.substr(unscanned), request.stop_strings);
     if (match.stop.empty()) continue;
     ended = true;
     answer.reason = FinishReason::kStopString;
     answer.stop_string = match.stop;
-    answer.text.resize(match.begin);
+    answer.text.resize(unscanned + match.begin);
   }
   return answer;
 }

@@ -14,6 +14,8 @@ struct ReferenceAnswer {
   std::vector<ExpertId> prompt_routes;
   std::vector<TokenId> tokens;
   std::vector<ExpertId> routes;
+  std::vector<float> logprobs;         // of tokens
+  std::vector<float> prompt_logprobs;  // of the prompt's from the second on
   std::string text;
   FinishReason reason = FinishReason::kLength;
   std::string stop_string;

@@ -23,10 +23,30 @@ class SimClients::Stream {
     client_->start = info;
     ++client_->num_starts;
   }
+  void Take(const PromptOut& out) {
+    Expect(started_ && !done_ && !has_tokens_, "the prompt's scores late");
+    if (broken_) return;
+    for (size_t i = 0; i < out.logprobs.size(); ++i) {
+      const size_t position = out.position + i;  // a second stream may begin again
+      if (position == client_->prompt_logprobs.size() + 1) client_->prompt_logprobs.push_back({});
+      Expect(position <= client_->prompt_logprobs.size(), "the prompt's scores with a hole");
+      client_->prompt_logprobs[position - 1] = out.logprobs[i].at(0).logprob;
+    }
+  }
+  void Take(const ChoiceDone&) { Expect(false, "the end of a choice"); }
   void Take(const TokensOut& out) {
     Expect(started_ && !done_, "tokens before the start or after the end");
     Expect(!out.tokens.empty() && out.routes.size() == out.tokens.size(), "tokens without routes");
+    const size_t logprobs = client_->request.logprobs ? out.tokens.size() : 0;
+    Expect(out.logprobs.size() == logprobs, "log-probabilities of other tokens");
+    has_tokens_ = true;
     if (broken_) return;
+    for (size_t i = 0; i < out.logprobs.size(); ++i) {
+      const std::vector<TokenLogprob>& one = out.logprobs[i];
+      const size_t asked = 1 + *client_->request.logprobs;
+      Expect(one.size() == asked && one[0].token == out.tokens[i], "log-probabilities");
+      client_->logprobs.push_back(one[0].logprob);
+    }
     client_->tokens.insert(client_->tokens.end(), out.tokens.begin(), out.tokens.end());
     client_->routes.insert(client_->routes.end(), out.routes.begin(), out.routes.end());
     client_->text += out.text;
@@ -59,7 +79,7 @@ class SimClients::Stream {
   SimClients* const clients_;
   SimClient* const client_;
   absl::Time end_by_;
-  bool started_ = false, done_ = false, broken_ = false;
+  bool started_ = false, done_ = false, broken_ = false, has_tokens_ = false;
 };
 
 SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& load)
@@ -68,7 +88,7 @@ SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& l
   for (int i = 0; i < load.num_clients; ++i) {
     auto client = std::make_unique<SimClient>();
     client->request = RandomRequest(load);
-    client->request.connection = i % 3;
+    client->request.client = i % 3;
     const int dice = static_cast<int>(random.Next() % 100);
     if (dice < load.percent_cancelled) {
       client->cancel_after = world_->RandomDuration(absl::Milliseconds(1), absl::Seconds(2));
@@ -96,6 +116,11 @@ GenerateRequest SimClients::RandomRequest(const SimLoad& load) {
                                      : static_cast<TokenId>(random.Next() % model_.vocab_size));
   }
   request.max_tokens = 1 + random.Next() % load.max_tokens_max;
+  if (random.Next() % 4 == 0) request.min_tokens = random.Next() % (*request.max_tokens + 1);
+  if (random.Next() % 5 == 0) request.sampling.presence_penalty = 1;
+  if (random.Next() % 3 == 0) request.logprobs = random.Next() % 4;
+  if (random.Next() % 4 == 0) request.prompt_logprobs = random.Next() % 4;
+  request.priority = static_cast<int32_t>(random.Next() % 3) - 1;
   request.ignore_eos = random.Next() % 2 == 0;
   if (random.Next() % 6 == 0) request.stop_tokens = {static_cast<TokenId>(3 + random.Next() % 9)};
   if (repeats && random.Next() % 2 == 0) {
@@ -200,11 +225,16 @@ std::string SimClients::Check(const SimClient& client, bool service_routes) cons
   TokenOutput::Rules rules;
   rules.stop_strings = request.stop_strings;
   rules.max_tokens = *request.max_tokens;
+  rules.min_tokens = request.min_tokens;
   TokenOutput before(tokenizer_, rules);
   for (size_t i = 0; i < client.num_resumed; ++i) before.Accept(request.resume_tokens[i]);
   want.text.erase(0, before.TakeText().size());
   want.tokens.erase(want.tokens.begin(), want.tokens.begin() + client.num_resumed);
   want.routes.erase(want.routes.begin(), want.routes.begin() + client.num_resumed);
+  want.logprobs.erase(want.logprobs.begin(), want.logprobs.begin() + client.num_resumed);
+  if (!request.logprobs) want.logprobs.clear();
+  // Who resumes with tokens has had the prompt's.
+  if (!request.prompt_logprobs || client.num_resumed > 0) want.prompt_logprobs.clear();
 
   const DoneInfo& done = *client.done;
   const bool stopped_early =
@@ -224,6 +254,8 @@ std::string SimClients::Check(const SimClient& client, bool service_routes) cons
     return "prompt routes differ";
   if (client.tokens != want.tokens) return "tokens differ";
   if (client.routes != want.routes) return "routes differ";
+  if (client.logprobs != want.logprobs) return "log-probabilities differ";
+  if (client.prompt_logprobs != want.prompt_logprobs) return "the prompt's scores differ";
   if (client.text != want.text)
     return absl::StrCat("text is '", client.text, "', must be '", want.text, "'");
   if (done.reason != want.reason) return absl::StrCat("reason is ", FinishReasonName(done.reason));

@@ -27,6 +27,8 @@ struct SimClient {
   int num_starts = 0;
   std::vector<TokenId> tokens;  // of all streams
   std::vector<ExpertId> routes;
+  std::vector<float> logprobs;
+  std::vector<float> prompt_logprobs;
   std::string text;
   std::optional<DoneInfo> done;
   int refusals = 0;

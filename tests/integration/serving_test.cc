@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cmath>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -281,8 +282,11 @@ TEST(ServingTest, MalformedRequestsAreRefusedByFieldAndValue) {
       {"top_p above one", [](auto& r) { r.mutable_sampling()->set_top_p(1.5f); },
        grpc::INVALID_ARGUMENT, "top_p"},
       {"priority", [](auto& r) { r.set_priority(3); }, grpc::UNIMPLEMENTED, "priority"},
-      {"min_tokens", [](auto& r) { r.set_min_tokens(3); }, grpc::UNIMPLEMENTED, "min_tokens"},
-      {"logprobs", [](auto& r) { r.set_logprobs(3); }, grpc::UNIMPLEMENTED, "logprobs"},
+      {"min_tokens above max_tokens", [](auto& r) { r.set_min_tokens(5); }, grpc::INVALID_ARGUMENT,
+       "min_tokens is 5"},
+      {"logprobs", [](auto& r) { r.set_logprobs(21); }, grpc::INVALID_ARGUMENT, "logprobs is 21"},
+      {"logit_bias", [](auto& r) { (*r.mutable_sampling()->mutable_logit_bias())[3] = NAN; },
+       grpc::INVALID_ARGUMENT, "logit_bias[3] is nan"},
       {"empty stop string", [](auto& r) { r.add_stop_strings(""); }, grpc::INVALID_ARGUMENT,
        "stop_strings"},
       {"unknown role",

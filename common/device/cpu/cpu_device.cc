@@ -195,24 +195,23 @@ class CpuDevice final : public ComposedDevice {
   }
   void SampleTokens(RowCount rows, int vocab_size, const float* logits,
                     const SampleArgs& args) override {
-    const int64_t words = cpu::CeilDiv(vocab_size, 32);
     for (cpu::Sampler& sampler : samplers_) sampler.Reserve(vocab_size);
     pool_.Run(*rows.num, [&](int64_t r, int thread) {
       const float* row = logits + r * vocab_size;
-      const int64_t slot = args.seq_slots[r];
       const bool finite = cpu::AllFinite(row, vocab_size);
       args.not_finite[r] = !finite;
-      args.tokens[r] = finite ? samplers_[thread].Sample(row, vocab_size, args.params[slot],
-                                                         args.seen + slot * words, args.seeds[slot],
-                                                         args.positions[r])
-                              : 0;
+      args.tokens[r] = finite ? samplers_[thread].Sample(row, vocab_size, args, r) : 0;
     });
   }
-  void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
-                uint32_t* seen) override {
-    const int64_t words = cpu::CeilDiv(vocab_size, 32);
+  void NoteTokens(RowCount rows, const int32_t* token_ids, const int32_t* positions,
+                  const int32_t* seq_slots, int vocab_size, const TokenHistory& history) override {
+    const int64_t words = SeenWords(vocab_size);
     for (int r = 0; r < *rows.num; ++r) {
-      seen[seq_slots[r] * words + token_ids[r] / 32] |= 1u << (token_ids[r] % 32);
+      const int64_t slot = seq_slots[r], id = token_ids[r];
+      history.seen[slot * words + id / 32] |= 1u << (id % 32);
+      if (positions[r] < history.counted_from[slot]) continue;
+      uint16_t& count = history.counts[slot * words * 32 + id];
+      if (count < UINT16_MAX) ++count;
     }
   }
   void ScoreTokens(RowCount rows, int vocab_size, const float* logits,

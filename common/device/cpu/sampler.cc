@@ -29,11 +29,12 @@ void Sampler::Reserve(int vocab_size) {
   buckets_.resize(kNumBuckets);
 }
 
-int32_t Sampler::Sample(const float* logits, int vocab_size, const SamplingParams& params,
-                        const uint32_t* seen, uint64_t seed, uint64_t position) {
+int32_t Sampler::Sample(const float* logits, int vocab_size, const SampleArgs& args, int r) {
+  const int64_t slot = args.seq_slots[r];
+  const SamplingParams& params = args.params[slot];
   n_ = vocab_size;
-  if (params.repetition_penalty != 1) {
-    Penalize(logits, seen, params.repetition_penalty);
+  if (args.masked[r] != 0 || args.biases[slot].num > 0 || params.depends_on_tokens()) {
+    Adjust(logits, args, r);
     logits = x_.data();
   }
   const int64_t greedy = ArgMaxRow(logits, n_);
@@ -41,20 +42,43 @@ int32_t Sampler::Sample(const float* logits, int vocab_size, const SamplingParam
   DivideRow(logits, n_, params.temperature, x_.data());
   const float top = x_[greedy];
   if (!std::isfinite(top)) return static_cast<int32_t>(greedy);  // a temperature next to zero
-  Cut cut = {-std::numeric_limits<float>::infinity(), n_};
+  Cut cut = {std::numeric_limits<float>::lowest(), n_};          // infinity: not to be drawn
   if (params.top_k > 0 && params.top_k < n_) cut = TopK(cut, params.top_k, top);
   if (params.top_p < 1) cut = TopP(cut, params.top_p, top);
   if (params.min_p > 0) cut = MinP(cut, params.min_p, top);
   return static_cast<int32_t>(
-      GumbelArgMax(x_.data(), n_, cut.value, cut.id, greedy, seed, position));
+      GumbelArgMax(x_.data(), n_, cut.value, cut.id, greedy, args.seeds[slot], args.positions[r]));
 }
 
-void Sampler::Penalize(const float* logits, const uint32_t* seen, float penalty) {
-  std::copy_n(logits, n_, x_.begin());
-  for (int64_t word = 0; word < CeilDiv(n_, 32); ++word) {
+// Mask, bans and bias, then the penalties.
+void Sampler::Adjust(const float* logits, const SampleArgs& args, int r) {
+  const int64_t slot = args.seq_slots[r], words = SeenWords(n_);
+  const bool masked = args.masked[r] != 0;
+  const uint32_t* allowed = args.allowed + slot * words;
+  for (int64_t id = 0; id < n_; ++id) {
+    const bool out = masked && (allowed[id / 32] >> (id % 32) & 1) == 0;
+    x_[id] = out ? -std::numeric_limits<float>::infinity() : logits[id];
+  }
+  const TokenBiases& biases = args.biases[slot];
+  const bool early = !masked && args.positions[r] < biases.early_until;
+  for (int32_t i = 0; i < biases.num; ++i) {
+    x_[biases.of[i].token] += early ? biases.of[i].early_bias : biases.of[i].bias;
+  }
+  const SamplingParams& params = args.params[slot];
+  if (!params.depends_on_tokens()) return;
+  Penalize(args.history.seen + slot * words, args.history.counts + slot * words * 32, params);
+}
+
+// What was generated is among what was seen.
+void Sampler::Penalize(const uint32_t* seen, const uint16_t* counts, const SamplingParams& params) {
+  const float penalty = params.repetition_penalty;
+  for (int64_t word = 0; word < SeenWords(n_); ++word) {
     for (uint32_t bits = seen[word]; bits != 0; bits &= bits - 1) {
-      float& x = x_[word * 32 + std::countr_zero(bits)];
+      const int64_t id = word * 32 + std::countr_zero(bits);
+      float& x = x_[id];
       x = x > 0 ? x / penalty : x * penalty;
+      const float count = counts[id];
+      if (count > 0) x -= count * params.frequency_penalty + params.presence_penalty;
     }
   }
 }

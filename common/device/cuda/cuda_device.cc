@@ -205,14 +205,12 @@ class CudaDeviceImpl final : public CudaDevice {
   }
   void SampleTokens(RowCount rows, int vocab_size, const float* logits,
                     const SampleArgs& args) override {
-    cuda::SampleTokens(stream_in_use(),
-                       {ToRows(rows), logits, vocab_size, args.params, args.seeds, args.seen,
-                        args.seq_slots, args.positions, args.not_finite, args.tokens});
+    cuda::SampleTokens(stream_in_use(), {ToRows(rows), logits, vocab_size, args});
   }
-  void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
-                uint32_t* seen) override {
-    cuda::MarkSeen(stream_in_use(), ToRows(rows), token_ids, seq_slots, (vocab_size + 31) / 32,
-                   seen);
+  void NoteTokens(RowCount rows, const int32_t* token_ids, const int32_t* positions,
+                  const int32_t* seq_slots, int vocab_size, const TokenHistory& history) override {
+    cuda::NoteTokens(stream_in_use(), ToRows(rows), token_ids, positions, seq_slots,
+                     static_cast<int>(SeenWords(vocab_size)), history);
   }
   void ScoreTokens(RowCount rows, int vocab_size, const float* logits,
                    const ScoreArgs& args) override {

@@ -12,7 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "common/step/sampling.h"
+#include "common/device/sample_args.h"
 
 namespace pregate::cuda {
 
@@ -54,8 +54,8 @@ void ResolveLate(Stream& stream, Rows rows, const uint8_t* late, const int32_t* 
                  int32_t* routes);
 void ScatterToSlots(Stream& stream, Rows rows, const int32_t* values, const int32_t* seq_slots,
                     int32_t* last);
-void MarkSeen(Stream& stream, Rows rows, const int32_t* token_ids, const int32_t* seq_slots,
-              int words_per_slot, uint32_t* seen);
+void NoteTokens(Stream& stream, Rows rows, const int32_t* token_ids, const int32_t* positions,
+                const int32_t* seq_slots, int words_per_slot, const TokenHistory& history);
 
 // --- wire: elements on both sides, an index of -1 leaves the row alone ---
 // wire[r, :] = round(act[index[r], :]); a null index is r itself. From wire to act it is the same.
@@ -173,13 +173,7 @@ struct SampleProblem {
   Rows rows;
   const float* logits;
   int vocab_size;
-  const SamplingParams* params;
-  const uint64_t* seeds;
-  const uint32_t* seen;
-  const int32_t* seq_slots;
-  const int32_t* positions;
-  uint8_t* not_finite;
-  int32_t* out_tokens;
+  SampleArgs args;
 };
 void SampleTokens(Stream& stream, const SampleProblem& problem);
 

@@ -34,12 +34,27 @@ __global__ void ScatterToSlotsKernel(Rows rows, const int32_t* values, const int
   if (OwnRow(rows, &r)) last[seq_slots[r]] = values[r];
 }
 
-__global__ void MarkSeenKernel(Rows rows, const int32_t* token_ids, const int32_t* seq_slots,
-                               int words_per_slot, uint32_t* seen) {
+// Two counts share a word, and neither passes its last value.
+__device__ void AddToCount(uint16_t* counts, int id) {
+  auto* word = reinterpret_cast<uint32_t*>(counts) + id / 2;
+  const int shift = id % 2 * 16;
+  uint32_t old = *word, seen;
+  do {
+    seen = old;
+    if ((seen >> shift & 0xFFFFu) == 0xFFFFu) return;
+    old = atomicCAS(word, seen, seen + (1u << shift));
+  } while (old != seen);
+}
+
+__global__ void NoteTokensKernel(Rows rows, const int32_t* token_ids, const int32_t* positions,
+                                 const int32_t* seq_slots, int words_per_slot,
+                                 TokenHistory history) {
   int r;
   if (!OwnRow(rows, &r)) return;
-  const int id = token_ids[r];
-  atomicOr(seen + int64_t{seq_slots[r]} * words_per_slot + id / 32, 1u << (id % 32));
+  const int id = token_ids[r], slot = seq_slots[r];
+  const int64_t first_word = int64_t{slot} * words_per_slot;
+  atomicOr(history.seen + first_word + id / 32, 1u << (id % 32));
+  if (positions[r] >= history.counted_from[slot]) AddToCount(history.counts + first_word * 32, id);
 }
 
 }  // namespace
@@ -62,10 +77,10 @@ void ScatterToSlots(Stream& stream, Rows rows, const int32_t* values, const int3
          seq_slots, last);
 }
 
-void MarkSeen(Stream& stream, Rows rows, const int32_t* token_ids, const int32_t* seq_slots,
-              int words_per_slot, uint32_t* seen) {
-  Launch(stream, CeilDiv(rows.max, kThreads), kThreads, 0, MarkSeenKernel, rows, token_ids,
-         seq_slots, words_per_slot, seen);
+void NoteTokens(Stream& stream, Rows rows, const int32_t* token_ids, const int32_t* positions,
+                const int32_t* seq_slots, int words_per_slot, const TokenHistory& history) {
+  Launch(stream, CeilDiv(rows.max, kThreads), kThreads, 0, NoteTokensKernel, rows, token_ids,
+         positions, seq_slots, words_per_slot, history);
 }
 
 }  // namespace pregate::cuda

@@ -217,23 +217,21 @@ class ReferenceDevice final : public ComposedDevice {
   }
   void SampleTokens(RowCount rows, int vocab_size, const float* logits,
                     const SampleArgs& args) override {
-    const int64_t words = (vocab_size + 31) / 32;
     for (int r = 0; r < *rows.num; ++r, logits += vocab_size) {
-      const int slot = args.seq_slots[r];
       const bool finite =
           std::all_of(logits, logits + vocab_size, [](float x) { return std::isfinite(x); });
       args.not_finite[r] = !finite;
-      args.tokens[r] = finite ? reference::SampleToken(logits, vocab_size, args.params[slot],
-                                                       args.seen + slot * words, args.seeds[slot],
-                                                       args.positions[r])
-                              : 0;
+      args.tokens[r] = finite ? reference::SampleToken(logits, vocab_size, args, r) : 0;
     }
   }
-  void MarkSeen(RowCount rows, const int32_t* token_ids, const int32_t* seq_slots, int vocab_size,
-                uint32_t* seen) override {
-    const int64_t words = (vocab_size + 31) / 32;
+  void NoteTokens(RowCount rows, const int32_t* token_ids, const int32_t* positions,
+                  const int32_t* seq_slots, int vocab_size, const TokenHistory& history) override {
+    const int64_t words = SeenWords(vocab_size);
     for (int r = 0; r < *rows.num; ++r) {
-      seen[seq_slots[r] * words + token_ids[r] / 32] |= 1u << (token_ids[r] % 32);
+      const int64_t slot = seq_slots[r], id = token_ids[r];
+      history.seen[slot * words + id / 32] |= 1u << (id % 32);
+      uint16_t& count = history.counts[slot * words * 32 + id];
+      if (positions[r] >= history.counted_from[slot] && count < UINT16_MAX) ++count;
     }
   }
   void ScoreTokens(RowCount rows, int vocab_size, const float* logits,

@@ -18,8 +18,7 @@ void BuildExchange(RowCount tokens, const ExchangeArgs& args, const ExchangeArra
 void StoreWire(float value, int64_t index, WireType type, void* wire);
 float LoadWire(const void* wire, int64_t index, WireType type);
 
-// The token that common/step/sampling.h prescribes for one row of logits.
-int32_t SampleToken(const float* logits, int vocab_size, const SamplingParams& params,
-                    const uint32_t* seen, uint64_t seed, uint64_t position);
+// The token that common/step/sampling.h prescribes for row r, whose logits these are.
+int32_t SampleToken(const float* logits, int vocab_size, const SampleArgs& args, int r);
 
 }  // namespace pregate::reference

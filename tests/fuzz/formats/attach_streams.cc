@@ -43,12 +43,17 @@ StepPlan ValidPlan() {
   SequenceAdd& add = plan.add.emplace_back();
   add.seq_slot = 2;
   add.seq_id = 78;
+  add.generated_from = 1;
+  add.logit_bias = {{3, -1.5f}, {99, 100}};
+  add.banned_until = 4;
+  add.banned = {0, 99};
   plan.blocks.push_back({.seq_slot = 2, .first_index = 0, .ids = {0, 3}});
   Row& known = plan.rows.emplace_back();
   known = {.seq_slot = 1, .position = 5, .count = 2, .emit = Emit::kSample};
   known.tokens = {42, 43};
   known.routes = {0, 2};
   known.logprobs_k = 2;
+  known.allowed = {1, 0, 0, 1};
   Row& scored = plan.rows.emplace_back();
   scored = {.seq_slot = 2, .position = 0, .count = 3, .emit = Emit::kScore};
   scored.tokens = {5, 6, 7};

@@ -35,6 +35,11 @@ std::vector<v1::GenerateRequest> Requests() {
   text.mutable_sampling()->set_temperature(0.7f);
   text.mutable_sampling()->set_top_p(0.9f);
   text.mutable_sampling()->set_seed(7);
+  text.mutable_sampling()->set_frequency_penalty(0.5f);
+  text.mutable_sampling()->set_presence_penalty(-0.5f);
+  (*text.mutable_sampling()->mutable_logit_bias())[3] = -100;
+  text.set_min_tokens(2);
+  text.set_logprobs(3);
   text.set_max_tokens(16);
   text.add_stop_strings("\n\n");
   text.add_stop_token_ids(10);
