@@ -50,7 +50,7 @@ class GenerationsTest : public testing::Test {
     TokensOut out;
     for (size_t i = 0; i < tokens.size(); ++i) out.logprobs.push_back({{tokens[i], logprob}});
     out.tokens = std::move(tokens);
-    out.text = "t";
+    out.text = "text ";
     return out;
   }
   static DoneInfo Done(int32_t generated) {
@@ -127,7 +127,7 @@ TEST_F(GenerationsTest, TheLikeliestOnAverageComeFirstWhenAllHaveEnded) {
   const auto tokens = Heard<TokensOut>();
   ASSERT_EQ(tokens.size(), 2u);
   EXPECT_THAT(tokens[0].tokens, ElementsAre(7, 8));
-  EXPECT_EQ(tokens[0].text, "tt");
+  EXPECT_EQ(tokens[0].text, "text text ");
   EXPECT_TRUE(tokens[0].logprobs.empty()) << "nobody asked for them";
   EXPECT_THAT(tokens[1].tokens, ElementsAre(5, 5, 5));
   EXPECT_EQ(tokens[1].index, 1);
