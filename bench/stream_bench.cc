@@ -2,7 +2,8 @@
 // the first token, time between tokens, tokens per second. Prompts are random token ids; answers are
 // greedy and of full length. Prints one JSON object, times in ms; `answers` is a hash of all ids: equal
 // for servers that gave equal answers to the same flags.
-// usage: stream_bench --server ADDRESS [--streams 1,8,32] [--prompt 128] [--answer 64] [--requests 4]
+// With --http the same over a gateway.
+// usage: stream_bench --server ADDRESS [--http ADDRESS] [--streams 1,8,32] [--prompt 128] [--answer 64] [--requests 4]
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -16,7 +17,9 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "bench/bench_main.h"
+#include "bench/http_stream.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "pregate/v1/inference.grpc.pb.h"
@@ -26,10 +29,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::minutes kPatience(5);  // with one request
-constexpr int kStreamsMax = 1024;             // a thread each
+constexpr int kStreamsMax = 4096;             // a thread each
 
 struct Options {
-  std::string server;
+  std::string server, http;
   std::vector<std::string> streams;
   int32_t prompt = 128, answer = 64, requests = 4, vocab = 512, wait_s = 120;
   std::optional<uint64_t> seed = 1;
@@ -65,43 +68,86 @@ v1::GenerateRequest RandomRequest(const Options& o, int answer, std::mt19937_64&
   return request;
 }
 
-// `number`: of the request, which its answer counts under.
+// The same request for a gateway.
+std::string HttpBody(const v1::GenerateRequest& request) {
+  return absl::StrCat(R"({"prompt":[)", absl::StrJoin(request.tokens().ids(), ","),
+                      R"(],"max_tokens":)", request.max_tokens(),
+                      R"(,"ignore_eos":true,"temperature":0,"seed":1,"stream":true,)"
+                      R"("pregate":{"return_routes":true}})");
+}
+
+// What one request's client sees.
+class Watch {
+ public:
+  // `number`: of the request, which its answer counts under.
+  explicit Watch(uint64_t number) : answer_(number) {}
+
+  template <typename Ids>
+  void Add(const Ids& ids) {
+    if (ids.size() == 0) return;
+    const Clock::time_point now = Clock::now();
+    if (tokens_ == 0) {
+      first_ = Milliseconds(now - start_);
+    } else {
+      between_.insert(between_.end(), ids.size(), Milliseconds(now - last_) / ids.size());
+    }
+    tokens_ += ids.size();
+    last_ = now;
+    for (const int32_t id : ids) {
+      answer_ = (answer_ ^ static_cast<uint64_t>(id)) * 0x9E3779B97F4A7C15u;
+      answer_ ^= answer_ >> 29;
+    }
+  }
+  void Report(const std::string& error, Seen& seen) const {
+    const std::lock_guard<std::mutex> lock(seen.mutex);
+    if (seen.error.empty()) seen.error = error;
+    seen.tokens += tokens_;
+    seen.answers += answer_;
+    seen.first_ms.push_back(first_);
+    seen.between_ms.insert(seen.between_ms.end(), between_.begin(), between_.end());
+  }
+
+ private:
+  const Clock::time_point start_ = Clock::now();
+  Clock::time_point last_;
+  std::vector<double> between_;
+  double first_ = 0;
+  int64_t tokens_ = 0;
+  uint64_t answer_;
+};
+
 void RunOne(v1::Inference::Stub& stub, const v1::GenerateRequest& request, uint64_t number,
             Clock::time_point end, Seen& seen) {
   grpc::ClientContext context;
   context.set_wait_for_ready(true);
-  const Clock::time_point start = Clock::now();
-  context.set_deadline(std::chrono::system_clock::now() + (end - start));
+  context.set_deadline(std::chrono::system_clock::now() + (end - Clock::now()));
+  Watch watch(number);
   const auto reader = stub.Generate(&context, request);
   v1::GenerateResponse response;
-  Clock::time_point last;
-  std::vector<double> between;
-  double first = 0;
-  int64_t tokens = 0;
-  uint64_t answer = number;
-  while (reader->Read(&response)) {
-    const int count = response.tokens().ids_size();
-    if (count == 0) continue;
-    const Clock::time_point now = Clock::now();
-    if (tokens == 0) {
-      first = Milliseconds(now - start);
-    } else {
-      between.insert(between.end(), count, Milliseconds(now - last) / count);
-    }
-    tokens += count;
-    last = now;
-    for (const int32_t id : response.tokens().ids()) {
-      answer = (answer ^ static_cast<uint64_t>(id)) * 0x9E3779B97F4A7C15u;
-      answer ^= answer >> 29;
-    }
+  while (reader->Read(&response)) watch.Add(response.tokens().ids());
+  watch.Report(reader->Finish().error_message(), seen);
+}
+
+// Stream `s` sends its requests one after the other, by gRPC or by HTTP.
+void RunGrpcStream(const Options& o, int s, std::mt19937_64 random, Seen& seen) {
+  const auto stub =
+      v1::Inference::NewStub(grpc::CreateChannel(o.server, grpc::InsecureChannelCredentials()));
+  for (int r = 0; r < o.requests; ++r) {
+    RunOne(*stub, RandomRequest(o, o.answer, random), uint64_t(s) * o.requests + r,
+           Clock::now() + kPatience, seen);
   }
-  const grpc::Status status = reader->Finish();
-  const std::lock_guard<std::mutex> lock(seen.mutex);
-  if (!status.ok() && seen.error.empty()) seen.error = status.error_message();
-  seen.tokens += tokens;
-  seen.answers += answer;
-  seen.first_ms.push_back(first);
-  seen.between_ms.insert(seen.between_ms.end(), between.begin(), between.end());
+}
+
+void RunHttpStream(const Options& o, int s, std::mt19937_64 random, Seen& seen) {
+  auto http = HttpStream::Connect(o.http);
+  for (int r = 0; r < o.requests; ++r) {
+    const std::string body = HttpBody(RandomRequest(o, o.answer, random));
+    Watch watch(uint64_t(s) * o.requests + r);
+    absl::Status status = http.status();
+    if (status.ok()) status = http->Run(body, [&](const auto& ids) { watch.Add(ids); });
+    watch.Report(std::string(status.message()), seen);
+    if (!status.ok()) return;
+  }
 }
 
 // Each stream sends its requests one after the other.
@@ -111,13 +157,8 @@ absl::StatusOr<nlohmann::json> RunStreams(const Options& o, int streams) {
   const Clock::time_point start = Clock::now();
   for (int s = 0; s < streams; ++s) {
     threads.emplace_back([&, s] {
-      std::mt19937_64 random(*o.seed * 1000003 + streams * 1009 + s);
-      const auto channel = grpc::CreateChannel(o.server, grpc::InsecureChannelCredentials());
-      const auto stub = v1::Inference::NewStub(channel);
-      for (int r = 0; r < o.requests; ++r) {
-        RunOne(*stub, RandomRequest(o, o.answer, random), uint64_t(s) * o.requests + r,
-               Clock::now() + kPatience, seen);
-      }
+      const std::mt19937_64 random(*o.seed * 1000003 + streams * 1009 + s);
+      (o.http.empty() ? RunGrpcStream : RunHttpStream)(o, s, random, seen);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -170,6 +211,7 @@ int main(int argc, char** argv) {
   pregate::Options o;
   pregate::OptionSet set("stream_bench", "Streams generations from a running server.");
   set.String("server", &o.server, "address of the scheduler").Required();
+  set.String("http", &o.http, "address of a gateway, to stream from in its place");
   set.Strings("streams", &o.streams, "at a time (default: 1,8,32)");
   set.Int("prompt", &o.prompt, 1, 1 << 16, "tokens", "of each request");
   set.Int("answer", &o.answer, 1, 1 << 16, "tokens", "of each request");

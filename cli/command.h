@@ -24,6 +24,7 @@ int Health(int argc, const char* const* argv);
 int CertsInit(int argc, const char* const* argv);
 int CertsRenew(int argc, const char* const* argv);
 int CertsShow(int argc, const char* const* argv);
+int ApiTokenNew(int argc, const char* const* argv);
 int Refactor(int argc, const char* const* argv);
 int Import(int argc, const char* const* argv);
 int Logits(int argc, const char* const* argv);

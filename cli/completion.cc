@@ -37,14 +37,15 @@ _pregate() {
   done < <("${command[@]}" --list-options 2>/dev/null)
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
-complete -o default -F _pregate pregate pregate-router pregate-worker pregate-scheduler
+complete -o default -F _pregate pregate pregate-router pregate-worker pregate-scheduler pregate-gateway
 )sh";
 constexpr char kBashGroup[] =
     R"sh(      @GROUP@)
         ((COMP_CWORD == at + 1)) && words="@WORDS@"
         ((COMP_CWORD > at + 1)) && command+=("${COMP_WORDS[at+1]}") ;;)sh";
 
-constexpr char kZsh[] = R"sh(#compdef pregate pregate-router pregate-worker pregate-scheduler
+constexpr char kZsh[] =
+    R"sh(#compdef pregate pregate-router pregate-worker pregate-scheduler pregate-gateway
 # pregate's completion for zsh: source <(pregate completion zsh)
 _pregate() {
   local name choices text at=2
@@ -63,7 +64,7 @@ _pregate() {
   done < <($command --list-options 2>/dev/null)
   if [[ ${words[CURRENT]} == -* ]]; then compadd -- $names; else _files; fi
 }
-compdef _pregate pregate pregate-router pregate-worker pregate-scheduler
+compdef _pregate pregate pregate-router pregate-worker pregate-scheduler pregate-gateway
 )sh";
 constexpr char kZshGroup[] =
     R"sh(      @GROUP@)
@@ -110,7 +111,7 @@ function __pregate_complete
     __fish_complete_path $current
   end
 end
-for program in pregate pregate-router pregate-worker pregate-scheduler
+for program in pregate pregate-router pregate-worker pregate-scheduler pregate-gateway
   complete -c $program -f -a '(__pregate_complete)'
 end
 )sh";

@@ -23,6 +23,7 @@ constexpr Command kCommands[] = {
     {"certs", "init", "make an authority and a certificate for each role", CertsInit},
     {"certs", "renew", "make new certificates from the same authority", CertsRenew},
     {"certs", "show", "show roles, lifetimes and fingerprints", CertsShow},
+    {"api-token", "new", "make a bearer token for the HTTP API", ApiTokenNew},
     {"", "refactor", "cut a dense model into experts and tune them (run), or rebuild them",
      Refactor},
     {"", "import", "turn a Hugging Face, GGUF or authors' checkpoint into ours", Import},

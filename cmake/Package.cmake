@@ -1,6 +1,6 @@
 # `cmake --install` and the Debian package (scripts/package.sh). A build without gRPC has no programs to install.
 include(GNUInstallDirs)
-install(TARGETS pregate pregate-router pregate-worker pregate-scheduler RUNTIME)
+install(TARGETS pregate pregate-router pregate-worker pregate-scheduler pregate-gateway RUNTIME)
 if(TARGET pregate-refactor)
   install(TARGETS pregate-refactor RUNTIME)
 endif()
@@ -16,7 +16,7 @@ install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR}
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)  # where Debian looks for it
 
 # Completion, as `pregate` itself writes it. bash and fish look for a file of each program's name, zsh reads which it is for.
-foreach(program pregate pregate-router pregate-worker pregate-scheduler)
+foreach(program pregate pregate-router pregate-worker pregate-scheduler pregate-gateway)
   list(APPEND completions bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions/${program}
     fish ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d/${program}.fish)
 endforeach()

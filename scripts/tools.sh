@@ -10,6 +10,7 @@
 #   otlp     OpenTelemetry's own code of its protocol
 #   gguf     the `gguf` package, with NumPy
 #   tokenizers  the `tokenizers` package
+#   openai   the `openai` and `anthropic` packages
 #   chat     it, jinja2, sentencepiece and transformers (without PyTorch)
 # Versions are pinned; a group that is there already takes no time.
 set -euo pipefail
@@ -26,6 +27,7 @@ declare -A packages=(
   [gguf]="gguf==0.19.0 numpy==2.4.6"
   [tokenizers]="tokenizers==0.23.3"
   [chat]="tokenizers==0.23.3 jinja2==3.1.6 transformers==5.24.0 sentencepiece==0.2.0 protobuf==5.29.5"
+  [openai]="openai==3.57.0 anthropic==2.14.0"
   [compose]="podman-compose==1.6.0 compose-spec==0.2.1 PyYAML==6.0.2"
 )
 groups=("$@")

@@ -41,17 +41,19 @@ ALLOWED = {
     "scheduler_service/core": STEP,
     "scheduler_service/engine": STEP + TOKENIZER + TELEMETRY + ["scheduler_service/core"],
     "scheduler_service/edge": STEP + FORMATS + EDGE + ["scheduler_service"],
+    "gateway_service/core": STEP,
+    "gateway_service/edge": STEP + EDGE + ["gateway_service"],
     "sim": STEP + TOKENIZER + TELEMETRY + ["expert_service/core", "scheduler_service/core",
                                        "scheduler_service/engine"],
     "refactor": FORMATS + ["common/step", "common/device", "common/config", "expert_service/engine"],
     "cli/model": FORMATS,
     "cli/offline": ROUTER + ["common/config", "expert_service/core", "expert_service/engine",
                              "router_service/engine"],
-    "cli": ["common", "proto", "router_service", "expert_service", "scheduler_service", "sim",
-            "refactor"],
+    "cli": ["common", "proto", "router_service", "expert_service", "scheduler_service", "gateway_service",
+            "sim", "refactor"],
 }
-TEST_EXTRA = ["common", "router_service", "expert_service", "scheduler_service", "sim", "cli/model",
-              "cli/offline", "proto"]
+TEST_EXTRA = ["common", "router_service", "expert_service", "scheduler_service", "gateway_service", "sim",
+              "cli/model", "cli/offline", "proto"]
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 PROTOBUF = re.compile(r"^(grpcpp|grpc|google/protobuf)/|\.pb\.h$")
 PROTOBUF_MAY = re.compile(r"(^|/)(edge|rpc|tls/grpc|cli|tests|bench)/|(^|/)main\.cc$")
@@ -109,7 +111,7 @@ def check_targets(root):
 def main():
     root = pathlib.Path(sys.argv[1]).resolve()
     sources = [p for top in ("common", "router_service", "expert_service", "scheduler_service",
-                             "sim", "refactor", "cli", "tests", "bench")
+                             "gateway_service", "sim", "refactor", "cli", "tests", "bench")
                for p in (root / top).rglob("*") if p.suffix in (".h", ".cc", ".cu", ".cuh")]
     problems = [x for p in sorted(sources) for x in check_file(root, p)] + list(check_targets(root))
     for problem in problems:

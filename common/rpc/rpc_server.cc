@@ -157,6 +157,13 @@ RpcServer::~RpcServer() { Shutdown(absl::ZeroDuration()); }
 
 const Address& RpcServer::bound() const { return state_->acceptor->bound(); }
 
+std::shared_ptr<grpc::Channel> RpcServer::InProcessChannel() {
+  grpc::ChannelArguments args;
+  args.SetMaxReceiveMessageSize(kClientMessageBytesMax);
+  args.SetMaxSendMessageSize(kClientMessageBytesMax);
+  return state_->server->InProcessChannel(args);
+}
+
 void RpcServer::MarkDraining() {
   state_->draining = true;
   state_->server->GetHealthCheckService()->SetServingStatus(kReadyService, false);

@@ -4,6 +4,7 @@
 // notices when it cannot be reached any more.
 #pragma once
 
+#include <grpcpp/channel.h>
 #include <grpcpp/impl/codegen/service_type.h>
 
 #include <functional>
@@ -49,6 +50,8 @@ class RpcServer {
   ~RpcServer();  // Shutdown(0)
 
   const Address& bound() const;  // with the port that was taken
+  // For a caller within this process, who needs neither a connection nor a certificate.
+  std::shared_ptr<grpc::Channel> InProcessChannel();
 
   // Health says NOT_SERVING from now on, whatever `ready` says; calls go on.
   void MarkDraining();

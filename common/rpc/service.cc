@@ -138,7 +138,9 @@ absl::StatusOr<std::unique_ptr<ServicePorts>> ServicePorts::Open(const PortOptio
   std::unique_ptr<ServicePorts> ports(new ServicePorts(std::move(state)));
   const std::string bound = ports->bound().ToString(), metrics_bound = ports->metrics_bound();
   ASSIGN_OR_RETURN(ports->state_->port_file, PortFile::Claim(options.port_file));
-  RETURN_IF_ERROR(ports->state_->port_file.Write({{"listen", bound}, {"metrics", metrics_bound}}));
+  std::map<std::string, std::string> addresses = options.also_bound;
+  addresses.insert({{"listen", bound}, {"metrics", metrics_bound}});
+  RETURN_IF_ERROR(ports->state_->port_file.Write(addresses));
   context.log->Info("serving", {{"listen", bound}, {"metrics", metrics_bound}});
   return ports;
 }
@@ -148,6 +150,9 @@ ServicePorts::~ServicePorts() = default;
 
 const Address& ServicePorts::bound() const { return state_->rpc->bound(); }
 std::string ServicePorts::metrics_bound() const { return state_->metrics->bound().ToString(); }
+std::shared_ptr<grpc::Channel> ServicePorts::InProcessChannel() {
+  return state_->rpc->InProcessChannel();
+}
 void ServicePorts::MarkDraining() { state_->rpc->MarkDraining(); }
 void ServicePorts::Shutdown(absl::Duration grace) { state_->rpc->Shutdown(grace); }
 

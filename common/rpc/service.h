@@ -3,9 +3,11 @@
 //   ServiceMain ─▶ parse ─▶ RunService ─▶ start(context) ─▶ ServicePorts::Open ─▶ signal ─▶ Drain
 #pragma once
 
+#include <grpcpp/channel.h>
 #include <grpcpp/impl/codegen/service_type.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -58,6 +60,7 @@ struct PortOptions {
   std::string listen;
   std::string metrics_listen;
   std::string port_file;
+  std::map<std::string, std::string> also_bound;  // further addresses for the port file, by name
   std::string model_name;  // label of metrics; empty: the model path's last part
 };
 // `what` listens at --listen: "Inference".
@@ -86,6 +89,7 @@ class ServicePorts {
 
   const Address& bound() const;
   std::string metrics_bound() const;
+  std::shared_ptr<grpc::Channel> InProcessChannel();  // RpcServer's
   // Health says NOT_SERVING from now on; calls go on.
   void MarkDraining();
   // Accepts nothing new, waits up to `grace` for open calls, then cancels them. Idempotent.

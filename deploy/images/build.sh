@@ -11,7 +11,7 @@ set -euo pipefail
 umask 022
 cd "$(dirname "$0")/../.."
 
-programs=(pregate pregate-router pregate-worker pregate-scheduler)
+programs=(pregate pregate-router pregate-worker pregate-scheduler pregate-gateway)
 version=$(sed -n 's/^project(pregate VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}

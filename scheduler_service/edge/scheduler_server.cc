@@ -98,13 +98,20 @@ SchedulerServer::~SchedulerServer() { Drain(); }
 std::string SchedulerServer::bound() const { return state_->ports->bound().ToString(); }
 std::string SchedulerServer::metrics_bound() const { return state_->ports->metrics_bound(); }
 
-void SchedulerServer::Drain() {
+std::shared_ptr<grpc::Channel> SchedulerServer::InProcessChannel() {
+  return state_->ports->InProcessChannel();
+}
+
+void SchedulerServer::FinishRequests() {
   if (state_->drained.exchange(true)) return;
   if (state_->ports != nullptr) state_->ports->MarkDraining();
-  if (state_->loop.joinable()) {
-    while (!state_->inbox.Push(DrainEvent{})) absl::SleepFor(kPushRetry);
-    state_->loop.join();
-  }
+  if (!state_->loop.joinable()) return;
+  while (!state_->inbox.Push(DrainEvent{})) absl::SleepFor(kPushRetry);
+  state_->loop.join();
+}
+
+void SchedulerServer::Drain() {
+  FinishRequests();
   if (state_->ports != nullptr) state_->ports->Shutdown(kLastWritesGrace);
 }
 

@@ -37,9 +37,13 @@ class SchedulerServer final : public Service {
 
   std::string bound() const;          // address of Inference
   std::string metrics_bound() const;  // address of /metrics
+  // To Inference, for a gateway in this process; ends with the server.
+  std::shared_ptr<grpc::Channel> InProcessChannel();
 
-  // Refuses new requests, finishes the admitted ones until the drain timeout, ends everything.
-  // Idempotent.
+  // Refuses new requests and finishes the admitted ones until the drain timeout; their last answers
+  // may still be on their way. Idempotent.
+  void FinishRequests();
+  // That, and then ends everything. Idempotent.
   void Drain() override;
 
  private:

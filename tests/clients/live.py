@@ -37,16 +37,18 @@ def pregate(*args, code=0):
 class Program:
     """A program with --port-file under test; killed at the end of a `with`."""
 
-    def __init__(self, folder, name, *argv, certs=None):
-        """`certs`: a folder made by `pregate certs init`; without it all is plaintext."""
+    def __init__(self, folder, name, *argv, certs=None, role="scheduler", http=False):
+        """`certs`: a folder made by `pregate certs init`; without it all is plaintext. `role`: of the program's certificate.
+        `http`: it listens for HTTP alone."""
         self.name = f"{name}-{next(COUNTER)}"
         self.ports, self.log = folder / f"{self.name}.json", folder / f"{self.name}.log"
-        self.argv = [*map(str, argv), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+        self.listen = ("--http-listen", "http") if http else ("--listen", "listen")
+        self.argv = [*map(str, argv), self.listen[0], "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
                      "--port-file", str(self.ports)]
         self.operator = ["--tls-dir", str(certs / "operator")] if certs else []
         self.tls = None
         if certs:
-            self.argv += ["--tls-dir", str(certs / "scheduler")]
+            self.argv += ["--tls-dir", str(certs / role)]
             self.tls = ssl.create_default_context(cafile=certs / "operator/ca.crt")
             self.tls.load_cert_chain(certs / "operator/tls.crt", certs / "operator/tls.key")
         self.process = None
@@ -59,12 +61,16 @@ class Program:
         wait_for(lambda: self.ports.exists() or self.process.poll() is not None, f"{self.name} opens its port")
         assert self.process.poll() is None, f"{self.name} did not start:\n{self.log.read_text()}"
         # Comes back at the same places.
-        for option, bound in (("--listen", self.address), ("--metrics-listen", self.metrics_address)):
+        for option, bound in ((self.listen[0], self.address), ("--metrics-listen", self.metrics_address)):
             self.argv[self.argv.index(option) + 1] = bound
 
     @property
     def address(self):
-        return json.loads(self.ports.read_text())["listen"]
+        return json.loads(self.ports.read_text())[self.listen[1]]
+
+    @property
+    def http_address(self):
+        return json.loads(self.ports.read_text())["http"]
 
     @property
     def metrics_address(self):

@@ -16,7 +16,7 @@ import compose_files
 from compose_files import ROOT
 from containers import RUN_OPTIONS, Containers, Unavailable
 
-PROGRAMS = {"pregate", "pregate-router", "pregate-scheduler", "pregate-worker"}
+PROGRAMS = {"pregate", "pregate-gateway", "pregate-router", "pregate-scheduler", "pregate-worker"}
 TAG = "pregate:test"
 SKIP = 77
 # For a cell with the tiny model: 3 s; 50 s where DNS queries get lost while the network's name server starts.

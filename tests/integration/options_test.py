@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
-from programs import BIN, COMMANDS, ENVIRONMENT, SERVICES, pregate, run
+from programs import BIN, COMMANDS, ENVIRONMENT, PROGRAMS, SERVICES, pregate, run
 
 STRINGS = ["model", "model-name", "listen", "metrics-listen", "port-file", "tls-dir", "tls-trust-domain"]  # of serve
 AWKWARD = ["", " ", "a b", "-x", "--", "a,b", "[1]", "{x}", "#no comment", '"quoted"', "'", "\\n", "back\\", "=", "a=b",
@@ -81,7 +81,7 @@ class OptionsTest(unittest.TestCase):
                              {**self.config("--model="), **values})
 
     def test_one_environment_serves_all_programs(self):
-        commands = [*SERVICES, *COMMANDS]
+        commands = [*PROGRAMS, *COMMANDS]
         flags = {command: required_of(command) for command in commands}
         values = {}  # of a variable: what is right for some program
         for command in commands:
@@ -149,7 +149,7 @@ class OptionsTest(unittest.TestCase):
         self.assertEqual(pregate("help"), pregate("--help"))
         said = pregate("--version").split()
         self.assertRegex(said[1], r"^\d+\.\d+\.\d+$")
-        for command in [*SERVICES, "serve"]:
+        for command in [*PROGRAMS, "serve"]:
             self.assertEqual(run(command, "--version").stdout.split()[-len(said) + 1:], said[1:])
 
     def test_limits_are_printed_with_the_options(self):

@@ -13,15 +13,16 @@ import time
 
 BIN = pathlib.Path(sys.argv.pop(1) if len(sys.argv) > 1 else "build/debug/bin").resolve()
 SERVICES = ["pregate-router", "pregate-worker", "pregate-scheduler"]
+PROGRAMS = [*SERVICES, "pregate-gateway"]  # it has another port than theirs
 COMMANDS = ["serve", "generate", "chat", "top", "refactor", "import", "logits", "tokenize", "eval ppl", "eval task",
-            "inspect", "synth", "simulate", "health", "certs init", "certs renew", "certs show", "completion"]
+            "inspect", "synth", "simulate", "health", "certs init", "certs renew", "certs show", "api-token new", "completion"]
 # Without what the caller's environment may say.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PREGATE_")}
 
 
 def argv_of(command, *args):
     """["BIN/pregate", "eval", "ppl", ...] of "eval ppl", ["BIN/pregate-router", ...] of a service."""
-    words = [command] if command in SERVICES else ["pregate", *command.split()]
+    words = [command] if command in PROGRAMS else ["pregate", *command.split()]
     return [BIN / words[0], *words[1:], *map(str, args)]
 
 

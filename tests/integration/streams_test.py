@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 
-from programs import BIN, COMMANDS, ENVIRONMENT, SERVICES, argv_of, pregate, run, started, wait_until
+from programs import BIN, COMMANDS, ENVIRONMENT, PROGRAMS, argv_of, pregate, run, started, wait_until
 
 SANITIZED = b"__asan_init" in (BIN / "pregate").read_bytes()
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,5,5\n"
@@ -67,7 +67,7 @@ class StreamsTest(unittest.TestCase):
 
     def printing(self):
         """Commands that print something."""
-        for command in [*COMMANDS, *SERVICES]:
+        for command in [*COMMANDS, *PROGRAMS]:
             yield [command, "--help"]
             yield [command, "--version"]
         yield ["serve", "--model", "m", "--print-config"]

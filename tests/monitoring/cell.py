@@ -80,7 +80,7 @@ class Process:
 
 
 class Cell:
-    """Router, workers that share the experts, scheduler. `folder` is the caller's and outlives the cell."""
+    """Router, workers that share the experts, scheduler, gateway. `folder` is the caller's and outlives the cell."""
 
     def __init__(self, bin_dir, folder, model, workers=2, expert_slots=1, tls=None):
         self.bin, self.folder, self.model = pathlib.Path(bin_dir), pathlib.Path(folder), model
@@ -92,7 +92,7 @@ class Cell:
         self.generated = 0
 
     def names(self):
-        return ['router', *(f'worker-{r}' for r in range(self.num_workers)), 'scheduler']
+        return ['router', *(f'worker-{r}' for r in range(self.num_workers)), 'scheduler', 'gateway']
 
     def address(self, name):
         return f'unix:{self.folder}/{name}.sock'
@@ -105,9 +105,13 @@ class Cell:
 
     def start_one(self, name):
         role, _, rank = name.partition('-')
-        argv = [self.bin / f'pregate-{role}', '--model', self.model, '--model-name', 'tiny',
-                '--listen', self.address(name), '--metrics-listen', f'127.0.0.1:{self.metrics_ports[name]}',
-                *self.tls(role)]
+        argv = [self.bin / f'pregate-{role}', '--model-name', 'tiny',
+                '--metrics-listen', f'127.0.0.1:{self.metrics_ports[name]}',
+                *self.tls('client' if role == 'gateway' else role)]
+        if role == 'gateway':
+            argv += ['--http-listen', '127.0.0.1:0', '--schedulers', self.address('scheduler')]
+        else:
+            argv += ['--model', self.model, '--listen', self.address(name)]
         if role == 'worker':
             argv += ['--rank', rank, '--world-size', self.num_workers, '--threads', 1,
                      '--kv-blocks', 10, '--expert-slots', self.expert_slots]

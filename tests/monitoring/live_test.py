@@ -49,7 +49,7 @@ def configuration(folder, targets, name='prometheus.yml'):
     """
     text = (DEPLOY / 'prometheus' / name).read_text()
     text = re.sub(r'_interval: 15s', f'_interval: {cell.SCRAPE_S}s', text)
-    for role, port in (('scheduler', 7601), ('router', 7611), ('worker', 7621)):
+    for role, port in (('scheduler', 7601), ('router', 7611), ('worker', 7621), ('gateway', 7681)):
         assert f'["127.0.0.1:{port}"]' in text
         text = text.replace(f'["127.0.0.1:{port}"]', json.dumps(targets[role]))
     path = folder / name
@@ -88,7 +88,7 @@ class ServeTest(unittest.TestCase):
                        check=True, capture_output=True)
         return cell.get(f'http://{json.loads((path / "ports").read_text())["metrics"]}/metrics')
 
-    def test_one_registry_holds_all_three_services_and_every_worker(self):
+    def test_one_registry_holds_all_services_and_every_worker(self):
         text = self.serve(workers=2)
         self.assertEqual(lint(text), '')
         documented = re.findall(r'^\| `(\w+)`', metrics_table.DOC.read_text(), flags=re.M)

@@ -14,7 +14,7 @@ EVERYWHERE = {'model'}  # labels that go without saying
 SAMPLE = re.compile(r'^([a-z_:][a-z0-9_:]*)(?:\{(.*)\})? (\S+)$', re.IGNORECASE)
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 UNITS = ('seconds', 'bytes', 'ratio', 'tokens', 'units', 'experts')
-SERVICES = ('scheduler', 'router', 'worker')  # in the order of the table
+SERVICES = ('scheduler', 'router', 'worker', 'gateway')  # in the order of the table
 
 
 @dataclasses.dataclass

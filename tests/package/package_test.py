@@ -9,7 +9,7 @@ import unittest
 
 SOURCE, BUILD = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
 del sys.argv[1:3]
-PROGRAMS = {"pregate", "pregate-router", "pregate-scheduler", "pregate-worker"}
+PROGRAMS = {"pregate", "pregate-gateway", "pregate-router", "pregate-scheduler", "pregate-worker"}
 VERSION = re.search(r"project\(pregate VERSION ([\d.]+)", (SOURCE / "CMakeLists.txt").read_text())[1]
 CUDA = "PREGATE_CUDA:BOOL=ON" in (BUILD / "CMakeCache.txt").read_text()
 # One of each kind that must be there, from the prefix on.

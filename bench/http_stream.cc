@@ -1,0 +1,76 @@
+#include "bench/http_stream.h"
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/status.h"
+#include "common/config/address.h"
+
+namespace pregate {
+namespace {
+
+// The "ids" of one event.
+std::vector<int32_t> IdsOf(absl::string_view event) {
+  constexpr absl::string_view kIds = "\"ids\":[";
+  const size_t begin = event.find(kIds);
+  if (begin == event.npos) return {};
+  const absl::string_view rest = event.substr(begin + kIds.size());
+  std::vector<int32_t> ids;
+  for (const absl::string_view id :
+       absl::StrSplit(rest.substr(0, rest.find(']')), ',', absl::SkipEmpty())) {
+    if (!absl::SimpleAtoi(id, &ids.emplace_back())) return {};
+  }
+  return ids;
+}
+
+}  // namespace
+
+absl::StatusOr<HttpStream> HttpStream::Connect(const std::string& address) {
+  ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address));
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(parsed.port))};
+  if (inet_pton(AF_INET, parsed.host.c_str(), &to.sin_addr) != 1 ||
+      connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) {
+    return absl::UnavailableError(absl::StrCat(address, ": ", strerror(errno)));
+  }
+  const int yes = 1;
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+  return HttpStream(std::move(fd));
+}
+
+absl::Status HttpStream::Run(const std::string& body,
+                             const std::function<void(const std::vector<int32_t>& ids)>& on_ids) {
+  const std::string request = absl::StrCat(
+      "POST /v1/completions HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+      "Content-Length: ",
+      body.size(), "\r\n\r\n", body);
+  if (send(fd_.get(), request.data(), request.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(request.size())) {
+    return absl::UnavailableError("the server takes no request");
+  }
+  std::string unread;  // from the last event's end on
+  char bytes[1 << 16];
+  while (true) {
+    const ssize_t count = recv(fd_.get(), bytes, sizeof(bytes), 0);
+    if (count <= 0) return absl::UnavailableError(absl::StrCat("cut off after ", unread));
+    unread.append(bytes, count);
+    if (absl::StartsWith(unread, "HTTP/") && !absl::StartsWith(unread, "HTTP/1.1 200")) {
+      return absl::UnavailableError(unread);
+    }
+    for (size_t end; (end = unread.find("\n\n")) != unread.npos; unread.erase(0, end + 2)) {
+      on_ids(IdsOf(absl::string_view(unread).substr(0, end)));
+    }
+    if (absl::EndsWith(unread, "0\r\n\r\n")) return absl::OkStatus();
+  }
+}
+
+}  // namespace pregate

@@ -1,0 +1,81 @@
+// One generation between the HTTP APIs and the gRPC API, as plain structs: what a client asks for,
+// whichever protocol said it, and what the scheduler answers. The codec to protobuf is the edge's.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/step/sampling.h"
+
+namespace pregate::gateway {
+
+struct Message {
+  std::string role;  // "system", "user" or "assistant"
+  std::string content;
+  bool operator==(const Message&) const = default;
+};
+using Conversation = std::vector<Message>;
+using Prompt = std::variant<std::string, std::vector<TokenId>, Conversation>;
+
+struct Generation {
+  std::string model;  // "": whichever is served
+  Prompt prompt;
+  SamplingParams sampling;
+  std::optional<uint64_t> seed;
+  std::optional<int32_t> max_tokens;  // nothing: what remains of the context
+  std::vector<std::string> stop_strings;
+  std::vector<TokenId> stop_tokens;
+  bool ignore_eos = false;
+  bool no_drafts = false;
+
+  // How the answer is laid out.
+  bool stream = false;
+  bool include_usage = false;     // OpenAI: a last chunk with the usage
+  bool continuous_usage = false;  // and the usage so far in every chunk
+  bool return_routes = false;     // ids and routes of the tokens, in the object "pregate"
+};
+
+// What the scheduler says: Started once, Tokens any number of times, Finished once and last. An
+// error takes the place of what has not come yet.
+
+struct Started {
+  uint64_t seed = 0;
+  std::string model_digest;
+  std::string numerics_id;
+  int32_t prompt_tokens = 0;
+  std::vector<ExpertId> prompt_routes;  // where return_routes asked for them
+};
+
+struct Tokens {
+  std::vector<TokenId> ids;
+  std::vector<ExpertId> routes;  // [ids], or none of a dense model
+  std::string text;              // may be empty
+};
+
+enum class EndReason { kLength, kStopToken, kStopString };
+
+struct Usage {
+  int32_t prompt_tokens = 0;
+  int32_t generated_tokens = 0;
+  int32_t cached_tokens = 0;  // of the prompt
+};
+
+struct Finished {
+  EndReason reason = EndReason::kLength;
+  std::string stop_string;  // the one that matched
+  Usage usage;
+};
+
+// What a scheduler serves.
+struct ModelCard {
+  std::string name;
+  std::string digest;
+  int32_t context_tokens = 0;
+  int32_t num_experts = 0;
+};
+}  // namespace pregate::gateway

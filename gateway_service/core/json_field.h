@@ -1,0 +1,32 @@
+// One value of a request's JSON, read by type and range. Errors name the field and show the value;
+// `name` is its place in the request: "messages[0].role".
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/base/ids.h"
+#include "nlohmann/json.hpp"
+
+namespace pregate::gateway {
+
+// For messages: short, whatever the value is. "\"abc\"", "3.5", "an array of 4".
+std::string Shown(const nlohmann::json& value);
+
+absl::StatusOr<double> ReadNumber(absl::string_view name, const nlohmann::json& value, double min,
+                                  double max);
+absl::StatusOr<int64_t> ReadInt(absl::string_view name, const nlohmann::json& value, int64_t min,
+                                int64_t max);
+absl::StatusOr<bool> ReadBool(absl::string_view name, const nlohmann::json& value);
+absl::StatusOr<std::string> ReadString(absl::string_view name, const nlohmann::json& value);
+// An array of ids >= 0.
+absl::StatusOr<std::vector<TokenId>> ReadIds(absl::string_view name, const nlohmann::json& value);
+
+// The text of a message or of a part of the prompt: a string, or an array of {"type": "text",
+// "text": ...}, which are joined.
+absl::StatusOr<std::string> ReadTextContent(absl::string_view name, const nlohmann::json& value);
+
+}  // namespace pregate::gateway

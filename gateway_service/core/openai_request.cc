@@ -1,0 +1,269 @@
+#include "gateway_service/core/openai_request.h"
+
+#include <array>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
+#include "common/base/status.h"
+#include "gateway_service/core/api_error.h"
+#include "gateway_service/core/json_field.h"
+
+namespace pregate::gateway::openai {
+namespace {
+
+using nlohmann::json;
+
+constexpr int32_t kCompletionTokens = 16;  // OpenAI's default of /v1/completions
+constexpr float kTemperature = 1;          // and of both
+
+absl::Status ReadTemperature(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, 0, 2));
+  out->sampling.temperature = static_cast<float>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadMinP(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, 0, 1));
+  out->sampling.min_p = static_cast<float>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadRepetitionPenalty(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, 1e-3, 1e3));
+  out->sampling.repetition_penalty = static_cast<float>(read);
+  return absl::OkStatus();
+}
+
+// The same 64 bits, whether they are written with a sign or without.
+absl::Status ReadSeed(absl::string_view name, const json& value, Generation* out) {
+  if (value.is_number_unsigned()) {
+    out->seed = value.get<uint64_t>();
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, std::numeric_limits<int64_t>::min(),
+                                               std::numeric_limits<int64_t>::max()));
+  out->seed = static_cast<uint64_t>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadStopTokens(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(out->stop_tokens, ReadIds(name, value));
+  return absl::OkStatus();
+}
+
+absl::Status ReadIgnoreEos(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(out->ignore_eos, ReadBool(name, value));
+  return absl::OkStatus();
+}
+
+absl::Status ReadStreamOptions(absl::string_view name, const json& value, Generation* out) {
+  if (!value.is_object())
+    return Invalid(name, absl::StrCat("is ", Shown(value), ", not an object"));
+  constexpr RequestField kFields[] = {
+      {"include_usage", Treatment::kHonoured,
+       [](absl::string_view field, const json& given, Generation* to) -> absl::Status {
+         ASSIGN_OR_RETURN(to->include_usage,
+                          ReadBool(absl::StrCat("stream_options.", field), given));
+         return absl::OkStatus();
+       }},
+      {"continuous_usage_stats", Treatment::kHonoured,
+       [](absl::string_view field, const json& given, Generation* to) -> absl::Status {
+         ASSIGN_OR_RETURN(to->continuous_usage,
+                          ReadBool(absl::StrCat("stream_options.", field), given));
+         return absl::OkStatus();
+       }},
+      {"include_obfuscation", Treatment::kIgnored, nullptr},
+  };
+  return ReadFields(value, kFields, out);
+}
+
+absl::StatusOr<Message> ReadMessage(const std::string& name, const json& value) {
+  if (!value.is_object())
+    return Invalid(name, absl::StrCat("is ", Shown(value), ", not an object"));
+  Message message;
+  for (const auto& [key, member] : value.items()) {
+    const std::string field = absl::StrCat(name, ".", key);
+    if (key == "role") {
+      ASSIGN_OR_RETURN(message.role, ReadString(field, member));
+    } else if (key == "content") {
+      ASSIGN_OR_RETURN(message.content, ReadTextContent(field, member));
+    } else if (key == "name") {
+      continue;  // templates have no place for it
+    } else if (key == "refusal" || key == "audio" || key == "tool_calls" ||
+               key == "function_call" || key == "annotations" || key == "tool_call_id") {
+      // An answer that is sent back has them, empty.
+      if (!member.is_null()) RETURN_IF_ERROR(OnlyEmpty(field, member, nullptr));
+    } else {
+      return UnknownField(absl::StrCat(name, ".", key));
+    }
+  }
+  if (!value.contains("content")) return Invalid(absl::StrCat(name, ".content"), "is missing");
+  if (message.role == "developer") message.role = "system";
+  if (message.role == "system" || message.role == "user" || message.role == "assistant") {
+    return message;
+  }
+  if (message.role == "tool" || message.role == "function") {
+    return Unsupported(absl::StrCat(name, ".role"),
+                       absl::StrCat("is \"", message.role, "\": tools are not supported"));
+  }
+  return Invalid(
+      absl::StrCat(name, ".role"),
+      absl::StrCat("is ", Shown(message.role), ", not system, developer, user or assistant"));
+}
+
+absl::Status ReadMessages(absl::string_view name, const json& value, Generation* out) {
+  if (!value.is_array() || value.empty() || value.size() > static_cast<size_t>(kChatMessagesMax)) {
+    return Invalid(name, absl::StrCat("is ", Shown(value), ", not an array of 1 to ",
+                                      kChatMessagesMax, " messages"));
+  }
+  Conversation messages;
+  for (const json& message : value) {
+    ASSIGN_OR_RETURN(Message read,
+                     ReadMessage(absl::StrCat(name, "[", messages.size(), "]"), message));
+    messages.push_back(std::move(read));
+  }
+  out->prompt = std::move(messages);
+  return absl::OkStatus();
+}
+
+// A text or its ids; either may be the one entry of an array.
+absl::Status ReadPrompt(absl::string_view name, const json& value, Generation* out) {
+  const json& first = value.is_array() && !value.empty() ? value[0] : value;
+  const bool is_list = value.is_array() && !value.empty() && !first.is_number();
+  if (is_list && value.size() > 1) {
+    return Unsupported(name, absl::StrCat("has ", value.size(), " prompts: only 1 is supported"));
+  }
+  const json& prompt = is_list ? first : value;
+  if (prompt.is_string()) {
+    out->prompt = prompt.get<std::string>();
+    return absl::OkStatus();
+  }
+  if (!prompt.is_array() || prompt.empty()) {
+    return Invalid(name,
+                   absl::StrCat("is ", Shown(value), ", not a string or an array of token ids"));
+  }
+  ASSIGN_OR_RETURN(out->prompt, ReadIds(name, prompt));
+  return absl::OkStatus();
+}
+
+absl::Status OnlyTextFormat(absl::string_view name, const json& value, Generation*) {
+  if (value.is_object() && value.size() == 1 && value.contains("type") && value["type"] == "text") {
+    return absl::OkStatus();
+  }
+  const std::string shown = value.is_object() && value.contains("type")
+                                ? absl::StrCat("of type ", Shown(value["type"]))
+                                : Shown(value);
+  return Unsupported(name, absl::StrCat("is ", shown, R"(: only {"type": "text"} is supported)"));
+}
+
+absl::Status OnlyTextModality(absl::string_view name, const json& value, Generation*) {
+  if (value.is_array() && value.size() == 1 && value[0] == "text") return absl::OkStatus();
+  return Unsupported(name, absl::StrCat("is ", Shown(value), R"(: only ["text"] is supported)"));
+}
+
+// Without tools it says nothing.
+absl::Status OnlyNoTool(absl::string_view name, const json& value, Generation*) {
+  if (value == "none" || value == "auto") return absl::OkStatus();
+  return Unsupported(name, absl::StrCat("is ", Shown(value), ": tools are not supported"));
+}
+
+using enum Treatment;
+
+constexpr RequestField kShared[] = {
+    {"model", kHonoured, ReadModelName},
+    {"stream", kHonoured, ReadStream},
+    {"stream_options", kHonoured, ReadStreamOptions},
+    {"max_tokens", kHonoured, ReadMaxTokens},
+    {"temperature", kHonoured, ReadTemperature},
+    {"top_p", kHonoured, ReadTopP},
+    {"seed", kHonoured, ReadSeed},
+    {"stop", kHonoured, ReadStopStrings},
+    {"top_k", kHonoured, ReadTopK},
+    {"min_p", kHonoured, ReadMinP},
+    {"repetition_penalty", kHonoured, ReadRepetitionPenalty},
+    {"stop_token_ids", kHonoured, ReadStopTokens},
+    {"ignore_eos", kHonoured, ReadIgnoreEos},
+    {"pregate", kHonoured, ReadPregate},
+    {"user", kIgnored, nullptr},
+    {"frequency_penalty", kRefused, OnlyZero},
+    {"presence_penalty", kRefused, OnlyZero},
+    {"logit_bias", kRefused, OnlyEmpty},
+    {"n", kRefused, OnlyOne},
+    {"min_tokens", kRefused, OnlyZero},
+    {"priority", kRefused, OnlyZero},
+    {"response_format", kRefused, OnlyTextFormat},
+};
+
+constexpr RequestField kChatOnly[] = {
+    {"messages", kHonoured, ReadMessages},
+    {"max_completion_tokens", kHonoured, ReadMaxTokens},
+    {"metadata", kIgnored, nullptr},
+    {"parallel_tool_calls", kIgnored, nullptr},
+    {"prediction", kIgnored, nullptr},
+    {"prompt_cache_key", kIgnored, nullptr},
+    {"prompt_cache_options", kIgnored, nullptr},
+    {"prompt_cache_retention", kIgnored, nullptr},
+    {"safety_identifier", kIgnored, nullptr},
+    {"service_tier", kIgnored, nullptr},
+    {"store", kIgnored, nullptr},
+    {"audio", kRefused, OnlyNull},
+    {"function_call", kRefused, OnlyNoTool},
+    {"functions", kRefused, OnlyEmpty},
+    {"logprobs", kRefused, OnlyFalse},
+    {"modalities", kRefused, OnlyTextModality},
+    {"moderation", kRefused, OnlyNull},
+    {"reasoning_effort", kRefused, OnlyNull},
+    {"tool_choice", kRefused, OnlyNoTool},
+    {"tools", kRefused, OnlyEmpty},
+    {"top_logprobs", kRefused, OnlyZero},
+    {"verbosity", kRefused, OnlyNull},
+    {"web_search_options", kRefused, OnlyNull},
+};
+
+constexpr RequestField kCompletionOnly[] = {
+    {"prompt", kHonoured, ReadPrompt}, {"best_of", kRefused, OnlyOne},
+    {"echo", kRefused, OnlyFalse},     {"logprobs", kRefused, OnlyNull},
+    {"suffix", kRefused, OnlyEmpty},
+};
+
+template <size_t kLeft, size_t kRight>
+constexpr std::array<RequestField, kLeft + kRight> Join(const RequestField (&left)[kLeft],
+                                                        const RequestField (&right)[kRight]) {
+  std::array<RequestField, kLeft + kRight> all = {};
+  for (size_t i = 0; i < kLeft; ++i) all[i] = left[i];
+  for (size_t i = 0; i < kRight; ++i) all[kLeft + i] = right[i];
+  return all;
+}
+constexpr auto kChatFields = Join(kShared, kChatOnly);
+constexpr auto kCompletionFields = Join(kShared, kCompletionOnly);
+
+absl::StatusOr<Generation> Read(const json& body, absl::Span<const RequestField> fields,
+                                const char* prompt) {
+  if (!body.is_object()) return absl::InvalidArgumentError("the body is no JSON object");
+  Generation out;
+  out.sampling.temperature = kTemperature;
+  RETURN_IF_ERROR(ReadFields(body, fields, &out));
+  if (!body.contains(prompt) || body[prompt].is_null()) return Invalid(prompt, "is missing");
+  if (!out.stream && body.contains("stream_options") && !body["stream_options"].is_null()) {
+    return Invalid("stream_options", "goes with \"stream\": true only");
+  }
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<Generation> ReadChatRequest(const json& body) {
+  return Read(body, kChatFields, "messages");
+}
+
+absl::StatusOr<Generation> ReadCompletionRequest(const json& body) {
+  ASSIGN_OR_RETURN(Generation out, Read(body, kCompletionFields, "prompt"));
+  if (!out.max_tokens) out.max_tokens = kCompletionTokens;
+  return out;
+}
+
+absl::Span<const RequestField> ChatFields() { return kChatFields; }
+absl::Span<const RequestField> CompletionFields() { return kCompletionFields; }
+
+}  // namespace pregate::gateway::openai

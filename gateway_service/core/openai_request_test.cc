@@ -1,0 +1,142 @@
+#include "gateway_service/core/openai_request.h"
+
+#include "gateway_service/core/api_error.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace pregate::gateway::openai {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+json Chat(json fields = json::object()) {
+  json body = json::parse(R"({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})");
+  body.update(fields);
+  return body;
+}
+
+ApiError ErrorOf(const json& body) {
+  const auto read = ReadChatRequest(body);
+  EXPECT_FALSE(read.ok()) << body;
+  return read.ok() ? ApiError() : ToApiError(read.status());
+}
+
+TEST(OpenAiRequestTest, ReadsAConversation) {
+  const auto read = ReadChatRequest(json::parse(R"({
+      "model": "m", "stream": true, "stream_options": {"include_usage": true}, "temperature": 0.5,
+      "top_p": 0.9, "seed": -1, "stop": ["a", "b"], "max_completion_tokens": 7, "user": "u",
+      "messages": [{"role": "developer", "content": "Be brief."},
+                   {"role": "user", "content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]},
+                   {"role": "assistant", "content": "Yes?", "refusal": null, "tool_calls": []}],
+      "pregate": {"return_routes": true}})"));
+  ASSERT_TRUE(read.ok()) << read.status();
+  const Conversation expected = {{"system", "Be brief."}, {"user", "Hi"}, {"assistant", "Yes?"}};
+  EXPECT_EQ(std::get<Conversation>(read->prompt), expected);
+  EXPECT_TRUE(read->stream && read->include_usage && read->return_routes);
+  EXPECT_EQ(read->sampling.temperature, 0.5f);
+  EXPECT_EQ(read->sampling.top_p, 0.9f);
+  EXPECT_EQ(read->seed, ~uint64_t{0});
+  EXPECT_EQ(read->max_tokens, 7);
+  EXPECT_EQ(read->stop_strings, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(OpenAiRequestTest, DefaultsAreOpenAis) {
+  const auto chat = ReadChatRequest(Chat());
+  ASSERT_TRUE(chat.ok());
+  EXPECT_EQ(chat->sampling.temperature, 1.0f);
+  EXPECT_EQ(chat->max_tokens, std::nullopt);
+  const auto completion = ReadCompletionRequest(json::parse(R"({"prompt": "Hi"})"));
+  ASSERT_TRUE(completion.ok());
+  EXPECT_EQ(completion->sampling.temperature, 1.0f);
+  EXPECT_EQ(completion->max_tokens, 16);
+}
+
+TEST(OpenAiRequestTest, PromptsAreTextsOrIds) {
+  const auto prompt = [](const char* text) {
+    const auto read = ReadCompletionRequest({{"prompt", json::parse(text)}});
+    EXPECT_TRUE(read.ok()) << text << read.status();
+    return read.ok() ? read->prompt : Prompt();
+  };
+  const std::vector<TokenId> ids = {3, 4};
+  EXPECT_EQ(prompt("\"Hi\""), Prompt("Hi"));
+  EXPECT_EQ(prompt("[\"Hi\"]"), Prompt("Hi"));
+  EXPECT_EQ(prompt("[3, 4]"), Prompt(ids));
+  EXPECT_EQ(prompt("[[3, 4]]"), Prompt(ids));
+  for (const char* bad :
+       {"[]", "[[]]", "{}", "3", "[-1]", "[3, \"a\"]", "[4294967296]", "[[3], [4]]"}) {
+    EXPECT_FALSE(ReadCompletionRequest({{"prompt", json::parse(bad)}}).ok()) << bad;
+  }
+}
+
+TEST(OpenAiRequestTest, NullIsAsAbsent) {
+  json body = Chat();
+  for (const RequestField& field : ChatFields()) {
+    if (field.name != std::string("messages")) body[field.name] = nullptr;
+  }
+  EXPECT_TRUE(ReadChatRequest(body).ok());
+  body["messages"] = nullptr;
+  EXPECT_EQ(ErrorOf(body).message, "messages is missing");
+}
+
+TEST(OpenAiRequestTest, RefusesByNameAndValue) {
+  const ApiError many = ErrorOf(Chat({{"n", 2}}));
+  EXPECT_EQ(many.http_status, 400);
+  EXPECT_EQ(many.param, "n");
+  EXPECT_STREQ(many.code, "unsupported_value");
+  EXPECT_THAT(many.message, HasSubstr("is 2"));
+  const ApiError unknown = ErrorOf(Chat({{"temprature", 2}}));
+  EXPECT_STREQ(unknown.code, "unknown_parameter");
+  EXPECT_THAT(unknown.message, HasSubstr("temprature"));
+  EXPECT_EQ(ErrorOf(Chat({{"temperature", 2.5}})).message,
+            "temperature is 2.5, not a number from 0 to 2");
+  EXPECT_EQ(ErrorOf(Chat({{"max_tokens", "9"}})).param, "max_tokens");
+  EXPECT_EQ(ErrorOf(Chat({{"tools", json::array({1})}})).param, "tools");
+  EXPECT_EQ(ErrorOf(Chat({{"stream_options", {{"include_usage", true}}}})).param, "stream_options");
+  EXPECT_THAT(ErrorOf(Chat({{"max_tokens", 3}, {"max_completion_tokens", 4}})).message,
+              HasSubstr("3"));
+  EXPECT_THAT(ErrorOf(Chat({{"messages", {{{"role", "tool"}, {"content", "x"}}}}})).param,
+              "messages[0].role");
+  EXPECT_THAT(ErrorOf(json::parse(R"({"messages": [{"role": "user", "content":
+              [{"type": "image_url"}]}]})"))
+                  .message,
+              HasSubstr("image_url"));
+}
+
+TEST(OpenAiRequestTest, ValuesThatAskForNothingAreTaken) {
+  const auto read = ReadChatRequest(Chat({{"n", 1},
+                                          {"logprobs", false},
+                                          {"logit_bias", json::object()},
+                                          {"presence_penalty", 0.0},
+                                          {"tools", json::array()},
+                                          {"response_format", {{"type", "text"}}},
+                                          {"tool_choice", "none"},
+                                          {"modalities", {"text"}}}));
+  EXPECT_TRUE(read.ok()) << read.status();
+}
+
+// The scheduler's words name its own fields.
+TEST(ApiErrorTest, FieldsOfTheSchedulerHaveTheirHttpNames) {
+  EXPECT_EQ(ToApiError(absl::InvalidArgumentError("chat.messages has 9 entries")).param,
+            "messages");
+  EXPECT_EQ(ToApiError(absl::InvalidArgumentError("max_tokens is -3")).param, "max_tokens");
+  EXPECT_EQ(ToApiError(absl::InvalidArgumentError("stop_tokens[3] is 9")).param, "stop_token_ids");
+  EXPECT_EQ(ToApiError(absl::NotFoundError("model 'x' is not served")).param, "model");
+  EXPECT_EQ(ToApiError(absl::InternalError("max_tokens")).param, "");
+}
+
+TEST(ApiErrorTest, BothForms) {
+  ApiError error = ToApiError(absl::ResourceExhaustedError("the \"queue\" is full"));
+  EXPECT_EQ(error.http_status, 429);
+  EXPECT_GT(error.retry_after, absl::ZeroDuration());
+  EXPECT_EQ(
+      json::parse(ErrorBody(error, Dialect::kOpenAi)),
+      json::parse(R"({"error": {"message": "the \"queue\" is full", "type": "rate_limit_error",
+                           "param": null, "code": "rate_limit_exceeded"}})"));
+  EXPECT_EQ(json::parse(ErrorBody(error, Dialect::kAnthropic)),
+            json::parse(R"({"type": "error", "error": {"type": "rate_limit_error",
+                           "message": "the \"queue\" is full"}})"));
+}
+
+}  // namespace
+}  // namespace pregate::gateway::openai

@@ -1,0 +1,76 @@
+#include "gateway_service/edge/generation_codec.h"
+
+#include <variant>
+
+#include "common/rpc/decode.h"
+#include "common/rpc/sampling_codec.h"
+
+namespace pregate::gateway {
+namespace {
+
+// Each kind of prompt.
+struct PromptEncoder {
+  v1::GenerateRequest* out;
+  void operator()(const std::string& text) const { out->set_text(text); }
+  void operator()(const std::vector<TokenId>& ids) const {
+    out->mutable_tokens()->mutable_ids()->Add(ids.begin(), ids.end());
+  }
+  void operator()(const Conversation& messages) const {
+    v1::Chat* const chat = out->mutable_chat();
+    for (const Message& m : messages) {
+      v1::ChatMessage* const message = chat->add_messages();
+      message->set_role(m.role);
+      message->set_content(m.content);
+    }
+  }
+};
+
+EndReason DecodeReason(v1::FinishReason reason) {
+  switch (reason) {
+    case v1::FINISH_REASON_STOP_TOKEN:
+      return EndReason::kStopToken;
+    case v1::FINISH_REASON_STOP_STRING:
+      return EndReason::kStopString;
+    default:
+      return EndReason::kLength;
+  }
+}
+
+}  // namespace
+
+v1::GenerateRequest EncodeGeneration(const Generation& generation) {
+  v1::GenerateRequest out;
+  out.set_model(generation.model);
+  std::visit(PromptEncoder{&out}, generation.prompt);
+  EncodeSampling(generation.sampling, out.mutable_sampling());
+  if (generation.seed) out.mutable_sampling()->set_seed(*generation.seed);
+  if (generation.max_tokens) out.set_max_tokens(*generation.max_tokens);
+  out.mutable_stop_strings()->Add(generation.stop_strings.begin(), generation.stop_strings.end());
+  out.mutable_stop_token_ids()->Add(generation.stop_tokens.begin(), generation.stop_tokens.end());
+  out.set_ignore_eos(generation.ignore_eos);
+  out.set_no_drafts(generation.no_drafts);
+  out.set_return_routes(generation.return_routes);
+  return out;
+}
+
+Started DecodeStart(const v1::GenerateStart& in) {
+  return {.seed = in.seed(),
+          .model_digest = in.model_digest(),
+          .numerics_id = in.numerics_id(),
+          .prompt_tokens = in.prompt_tokens(),
+          .prompt_routes = ToVector(in.prompt_routes())};
+}
+
+Tokens DecodeTokens(const v1::GenerateTokens& in) {
+  return {.ids = ToVector(in.ids()), .routes = ToVector(in.routes()), .text = in.text()};
+}
+
+Finished DecodeDone(const v1::GenerateDone& in) {
+  return {.reason = DecodeReason(in.finish_reason()),
+          .stop_string = in.stop_string(),
+          .usage = {.prompt_tokens = in.usage().prompt_tokens(),
+                    .generated_tokens = in.usage().generated_tokens(),
+                    .cached_tokens = in.usage().cached_tokens()}};
+}
+
+}  // namespace pregate::gateway

@@ -1,0 +1,18 @@
+// The structs of gateway_service/core to and from the gRPC API's messages. A field that both have is
+// a line here.
+#pragma once
+
+#include <string>
+
+#include "gateway_service/core/generation.h"
+#include "pregate/v1/inference.pb.h"
+
+namespace pregate::gateway {
+
+v1::GenerateRequest EncodeGeneration(const Generation& generation);
+
+Started DecodeStart(const v1::GenerateStart& in);
+Tokens DecodeTokens(const v1::GenerateTokens& in);
+Finished DecodeDone(const v1::GenerateDone& in);
+
+}  // namespace pregate::gateway

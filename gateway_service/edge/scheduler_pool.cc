@@ -1,0 +1,200 @@
+#include "gateway_service/edge/scheduler_pool.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "absl/time/clock.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/status.h"
+#include "gateway_service/core/limits.h"
+#include "gateway_service/core/scheduler_choice.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+
+namespace pregate::gateway {
+
+using grpc::health::v1::Health;
+
+struct SchedulerPool::Scheduler {
+  Scheduler(std::string address, const std::vector<std::shared_ptr<grpc::Channel>>& channels)
+      : name(std::move(address)),
+        health(Health::NewStub(channels.front())),
+        names(channels.front()) {
+    for (const auto& channel : channels) stubs.push_back(v1::Inference::NewStub(channel));
+  }
+
+  const std::string name;
+  std::vector<std::unique_ptr<v1::Inference::Stub>> stubs;  // by channel
+  const std::unique_ptr<Health::Stub> health;
+  NameRefresh names;  // one probe at a time touches it
+  // Under the pool's lock.
+  bool probing = false, ready = false;
+  ModelCard model;
+  int64_t outstanding = 0;
+  size_t next_stub = 0;
+};
+
+// Asks one scheduler whether it is ready and, where that is news, what it serves. Deletes itself.
+struct SchedulerPool::Probe {
+  SchedulerPool* const pool;
+  Scheduler* const scheduler;
+  const bool asks_model;
+  grpc::ClientContext health_context, model_context;
+  grpc::health::v1::HealthCheckRequest request;
+  grpc::health::v1::HealthCheckResponse health;
+  v1::GetModelInfoRequest model_request;
+  v1::GetModelInfoResponse model;
+
+  void Begin() {
+    SetDeadline(&health_context);
+    scheduler->health->async()->Check(&health_context, &request, &health,
+                                      [this](const grpc::Status& status) { OnHealth(status); });
+  }
+
+ private:
+  static void SetDeadline(grpc::ClientContext* context) {
+    context->set_deadline(
+        absl::ToChronoTime(absl::Now() + absl::Milliseconds(kSchedulerProbeTimeoutMs)));
+  }
+  void OnHealth(const grpc::Status& status) {
+    const bool ready =
+        status.ok() && health.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+    if (!ready || !asks_model) return End(ready, nullptr);
+    SetDeadline(&model_context);
+    scheduler->stubs.front()->async()->GetModelInfo(
+        &model_context, &model_request, &model,
+        [this](const grpc::Status& s) { End(s.ok(), s.ok() ? &model : nullptr); });
+  }
+  void End(bool ready, const v1::GetModelInfoResponse* info) {
+    pool->OnProbed(scheduler, ready, info);
+    delete this;
+  }
+};
+
+SchedulerPool::SchedulerPool(std::vector<Target> targets, OnStates on_states, const Log* log)
+    : on_states_(std::move(on_states)), log_(log) {
+  for (Target& target : targets) {
+    schedulers_.push_back(std::make_unique<Scheduler>(std::move(target.name), target.channels));
+  }
+  prober_ = std::thread([this] {
+    do {
+      ProbeAll();
+      on_states_(states());
+    } while (!stop_.WaitForNotificationWithTimeout(absl::Milliseconds(kSchedulerProbeMs)));
+  });
+}
+
+SchedulerPool::~SchedulerPool() {
+  stop_.Notify();
+  prober_.join();
+  CancelAll();
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(
+      +[](int* probes) { return *probes == 0; }, &num_probes_));
+}
+
+void SchedulerPool::ProbeAll() {
+  std::vector<Probe*> probes;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& scheduler : schedulers_) {
+      if (std::exchange(scheduler->probing, true)) continue;
+      ++num_probes_;
+      probes.push_back(new Probe{this, scheduler.get(), !scheduler->ready});
+    }
+  }
+  for (Probe* const probe : probes) probe->Begin();
+}
+
+void SchedulerPool::OnProbed(Scheduler* scheduler, bool ready,
+                             const v1::GetModelInfoResponse* model) {
+  if (!ready) scheduler->names.Refresh();
+  absl::MutexLock lock(&mutex_);
+  scheduler->probing = false;
+  --num_probes_;
+  if (model != nullptr) {
+    scheduler->model = {.name = model->model(),
+                        .digest = model->model_digest(),
+                        .context_tokens = model->context_tokens(),
+                        .num_experts = model->num_experts()};
+  }
+  if (std::exchange(scheduler->ready, ready) == ready) return;
+  log_->Info(ready ? "scheduler is ready" : "scheduler is not ready",
+             {{"scheduler", scheduler->name}, {"model", scheduler->model.name}});
+}
+
+bool SchedulerPool::ready() const {
+  absl::MutexLock lock(&mutex_);
+  return std::any_of(schedulers_.begin(), schedulers_.end(),
+                     [](const auto& scheduler) { return scheduler->ready; });
+}
+
+std::vector<ModelCard> SchedulerPool::models() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<ModelCard> models;
+  for (const auto& scheduler : schedulers_) {
+    const auto is_same = [&](const ModelCard& m) { return m.name == scheduler->model.name; };
+    if (scheduler->model.name.empty() || std::any_of(models.begin(), models.end(), is_same))
+      continue;
+    models.push_back(scheduler->model);
+  }
+  return models;
+}
+
+std::vector<SchedulerPool::State> SchedulerPool::states() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<State> states;
+  for (const auto& s : schedulers_) states.push_back({s->name, s->ready, s->outstanding});
+  return states;
+}
+
+SchedulerPool::Lease SchedulerPool::Acquire(const std::string& model,
+                                            const absl::flat_hash_set<Scheduler*>& tried) {
+  absl::MutexLock lock(&mutex_);
+  std::vector<SchedulerLoad> loads;
+  for (const auto& s : schedulers_) {
+    loads.push_back({.ready = s->ready,
+                     .tried = tried.contains(s.get()),
+                     .model = s->model.name,
+                     .outstanding = s->outstanding});
+  }
+  const int chosen = ChooseScheduler(loads, model, turn_++);
+  if (chosen < 0) return {};
+  Scheduler* const scheduler = schedulers_[chosen].get();
+  ++scheduler->outstanding;
+  return {scheduler, scheduler->stubs[scheduler->next_stub++ % scheduler->stubs.size()].get()};
+}
+
+void SchedulerPool::Release(Scheduler* scheduler) {
+  absl::MutexLock lock(&mutex_);
+  --scheduler->outstanding;
+}
+
+std::shared_ptr<GenerateCall> SchedulerPool::Prepare(GenerateJob job,
+                                                     std::shared_ptr<GenerateListener> listener) {
+  auto call = std::make_shared<GenerateCall>(this, std::move(job), std::move(listener));
+  {
+    absl::MutexLock lock(&mutex_);
+    calls_.insert(call);
+  }
+  return call;
+}
+
+void SchedulerPool::Forget(const std::shared_ptr<GenerateCall>& call) {
+  absl::MutexLock lock(&mutex_);
+  calls_.erase(call);
+}
+
+void SchedulerPool::CancelAll() {
+  std::vector<std::shared_ptr<GenerateCall>> calls;
+  {
+    absl::MutexLock lock(&mutex_);
+    calls.assign(calls_.begin(), calls_.end());
+  }
+  for (const auto& call : calls) call->Cancel();
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(
+      +[](absl::flat_hash_set<std::shared_ptr<GenerateCall>>* open) { return open->empty(); },
+      &calls_));
+}
+
+}  // namespace pregate::gateway

@@ -1,0 +1,389 @@
+"""The unmodified `openai` and `anthropic` packages, and bare sockets, against `pregate serve` over HTTP.
+
+usage: openai_test.py BIN_DIR
+"""
+import concurrent.futures
+import hashlib
+import http.client
+import inspect
+import json
+import re
+import signal
+import socket
+import subprocess
+import threading
+import unittest
+
+import anthropic
+import live
+import openai
+
+LONG = 1900  # tokens, one by one: nothing ends before it is disturbed
+ONE_BY_ONE = {"ignore_eos": True, "pregate": {"no_drafts": True}}
+
+
+def client(server, key="none", **options):
+    return openai.OpenAI(base_url=f"http://{server.http_address}/v1", api_key=key, **{"max_retries": 0, "timeout": 60, **options})
+
+
+def claude(server, key="none", **options):
+    return anthropic.Anthropic(base_url=f"http://{server.http_address}", api_key=key, **{"max_retries": 0, "timeout": 60, **options})
+
+
+def post(server, path, body, headers=None, method="POST"):
+    """(status, headers, body) of a bare request."""
+    connection = http.client.HTTPConnection(server.http_address, timeout=60)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
+    answer = connection.getresponse()
+    return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def text_of(stream):
+    return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+
+
+class OpenAiTest(live.Served, unittest.TestCase):
+    def setUp(self):
+        self.client = client(self.server)
+
+    def complete(self, prompt, tokens, **fields):
+        extra = {"ignore_eos": True, **fields.pop("extra_body", {})}
+        return self.client.completions.create(model="tiny", prompt=prompt, max_tokens=tokens, extra_body=extra, **fields)
+
+    def await_idle(self):
+        live.wait_for(lambda: self.server.running() == 0, "the sequence is freed")
+
+    def test_text_equals_that_of_grpc_at_any_temperature(self):
+        for temperature, seed in ((0, 0), (0.8, 5), (1.3, 2**63 + 7)):
+            expected = self.folder.generate("Once upon a time", 60, temperature, seed)["text"]
+            whole = self.complete("Once upon a time", 60, temperature=temperature, seed=seed)
+            self.assertEqual(whole.choices[0].text, expected)
+            self.assertEqual(whole.choices[0].finish_reason, "length")
+            self.assertEqual(whole.usage.completion_tokens, 60)
+            self.assertEqual(whole.usage.total_tokens, whole.usage.prompt_tokens + 60)
+            chunks = self.complete("Once upon a time", 60, temperature=temperature, seed=seed, stream=True)
+            self.assertEqual("".join(chunk.choices[0].text for chunk in chunks), expected)
+
+    def test_prompts_may_be_ids(self):
+        whole = self.complete("Once upon", 9, temperature=0, extra_body={"pregate": {"return_routes": True}})
+        by_ids = self.complete([1, 2, 3], 9, temperature=0)
+        self.assertEqual(by_ids.usage.prompt_tokens, 3)
+        self.assertEqual(len(whole.pregate["routes"]), 9)
+
+    def test_chat_streams_what_it_answers_whole(self):
+        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+        fields = dict(model="tiny", messages=messages, max_completion_tokens=40, temperature=0.9, seed=3, extra_body={"ignore_eos": True})
+        whole = self.client.chat.completions.create(**fields)
+        self.assertEqual(whole.choices[0].message.role, "assistant")
+        self.assertEqual(whole.object, "chat.completion")
+        stream = list(self.client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **fields))
+        self.assertEqual(text_of(stream), whole.choices[0].message.content)
+        self.assertEqual(stream[-1].usage, whole.usage)
+        self.assertEqual([c.choices[0].finish_reason for c in stream if c.choices][-1], "length")
+        self.assertEqual(stream[0].choices[0].delta.role, "assistant")
+
+    def test_stop_strings_end_it(self):
+        full = self.complete("Once upon", 60, temperature=0).choices[0].text
+        stop = full[20:24]
+        stopped = self.complete("Once upon", 60, temperature=0, stop=[stop])
+        self.assertEqual(stopped.choices[0].text, full[:full.index(stop)])
+        self.assertEqual(stopped.choices[0].finish_reason, "stop")
+
+    def test_routes_come_with_the_tokens(self):
+        fields = dict(temperature=0, extra_body={"pregate": {"return_routes": True}})
+        whole = self.complete("Once upon", 20, **fields).pregate
+        self.assertEqual(len(whole["ids"]), 20)
+        self.assertEqual(len(whole["routes"]), 20)
+        chunks = [c.pregate for c in self.complete("Once upon", 20, stream=True, **fields) if getattr(c, "pregate", None)]
+        self.assertEqual([r for c in chunks for r in c.get("routes", [])], whole["routes"])
+        self.assertEqual(chunks[0]["prompt_routes"], whole["prompt_routes"])
+
+    def test_models(self):
+        names = [model.id for model in self.client.models.list()]
+        self.assertEqual(names, ["tiny"])
+        self.assertGreater(self.client.models.retrieve("tiny").max_model_len, 0)
+        with self.assertRaises(openai.NotFoundError):
+            self.client.models.retrieve("another")
+
+    def test_mistakes_are_told_in_openais_form(self):
+        cases = [(openai.BadRequestError, "temperature", dict(temperature=3)), (openai.BadRequestError, "n", dict(n=2)),
+                 (openai.BadRequestError, "temprature", dict(extra_body={"temprature": 1})),
+                 (openai.BadRequestError, "max_tokens", dict(tokens=-1)), (openai.BadRequestError, "stop", dict(stop=["x" * 300]))]
+        for kind, param, fields in cases:
+            with self.subTest(param), self.assertRaises(kind) as caught:
+                self.complete("x", fields.pop("tokens", 3), **fields)
+            self.assertIn(param, caught.exception.body["message"])
+            self.assertEqual(caught.exception.type, "invalid_request_error")
+            self.assertEqual(caught.exception.param, param)
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.complete("x", 10**6)
+        self.assertEqual(caught.exception.code, "context_length_exceeded")
+        with self.assertRaises(openai.NotFoundError) as caught:
+            self.client.completions.create(model="another", prompt="x")
+        self.assertEqual(caught.exception.code, "model_not_found")
+        with self.assertRaises(openai.APIStatusError) as caught:
+            self.client.embeddings.create(model="tiny", input="x")
+        self.assertEqual(caught.exception.status_code, 501)
+
+    def test_closing_a_stream_cancels_on_the_server(self):
+        before = self.server.metric("pregate_requests_total", finish_reason="cancelled")
+        stream = self.complete("Tell me", LONG, stream=True, extra_body=ONE_BY_ONE)
+        next(iter(stream))
+        self.assertEqual(self.server.running(), 1)
+        stream.close()
+        self.await_idle()
+        self.assertEqual(self.server.metric("pregate_requests_total", finish_reason="cancelled"), before + 1)
+        live.wait_for(lambda: self.server.metric("pregate_gateway_open_streams") == 0, "the stream is counted out")
+
+    def test_a_client_that_waits_no_longer_cancels_too(self):
+        with self.assertRaises(openai.APITimeoutError):
+            self.client.with_options(timeout=0.02).completions.create(model="tiny", prompt="x", max_tokens=LONG, extra_body=ONE_BY_ONE)
+        self.await_idle()
+
+    def test_deadlines_are_the_servers_too(self):
+        with self.assertRaises(openai.APIStatusError) as caught:
+            self.complete("x", LONG, extra_body=ONE_BY_ONE, extra_headers={"X-Request-Timeout": "0.01"})
+        self.assertEqual(caught.exception.status_code, 504)
+        with self.assertRaises(openai.APIError) as caught:
+            for _ in self.complete("x", LONG, stream=True, extra_body=ONE_BY_ONE, extra_headers={"X-Request-Timeout": "0.05"}):
+                pass
+        self.assertIn("eadline", str(caught.exception))
+        self.await_idle()
+
+    def test_request_ids_come_back(self):
+        answer = self.client.completions.with_raw_response.create(model="tiny", prompt="x", max_tokens=2,
+                                                                  extra_headers={"X-Request-Id": "mine-1"})
+        self.assertEqual(answer.headers["x-request-id"], "mine-1")
+        self.assertEqual(answer.parse().id, "cmpl-mine-1")
+
+    def test_one_connection_serves_many_requests(self):
+        connection = http.client.HTTPConnection(self.server.http_address, timeout=60)
+        body = json.dumps({"prompt": "x", "max_tokens": 2})
+        for i in range(20):
+            connection.request("POST", "/v1/completions", body if i % 3 else json.dumps({"prompt": "x", "max_tokens": 2, "stream": True}),
+                               {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            self.assertEqual(answer.status, 200, answer.read() if answer.status != 200 else "")
+            answer.read()
+            sock = connection.sock if i == 0 else sock
+            self.assertIs(connection.sock, sock, "another connection was made")
+
+    def test_http_itself_is_held_to_its_limits(self):
+        server = self.server
+        self.assertEqual(post(server, "/v1/completions", b"{")[0], 400)
+        self.assertEqual(post(server, "/v1/completions", b"[]")[0], 400)
+        self.assertEqual(post(server, "/v1/completions", b'{"prompt": "\xff"}')[0], 400)
+        self.assertEqual(post(server, "/v1/completions", b"[" * 100000)[0], 400)
+        self.assertEqual(post(server, "/v1/completions", {"prompt": "x"}, {"Content-Type": "text/plain"})[0], 415)
+        self.assertEqual(post(server, "/v1/completions", b" " * (9 << 20))[0], 413)
+        self.assertEqual(post(server, "/v1/completions", {}, {"X": "y" * 20000})[0], 431)
+        self.assertEqual(post(server, "/nothing", {})[0], 404)
+        status, headers, body = post(server, "/v1/completions", b"", method="GET")
+        self.assertEqual((status, headers["Allow"]), (405, "POST"))
+        self.assertIn("POST", json.loads(body)["error"]["message"])
+        self.assertEqual(post(server, "/health", b"", method="GET")[0], 200)
+        self.assertIn("version", json.loads(post(server, "/version", b"", method="GET")[2]))
+
+    def test_hostile_bytes_leave_it_as_it_was(self):
+        for data in (b"\x00" * 100, b"GET / HTTP/9.9\r\n\r\n", b"POST /v1/completions HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+                     b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"A" * 70000):
+            with socket.create_connection(self.server.http_address.split(":"), timeout=20) as s:
+                s.sendall(data)
+                try:
+                    answer = s.recv(100)
+                except ConnectionResetError:
+                    continue
+                self.assertRegex(answer, rb"^HTTP/1.1 4\d\d ")
+        self.assertEqual(self.complete("x", 2).usage.completion_tokens, 2)
+
+    def test_many_streams_at_once_and_one_that_does_not_read(self):
+        expected = self.folder.generate("Tell me", 30, 0.7, 1)["text"]
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(tuple(self.server.http_address.split(":")[:1]) + (int(self.server.http_address.split(":")[1]),))
+        body = json.dumps({"prompt": "x", "max_tokens": LONG, "stream": True, "pregate": {"return_routes": True}, "ignore_eos": True}).encode()
+        deaf.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+        def run(_):
+            return "".join(c.choices[0].text for c in self.complete("Tell me", 30, temperature=0.7, seed=1, stream=True))
+        with concurrent.futures.ThreadPoolExecutor(200) as pool:
+            texts = list(pool.map(run, range(200)))
+        self.assertEqual(set(texts), {expected})
+        live.wait_for(lambda: self.server.metric("pregate_gateway_open_streams") == 0, "the deaf one is cut")
+        deaf.close()
+        self.await_idle()
+
+
+class RefusalTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = live.Folder()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def test_a_full_queue_is_429_and_the_package_tries_again(self):
+        with self.folder.serve("--running-max", 1, "--queue-max", 1) as server:
+            calls = [client(server).completions.create(model="tiny", prompt="x", max_tokens=LONG, stream=True, extra_body=ONE_BY_ONE)]
+            next(iter(calls[0]))
+            waiting = threading.Thread(target=lambda: client(server).completions.create(
+                model="tiny", prompt="x", max_tokens=5), daemon=True)
+            waiting.start()
+            live.wait_for(lambda: server.metric("pregate_num_requests_waiting") == 1, "one waits")
+            with self.assertRaises(openai.RateLimitError) as caught:
+                client(server).completions.create(model="tiny", prompt="x")
+            self.assertGreater(int(caught.exception.response.headers["retry-after-ms"]), 0)
+            calls[0].close()
+            answer = client(server, max_retries=20).completions.create(model="tiny", prompt="x", max_tokens=3)
+            self.assertEqual(answer.usage.completion_tokens, 3)
+            waiting.join(60)
+
+    def test_tokens_are_needed_told_apart_and_reloaded(self):
+        file = self.folder.path / "tokens.json"
+
+        def token(tenant, *flags):
+            return json.loads(live.pregate("api-token", "new", "--tenant", tenant, "--file", file, "--json", *flags))["token"]
+        one, small = token("one"), token("small", "--concurrent-max", 1, "--tokens-per-minute", 30)
+        self.assertNotIn(one, file.read_text())
+        with self.folder.serve("--api-tokens-file", file) as server:
+            def ask(key, tokens=3, **fields):
+                return client(server, key).completions.create(model="tiny", prompt="x", max_tokens=tokens, **fields)
+            self.assertEqual(ask(one).usage.completion_tokens, 3)
+            self.assertEqual(claude(server, one).messages.create(
+                model="tiny", max_tokens=3, messages=[{"role": "user", "content": "Hi"}]).usage.output_tokens, 3)
+            for wrong in ("none", one + "x", hashlib.sha256(one.encode()).hexdigest()):
+                with self.assertRaises(openai.AuthenticationError) as caught:
+                    ask(wrong)
+                self.assertEqual(caught.exception.code, "invalid_api_key")
+                with self.assertRaises(anthropic.AuthenticationError):
+                    claude(server, wrong).messages.create(model="tiny", max_tokens=3, messages=[{"role": "user", "content": "Hi"}])
+            self.assertEqual(post(server, "/v1/models", b"", method="GET")[0], 401)
+            self.assertEqual(post(server, "/health", b"", method="GET")[0], 200)
+            held = ask(small, LONG, stream=True, extra_body=ONE_BY_ONE)
+            next(iter(held))
+            with self.assertRaises(openai.RateLimitError):
+                ask(small)
+            held.close()
+            live.wait_for(lambda: server.running() == 0, "the held one is freed")
+            with self.assertRaises(openai.RateLimitError) as caught:  # a minute's tokens are used
+                while True:
+                    ask(small, 20)
+            self.assertIn("30 tokens a minute", str(caught.exception))
+            file.write_text("{")
+            late = json.loads(live.pregate("api-token", "new", "--tenant", "late", "--json"))
+            live.wait_for(lambda: "not taken" in server.log.read_text(), "the broken file is told")
+            self.assertEqual(ask(one).usage.completion_tokens, 3)
+            file.write_text(json.dumps({"tokens": [late["entry"]]}))
+            live.wait_for(lambda: post(server, "/v1/models", b"", {"Authorization": f"Bearer {late['token']}"}, "GET")[0] == 200, "the new one is taken")
+            with self.assertRaises(openai.AuthenticationError):
+                ask(one)
+            for secret in (one, small, late["token"]):
+                self.assertNotIn(secret, server.log.read_text())
+
+    def test_it_stays_on_this_machine_unless_told(self):
+        def refused(*flags):
+            done = subprocess.run([live.BIN / "pregate", "serve", "--model", self.folder.model, "--listen", "127.0.0.1:0",
+                                   "--metrics-listen", "127.0.0.1:0", *map(str, flags)], capture_output=True, text=True, timeout=60)
+            self.assertNotEqual(done.returncode, 0)
+            return done.stderr
+        self.assertIn("--http-plaintext", refused("--http-listen", "0.0.0.0:0"))
+        self.assertIn("--api-tokens-file", refused("--http-listen", "0.0.0.0:0", "--http-plaintext"))
+        self.assertIn("--http-listen", refused("--http-listen", "nonsense"))
+        self.assertIn("--api-tokens-file", refused("--api-tokens-file", "/nonexistent"))
+        with self.folder.serve("--http-listen", "off") as server:
+            self.assertNotIn("http", json.loads(server.ports.read_text()))
+        with self.folder.serve("--http-listen", "0.0.0.0:0", "--http-plaintext", "--http-open") as server:
+            self.assertIn("0.0.0.0", server.http_address)
+
+    def test_sigterm_lets_streams_end(self):
+        with self.folder.serve() as server:
+            stream = client(server).completions.create(model="tiny", prompt="x", max_tokens=300, stream=True, extra_body=ONE_BY_ONE)
+            chunks = iter(stream)
+            next(chunks)
+            server.signal(signal.SIGTERM)
+            self.assertEqual([c.choices[0].finish_reason for c in chunks][-1], "length")
+            self.assertEqual(server.process.wait(60), 0)
+
+
+class AnthropicTest(live.Served, unittest.TestCase):
+    FIELDS = dict(model="tiny", max_tokens=40, system="Be brief.", messages=[{"role": "user", "content": "Hi"}])
+    GREEDY = {**FIELDS, "extra_body": {"temperature": 0}}  # newer models of theirs take no temperature, so the package has none
+
+    def test_stream_is_the_whole_answer(self):
+        # Without a seed two answers differ, so the stream is compared with the message that the package puts together.
+        with claude(self.server).messages.stream(**self.FIELDS) as stream:
+            text = "".join(stream.text_stream)
+            message = stream.get_final_message()
+        self.assertEqual(message.content[0].text, text)
+        self.assertIn(message.stop_reason, ("max_tokens", "end_turn"))
+        self.assertGreater(message.usage.output_tokens, 0)
+        whole = claude(self.server).messages.create(**self.GREEDY)
+        with claude(self.server).messages.stream(**self.GREEDY) as stream:
+            self.assertEqual("".join(stream.text_stream), whole.content[0].text)
+
+    def test_stop_sequences(self):
+        text = claude(self.server).messages.create(**self.GREEDY).content[0].text
+        if len(text) < 8:
+            self.skipTest("the model says too little")
+        stopped = claude(self.server).messages.create(stop_sequences=[text[4:8]], **self.GREEDY)
+        self.assertEqual((stopped.stop_reason, stopped.stop_sequence), ("stop_sequence", text[4:8]))
+
+    def test_mistakes_are_told_in_anthropics_form(self):
+        with self.assertRaises(anthropic.BadRequestError) as caught:
+            claude(self.server).messages.create(**{**self.FIELDS, "tools": [{"name": "x", "input_schema": {}}]})
+        self.assertEqual(caught.exception.body["error"]["type"], "invalid_request_error")
+        self.assertIn("tools", caught.exception.body["error"]["message"])
+        with self.assertRaises(anthropic.NotFoundError):
+            claude(self.server).messages.create(**{**self.FIELDS, "model": "another"})
+
+
+class FieldsTest(unittest.TestCase):
+    """docs/API.md, whose tables a unit test holds to the code, has whatever the packages can send."""
+
+    def test_all_are_in_the_tables(self):
+        page = (live.ROOT / "docs/API.md").read_text()
+        create = {"/v1/chat/completions": openai.OpenAI(api_key="x").chat.completions.create,
+                  "/v1/completions": openai.OpenAI(api_key="x").completions.create,
+                  "/v1/messages": anthropic.Anthropic(api_key="x").messages.create}
+        for path, function in create.items():
+            section = page.split(f"### POST {path}\n")[1].split("\n#")[0]
+            sent = {name for name in inspect.signature(function).parameters if not name.startswith("extra_") and name != "timeout"}
+            self.assertEqual(sent - set(re.findall(r"(?m)^\| `(\w+)` \|", section)), set(), path)
+
+
+class ClusterTest(unittest.TestCase):
+    """A gateway of its own in front of two schedulers, of which one comes and goes."""
+
+    def test_it_spreads_and_goes_on_without_one(self):
+        folder = live.Folder()
+        certs = folder.certs()
+        with folder.serve("--http-listen", "off", certs=certs) as a, folder.serve("--http-listen", "off", certs=certs) as b:
+            with live.Program(folder.path, "gateway", live.BIN / "pregate-gateway", "--schedulers", f"{a.address},{b.address}",
+                              certs=certs, role="client", http=True) as gateway:
+                live.wait_for(lambda: gateway.metric("pregate_gateway_scheduler_up") == 2, "both are ready")
+                streams = [client(gateway).completions.create(model="tiny", prompt="x", max_tokens=LONG, stream=True, extra_body=ONE_BY_ONE)
+                           for _ in range(4)]
+                for stream in streams:
+                    next(iter(stream))
+                self.assertEqual((a.running(), b.running()), (2, 2))
+                for stream in streams:
+                    stream.close()
+                a.kill()
+                texts = {client(gateway).completions.create(model="tiny", prompt="x", max_tokens=20, temperature=0).choices[0].text
+                         for _ in range(4)}
+                self.assertEqual(len(texts), 1)
+                live.wait_for(lambda: gateway.metric("pregate_gateway_scheduler_up") == 1, "one is down")
+                b.kill()
+                live.wait_for(lambda: post(gateway, "/health", b"", method="GET")[0] == 503, "none is ready")
+                with self.assertRaises(openai.InternalServerError) as caught:
+                    client(gateway).completions.create(model="tiny", prompt="x")
+                self.assertEqual(caught.exception.status_code, 503)
+                gateway.signal(signal.SIGTERM)
+                self.assertEqual(gateway.process.wait(60), 0)
+        folder.cleanup()
+
+
+if __name__ == "__main__":
+    unittest.main()
