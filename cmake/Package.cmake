@@ -7,6 +7,15 @@ endif()
 # The contract for clients in any language, and what operates the programs.
 install(DIRECTORY proto/ DESTINATION ${CMAKE_INSTALL_DATADIR}/pregate/proto
   FILES_MATCHING PATTERN "*.proto" PATTERN baseline EXCLUDE)
+# For C++ what the proto file becomes: find_package(pregate), pregate::client (examples/cpp).
+include(CMakePackageConfigHelpers)
+set(cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pregate)
+install(TARGETS pregate_client EXPORT pregate INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES ${CMAKE_BINARY_DIR}/proto/pregate/v1/inference.pb.h ${CMAKE_BINARY_DIR}/proto/pregate/v1/inference.grpc.pb.h
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pregate/v1)
+install(EXPORT pregate NAMESPACE pregate:: DESTINATION ${cmake_dir} FILE pregateTargets.cmake)
+write_basic_package_version_file(pregateConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES cmake/pregateConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/pregateConfigVersion.cmake DESTINATION ${cmake_dir})
 install(DIRECTORY deploy/prometheus/rules DESTINATION ${CMAKE_INSTALL_DATADIR}/pregate/prometheus
   FILES_MATCHING PATTERN "*.yml" PATTERN tests EXCLUDE)
 install(DIRECTORY deploy/grafana DESTINATION ${CMAKE_INSTALL_DATADIR}/pregate FILES_MATCHING PATTERN "*.json")

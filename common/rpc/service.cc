@@ -14,6 +14,7 @@
 #include "common/rpc/shutdown.h"
 #include "common/telemetry/process_metrics.h"
 #include "common/telemetry/start.h"
+#include "common/tls/tls_metrics.h"
 
 namespace pregate {
 namespace {
@@ -123,6 +124,7 @@ absl::StatusOr<std::unique_ptr<ServicePorts>> ServicePorts::Open(const PortOptio
   const std::function<bool()> ready = served.ready ? served.ready : turns;
   auto state = std::make_unique<State>();
   AddProcessMetrics(registry);
+  if (security.encrypted()) AddTlsMetrics(security.gate()->files, registry);
   ASSIGN_OR_RETURN(state->metrics,
                    MetricsServer::Start(metrics_listen, registry, ready, security.gate()));
   ASSIGN_OR_RETURN(

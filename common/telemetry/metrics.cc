@@ -75,6 +75,10 @@ Gauge& MetricsRegistry::AddProcessGauge(const std::string& name, const std::stri
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry_).Add({});
 }
 
+Counter& MetricsRegistry::AddProcessCounter(const std::string& name, const std::string& help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry_).Add({});
+}
+
 void MetricsRegistry::BeforeSerialize(std::function<void()> refresh) {
   absl::MutexLock lock(&mutex_);
   refreshes_.push_back(std::move(refresh));

@@ -38,6 +38,7 @@ class MetricsRegistry {
 
   // About the process, not the model: neither prefix nor labels.
   Gauge& AddProcessGauge(const std::string& name, const std::string& help);
+  Counter& AddProcessCounter(const std::string& name, const std::string& help);
 
   // `refresh` is called at the begin of every Serialize, on its thread, never twice at a time. It
   // must not block, and what it touches outlives the last Serialize.

@@ -7,8 +7,9 @@
 
 namespace pregate {
 
-// build_info{version,commit} with the prefix; process_start_time_seconds,
-// process_resident_memory_bytes and process_open_fds without, read anew by every Serialize.
+// build_info{version,commit} with the prefix; without it, read anew by every Serialize, what the
+// Prometheus clients of other languages call process_...: start, CPU time, memory, descriptors and
+// their limit, threads.
 void AddProcessMetrics(MetricsRegistry* registry);
 
 // File descriptors: as many as the system gives, and how many of them connections may take.

@@ -2,9 +2,12 @@
 
 #include <unistd.h>
 
+#include <ctime>
 #include <fstream>
+#include <thread>
 
 #include "absl/strings/numbers.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -45,6 +48,29 @@ TEST(ProcessMetricsTest, FollowsMemoryAndFiles) {
   EXPECT_EQ(Value(registry, "process_open_fds"), files + 1);
   EXPECT_GT(Value(registry, "process_resident_memory_bytes"), memory + kBytes / 2);
   EXPECT_EQ(touched.back(), 1);
+}
+
+TEST(ProcessMetricsTest, CountsCpuTimeAndThreads) {
+  MetricsRegistry registry("tiny");
+  AddProcessMetrics(&registry);
+  const double cpu = Value(registry, "process_cpu_seconds_total");
+  EXPECT_GT(cpu, 0);
+  const auto until = std::clock() + CLOCKS_PER_SEC / 20;
+  while (std::clock() < until) {
+  }
+  EXPECT_GE(Value(registry, "process_cpu_seconds_total"), cpu + 0.04);
+  EXPECT_THAT(registry.Serialize(), testing::HasSubstr("# TYPE process_cpu_seconds_total counter"));
+
+  const double threads = Value(registry, "process_threads");
+  EXPECT_GE(threads, 1);
+  absl::Notification stop;
+  std::thread one([&] { stop.WaitForNotification(); });
+  EXPECT_EQ(Value(registry, "process_threads"), threads + 1);
+  stop.Notify();
+  one.join();
+  EXPECT_GT(Value(registry, "process_max_fds"), Value(registry, "process_open_fds"));
+  EXPECT_GE(Value(registry, "process_virtual_memory_bytes"),
+            Value(registry, "process_resident_memory_bytes"));
 }
 
 }  // namespace

@@ -68,6 +68,8 @@ def overview():
     failed = CHOSEN + ', finish_reason=~"error|unavailable"'
     failures = rate("requests_total", failed)[0] + " / " + rate("requests_total", CHOSEN)[0]
     memory = f"process_resident_memory_bytes and on (job, instance) pregate_num_requests_running{{{CHOSEN}}}"
+    cpu = (f"rate(process_cpu_seconds_total[$__rate_interval]) "
+           f"and on (job, instance) pregate_num_requests_running{{{CHOSEN}}}")
     return dashboard(
         "pregate-overview", "pregate: overview", "What clients get of a model, what its schedulers do.",
         [("model", "Model", "label_values(pregate_num_requests_running, model)"),
@@ -92,6 +94,10 @@ def overview():
                   gauge("router_up", CHOSEN, PLACE), maximum=1),
             graph("Memory of the schedulers", "bytes", "Resident memory of the processes.",
                   (memory, "{{instance}}")),
+            graph("CPU of the schedulers", "short", "Cores that the processes use.", (cpu, "{{instance}}")),
+            graph("Certificates end in", "s", "Time left of the certificates in use, and of the authority's; nothing in plaintext.",
+                  (f"min by (job, instance, certificate) (pregate_tls_certificate_expiry_timestamp_seconds{{{MODEL}}}) - time()",
+                   "{{job}} {{instance}} {{certificate}}")),
         ])])
 
 

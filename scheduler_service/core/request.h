@@ -95,6 +95,8 @@ struct DoneInfo {
   int32_t accepted_tokens = 0;  // of them: those that were right
   int32_t preemptions = 0;
   absl::Duration queue_time, route_time, ttft, total;
+  absl::Duration first_row;    // from acceptance to the first row in a step; zero: there was none
+  absl::Duration token_gap;    // mean, between tokens that were sent
   absl::Duration retry_after;  // with RESOURCE_EXHAUSTED
 };
 

@@ -41,14 +41,14 @@ void GenerateStream::Refuse(const absl::Status& status, absl::Duration retry_aft
 
 void GenerateStream::EndRefused(const absl::Status& status, absl::Duration retry_after) {
   context_.metrics->CountRefusal(status);
-  context_.log->Add(context_.request_id, context_.tenant, status, {.status = status});
+  context_.log->Add(context_.identity, status, {.status = status});
   absl::MutexLock lock(&mutex_);
   End(status, retry_after, true);
 }
 
 void GenerateStream::Answer(const StartInfo& info) {
   context_.metrics->CountPrompt(info);
-  v1::GenerateResponse response = EncodeStart(info, context_.request_id, context_.return_routes);
+  v1::GenerateResponse response = EncodeStart(info, context_.identity.request_id, context_.return_routes);
   if (context_.echo) {
     v1::GenerateStart* start = response.mutable_start();
     start->mutable_prompt_ids()->Add(prompt_.begin(), prompt_.end());
@@ -77,7 +77,7 @@ void GenerateStream::Answer(const TokensOut& out) {
 
 void GenerateStream::Answer(const DoneInfo& info) {
   if (info.status.ok()) Enqueue(EncodeDone(info));
-  context_.log->Add(context_.request_id, context_.tenant, StatusGiven(info.status), info);
+  context_.log->Add(context_.identity, StatusGiven(info.status), info);
   absl::MutexLock lock(&mutex_);
   End(info.status, info.retry_after, false);
 }

@@ -21,6 +21,7 @@
 #include "common/step/peer.h"
 #include "pregate/v1/inference.pb.h"
 #include "scheduler_service/core/request.h"
+#include "scheduler_service/edge/request_spans.h"
 
 namespace pregate {
 
@@ -36,7 +37,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                              public std::enable_shared_from_this<GenerateStream> {
  public:
   struct Context {
-    std::string request_id, tenant;
+    RequestIdentity identity;
     bool return_routes = false;
     bool echo = false;
     bool has_routes = false;               // the model has experts

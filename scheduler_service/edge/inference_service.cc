@@ -24,6 +24,12 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
                                                                   : absl::FromChrono(deadline);
 }
 
+absl::string_view Traceparent(const grpc::CallbackServerContext& context) {
+  const auto found = context.client_metadata().find("traceparent");
+  if (found == context.client_metadata().end()) return "";
+  return {found->second.data(), found->second.size()};
+}
+
 grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status));
@@ -68,10 +74,10 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
   const absl::Status parsed = ParseClientMessage(*bytes, &request);
   const uint64_t key = next_key_++;
   auto stream = std::make_shared<GenerateStream>(GenerateStream::Context{
-      .request_id = request.request_id().empty()
-                        ? absl::StrCat("request-", key)
-                        : std::string(Clip(request.request_id(), kIdBytesMax)),
-      .tenant = std::string(Clip(request.tenant(), kIdBytesMax)),
+      .identity = log_->Identify(
+          request.request_id().empty() ? absl::StrCat("request-", key)
+                                       : std::string(Clip(request.request_id(), kIdBytesMax)),
+          std::string(Clip(request.tenant(), kIdBytesMax)), Traceparent(*context)),
       .return_routes = request.return_routes(),
       .echo = request.echo(),
       .has_routes = model_->has_routes(),

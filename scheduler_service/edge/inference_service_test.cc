@@ -114,7 +114,8 @@ TEST_P(InferenceServiceTest, StreamsStartTokensAndDone) {
   submit.send(DoneInfo{.reason = FinishReason::kLength,
                        .prompt_tokens = 2,
                        .generated_tokens = kTokens,
-                       .ttft = absl::Milliseconds(12.5)});
+                       .ttft = absl::Milliseconds(12.5),
+                       .token_gap = absl::Milliseconds(2.5)});
 
   v1::GenerateResponse response;
   ASSERT_TRUE(reader->Read(&response));
@@ -130,16 +131,37 @@ TEST_P(InferenceServiceTest, StreamsStartTokensAndDone) {
   EXPECT_FALSE(reader->Read(&response));
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_THAT(Lines("request id="),
-              ElementsAre(HasSubstr("id=\"mine\" tenant=\"a tenant\" prompt_tokens=2 "
-                                    "generated_tokens=500 ttft_ms=12.5 total_ms=0 "
+              ElementsAre(HasSubstr("id=\"mine\" tenant=\"a tenant\" trace_id=\"\" "
+                                    "prompt_tokens=2 generated_tokens=500 ttft_ms=12.5 "
+                                    "itl_ms=2.5 queue_ms=0 total_ms=0 "
                                     "finish=\"length\" status=\"OK\"")));
   EXPECT_THAT(registry_.Serialize(),
               HasSubstr("pregate_generation_tokens_total{model=\"bytes\"} 500"));
 }
 
+TEST_P(InferenceServiceTest, TheCallersTraceIsInTheLine) {
+  for (const std::string& header :
+       {std::string("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        std::string("nonsense")}) {
+    grpc::ClientContext context;
+    context.AddMetadata("traceparent", header);
+    v1::GenerateRequest request = Request("ab");
+    request.set_request_id(absl::StrCat("of ", header));
+    const auto reader = stub_->Generate(&context, request);
+    Await<SubmitEvent>().send(DoneInfo{});
+    v1::GenerateResponse response;
+    while (reader->Read(&response)) {
+    }
+    EXPECT_TRUE(reader->Finish().ok());
+  }
+  EXPECT_THAT(Lines("id=\"of 00"),
+              ElementsAre(HasSubstr("trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"")));
+  EXPECT_THAT(Lines("id=\"of nonsense"), ElementsAre(HasSubstr("trace_id=\"\"")));
+}
+
 TEST_P(InferenceServiceTest, RequestLinesAreHeldToARate) {
   for (int i = 0; i < kRequestLinesMax + 50; ++i) {
-    requests_.Add(absl::StrCat("r", i), "", absl::UnavailableError("gone"), {});
+    requests_.Add({.request_id = absl::StrCat("r", i)}, absl::UnavailableError("gone"), {});
   }
   // Where the second changed meanwhile, there were more lines and a count of those left out.
   EXPECT_GE(Lines("request id=").size(), size_t{kRequestLinesMax});

@@ -1,4 +1,4 @@
-// One line a request, when it is over.
+// One line a request, when it is over, and its spans where someone collects them.
 #pragma once
 
 #include <cstdint>
@@ -10,27 +10,36 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/trace.h"
 #include "scheduler_service/core/request.h"
+#include "scheduler_service/edge/request_spans.h"
 
 namespace pregate {
 
 // At most kRequestLinesMax lines a second: the rest are counted in the next line. Thread-safe.
 class RequestLog {
  public:
-  // Both outlive it.
-  RequestLog(const Log* log, Clock* clock) : log_(log), clock_(clock) {}
+  // All outlive it; `spans` is null where nobody collects them.
+  RequestLog(const Log* log, Clock* clock, SpanSink* spans = nullptr)
+      : log_(log), clock_(clock), spans_(spans) {}
+
+  // Of a call with this `traceparent` header (empty: none). Where spans are collected, a call without
+  // one begins a trace of its own.
+  RequestIdentity Identify(std::string request_id, std::string tenant,
+                           absl::string_view traceparent) const;
 
   // `status` is the client's, which may be another than the engine's in `done`. A request that
   // never reached the engine has a `done` of nothing but that status.
-  void Add(const std::string& request_id, const std::string& tenant, const absl::Status& status,
-           const DoneInfo& done);
+  void Add(const RequestIdentity& request, const absl::Status& status, const DoneInfo& done);
 
  private:
+  void WriteLine(const RequestIdentity& request, const absl::Status& status, const DoneInfo& done);
   // Whether there is room for a line; then also how many were left out before it.
   bool Take(int64_t* left_out);
 
   const Log* const log_;
   Clock* const clock_;
+  SpanSink* const spans_;
   absl::Mutex mutex_;
   absl::Time second_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   int lines_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -15,6 +15,7 @@ constexpr int kAgeStepsMax = 10000;
 
 void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options) {
   DeclarePortOptions(set, "Inference", &options->ports);
+  DeclareOtlpOptions(set, &options->otlp);
   EngineOptions& engine = options->engine;
   set.Group("Scheduling");
   set.Int("queue-max", &engine.queue_max, 1, kQueueMax, "requests",

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/config/option_set.h"
+#include "common/rpc/otlp_exporter.h"
 #include "common/rpc/service.h"
 #include "scheduler_service/engine/options.h"
 
@@ -19,6 +20,7 @@ struct SchedulerServerOptions {
   std::string run_ahead = "on";
   std::string decode_routing = "replica";
   std::string drafts = "ngram";
+  OtlpOptions otlp;
 };
 void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options);
 

@@ -143,6 +143,7 @@ void RequestHandler::Deliver(LiveRequest* request, absl::Time now) {
     observer_->OnFirstToken(now - request->accepted);
   } else {
     observer_->OnNextTokens(now - request->last_token, out.tokens.size());
+    request->tokens_after_first += static_cast<int32_t>(out.tokens.size());
   }
   request->last_token = now;
   request->send(std::move(out));
@@ -164,6 +165,10 @@ void RequestHandler::Close(LiveRequest* request, absl::Status status, FinishReas
   info.queue_time = Between(r->enqueued, r->first_row);
   info.ttft = Between(r->accepted, r->first_token);
   info.total = now - r->accepted;
+  info.first_row = Between(r->accepted, r->first_row);
+  if (r->tokens_after_first > 0) {
+    info.token_gap = (r->last_token - r->first_token) / r->tokens_after_first;
+  }
   retry_after_.RequestLeft(now);
   observer_->OnDone(info);
   r->send(std::move(info));

@@ -41,6 +41,7 @@ struct LiveRequest {
   absl::Time first_row = absl::InfinitePast();
   absl::Time first_token = absl::InfinitePast();
   absl::Time last_token = absl::InfinitePast();
+  int32_t tokens_after_first = 0;  // sent later than first_token
 };
 
 // Owns the requests. Iterates by age. Not thread-safe.

@@ -39,7 +39,8 @@ class Addresses(unittest.TestCase):
             self.assertEqual(matched, [component])
             ports = {p["name"]: p["containerPort"] for p in chart.container(component)["ports"]}
             for port in service["spec"]["ports"]:
-                self.assertEqual(ports[port["targetPort"]], port["port"])
+                wanted = 80 if port["name"] == "http" else ports[port["targetPort"]]
+                self.assertEqual(port["port"], wanted)
 
     @each_set
     def test_workers_by_rank(self, chart):
@@ -122,7 +123,7 @@ class Probes(unittest.TestCase):
     """They tell the truth, and restart only what a restart helps."""
 
     def probes(self, chart):
-        for component in chart.workloads():
+        for component in chart.cell():
             container = chart.container(component)
             yield component, container, {
                 k: container[f"{k}Probe"] for k in ("startup", "readiness", "liveness")
@@ -171,6 +172,13 @@ class Probes(unittest.TestCase):
         for _, _, probes in self.probes(rendered("minimal")):
             self.assertEqual(probes["readiness"]["failureThreshold"], 1)
             self.assertLessEqual(probes["readiness"]["periodSeconds"], 10)
+
+    def test_the_gateway_is_asked_over_http(self):
+        container = rendered("gateway").container("gateway")
+        asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+        self.assertEqual(asked["readiness"], {"path": "/health", "port": "http"}, "whether a scheduler is ready")
+        for kind in ("startup", "liveness"):
+            self.assertEqual(asked[kind], {"path": "/version", "port": "http"}, "a restart would bring no scheduler")
 
     def test_the_test_pod_has_none(self):
         self.assertFalse([k for k in rendered("minimal").container("test") if k.endswith("Probe")])

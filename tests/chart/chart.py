@@ -14,6 +14,7 @@ VALUE_FILES = {path.stem: path for folder in ("ci", "recipes") for path in sorte
 VALUE_SETS = sorted(VALUE_FILES)
 PORTS = {"scheduler": 7600, "router": 7610, "worker": 7620}
 PROGRAMS = {"scheduler": "pregate-scheduler", "router": "pregate-router", "worker": "pregate-worker"}
+HTTP_PORT = 7680  # of the gateway; its metrics are on the port after it
 
 
 class Refused(Exception):
@@ -82,6 +83,10 @@ class Rendered:
     def workloads(self):
         """component -> its Deployment or StatefulSet."""
         return {component_of(o): o for o in self.all("Deployment") + self.all("StatefulSet")}
+
+    def cell(self):
+        """component -> the Deployment or StatefulSet of each that speaks gRPC: all but the gateway."""
+        return {c: w for c, w in self.workloads().items() if c != "gateway"}
 
     def pods(self):
         """component -> (labels, spec) of each pod that is made, the test's too."""

@@ -13,6 +13,8 @@ import unittest
 
 from chart import PORTS, PROGRAMS, ROOT, each_set, env, flags, rendered
 
+GATEWAY = (ROOT / "gateway_service").exists()  # a tree that has the program
+
 BIN = pathlib.Path(os.environ.get("PREGATE_BIN_DIR", ROOT / "build" / "debug" / "bin"))
 
 
@@ -41,6 +43,8 @@ class Flags(unittest.TestCase):
     @each_set
     def test_flags_and_variables_exist(self, chart):
         for component in chart.pods():
+            if component == "gateway" and not GATEWAY:
+                continue
             container = chart.container(component)
             known, variables = self.help(*container["command"])
             self.assertLessEqual(set(flags(container)), known, component)
@@ -50,7 +54,7 @@ class Flags(unittest.TestCase):
     @each_set
     def test_probe_flags_exist(self, chart):
         known, _ = self.help("pregate", "health")
-        for component in chart.workloads():
+        for component in chart.cell():
             for kind in ("startup", "readiness", "liveness"):
                 command = chart.container(component)[f"{kind}Probe"]["exec"]["command"]
                 self.assertLessEqual({a.partition("=")[0] for a in command[2:]}, known)

@@ -24,14 +24,19 @@ class NetworkPolicies(unittest.TestCase):
         ("prometheus", "scheduler"): {7601},
         ("prometheus", "router"): {7611},
         ("prometheus", "worker"): {7621},
+        ("gateway", "scheduler"): {7600},
+        ("http-client", "gateway"): {7680},
+        ("prometheus", "gateway"): {7681},
         ("scheduler", "dns"): {53},
+        ("gateway", "dns"): {53},
         ("test", "dns"): {53},
     }
-    TRIED = (22, 53, 443, 7600, 7601, 7610, 7611, 7620, 7621, 34567)
+    TRIED = (22, 53, 443, 7600, 7601, 7610, 7611, 7620, 7621, 7680, 7681, 34567)
 
     def world(self, chart, client):
         pods = {c: Pod("ns", labels, "10.1.0.5") for c, (labels, _) in chart.pods().items()}
         pods["client"] = client
+        pods["http-client"] = Pod("ingress-nginx", {}, "172.16.0.6")
         pods["stranger"] = Pod("ns", {"app": "x"}, "172.16.0.9")
         pods["other-namespace"] = Pod("elsewhere", {"demo-pregate-client": "true"}, "172.16.0.8")
         pods["internet"] = Pod(None, None, "198.51.100.7")
@@ -70,6 +75,8 @@ class NetworkPolicies(unittest.TestCase):
         for values in ("minimal", "cpu"):
             self.check(values, Pod("ns", {"demo-pregate-client": "true"}, "172.16.0.5"))
         self.check("cert-manager", Pod("ns", {"demo-pregate-client": "true"}, "172.16.0.5"))
+        chart = Rendered("gateway", sets=["networkPolicy.extraEgress=[]"])
+        self.check_chart("gateway", chart, Pod("ns", {"demo-pregate-client": "true"}, "172.16.0.5"))
 
     def test_arrows_with_given_clients(self):
         chart = Rendered("everything", sets=["networkPolicy.extraEgress=[]", "networkPolicy.extraIngress=[]"])

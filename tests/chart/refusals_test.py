@@ -109,6 +109,34 @@ class Refusals(unittest.TestCase):
             )
         template("minimal", sets=["worker.livenessProbe.periodSeconds=61", "worker.livenessProbe.failureThreshold=2"])
 
+    def test_gateways(self):
+        on = "gateway.enabled=true"
+        for message, *sets in (
+            ("say gateway.open=true", on),
+            ("both given", on, "gateway.open=true", "gateway.apiTokensSecret=t"),
+            ("needs gateway.httpRoute.parentRefs", on, "gateway.open=true", "gateway.httpRoute.enabled=true"),
+            ("more than maxReplicas", on, "gateway.open=true", "gateway.autoscaling.enabled=true", "gateway.autoscaling.minReplicas=11"),
+            ("nothing to scale by", on, "gateway.open=true", "gateway.autoscaling.enabled=true", "gateway.autoscaling.cpuPercent=0"),
+            ("which is not given", on, "gateway.open=true", "gateway.autoscaling.enabled=true", "gateway.resources=null"),
+            ("set gateway.enabled", "gateway.ingress.enabled=true"),
+            ("set gateway.enabled", "gateway.autoscaling.enabled=true"),
+            (
+                "gateway.extraArgs: --http-open is set by the chart",
+                on,
+                "gateway.open=true",
+                'gateway.extraArgs=["--http-open"]',
+            ),
+            (
+                "would lie in or over /api-tokens",
+                on,
+                "gateway.apiTokensSecret=t",
+                'gateway.extraVolumes=[{"name":"c","emptyDir":{}}]',
+                'gateway.extraVolumeMounts=[{"name":"c","mountPath":"/api-tokens/x"}]',
+            ),
+        ):
+            with self.subTest(sets=sets):
+                self.assert_refused(message, *sets)
+
     def test_an_object_that_is_no_template(self):
         self.assert_refused("extraobjects.yaml", 'extraObjects=["{{ .Values.nothing.at.all }}"]')
 
@@ -181,6 +209,10 @@ class Refusals(unittest.TestCase):
             "scheduler.readinessProbe.timeoutSeconds=1": "/scheduler/readinessProbe/timeoutSeconds",
             'networkPolicy.extraEgress=[{"from":[]}]': "/networkPolicy/extraEgress/0",
             "extraObjects=[7]": "/extraObjects/0",
+            'gateway.schedulers=["a"]': "/gateway/schedulers/0",
+            "gateway.service.type=ExternalName": "/gateway/service/type",
+            'gateway.ingress.hosts=["a/b"]': "/gateway/ingress/hosts/0",
+            'gateway.httpRoute.parentRefs=[{"namespace":"a"}]': "/gateway/httpRoute/parentRefs/0",
         }.items():
             with self.subTest(pair=pair):
                 self.assert_refused(f"at '{where}'", pair)

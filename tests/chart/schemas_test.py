@@ -18,7 +18,7 @@ from chart import CHART, PROGRAMS, ROOT, VALUE_FILES, VALUE_SETS, component_of, 
 
 KUBERNETES = ("1.28.0", "1.35.0")  # the oldest that Chart.yaml admits, and the newest schemas
 # Kinds of other projects, which kubernetes-validate does not know: checked by hand in CustomResources.
-CUSTOM_KINDS = {"ServiceMonitor", "PrometheusRule", "Certificate"}
+CUSTOM_KINDS = {"ServiceMonitor", "PrometheusRule", "Certificate", "HTTPRoute"}
 
 
 class Schemas(unittest.TestCase):
@@ -138,12 +138,12 @@ class CustomResources(unittest.TestCase):
         self.assertIn("192.0.2.7", certificates["scheduler"]["ipAddresses"])
 
     def test_service_monitors(self):
-        for values in ("gpu", "cert-manager", "everything"):
+        for values in ("gpu", "cert-manager", "gateway", "everything"):
             chart = rendered(values)
             for monitor in chart.all("ServiceMonitor"):
                 with self.subTest(values=values, monitor=monitor["metadata"]["name"]):
                     self.check_monitor(chart, monitor)
-            self.assertEqual(len(chart.all("ServiceMonitor")), 3)
+            self.assertEqual(len(chart.all("ServiceMonitor")), len(chart.workloads()))
 
     def check_monitor(self, chart, monitor):
         spec = monitor["spec"]

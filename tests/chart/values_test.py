@@ -110,7 +110,7 @@ class Values(unittest.TestCase):
         self.assertEqual(
             taken,
             {
-                *(f"{c}.resources" for c in ("scheduler", "router", "worker", "test")),
+                *(f"{c}.resources" for c in ("scheduler", "router", "worker", "gateway", "test")),
                 *(f"podSecurityContext.{key}" for key in DEFAULTS["podSecurityContext"]),
                 "networkPolicy.dns",
                 "monitoring.dashboards.labels",
@@ -130,8 +130,11 @@ class Values(unittest.TestCase):
         self.assertGreater(len(integers), 25)
         largest = {p: schema["maximum"] for p, schema in integers.items()}
         some = {p: rng.randint(max(schema["minimum"], largest[p] // 2), largest[p]) for p, schema in integers.items()}
+        fewest, most = ("gateway", "autoscaling", "minReplicas"), ("gateway", "autoscaling", "maxReplicas")
+        some[fewest] = min(some[fewest], some[most])
         for numbers in (largest, some):
-            text = render(numbers)
+            # Replicas are the autoscaler's or not.
+            text = render(numbers) + "---\n" + render({**numbers, ("gateway", "autoscaling", "enabled"): True})
             self.check(text)
             self.assertNotRegex(text, r"\d[eE]\+\d")
             for path, number in numbers.items():

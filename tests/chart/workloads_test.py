@@ -17,6 +17,7 @@ from chart import (
     ROOT,
     VALUE_SETS,
     Rendered,
+    component_of,
     each_set,
     flags,
     notes,
@@ -37,6 +38,7 @@ class Workloads(unittest.TestCase):
     def test_which_there_are(self):
         self.assertEqual(set(rendered("minimal").workloads()), {"scheduler", "router", "worker"})
         self.assertEqual(set(rendered("dense").workloads()), {"scheduler", "worker"})
+        self.assertEqual(set(rendered("gateway").workloads()), {"scheduler", "router", "worker", "gateway"})
 
     @each_set
     def test_one_scheduler_recreated(self, chart):
@@ -185,7 +187,11 @@ class Workloads(unittest.TestCase):
             mounts = {m["name"]: m["mountPath"] for m in chart.container(component)["volumeMounts"]}
             given = flags(chart.container(component))
             self.assertEqual(given["--tls-dir"], mounts["tls"])
-            if component != "test":
+            if component == "gateway":
+                self.assertNotIn("model", mounts)
+                self.assertEqual("--api-tokens-file" in given, "api-tokens" in mounts)
+                self.assertTrue(given.get("--api-tokens-file", "").startswith(mounts.get("api-tokens", "")))
+            elif component != "test":
                 self.assertRegex(given["--model"], f"^{mounts.get('model', DEMO_MODEL)}(/|$)")
 
     def test_nothing_given_is_the_demo_model_of_the_image(self):
@@ -202,10 +208,12 @@ class Workloads(unittest.TestCase):
     def test_each_pod_has_its_own_roles_secret_only(self, chart):
         expected = {"test": "client"}
         for component, (_, spec) in chart.pods().items():
-            secrets = [v["secret"] for v in spec["volumes"] if "secret" in v]
+            secrets = [v["secret"] for v in spec["volumes"] if "secret" in v and v["name"] != "api-tokens"]
             self.assertEqual(len(secrets), 1)
             self.assertEqual(secrets[0]["defaultMode"], 0o440)
             role = expected.get(component, component)
+            if component == "gateway" and not chart.all("Certificate"):
+                role = "client"
             self.assertIn(
                 secrets[0]["secretName"],
                 (role[0], f"pregate-{role}", f"cell-{role}", f"demo-pregate-{role}-tls"),
@@ -324,6 +332,94 @@ class Given(unittest.TestCase):
         self.assertNotIn("pre-upgrade", hooks[0]["helm.sh/hook"], "an upgrade would delete the claim")
         mounted = next(v for v in rendered("model-claim").pods()["worker"][1]["volumes"] if v["name"] == "model")
         self.assertEqual(mounted["persistentVolumeClaim"]["claimName"], claim["metadata"]["name"])
+
+
+class Gateway(unittest.TestCase):
+    """The HTTP APIs: off unless asked for; how requests reach them; how many pods there are."""
+
+    def made(self, *sets, base="minimal"):
+        return Rendered(base, sets=["gateway.enabled=true", "gateway.open=true", *sets])
+
+    def test_off(self):
+        for values in set(VALUE_SETS) - {"gateway", "everything"}:
+            self.assertNotIn("gateway", {component_of(o) for o in rendered(values).objects}, values)
+
+    def test_it_calls_this_cells_scheduler_and_others(self):
+        chart = rendered("gateway")
+        given = flags(chart.container("gateway"))
+        own = chart.one("Service", "scheduler")["metadata"]["name"]
+        self.assertEqual(
+            given["--schedulers"].split(","),
+            [f"{own}.ns.svc.cluster.local:7600", "other-pregate-scheduler.other.svc.cluster.local:7600"],
+        )
+        self.assertEqual(given["--model-name"], "smollm2-135m-moe5")
+        self.assertEqual(given["--http-listen"], "0.0.0.0:7680")
+        self.assertEqual(given["--metrics-listen"], "0.0.0.0:7681")
+
+    def test_tokens_or_open(self):
+        tokens = flags(rendered("gateway").container("gateway"))
+        self.assertNotIn("--http-open", tokens)
+        (volume,) = [v for v in rendered("gateway").pods()["gateway"][1]["volumes"] if v["name"] == "api-tokens"]
+        self.assertEqual(volume["secret"], {"secretName": "pregate-api-tokens", "defaultMode": 0o440})
+        given = flags(self.made().container("gateway"))
+        self.assertIs(given["--http-open"], True)
+        self.assertNotIn("--api-tokens-file", given)
+
+    def test_its_certificate_is_a_clients(self):
+        (certificate,) = [c["spec"] for c in rendered("gateway").all("Certificate") if component_of(c) == "gateway"]
+        self.assertEqual(certificate["uris"], ["spiffe://pregate.internal/pregate/client"])
+        self.assertIn("demo-pregate-gateway.ns.svc.cluster.local", certificate["dnsNames"])
+
+        def secret(*sets):
+            volumes = self.made(*sets).pods()["gateway"][1]["volumes"]
+            return next(v["secret"]["secretName"] for v in volumes if v["name"] == "tls")
+
+        self.assertEqual(secret(), "pregate-client", "the client's, where secrets are of one's own")
+        self.assertEqual(secret("tls.existingSecrets.gateway=mine"), "mine")
+
+    def test_ingress_and_route_lead_to_the_service(self):
+        chart = rendered("gateway")
+        service = chart.one("Service", "gateway")
+        name, ports = service["metadata"]["name"], {p["name"]: p["port"] for p in service["spec"]["ports"]}
+        (rule,) = chart.one("Ingress")["spec"]["rules"]
+        self.assertEqual(rule["host"], "api.pregate.example")
+        backend = rule["http"]["paths"][0]["backend"]["service"]
+        self.assertEqual(backend, {"name": name, "port": {"name": "http"}})
+        route = chart.one("HTTPRoute")["spec"]
+        self.assertEqual(route["parentRefs"][0]["sectionName"], "https")
+        (rule,) = route["rules"]
+        self.assertEqual(rule["backendRefs"], [{"name": name, "port": ports["http"]}])
+        self.assertEqual(rule["timeouts"], {"request": "0s"}, "no limit on a stream")
+        self.assertLessEqual(set(route), {"parentRefs", "hostnames", "rules"})
+        any_host = self.made("gateway.ingress.enabled=true").one("Ingress")["spec"]["rules"]
+        self.assertNotIn("host", any_host[0])
+
+    def test_metrics_stay_inside(self):
+        for kind in ("LoadBalancer", "NodePort"):
+            service = self.made(f"gateway.service.type={kind}").one("Service", "gateway")
+            self.assertEqual([p["name"] for p in service["spec"]["ports"]], ["http"])
+
+    def test_autoscaling(self):
+        chart = rendered("gateway")
+        scaler = chart.one("HorizontalPodAutoscaler")["spec"]
+        self.assertEqual(scaler["scaleTargetRef"]["name"], chart.workload("gateway")["metadata"]["name"])
+        self.assertNotIn("replicas", chart.workload("gateway")["spec"], "the autoscaler's business")
+        external, cpu = scaler["metrics"]
+        self.assertEqual(external["external"]["metric"]["name"], "pregate_request_queue_time_seconds_p95")
+        self.assertEqual(external["external"]["target"], {"type": "Value", "value": "500m"})
+        self.assertEqual(cpu["resource"]["target"]["averageUtilization"], 70)
+        self.assertEqual(self.made("gateway.replicas=5").workload("gateway")["spec"]["replicas"], 5)
+
+    def test_grace_exceeds_drain(self):
+        spec = self.made("gateway.drainTimeoutSeconds=60").pods()["gateway"][1]
+        self.assertGreaterEqual(spec["terminationGracePeriodSeconds"], 60 + 10)
+
+    def test_budget(self):
+        chart = rendered("gateway")
+        budget = chart.one("PodDisruptionBudget", "gateway")["spec"]
+        self.assertEqual(budget["selector"], chart.workload("gateway")["spec"]["selector"])
+        off = self.made("gateway.podDisruptionBudget.enabled=false")
+        self.assertEqual(len(off.all("PodDisruptionBudget")), 1)
 
 
 class Disruption(unittest.TestCase):

@@ -17,7 +17,7 @@ FILES = ("share/doc/pregate/LICENSE", "share/doc/pregate/README.md", "share/doc/
          "share/doc/pregate/examples/python/generate.py", "share/pregate/proto/pregate/v1/inference.proto",
          "share/pregate/prometheus/rules/alerts.yml", "share/pregate/grafana/overview.json",
          "share/pregate/models/smollm2-135m-moe5/artifact.safetensors",
-         "share/bash-completion/completions/pregate")
+         "share/bash-completion/completions/pregate", "include/pregate/v1/inference.grpc.pb.h")
 
 
 def run(*command, **options):
@@ -41,6 +41,8 @@ class PackageTest(unittest.TestCase):
             self.assertNotIn(str(BUILD), run("readelf", "--dynamic", prefix / "bin" / program))
         for file in FILES:
             self.assertGreater((prefix / file).stat().st_size, 0)
+        for file in ("libpregate_client.a", "cmake/pregate/pregateConfig.cmake"):
+            self.assertEqual(len(list(prefix.glob(f"lib*/**/{file}"))), 1, file)
         names = [str(p.relative_to(prefix)) for p in prefix.rglob("*")]
         self.assertFalse([n for n in names if "baseline" in n or "_test" in n or "__pycache__" in n])
 

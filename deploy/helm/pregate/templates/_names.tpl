@@ -83,6 +83,17 @@ labels:
 {{- join "," $workers -}}
 {{- end -}}
 
+{{/* Whom a gateway calls, comma-separated: this cell's scheduler, then others'. */}}
+{{- define "pregate.schedulers" -}}
+{{- $own := printf "%s:7600" (include "pregate.host" (dict "root" . "component" "scheduler")) -}}
+{{- join "," (prepend (default list .Values.gateway.schedulers) $own) -}}
+{{- end -}}
+
+{{/* The model's name in requests and metrics, as the programs make it of the path. */}}
+{{- define "pregate.modelName" -}}
+{{- default (include "pregate.modelPath" . | base | trimSuffix ".gguf") .Values.model.name -}}
+{{- end -}}
+
 {{/* Where a probe dials its own container. */}}
 {{- define "pregate.self" -}}
 {{- if contains ":" .Values.listenAddress -}}[::1]{{- else -}}127.0.0.1{{- end -}}
@@ -117,5 +128,8 @@ labels:
 
 {{/* (dict "root" $ "role" "scheduler"): the secret with that role's tls.crt, tls.key and ca.crt */}}
 {{- define "pregate.tlsSecret" -}}
-{{- default (printf "%s-%s-tls" (include "pregate.fullname" .root) .role) (index .root.Values.tls.existingSecrets .role) -}}
+{{- $role := .role -}}
+{{- /* The gateway is a client; cert-manager makes it a certificate of its own, which has its host names. */ -}}
+{{- if and (eq $role "gateway") (not (or .root.Values.tls.certManager.enabled .root.Values.tls.existingSecrets.gateway)) }}{{ $role = "client" }}{{ end -}}
+{{- default (printf "%s-%s-tls" (include "pregate.fullname" .root) $role) (get .root.Values.tls.existingSecrets $role) -}}
 {{- end -}}

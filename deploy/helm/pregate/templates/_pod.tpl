@@ -69,6 +69,10 @@ securityContext:
 {{- end }}
 - --listen={{ .root.Values.listenAddress }}:{{ .port }}
 - --metrics-listen={{ .root.Values.listenAddress }}:{{ add1 .port }}
+{{ include "pregate.identityAndLogArgs" . }}
+{{- end -}}
+
+{{- define "pregate.identityAndLogArgs" -}}
 - --tls-dir=/tls
 - --tls-trust-domain={{ .root.Values.tls.trustDomain }}
 - --log-level={{ .root.Values.log.level }}
@@ -127,12 +131,20 @@ envFrom:
 {{- end }}
 {{- end -}}
 
+{{/* Whether this component mounts the model: "true", or nothing. */}}
+{{- define "pregate.mountsModel" -}}
+{{- if not (or (eq .component "gateway") (include "pregate.demoModel" .root)) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "pregate.volumeMounts" -}}
 volumeMounts:
-  {{- if not (include "pregate.demoModel" .root) }}
+  {{- if include "pregate.mountsModel" . }}
   - {name: model, mountPath: /model, readOnly: true}
   {{- end }}
   - {name: tls, mountPath: /tls, readOnly: true}
+  {{- if .values.apiTokensSecret }}
+  - {name: api-tokens, mountPath: /api-tokens, readOnly: true}
+  {{- end }}
   {{- if .values.shmSize }}
   - {name: shm, mountPath: /dev/shm}
   {{- end }}
@@ -169,7 +181,7 @@ initContainers:
 
 {{- define "pregate.volumes" -}}
 volumes:
-  {{- if not (include "pregate.demoModel" .root) }}
+  {{- if include "pregate.mountsModel" . }}
   - name: model
     {{- with .root.Values.model }}
     {{- if .existingClaim }}
@@ -182,6 +194,10 @@ volumes:
     {{- end }}
   {{- end }}
   {{- include "pregate.tlsVolume" (dict "root" .root "role" .component) | nindent 2 }}
+  {{- with .values.apiTokensSecret }}
+  - name: api-tokens
+    secret: {secretName: {{ toYaml . }}, defaultMode: 0440}
+  {{- end }}
   {{- with .values.shmSize }}
   - name: shm
     emptyDir: {medium: Memory, sizeLimit: {{ quote . }}}

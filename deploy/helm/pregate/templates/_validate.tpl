@@ -41,6 +41,7 @@
 {{- $own := dict
     "scheduler" "workers router step-tokens queue-max running-max run-ahead decode-routing drafts batching batch-age-steps batch-experts-max eviction preemptions-max worker-stall-timeout-s drain-timeout-s"
     "router" "threads step-tokens context-tokens sessions-max session-idle-s kv-cache-bytes"
+    "gateway" "http-listen http-plaintext http-open http-threads api-tokens-file schedulers drain-timeout-s"
     "worker" "rank world-size collective-host collective-insecure device dtype threads kv-cache-bytes step-tokens seq-slots context-tokens expert-slots" -}}
 {{- range $component, $flags := $own -}}
 {{- $taken := concat $all (splitList " " $flags) -}}
@@ -61,7 +62,7 @@
 
 {{/* What the values bring to a pod must not take the names and places of what the chart brings. */}}
 {{- define "pregate.validatePods" -}}
-{{- range $component := list "scheduler" "router" "worker" -}}
+{{- range $component := list "scheduler" "router" "worker" "gateway" -}}
 {{- include "pregate.validatePod" (dict "root" $ "component" $component "values" (index $.Values $component)) -}}
 {{- end -}}
 {{- if and .Values.model.initContainers (include "pregate.demoModel" .) -}}
@@ -78,10 +79,11 @@
 {{- $component := .component -}}
 {{- $volumes := list "tls" -}}
 {{- $places := list "/tls" "/model" -}}
-{{- if not (include "pregate.demoModel" .root) }}{{ $volumes = append $volumes "model" }}{{ end -}}
+{{- if include "pregate.mountsModel" . }}{{ $volumes = append $volumes "model" }}{{ end -}}
+{{- if .values.apiTokensSecret }}{{ $volumes = append $volumes "api-tokens" }}{{ $places = append $places "/api-tokens" }}{{ end -}}
 {{- if .values.shmSize }}{{ $volumes = append $volumes "shm" }}{{ $places = append $places "/dev/shm" }}{{ end -}}
 {{- range .values.extraVolumes -}}
-{{- if or (has .name $volumes) (has .name (list "model" "shm")) -}}
+{{- if or (has .name $volumes) (has .name (list "model" "shm" "api-tokens")) -}}
 {{- fail (printf "%s.extraVolumes: the name %s is taken" $component .name) -}}
 {{- end -}}
 {{- $volumes = append $volumes .name -}}
@@ -97,7 +99,8 @@
 {{- $places = append $places $path -}}
 {{- end -}}
 {{- $names := list $component -}}
-{{- range $key, $containers := dict "model.initContainers" .root.Values.model.initContainers (printf "%s.initContainers" $component) .values.initContainers (printf "%s.extraContainers" $component) .values.extraContainers -}}
+{{- $fills := ternary list (default list .root.Values.model.initContainers) (eq $component "gateway") -}}
+{{- range $key, $containers := dict "model.initContainers" $fills (printf "%s.initContainers" $component) .values.initContainers (printf "%s.extraContainers" $component) .values.extraContainers -}}
 {{- range $containers -}}
 {{- if has .name $names -}}
 {{- fail (printf "%s: a container of this pod is called %s already" $key .name) -}}
@@ -106,6 +109,35 @@
 {{- range .volumeMounts -}}
 {{- include "pregate.validateMount" (dict "where" $key "mount" . "volumes" $volumes) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pregate.validateGateway" -}}
+{{- with .Values.gateway -}}
+{{- if .enabled -}}
+{{- if and (not .apiTokensSecret) (not .open) -}}
+{{- fail "gateway.enabled without gateway.apiTokensSecret: everybody who reaches it could use it. Name the secret with the API tokens, or say gateway.open=true" -}}
+{{- end -}}
+{{- if and .apiTokensSecret .open -}}
+{{- fail "gateway.apiTokensSecret and gateway.open=true are both given; choose one" -}}
+{{- end -}}
+{{- if and .httpRoute.enabled (not .httpRoute.parentRefs) -}}
+{{- fail "gateway.httpRoute.enabled needs gateway.httpRoute.parentRefs: the Gateways that it attaches to" -}}
+{{- end -}}
+{{- if .autoscaling.enabled -}}
+{{- if gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas) -}}
+{{- fail "gateway.autoscaling.minReplicas is more than maxReplicas" -}}
+{{- end -}}
+{{- if and (not .autoscaling.queueTimeMetric) (not .autoscaling.cpuPercent) -}}
+{{- fail "gateway.autoscaling.enabled with neither queueTimeMetric nor cpuPercent: there is nothing to scale by" -}}
+{{- end -}}
+{{- if and .autoscaling.cpuPercent (not (((.resources).requests).cpu)) -}}
+{{- fail "gateway.autoscaling.cpuPercent is a share of gateway.resources.requests.cpu, which is not given" -}}
+{{- end -}}
+{{- end -}}
+{{- else if or .ingress.enabled .httpRoute.enabled .autoscaling.enabled -}}
+{{- fail "gateway.ingress, gateway.httpRoute and gateway.autoscaling are of the gateway: set gateway.enabled" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -123,4 +155,5 @@
 {{- include "pregate.validateExtraArgs" . -}}
 {{- include "pregate.validateCollective" . -}}
 {{- include "pregate.validatePods" . -}}
+{{- include "pregate.validateGateway" . -}}
 {{- end -}}
