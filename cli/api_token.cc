@@ -12,6 +12,7 @@
 #include "common/base/process.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
+#include "common/step/request_limits.h"
 #include "gateway_service/core/api_tokens.h"
 #include "gateway_service/core/limits.h"
 
@@ -80,7 +81,7 @@ int ApiTokenNew(int argc, const char* const* argv) {
   set.String("tenant", &o.tenant, "for whom it is").Required();
   set.String("file", &o.file,
              "add the entry to this --api-tokens-file; servers take it in a second");
-  set.Int("priority", &o.priority, -gateway::kPriorityMax, gateway::kPriorityMax, "",
+  set.Int("priority", &o.priority, -kPriorityMax, kPriorityMax, "",
           "of its requests: higher ones are served first");
   set.Count("concurrent-max", &o.concurrent_max, 0, kMax, "requests", "at once; 0: any number");
   set.Count("tokens-per-minute", &o.tokens_per_minute, 0, kMax, "tokens",

@@ -17,7 +17,9 @@ class Answer {
  public:
   virtual ~Answer() = default;
   virtual std::string Start(const Started& started) = 0;
+  virtual std::string AddPrompt(const PromptTokens&) { return ""; }
   virtual std::string Add(const Tokens& tokens) = 0;
+  virtual std::string FinishChoice(const ChoiceFinished&) { return ""; }
   virtual std::string Finish(const Finished& finished) = 0;
   // The end of a stream that broke after Start; unused of whole answers.
   virtual std::string Fail(const ApiError& error) = 0;

@@ -11,6 +11,7 @@
 #include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/step/request_limits.h"
 #include "gateway_service/core/json_field.h"
 #include "gateway_service/core/limits.h"
 

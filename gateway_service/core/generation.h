@@ -26,12 +26,21 @@ struct Generation {
   std::string model;  // "": whichever is served
   Prompt prompt;
   SamplingParams sampling;
+  std::vector<LogitBias> logit_bias;
   std::optional<uint64_t> seed;
   std::optional<int32_t> max_tokens;  // nothing: what remains of the context
+  int32_t min_tokens = 0;
   std::vector<std::string> stop_strings;
   std::vector<TokenId> stop_tokens;
   bool ignore_eos = false;
   bool no_drafts = false;
+  std::optional<int32_t> priority;  // nothing: the token's, or 0
+  int32_t n = 1;                    // choices
+  int32_t best_of = 0;              // of so many; 0: n
+  std::optional<int32_t> logprobs, prompt_logprobs;
+  bool echo = false;
+
+  bool several() const { return n > 1 || best_of > 1; }
 
   // How the answer is laid out.
   bool stream = false;
@@ -40,8 +49,9 @@ struct Generation {
   bool return_routes = false;     // ids and routes of the tokens, in the object "pregate"
 };
 
-// What the scheduler says: Started once, Tokens any number of times, Finished once and last. An
-// error takes the place of what has not come yet.
+// What the scheduler says: Started once, PromptTokens before the first Tokens, Tokens any number of
+// times, of several choices ChoiceFinished for each, Finished once and last. An error takes the place
+// of what has not come yet.
 
 struct Started {
   uint64_t seed = 0;
@@ -49,15 +59,40 @@ struct Started {
   std::string numerics_id;
   int32_t prompt_tokens = 0;
   std::vector<ExpertId> prompt_routes;  // where return_routes asked for them
+  std::string prompt_text;              // where echo did
+};
+
+struct TokenLogprob {
+  TokenId id = 0;
+  float logprob = 0;
+  std::string bytes;  // maybe a part of a UTF-8 character; none of a special token
+};
+// A token's own, and the likeliest in its place.
+struct TokenLogprobs {
+  TokenLogprob token;
+  std::vector<TokenLogprob> top;
+};
+
+// Of the prompt, from its second token on.
+struct PromptTokens {
+  std::vector<TokenLogprobs> logprobs;
 };
 
 struct Tokens {
   std::vector<TokenId> ids;
-  std::vector<ExpertId> routes;  // [ids], or none of a dense model
-  std::string text;              // may be empty
+  std::vector<ExpertId> routes;         // [ids], or none of a dense model
+  std::string text;                     // may be empty
+  int32_t index = 0;                    // of the choice
+  std::vector<TokenLogprobs> logprobs;  // [ids], where they were asked for
 };
 
 enum class EndReason { kLength, kStopToken, kStopString };
+
+struct ChoiceFinished {
+  int32_t index = 0;
+  EndReason reason = EndReason::kLength;
+  uint64_t seed = 0;
+};
 
 struct Usage {
   int32_t prompt_tokens = 0;

@@ -1,9 +1,12 @@
 #include "gateway_service/core/openai_answer.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gateway_service/core/json_text.h"
+#include "gateway_service/core/openai_logprobs.h"
 
 namespace pregate::gateway::openai {
 namespace {
@@ -36,9 +39,15 @@ class OpenAiAnswer : public Answer {
   OpenAiAnswer(const Generation& generation, AnswerHead head)
       : chat_(std::holds_alternative<Conversation>(generation.prompt)),
         routes_(generation.return_routes),
-        include_usage_(generation.include_usage),
-        continuous_usage_(generation.continuous_usage),
-        head_(std::move(head)) {}
+        several_(generation.several()),
+        echo_(generation.echo),
+        head_(std::move(head)),
+        logprobs_(generation.n, Logprobs(chat_)) {}
+
+  std::string AddPrompt(const PromptTokens& prompt) override {
+    prompt_.insert(prompt_.end(), prompt.logprobs.begin(), prompt.logprobs.end());
+    return "";
+  }
 
  protected:
   // "{"id":...,": the members of each object up to "choices".
@@ -50,30 +59,68 @@ class OpenAiAnswer : public Answer {
                         R"(,"choices":[)");
   }
 
-  const bool chat_, routes_, include_usage_, continuous_usage_;
+  // Of an answer that begins with its prompt: what stands before the generated tokens, once all of
+  // the prompt's have come. Its first token has no probability, and is what the others leave of the
+  // text.
+  void EchoLogprobs() {
+    if (prompt_.empty()) return;
+    size_t others = 0;
+    for (const TokenLogprobs& token : prompt_) others += token.token.bytes.size();
+    const size_t first = prompt_text_.size() - std::min(others, prompt_text_.size());
+    for (Logprobs& choice : logprobs_) {
+      choice.AddFirst(prompt_text_.substr(0, first));
+      for (const TokenLogprobs& token : prompt_) choice.Add(token);
+    }
+    prompt_.clear();
+  }
+
+  void AddLogprobs(const Tokens& tokens) {
+    EchoLogprobs();
+    for (const TokenLogprobs& token : tokens.logprobs) logprobs_[tokens.index].Add(token);
+  }
+
+  // A message that names no choice is a fault of the scheduler's.
+  bool HasChoice(int32_t index) const {
+    return index >= 0 && static_cast<size_t>(index) < logprobs_.size();
+  }
+
+  const bool chat_, routes_, several_, echo_;
   const AnswerHead head_;
+  std::string prompt_text_;
+  std::vector<TokenLogprobs> prompt_;  // until the first generated tokens
+  std::vector<Logprobs> logprobs_;     // [choice]
 };
 
 class StreamedAnswer final : public OpenAiAnswer {
  public:
-  using OpenAiAnswer::OpenAiAnswer;
+  StreamedAnswer(const Generation& generation, AnswerHead head)
+      : OpenAiAnswer(generation, std::move(head)),
+        include_usage_(generation.include_usage),
+        continuous_usage_(generation.continuous_usage) {}
 
   std::string Start(const Started& started) override {
     opening_ = absl::StrCat("data: ", Opening(started, ".chunk"));
     usage_.prompt_tokens = started.prompt_tokens;
-    std::string extra;
+    prompt_text_ = started.prompt_text;
+    std::string extra, out;
     if (routes_) {
       absl::StrAppend(&extra, R"(,"pregate":{"seed":)", started.seed, R"(,"prompt_routes":)");
       AppendJsonArray(&extra, started.prompt_routes);
       extra.push_back('}');
     }
-    if (chat_) return Chunk(R"("delta":{"role":"assistant","content":""})", nullptr, extra);
-    return routes_ ? Chunk(R"("text":"")", nullptr, extra) : "";
+    const std::string text =
+        chat_ ? R"("delta":{"role":"assistant","content":""})"
+              : absl::StrCat(R"("text":)", JsonString(echo_ ? prompt_text_ : ""));
+    if (!chat_ && !routes_ && !echo_) return "";
+    for (size_t i = 0; i < logprobs_.size(); ++i) out += Chunk(i, text, nullptr, extra);
+    return out;
   }
 
   std::string Add(const Tokens& tokens) override {
+    if (!HasChoice(tokens.index)) return "";
     usage_.generated_tokens += static_cast<int32_t>(tokens.ids.size());
-    if (tokens.text.empty() && !routes_) return "";
+    AddLogprobs(tokens);
+    if (tokens.text.empty() && tokens.logprobs.empty() && !routes_) return "";
     std::string extra;
     if (routes_) {
       absl::StrAppend(&extra, R"(,"pregate":{)");
@@ -83,15 +130,22 @@ class StreamedAnswer final : public OpenAiAnswer {
     std::string text = chat_ ? R"("delta":{"content":)" : R"("text":)";
     AppendJsonString(&text, tokens.text);
     if (chat_) text.push_back('}');
-    return Chunk(text, nullptr, extra);
+    return Chunk(tokens.index, text, nullptr, extra);
+  }
+
+  std::string FinishChoice(const ChoiceFinished& finished) override {
+    if (!HasChoice(finished.index)) return "";
+    return Chunk(finished.index, chat_ ? R"("delta":{})" : R"("text":"")",
+                 ReasonOf(finished.reason), "");
   }
 
   std::string Finish(const Finished& finished) override {
     usage_ = finished.usage;
-    std::string out =
-        Chunk(chat_ ? R"("delta":{})" : R"("text":"")", ReasonOf(finished.reason), "");
-    if (include_usage_)
+    std::string out;
+    if (!several_) out = FinishChoice({.index = 0, .reason = finished.reason});
+    if (include_usage_) {
       absl::StrAppend(&out, opening_, R"(],"usage":)", UsageJson(usage_), "}\n\n");
+    }
     return absl::StrCat(out, "data: [DONE]\n\n");
   }
 
@@ -100,7 +154,8 @@ class StreamedAnswer final : public OpenAiAnswer {
   }
 
  private:
-  std::string Chunk(absl::string_view content, const char* reason, absl::string_view extra) const {
+  std::string Chunk(size_t index, absl::string_view content, const char* reason,
+                    absl::string_view extra) {
     std::string usage;
     if (continuous_usage_) {
       usage = absl::StrCat(R"(,"usage":)", UsageJson(usage_));
@@ -108,45 +163,59 @@ class StreamedAnswer final : public OpenAiAnswer {
       usage = R"(,"usage":null)";
     }
     const absl::string_view quote = reason == nullptr ? "" : "\"";
-    return absl::StrCat(opening_, R"({"index":0,)", content, R"(,"logprobs":null,"finish_reason":)",
-                        quote, reason == nullptr ? "null" : reason, quote, "}]", usage, extra,
-                        "}\n\n");
+    return absl::StrCat(opening_, R"({"index":)", index, ",", content, R"(,"logprobs":)",
+                        logprobs_[index].Take(), R"(,"finish_reason":)", quote,
+                        reason == nullptr ? "null" : reason, quote, "}]", usage, extra, "}\n\n");
   }
 
+  const bool include_usage_, continuous_usage_;
   std::string opening_;
   Usage usage_;  // so far
 };
 
 class WholeAnswer final : public OpenAiAnswer {
  public:
-  using OpenAiAnswer::OpenAiAnswer;
+  WholeAnswer(const Generation& generation, AnswerHead head)
+      : OpenAiAnswer(generation, std::move(head)), choices_(generation.n) {}
 
   std::string Start(const Started& started) override {
     started_ = started;
+    prompt_text_ = started.prompt_text;
+    for (Choice& choice : choices_) choice.text = started.prompt_text;
     return "";
   }
 
   std::string Add(const Tokens& tokens) override {
-    text_ += tokens.text;
+    if (!HasChoice(tokens.index)) return "";
+    AddLogprobs(tokens);
+    Choice& choice = choices_[tokens.index];
+    choice.text += tokens.text;
     if (!routes_) return "";
-    ids_.insert(ids_.end(), tokens.ids.begin(), tokens.ids.end());
-    token_routes_.insert(token_routes_.end(), tokens.routes.begin(), tokens.routes.end());
+    choice.ids.insert(choice.ids.end(), tokens.ids.begin(), tokens.ids.end());
+    choice.routes.insert(choice.routes.end(), tokens.routes.begin(), tokens.routes.end());
+    return "";
+  }
+
+  std::string FinishChoice(const ChoiceFinished& finished) override {
+    if (!HasChoice(finished.index)) return "";
+    choices_[finished.index].reason = finished.reason;
+    choices_[finished.index].seed = finished.seed;
     return "";
   }
 
   std::string Finish(const Finished& finished) override {
+    if (!several_) choices_[0].reason = finished.reason;
     std::string out = Opening(started_, "");
-    absl::StrAppend(&out, R"({"index":0,)",
-                    chat_ ? R"("message":{"role":"assistant","content":)" : R"("text":)");
-    AppendJsonString(&out, text_);
-    if (chat_) absl::StrAppend(&out, R"(,"refusal":null})");
-    absl::StrAppend(&out, R"(,"logprobs":null,"finish_reason":")", ReasonOf(finished.reason),
-                    R"("}],"usage":)", UsageJson(finished.usage));
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (i > 0) out.push_back(',');
+      AppendChoice(&out, i);
+    }
+    absl::StrAppend(&out, R"(],"usage":)", UsageJson(finished.usage));
     if (routes_) {
       absl::StrAppend(&out, R"(,"pregate":{"seed":)", started_.seed, R"(,"prompt_routes":)");
       AppendJsonArray(&out, started_.prompt_routes);
       out.push_back(',');
-      AppendRoutes(&out, ids_, token_routes_);
+      AppendRoutes(&out, choices_[0].ids, choices_[0].routes);
       out.push_back('}');
     }
     out.push_back('}');
@@ -156,10 +225,32 @@ class WholeAnswer final : public OpenAiAnswer {
   std::string Fail(const ApiError& error) override { return ErrorBody(error, Dialect::kOpenAi); }
 
  private:
+  struct Choice {
+    std::string text;
+    std::vector<TokenId> ids;
+    std::vector<ExpertId> routes;
+    EndReason reason = EndReason::kLength;
+    uint64_t seed = 0;
+  };
+
+  void AppendChoice(std::string* out, size_t index) {
+    const Choice& choice = choices_[index];
+    absl::StrAppend(out, R"({"index":)", index, ",",
+                    chat_ ? R"("message":{"role":"assistant","content":)" : R"("text":)");
+    AppendJsonString(out, choice.text);
+    if (chat_) absl::StrAppend(out, R"(,"refusal":null})");
+    absl::StrAppend(out, R"(,"logprobs":)", logprobs_[index].Take(), R"(,"finish_reason":")",
+                    ReasonOf(choice.reason), "\"");
+    if (routes_ && several_) {
+      absl::StrAppend(out, R"(,"pregate":{"seed":)", choice.seed, ",");
+      AppendRoutes(out, choice.ids, choice.routes);
+      out->push_back('}');
+    }
+    out->push_back('}');
+  }
+
   Started started_;
-  std::string text_;
-  std::vector<TokenId> ids_;
-  std::vector<ExpertId> token_routes_;
+  std::vector<Choice> choices_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "gateway_service/core/openai_answer.h"
 
+#include <cmath>
 #include <vector>
 
 #include "absl/strings/str_split.h"
@@ -91,6 +92,78 @@ TEST(OpenAiAnswerTest, WholeAnswerIsTheStreamsTogether) {
   EXPECT_EQ(body["usage"]["total_tokens"], 7);
   EXPECT_EQ(body["pregate"]["routes"], json::parse("[0, 2, 1, 1]"));
   EXPECT_EQ(body["pregate"]["ids"], json::parse("[1, 2, 3, 4]"));
+}
+
+const TokenLogprobs kPart = {.token = {.id = 1, .logprob = -1, .bytes = "\xC3"},
+                             .top = {{.id = 2, .logprob = -0.5, .bytes = "b"}}};
+const TokenLogprobs kRest = {.token = {.id = 3, .logprob = -INFINITY, .bytes = "\xA9"}};
+
+TEST(OpenAiAnswerTest, LogprobsOfAChat) {
+  const auto answer = MakeAnswer({.prompt = Conversation(), .logprobs = 1}, kHead);
+  answer->Start(kStarted);
+  answer->Add({.ids = {1, 3}, .text = "\xC3\xA9", .logprobs = {kPart, kRest}});
+  const json body = json::parse(answer->Finish(kFinished));
+  const json& content = body["choices"][0]["logprobs"]["content"];
+  ASSERT_EQ(content.size(), 2u);
+  EXPECT_EQ(content[0]["token"], "bytes:\\xc3");
+  EXPECT_EQ(content[0]["bytes"], json::parse("[195]"));
+  EXPECT_EQ(content[0]["top_logprobs"][0]["token"], "b");
+  EXPECT_EQ(content[1]["logprob"], -9999);
+}
+
+TEST(OpenAiAnswerTest, LogprobsOfACompletionAndItsPrompt) {
+  Started started = kStarted;
+  started.prompt_text = "a\xC3\xA9";
+  for (const bool stream : {false, true}) {
+    const auto answer = MakeAnswer(
+        {.prompt = "x", .logprobs = 1, .prompt_logprobs = 1, .echo = true, .stream = stream},
+        kHead);
+    std::string text = answer->Start(started);
+    text += answer->AddPrompt({{kPart, kRest}});
+    text += answer->Add(
+        {.ids = {2}, .text = "b", .logprobs = {{.token = {.id = 2, .logprob = -2, .bytes = "b"}}}});
+    text += answer->Finish(kFinished);
+    const std::vector<json> bodies = stream ? Events(text) : std::vector<json>{json::parse(text)};
+    std::string all;
+    json logprobs;
+    for (const json& body : bodies) {
+      all += body["choices"][0]["text"].get<std::string>();
+      if (!body["choices"][0]["logprobs"].is_null()) logprobs = body["choices"][0]["logprobs"];
+    }
+    EXPECT_EQ(all,
+              "a\xC3\xA9"
+              "b");
+    EXPECT_EQ(logprobs["tokens"], json::parse(R"(["a", "bytes:\\xc3", "bytes:\\xa9", "b"])"));
+    EXPECT_EQ(logprobs["token_logprobs"], json::parse("[null, -1, -9999, -2]"));
+    EXPECT_EQ(logprobs["text_offset"], json::parse("[0, 1, 2, 2]"));
+    EXPECT_EQ(logprobs["top_logprobs"][1], json::parse(R"({"b": -0.5, "bytes:\\xc3": -1})"));
+  }
+}
+
+TEST(OpenAiAnswerTest, EachChoiceEndsByItself) {
+  for (const bool stream : {false, true}) {
+    const auto answer = MakeAnswer({.prompt = Conversation(), .n = 2, .stream = stream}, kHead);
+    std::string text = answer->Start(kStarted);
+    text += answer->Add({.ids = {1}, .text = "a", .index = 1});
+    text += answer->Add({.ids = {1}, .text = "b", .index = 0});
+    text += answer->Add({.ids = {1}, .text = "?", .index = 7});
+    text += answer->FinishChoice({.index = 1, .reason = EndReason::kStopToken});
+    text += answer->FinishChoice({.index = 0, .reason = EndReason::kLength});
+    text += answer->Finish(kFinished);
+    std::string texts[2], reasons[2];
+    for (const json& body : stream ? Events(text) : std::vector<json>{json::parse(text)}) {
+      for (const json& choice : body["choices"]) {
+        const int index = choice["index"];
+        texts[index] += choice[stream ? "delta" : "message"].value("content", "");
+        if (!choice["finish_reason"].is_null())
+          reasons[index] += choice["finish_reason"].get<std::string>();
+      }
+    }
+    EXPECT_EQ(texts[0], "b");
+    EXPECT_EQ(texts[1], "a");
+    EXPECT_EQ(reasons[0], "length");
+    EXPECT_EQ(reasons[1], "stop");
+  }
 }
 
 TEST(OpenAiAnswerTest, ABrokenStreamSaysWhy) {

@@ -3,9 +3,11 @@
 #include <array>
 #include <limits>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/step/request_limits.h"
 #include "gateway_service/core/api_error.h"
 #include "gateway_service/core/json_field.h"
 
@@ -44,6 +46,80 @@ absl::Status ReadSeed(absl::string_view name, const json& value, Generation* out
   ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, std::numeric_limits<int64_t>::min(),
                                                std::numeric_limits<int64_t>::max()));
   out->seed = static_cast<uint64_t>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadFrequencyPenalty(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, -2, 2));
+  out->sampling.frequency_penalty = static_cast<float>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadPresencePenalty(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, -2, 2));
+  out->sampling.presence_penalty = static_cast<float>(read);
+  return absl::OkStatus();
+}
+
+// {"50256": -100}.
+absl::Status ReadLogitBias(absl::string_view name, const json& value, Generation* out) {
+  if (!value.is_object() || value.size() > static_cast<size_t>(kLogitBiasMax)) {
+    return Invalid(name, absl::StrCat("is ", Shown(value), ", not an object of at most ",
+                                      kLogitBiasMax, " token ids"));
+  }
+  for (const auto& [id, bias] : value.items()) {
+    LogitBias entry;
+    if (!absl::SimpleAtoi(id, &entry.token) || entry.token < 0) {
+      return Invalid(name, absl::StrCat("has ", Shown(id), ", which is no token id"));
+    }
+    ASSIGN_OR_RETURN(const double read,
+                     ReadNumber(absl::StrCat(name, "[", id, "]"), bias, -100, 100));
+    entry.bias = static_cast<float>(read);
+    out->logit_bias.push_back(entry);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadMinTokens(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, 0, kContextTokensMax));
+  out->min_tokens = static_cast<int32_t>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadPriority(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, -kPriorityMax, kPriorityMax));
+  out->priority = static_cast<int32_t>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadN(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, 1, kChoicesMax));
+  out->n = static_cast<int32_t>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadBestOf(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, 1, kChoicesMax));
+  out->best_of = static_cast<int32_t>(read);
+  return absl::OkStatus();
+}
+
+absl::Status ReadEcho(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(out->echo, ReadBool(name, value));
+  return absl::OkStatus();
+}
+
+// Of a chat: whether; how many others is top_logprobs.
+absl::Status ReadChatLogprobs(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const bool wanted, ReadBool(name, value));
+  if (wanted) out->logprobs = out->logprobs.value_or(0);
+  return absl::OkStatus();
+}
+
+// Of a completion, and top_logprobs of a chat.
+absl::Status ReadLogprobs(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, 0, kLogprobsMax));
+  out->logprobs = static_cast<int32_t>(read);
   return absl::OkStatus();
 }
 
@@ -186,12 +262,12 @@ constexpr RequestField kShared[] = {
     {"ignore_eos", kHonoured, ReadIgnoreEos},
     {"pregate", kHonoured, ReadPregate},
     {"user", kIgnored, nullptr},
-    {"frequency_penalty", kRefused, OnlyZero},
-    {"presence_penalty", kRefused, OnlyZero},
-    {"logit_bias", kRefused, OnlyEmpty},
-    {"n", kRefused, OnlyOne},
-    {"min_tokens", kRefused, OnlyZero},
-    {"priority", kRefused, OnlyZero},
+    {"frequency_penalty", kHonoured, ReadFrequencyPenalty},
+    {"presence_penalty", kHonoured, ReadPresencePenalty},
+    {"logit_bias", kHonoured, ReadLogitBias},
+    {"n", kHonoured, ReadN},
+    {"min_tokens", kHonoured, ReadMinTokens},
+    {"priority", kHonoured, ReadPriority},
     {"response_format", kRefused, OnlyTextFormat},
 };
 
@@ -210,20 +286,20 @@ constexpr RequestField kChatOnly[] = {
     {"audio", kRefused, OnlyNull},
     {"function_call", kRefused, OnlyNoTool},
     {"functions", kRefused, OnlyEmpty},
-    {"logprobs", kRefused, OnlyFalse},
+    {"logprobs", kHonoured, ReadChatLogprobs},
     {"modalities", kRefused, OnlyTextModality},
     {"moderation", kRefused, OnlyNull},
     {"reasoning_effort", kRefused, OnlyNull},
     {"tool_choice", kRefused, OnlyNoTool},
     {"tools", kRefused, OnlyEmpty},
-    {"top_logprobs", kRefused, OnlyZero},
+    {"top_logprobs", kHonoured, ReadLogprobs},
     {"verbosity", kRefused, OnlyNull},
     {"web_search_options", kRefused, OnlyNull},
 };
 
 constexpr RequestField kCompletionOnly[] = {
-    {"prompt", kHonoured, ReadPrompt}, {"best_of", kRefused, OnlyOne},
-    {"echo", kRefused, OnlyFalse},     {"logprobs", kRefused, OnlyNull},
+    {"prompt", kHonoured, ReadPrompt}, {"best_of", kHonoured, ReadBestOf},
+    {"echo", kHonoured, ReadEcho},     {"logprobs", kHonoured, ReadLogprobs},
     {"suffix", kRefused, OnlyEmpty},
 };
 
@@ -254,12 +330,22 @@ absl::StatusOr<Generation> Read(const json& body, absl::Span<const RequestField>
 }  // namespace
 
 absl::StatusOr<Generation> ReadChatRequest(const json& body) {
-  return Read(body, kChatFields, "messages");
+  ASSIGN_OR_RETURN(Generation out, Read(body, kChatFields, "messages"));
+  const bool wanted = body.value("logprobs", json()) == true;
+  if (!wanted && out.logprobs.value_or(0) > 0) {
+    return Invalid("top_logprobs", "goes with \"logprobs\": true only");
+  }
+  if (!wanted) out.logprobs.reset();
+  return out;
 }
 
 absl::StatusOr<Generation> ReadCompletionRequest(const json& body) {
   ASSIGN_OR_RETURN(Generation out, Read(body, kCompletionFields, "prompt"));
   if (!out.max_tokens) out.max_tokens = kCompletionTokens;
+  if (out.best_of != 0 && out.best_of < out.n) {
+    return Invalid("best_of", absl::StrCat("is ", out.best_of, ", below n, which is ", out.n));
+  }
+  if (out.echo) out.prompt_logprobs = out.logprobs;
   return out;
 }
 

@@ -80,9 +80,9 @@ TEST(OpenAiRequestTest, NullIsAsAbsent) {
 }
 
 TEST(OpenAiRequestTest, RefusesByNameAndValue) {
-  const ApiError many = ErrorOf(Chat({{"n", 2}}));
+  const ApiError many = ErrorOf(Chat({{"reasoning_effort", 2}}));
   EXPECT_EQ(many.http_status, 400);
-  EXPECT_EQ(many.param, "n");
+  EXPECT_EQ(many.param, "reasoning_effort");
   EXPECT_STREQ(many.code, "unsupported_value");
   EXPECT_THAT(many.message, HasSubstr("is 2"));
   const ApiError unknown = ErrorOf(Chat({{"temprature", 2}}));
@@ -113,6 +113,37 @@ TEST(OpenAiRequestTest, ValuesThatAskForNothingAreTaken) {
                                           {"tool_choice", "none"},
                                           {"modalities", {"text"}}}));
   EXPECT_TRUE(read.ok()) << read.status();
+}
+
+TEST(OpenAiRequestTest, ReadsHowTokensAreDrawnAndShown) {
+  const auto chat = ReadChatRequest(Chat({{"frequency_penalty", -2},
+                                          {"presence_penalty", 0.5},
+                                          {"n", 3},
+                                          {"logit_bias", {{"7", -100}, {"50256", 2.5}}},
+                                          {"min_tokens", 4},
+                                          {"priority", -3},
+                                          {"logprobs", true},
+                                          {"top_logprobs", 5}}));
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  EXPECT_EQ(chat->sampling.frequency_penalty, -2);
+  EXPECT_EQ(chat->sampling.presence_penalty, 0.5f);
+  EXPECT_EQ(chat->logit_bias.size(), 2u);
+  EXPECT_EQ(chat->n, 3);
+  EXPECT_EQ(chat->min_tokens, 4);
+  EXPECT_EQ(chat->priority, -3);
+  EXPECT_EQ(chat->logprobs, 5);
+  EXPECT_EQ(ReadChatRequest(Chat({{"logprobs", true}}))->logprobs, 0);
+  EXPECT_EQ(ReadChatRequest(Chat({{"logprobs", false}}))->logprobs, std::nullopt);
+  EXPECT_EQ(ErrorOf(Chat({{"top_logprobs", 5}})).param, "top_logprobs");
+  EXPECT_EQ(ErrorOf(Chat({{"logit_bias", {{"x", 1}}}})).param, "logit_bias");
+  EXPECT_EQ(ErrorOf(Chat({{"logit_bias", {{"7", 101}}}})).param, "logit_bias[7]");
+  EXPECT_EQ(ErrorOf(Chat({{"n", 33}})).param, "n");
+  const auto completion = ReadCompletionRequest(
+      {{"prompt", "x"}, {"logprobs", 2}, {"echo", true}, {"n", 2}, {"best_of", 4}});
+  ASSERT_TRUE(completion.ok()) << completion.status();
+  EXPECT_EQ(completion->prompt_logprobs, 2);
+  EXPECT_EQ(completion->best_of, 4);
+  EXPECT_FALSE(ReadCompletionRequest({{"prompt", "x"}, {"n", 3}, {"best_of", 2}}).ok());
 }
 
 // The scheduler's words name its own fields.

@@ -107,18 +107,6 @@ absl::Status ReadPregate(absl::string_view name, const nlohmann::json& value, Ge
   return ReadFields(value, kFields, out);
 }
 
-absl::Status OnlyZero(absl::string_view name, const nlohmann::json& value, Generation*) {
-  return Only(value.is_number() && value.get<double>() == 0, name, value, "0");
-}
-
-absl::Status OnlyOne(absl::string_view name, const nlohmann::json& value, Generation*) {
-  return Only(value.is_number() && value.get<double>() == 1, name, value, "1");
-}
-
-absl::Status OnlyFalse(absl::string_view name, const nlohmann::json& value, Generation*) {
-  return Only(value.is_boolean() && !value.get<bool>(), name, value, "false");
-}
-
 absl::Status OnlyEmpty(absl::string_view name, const nlohmann::json& value, Generation*) {
   const bool empty = value.is_string() ? value.get_ref<const std::string&>().empty()
                                        : value.is_structured() && value.empty();

@@ -40,9 +40,6 @@ absl::Status ReadStopStrings(absl::string_view name, const nlohmann::json& value
 absl::Status ReadPregate(absl::string_view name, const nlohmann::json& value, Generation* out);
 
 // What a refused field may hold all the same.
-absl::Status OnlyZero(absl::string_view name, const nlohmann::json& value, Generation* out);
-absl::Status OnlyOne(absl::string_view name, const nlohmann::json& value, Generation* out);
-absl::Status OnlyFalse(absl::string_view name, const nlohmann::json& value, Generation* out);
 absl::Status OnlyEmpty(absl::string_view name, const nlohmann::json& value, Generation* out);
 absl::Status OnlyNull(absl::string_view name, const nlohmann::json& value, Generation* out);
 

@@ -253,7 +253,9 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
     charge = [t = tokens_, token = verdict.token](int64_t n) { t->Charge(token, n); };
     release = [t = tokens_, token = verdict.token] { t->Release(token); };
     call.who.tenant = verdict.token.tenant;
-    job.request.set_priority(verdict.token.priority);
+    // Who has a token's priority may take a lower one, not a higher one.
+    const int32_t highest = verdict.token.priority;
+    job.request.set_priority(std::min(generation->priority.value_or(highest), highest));
   }
   job.request.set_request_id(call.who.id);
   job.request.set_tenant(call.who.tenant);

@@ -36,6 +36,22 @@ EndReason DecodeReason(v1::FinishReason reason) {
   }
 }
 
+TokenLogprob DecodeLogprob(const v1::TokenProbability& in) {
+  return {.id = in.id(), .logprob = in.logprob(), .bytes = in.bytes()};
+}
+
+template <typename Repeated>
+std::vector<TokenLogprobs> DecodeLogprobs(const Repeated& in) {
+  std::vector<TokenLogprobs> out;
+  for (const v1::TokenProbabilities& token : in) {
+    out.push_back({.token = DecodeLogprob(token.token())});
+    for (const v1::TokenProbability& other : token.top()) {
+      out.back().top.push_back(DecodeLogprob(other));
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 v1::GenerateRequest EncodeGeneration(const Generation& generation) {
@@ -43,8 +59,16 @@ v1::GenerateRequest EncodeGeneration(const Generation& generation) {
   out.set_model(generation.model);
   std::visit(PromptEncoder{&out}, generation.prompt);
   EncodeSampling(generation.sampling, out.mutable_sampling());
+  EncodeLogitBias(generation.logit_bias, out.mutable_sampling());
   if (generation.seed) out.mutable_sampling()->set_seed(*generation.seed);
   if (generation.max_tokens) out.set_max_tokens(*generation.max_tokens);
+  out.set_min_tokens(generation.min_tokens);
+  out.set_priority(generation.priority.value_or(0));
+  out.set_n(generation.n);
+  out.set_best_of(generation.best_of);
+  if (generation.logprobs) out.set_logprobs(*generation.logprobs);
+  if (generation.prompt_logprobs) out.set_prompt_logprobs(*generation.prompt_logprobs);
+  out.set_echo(generation.echo);
   out.mutable_stop_strings()->Add(generation.stop_strings.begin(), generation.stop_strings.end());
   out.mutable_stop_token_ids()->Add(generation.stop_tokens.begin(), generation.stop_tokens.end());
   out.set_ignore_eos(generation.ignore_eos);
@@ -58,11 +82,24 @@ Started DecodeStart(const v1::GenerateStart& in) {
           .model_digest = in.model_digest(),
           .numerics_id = in.numerics_id(),
           .prompt_tokens = in.prompt_tokens(),
-          .prompt_routes = ToVector(in.prompt_routes())};
+          .prompt_routes = ToVector(in.prompt_routes()),
+          .prompt_text = in.prompt_text()};
+}
+
+PromptTokens DecodePrompt(const v1::GeneratePrompt& in) {
+  return {.logprobs = DecodeLogprobs(in.logprobs())};
 }
 
 Tokens DecodeTokens(const v1::GenerateTokens& in) {
-  return {.ids = ToVector(in.ids()), .routes = ToVector(in.routes()), .text = in.text()};
+  return {.ids = ToVector(in.ids()),
+          .routes = ToVector(in.routes()),
+          .text = in.text(),
+          .index = in.index(),
+          .logprobs = DecodeLogprobs(in.logprobs())};
+}
+
+ChoiceFinished DecodeChoiceDone(const v1::GenerateChoiceDone& in) {
+  return {.index = in.index(), .reason = DecodeReason(in.finish_reason()), .seed = in.seed()};
 }
 
 Finished DecodeDone(const v1::GenerateDone& in) {

@@ -12,7 +12,9 @@ namespace pregate::gateway {
 v1::GenerateRequest EncodeGeneration(const Generation& generation);
 
 Started DecodeStart(const v1::GenerateStart& in);
+PromptTokens DecodePrompt(const v1::GeneratePrompt& in);
 Tokens DecodeTokens(const v1::GenerateTokens& in);
+ChoiceFinished DecodeChoiceDone(const v1::GenerateChoiceDone& in);
 Finished DecodeDone(const v1::GenerateDone& in);
 
 }  // namespace pregate::gateway

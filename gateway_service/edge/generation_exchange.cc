@@ -32,10 +32,16 @@ bool GenerationExchange::OnMessage(const v1::GenerateResponse& message) {
       OnTokens(tokens);
       return Send(context_.answer->Add(tokens));
     }
+    case v1::GenerateResponse::kPrompt:
+      return Send(context_.answer->AddPrompt(DecodePrompt(message.prompt())));
+    case v1::GenerateResponse::kChoiceDone:
+      return Send(context_.answer->FinishChoice(DecodeChoiceDone(message.choice_done())));
     case v1::GenerateResponse::kDone: {
       const Finished finished = DecodeDone(message.done());
       finished_ = true;
       outcome_.reason = finished.reason;
+      // What best_of left out has been computed, too.
+      context_.on_tokens(finished.usage.generated_tokens - outcome_.generated_tokens);
       return Send(context_.answer->Finish(finished));
     }
     default:

@@ -99,6 +99,54 @@ class OpenAiTest(live.Served, unittest.TestCase):
         self.assertEqual([r for c in chunks for r in c.get("routes", [])], whole["routes"])
         self.assertEqual(chunks[0]["prompt_routes"], whole["prompt_routes"])
 
+    def test_each_choice_is_a_request_with_its_own_seed(self):
+        fields = dict(temperature=1, seed=7)
+        whole = self.complete("Once upon", 20, n=3, **fields)
+        self.assertEqual([choice.index for choice in whole.choices], [0, 1, 2])
+        for i, choice in enumerate(whole.choices):
+            seed = (7 + i * 0x9E3779B97F4A7C15) % 2**64
+            self.assertEqual(choice.text, self.folder.generate("Once upon", 20, 1, seed)["text"])
+        texts = ["", "", ""]
+        for chunk in self.complete("Once upon", 20, n=3, stream=True, **fields):
+            for choice in chunk.choices:
+                texts[choice.index] += choice.text
+        self.assertEqual(texts, [choice.text for choice in whole.choices])
+        self.assertEqual(whole.usage.completion_tokens, 60)
+        best = self.complete("Once upon", 20, best_of=3, **fields)
+        self.assertEqual(len(best.choices), 1)
+        self.assertIn(best.choices[0].text, texts)
+        self.assertEqual(best.usage.completion_tokens, 60)
+
+    def test_logprobs(self):
+        whole = self.complete("Once upon", 5, temperature=0, logprobs=3, echo=True)
+        logprobs = whole.choices[0].logprobs
+        self.assertTrue(whole.choices[0].text.startswith("Once upon"))
+        self.assertEqual(len(logprobs.tokens), whole.usage.prompt_tokens + 5)
+        self.assertIsNone(logprobs.token_logprobs[0])
+        self.assertTrue(all(value <= 0 for value in logprobs.token_logprobs[1:]))
+        self.assertEqual(logprobs.text_offset[0], 0)
+        for top, own in zip(logprobs.top_logprobs[-5:], logprobs.token_logprobs[-5:]):
+            self.assertAlmostEqual(max(top.values()), own, places=4)  # greedy takes the likeliest
+        chat = self.client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "Hi"}], max_tokens=4, logprobs=True,
+                                                   top_logprobs=2, temperature=0, extra_body={"ignore_eos": True})
+        content = chat.choices[0].logprobs.content
+        self.assertEqual(len(content), 4)
+        self.assertEqual(len(content[0].top_logprobs), 2)
+        stream = self.client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "Hi"}], max_tokens=4, logprobs=True,
+                                                     top_logprobs=2, temperature=0, stream=True, extra_body={"ignore_eos": True})
+        streamed = [token for chunk in stream for choice in chunk.choices if choice.logprobs for token in choice.logprobs.content]
+        self.assertEqual([t.logprob for t in streamed], [t.logprob for t in content])
+
+    def test_bias_and_penalties_change_what_is_drawn(self):
+        greedy = self.complete("Once upon", 12, temperature=0, extra_body={"pregate": {"return_routes": True}})
+        first = greedy.pregate["ids"][0]
+        banned = self.complete("Once upon", 12, temperature=0, logit_bias={str(first): -100}, extra_body={"pregate": {"return_routes": True}})
+        self.assertNotIn(first, banned.pregate["ids"])
+        forced = self.complete("Once upon", 12, temperature=0, logit_bias={str(first): 100}, extra_body={"pregate": {"return_routes": True}})
+        self.assertEqual(set(forced.pregate["ids"]), {first})
+        damped = self.complete("Once upon", 12, temperature=0, frequency_penalty=2, presence_penalty=2)
+        self.assertNotEqual(damped.choices[0].text, greedy.choices[0].text)
+
     def test_models(self):
         names = [model.id for model in self.client.models.list()]
         self.assertEqual(names, ["tiny"])
@@ -107,7 +155,7 @@ class OpenAiTest(live.Served, unittest.TestCase):
             self.client.models.retrieve("another")
 
     def test_mistakes_are_told_in_openais_form(self):
-        cases = [(openai.BadRequestError, "temperature", dict(temperature=3)), (openai.BadRequestError, "n", dict(n=2)),
+        cases = [(openai.BadRequestError, "temperature", dict(temperature=3)), (openai.BadRequestError, "n", dict(n=33)), (openai.BadRequestError, "suffix", dict(suffix="y")),
                  (openai.BadRequestError, "temprature", dict(extra_body={"temprature": 1})),
                  (openai.BadRequestError, "max_tokens", dict(tokens=-1)), (openai.BadRequestError, "stop", dict(stop=["x" * 300]))]
         for kind, param, fields in cases:
