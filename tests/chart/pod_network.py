@@ -13,7 +13,7 @@ import subprocess
 from arrows import allowed
 
 NODE_IP = "169.254.1.1"
-PORTS_TRIED = (53, 8080, 7600, 7601, 7610, 7611, 7620, 7621)
+PORTS_TRIED = (53, 8080, 7600, 7601, 7610, 7611, 7620, 7621, 7680, 7681)
 ANY_PORT = 34567  # stands for all others
 
 
