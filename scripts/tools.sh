@@ -6,6 +6,7 @@
 #   grpc     grpcio, grpcio-tools
 #   compose  podman-compose, compose-spec, PyYAML
 #   gguf     the `gguf` package, with NumPy
+#   jsonschema  the `jsonschema` package
 #   tokenizers  the `tokenizers` package
 #   chat     it, jinja2, sentencepiece and transformers (without PyTorch)
 # Versions are pinned; a group that is there already takes no time.
@@ -18,6 +19,7 @@ declare -A packages=(
   [buf]="buf-bin==1.75.0"
   [grpc]="grpcio==1.71.0 grpcio-tools==1.71.0"
   [gguf]="gguf==0.19.0 numpy==2.4.6"
+  [jsonschema]="jsonschema==4.26.0"
   [tokenizers]="tokenizers==0.23.3"
   [chat]="tokenizers==0.23.3 jinja2==3.1.6 transformers==5.24.0 sentencepiece==0.2.0 protobuf==5.29.5"
   [compose]="podman-compose==1.6.0 compose-spec==0.2.1 PyYAML==6.0.2"

@@ -145,7 +145,7 @@
   X(kGrammarStatesMax, size_t{1} << 16, "states", "one constraint's automaton")                   \
   X(kGrammarStacksMax, size_t{256}, "stacks", "ways to read one text that are followed at once")  \
   X(kGrammarMaskBytesMax, size_t{32} << 20, "bytes", "masks that are kept of one constraint")     \
-  X(kGrammarWarmNodesMax, int64_t{1} << 20, "nodes", "of the vocabulary's trie, walked ahead of use") \
+  X(kGrammarWarmNodesMax, int64_t{1} << 19, "nodes", "of the vocabulary's trie, walked ahead of use") \
   X(kMatcherRollbackMax, size_t{64}, "tokens", "that a matcher can take back")                    \
   X(kJsonIndentMax, int64_t{16}, "spaces", "at the beginning of a line of a constrained JSON text") \
   X(kSchemaStepsMax, int64_t{1} << 20, "steps", "of reading one JSON Schema")                     \

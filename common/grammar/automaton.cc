@@ -1,8 +1,10 @@
 #include "common/grammar/automaton.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
@@ -10,6 +12,8 @@
 
 namespace pregate {
 namespace {
+
+constexpr int64_t kFewRepeats = 32;
 
 // Finds the states from which their rule's end can be reached, and the rules that have a text.
 class Completion {
@@ -83,6 +87,7 @@ class Completion {
 absl::StatusOr<Automaton> Automaton::Build(const Grammar& grammar,
                                            const std::bitset<256>& alphabet) {
   Automaton automaton;
+  automaton.counts_far_ = grammar.repeats_max() > kFewRepeats;
   GrammarBudget budget{kGrammarStepsMax};
   const auto num_rules = static_cast<Grammar::Rule>(grammar.rules().size());
   for (Grammar::Rule rule = 0; rule < num_rules; ++rule) {
@@ -128,7 +133,9 @@ class LeftCalls {
     }
   }
 
-  bool HasCycle() {
+  const std::vector<bool>& may_be_empty() const { return nullable_; }
+
+  bool HasCycle() const {
     std::vector<int> missing(starts_.size(), 0);  // of a rule: callers not removed yet
     std::vector<std::vector<Grammar::Rule>> called(starts_.size());
     for (size_t r = 0; r < starts_.size(); ++r) {
@@ -171,8 +178,10 @@ class LeftCalls {
 
 }  // namespace
 
-absl::Status Automaton::CheckLeftRecursion() const {
-  if (!LeftCalls(states_, starts_).HasCycle()) return absl::OkStatus();
+absl::Status Automaton::CheckLeftRecursion() {
+  const LeftCalls left(states_, starts_);
+  may_be_empty_ = left.may_be_empty();
+  if (!left.HasCycle()) return absl::OkStatus();
   return absl::InvalidArgumentError("recursion without a character in between");
 }
 
@@ -187,6 +196,41 @@ void Automaton::FindClasses() {
     class_of_[byte] = static_cast<uint8_t>(current);
   }
   num_classes_ = current + 1;
+}
+
+std::vector<StateId> Automaton::Alike(int bytes) const {
+  std::vector<StateId> alike(states_.size());
+  std::iota(alike.begin(), alike.end(), 0);
+  if (!counts_far_) return alike;
+  std::fill(alike.begin(), alike.end(), 0);  // for no byte at all
+  const int64_t rounds_max = kGrammarStepsMax / num_states();
+  for (int round = 0; round < bytes; ++round) {
+    std::vector<StateId> finer = Refine(alike);
+    if (finer == alike) break;
+    alike = std::move(finer);
+    if (round < rounds_max) continue;
+    std::iota(alike.begin(), alike.end(), 0);
+    break;
+  }
+  return alike;
+}
+
+std::vector<StateId> Automaton::Refine(const std::vector<StateId>& alike) const {
+  std::vector<StateId> finer(states_.size());
+  absl::flat_hash_map<std::vector<int32_t>, StateId> first;  // by what a state does
+  for (StateId s = 0; s < num_states(); ++s) {
+    std::vector<int32_t> signature = {states_[s].accepts};
+    for (const Edge& edge : states_[s].edges) {
+      signature.insert(signature.end(), {edge.low * 256 + edge.high, alike[edge.to]});
+    }
+    for (const Call& call : states_[s].calls) {
+      // Behind a rule that reads nothing there is still the whole byte to read.
+      const int32_t to = may_be_empty_[call.rule] ? ~call.to : alike[call.to];
+      signature.insert(signature.end(), {-1 - call.rule, to});
+    }
+    finer[s] = first.try_emplace(std::move(signature), s).first->second;
+  }
+  return finer;
 }
 
 StateId Automaton::Next(StateId state, uint8_t byte) const {

@@ -49,15 +49,23 @@ class Automaton {
   // Bytes of one class are on the same edges everywhere.
   int ClassOf(uint8_t byte) const { return class_of_[byte]; }
   int num_classes() const { return num_classes_; }
+  // By state: the first one that reads every text of up to `bytes` bytes as it does, so that what a
+  // token may do in one it may do in the other: far from its end a counted repetition is all one.
+  // Itself, where no repetition is long or finding out would take more than kGrammarStepsMax steps.
+  std::vector<StateId> Alike(int bytes) const;
 
  private:
   Automaton() = default;
   absl::Status Trim();
-  absl::Status CheckLeftRecursion() const;
+  // As SignatureOf describes states: those that are alike for one byte more than `alike`.
+  std::vector<StateId> Refine(const std::vector<StateId>& alike) const;
+  absl::Status CheckLeftRecursion();
   void FindClasses();
 
   std::vector<State> states_;
-  std::vector<StateId> starts_;  // by rule; kNoState: no text belongs to it
+  std::vector<StateId> starts_;     // by rule; kNoState: no text belongs to it
+  std::vector<bool> may_be_empty_;  // by rule
+  bool counts_far_ = false;         // some repetition is counted beyond a few
   std::array<uint8_t, 256> class_of_{};
   int num_classes_ = 0;
 };

@@ -1,5 +1,6 @@
 #include "common/grammar/grammar.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace pregate {
@@ -27,6 +28,7 @@ Grammar::Expr Grammar::Choice(std::vector<Expr> parts) {
 }
 
 Grammar::Expr Grammar::Repeat(Expr part, int64_t min, int64_t max) {
+  repeats_max_ = std::max({repeats_max_, min, max});
   return Add({.kind = Kind::kRepeat, .parts = {part}, .min = min, .max = max});
 }
 

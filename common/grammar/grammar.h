@@ -54,11 +54,13 @@ class Grammar {
 
   const Node& node(Expr expr) const { return nodes_[expr]; }
   int num_nodes() const { return static_cast<int>(nodes_.size()); }
+  int64_t repeats_max() const { return repeats_max_; }  // the largest count of a repetition
   absl::Span<const Expr> rules() const { return rules_; }
 
  private:
   Expr Add(Node node);
 
+  int64_t repeats_max_ = 0;
   std::vector<Node> nodes_;
   std::vector<Expr> rules_;
 };

@@ -121,6 +121,22 @@ TEST(GrammarPropertyTest, RegularExpressionsToo) {
   }
 }
 
+// Far from their ends such repetitions share their masks (Automaton::Alike).
+TEST(GrammarPropertyTest, LongRepetitionsToo) {
+  std::mt19937_64 random(Seed());
+  for (int i = 0; i < 12 && !testing::Test::HasFatalFailure(); ++i) {
+    const std::vector<std::string> vocabulary = RandomVocabulary(random, 330);
+    const int low = static_cast<int>(random() % 60),
+              high = low + 40 + static_cast<int>(random() % 20);
+    const std::string counts = absl::StrCat("{", low, ",", high, "}");
+    const std::string regex = absl::StrCat(i % 2 ? "[a-r]" : "(ab?|\xe9)", counts, "o?r?");
+    SCOPED_TRACE(regex);
+    ExpectMasksOf(RegexConstraint{regex}, vocabulary, TrieOf(vocabulary), 110, random);
+    const Schema schema = {{"maxLength", 33 + i}, {"minLength", i}};
+    ExpectMasksOf(JsonSchemaConstraint{schema.dump()}, vocabulary, TrieOf(vocabulary), 12, random);
+  }
+}
+
 TEST(GrammarPropertyTest, ARollbackLeavesNothing) {
   std::mt19937_64 random(Seed());
   const std::vector<std::string> vocabulary = RandomVocabulary(random, 500);

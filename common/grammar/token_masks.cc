@@ -14,7 +14,10 @@ constexpr int32_t kNotMet = -2;
 }  // namespace
 
 TokenMasks::TokenMasks(const Automaton& automaton, const TokenTrie& trie)
-    : automaton_(&automaton), trie_(&trie), stacks_(automaton) {
+    : automaton_(&automaton),
+      trie_(&trie),
+      alike_(automaton.Alike(trie.depth_max())),
+      stacks_(automaton) {
   Clear();
 }
 
@@ -49,6 +52,7 @@ void TokenMasks::Warm(int64_t nodes) {
 }
 
 const TokenMasks::Part& TokenMasks::PartOf(Cut cut, StateId state) {
+  state = alike_[state];
   std::unique_ptr<Part>& part = parts_[{cut, state}];
   if (part == nullptr) part = std::make_unique<Part>(Compute(cut, state));
   return *part;

@@ -57,6 +57,7 @@ class TokenMasks {
 
   const Automaton* automaton_;
   const TokenTrie* trie_;
+  const std::vector<StateId> alike_;  // by state: the one whose parts are its own too
   absl::flat_hash_map<std::pair<Cut, StateId>, std::unique_ptr<Part>> parts_;
   std::vector<std::vector<TokenTrie::Node>> cuts_;
   absl::flat_hash_map<std::vector<TokenTrie::Node>, Cut> cut_ids_;

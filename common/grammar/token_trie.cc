@@ -43,6 +43,7 @@ TokenTrie::TokenTrie(absl::Span<const std::string> tokens, std::vector<TokenId> 
 void TokenTrie::AddNode(uint8_t byte, int depth) {
   bytes_.push_back(byte);
   depths_.push_back(depth);
+  depth_max_ = std::max(depth_max_, depth);
   ends_.push_back(0);
   first_id_.push_back(static_cast<int32_t>(ids_.size()));
 }

@@ -33,6 +33,7 @@ class TokenTrie {
   // Bytes that are a token by themselves: with these any text can be spelled.
   const std::bitset<256>& alphabet() const { return alphabet_; }
 
+  int depth_max() const { return depth_max_; }  // bytes of the longest token
   int num_nodes() const { return static_cast<int>(bytes_.size()); }
   uint8_t byte(Node node) const { return bytes_[node]; }
   int depth(Node node) const { return depths_[node]; }
@@ -53,6 +54,7 @@ class TokenTrie {
   int vocab_size_;
   std::vector<TokenId> end_tokens_;
   std::bitset<256> alphabet_;
+  int depth_max_ = 0;
   std::vector<uint8_t> bytes_;
   std::vector<int32_t> depths_;  // bytes from the root
   std::vector<Node> ends_;
