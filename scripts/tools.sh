@@ -9,6 +9,7 @@
 #   typing   mypy and the stubs that it reads
 #   otlp     OpenTelemetry's own code of its protocol
 #   gguf     the `gguf` package, with NumPy
+#   jsonschema  the `jsonschema` package
 #   tokenizers  the `tokenizers` package
 #   openai   the `openai` and `anthropic` packages
 #   chat     it, jinja2, sentencepiece and transformers (without PyTorch)
@@ -25,6 +26,7 @@ declare -A packages=(
   [typing]="mypy==1.18.2 types-protobuf==5.29.1.20250403 grpc-stubs==1.53.0.6"
   [otlp]="opentelemetry-proto==1.39.1"
   [gguf]="gguf==0.19.0 numpy==2.4.6"
+  [jsonschema]="jsonschema==4.26.0"
   [tokenizers]="tokenizers==0.23.3"
   [chat]="tokenizers==0.23.3 jinja2==3.1.6 transformers==5.24.0 sentencepiece==0.2.0 protobuf==5.29.5"
   [openai]="openai==3.57.0 anthropic==2.14.0"

@@ -23,6 +23,7 @@ ALLOWED = {
     "common/model/spec": BASE,
     "common/model/tokenizer": BASE,
     "common/model/formats": FORMATS,
+    "common/grammar": TOKENIZER,
     "common/device": DEVICE,
     "common/router": ROUTER,
     "common/collective": BASE + ["common/device"],

@@ -72,13 +72,11 @@ class KeyWatch final : public nlohmann::json_sax<nlohmann::json> {
   std::vector<std::set<std::string>> keys_;  // of the objects that are open
 };
 
-}  // namespace
-
-absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& where) {
+template <class Json>
+absl::StatusOr<Json> Parse(std::string_view text, const std::string& where) {
   ASSIGN_OR_RETURN(text, TextOf(text, where));
   RETURN_IF_ERROR(CheckDepth(text, where));
-  nlohmann::json value = nlohmann::json::parse(text.begin(), text.end(), /*cb=*/nullptr,
-                                               /*allow_exceptions=*/false);
+  Json value = Json::parse(text.begin(), text.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": malformed JSON"));
   }
@@ -89,6 +87,17 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::strin
         where, ": key \"", watch.duplicate.substr(0, kTensorNameBytesMax), "\" occurs twice"));
   }
   return value;
+}
+
+}  // namespace
+
+absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& where) {
+  return Parse<nlohmann::json>(text, where);
+}
+
+absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(std::string_view text,
+                                                        const std::string& where) {
+  return Parse<nlohmann::ordered_json>(text, where);
 }
 
 absl::StatusOr<JsonObject> JsonObject::From(const nlohmann::json& object, std::string where) {

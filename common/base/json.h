@@ -18,6 +18,10 @@ namespace pregate {
 // errors. REQUIRES: the caller has bounded text.size().
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& where);
 
+// The same with the members of objects in the order of the text.
+absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(std::string_view text,
+                                                        const std::string& where);
+
 // One JSON object with the name of where it came from. Borrows the object. A key that is absent or
 // null yields the fallback, or an error where there is none.
 class JsonObject {

@@ -132,12 +132,31 @@
   X(kTemplateOutputBytesMax, size_t{8} << 20, "bytes", "text that a template prints")             \
   X(kTemplateRangeMax, int64_t{100000}, "numbers", "one range() of a template")                   \
   X(kConversationBytesMax, size_t{8} << 20, "bytes", "a file of messages and tools")
+// What the text of an answer may be held to, and what compiling that may cost.
+#define PREGATE_GRAMMAR_LIMITS(X) \
+  X(kConstraintBytesMax, size_t{256} << 10, "bytes", "a schema, expression or all choices of a request") \
+  X(kConstraintChoicesMax, size_t{4096}, "texts", "choices of one request")                       \
+  X(kConstraintsKeptMax, size_t{64}, "constraints", "compiled ones that are kept for the next request") \
+  X(kConstraintsCompilingMax, size_t{64}, "constraints", "that wait to be compiled")              \
+  X(kGrammarRegexBytesMax, size_t{4096}, "bytes", "a regular expression of a constraint")         \
+  X(kGrammarRegexDepthMax, 64, "levels", "nested groups of such an expression")                   \
+  X(kGrammarRepeatsMax, int64_t{32768}, "times", "counted repetitions in a constraint")           \
+  X(kGrammarStepsMax, int64_t{1} << 22, "steps", "of building one constraint's automaton")        \
+  X(kGrammarStatesMax, size_t{1} << 16, "states", "one constraint's automaton")                   \
+  X(kGrammarStacksMax, size_t{256}, "stacks", "ways to read one text that are followed at once")  \
+  X(kGrammarMaskBytesMax, size_t{32} << 20, "bytes", "masks that are kept of one constraint")     \
+  X(kGrammarWarmNodesMax, int64_t{1} << 19, "nodes", "of the vocabulary's trie, walked ahead of use") \
+  X(kMatcherRollbackMax, size_t{64}, "tokens", "that a matcher can take back")                    \
+  X(kJsonIndentMax, int64_t{16}, "spaces", "at the beginning of a line of a constrained JSON text") \
+  X(kSchemaStepsMax, int64_t{1} << 20, "steps", "of reading one JSON Schema")                     \
+  X(kSchemaNestingMax, 64, "levels", "of a schema's references and merged parts")
 // clang-format on
 #define PREGATE_LIMITS(X)   \
   PREGATE_SERVICE_LIMITS(X) \
   PREGATE_PORT_LIMITS(X)    \
   PREGATE_MODEL_LIMITS(X)   \
-  PREGATE_TEMPLATE_LIMITS(X)
+  PREGATE_TEMPLATE_LIMITS(X) \
+  PREGATE_GRAMMAR_LIMITS(X)
 
 namespace pregate {
 
