@@ -1,53 +1,97 @@
-"""Compares batching and eviction policies under virtual time; prints the table of docs/BENCHMARKS.md.
+"""Compares policies under virtual time by `pregate simulate --compare`; prints the tables of docs/OFFLOAD.md.
 
     python3 bench/simulate_policies.py --pregate build/release/bin/pregate \
-        --trace ../shared/data/traces/azure_2023_conv.csv --out bench/results/policies-virtual-time.json
+        --trace ../shared/data/traces/azure_2023_conv.csv --out bench/results/offload-virtual-time.json [--routes FILE]
+
+Each case runs with every seed; a table has the mean over seeds. With --routes the case of recorded routes runs too.
 """
 import argparse
 import json
+import statistics
 import subprocess
-import time
 
+GPU = "bench/costs/paper-shape-h200-derived.json"
+CPU = "bench/costs/smollm2-moe5-epyc-zen1-2core.json"
 CASES = [
-    {"costs": "bench/costs/paper-shape-h200-derived.json", "slots": [2, 3, 4, 5, 7], "rate-scale": "0.06",
-     "step-tokens": "1024"},
-    {"costs": "bench/costs/smollm2-moe5-epyc-zen1-2core.json", "slots": [2, 3, 5], "rate-scale": "0.01",
-     "step-tokens": "256"},
+    *({"costs": GPU, "compare-slots": "3,4,5", "rate-scale": rate, "step-tokens": "1024", "locality": locality}
+      for locality in ("0.71", "0.86") for rate in ("0.06", "0.24", "0.48", "0.96")),
+    {"costs": GPU, "compare-slots": "3,4,5", "rate-scale": "1", "step-tokens": "256", "locality": "0.71"},
+    {"costs": GPU, "compare-slots": "7", "rate-scale": "1", "step-tokens": "1024", "locality": "0.71"},
+    {"costs": CPU, "compare-slots": "2,3,5", "rate-scale": "0.01", "step-tokens": "256", "locality": "0.71"},
 ]
+RECORDED = [{"costs": GPU, "compare-slots": "2,3,4", "rate-scale": rate, "step-tokens": "1024"} for rate in ("0.06", "0.48")]
+
+
+def simulate(args, case, seed):
+    flags = [f for name, value in case.items() for f in (f"--{name}", value)]
+    out = subprocess.run([args.pregate, "simulate", "--compare", "--json", "--trace", args.trace, "--requests",
+                          str(args.requests), "--seed", str(seed), *flags], check=True, capture_output=True, text=True)
+    return json.loads(out.stdout)["runs"]
+
+
+def mean(runs, *path):
+    values = []
+    for run in runs:
+        for name in path:
+            run = run[name]
+        values.append(run)
+    return statistics.mean(values)
+
+
+def over_optimum(run):
+    window = run["window"]
+    optimum = 1 - window["optimal_reuse_ratio"]
+    return (1 - window["reuse_ratio"]) / optimum if optimum else 1
+
+
+def print_table(case, runs):
+    print("\n" + ", ".join(f"{name} {value}" for name, value in case.items() if name != "compare-slots") + "\n")
+    print("| slots | policy | normalized latency, s: mean / p95 | TTFT, s: mean / p95 | ITL, ms: p50 / p99 | tokens/s "
+          "| tokens, experts a step | reuse (optimum) | loads / optimum's | stall, s |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    keys = list(dict.fromkeys((r["config"]["slots"], r["config"]["policy"]) for r in runs))
+    for slots, policy in keys:
+        of = [r for r in runs if (r["config"]["slots"], r["config"]["policy"]) == (slots, policy)]
+        n, t, i = "normalized_latency_s", "ttft_s", "itl_s"
+        print(f"| {slots} | {policy} | {mean(of, n, 'mean'):.4f} / {mean(of, n, 'p95'):.4f} "
+              f"| {mean(of, t, 'mean'):.2f} / {mean(of, t, 'p95'):.2f} "
+              f"| {mean(of, i, 'p50') * 1e3:.1f} / {mean(of, i, 'p99') * 1e3:.0f} "
+              f"| {mean(of, 'generated_tokens_per_s'):.1f} "
+              f"| {mean(of, 'tokens_per_step'):.1f}, {mean(of, 'unique_experts_per_step'):.2f} "
+              f"| {mean(of, 'window', 'reuse_ratio'):.3f} ({mean(of, 'window', 'optimal_reuse_ratio'):.3f}) "
+              f"| {statistics.mean(over_optimum(r) for r in of):.2f} | {mean(of, 'stall_s'):.0f} |", flush=True)
+
+
+def print_cache_table(args, seed):
+    """The paper's: shares of references that took no load, on the order that our planner executed at that capacity."""
+    print("\n| slots of 7 | random | LRU | ours | optimum |")
+    print("|---|---|---|---|---|")
+    case = {"costs": GPU, "rate-scale": "0.24", "step-tokens": "1024", "compare-slots": "2,3,4,5"}
+    runs = [r for r in simulate(args, case, seed) if r["config"]["policy"] == "horizon"]
+    for run in runs:
+        window = run["window"]
+        shares = [window[f"{name}reuse_ratio"] for name in ("random_", "lru_", "", "optimal_")]
+        print(f"| {run['config']['slots']} | " + " | ".join(f"{100 * s:.1f}" for s in shares) + " |", flush=True)
+    return runs
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("pregate", "trace", "out"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--routes", help="of `pregate routes record`")
+    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
-    runs = []
-    for case in CASES:
-        print(f"\n{case['costs']}, rate x {case['rate-scale']}, {case['step-tokens']} tokens a step\n")
-        print("| slots | batching | eviction | normalized latency, s: mean / p95 / p99 | TTFT, s: mean / p95 "
-              "| ITL, ms: p50 / p99 | experts a step | hits | reuse (optimum) | stall, s |")
-        print("|---|---|---|---|---|---|---|---|---|---|")
-        for slots in case["slots"]:
-            for policy in ("fcfs", "by_expert"):
-                for cache in ("lru", "next_use"):
-                    start = time.time()
-                    out = subprocess.run(
-                        [args.pregate, "simulate", "--json", "--trace", args.trace, "--costs", case["costs"],
-                         "--requests", str(args.requests), "--seed", str(args.seed), "--slots", str(slots),
-                         "--rate-scale", case["rate-scale"], "--step-tokens", case["step-tokens"],
-                         "--policy", policy, "--cache", cache], check=True, capture_output=True, text=True)
-                    r = json.loads(out.stdout)
-                    r["wall_s"] = round(time.time() - start, 2)
-                    runs.append(r)
-                    n, t, i, w = r["normalized_latency_s"], r["ttft_s"], r["itl_s"], r["window"]
-                    print(f"| {slots} | {policy} | {cache} | {n['mean']:.4f} / {n['p95']:.4f} / {n['p99']:.4f} "
-                          f"| {t['mean']:.2f} / {t['p95']:.2f} | {i['p50'] * 1e3:.1f} / {i['p99'] * 1e3:.0f} "
-                          f"| {r['unique_experts_per_step']:.2f} | {r['hit_ratio']:.3f} "
-                          f"| {w['reuse_ratio']:.3f} ({w['optimal_reuse_ratio']:.3f}) | {r['stall_s']:.0f} |", flush=True)
+    cases = CASES + [{**case, "routes": args.routes} for case in RECORDED if args.routes]
+    every = []
+    for case in cases:
+        runs = [run for seed in range(1, args.seeds + 1) for run in simulate(args, case, seed)]
+        print_table(case, runs)
+        every += runs
+    every += print_cache_table(args, 1)
     with open(args.out, "w") as f:
-        json.dump({"seed": args.seed, "requests": args.requests, "runs": runs}, f, indent=1)
+        json.dump({"requests": args.requests, "seeds": args.seeds, "runs": every}, f, indent=1)
         f.write("\n")
 
 

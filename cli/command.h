@@ -31,6 +31,7 @@ int Logits(int argc, const char* const* argv);
 int Tokenize(int argc, const char* const* argv);
 int EvalPpl(int argc, const char* const* argv);
 int EvalTask(int argc, const char* const* argv);
+int RoutesRecord(int argc, const char* const* argv);
 int Simulate(int argc, const char* const* argv);
 int Inspect(int argc, const char* const* argv);
 int Synth(int argc, const char* const* argv);

@@ -31,6 +31,7 @@ constexpr Command kCommands[] = {
     {"", "tokenize", "turn a text file into token ids", Tokenize},
     {"eval", "ppl", "perplexity of a text file", EvalPpl},
     {"eval", "task", "accuracy on a task file", EvalTask},
+    {"routes", "record", "write the routes that a model gives text files", RoutesRecord},
     {"", "simulate", "run a trace through the scheduler in virtual time", Simulate},
     {"", "inspect", "show what a checkpoint holds", Inspect},
     {"", "synth", "make a checkpoint with random weights", Synth},

@@ -1,8 +1,10 @@
 // `pregate simulate`: a trace of requests through the production scheduler, in virtual time.
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/command.h"
 #include "cli/default_costs.h"
@@ -11,6 +13,7 @@
 #include "common/base/files.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
+#include "sim/comparison.h"
 #include "sim/simulation.h"
 
 namespace pregate::cli {
@@ -19,14 +22,15 @@ namespace {
 using Json = nlohmann::json;
 
 struct SimulateFlags {
-  std::string trace, costs, out;
+  std::string trace, costs, routes, out, plot;
+  std::vector<std::string> compare_slots;
   double locality = 0.71, rate_scale = 1;
-  std::string batching = "by_expert", eviction = "next_use", run_ahead = "on";
-  int32_t slots = 0, age_steps = 8, experts_max = 0, chunk_tokens = 32;
+  std::string batching = "horizon", eviction = "plan", run_ahead = "on";
+  int32_t slots = 0, age_steps = -1, experts_max = 0, chunk_tokens = 32;
   int32_t step_tokens = 256, running_max = 256, kv_blocks = 1 << 16, context_tokens = 1 << 15;
   int32_t queue_max = 1 << 16, requests = 0;
   std::optional<uint64_t> seed = 1;
-  bool as_json = false;
+  bool compare = false, as_json = false;
 };
 
 void DeclareSimulateFlags(OptionSet& set, SimulateFlags* o) {
@@ -39,13 +43,16 @@ void DeclareSimulateFlags(OptionSet& set, SimulateFlags* o) {
       "benchmarks");
   set.Double("locality", &o->locality, 0, 1, "",
              "probability that a token keeps the expert of the one before");
+  set.String("routes", &o->routes,
+             "replay routes of `pregate routes record` instead; the experts are those of the file");
   set.Choice("policy", &o->batching, scheduler::PlannerNames(), "who shares a step");
   set.Choice("cache", &o->eviction, scheduler::EvictionNames(),
              "which experts leave, and come early");
   set.Int("slots", &o->slots, 0, 1024, "experts",
           "that fit at once, times the layers of units; 0: all of them");
-  set.Int("batch-age-steps", &o->age_steps, 0, 10000, "steps",
-          "by_expert: how often a sequence that could run may be passed over in a row");
+  set.Int("batch-age-steps", &o->age_steps, -1, 10000, "steps",
+          "how often a sequence that could run may be passed over in a row; -1: 8 with by_expert, "
+          "else 64");
   set.Int("batch-experts-max", &o->experts_max, 0, 1024, "experts",
           "by_expert: that a step takes by choice; 0: as many as fit at once");
   set.Int("batch-chunk-tokens", &o->chunk_tokens, 1, 65536, "tokens",
@@ -64,7 +71,24 @@ void DeclareSimulateFlags(OptionSet& set, SimulateFlags* o) {
   set.Double("rate-scale", &o->rate_scale, 1e-6, 1e6, "times", "how much faster requests arrive");
   set.OptionalUint64("seed", &o->seed, "of prompts, routes and samples; same seed, same bytes");
   set.String("out", &o->out, "write the JSON report here too");
+  set.Switch("compare", &o->compare,
+             "run every policy at several numbers of slots, and print a table (Markdown)");
+  set.Strings("compare-slots", &o->compare_slots,
+              "with --compare: the numbers of slots; empty: --slots, or 2 up to all");
+  set.String("plot", &o->plot, "with --compare: write a picture (SVG) here");
   set.Switch("json", &o->as_json, "print one JSON object");
+}
+
+// Experts are those of the record then: each costs what the file says.
+absl::Status UseRoutes(const std::string& path, sim::SimulationOptions* s) {
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile("routes", path));
+  auto record = sim::ParseRoutes(text);
+  if (!record.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", record.status().message()));
+  }
+  s->costs.experts = record->num_experts;
+  s->routes = std::make_shared<const sim::RouteRecord>(*std::move(record));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<sim::SimulationOptions> ToSimulation(const SimulateFlags& o) {
@@ -78,6 +102,7 @@ absl::StatusOr<sim::SimulationOptions> ToSimulation(const SimulateFlags& o) {
     return absl::InvalidArgumentError(absl::StrCat(o.costs, ": ", parsed.status().message()));
   }
   s.costs = *parsed;
+  if (!o.routes.empty()) RETURN_IF_ERROR(UseRoutes(o.routes, &s));
   s.locality = o.locality;
   s.rate_scale = o.rate_scale;
   s.seed = *o.seed;
@@ -88,7 +113,7 @@ absl::StatusOr<sim::SimulationOptions> ToSimulation(const SimulateFlags& o) {
               .context_tokens = o.context_tokens};
   s.engine.batching = o.batching;
   s.engine.eviction = o.eviction;
-  s.engine.by_expert = {
+  s.engine.planner = {
       .age_steps = o.age_steps, .experts_max = o.experts_max, .chunk_tokens = o.chunk_tokens};
   s.engine.run_ahead = o.run_ahead == "on";
   // Tokens of a trace are drawn at random: there is nothing to guess.
@@ -109,6 +134,7 @@ Json SimulationConfig(const SimulateFlags& o, const sim::SimulationOptions& s,
           {"layers", s.costs.layers},
           {"experts", s.costs.experts},
           {"locality", o.locality},
+          {"routes", o.routes},
           {"policy", o.batching},
           {"cache", o.eviction},
           {"slots", s.worker.expert_slots},
@@ -141,8 +167,62 @@ void PrintSimulation(const Json& r) {
               r["preemptions"].dump().c_str());
 }
 
+absl::StatusOr<std::vector<int32_t>> ComparedSlots(const SimulateFlags& o, int32_t experts) {
+  std::vector<int32_t> slots;
+  for (const std::string& text : o.compare_slots) {
+    if (!absl::SimpleAtoi(text, &slots.emplace_back()) || slots.back() < 1 ||
+        slots.back() > experts) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--compare-slots: '", text, "' must be an integer within 1..", experts));
+    }
+  }
+  if (slots.empty() && o.slots > 0) slots.push_back(std::min(o.slots, experts));
+  constexpr int32_t kGroupsMax = 6;
+  const int32_t stride = (experts + kGroupsMax - 1) / kGroupsMax;
+  for (int32_t n = 2; slots.empty() || (n <= experts && o.compare_slots.empty() && o.slots == 0);
+       n += stride) {
+    slots.push_back(std::min(n, experts));
+  }
+  return slots;
+}
+
+// Every policy, each with its own lists.
+absl::Status RunComparison(const SimulateFlags& o, sim::SimulationOptions simulation,
+                           const sim::ParsedTrace& trace) {
+  ASSIGN_OR_RETURN(const std::vector<int32_t> slots, ComparedSlots(o, simulation.costs.experts));
+  std::vector<sim::ComparedRun> runs;
+  Json reports = Json::array();
+  for (const int32_t n : slots) {
+    simulation.worker.expert_slots = n;
+    for (const std::string& policy : scheduler::PlannerNames()) {
+      simulation.engine.batching = policy;
+      ASSIGN_OR_RETURN(sim::Report report, sim::Simulate(simulation, trace.requests));
+      SimulateFlags flags = o;
+      flags.batching = policy;
+      Json& json = reports.emplace_back(sim::ToJson(report));
+      json["config"] = SimulationConfig(flags, simulation, trace.failed_requests);
+      runs.push_back({policy, o.eviction, n, std::move(report)});
+    }
+  }
+  if (o.as_json) {
+    PrintJson({{"runs", reports}});
+  } else {
+    std::fputs(sim::ToTable(runs).c_str(), stdout);
+  }
+  if (!o.plot.empty()) {
+    const std::string title = absl::StrCat(o.trace, ", ", simulation.costs.machine, ", rate x ",
+                                           o.rate_scale, ", seed ", *o.seed);
+    RETURN_IF_ERROR(WriteOutput(o.plot, sim::ToSvg(runs, title)));
+  }
+  if (o.out.empty()) return absl::OkStatus();
+  return WriteOutput(o.out, Json{{"runs", reports}}.dump(1) + "\n");
+}
+
 absl::Status RunSimulation(const SimulateFlags& o) {
   ASSIGN_OR_RETURN(sim::SimulationOptions simulation, ToSimulation(o));
+  if (!o.compare && !o.plot.empty()) {
+    return absl::InvalidArgumentError("--plot goes with --compare");
+  }
   ASSIGN_OR_RETURN(const std::string csv, ReadTextFile("trace", o.trace));
   const int64_t requests_max = o.requests == 0 ? sim::kTraceRequestsMax + 1 : o.requests;
   auto trace = sim::ParseTrace(csv, requests_max, o.context_tokens / 2);
@@ -155,6 +235,7 @@ absl::Status RunSimulation(const SimulateFlags& o) {
     std::fprintf(stderr, "%s: %lld requests generated nothing and are left out\n", o.trace.c_str(),
                  static_cast<long long>(trace->failed_requests));
   }
+  if (o.compare) return RunComparison(o, std::move(simulation), *trace);
   ASSIGN_OR_RETURN(const sim::Report report, sim::Simulate(simulation, trace->requests));
   Json result = sim::ToJson(report);
   if (!o.as_json) PrintSimulation(result);

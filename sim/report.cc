@@ -68,7 +68,9 @@ Json ToJson(const Report& r) {
           {"window",
            {{"references", r.window_references},
             {"reuse_ratio", Round(1 - Ratio(r.window_loads, window))},
-            {"optimal_reuse_ratio", Round(1 - Ratio(r.window_optimal_loads, window))}}}};
+            {"optimal_reuse_ratio", Round(1 - Ratio(r.window_optimal_loads, window))},
+            {"lru_reuse_ratio", Round(1 - Ratio(r.window_lru_loads, window))},
+            {"random_reuse_ratio", Round(1 - Ratio(r.window_random_loads, window))}}}};
 }
 
 }  // namespace pregate::sim

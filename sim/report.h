@@ -31,8 +31,11 @@ struct Report {
   CacheCounts cache;
   // A window of references, for the optimum to be computed on.
   int64_t window_references = 0;
-  int64_t window_loads = 0;          // of the policy
-  int64_t window_optimal_loads = 0;  // of an optimal cache that loads on demand
+  int64_t window_loads = 0;  // of the policy
+  // Of caches that load on demand, on the order that was executed.
+  int64_t window_optimal_loads = 0;
+  int64_t window_lru_loads = 0;
+  int64_t window_random_loads = 0;
 };
 
 nlohmann::json ToJson(const Report& report);

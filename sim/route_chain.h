@@ -9,21 +9,12 @@
 
 namespace pregate::sim {
 
-// A function of the tokens alone, as a router is: the router service and the worker's replica agree
-// without knowing each other.
 struct RouteChain {
   static constexpr int32_t kVocab = 1 << 22;  // ids are drawn evenly, so an id is a random number
 
   uint64_t seed = 0;
   double locality = 0.71;
   int32_t num_experts = 1;
-
-  // All that the router knows of a prefix.
-  struct State {
-    ExpertId route = kNoRoute;  // of its last token
-  };
-  ExpertId RouteOf(const State& before, TokenId token) const { return Next(before.route, token); }
-  State After(const State&, TokenId, ExpertId route) const { return {route}; }
 
   // `before`: the route of the token before, kNoRoute for the first.
   ExpertId Next(ExpertId before, TokenId token) const {

@@ -5,11 +5,11 @@
 
 namespace pregate::sim {
 
-SimWorker::SimWorker(Agenda* agenda, const Costs* costs, const RouteChain* chain,
+SimWorker::SimWorker(Agenda* agenda, const Costs* costs, const SimRoutes* routes,
                      const WorkerShape& shape)
     : agenda_(agenda),
       costs_(costs),
-      chain_(chain),
+      routes_(routes),
       shape_(shape),
       cache_({costs->layers, costs->experts, shape.expert_slots * costs->layers,
               absl::Seconds(costs->unit_load_s)}),
@@ -91,8 +91,8 @@ SimWorker::Load SimWorker::Apply(const StepPlan& plan, StepResult* result) {
     load.emits += 1 + row.drafts;
     ExpertId last = row.late ? slot.sample_route : row.routes.back();
     for (int32_t i = row.committed();; ++i) {
-      slot.sample = DrawToken(slot.seed, row.position + i);
-      slot.sample_route = chain_->Next(last, slot.sample);
+      slot.sample = routes_->TokenAt(slot.seed, row.position + i);
+      slot.sample_route = routes_->RouteOf({last}, slot.sample);
       result->samples.push_back(
           {slot.seq_id, row.position + i, slot.sample, slot.sample_route, {}});
       if (i == row.count || row.tokens[i] != slot.sample) break;

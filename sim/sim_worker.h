@@ -10,7 +10,7 @@
 #include "sim/agenda.h"
 #include "sim/cost_file.h"
 #include "sim/expert_cache.h"
-#include "sim/route_chain.h"
+#include "sim/sim_routes.h"
 
 namespace pregate::sim {
 
@@ -32,7 +32,7 @@ struct StepCounts {
 // Borrows all; not thread-safe. Steps run one after the other; plans wait.
 class SimWorker final : public WorkerLink {
  public:
-  SimWorker(Agenda* agenda, const Costs* costs, const RouteChain* chain, const WorkerShape& shape);
+  SimWorker(Agenda* agenda, const Costs* costs, const SimRoutes* routes, const WorkerShape& shape);
 
   void SayHello();
   void Send(ToWorker message) override;
@@ -67,7 +67,7 @@ class SimWorker final : public WorkerLink {
 
   Agenda* const agenda_;
   const Costs* const costs_;
-  const RouteChain* const chain_;
+  const SimRoutes* const routes_;
   const WorkerShape shape_;
   ExpertCache cache_;
   std::vector<Slot> slots_;

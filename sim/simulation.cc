@@ -6,9 +6,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler_service/core/optimal_cache.h"
 #include "scheduler_service/engine/scheduler_engine.h"
 #include "sim/agenda.h"
-#include "sim/belady.h"
+#include "sim/reference_caches.h"
 #include "sim/sim_router.h"
 
 namespace pregate::sim {
@@ -42,8 +43,9 @@ class Recoveries final : public SchedulerObserver {
 // Submits the trace and keeps the times.
 class Clients {
  public:
-  Clients(Agenda* agenda, const SimulationOptions& options, const std::vector<TraceRequest>& trace)
-      : agenda_(agenda), options_(options), trace_(trace) {}
+  Clients(Agenda* agenda, const SimulationOptions& options, const SimRoutes& routes,
+          const std::vector<TraceRequest>& trace)
+      : agenda_(agenda), options_(options), routes_(routes), trace_(trace) {}
 
   // Each arrival plans the next one, so that prompts exist only from their arrival on.
   void Start(absl::Time begin) {
@@ -98,7 +100,7 @@ class Clients {
     event.send = SendTo(std::make_shared<Stopwatch>(this, agenda_->now()));
     event.request.prompt.reserve(request.prompt_tokens);
     for (int32_t i = 0; i < request.prompt_tokens; ++i) {
-      event.request.prompt.push_back(DrawToken(seed, i));
+      event.request.prompt.push_back(routes_.TokenAt(seed, i));
     }
     event.request.seed = seed;
     event.request.max_tokens = request.generated_tokens;
@@ -124,21 +126,37 @@ class Clients {
 
   Agenda* const agenda_;
   const SimulationOptions& options_;
+  const SimRoutes& routes_;
   const std::vector<TraceRequest>& trace_;
   absl::Time begin_, last_token_;
   std::vector<float> ttft_, itl_, normalized_;
   Report report_;
 };
 
+// What other caches would have loaded, in the order that was executed.
+void AddWindow(const SimulationOptions& options, const SimWorker& worker, Report* report) {
+  const std::vector<int32_t>& references = worker.references();
+  const int32_t units = options.costs.layers * options.costs.experts;
+  const int32_t slots = options.worker.expert_slots * options.costs.layers;
+  const auto total = static_cast<int64_t>(references.size());
+  report->window_references = total;
+  report->window_loads = worker.recorded_loads();
+  report->window_optimal_loads = total - scheduler::OptimalHits(references, units, slots);
+  report->window_lru_loads = total - LruHits(references, units, slots);
+  report->window_random_loads = total - RandomHits(references, units, slots, options.seed);
+}
+
 }  // namespace
 
 absl::StatusOr<Report> Simulate(const SimulationOptions& options,
                                 const std::vector<TraceRequest>& trace) {
-  const RouteChain chain{options.seed, options.locality, options.costs.experts};
+  const SimRoutes routes = options.routes
+                               ? SimRoutes(options.seed, *options.routes)
+                               : SimRoutes({options.seed, options.locality, options.costs.experts});
   Agenda agenda;
-  SimRouter router(&agenda, &options.costs, chain);
-  SimWorker worker(&agenda, &options.costs, &chain, options.worker);
-  Clients clients(&agenda, options, trace);
+  SimRouter router(&agenda, &options.costs, routes);
+  SimWorker worker(&agenda, &options.costs, &routes, options.worker);
+  Clients clients(&agenda, options, routes, trace);
   Recoveries observer;
   SilentTokenizer tokenizer;
   scheduler::SplitMix64 random(options.seed);
@@ -166,13 +184,7 @@ absl::StatusOr<Report> Simulate(const SimulationOptions& options,
   Report report = clients.Finish();
   report.steps = worker.counts();
   report.cache = worker.cache_counts();
-  const auto& references = worker.references();
-  report.window_references = static_cast<int64_t>(references.size());
-  report.window_loads = worker.recorded_loads();
-  report.window_optimal_loads =
-      report.window_references - OptimalHits(references,
-                                             options.costs.layers * options.costs.experts,
-                                             options.worker.expert_slots * options.costs.layers);
+  AddWindow(options, worker, &report);
   return report;
 }
 

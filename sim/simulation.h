@@ -11,12 +11,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "scheduler_service/engine/options.h"
 #include "sim/cost_file.h"
 #include "sim/report.h"
+#include "sim/route_record.h"
 #include "sim/sim_worker.h"
 #include "sim/trace.h"
 
@@ -27,6 +29,9 @@ struct SimulationOptions {
   WorkerShape worker;
   Costs costs;
   double locality = 0.71;
+  std::shared_ptr<const RouteRecord>
+      routes;             // null: a chain of this locality. REQUIRES: of as many
+                          // experts as the costs
   double rate_scale = 1;  // arrivals come so many times faster
   uint64_t seed = 1;
   int64_t optimum_references = 2'000'000;  // of the window that the optimum is computed on

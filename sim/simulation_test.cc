@@ -4,7 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "sim/comparison.h"
 #include "sim/route_chain.h"
+#include "sim/route_record.h"
 
 namespace pregate::sim {
 namespace {
@@ -25,7 +27,7 @@ Costs SmallCosts() {
   return c;
 }
 
-SimulationOptions Options(const char* batching, const char* eviction, int32_t slots) {
+SimulationOptions Options(const std::string& batching, const std::string& eviction, int32_t slots) {
   SimulationOptions o;
   o.costs = SmallCosts();
   o.engine.batching = batching;
@@ -57,7 +59,7 @@ Report Served(const SimulationOptions& options, const std::vector<TraceRequest>&
 }
 
 TEST(SimulationTest, TheSameSeedGivesTheSameBytes) {
-  SimulationOptions o = Options("by_expert", "next_use", 3);
+  SimulationOptions o = Options("horizon", "plan", 3);
   const auto trace = Trace(60, absl::Milliseconds(40));
   const std::string first = ToJson(Served(o, trace)).dump();
   EXPECT_EQ(ToJson(Served(o, trace)).dump(), first);
@@ -72,8 +74,8 @@ TEST(SimulationTest, EveryPolicyServesEveryTokenOfEveryRequest) {
     prompt += r.prompt_tokens;
     generated += r.generated_tokens;
   }
-  for (const char* const batching : {"fcfs", "by_expert"}) {
-    for (const char* const eviction : {"lru", "next_use"}) {
+  for (const std::string& batching : scheduler::PlannerNames()) {
+    for (const std::string& eviction : scheduler::EvictionNames()) {
       for (const int32_t slots : {1, 3, 6}) {
         const Report r = Served(Options(batching, eviction, slots), trace);
         EXPECT_EQ(r.finished, 80);
@@ -95,11 +97,50 @@ TEST(SimulationTest, EveryPolicyServesEveryTokenOfEveryRequest) {
   }
 }
 
-TEST(SimulationTest, WhereAllExpertsFitByExpertIsFcfs) {
+TEST(SimulationTest, WhereAllExpertsFitHorizonAndByExpertAreFcfs) {
   const auto trace = Trace(100, absl::Milliseconds(15));
   const Report a = Served(Options("fcfs", "lru", 6), trace);
-  const Report b = Served(Options("by_expert", "next_use", 6), trace);
-  EXPECT_EQ(ToJson(a).dump(), ToJson(b).dump());
+  for (const char* const policy : {"by_expert", "horizon"}) {
+    EXPECT_EQ(ToJson(a).dump(), ToJson(Served(Options(policy, "plan", 6), trace)).dump());
+  }
+}
+
+// What it is for: less latency than the field's two ways and the paper's, and fewer loads.
+TEST(SimulationTest, HorizonIsFasterThanTheOthersAndLoadsLess) {
+  const auto trace = Trace(150, absl::Milliseconds(150));
+  const Report ours = Served(Options("horizon", "plan", 3), trace);
+  for (const char* const policy : {"fcfs", "prefill_first", "longest_queue"}) {
+    const Report theirs = Served(Options(policy, "next_use", 3), trace);
+    EXPECT_LT(ours.normalized.mean, 0.75 * theirs.normalized.mean) << policy;
+    EXPECT_LT(ours.normalized.p95, 0.75 * theirs.normalized.p95) << policy;
+    EXPECT_LT(ours.cache.loads, theirs.cache.loads) << policy;
+  }
+}
+
+// Where many wait, the order leaves eviction little to guess.
+TEST(SimulationTest, UnderOverloadLoadsAreNearTheOptimum) {
+  for (const int32_t slots : {2, 3, 4}) {
+    SimulationOptions o = Options("horizon", "plan", slots);
+    o.costs.layers = 32;
+    o.costs.unit_load_s = 1e-3;
+    o.worker.seq_slots = 128;
+    o.worker.kv_blocks = 4000;
+    o.engine.step_tokens = o.worker.step_tokens = 256;
+    EXPECT_LT(LoadsOverOptimum(Served(o, Trace(300, absl::ZeroDuration()))), 1.10) << slots;
+  }
+}
+
+TEST(SimulationTest, RecordedRoutesAreReplayed) {
+  SimulationOptions o = Options("horizon", "plan", 2);
+  RouteRecord record{6, "made up", {std::vector<ExpertId>(400, 2), std::vector<ExpertId>(600, 5)}};
+  o.routes = std::make_shared<const RouteRecord>(record);
+  const auto trace = Trace(40, absl::Milliseconds(40));
+  const Report r = Served(o, trace);
+  EXPECT_EQ(r.finished, 40);
+  EXPECT_EQ(r.cache.loads, 2 * 4) << "two experts are ever named";
+  for (std::vector<ExpertId>& text : record.texts) text[text.size() / 2] = 1;
+  o.routes = std::make_shared<const RouteRecord>(record);
+  EXPECT_GT(Served(o, trace).cache.loads, 3 * 4);
 }
 
 TEST(SimulationTest, WhereTheyDoNotFitByExpertLoadsLessAndIsFaster) {

@@ -105,6 +105,8 @@ def residency():
     found = ("hits", "late_prefetches", "misses")
     units = {name: rate(f"expert_cache_{name}_total", RANKS)[0] for name in found}
     needed = f"({' + '.join(units.values())})"
+    stall, late = (f"{rate(name, RANKS)[0]} / {rate('worker_step_seconds_sum', RANKS)[0]}"
+                   for name in ("expert_stall_seconds_total", "expert_late_stall_seconds_total"))
     return [
         graph("Units when they were needed", "percentunit", "Of the units that steps needed: there, on their "
               "way, absent.",
@@ -114,6 +116,18 @@ def residency():
         graph("Time lost to absent units", "percentunit", "Time that steps waited for units, of their time.",
               share("expert_stall_seconds_total", "worker_step_seconds_sum", RANKS, "model, rank", WORKER),
               maximum=1),
+        graph("Time lost by cause", "percentunit", "Time that steps waited for units, of their time: those on "
+              "their way, and those that nobody had asked for.",
+              (f"{late}", "late"), (f"{stall} - {late}", "absent"), maximum=1, stack=True),
+        graph("Reuse beside the optimum", "percentunit", "Experts that steps named and that took no load, of "
+              "the last 2,048; and what a cache that had known these steps before would have reused.",
+              gauge("expert_reuse_ratio", MODEL, "{{model}} reuse"),
+              gauge("expert_optimal_reuse_ratio", MODEL, "{{model}} optimum"),
+              maximum=1),
+        graph("Bytes loaded", "Bps", "Units copied into slots: demanded by a step, or ahead of demand.",
+              rate("expert_loaded_bytes_total", RANKS, legend="{{reason}}", by="reason"), stack=True),
+        graph("Routed lookahead", "short", "Tokens of running requests whose expert is known and that no step has "
+              "taken yet; over all schedulers.", gauge("routed_ahead_tokens", MODEL, "{{model}}", by="model")),
         graph("Loads and evictions", UNITS, "Units (one layer of one expert) copied into slots; those that "
               "gave way.",
               rate("expert_cache_loads_total", RANKS, legend="loads"),

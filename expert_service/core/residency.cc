@@ -67,9 +67,9 @@ std::optional<UnitLoad> Residency::NextDemandLoad() {
 std::optional<UnitLoad> Residency::NextPrefetch() {
   for (int32_t i = 0; i < load_first_; ++i) {
     if (entry(wanted_[i]).state != UnitState::kAbsent) continue;
-    const auto load = StartLoad(wanted_[i]);
+    auto load = StartLoad(wanted_[i]);
     if (load) {
-      entry(load->unit).prefetched = true;
+      load->ahead = entry(load->unit).prefetched = true;
       ++num_prefetching_;
     }
     return load;
@@ -78,7 +78,7 @@ std::optional<UnitLoad> Residency::NextPrefetch() {
 }
 
 std::optional<UnitLoad> Residency::StartLoad(const UnitId& unit) {
-  const auto slot = FindSlot(MustOutlast(unit));
+  const auto slot = FindSlot(MustOutlast(unit), /*spare=*/num_loading_ >= kCopiesMax);
   if (!slot) return std::nullopt;
   if (slots_[*slot] != kNone) {
     const UnitId victim = UnitAt(slots_[*slot]);
@@ -89,6 +89,7 @@ std::optional<UnitLoad> Residency::StartLoad(const UnitId& unit) {
   slots_[*slot] = unit.layer * num_experts_ + unit.expert;
   entry(unit).slot = *slot;
   SetState(unit, UnitState::kLoading);
+  ++num_loading_;
   ++counts_.loads;
   return UnitLoad{unit, *slot};
 }
@@ -109,8 +110,9 @@ Residency::Need Residency::MustOutlast(const UnitId& unit) const {
   return ahead ? Need{0, INT64_MAX} : need;
 }
 
-// A free slot, or the one whose unit is needed last, if that is later than `than`.
-std::optional<int32_t> Residency::FindSlot(const Need& than) const {
+// A free slot, or the one whose unit is needed last, if that is later than `than`. `spare`: only one
+// whose unit nobody needs.
+std::optional<int32_t> Residency::FindSlot(const Need& than, bool spare) const {
   std::optional<int32_t> found;
   Need latest = than;
   for (int32_t slot = 0; slot < num_slots(); ++slot) {
@@ -118,7 +120,7 @@ std::optional<int32_t> Residency::FindSlot(const Need& than) const {
     const Entry& e = units_[slots_[slot]];
     if (e.state != UnitState::kResident || e.leases > 0) continue;
     const Need need = NeedOf(UnitAt(slots_[slot]));
-    if (need <= latest) continue;
+    if (need <= latest || (spare && need.kind < 2)) continue;
     latest = need;
     found = slot;
   }
@@ -128,6 +130,7 @@ std::optional<int32_t> Residency::FindSlot(const Need& than) const {
 void Residency::OnLoaded(const UnitId& unit) {
   Entry& e = entry(unit);
   PREGATE_CHECK(e.state == UnitState::kLoading, "unit ", unit.layer, "/", unit.expert);
+  --num_loading_;
   if (std::exchange(e.prefetched, false)) --num_prefetching_;
   SetState(unit, UnitState::kResident);
 }

@@ -23,10 +23,14 @@ namespace pregate {
 
 // Loads ahead of demand that are under way at once: a demand load waits behind them.
 inline constexpr int32_t kPrefetchesMax = 2;
+// Copies under way beyond which a load displaces nothing that is needed: two keep the link busy, and
+// each further one would only take a unit's place earlier than it must.
+inline constexpr int32_t kCopiesMax = 2;
 
 struct UnitLoad {
   UnitId unit;
   int32_t slot = 0;
+  bool ahead = false;  // of demand
 };
 
 struct ResidencyCounts {
@@ -95,7 +99,7 @@ class Residency {
   UnitId UnitAt(int32_t index) const { return {index / num_experts_, index % num_experts_}; }
   Need NeedOf(const UnitId& unit) const;
   Need MustOutlast(const UnitId& unit) const;
-  std::optional<int32_t> FindSlot(const Need& than) const;
+  std::optional<int32_t> FindSlot(const Need& than, bool spare) const;
   std::optional<UnitLoad> NextDemandLoad();
   std::optional<UnitLoad> NextPrefetch();
   std::optional<UnitLoad> StartLoad(const UnitId& unit);
@@ -109,7 +113,8 @@ class Residency {
   std::vector<UnitId> demand_;  // in the order of layers
   size_t next_demand_ = 0;      // all before it are loaded, loading or done
   int32_t layer_ = 0;           // that the step has come to
-  int32_t num_prefetching_ = 0;
+  int32_t num_loading_ = 0;
+  int32_t num_prefetching_ = 0;  // of those
   int64_t step_ = 0;
   ResidencyCounts counts_;
   std::vector<UnitEvent> events_;

@@ -96,6 +96,45 @@ TEST(ResidencyTest, PrefetchesUnderWayAreBoundedDemandIsNot) {
   EXPECT_EQ(r.NextLoad(kPrefetches)->unit, (UnitId{0, 2}));
 }
 
+// A step that sweeps over everything, between steps of what is wanted: the wanted units keep their slots
+// but for those through which the rest streams.
+TEST(ResidencyTest, ASweepTakesNoMoreOfWhatIsWantedThanTheLinkNeeds) {
+  constexpr int kLayers = 16, kExperts = 5;
+  Residency r(kLayers, kExperts, 2 * kLayers);
+  std::vector<UnitId> wanted, all;
+  for (int e = 0; e < 2; ++e) {
+    for (int l = 0; l < kLayers; ++l) wanted.push_back({l, e});
+  }
+  for (int l = 0; l < kLayers; ++l) {
+    for (int e = 0; e < kExperts; ++e) all.push_back({l, e});
+  }
+  r.SetWanted(wanted, 2 * kLayers);
+  Settle(r);
+  const int64_t before = r.counts().loads;
+  r.BeginStep(all);
+  std::vector<UnitId> under_way;
+  for (int l = 0; l < kLayers; ++l) {
+    r.BeginLayer(l);
+    for (int e = 0; e < kExperts;) {
+      while (const auto load = r.NextLoad(kPrefetches)) under_way.push_back(load->unit);
+      if (r.state({l, e}) == UnitState::kResident) {
+        Use(r, {l, e++});
+        continue;
+      }
+      ASSERT_FALSE(under_way.empty());
+      r.OnLoaded(under_way.front());  // the link is what everything waits for
+      under_way.erase(under_way.begin());
+    }
+  }
+  r.EndStep();
+  for (const UnitId& unit : under_way) r.OnLoaded(unit);
+  Settle(r);
+  const int64_t streamed = int64_t{kLayers} * (kExperts - 2);
+  // Slots to stream through: two under way, and what waits to run or has just run.
+  EXPECT_LE(r.counts().loads - before, streamed + 6);
+  for (const UnitId& unit : wanted) EXPECT_EQ(r.state(unit), UnitState::kResident);
+}
+
 TEST(ResidencyTest, LeasedUnitsStay) {
   Residency r(1, 3, 1);
   r.BeginStep({{0, 0}, {0, 1}});

@@ -232,6 +232,7 @@ void ExpertStore::Pump() {
     unit.copy = queue_->Copy(SlotAddress(load->slot), unit.image.as<void>(), unit.image.bytes(),
                              slot_marks_[load->slot]);
     copying_.emplace(unit.copy, load->unit);
+    (load->ahead ? ahead_bytes_ : demand_bytes_) += static_cast<int64_t>(unit.image.bytes());
   }
 }
 
@@ -278,7 +279,9 @@ ResidencyStats ExpertStore::stats() const {
           .slots = residency_->num_slots(),
           .bytes = units * slot_bytes_,
           .loads = residency_->counts().loads,
-          .evictions = residency_->counts().evictions};
+          .evictions = residency_->counts().evictions,
+          .demand_bytes = demand_bytes_,
+          .ahead_bytes = ahead_bytes_};
 }
 
 absl::Duration ExpertStore::stalled() const {

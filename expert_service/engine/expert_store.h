@@ -36,6 +36,7 @@ struct ResidencyStats {
   // Since the start, between steps too: copies into slots, units that gave way.
   int64_t loads = 0;
   int64_t evictions = 0;
+  int64_t demand_bytes = 0, ahead_bytes = 0;  // of the copies: what a step waits for, and the rest
   bool operator==(const ResidencyStats&) const = default;
 };
 
@@ -144,9 +145,10 @@ class ExpertStore {
   DeviceBuffer slots_;
   std::vector<uint64_t> slot_marks_;  // [slots] where the stream was done with what lies there
   std::unique_ptr<Residency> residency_;
-  std::map<uint64_t, UnitId> copying_;    // by copy number
-  std::vector<const void*> table_row_;    // [experts] scratch
-  std::unique_ptr<TransferQueue> queue_;  // the last: its end waits for copies
+  int64_t demand_bytes_ = 0, ahead_bytes_ = 0;  // copied
+  std::map<uint64_t, UnitId> copying_;          // by copy number
+  std::vector<const void*> table_row_;          // [experts] scratch
+  std::unique_ptr<TransferQueue> queue_;        // the last: its end waits for copies
 };
 
 }  // namespace pregate

@@ -14,6 +14,8 @@ MetricLabels With(MetricLabels labels, const char* name, const char* value) {
   return labels;
 }
 
+constexpr char kLoadedHelp[] =
+    "Bytes of units copied into slots: demanded by a step, or ahead of demand";
 constexpr char kExchangeBytesHelp[] = "Payload of expert rows and routes to and from other workers";
 
 }  // namespace
@@ -46,6 +48,11 @@ WorkerMetrics::WorkerMetrics(MetricsRegistry* registry, const Log* log, int32_t 
           registry->AddCounter("worker_row_errors_total", "Sequences failed by a bad row", rank_)),
       stall_seconds_(registry->AddCounter("expert_stall_seconds_total",
                                           "Time that steps waited for expert units", rank_)),
+      late_stall_seconds_(registry->AddCounter("expert_late_stall_seconds_total",
+                                               "Of that: for units that were on their way already; "
+                                               "a step's wait is shared between those "
+                                               "and absent ones by their number",
+                                               rank_)),
       unit_hits_(registry->AddCounter("expert_cache_hits_total",
                                       "Units that were resident when a step came to load them",
                                       rank_)),
@@ -58,6 +65,10 @@ WorkerMetrics::WorkerMetrics(MetricsRegistry* registry, const Log* log, int32_t 
                                            "Units that gave way to others", rank_)),
       unit_loads_(registry->AddCounter("expert_cache_loads_total",
                                        "Copies of units into slots that began", rank_)),
+      demand_bytes_(registry->AddCounter("expert_loaded_bytes_total", kLoadedHelp,
+                                         With(rank_, "reason", "demand"))),
+      ahead_bytes_(registry->AddCounter("expert_loaded_bytes_total", kLoadedHelp,
+                                        With(rank_, "reason", "ahead"))),
       resident_units_(registry->AddGauge("expert_resident_units",
                                          "Units (one layer of one expert) on the device", rank_)),
       resident_bytes_(registry->AddGauge("expert_resident_bytes",
@@ -92,6 +103,9 @@ void WorkerMetrics::OnStep(const StepResult& result, const StepTimes& times) {
   tokens_.Increment(times.num_tokens);
   row_errors_.Increment(static_cast<double>(result.row_errors.size()));
   stall_seconds_.Increment(times.stall_us * kSecondsPerUs);
+  const auto late = static_cast<double>(times.unit_late_prefetches);
+  const double waited_for = late + static_cast<double>(times.unit_misses);
+  if (late > 0) late_stall_seconds_.Increment(times.stall_us * kSecondsPerUs * late / waited_for);
   unit_hits_.Increment(static_cast<double>(times.unit_hits));
   unit_misses_.Increment(static_cast<double>(times.unit_misses));
   unit_late_prefetches_.Increment(static_cast<double>(times.unit_late_prefetches));
@@ -104,6 +118,8 @@ void WorkerMetrics::OnResidency(const ResidencyStats& now) {
   slots_.Set(static_cast<double>(now.slots));
   unit_loads_.Increment(static_cast<double>(now.loads - counted_.loads));
   unit_evictions_.Increment(static_cast<double>(now.evictions - counted_.evictions));
+  demand_bytes_.Increment(static_cast<double>(now.demand_bytes - counted_.demand_bytes));
+  ahead_bytes_.Increment(static_cast<double>(now.ahead_bytes - counted_.ahead_bytes));
   counted_ = now;
 }
 

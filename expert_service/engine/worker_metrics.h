@@ -35,11 +35,14 @@ class WorkerMetrics final : public WorkerObserver {
   Counter& failed_steps_;
   Counter& row_errors_;
   Counter& stall_seconds_;
+  Counter& late_stall_seconds_;
   Counter& unit_hits_;
   Counter& unit_misses_;
   Counter& unit_late_prefetches_;
   Counter& unit_evictions_;
   Counter& unit_loads_;
+  Counter& demand_bytes_;
+  Counter& ahead_bytes_;
   Gauge& resident_units_;
   Gauge& resident_bytes_;
   Gauge& slots_;

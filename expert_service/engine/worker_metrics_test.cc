@@ -48,6 +48,7 @@ TEST_F(WorkerMetricsTest, CountsAStepUnderItsRank) {
   EXPECT_THAT(text, Series("worker_router_seconds_sum", "0.0003"));
   EXPECT_THAT(text, Series("worker_tokens_total", "5"));
   EXPECT_THAT(text, Series("expert_stall_seconds_total", "1.5"));
+  EXPECT_THAT(text, Series("expert_late_stall_seconds_total", "0.5"));
   EXPECT_THAT(text, Series("expert_cache_hits_total", "7"));
   EXPECT_THAT(text, Series("expert_cache_misses_total", "2"));
   EXPECT_THAT(text, Series("expert_cache_late_prefetches_total", "1"));
@@ -72,11 +73,14 @@ TEST_F(WorkerMetricsTest, AFailedStepIsNoStep) {
 }
 
 TEST_F(WorkerMetricsTest, FollowsWhatIsResidentBetweenStepsToo) {
-  metrics_.OnResidency({.units = 4, .slots = 6, .bytes = 4000});
+  metrics_.OnResidency(
+      {.units = 4, .slots = 6, .bytes = 4000, .demand_bytes = 300, .ahead_bytes = 700});
   std::string text = registry_.Serialize();
   EXPECT_THAT(text, Series("expert_resident_units", "4"));
   EXPECT_THAT(text, Series("expert_resident_bytes", "4000"));
   EXPECT_THAT(text, Series("expert_cache_slots", "6"));
+  EXPECT_THAT(text, Series("expert_loaded_bytes_total", "rank=\"3\",reason=\"demand\"", "300"));
+  EXPECT_THAT(text, Series("expert_loaded_bytes_total", "rank=\"3\",reason=\"ahead\"", "700"));
   EXPECT_THAT(text, Series("expert_cache_evictions_total", "0"));
   ResidencyStats now{.units = 6, .slots = 6, .bytes = 6000, .loads = 9, .evictions = 3};
   metrics_.OnResidency(now);

@@ -6,6 +6,24 @@
 #include "common/base/status.h"
 
 namespace pregate::scheduler {
+namespace {
+
+std::vector<ExpertId> ExpertsOf(const StepPlan& plan) {
+  std::vector<bool> named;
+  for (const Row& row : plan.rows) {
+    for (const ExpertId e : row.routes) {
+      if (static_cast<size_t>(e) >= named.size()) named.resize(e + 1);
+      named[e] = true;
+    }
+  }
+  std::vector<ExpertId> experts;
+  for (size_t e = 0; e < named.size(); ++e) {
+    if (named[e]) experts.push_back(static_cast<ExpertId>(e));
+  }
+  return experts;
+}
+
+}  // namespace
 
 void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
   for (Sequence* s : running_) {
@@ -70,6 +88,7 @@ CommittedStep Batch::Commit(const Proposal& proposal, Epoch epoch, StepId step_i
   step.plan.rows.reserve(proposal.rows.size());
   step.rows.reserve(proposal.rows.size());
   for (const ProposedRow& row : proposal.rows) AddRow(row, &step);
+  step.experts = ExpertsOf(step.plan);
   step.plan.wanted = proposal.wanted;
   return step;
 }
@@ -188,6 +207,12 @@ BlockAllocator& Batch::BlocksOf(int32_t rank) {
       std::find_if(ranks_.begin(), ranks_.end(), [&](const Rank& r) { return r.rank == rank; });
   PREGATE_CHECK(it != ranks_.end(), "rank ", rank, " is no member");
   return it->blocks;
+}
+
+int64_t Batch::num_routed_ahead() const {
+  int64_t tokens = 0;
+  for (const Sequence* s : running_) tokens += std::max(s->num_routed() - s->planned, 0);
+  return tokens;
 }
 
 int64_t Batch::num_blocks() const {

@@ -30,7 +30,8 @@ struct CommittedStep {
   std::vector<SentRow> rows;
   int32_t num_tokens = 0;
   bool has_late_rows = false;
-  bool decodes_only = true;  // no prefill
+  bool decodes_only = true;       // no prefill
+  std::vector<ExpertId> experts;  // that the rows' known routes name, ascending
 };
 
 // Borrows sequences from Enqueue to Remove. Not thread-safe.
@@ -59,6 +60,8 @@ class Batch {
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
   int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()); }
   int32_t num_free_slots() const { return static_cast<int32_t>(free_slots_.size()); }
+  // Tokens of running sequences that could be sent as far as their routes are concerned.
+  int64_t num_routed_ahead() const;
   int64_t num_blocks() const;
   int64_t num_blocks_used() const;
 

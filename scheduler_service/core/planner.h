@@ -8,6 +8,8 @@
 #include "absl/types/span.h"
 #include "common/base/ids.h"
 #include "common/step/plan.h"
+#include "scheduler_service/core/load_cost.h"
+#include "scheduler_service/core/route_habits.h"
 #include "scheduler_service/core/sequence.h"
 #include "scheduler_service/core/step_cost.h"
 
@@ -23,6 +25,7 @@ struct ExpertPlace {
   std::vector<int32_t> ranks;  // that hold it, ascending
   int32_t units_resident = 0;  // of its units, on the first of them
   bool resident = true;        // all of them
+  int32_t units_absent = 0;    // the others
 };
 
 // Everything that a policy may look at. Spans are valid during the call.
@@ -33,6 +36,8 @@ struct PlannerView {
   int32_t preemptions_max = 0;  // of one sequence, by KV exhaustion
   bool late_rows = false;  // the step before is still unanswered and its samples may be built upon
   const StepCost* drafts_cost = nullptr;  // null: rows take no drafts
+  const LoadCost* load_cost = nullptr;    // null: not known
+  const RouteHabits* habits = nullptr;    // null: not known
   int32_t expert_slots = 0;  // experts whose units fit at once, over all ranks; 0: all of them
   absl::Span<const RankBlocks> free_blocks;
   absl::Span<const ExpertPlace> experts;      // by id; empty: dense, or nothing is known
@@ -65,6 +70,9 @@ struct Proposal {
   std::vector<ProposedAdd> add;
   std::vector<ProposedBlocks> blocks;
   std::vector<ProposedRow> rows;
+  // That should be resident for the steps to come, the most urgent first and as many as fit; empty:
+  // the policy has no opinion.
+  std::vector<ExpertId> experts;
   std::vector<Wanted> wanted;
   bool empty() const { return preempt.empty() && rows.empty() && wanted.empty(); }
 };

@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler_service/core/batch.h"
-#include "scheduler_service/core/by_expert_planner.h"
 #include "scheduler_service/core/fair_turns.h"
+#include "scheduler_service/core/policies.h"
 #include "scheduler_service/core/random_source.h"
 
 namespace pregate::scheduler {
@@ -18,9 +18,9 @@ namespace {
 constexpr int32_t kExperts = 5;
 
 struct Policy {
-  const char* name;
-  bool by_expert;
-  int32_t age_steps;
+  const char* label;
+  const char* name;   // of PlannerNames
+  int32_t age_steps;  // that a sequence may be passed over
   int32_t expert_slots;
 };
 
@@ -28,12 +28,9 @@ struct Policy {
 class World {
  public:
   World(const Policy& policy, uint64_t seed) : policy_(policy), random_(seed) {
-    if (policy.by_expert) {
-      planner_ = std::make_unique<ByExpertPlanner>(
-          ByExpertOptions{.age_steps = policy.age_steps, .chunk_tokens = 3});
-    } else {
-      planner_ = std::make_unique<FcfsPlanner>();
-    }
+    planner_ = MakePlanner(policy.name, {.age_steps = policy.age_steps, .chunk_tokens = 3});
+    habits_.Reset(kExperts);
+    if (Below(2) == 0) load_cost_.Observe(1000, 10, false);
     late_ = policy.expert_slots == 0 && Below(2) == 0;
     drafts_ = !late_ && Below(3) > 0;
     slots_ = 1 + Below(8);
@@ -42,7 +39,9 @@ class World {
     const int32_t num_ranks = 1 + Below(2);
     for (int32_t r = 0; r < num_ranks; ++r) ranks_.push_back({r, 5 + Below(10)});
     for (int32_t e = 0; e < kExperts; ++e) {
-      experts_.push_back({{e % num_ranks}, 0, policy.expert_slots == 0 || Below(2) == 0});
+      const bool resident = policy.expert_slots == 0 || Below(2) == 0;
+      experts_.push_back({{e % num_ranks}, resident ? 20 : Below(20), resident});
+      experts_.back().units_absent = 20 - experts_.back().units_resident;
     }
     batch_.Reset(ranks_, slots_);
     for (int i = 3 + Below(20); i > 0; --i) Enqueue();
@@ -92,6 +91,8 @@ class World {
     base.preemptions_max = preemptions_max_;
     base.late_rows = late_ && AnyInFlight();
     if (drafts_) base.drafts_cost = &cost_;
+    base.load_cost = &load_cost_;
+    base.habits = &habits_;
     base.experts = experts_;
     base.expert_slots = policy_.expert_slots;
     const PlannerView view = batch_.View(base);
@@ -136,7 +137,7 @@ class World {
       const bool could = s->samples_in_flight == 0 && s->num_tokens() == s->planned + 1;
       if (!could || has(proposal.rows, s->id) || short_of_blocks) continue;
       const StepId passed_over = view.step_id - s->idle_since;  // this one included
-      if (passed_over > static_cast<StepId>(policy_.by_expert ? policy_.age_steps : 0)) {
+      if (passed_over > static_cast<StepId>(policy_.age_steps)) {
         return absl::StrCat("sequence ", s->id, " was passed over ", passed_over, " times");
       }
     }
@@ -178,7 +179,9 @@ class World {
 
   const Policy policy_;
   SplitMix64 random_;
-  std::unique_ptr<Planner> planner_;
+  std::unique_ptr<const Planner> planner_;
+  LoadCost load_cost_;
+  RouteHabits habits_;
   Batch batch_;
   FairTurns turns_;
   std::vector<RankBlocks> ranks_;
@@ -208,13 +211,19 @@ TEST_P(PlannerPropertyTest, NobodyStarvesAndEverythingEnds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, PlannerPropertyTest,
-                         testing::Values(Policy{"fcfs", false, 0, 0},
-                                         Policy{"fcfs_2_fit", false, 0, 2},
-                                         Policy{"by_expert_all_fit", true, 4, 0},
-                                         Policy{"by_expert_2_fit", true, 4, 2},
-                                         Policy{"by_expert_1_fits_age_0", true, 0, 1},
-                                         Policy{"by_expert_3_fit_age_12", true, 12, 3}),
-                         [](const auto& info) { return info.param.name; });
+                         testing::Values(Policy{"fcfs", "fcfs", 0, 0},
+                                         Policy{"fcfs_2_fit", "fcfs", 0, 2},
+                                         Policy{"prefill_first", "prefill_first", 5, 0},
+                                         Policy{"longest_queue", "longest_queue", 5, 2},
+                                         Policy{"by_expert_all_fit", "by_expert", 0, 0},
+                                         Policy{"by_expert_2_fit", "by_expert", 4, 2},
+                                         Policy{"by_expert_1_fits_age_0", "by_expert", 0, 1},
+                                         Policy{"by_expert_3_fit_age_12", "by_expert", 12, 3},
+                                         Policy{"horizon_all_fit", "horizon", 0, 0},
+                                         Policy{"horizon_2_fit", "horizon", 4, 2},
+                                         Policy{"horizon_1_fits_age_0", "horizon", 0, 1},
+                                         Policy{"horizon_3_fit_age_20", "horizon", 20, 3}),
+                         [](const auto& info) { return info.param.label; });
 
 }  // namespace
 }  // namespace pregate::scheduler

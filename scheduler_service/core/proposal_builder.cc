@@ -13,6 +13,7 @@ ProposalBuilder::ProposalBuilder(const PlannerView& view)
       free_(view.free_blocks.begin(), view.free_blocks.end()),
       budget_(view.step_tokens),
       slots_(view.free_slots) {
+  members_.reserve(view.running.size() + 4);
   for (const Sequence* s : view.running) members_.push_back({s, s->home_rank, s->num_blocks()});
   proposal_.rows.reserve(members_.size() + 4);
 }

@@ -2,6 +2,7 @@
 // row and in which order; the rules that every proposal keeps (planner.h) are kept here.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -41,6 +42,11 @@ class ProposalBuilder {
   // sequence by its length.
   static bool MayRunLate(const PlannerView& view, const Sequence& s);
   static bool MayPrefill(const Sequence& s) { return Unsent(s) > 0 && !MayDecode(s); }
+  static bool MayRun(const PlannerView& view, const Sequence& s) {
+    return Unsent(s) > 0 || MayRunLate(view, s);
+  }
+  // Tokens that it would run, budget permitting. REQUIRES: MayRun.
+  static int32_t TokensToRun(const Sequence& s) { return std::max(Unsent(s), 1); }
   // One that was preempted in the step before may have a sample under way; a new one may have no
   // route yet.
   static bool MayEnter(const Sequence& s) { return s.samples_in_flight == 0 && s.num_routed() > 0; }

@@ -1,6 +1,7 @@
 #include "scheduler_service/core/residency.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -56,6 +57,7 @@ bool UnitMirror::IsKnown(const UnitId& unit) const {
 
 void UnitMirror::Set(const UnitId& unit, UnitState state) {
   UnitState& now = states_[static_cast<size_t>(unit.layer) * num_experts_ + unit.expert];
+  num_arrived_ += state == UnitState::kResident && now != state;
   resident_[unit.expert] += (state == UnitState::kResident) - (now == UnitState::kResident);
   now = state;
 }
@@ -98,22 +100,54 @@ void Residency::BeginEpoch(absl::Span<const int32_t> members, const Placement& p
     if (!fit) ranks.push_back(std::move(units));
   }
   if (all_fit) expert_slots_ = 0;
-  wanted_.Begin(std::move(ranks), static_cast<int32_t>(experts_.size()));
+  const auto num_experts = static_cast<int32_t>(experts_.size());
+  wanted_.Begin(std::move(ranks), num_experts);
+  num_layers_ = members.empty() ? 0 : ranks_[members[0]].num_layers;
+  load_cost_ = {};
+  PlannerView unused;
+  Fill(&unused);
+  reuse_.Begin(num_experts, expert_slots_, ResidentExperts());
 }
 
 void Residency::Fill(PlannerView* view) {
   for (size_t e = 0; e < experts_.size(); ++e) {
     if (experts_[e].ranks.empty()) continue;
     const Rank& rank = ranks_[experts_[e].ranks.front()];
-    experts_[e].units_resident = rank.units.num_resident(static_cast<ExpertId>(e));
-    experts_[e].resident = rank.unit_slots == 0 || experts_[e].units_resident == rank.num_layers;
+    ExpertPlace& place = experts_[e];
+    place.units_resident = rank.units.num_resident(static_cast<ExpertId>(e));
+    place.units_absent = rank.unit_slots == 0 ? 0 : rank.num_layers - place.units_resident;
+    place.resident = place.units_absent == 0;
   }
   view->experts = experts_;
   view->expert_slots = expert_slots_;
+  view->load_cost = &load_cost_;
 }
 
 std::vector<Wanted> Residency::Want(const PlannerView& view, const Proposal& proposal) {
   return all_fit() ? std::vector<Wanted>() : wanted_.Update(view, proposal);
+}
+
+void Residency::OnStep(absl::Span<const ExpertId> named, double step_us, bool has_prefill) {
+  if (all_fit()) return;
+  int64_t arrived = 0, most = 0;
+  for (auto& [id, rank] : ranks_) {
+    const int64_t here =
+        rank.units.num_arrived() - std::exchange(rank.num_counted, rank.units.num_arrived());
+    arrived += here;
+    most = std::max(most, here);
+  }
+  load_cost_.Observe(step_us, static_cast<int32_t>(most), has_prefill);
+  PlannerView unused;
+  Fill(&unused);
+  reuse_.OnStep(named, arrived, num_layers_, ResidentExperts());
+}
+
+std::vector<ExpertId> Residency::ResidentExperts() {
+  std::vector<ExpertId> resident;
+  for (size_t e = 0; e < experts_.size(); ++e) {
+    if (experts_[e].resident) resident.push_back(static_cast<ExpertId>(e));
+  }
+  return resident;
 }
 
 }  // namespace pregate::scheduler

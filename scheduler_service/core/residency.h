@@ -10,6 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "common/step/control.h"
+#include "scheduler_service/core/load_cost.h"
+#include "scheduler_service/core/optimal_cache.h"
 #include "scheduler_service/core/planner.h"
 #include "scheduler_service/core/wanted.h"
 
@@ -29,6 +31,8 @@ class UnitMirror {
   UnitState StateOf(const UnitId& unit) const;
   // Layers of the expert that are resident.
   int32_t num_resident(ExpertId expert) const;
+  // Units that have arrived, ever.
+  int64_t num_arrived() const { return num_arrived_; }
 
  private:
   bool IsKnown(const UnitId& unit) const;
@@ -41,6 +45,7 @@ class UnitMirror {
   int32_t num_experts_ = 0;
   std::vector<UnitState> states_;  // [layer x expert]
   std::vector<int32_t> resident_;  // [expert]
+  int64_t num_arrived_ = 0;
 };
 
 // The cell's residency. Not thread-safe.
@@ -62,19 +67,29 @@ class Residency {
   void Fill(PlannerView* view);
   // The lists that have changed. REQUIRES: the view was filled, the proposal is made of it.
   std::vector<Wanted> Want(const PlannerView& view, const Proposal& proposal);
+  // A step has ended that named these experts, and its events are applied.
+  void OnStep(absl::Span<const ExpertId> named, double step_us, bool has_prefill);
+  // What the steps loaded beside what an optimal cache would have, lately.
+  const Reuse& reuse() const { return reuse_.reuse(); }
 
  private:
   struct Rank {
     int32_t num_layers = 0;
     int32_t unit_slots = 0;  // units that fit at once; 0: all
     UnitMirror units;
+    int64_t num_counted = 0;  // of its arrivals
   };
+
+  std::vector<ExpertId> ResidentExperts();
 
   absl::btree_map<int32_t, Rank> ranks_;
   std::vector<ExpertPlace> experts_;
   int32_t expert_slots_ = 0;
   size_t num_members_ = 0;
+  int32_t num_layers_ = 0;  // of the members' experts
   WantedLists wanted_;
+  LoadCost load_cost_;
+  ReuseWindow reuse_;
 };
 
 }  // namespace pregate::scheduler

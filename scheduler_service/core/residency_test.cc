@@ -91,12 +91,14 @@ class WantedTest : public testing::Test {
     view.waiting = waiting_;
     Proposal proposal;
     proposal.rows = rows;
+    proposal.experts = plan_;
     return residency_.Want(view, proposal);
   }
 
   Residency residency_{Eviction::kNextUse};
   std::vector<const Sequence*> running_, waiting_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
+  std::vector<ExpertId> plan_;
   StepId step_ = 0;
 };
 
@@ -142,6 +144,43 @@ TEST_F(WantedTest, LruOrdersByTheLastStepAndLoadsNothingAhead) {
   EXPECT_THAT(wanted[0].units, ElementsAre(Unit(0, 3), Unit(1, 3), Unit(0, 1), Unit(1, 1),
                                            Unit(0, 0), Unit(1, 0), Unit(0, 2), Unit(1, 2)));
   EXPECT_EQ(wanted[0].load_first, 2);
+}
+
+TEST_F(WantedTest, ThePlanIsFollowedAsFarAsItFits) {
+  residency_ = Residency(Eviction::kPlan);
+  OneRank(6);
+  Add("1", &running_);
+  plan_ = {2, 0, 1, 3};
+  const std::vector<Wanted> wanted = Want({{1, 0, 1}});
+  ASSERT_THAT(wanted, testing::SizeIs(1));
+  EXPECT_THAT(wanted[0].units,
+              ElementsAre(Unit(0, 2), Unit(1, 2), Unit(0, 0), Unit(1, 0), Unit(0, 1), Unit(1, 1)))
+      << "the step's own units are the worker's concern";
+  EXPECT_EQ(wanted[0].load_first, 6);
+  EXPECT_THAT(Want({{1, 0, 1}}), IsEmpty());
+  ASSERT_TRUE(residency_.OnEvents(0, {{1, {0, 1}, UnitState::kResident}}).ok());
+  EXPECT_THAT(Want({{1, 0, 1}})[0].units[0], Unit(0, 1)) << "what has begun goes on";
+}
+
+TEST_F(WantedTest, WhatIsThereKeepsItsPlaceWhateverThePlansOrder) {
+  residency_ = Residency(Eviction::kPlan);
+  Hello_(0, 6, {{0, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 3}, {1, 3}});
+  residency_.BeginEpoch({0}, {{{0}, {0}, {0}, {0}}});
+  Add("1", &running_);
+  plan_ = {3, 0, 1, 2};
+  EXPECT_THAT(Want({{1, 0, 1}}), testing::SizeIs(1));
+  plan_ = {1, 3, 0, 2};
+  EXPECT_THAT(Want({{1, 0, 1}}), IsEmpty());
+  plan_ = {1, 2, 0, 3};
+  EXPECT_THAT(Want({{1, 0, 1}})[0].units,
+              ElementsAre(Unit(0, 0), Unit(1, 0), Unit(0, 1), Unit(1, 1), Unit(0, 2), Unit(1, 2)));
+}
+
+TEST_F(WantedTest, WithoutAPlanNextUseDecides) {
+  residency_ = Residency(Eviction::kPlan);
+  OneRank(6);
+  Add("1", &running_);
+  EXPECT_EQ(Want({{1, 0, 1}})[0].load_first, 2);
 }
 
 TEST_F(WantedTest, IsSentWhenItChanges) {

@@ -10,6 +10,7 @@
 // were sent do not count: planned grows by those that were right when the answer comes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -81,6 +82,9 @@ struct Sequence {
   // Leading tokens that may be sent: those with a route, all of a dense model's.
   int32_t num_routed() const { return dense ? num_tokens() : routed; }
   bool all_routed() const { return num_routed() == num_tokens(); }
+  // Of the next token to run. That of a late row is not known yet: the guess that the last one
+  // stays.
+  ExpertId NextRoute() const { return routes[std::min(planned, num_tokens() - 1)]; }
 
   // `route` may be kNoRoute: RecordRoute follows. Drafts are guesses no more: they go.
   void Append(TokenId token, ExpertId route);

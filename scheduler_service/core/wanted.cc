@@ -61,11 +61,14 @@ void WantedLists::Begin(std::vector<RankUnits> ranks, int32_t num_experts) {
 }
 
 std::vector<Wanted> WantedLists::Update(const PlannerView& view, const Proposal& proposal) {
-  const NextUses uses = ExactNextUses(view, proposal, static_cast<int32_t>(last_use_.size()));
+  NextUses uses;
+  if (eviction_ != Eviction::kPlan || proposal.experts.empty()) {
+    uses = ExactNextUses(view, proposal, static_cast<int32_t>(last_use_.size()));
+  }
   for (int32_t i = 0; i < uses.num_in_step; ++i) last_use_[uses.experts[i]] = view.step_id;
   std::vector<Wanted> changed;
   for (size_t r = 0; r < ranks_.size(); ++r) {
-    Order order = OrderOf(ranks_[r], uses);
+    Order order = OrderOf(ranks_[r], view, proposal, uses);
     if (order == sent_[r]) continue;
     changed.push_back(InUnits(ranks_[r], order));
     sent_[r] = std::move(order);
@@ -73,12 +76,16 @@ std::vector<Wanted> WantedLists::Update(const PlannerView& view, const Proposal&
   return changed;
 }
 
-WantedLists::Order WantedLists::OrderOf(const RankUnits& rank, const NextUses& uses) const {
+WantedLists::Order WantedLists::OrderOf(const RankUnits& rank, const PlannerView& view,
+                                        const Proposal& proposal, const NextUses& uses) const {
   Order order;
+  if (eviction_ == Eviction::kPlan && !proposal.experts.empty()) {
+    return PlannedOrder(rank, view, proposal.experts);
+  }
   const auto holds = [&](ExpertId e) {
     return std::find(rank.experts.begin(), rank.experts.end(), e) != rank.experts.end();
   };
-  const size_t num_named = eviction_ == Eviction::kNextUse ? uses.experts.size() : uses.num_in_step;
+  const size_t num_named = eviction_ != Eviction::kLru ? uses.experts.size() : uses.num_in_step;
   for (size_t i = 0; i < num_named; ++i) {
     if (!holds(uses.experts[i])) continue;
     order.experts.push_back(uses.experts[i]);
@@ -93,6 +100,27 @@ WantedLists::Order WantedLists::OrderOf(const RankUnits& rank, const NextUses& u
   std::stable_sort(rest.begin(), rest.end(),
                    [&](ExpertId a, ExpertId b) { return last_use_[a] > last_use_[b]; });
   order.experts.insert(order.experts.end(), rest.begin(), rest.end());
+  return order;
+}
+
+// As many as fit. Those that are there come by id, so that the list stays while they do; then those
+// that are on their way, the nearest to complete first.
+WantedLists::Order WantedLists::PlannedOrder(const RankUnits& rank, const PlannerView& view,
+                                             absl::Span<const ExpertId> plan) {
+  Order order;
+  const int32_t fit = std::max(rank.unit_slots / rank.num_layers, 1);
+  for (const ExpertId e : plan) {
+    if (order.load_first == fit) break;
+    if (std::find(rank.experts.begin(), rank.experts.end(), e) == rank.experts.end()) continue;
+    order.experts.push_back(e);
+    ++order.load_first;
+  }
+  const auto incoming = std::stable_partition(order.experts.begin(), order.experts.end(),
+                                              [&](ExpertId e) { return view.experts[e].resident; });
+  std::sort(order.experts.begin(), incoming);
+  std::stable_sort(incoming, order.experts.end(), [&](ExpertId a, ExpertId b) {
+    return view.experts[a].units_resident > view.experts[b].units_resident;
+  });
   return order;
 }
 

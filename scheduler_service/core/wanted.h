@@ -13,7 +13,8 @@ namespace pregate::scheduler {
 //   next_use  the units of the step, then experts by how soon a known route names them (Belady's
 //             order over what is queued), then those that nothing queued names, by how recently a
 //             step did; loaded ahead as far as they fit
-enum class Eviction { kLru, kNextUse };
+//   plan      the experts that the planner names, as many as fit; next_use where it names none
+enum class Eviction { kLru, kNextUse, kPlan };
 
 // A member where not all units fit at once.
 struct RankUnits {
@@ -53,7 +54,10 @@ class WantedLists {
     bool operator==(const Order&) const = default;
   };
 
-  Order OrderOf(const RankUnits& rank, const NextUses& uses) const;
+  Order OrderOf(const RankUnits& rank, const PlannerView& view, const Proposal& proposal,
+                const NextUses& uses) const;
+  static Order PlannedOrder(const RankUnits& rank, const PlannerView& view,
+                            absl::Span<const ExpertId> plan);
   static Wanted InUnits(const RankUnits& rank, const Order& order);
 
   Eviction eviction_;

@@ -74,6 +74,15 @@ SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, in
       waiting_(registry->AddGauge("num_requests_waiting",
                                   "Requests that are routed, queued or preempted")),
       kv_usage_(registry->AddGauge("kv_cache_usage_ratio", "KV blocks in use, of all")),
+      routed_ahead_(registry->AddGauge(
+          "routed_ahead_tokens",
+          "Tokens of running requests whose expert is known and that no step has taken yet")),
+      reuse_(registry->AddGauge("expert_reuse_ratio",
+                                "Of the experts that steps named lately, counted once a step: the "
+                                "share that took no load; 1 where all fit")),
+      optimal_reuse_(registry->AddGauge(
+          "expert_optimal_reuse_ratio",
+          "The same of a cache that had known these steps before (Belady's optimum)")),
       router_up_(num_experts == 0
                      ? nullptr
                      : &registry->AddGauge("router_up", "1 while the router is connected")),
@@ -192,6 +201,9 @@ void SchedulerMetrics::OnGauges(const EngineGauges& gauges) {
   for (size_t rank = 0; rank < gauges.workers_up.size(); ++rank) {
     workers_up_[rank]->Set(gauges.workers_up[rank] ? 1 : 0);
   }
+  routed_ahead_.Set(static_cast<double>(gauges.routed_ahead));
+  reuse_.Set(gauges.reuse.ratio);
+  optimal_reuse_.Set(gauges.reuse.optimal_ratio);
   if (router_up_ != nullptr) router_up_->Set(gauges.router_up ? 1 : 0);
   kv_usage_.Set(
       gauges.kv_blocks == 0 ? 0 : static_cast<double>(gauges.kv_blocks_used) / gauges.kv_blocks);

@@ -60,6 +60,9 @@ class SchedulerMetrics final : public SchedulerObserver {
   Gauge& running_;
   Gauge& waiting_;
   Gauge& kv_usage_;
+  Gauge& routed_ahead_;
+  Gauge& reuse_;
+  Gauge& optimal_reuse_;
   Gauge* const router_up_;  // null when dense: there is no router
   Counter& prompt_tokens_;
   Counter& generation_tokens_;

@@ -58,7 +58,9 @@ TEST_F(SchedulerMetricsTest, FollowsGaugesAndFormations) {
                      .requests_waiting = 1,
                      .workers_up = {true, false},
                      .kv_blocks = 8,
-                     .kv_blocks_used = 2});
+                     .kv_blocks_used = 2,
+                     .routed_ahead = 40,
+                     .reuse = {.ratio = 0.75, .optimal_ratio = 0.875}});
   metrics_.OnFormed(3, {.model_digest = "d", .numerics_id = "n", .context_tokens = 9});
   metrics_.OnRecovery("worker 0 is down");
   const std::string text = registry_.Serialize();
@@ -67,6 +69,9 @@ TEST_F(SchedulerMetricsTest, FollowsGaugesAndFormations) {
   EXPECT_THAT(text, HasSubstr("pregate_worker_up{model=\"tiny\",rank=\"0\"} 1"));
   EXPECT_THAT(text, HasSubstr("pregate_worker_up{model=\"tiny\",rank=\"1\"} 0"));
   EXPECT_THAT(text, HasSubstr("pregate_recoveries_total{model=\"tiny\"} 1"));
+  EXPECT_THAT(text, HasSubstr("pregate_routed_ahead_tokens{model=\"tiny\"} 40"));
+  EXPECT_THAT(text, HasSubstr("pregate_expert_reuse_ratio{model=\"tiny\"} 0.75"));
+  EXPECT_THAT(text, HasSubstr("pregate_expert_optimal_reuse_ratio{model=\"tiny\"} 0.875"));
   EXPECT_EQ(metrics_.facts().numerics_id, "n");
   EXPECT_EQ(metrics_.facts().context_tokens, 9);
   ASSERT_EQ(lines_.size(), 2u);

@@ -31,14 +31,18 @@ void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* optio
   set.Choice("drafts", &options->drafts, {"ngram", "off"},
              "Guess tokens from what the text repeats and check several in one step, as far as it "
              "pays; the text does not depend on it");
-  set.Choice("batching", &engine.batching, scheduler::PlannerNames(),
-             "Who shares a step: the oldest, or tokens of few experts where not all experts fit");
-  set.Int("batch-age-steps", &engine.by_expert.age_steps, 0, kAgeStepsMax, "steps",
-          "by_expert: how often a sequence that could run may be passed over in a row");
-  set.Int("batch-experts-max", &engine.by_expert.experts_max, 0, kExpertsMax, "experts",
+  set.Choice(
+      "batching", &engine.batching, scheduler::PlannerNames(),
+      "Who shares a step where not all experts fit; where all fit, horizon and by_expert are "
+      "fcfs");
+  set.Int("batch-age-steps", &engine.planner.age_steps, -1, kAgeStepsMax, "steps",
+          "How often a sequence that could run may be passed over in a row; -1: 8 with by_expert, "
+          "else 64");
+  set.Int("batch-experts-max", &engine.planner.experts_max, 0, kExpertsMax, "experts",
           "by_expert: experts that a step takes by choice; 0: as many as fit at once");
   set.Choice("eviction", &engine.eviction, scheduler::EvictionNames(),
-             "Which experts leave where not all fit: least recently used, or next used last");
+             "Which experts leave where not all fit: least recently used, next used last, or those "
+             "that the policy plans without (where it plans none: next used last)");
   set.Int("preemptions-max", &engine.preemptions_max, 0, kPreemptionsMax, "times",
           "How often one sequence may lose its KV to others");
   set.Duration("worker-silence-timeout-s", &engine.worker_silence_timeout,

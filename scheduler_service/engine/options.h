@@ -24,13 +24,13 @@ struct EngineOptions {
   bool run_ahead = true;  // at most one plan before the result of the one before it
   DecodeRouting decode_routing = DecodeRouting::kReplica;
   Drafts drafts = Drafts::kNgram;
-  int32_t step_tokens = 512;           // token budget of a step; a worker's own limit may be lower
-  int32_t running_max = 1 << 16;       // sequences in the batch; a worker's slots may be fewer
-  int32_t queue_max = 256;             // admitted requests that do not run
-  int32_t preemptions_max = 4;         // of one sequence by KV exhaustion
-  std::string batching = "by_expert";  // of PlannerNames
-  scheduler::ByExpertOptions by_expert;
-  std::string eviction = "next_use";  // of EvictionNames
+  int32_t step_tokens = 512;         // token budget of a step; a worker's own limit may be lower
+  int32_t running_max = 1 << 16;     // sequences in the batch; a worker's slots may be fewer
+  int32_t queue_max = 256;           // admitted requests that do not run
+  int32_t preemptions_max = 4;       // of one sequence by KV exhaustion
+  std::string batching = "horizon";  // of PlannerNames
+  scheduler::PlannerOptions planner;
+  std::string eviction = "plan";  // of EvictionNames
   // In a row that one sequence may be part of without a new token, before it fails.
   int32_t recoveries_max = 16;
 

@@ -20,7 +20,7 @@ using scheduler::WorkerGroup;
 SchedulerEngine::SchedulerEngine(EngineOptions options, EngineParts parts)
     : options_(std::move(options)),
       parts_(std::move(parts)),
-      own_planner_(scheduler::MakePlanner(options_.batching, options_.by_expert)),
+      own_planner_(scheduler::MakePlanner(options_.batching, options_.planner)),
       planner_(parts_.planner ? parts_.planner : own_planner_.get()),
       requests_(parts_.tokenizer, parts_.random, parts_.observer, options_.queue_max),
       routes_(parts_.router, options_.route_resend, options_.step_tokens),
@@ -78,6 +78,7 @@ void SchedulerEngine::PlanAndSend() {
     base.late_rows = !ledger_.empty();
     if (depth == 1 && MayDraft()) base.drafts_cost = &drafting_.cost();
     residency_.Fill(&base);
+    base.habits = &habits_;
     const scheduler::PlannerView view = batch_.View(base);
     scheduler::Proposal proposal = planner_->Propose(view);
     // Slots that are no longer needed wait for the next plan; when nothing runs, a plan without
@@ -97,7 +98,7 @@ void SchedulerEngine::Send(CommittedStep step) {
     if (row.drafts > 0) requests_.table().Find(row.seq_id)->draft_tokens += row.drafts;
   }
   ledger_.Push({step.plan.step_id, now_, std::move(step.rows), group_.members(), step.num_tokens,
-                step.has_late_rows, step.decodes_only});
+                step.has_late_rows, step.decodes_only, std::move(step.experts)});
   group_.SendToMembers(std::move(step.plan));
 }
 
@@ -111,6 +112,8 @@ void SchedulerEngine::Publish() {
   gauges.router_up = routes_.up();
   gauges.kv_blocks = batch_.num_blocks();
   gauges.kv_blocks_used = batch_.num_blocks_used();
+  gauges.routed_ahead = batch_.num_routed_ahead();
+  gauges.reuse = residency_.reuse();
   if (!(gauges == gauges_)) parts_.observer->OnGauges(gauges);
   gauges_ = gauges;
   health_.SetLoopProgress(now_);
@@ -240,6 +243,7 @@ void SchedulerEngine::OnRouted(LiveRequest* request) {
   if (!ServiceRoutesDecode()) routes_.Close(s->id);  // the workers' replicas route what follows
   if (request->routed != absl::InfinitePast()) return requests_.Deliver(request, now_);
   request->routed = now_;
+  habits_.Observe(s->routes);
   parts_.observer->OnRouted(now_ - request->accepted, s->num_tokens());
   requests_.Start(request, *group_.facts());
 }
@@ -276,6 +280,9 @@ void SchedulerEngine::BeginEpoch() {
   for (int32_t rank : group_.members())
     ranks.push_back({rank, group_.HelloOf(rank).facts.kv_blocks});
   residency_.BeginEpoch(group_.members(), group_.placement());
+  if (habits_.num_experts() != group_.facts()->num_experts) {
+    habits_.Reset(group_.facts()->num_experts);
+  }
   batch_.Reset(ranks, std::min({group_.facts()->seq_slots, options_.running_max, StepTokens()}));
   const int32_t tokens_max =
       std::min(group_.facts()->context_tokens, group_.facts()->kv_blocks * kKvBlockTokens);
@@ -374,6 +381,7 @@ void SchedulerEngine::CommitAnswer(int32_t rank, StepAnswer& answer) {
   }
   group_.OnStepAnswered();
   if (!answer.complete) return;
+  residency_.OnStep(answer.experts, static_cast<double>(answer.step_us_max), !answer.decodes_only);
   if (answer.decodes_only && answer.num_tokens > 0) {
     drafting_.OnDecodeStep(answer.num_tokens, static_cast<double>(answer.step_us_max));
   }
@@ -419,6 +427,7 @@ void SchedulerEngine::CommitSamples(absl::Span<Sample> samples) {
       request->logprobs.push_back(std::move(sample.logprobs));
     }
     if (&sample != &samples[0]) ++request->accepted_tokens;
+    habits_.Observe(absl::MakeConstSpan(s->routes).last(2));
     if (const auto reason = request->output.Accept(sample.token)) return Finish(request, *reason);
   }
   if (MayDraft()) drafting_.Follow(s);

@@ -21,6 +21,7 @@
 #include "scheduler_service/core/planner.h"
 #include "scheduler_service/core/random_source.h"
 #include "scheduler_service/core/residency.h"
+#include "scheduler_service/core/route_habits.h"
 #include "scheduler_service/engine/health.h"
 #include "scheduler_service/engine/links.h"
 #include "scheduler_service/engine/options.h"
@@ -116,6 +117,7 @@ class SchedulerEngine {
   scheduler::StepLedger ledger_;
   scheduler::Batch batch_;
   scheduler::Residency residency_;
+  scheduler::RouteHabits habits_;
   scheduler::Drafting drafting_;
   EngineHealth health_;
   EngineGauges gauges_;

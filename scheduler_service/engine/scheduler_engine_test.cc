@@ -468,6 +468,7 @@ TEST_F(EngineTest, ARoutedPrefixRunsAndTheClientHearsWhenAllIsRouted) {
 }
 
 TEST_F(EngineTest, WhereExpertsDoNotFitUnitsAreWantedAndPlansAreInLockstep) {
+  options_.eviction = "next_use";
   num_experts_ = 3;
   Hello hello = MakeHello();
   hello.facts.num_layers = 2;

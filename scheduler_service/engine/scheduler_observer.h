@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "common/step/control.h"
 #include "common/telemetry/log.h"
+#include "scheduler_service/core/optimal_cache.h"
 #include "scheduler_service/core/request.h"
 
 namespace pregate {
@@ -29,6 +30,8 @@ struct EngineGauges {
   bool router_up = false;
   int64_t kv_blocks = 0;
   int64_t kv_blocks_used = 0;
+  int64_t routed_ahead = 0;  // tokens of the batch whose expert is known and that no step has taken
+  scheduler::Reuse reuse;    // where not all experts fit
   bool operator==(const EngineGauges&) const = default;
 };
 

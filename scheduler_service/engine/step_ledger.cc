@@ -55,6 +55,7 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
   answer.num_rows = static_cast<int32_t>(step.rows.size());
   answer.num_tokens = step.num_tokens;
   answer.decodes_only = step.decodes_only;
+  answer.experts = step.experts;
   absl::flat_hash_map<SeqId, size_t> first_sample;
   for (size_t i = 0; i < result.samples.size(); ++i) {
     RETURN_IF_ERROR(CheckSample(result.samples[i], cell));

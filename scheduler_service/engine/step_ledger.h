@@ -20,9 +20,10 @@ struct SentStep {
   std::vector<int32_t> awaiting;  // members that have not answered
   int32_t num_tokens = 0;
   bool has_late_rows = false;
-  bool decodes_only = false;   // no prefill
-  int64_t step_us_max = 0;     // of the members that have answered
-  int32_t unique_experts = 0;  // theirs, in all
+  bool decodes_only = false;      // no prefill
+  std::vector<ExpertId> experts;  // that its known routes name
+  int64_t step_us_max = 0;        // of the members that have answered
+  int32_t unique_experts = 0;     // theirs, in all
 };
 
 // One rank's answer, checked against what was asked.
@@ -35,6 +36,7 @@ struct StepAnswer {
   int32_t num_rows = 0;
   int32_t num_tokens = 0;
   bool decodes_only = false;
+  std::vector<ExpertId> experts;
   std::vector<Sample> samples;    // in the order of rows, a row's by position
   std::vector<RowScores> scores;  // in the order of rows
   std::vector<RowError> errors;   // of sequences that have a row at that rank

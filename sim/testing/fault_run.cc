@@ -53,10 +53,12 @@ Scenario RandomScenario(uint64_t seed) {
   s.options.drafts = below(4) == 0 ? Drafts::kOff : Drafts::kNgram;
   if (below(4) == 0) s.options.decode_routing = DecodeRouting::kService;
   s.options.queue_max = 3 + below(12);
-  s.options.batching = below(2) == 0 ? "fcfs" : "by_expert";
-  s.options.by_expert = {
+  const std::vector<std::string> policies = scheduler::PlannerNames();
+  s.options.batching = policies[below(policies.size())];
+  s.options.planner = {
       .age_steps = below(8), .experts_max = below(4) == 0 ? 2 : 0, .chunk_tokens = 4};
-  s.options.eviction = below(2) == 0 ? "lru" : "next_use";
+  const std::vector<std::string> evictions = scheduler::EvictionNames();
+  s.options.eviction = evictions[below(evictions.size())];
   // Also the size of the pieces that prompts are routed in.
   s.options.step_tokens = 2 + below(60);
   s.options.preemptions_max = below(4);

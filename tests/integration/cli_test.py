@@ -305,6 +305,30 @@ class CliTest(unittest.TestCase):
             self.assertEqual((few["ids"], few["routes"]), (whole["ids"], whole["routes"]))
         self.assert_fails(2, "expert_slots is 4, must be 0..3", *flags, "--expert-slots", 4)
 
+    def test_routes_are_recorded_and_replayed(self):
+        file = self.dir / "routes"
+        ids = pregate_json("tokenize", "--model", self.moe, "--text-file", self.text)["ids"]
+        report = pregate_json("routes", "record", "--model", self.moe, "--text", self.text, "--out", file)
+        self.assertEqual(report["tokens"], len(ids))
+        kinds = [line.split()[0] for line in file.read_text().splitlines()]
+        self.assertEqual(kinds, ["pregate-routes", "experts", "model", "text"])
+        trace = self.dir / "trace.csv"
+        rows = [f"2024-01-01 00:00:{i:02d}.0000000,{20 + 7 * i},{5 + i}" for i in range(20)]
+        trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n")
+        replay = ["simulate", "--trace", trace, "--routes", file, "--slots", 1]
+        result = pregate_json(*replay)
+        self.assertEqual(result["requests"], 20)
+        self.assertEqual(result["config"]["experts"], report["experts"])
+        picture = self.dir / "plot.svg"
+        table = pregate(*replay, "--compare", "--plot", picture)
+        for policy in ("fcfs", "prefill_first", "longest_queue", "by_expert", "horizon"):
+            self.assertIn(f"| 1 | {policy} | plan |", table)
+        self.assertTrue(picture.read_text().startswith("<svg xmlns="))
+        self.assert_fails(2, "--plot goes with --compare", *replay, "--plot", picture)
+        self.assert_fails(2, "--compare-slots: '99'", *replay, "--compare", "--compare-slots", "1,99")
+        file.write_text("pregate-routes 1\nexperts 3\ntext 0 7\n")
+        self.assert_fails(2, "line 3", *replay)
+
     def test_simulate_gives_the_same_bytes_for_the_same_seed(self):
         trace = self.dir / "trace.csv"
         rows = [f"2024-01-01 00:00:{i:02d}.0000000,{20 + 7 * i},{5 + i}" for i in range(40)]

@@ -1,4 +1,4 @@
-#include "sim/belady.h"
+#include "scheduler_service/core/optimal_cache.h"
 
 #include <gtest/gtest.h>
 
@@ -7,9 +7,9 @@
 #include <set>
 #include <vector>
 
-#include "sim/route_chain.h"
+#include "sim/mix.h"
 
-namespace pregate::sim {
+namespace pregate::scheduler {
 namespace {
 
 // The best over all choices of victims.
@@ -35,7 +35,7 @@ int64_t BestOfAll(const std::vector<int32_t>& references, size_t at, std::set<in
 TEST(OptimalHitsTest, NoChoiceOfVictimsIsBetter) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     std::vector<int32_t> references;
-    for (int i = 0; i < 12; ++i) references.push_back(static_cast<int32_t>(Mix(seed, i) % 5));
+    for (int i = 0; i < 12; ++i) references.push_back(static_cast<int32_t>(sim::Mix(seed, i) % 5));
     const int32_t slots = 1 + static_cast<int32_t>(seed % 3);
     ASSERT_EQ(OptimalHits(references, 5, slots), BestOfAll(references, 0, {}, slots)) << seed;
   }
@@ -48,5 +48,29 @@ TEST(OptimalHitsTest, ACycleKeepsWhatFitsLessOne) {
   EXPECT_EQ(OptimalHits(references, 5, 5), 995);
 }
 
+TEST(ReuseWindowTest, TellsWhatWasLoadedBesideTheOptimum) {
+  ReuseWindow window;
+  window.Begin(4, 2, {0, 1});
+  EXPECT_EQ(window.reuse(), Reuse());
+  // 0 1 2 in turn: the optimum loads every second reference, LRU each.
+  for (int i = 0; i < 4000; ++i) window.OnStep({i % 3}, 6, 6, {0, 1});
+  EXPECT_NEAR(window.reuse().ratio, 0, 1e-9);
+  EXPECT_NEAR(window.reuse().optimal_ratio, 0.5, 0.01);
+}
+
+TEST(ReuseWindowTest, WhatIsResidentFromTheStartCostsNothing) {
+  ReuseWindow window;
+  window.Begin(4, 2, {0, 1});
+  for (int i = 0; i < 4000; ++i) window.OnStep({0, 1}, 0, 6, {0, 1});
+  EXPECT_EQ(window.reuse(), Reuse());
+}
+
+TEST(ReuseWindowTest, WhereEverythingFitsNothingIsCollected) {
+  ReuseWindow window;
+  window.Begin(4, 0, {0, 1, 2, 3});
+  for (int i = 0; i < 4000; ++i) window.OnStep({i % 4}, 1, 6, {0, 1, 2, 3});
+  EXPECT_EQ(window.reuse(), Reuse());
+}
+
 }  // namespace
-}  // namespace pregate::sim
+}  // namespace pregate::scheduler
