@@ -6,7 +6,7 @@
 #include <memory>
 #include <utility>
 
-#include "common/step/request_limits.h"
+#include "common/base/request_limits.h"
 #include "scheduler_service/core/batch.h"
 
 namespace pregate::scheduler {
