@@ -10,7 +10,9 @@
 #include "cli/generator.h"
 #include "cli/printable.h"
 #include "cli/terminal.h"
+#include "common/base/limits.h"
 #include "common/base/process.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 
@@ -22,8 +24,10 @@ struct ChatOptions {
   std::string server = "127.0.0.1:7600", system;
   absl::Duration wait = absl::ZeroDuration(), timeout = absl::ZeroDuration();
   int32_t max_tokens = 0;
-  double temperature = 0, top_p = 1;
+  double temperature = 0, top_p = 1, frequency_penalty = 0, presence_penalty = 0;
   std::optional<uint64_t> seed;
+  std::string tenant;
+  int32_t priority = 0;
   bool show_routes = false;
 };
 
@@ -39,7 +43,14 @@ void Declare(OptionSet& set, ChatOptions* o) {
           "most tokens of an answer; 0: what remains of the context");
   set.Double("temperature", &o->temperature, 0, 100, "", "0: greedy");
   set.Double("top-p", &o->top_p, 0, 1, "", "keep the smallest set that reaches this probability");
+  set.Double("frequency-penalty", &o->frequency_penalty, -2, 2, "",
+             "off a token's logit for each time that it was generated");
+  set.Double("presence-penalty", &o->presence_penalty, -2, 2, "",
+             "off the logits of tokens that were generated");
   set.OptionalUint64("seed", &o->seed, "same seed, same answer; drawn if missing");
+  set.Int("priority", &o->priority, -kPriorityMax, kPriorityMax, "",
+          "higher ones are served first");
+  set.String("tenant", &o->tenant, "for whom this runs");
   set.Switch("show-routes", &o->show_routes, "print the routes and how often the expert changed");
 }
 
@@ -115,6 +126,10 @@ class ChatSession {
     job.messages = history_.WithQuestion(question);
     job.sampling.temperature = static_cast<float>(options_.temperature);
     job.sampling.top_p = static_cast<float>(options_.top_p);
+    job.sampling.frequency_penalty = static_cast<float>(options_.frequency_penalty);
+    job.sampling.presence_penalty = static_cast<float>(options_.presence_penalty);
+    job.priority = options_.priority;
+    job.tenant = options_.tenant;
     job.seed = options_.seed;
     job.timeout = options_.timeout;
     const auto tokens = client_.CountTokens(job.messages);

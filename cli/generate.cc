@@ -15,6 +15,7 @@
 #include "cli/terminal.h"
 #include "common/base/limits.h"
 #include "common/base/process.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
 #include "common/config/option_set.h"
@@ -64,9 +65,10 @@ void Declare(OptionSet& set, Options* o) {
   set.Strings("logit-bias", &o->logit_bias, "ID=BIAS: added to single tokens' logits, -100 to 100");
   set.OptionalUint64("seed", &o->job.seed, "same seed, same tokens; drawn if missing");
   set.Switch("ignore-eos", &o->job.ignore_eos, "go on past the model's own end tokens");
-  set.Int("logprobs", &o->logprobs, -1, kLogprobsMax, "tokens",
-          "with --json: each token's log-probability, and so many of the likeliest in its place; -1: "
-          "none");
+  set.Int(
+      "logprobs", &o->logprobs, -1, kLogprobsMax, "tokens",
+      "with --json: each token's log-probability, and so many of the likeliest in its place; -1: "
+      "none");
   set.Int("prompt-logprobs", &o->prompt_logprobs, -1, kLogprobsMax, "tokens",
           "the same of the prompt's tokens");
   set.Int("n", &o->job.n, 1, kChoicesMax, "answers", "to one prompt");
@@ -118,7 +120,8 @@ absl::StatusOr<std::vector<LogitBias>> ParseBiases(const std::vector<std::string
           absl::StrCat("--logit-bias: '", item, "' is not ID=BIAS, like 42=-1.5"));
     }
     if (!biases.emplace(token, bias).second) {
-      return absl::InvalidArgumentError(absl::StrCat("--logit-bias: token ", token, " comes twice"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("--logit-bias: token ", token, " comes twice"));
     }
   }
   std::vector<LogitBias> sorted;

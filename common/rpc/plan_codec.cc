@@ -1,7 +1,7 @@
 // Scheduler to worker.
 
 #include "common/base/limits.h"
-#include "common/step/request_limits.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/sampling_codec.h"

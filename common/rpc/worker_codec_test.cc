@@ -30,6 +30,9 @@ void Repair(v1::AttachRequest* message) {
   for (v1::SequenceAdd& add : *message->mutable_plan()->mutable_add()) {
     EncodeSampling(DecodeSampling(add.sampling()), add.mutable_sampling());
     add.mutable_sampling()->clear_seed();
+    const std::vector<LogitBias> biases = DecodeLogitBias(add.sampling());  // a token comes once
+    add.mutable_sampling()->clear_logit_bias();
+    EncodeLogitBias(biases, add.mutable_sampling());
   }
   for (v1::Wanted& wanted : *message->mutable_plan()->mutable_wanted()) {
     wanted.set_load_first(std::min(wanted.load_first(), wanted.units_size()));

@@ -9,8 +9,9 @@
 
 namespace pregate {
 
-// `token`'s own first, then the k most likely of all (ties: lowest id first; `token` may come
-// again). REQUIRES: finite logits, token in range, 0 <= k.
-std::vector<TokenLogprob> TopLogprobs(absl::Span<const float> logits, TokenId token, int32_t k);
+// `token`'s own, which is known, first, then the k most likely of all (ties: lowest id first; `token`
+// may come again). One look at each logit. REQUIRES: token in range, 0 <= k.
+std::vector<TokenLogprob> TopLogprobs(absl::Span<const float> logits, TokenId token,
+                                      float token_logprob, int32_t k);
 
 }  // namespace pregate

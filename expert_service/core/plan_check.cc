@@ -7,7 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "common/base/limits.h"
-#include "common/step/request_limits.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
 
 namespace pregate {

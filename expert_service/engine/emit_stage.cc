@@ -14,6 +14,14 @@ std::string NotFinite(int32_t position) {
   return absl::StrCat("logits after position ", position, " are not finite");
 }
 
+// Of samples, whose scores come behind the draw.
+bool WantsLogprobs(const StepInputs& inputs, const EmitChunk& chunk) {
+  const auto emits = inputs.emits().subspan(chunk.begin, chunk.count);
+  return chunk.kind == Emit::kSample &&
+         std::any_of(emits.begin(), emits.end(),
+                     [](const EmitItem& item) { return item.row->logprobs_k > 0; });
+}
+
 }  // namespace
 
 EmitStage::EmitStage(Device* device, ForwardPass* pass, const SlotState* slots, int vocab_size,
@@ -29,8 +37,7 @@ EmitStage::EmitStage(Device* device, ForwardPass* pass, const SlotState* slots, 
       host_not_finite_(step_tokens),
       host_greedy_(step_tokens),
       host_logprobs_(step_tokens),
-      top_logprobs_(step_tokens),
-      logits_row_(vocab_size) {}
+      top_logprobs_(step_tokens) {}
 
 absl::StatusOr<std::unique_ptr<EmitStage>> EmitStage::Create(Device* device, ForwardPass* pass,
                                                              const SlotState* slots, int vocab_size,
@@ -116,32 +123,41 @@ EmitArgs EmitStage::ArgsOf(const StepInputs& inputs, const EmitChunk& chunk) con
                              .masked = a.emit_masked + begin,
                              .not_finite = not_finite_.as<uint8_t>() + begin,
                              .tokens = tokens_.as<int32_t>() + begin};
-  } else if (chunk.kind == Emit::kScore) {
-    args.score = ScoreArgs{.targets = a.emit_targets + begin,
+  }
+  if (chunk.kind == Emit::kScore || WantsLogprobs(inputs, chunk)) {
+    const bool scores = chunk.kind == Emit::kScore;
+    args.score = ScoreArgs{.targets = (scores ? a.emit_targets : tokens_.as<int32_t>()) + begin,
                            .logprobs = logprobs_.as<float>() + begin,
                            .greedy = greedy_.as<uint8_t>() + begin};
   }
   return args;
 }
 
-// Rare enough to be done on the host, row by row.
+// The device knows the tokens' own; the likeliest are looked for on the host.
 absl::Status EmitStage::DownloadLogprobs(const StepInputs& inputs, const EmitChunk& chunk,
                                          const float* logits) {
+  const size_t vocab = vocab_size_, begin = chunk.begin;
+  wanted_.clear();
   for (int32_t i = 0; i < chunk.count; ++i) {
-    const int32_t item = chunk.begin + i;
+    top_logprobs_[begin + i].clear();
+    if (inputs.emits()[begin + i].row->logprobs_k > 0) wanted_.push_back(i);
+  }
+  if (wanted_.empty()) return absl::OkStatus();
+  logits_rows_.resize(std::max(logits_rows_.size(), wanted_.size() * vocab));
+  for (size_t w = 0; w < wanted_.size(); ++w) {
+    device_.Download(&logits_rows_[w * vocab], logits + wanted_[w] * vocab, vocab * sizeof(float));
+  }
+  device_.Download(&host_tokens_[begin], tokens_.as<int32_t>() + begin,
+                   chunk.count * sizeof(int32_t));
+  device_.Download(&host_logprobs_[begin], logprobs_.as<float>() + begin,
+                   chunk.count * sizeof(float));
+  RETURN_IF_ERROR(device_.Synchronize());
+  for (size_t w = 0; w < wanted_.size(); ++w) {
+    const size_t item = begin + wanted_[w];
     const auto& [row, offset] = inputs.emits()[item];
-    top_logprobs_[item].clear();
-    if (row->logprobs_k == 0) continue;
-    TokenId token = 0;
-    if (chunk.kind == Emit::kScore) {
-      token = row->targets[offset];
-    } else {
-      device_.Download(&token, tokens_.as<int32_t>() + item, sizeof(token));
-    }
-    device_.Download(logits_row_.data(), logits + int64_t{i} * vocab_size_,
-                     vocab_size_ * sizeof(float));
-    RETURN_IF_ERROR(device_.Synchronize());
-    top_logprobs_[item] = TopLogprobs(logits_row_, token, row->logprobs_k);
+    const TokenId token = chunk.kind == Emit::kScore ? row->targets[offset] : host_tokens_[item];
+    top_logprobs_[item] = TopLogprobs(absl::MakeConstSpan(logits_rows_).subspan(w * vocab, vocab),
+                                      token, host_logprobs_[item], row->logprobs_k);
   }
   return absl::OkStatus();
 }

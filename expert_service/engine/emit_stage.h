@@ -72,7 +72,9 @@ class EmitStage {
   std::vector<float> host_logprobs_;
   std::vector<std::vector<TokenLogprob>> top_logprobs_;       // in emit order
   std::vector<std::pair<const Row*, RowLogits>> row_logits_;  // in emit order
-  std::vector<float> logits_row_;                             // [vocab] scratch
+  // Of a chunk: the rows whose log-probabilities are wanted, and their logits.
+  std::vector<int32_t> wanted_;
+  std::vector<float> logits_rows_;
 };
 
 }  // namespace pregate

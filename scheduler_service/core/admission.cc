@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/base/limits.h"
-#include "common/step/request_limits.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
 
 namespace pregate::scheduler {

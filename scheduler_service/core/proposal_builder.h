@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/step/request_limits.h"
+#include "common/base/request_limits.h"
 #include "scheduler_service/core/planner.h"
 
 namespace pregate::scheduler {

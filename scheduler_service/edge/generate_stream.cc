@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/limits.h"
+#include "common/base/request_limits.h"
 #include "common/rpc/message_bytes.h"
 #include "scheduler_service/edge/inference_codec.h"
 #include "scheduler_service/edge/request_log.h"
@@ -57,11 +58,10 @@ void GenerateStream::Answer(const StartInfo& info) {
   Enqueue(std::move(response));
 }
 
-// A message has kPromptPiece tokens at most: with twenty alternatives of each that is half a megabyte.
+// With twenty alternatives of each token a piece is half a megabyte.
 void GenerateStream::Answer(const PromptOut& out) {
-  constexpr size_t kPromptPiece = 1024;
-  for (size_t begin = 0; begin < out.logprobs.size(); begin += kPromptPiece) {
-    const size_t end = std::min(begin + kPromptPiece, out.logprobs.size());
+  for (size_t begin = 0; begin < out.logprobs.size(); begin += kPromptPieceTokens) {
+    const size_t end = std::min(begin + kPromptPieceTokens, out.logprobs.size());
     Enqueue(EncodePrompt({out.position + static_cast<int32_t>(begin),
                           {out.logprobs.begin() + begin, out.logprobs.begin() + end}},
                          *context_.tokenizer));
@@ -100,8 +100,8 @@ void GenerateStream::Enqueue(v1::GenerateResponse response) {
     cancelling_ |= overflow;
   }
   if (overflow) {
-    CancelCall(absl::ResourceExhaustedError(absl::StrCat(
-        "the client reads too slowly: ", queue_max_, " messages wait for it")));
+    CancelCall(absl::ResourceExhaustedError(
+        absl::StrCat("the client reads too slowly: ", queue_max_, " messages wait for it")));
   }
   Detach();  // on later messages again, should the inbox have been full
 }

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
-#include "common/step/request_limits.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/sampling_codec.h"
@@ -22,7 +22,8 @@ absl::Status CheckChoices(const v1::GenerateRequest& in) {
     return BadField("best_of", absl::StrCat("is ", in.best_of(), ", below n, which is ", n));
   }
   if (in.has_resume() && std::max(n, in.best_of()) > 1) {
-    return BadField("resume", "is for one generation: ask for each choice by itself, with its seed");
+    return BadField("resume",
+                    "is for one generation: ask for each choice by itself, with its seed");
   }
   return absl::OkStatus();
 }

@@ -39,7 +39,7 @@ TEST_F(WorkerGroupTest, RefusesAWorkerThatDoesNotFitAndSaysWhy) {
   FormWith({0});
   const Mismatch mismatches[] = {
       {"rank is 0, must be 1..1", [](Hello* h) { h->rank = 0; }},
-      {"protocol is 1, must be 3..3", [](Hello* h) { h->protocol = 1; }},
+      {"protocol is 1, must be 4..4", [](Hello* h) { h->protocol = 1; }},
       {"model_digest is other, the cell's is model",
        [](Hello* h) { h->facts.model_digest = "other"; }},
       {"router_digest is other, the cell's is ",

@@ -198,10 +198,19 @@ Generation Generate(v1::Inference::Stub& stub, const v1::GenerateRequest& reques
       out.prompt_routes.assign(out.start.prompt_routes().begin(), out.start.prompt_routes().end());
     } else if (response.has_tokens()) {
       const auto& tokens = response.tokens();
+      std::vector<int32_t>& choice = out.choices[tokens.index()];
+      choice.insert(choice.end(), tokens.ids().begin(), tokens.ids().end());
+      if (tokens.index() > 0) continue;
+      out.logprobs.insert(out.logprobs.end(), tokens.logprobs().begin(), tokens.logprobs().end());
       out.ids.insert(out.ids.end(), tokens.ids().begin(), tokens.ids().end());
       out.routes.insert(out.routes.end(), tokens.routes().begin(), tokens.routes().end());
       out.text += tokens.text();
       if (on_tokens) on_tokens(static_cast<int>(out.ids.size()), context);
+    } else if (response.has_prompt()) {
+      const auto& logprobs = response.prompt().logprobs();
+      out.prompt_logprobs.insert(out.prompt_logprobs.end(), logprobs.begin(), logprobs.end());
+    } else if (response.has_choice_done()) {
+      out.choices_done.push_back(response.choice_done());
     } else if (response.has_done()) {
       out.done = response.done();
       out.finished = true;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,10 @@ struct Generation {
   v1::GenerateStart start;
   v1::GenerateDone done;
   bool finished = false;  // `done` arrived
+  std::vector<v1::TokenProbabilities> logprobs, prompt_logprobs;
+  // Of several: text and ids above are of choice 0.
+  std::map<int, std::vector<int32_t>> choices;  // ids, by index
+  std::vector<v1::GenerateChoiceDone> choices_done;
 };
 
 struct ClusterOptions {

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -281,12 +284,21 @@ TEST(ServingTest, MalformedRequestsAreRefusedByFieldAndValue) {
        grpc::INVALID_ARGUMENT, "temperature"},
       {"top_p above one", [](auto& r) { r.mutable_sampling()->set_top_p(1.5f); },
        grpc::INVALID_ARGUMENT, "top_p"},
-      {"priority", [](auto& r) { r.set_priority(3); }, grpc::UNIMPLEMENTED, "priority"},
+      {"priority", [](auto& r) { r.set_priority(11); }, grpc::INVALID_ARGUMENT, "priority is 11"},
       {"min_tokens above max_tokens", [](auto& r) { r.set_min_tokens(5); }, grpc::INVALID_ARGUMENT,
        "min_tokens is 5"},
       {"logprobs", [](auto& r) { r.set_logprobs(21); }, grpc::INVALID_ARGUMENT, "logprobs is 21"},
       {"logit_bias", [](auto& r) { (*r.mutable_sampling()->mutable_logit_bias())[3] = NAN; },
        grpc::INVALID_ARGUMENT, "logit_bias[3] is nan"},
+      {"best_of below n",
+       [](auto& r) {
+         r.set_n(3);
+         r.set_best_of(2);
+       },
+       grpc::INVALID_ARGUMENT, "best_of is 2"},
+      {"n", [](auto& r) { r.set_n(33); }, grpc::INVALID_ARGUMENT, "n is 33"},
+      {"prompt_logprobs", [](auto& r) { r.set_prompt_logprobs(-1); }, grpc::INVALID_ARGUMENT,
+       "prompt_logprobs is -1"},
       {"empty stop string", [](auto& r) { r.add_stop_strings(""); }, grpc::INVALID_ARGUMENT,
        "stop_strings"},
       {"unknown role",
@@ -307,6 +319,107 @@ TEST(ServingTest, MalformedRequestsAreRefusedByFieldAndValue) {
     EXPECT_TRUE(g.ids.empty()) << c.what;
   }
   EXPECT_TRUE(Generate(cluster.stub(), Request("hello", 4)).status.ok());
+}
+
+TEST(ServingTest, AChoiceIsARequestOfItsOwnWithItsSeed) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  v1::GenerateRequest request = Request(Prompt(1), 12, 1.0f, 77);
+  request.mutable_sampling()->set_frequency_penalty(1.5f);
+  request.set_n(3);
+  const Generation all = Generate(cluster.stub(), request);
+  ASSERT_TRUE(all.status.ok()) << all.status.error_message();
+  ASSERT_EQ(all.choices_done.size(), 3u);
+  EXPECT_EQ(all.done.usage().generated_tokens(), 36);
+  request.clear_n();
+  std::set<std::vector<int32_t>> different;
+  for (const v1::GenerateChoiceDone& done : all.choices_done) {
+    EXPECT_EQ(done.seed(), 77 + static_cast<uint64_t>(done.index()) * 0x9E3779B97F4A7C15u);
+    request.mutable_sampling()->set_seed(done.seed());
+    const Generation one = Generate(cluster.stub(), request);
+    EXPECT_EQ(one.ids, all.choices.at(done.index())) << "choice " << done.index();
+    different.insert(one.ids);
+  }
+  EXPECT_EQ(different.size(), 3u);
+  EXPECT_EQ(all.done.usage().prompt_tokens(), all.start.prompt_tokens());
+}
+
+TEST(ServingTest, TheBestOfSeveralAreTheLikeliestOnAverage) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  v1::GenerateRequest request = Request(Prompt(2), 8, 1.0f, 5);
+  request.set_n(4);
+  request.set_logprobs(0);
+  std::map<double, std::vector<int32_t>> by_mean;
+  for (int i = 0; i < 4; ++i) {
+    v1::GenerateRequest one = Request(Prompt(2), 8, 1.0f, 5 + i * 0x9E3779B97F4A7C15u);
+    one.set_logprobs(0);
+    const Generation g = Generate(cluster.stub(), one);
+    double sum = 0;
+    for (const auto& token : g.logprobs) sum += token.token().logprob();
+    by_mean[sum / 8] = g.ids;
+  }
+  request.set_n(1);
+  request.set_best_of(4);
+  request.clear_logprobs();
+  const Generation best = Generate(cluster.stub(), request);
+  ASSERT_TRUE(best.status.ok()) << best.status.error_message();
+  EXPECT_EQ(best.ids, by_mean.rbegin()->second);
+  EXPECT_TRUE(best.logprobs.empty());
+  EXPECT_EQ(best.done.usage().generated_tokens(), 32);
+}
+
+TEST(ServingTest, LogprobsAreOfTheModelAloneAndThePromptsAreThoseOfAnAnswer) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  v1::GenerateRequest request = Request(Prompt(3), 10);
+  request.set_logprobs(2);
+  request.set_echo(true);
+  request.set_prompt_logprobs(2);
+  const Generation g = Generate(cluster.stub(), request);
+  ASSERT_TRUE(g.status.ok()) << g.status.error_message();
+  EXPECT_EQ(g.start.prompt_text(), Prompt(3));
+  ASSERT_EQ(g.start.prompt_ids_size(), g.start.prompt_tokens());
+  ASSERT_EQ(g.logprobs.size(), g.ids.size());
+  ASSERT_EQ(g.prompt_logprobs.size(), static_cast<size_t>(g.start.prompt_tokens() - 1));
+  for (size_t i = 0; i < g.ids.size(); ++i) {
+    const v1::TokenProbabilities& at = g.logprobs[i];
+    EXPECT_EQ(at.token().id(), g.ids[i]);
+    ASSERT_EQ(at.top_size(), 2);
+    EXPECT_EQ(at.top(0).id(), g.ids[i]) << "greedy";
+    EXPECT_EQ(at.top(0).logprob(), at.token().logprob());
+    EXPECT_LE(at.top(1).logprob(), at.top(0).logprob());
+    EXPECT_FALSE(at.token().bytes().empty());
+  }
+  // What was generated, as a prompt: the same numbers to the last bit.
+  v1::GenerateRequest again = Request("", 1);
+  for (const int32_t id : g.start.prompt_ids()) again.mutable_tokens()->add_ids(id);
+  for (const int32_t id : g.ids) again.mutable_tokens()->add_ids(id);
+  again.set_prompt_logprobs(2);
+  const Generation whole = Generate(cluster.stub(), again);
+  ASSERT_TRUE(whole.status.ok()) << whole.status.error_message();
+  ASSERT_EQ(whole.prompt_logprobs.size(), g.prompt_logprobs.size() + g.logprobs.size());
+  for (size_t i = 0; i < whole.prompt_logprobs.size(); ++i) {
+    const size_t generated = i - g.prompt_logprobs.size();
+    const v1::TokenProbabilities& want =
+        i < g.prompt_logprobs.size() ? g.prompt_logprobs[i] : g.logprobs[generated];
+    EXPECT_EQ(whole.prompt_logprobs[i].SerializeAsString(), want.SerializeAsString()) << i;
+  }
+}
+
+TEST(ServingTest, BiasAndMinTokensRuleOverTheModel) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  v1::GenerateRequest biased = Request(Prompt(4), 5);
+  (*biased.mutable_sampling()->mutable_logit_bias())[42] = 100;
+  const Generation forced = Generate(cluster.stub(), biased);
+  EXPECT_EQ(forced.ids, std::vector<int32_t>(5, 42)) << forced.status.error_message();
+  biased.add_stop_token_ids(42);
+  biased.set_min_tokens(3);
+  const Generation kept = Generate(cluster.stub(), biased);
+  ASSERT_EQ(kept.ids.size(), 4u) << kept.status.error_message();
+  EXPECT_EQ(std::count(kept.ids.begin(), kept.ids.end(), 42), 1);
+  EXPECT_EQ(kept.done.finish_reason(), v1::FINISH_REASON_STOP_TOKEN);
 }
 
 TEST(ServingTest, StopStringsEndTheTextBeforeTheMatch) {
