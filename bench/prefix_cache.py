@@ -45,17 +45,18 @@ class Server:
         self.process.wait()
 
     def ask(self, prompt, tokens):
-        """{"ids", "ttft_ms", "cached"}"""
+        """{"ids", "ttft_ms", "route_ms", "cached"}"""
         request = self.types[0](max_tokens=tokens, ignore_eos=True, no_drafts=True)
         request.tokens.ids.extend(prompt)
-        begin, first, ids, cached = time.monotonic(), None, [], 0
+        begin, first, ids, done = time.monotonic(), None, [], None
         for response in self.call(request, timeout=600, wait_for_ready=True):
             if response.WhichOneof("event") == "tokens":
                 first = first or time.monotonic()
                 ids += response.tokens.ids
             elif response.WhichOneof("event") == "done":
-                cached = response.done.usage.cached_tokens
-        return {"ids": ids, "ttft_ms": 1e3 * (first - begin), "cached": cached}
+                done = response.done
+        return {"ids": ids, "ttft_ms": 1e3 * (first - begin), "route_ms": 1e3 * done.timings.route_seconds,
+                "cached": done.usage.cached_tokens}
 
 
 def message_types(scratch):
@@ -71,7 +72,7 @@ def message_types(scratch):
 
 def ask_twice(servers, args, source):
     times = {name: ([], []) for name in servers}
-    equal, cached = True, 0
+    equal, cached, route_ms = True, 0, []
     for turn in range(args.rounds):
         prompt = [source.randrange(3, args.vocab) for _ in range(args.prompt)]
         answers = []
@@ -79,13 +80,15 @@ def ask_twice(servers, args, source):
             for again in range(2):
                 answers.append(servers[name].ask(prompt, 4))
                 times[name][again].append(answers[-1]["ttft_ms"])
+            if name == "on":
+                route_ms.append(answers[-1]["route_ms"])
             cached = max(cached, answers[-1]["cached"])
         equal &= all(answer["ids"] == answers[0]["ids"] for answer in answers)
     median = {f"{which}_ttft_ms_{name}": statistics.median(values) for name in times
               for which, values in zip(("first", "second"), times[name])}
     ratios = [second / first for first, second in zip(*times["on"])]
     return {"prompt_tokens": args.prompt, "rounds": args.rounds, **median, "second_over_first": statistics.median(ratios),
-            "second_over_first_max": max(ratios), "cached_tokens": cached, "ids_equal": equal}
+            "second_over_first_max": max(ratios), "second_route_ms_on": statistics.median(route_ms), "cached_tokens": cached, "ids_equal": equal}
 
 
 def chat(server, args):

@@ -22,8 +22,8 @@
 namespace pregate::scheduler {
 
 // Ids 0 .. num_blocks-1. Allocate gives those first that hold nothing, of them what was freed last,
-// then evicts what was in use longest ago. Not thread-safe.
-// with num_blocks.
+// then evicts what was in use longest ago. Not thread-safe. Memory grows with the blocks that were
+// ever in use, not with num_blocks.
 class KvBlocks {
  public:
   explicit KvBlocks(int32_t num_blocks) : num_blocks_(num_blocks) {}

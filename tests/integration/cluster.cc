@@ -200,8 +200,13 @@ Generation Generate(v1::Inference::Stub& stub, const v1::GenerateRequest& reques
       const auto& tokens = response.tokens();
       out.ids.insert(out.ids.end(), tokens.ids().begin(), tokens.ids().end());
       out.routes.insert(out.routes.end(), tokens.routes().begin(), tokens.routes().end());
+      for (const auto& one : tokens.logprobs()) out.logprobs.push_back(one.SerializeAsString());
       out.text += tokens.text();
       if (on_tokens) on_tokens(static_cast<int>(out.ids.size()), context);
+    } else if (response.has_prompt()) {
+      for (const auto& one : response.prompt().logprobs()) {
+        out.prompt_logprobs.push_back(one.SerializeAsString());
+      }
     } else if (response.has_done()) {
       out.done = response.done();
       out.finished = true;

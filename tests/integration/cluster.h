@@ -28,6 +28,7 @@ struct Generation {
   grpc::Status status;
   std::string text;
   std::vector<int32_t> ids, routes, prompt_routes;
+  std::vector<std::string> logprobs, prompt_logprobs;  // a TokenProbabilities each, as its bytes
   v1::GenerateStart start;
   v1::GenerateDone done;
   bool finished = false;  // `done` arrived

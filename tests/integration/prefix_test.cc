@@ -1,5 +1,5 @@
 // The prefix cache over real processes: conversations that go on from each other, of several tenants,
-// give the same tokens and routes with it and without, whatever shares the machine with them.
+// give the same tokens, routes and log-probabilities with it and without, whatever runs beside them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -80,6 +80,9 @@ class Conversations {
     sampling->set_temperature(Below(2) ? 0.8f : 0);
     sampling->set_seed(random_());
     if (Below(3) == 0) sampling->set_repetition_penalty(1.2f);
+    if (Below(3) == 0) sampling->set_frequency_penalty(0.5f);
+    if (Below(2) == 0) request.set_logprobs(2);
+    if (Below(6) == 0) request.set_prompt_logprobs(1);
     return request;
   }
 
@@ -89,6 +92,7 @@ class Conversations {
 
 // As if its stream had broken in the middle.
 void ResumeFromTheMiddle(const Generation& whole, v1::GenerateRequest* request) {
+  request->clear_prompt_logprobs();
   v1::Resume* resume = request->mutable_resume();
   for (size_t i = 0; i < whole.ids.size() / 2; ++i) {
     resume->add_tokens(whole.ids[i]);
@@ -99,7 +103,7 @@ void ResumeFromTheMiddle(const Generation& whole, v1::GenerateRequest* request) 
   resume->set_numerics_id(whole.start.numerics_id());
 }
 
-TEST(PrefixTest, TokensAndRoutesAreThoseOfNoCache) {
+TEST(PrefixTest, EveryBitIsThatOfNoCache) {
   const uint32_t seed = std::random_device{}();
   SCOPED_TRACE(absl::StrCat("seed ", seed));
   const Conversations conversations(seed);
@@ -140,8 +144,17 @@ TEST(PrefixTest, TokensAndRoutesAreThoseOfNoCache) {
         for (size_t t = 0; t + 1 < got[i].routes.size(); ++t) {
           ASSERT_EQ(got[i].routes[t], expected[i].routes[skipped + t]) << t;
         }
+        const auto& logprobs = expected[i].logprobs;
+        if (!logprobs.empty()) {
+          EXPECT_EQ(got[i].logprobs,
+                    std::vector<std::string>(logprobs.begin() + skipped, logprobs.end()));
+        }
         const int32_t found = got[i].done.usage().cached_tokens();
         EXPECT_LT(found, wave[i].tokens().ids_size());
+        if (wave[i].has_prompt_logprobs()) {
+          EXPECT_EQ(got[i].prompt_logprobs, expected[i].prompt_logprobs);
+          EXPECT_EQ(found, 0) << "what is scored is computed";
+        }
         cached += found;
       }
     }
@@ -176,6 +189,21 @@ TEST(PrefixTest, TheNextTurnFindsPromptAndAnswerAndAnotherTenantFindsNothing) {
   const Generation anothers = Generate(cluster.stub(), next);
   EXPECT_EQ(anothers.done.usage().cached_tokens(), 0);
   EXPECT_EQ(anothers.ids, second.ids);
+}
+
+// Three draws from one prompt that come together: two of them wait until the first has computed it.
+TEST(PrefixTest, SeveralChoicesComputeTheirPromptOnce) {
+  Cluster cluster({});
+  cluster.AwaitReady();
+  v1::GenerateRequest request;
+  for (int i = 0; i < 100; ++i) request.mutable_tokens()->add_ids(3 + i);
+  request.set_max_tokens(5);
+  request.set_n(3);
+  request.mutable_sampling()->set_temperature(1);
+  const Generation all = Generate(cluster.stub(), request);
+  ASSERT_TRUE(all.status.ok()) << all.status.error_message();
+  EXPECT_EQ(cluster.Metric("pregate_prefix_cache_queries_total{model=\"tiny-3\"}"), 300);
+  EXPECT_EQ(cluster.Metric("pregate_prefix_cache_hits_total{model=\"tiny-3\"}"), 192);
 }
 
 }  // namespace
