@@ -25,7 +25,7 @@ struct SentRow {
   int32_t drafts = 0;            // so many more samples may follow
   int32_t position = 0;
   int32_t scores = 0;  // positions from there on that it scores
-  int32_t end = 0;               // the position behind its committed tokens
+  int32_t end = 0;     // the position behind its committed tokens
 };
 
 struct CommittedStep {

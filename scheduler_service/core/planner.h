@@ -77,8 +77,8 @@ struct Proposal {
 //   - No more tokens than the budget, no more sequences than slots; a row has its blocks.
 //   - A row holds tokens whose routes are known; only the last known token of a sequence emits.
 //   - One that needs a block when none is free preempts a younger one of its home rank, of the lowest
-//     priority there is and then the youngest; the youngest itself waits. A new one needs blocks for all its tokens, and leaves one to each that runs;
-//     blocks that it finds in use cost nothing.
+//     priority there is and then the youngest; the youngest itself waits. A new one needs blocks for
+//     all its tokens, and leaves one to each that runs; blocks that it finds in use cost nothing.
 //   - One whose client runs nothing need not wait for others to end: a client that runs several gives
 //     up its youngest for it, of the lowest priority that is not above the newcomer's.
 //   - Preemptions are bounded: a sequence that was preempted preemptions_max times comes back only

@@ -228,9 +228,10 @@ int32_t ProposalBuilder::BlocksToAdmit(const Sequence& s, const RankBlocks& home
   }
   // Sequences up to this id must be able to reach their ends.
   const SeqId guarded = std::max(IsProtected(s) ? s.id : 0, GuardedOn(home.rank));
-  const auto num_members = static_cast<int32_t>(
-      std::count_if(members_.begin(), members_.end(),
-                    [&](const Member& m) { return m.rank == home.rank && !m.preempted; }));
+  const auto num_members =
+      static_cast<int32_t>(std::count_if(members_.begin(), members_.end(), [&](const Member& m) {
+        return m.rank == home.rank && !m.preempted;
+      }));
   if (s.id > guarded) return BlocksThrough(s.num_tokens()) + num_members - used;
   int32_t to_the_end = BlocksAtEnd(s) - used;
   for (const Member& m : members_) {

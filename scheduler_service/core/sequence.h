@@ -37,10 +37,10 @@ struct Draft {
 // Plain state; Batch alone writes what stands under "at the workers".
 struct Sequence {
   // Fixed at admission.
-  SeqId id = 0;      // ascending with age: a smaller id is older
+  SeqId id = 0;  // ascending with age: a smaller id is older
   // Waiting sequences of one priority enter the batch by ascending turn (fair_turns.h), then age.
   int64_t turn = 0;
-  uint64_t client = 0;      // whose it is (request.h)
+  uint64_t client = 0;  // whose it is (request.h)
   int32_t priority = 0;
   int32_t prompt_len = 0;
   int32_t max_len = 0;  // prompt_len + max_tokens
@@ -56,7 +56,7 @@ struct Sequence {
   // Positions below are scored on the way, each for the token behind it; 0: none.
   int32_t score_end = 0;
   int32_t prompt_logprobs = 0;  // alternatives reported of each
-  PrefixKey empty_prefix;     // of its model and tenant
+  PrefixKey empty_prefix;       // of its model and tenant
 
   // Committed.
   std::vector<TokenId> tokens;
@@ -67,7 +67,7 @@ struct Sequence {
   int32_t preemptions = 0;        // by KV exhaustion; a new epoch does not count
   std::vector<Draft> drafts;      // of the positions from num_tokens() on; never up to max_len - 1
   std::vector<uint32_t> allowed;  // the mask of the next token, when masked: set with each token
-  std::vector<PrefixKey> keys;  // of its leading full blocks, as far as they were needed yet
+  std::vector<PrefixKey> keys;    // of its leading full blocks, as far as they were needed yet
   int32_t found = 0;    // of one that waits: leading tokens that some rank has, at the last look
   int32_t reused = -1;  // leading tokens that it found when it entered first; -1: not yet
 
