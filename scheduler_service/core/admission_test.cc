@@ -135,14 +135,12 @@ TEST(AdmissionTest, AFullQueueRefuses) {
 TEST(AdmissionTest, OneClientLeavesPlacesToOthers) {
   QueueLength waiting;
   const auto fill = [&] {
-    for (waiting.of_client = 0; CheckQueue(waiting, 256).ok(); ++waiting.of_client)
-      ++waiting.all;
+    for (waiting.of_client = 0; CheckQueue(waiting, 256).ok(); ++waiting.of_client) ++waiting.all;
     return waiting.of_client;
   };
   EXPECT_EQ(fill(), 224);
-  EXPECT_THAT(
-      std::string(CheckQueue(waiting, 256).message()),
-      testing::HasSubstr("for this client: 224 of its requests wait, 32 places are left"));
+  EXPECT_THAT(std::string(CheckQueue(waiting, 256).message()),
+              testing::HasSubstr("for this client: 224 of its requests wait, 32 places are left"));
   EXPECT_EQ(fill(), 28);
   EXPECT_EQ(fill(), 4);
 }

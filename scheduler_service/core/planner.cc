@@ -10,7 +10,9 @@ Proposal FcfsPlanner::Propose(const PlannerView& view) const {
   for (size_t i = 0; i < view.running.size(); ++i) builder.AddChunk(i, INT32_MAX);
   if (builder.has_preempted()) return builder.Take();
   for (const Sequence* s : view.waiting) {
-    if (ProposalBuilder::MayEnter(*s) && !builder.Admit(*s, INT32_MAX)) break;
+    if (!builder.has_place()) break;
+    if (!ProposalBuilder::MayEnter(*s) || builder.AwaitsOther(*s)) continue;
+    if (!builder.Admit(*s, INT32_MAX)) break;
   }
   return builder.Take();
 }

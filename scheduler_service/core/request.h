@@ -33,7 +33,7 @@ struct GenerateRequest {
   std::optional<uint64_t> seed;       // drawn at admission if missing
   std::optional<int32_t> max_tokens;  // default: what remains of the context
   int32_t min_tokens = 0;  // generated before an end token is drawn or a stop string counts
-  std::optional<int32_t> logprobs;  // alternatives beside each generated token's own
+  std::optional<int32_t> logprobs;         // alternatives beside each generated token's own
   std::optional<int32_t> prompt_logprobs;  // the same of the prompt's tokens
   // Generations of the prompt, and how many are made to choose them from (0: n). The engine makes one:
   // engine/generations.h asks it several times.

@@ -49,7 +49,8 @@ void GenerateStream::EndRefused(const absl::Status& status, absl::Duration retry
 
 void GenerateStream::Answer(const StartInfo& info) {
   context_.metrics->CountPrompt(info);
-  v1::GenerateResponse response = EncodeStart(info, context_.identity.request_id, context_.return_routes);
+  v1::GenerateResponse response =
+      EncodeStart(info, context_.identity.request_id, context_.return_routes);
   if (context_.echo) {
     v1::GenerateStart* start = response.mutable_start();
     start->mutable_prompt_ids()->Add(prompt_.begin(), prompt_.end());

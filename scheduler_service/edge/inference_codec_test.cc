@@ -57,8 +57,7 @@ TEST_F(InferenceCodecTest, TakesEveryFieldOfARequest) {
   EXPECT_EQ(request->tenant, "t1");
   EXPECT_THAT(request->prompt, ElementsAre('a', 'b'));
   EXPECT_EQ(request->sampling, (SamplingParams{0.5f, 7, 0.9f, 0.1f, 1.2f, 0.25f, -2}));
-  EXPECT_THAT(request->logit_bias,
-              ElementsAre(LogitBias{3, 3}, LogitBias{5, 5}, LogitBias{9, 9}));
+  EXPECT_THAT(request->logit_bias, ElementsAre(LogitBias{3, 3}, LogitBias{5, 5}, LogitBias{9, 9}));
   EXPECT_EQ(request->min_tokens, 4);
   EXPECT_EQ(request->logprobs, 0);
   EXPECT_EQ(request->seed, 0u);

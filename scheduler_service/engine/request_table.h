@@ -31,8 +31,8 @@ struct LiveRequest {
   std::vector<std::vector<TokenLogprob>> logprobs;  // of the tokens that it does not have
   std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // the same of the prompt's
   int32_t prompt_delivered = 0;                            // of them, from position 1 on
-  int32_t draft_tokens = 0;                         // run
-  int32_t accepted_tokens = 0;                      // of them: those that were right
+  int32_t draft_tokens = 0;                                // run
+  int32_t accepted_tokens = 0;                             // of them: those that were right
   int32_t recoveries_without_token = 0;
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time accepted;
