@@ -10,9 +10,9 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/process.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
-#include "common/step/request_limits.h"
 #include "gateway_service/core/api_tokens.h"
 #include "gateway_service/core/limits.h"
 

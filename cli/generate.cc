@@ -20,7 +20,6 @@
 #include "common/base/text.h"
 #include "common/config/option_set.h"
 #include "common/device/types.h"
-#include "common/step/request_limits.h"
 
 namespace pregate::cli {
 namespace {

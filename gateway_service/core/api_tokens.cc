@@ -10,8 +10,8 @@
 #include "absl/strings/strip.h"
 #include "common/base/hash.h"
 #include "common/base/limits.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
-#include "common/step/request_limits.h"
 #include "gateway_service/core/json_field.h"
 #include "gateway_service/core/limits.h"
 

@@ -6,8 +6,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
+#include "common/base/request_limits.h"
 #include "common/base/status.h"
-#include "common/step/request_limits.h"
 #include "gateway_service/core/api_error.h"
 #include "gateway_service/core/json_field.h"
 
