@@ -183,6 +183,7 @@ void PrintAsJson(const GenerateOutcome& o, const GenerateJob& job) {
   out.update({{"prompt_routes", o.prompt_routes},
               {"prompt_tokens", o.prompt_tokens},
               {"generated_tokens", o.generated_tokens},
+              {"cached_tokens", o.cached_tokens},
               {"ttft_s", o.ttft_s},
               {"tokens_per_s", o.tokens_per_s ? nlohmann::json(*o.tokens_per_s) : nlohmann::json()},
               {"draft_tokens", o.draft_tokens},

@@ -66,6 +66,7 @@ struct GenerateOutcome : GenerateChoice {
   uint64_t seed = 0;
   int32_t prompt_tokens = 0;
   int32_t generated_tokens = 0;  // of all choices, best_of's others too
+  int32_t cached_tokens = 0;     // of the prompt: those that were computed before
   int32_t draft_tokens = 0;      // guesses that were checked
   int32_t accepted_tokens = 0;   // of them: those that were right
   double ttft_s = 0;  // call to first token, as the caller sees it

@@ -44,6 +44,7 @@ class Collector {
     status_ = info.status;
     outcome_.finish_reason = FinishReasonName(info.reason);
     outcome_.generated_tokens = info.generated_tokens;
+    outcome_.cached_tokens = info.cached_tokens;
     outcome_.draft_tokens = info.draft_tokens;
     outcome_.accepted_tokens = info.accepted_tokens;
     timer_.Report(&outcome_);

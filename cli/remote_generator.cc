@@ -172,6 +172,7 @@ class RemoteGenerator final : public RemoteClient {
     } else if (response.has_done()) {
       outcome->finish_reason = ReasonName(response.done().finish_reason());
       outcome->generated_tokens = response.done().usage().generated_tokens();
+      outcome->cached_tokens = response.done().usage().cached_tokens();
       outcome->draft_tokens = response.done().usage().draft_tokens();
       outcome->accepted_tokens = response.done().usage().accepted_tokens();
     }

@@ -118,6 +118,7 @@ absl::StatusOr<sim::SimulationOptions> ToSimulation(const SimulateFlags& o) {
   s.engine.run_ahead = o.run_ahead == "on";
   // Tokens of a trace are drawn at random: there is nothing to guess.
   s.engine.drafts = Drafts::kOff;
+  s.engine.prefix_cache = false;  // a trace does not say which prompts begin alike
   s.engine.step_tokens = o.step_tokens;
   s.engine.running_max = o.running_max;
   s.engine.queue_max = o.queue_max;

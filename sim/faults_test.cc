@@ -103,6 +103,7 @@ TEST(FaultsTest, CostTimeAndNothingElse) {
   EXPECT_GT(sweep.total.refusals, 0);
   EXPECT_GT(sweep.total.resumes, 0);
   EXPECT_GT(sweep.total.right_drafts, 0);
+  EXPECT_GT(sweep.total.found_tokens, 0);
   EXPECT_GT(sweep.total.unit_loads, 0);
 }
 

@@ -177,6 +177,9 @@ TopView MakeView(absl::Span<const SourceSample> before, absl::Span<const SourceS
   view.running = all.Gauge("pregate_num_requests_running");
   view.waiting = all.Gauge("pregate_num_requests_waiting");
   view.kv_usage_ratio = all.Gauge("pregate_kv_cache_usage_ratio");
+  const auto asked = all.Rate("pregate_prefix_cache_queries_total");
+  const auto found = all.Rate("pregate_prefix_cache_hits_total");
+  if (asked && found && *asked > 0) view.found_tokens_ratio = *found / *asked;
   view.finished_per_s = all.RateBy("pregate_requests_total", "finish_reason");
   view.prompt_tokens_per_s = all.Rate("pregate_prompt_tokens_total");
   view.generated_tokens_per_s = all.Rate("pregate_generation_tokens_total");

@@ -47,6 +47,7 @@ struct TopView {
   std::vector<Source> sources;
 
   std::optional<double> running, waiting, kv_usage_ratio;
+  std::optional<double> found_tokens_ratio;      // of tokens that entered the batch: KV was there
   std::map<std::string, double> finished_per_s;  // by finish reason
   std::optional<double> prompt_tokens_per_s, generated_tokens_per_s, steps_per_s;
   Quantiles ttft, itl, queue, step;

@@ -43,6 +43,8 @@ constexpr char kSchedulerNow[] =
     "pregate_requests_total{model=\"m\",finish_reason=\"refused\"} 2\n"
     "pregate_generation_tokens_total{model=\"m\"} 300\n"
     "pregate_prompt_tokens_total{model=\"m\"} 50\n"
+    "pregate_prefix_cache_queries_total{model=\"m\"} 80\n"
+    "pregate_prefix_cache_hits_total{model=\"m\"} 60\n"
     "pregate_expert_tokens_total{model=\"m\",expert=\"0\"} 35\n"
     "pregate_expert_tokens_total{model=\"m\",expert=\"1\"} 15\n"
     "pregate_inter_token_latency_seconds_bucket{le=\"0.01\"} 100\n"
@@ -80,6 +82,7 @@ TEST(TopViewTest, TellsTheIntervalFromTwoScrapes) {
   EXPECT_EQ(view.finished_per_s, (std::map<std::string, double>{{"length", 2}, {"refused", 1}}));
   EXPECT_EQ(view.generated_tokens_per_s, 100);
   EXPECT_EQ(view.prompt_tokens_per_s, 0);
+  EXPECT_EQ(view.found_tokens_ratio, 0.75);
   EXPECT_EQ(view.expert_tokens_per_s, (std::map<int, double>{{0, 15}, {1, 5}}));
   EXPECT_NEAR(*view.itl.p50_s, 0.015, 1e-12);  // of this interval's 40, not of all 140
   EXPECT_NEAR(*view.itl.p95_s, 0.0195, 1e-12);
@@ -134,7 +137,8 @@ TEST(TopTextTest, ShowsWhatTheViewHolds) {
   const std::string text = ToText(View(), 200);
   for (const char* part :
        {"model     m · over 2.00 s\n", "running 3 · waiting 4", "KV 25.0%",
-        "length 2.0/s · refused 1.0/s", "prompt 0.0/s · generated 100.0/s", "ITL p50 15.0 ms",
+        "length 2.0/s · refused 1.0/s",
+        "prompt 0.0/s · generated 100.0/s · found in the prefix cache 75.0%", "ITL p50 15.0 ms",
         "experts   █▃  0: 75% · 1: 25%", "60/90 3.0 MiB", "75.0%", "250.0",
         "DOWN      r:1: connection refused", "(its metrics are not read)"}) {
     EXPECT_THAT(text, HasSubstr(part));

@@ -111,7 +111,8 @@ std::vector<std::string> Lines(const TopView& view) {
                    " · queue ", Spread(view.queue), " · KV ", Percent(view.kv_usage_ratio)));
   add("finished", FinishedText(view));
   add("tokens", absl::StrCat("prompt ", Number(view.prompt_tokens_per_s), "/s · generated ",
-                             Number(view.generated_tokens_per_s), "/s"));
+                             Number(view.generated_tokens_per_s), "/s · found in the prefix cache ",
+                             Percent(view.found_tokens_ratio)));
   add("latency", absl::StrCat("TTFT ", Spread(view.ttft), " · ITL ", Spread(view.itl)));
   add("steps", absl::StrCat(Number(view.steps_per_s), "/s · ", Spread(view.step)));
   if (view.router_up) add("router", RouterText(view));
@@ -182,6 +183,7 @@ nlohmann::json ToJson(const TopView& view) {
           {"finished_per_s", view.finished_per_s},
           {"prompt_tokens_per_s", NumberJson(view.prompt_tokens_per_s)},
           {"generated_tokens_per_s", NumberJson(view.generated_tokens_per_s)},
+          {"found_tokens_ratio", NumberJson(view.found_tokens_ratio)},
           {"steps_per_s", NumberJson(view.steps_per_s)},
           {"ttft_s", NumberJson(view.ttft)},
           {"itl_s", NumberJson(view.itl)},

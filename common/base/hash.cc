@@ -36,6 +36,13 @@ std::string Sha256Hex(std::string_view bytes) {
   return sha.HexDigest();
 }
 
+std::array<uint8_t, 32> Sha256Digest(std::string_view bytes) {
+  std::array<uint8_t, 32> digest;
+  PREGATE_CHECK(
+      EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) == 1);
+  return digest;
+}
+
 namespace {
 
 std::string Hex(XXH128_hash_t hash) {

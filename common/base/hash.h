@@ -1,6 +1,8 @@
 // SHA-256 where someone might want to deceive, XXH3 where only damage is feared.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,6 +28,7 @@ class Sha256 {
 };
 
 std::string Sha256Hex(std::string_view bytes);
+std::array<uint8_t, 32> Sha256Digest(std::string_view bytes);
 
 // XXH3 of 128 bits (libxxhash's): a checksum at the speed of memory, against mistakes and broken
 // disks. It is no defence against somebody who writes what it agrees with: that is SHA-256's.

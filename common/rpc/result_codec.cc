@@ -102,12 +102,15 @@ void Encode(const Formed& formed, v1::Formed* out) {
   out->set_epoch(formed.epoch);
   Encode(formed.status, out->mutable_status());
   out->set_rendezvous(formed.rendezvous);
+  out->set_kv_since(formed.kv_since);
 }
 
 absl::StatusOr<Formed> Decode(const v1::Formed& in) {
   RETURN_IF_ERROR(CheckBytes("formed.rendezvous", in.rendezvous(), kRendezvousBytesMax));
-  return Formed{
-      .epoch = in.epoch(), .status = DecodeStatus(in.status()), .rendezvous = in.rendezvous()};
+  return Formed{.epoch = in.epoch(),
+                .status = DecodeStatus(in.status()),
+                .rendezvous = in.rendezvous(),
+                .kv_since = in.kv_since()};
 }
 
 void Encode(const Progress& progress, v1::Progress* out) {

@@ -76,6 +76,9 @@ struct Formed {
   Epoch epoch = 0;
   absl::Status status;
   std::string rendezvous;
+  // The first of the epochs, without another scheduler's between them, whose plans alone have written
+  // the worker's KV; 0: it does not say.
+  Epoch kv_since = 0;
 };
 struct Progress {  // the loop turns: a step was begun or goes on; step 0: the epoch is being formed
   Epoch epoch = 0;

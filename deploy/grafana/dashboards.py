@@ -47,6 +47,10 @@ def traffic():
               "that were right.",
               rate("draft_tokens_total", CHOSEN, legend="guessed"),
               rate("accepted_draft_tokens_total", CHOSEN, legend="right")),
+        graph("Prefix cache", "percentunit", "Tokens of sequences that entered the batch whose KV was there already, of all; and KV "
+              "blocks that the cache knows, of all.",
+              (f'{rate("prefix_cache_hits_total", CHOSEN)[0]} / {rate("prefix_cache_queries_total", CHOSEN)[0]}', "found"),
+              gauge("prefix_cache_usage_ratio", CHOSEN, "cached " + PLACE), maximum=1),
         graph("Requests by how they ended", "reqps", "Length and stops are finished. Refused: the queue was "
               "full; invalid: the client's mistake; unavailable: no worker, or draining.",
               rate("requests_total", CHOSEN, by="finish_reason"), stack=True),

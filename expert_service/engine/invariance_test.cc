@@ -243,6 +243,66 @@ std::vector<Generation> RandomGenerations(TestEngine& engine, const Checkpoint& 
   return generations;
 }
 
+// The sample behind the first `end` tokens, computed from position `begin` on, which the slot has the
+// KV of. At most kStepTokens.
+void AddSampleRow(PlanMaker& maker, int32_t slot, const Generation& generation, int32_t begin,
+                  int32_t end) {
+  maker
+      .AddRow(slot, begin, Slice(generation.AllTokens(), begin, end - begin),
+              Slice(generation.AllRoutes(), begin, end - begin), Emit::kSample)
+      .logprobs_k = 5;
+}
+
+bool SameSample(const Sample& a, const Sample& b) {
+  return a.position == b.position && a.token == b.token && a.route == b.route &&
+         std::equal(a.logprobs.begin(), a.logprobs.end(), b.logprobs.begin(), b.logprobs.end(),
+                    [](const TokenLogprob& x, const TokenLogprob& y) {
+                      return x.token == y.token &&
+                             std::memcmp(&x.logprob, &y.logprob, sizeof(float)) == 0;
+                    });
+}
+
+// What another sequence has computed stands for what one would have computed itself.
+TEST_P(InvarianceTest, ASharedPrefixKeepsSamplesAndLogprobs) {
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  TestEngine alone(*checkpoint, GetParam().dtype, 1);
+  const SeqId home = GetParam().world_size;  // of ids that are its multiples: one rank
+  int compared = 0;
+  for (Generation& generation : RandomGenerations(alone, *checkpoint, random)) {
+    GenerateAlone(alone, generation);
+    const auto known = std::min<int32_t>(generation.AllTokens().size(), TestEngine::kStepTokens);
+    const int32_t shared = kKvBlockTokens * (1 + Random((known - 1) / kKvBlockTokens));
+    const int32_t end = shared + 1 + Random(std::min(known - shared, 12));
+    alone.Reset();
+    PlanMaker plain(TestEngine::kSlots, TestEngine::kBlocks, random());
+    AddSampleRow(plain, plain.Open(1, generation.sampling, generation.seed), generation, 0, end);
+    const StepResult want = alone.Run(plain);
+    ASSERT_EQ(want.samples.size(), 1u) << want.status;
+
+    engine.Reset();
+    PlanMaker maker(TestEngine::kSlots, TestEngine::kBlocks, random());
+    const int32_t first = maker.Open(home);
+    maker.AddRow(first, 0, Slice(generation.AllTokens(), 0, known - 1),
+                 Slice(generation.AllRoutes(), 0, known - 1), Emit::kNone);
+    ASSERT_TRUE(engine.Run(maker).status.ok());
+    AddSampleRow(maker, first, generation, known - 1, known);
+    for (SeqId i = 2; i < 5; ++i) {
+      const int32_t slot = maker.Open(i * home, generation.sampling, generation.seed,
+                                      Slice(generation.AllTokens(), 0, shared));
+      maker.Share(slot, first, shared / kKvBlockTokens);
+      AddSampleRow(maker, slot, generation, shared, end);
+    }
+    const StepResult got = engine.Run(maker);
+    ASSERT_TRUE(got.status.ok() && got.row_errors.empty()) << got.status;
+    for (const Sample& sample : got.samples) {
+      if (sample.seq_id == home) continue;
+      EXPECT_TRUE(SameSample(sample, want.samples[0])) << shared << " of " << end << " shared";
+      ++compared;
+    }
+  }
+  EXPECT_EQ(compared, 15);
+}
+
 // The same generations all together: random chunks of prefill, late and explicit decode rows at
 // random, drafts that are right, wrong and first right, preemption by drop and add again from
 // position 0. `cuts_drafts`: the engine may leave out drafts whose experts it has not at hand.

@@ -150,6 +150,10 @@ void WorkerEngine::HandleForm(LinkId link, const Form& form, std::stop_token epo
     epoch_ = form.epoch;
     epoch_ended_ = std::move(epoch);
     last_step_ = 0;
+    if (kv_since_ == 0 || kv_owner_ != form.scheduler_id) {
+      kv_owner_ = form.scheduler_id;
+      kv_since_ = form.epoch;
+    }
     status = EnterEpoch(form);
     void_reason_ = status;
     PublishResidency();
@@ -159,7 +163,7 @@ void WorkerEngine::HandleForm(LinkId link, const Form& form, std::stop_token epo
                     {"scheduler", form.scheduler_id},
                     {"members", form.members.size()},
                     {"status", status.ok() ? "ok" : std::string(status.message())}});
-  links_.SendTo(link, Formed{form.epoch, status, MakeRendezvous()});
+  links_.SendTo(link, Formed{form.epoch, status, MakeRendezvous(), kv_since_});
   if (broken_.ok() || std::exchange(broken_told_, true)) return;
   observer_->OnLog(LogLevel::kError, "this worker cannot serve",
                    {{"reason", std::string(broken_.message())}});

@@ -135,6 +135,8 @@ class WorkerEngine final : public WorkerPeer {
   std::optional<std::stop_callback<std::function<void()>>> abort_;
   absl::Status broken_;  // not OK: on_broken is due, or was called
   bool broken_told_ = false;
+  std::string kv_owner_;  // the scheduler of the epochs from kv_since_ on
+  Epoch kv_since_ = 0;
   StepId last_step_ = 0;
   absl::Status void_reason_;  // not OK: the epoch takes no more plans
   absl::Time progress_sent_ = absl::InfinitePast();

@@ -248,6 +248,25 @@ TEST_F(WorkerEngineTest, ANewEpochHasEmptySlots) {
   EXPECT_THAT(Run(2, late)->status.message(), HasSubstr("is not open"));
 }
 
+// The scheduler may go on with the KV of earlier epochs as far as nobody else has written it since.
+TEST_F(WorkerEngineTest, SaysSinceWhenItsKvIsOneSchedulersAlone) {
+  const auto kv_since = [&](LinkId link, Epoch epoch, const char* scheduler) {
+    Form form = TinyWorker::MakeForm(epoch);
+    form.scheduler_id = scheduler;
+    EXPECT_TRUE(FormEpoch(link, form).ok());
+    return Only<Formed>(received_[link]).at(0).kv_since;
+  };
+  EXPECT_EQ(kv_since(1, 3, "a"), 3u);
+  EXPECT_EQ(kv_since(1, 4, "a"), 3u);
+  worker_->Detach(1);
+  Attach(2);
+  EXPECT_EQ(kv_since(2, 4, "b"), 4u) << "a number that the other one had too";
+  worker_->Detach(2);
+  Attach(1);
+  EXPECT_EQ(kv_since(1, 5, "a"), 5u);
+  EXPECT_EQ(kv_since(1, 6, "a"), 5u);
+}
+
 TEST_F(WorkerEngineTest, KeepsItsStateWhileTheOwnerIsGone) {
   ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
   worker_->Detach(1);

@@ -45,6 +45,12 @@ std::vector<BlockId> PlanMaker::Drop(int32_t slot) {
   return blocks;
 }
 
+void PlanMaker::Share(int32_t slot, int32_t other, int32_t num_blocks) {
+  const std::vector<BlockId>& lent = blocks_[other];
+  blocks_[slot].assign(lent.begin(), lent.begin() + num_blocks);
+  plan_.blocks.push_back({slot, 0, blocks_[slot]});
+}
+
 void PlanMaker::Reserve(int32_t slot, int32_t tokens) {
   std::vector<BlockId>& held = blocks_[slot];
   const size_t need = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;

@@ -22,6 +22,9 @@ class PlanMaker {
   int32_t Open(SequenceAdd add);
   // Frees the slot and its blocks from the next step on; returns the blocks.
   std::vector<BlockId> Drop(int32_t slot);
+  // The slot's first blocks are the other's first ones too. REQUIRES: it has none yet, and neither is
+  // dropped.
+  void Share(int32_t slot, int32_t other, int32_t num_blocks);
   // Takes blocks for `tokens` tokens.
   void Reserve(int32_t slot, int32_t tokens);
 

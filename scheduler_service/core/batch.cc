@@ -27,6 +27,8 @@ std::vector<ExpertId> ExpertsOf(const StepPlan& plan) {
 
 void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
   for (Sequence* s : running_) {
+    Publish(s);
+    BlocksOf(s->home_rank).Release(s->blocks);
     s->state = SequenceState::kPreempted;
     waiting_.Insert(s);
   }
@@ -34,15 +36,28 @@ void Batch::Reset(absl::Span<const RankBlocks> ranks, int32_t seq_slots) {
   for (Sequence* s : waiting_.First(INT32_MAX)) {
     s->slot = s->home_rank = -1;
     s->blocks.clear();
-    s->planned = s->samples_in_flight = s->drafts_in_flight = 0;
+    s->planned = s->computed = s->published = 0;
+    s->samples_in_flight = s->drafts_in_flight = 0;
     s->sample_step = s->idle_since = 0;
   }
   last_step_ = 0;
   drops_.clear();
-  ranks_.clear();
-  for (const RankBlocks& r : ranks) ranks_.push_back({r.rank, BlockAllocator(r.num_blocks)});
+  members_.clear();
+  for (const RankBlocks& r : ranks) {
+    members_.push_back(r.rank);
+    const auto it = kv_.find(r.rank);
+    if (it != kv_.end() && it->second.num_blocks() != r.num_blocks) Forget(r.rank);
+    kv_.try_emplace(r.rank, r.num_blocks);
+  }
   free_slots_.clear();
   for (int32_t slot = seq_slots; slot-- > 0;) free_slots_.push_back(slot);
+}
+
+void Batch::Forget(int32_t rank) {
+  const auto it = kv_.find(rank);
+  if (it == kv_.end()) return;
+  forgotten_evictions_ += it->second.num_evictions();
+  kv_.erase(it);
 }
 
 void Batch::Enqueue(Sequence* sequence) {
@@ -63,17 +78,47 @@ void Batch::Remove(Sequence* sequence) {
 }
 
 PlannerView Batch::View(PlannerView base) {
+  for (Sequence* s : running_) Publish(s);
   view_blocks_.clear();
-  for (const Rank& r : ranks_) view_blocks_.push_back({r.rank, r.blocks.num_free()});
+  for (const int32_t rank : members_) {
+    const KvBlocks& kv = kv_.at(rank);
+    view_blocks_.push_back({rank, kv.num_free(), &kv});
+  }
   // Some of the first may not be ready: look a few further than there are slots.
   constexpr int32_t kUnreadyMax = 16;
-  const std::vector<Sequence*> first = waiting_.First(num_free_slots() + kUnreadyMax);
-  view_waiting_.assign(first.begin(), first.end());
+  view_waiting_.clear();
+  for (Sequence* s : waiting_.First(num_free_slots() + kUnreadyMax)) {
+    LookUp(s);
+    view_waiting_.push_back(s);
+  }
   base.free_slots = num_free_slots();
   base.free_blocks = view_blocks_;
   base.running = running();
   base.waiting = view_waiting_;
   return base;
+}
+
+// Its blocks that are full of committed tokens now, and known to be computed. Others find them from
+// the next plan on.
+void Batch::Publish(Sequence* s) {
+  const int32_t num_full = std::min(s->computed, s->num_routed()) / kKvBlockTokens;
+  if (!prefix_cache_ || s->published >= num_full) return;
+  s->ExtendKeys();
+  KvBlocks& kv = BlocksOf(s->home_rank);
+  for (; s->published < num_full; ++s->published) {
+    kv.Publish(s->blocks[s->published], s->keys[s->published]);
+  }
+}
+
+void Batch::LookUp(Sequence* s) {
+  if (!prefix_cache_) return;
+  s->ExtendKeys();
+  const absl::Span<const PrefixKey> keys = s->keys_to_find();
+  int32_t most = 0;
+  for (const int32_t rank : members_) {
+    most = std::max(most, kv_.at(rank).CountFound(keys, s->found / kKvBlockTokens));
+  }
+  s->found = most * kKvBlockTokens;
 }
 
 CommittedStep Batch::Commit(const Proposal& proposal, Epoch epoch, StepId step_id) {
@@ -83,7 +128,7 @@ CommittedStep Batch::Commit(const Proposal& proposal, Epoch epoch, StepId step_i
   step.plan.step_id = step_id;
   for (SeqId id : proposal.preempt) Preempt(id);
   step.plan.drop = std::exchange(drops_, {});
-  for (const ProposedAdd& add : proposal.add) step.plan.add.push_back(Add(add));
+  for (const ProposedAdd& add : proposal.add) Add(add, &step.plan);
   for (const ProposedBlocks& blocks : proposal.blocks) step.plan.blocks.push_back(Grow(blocks));
   step.plan.rows.reserve(proposal.rows.size());
   step.rows.reserve(proposal.rows.size());
@@ -107,15 +152,16 @@ void Batch::Preempt(SeqId id) {
 // Samples under way stay counted: they are true tokens, and the sequence is added again only when
 // they have come.
 void Batch::Release(Sequence* s) {
-  BlocksOf(s->home_rank).Free(s->blocks);
+  Publish(s);
+  BlocksOf(s->home_rank).Release(s->blocks);
   s->blocks.clear();
-  s->planned = 0;
+  s->planned = s->computed = s->published = 0;
   drops_.push_back(s->slot);
   free_slots_.push_back(s->slot);
   s->slot = s->home_rank = -1;
 }
 
-SequenceAdd Batch::Add(const ProposedAdd& add) {
+void Batch::Add(const ProposedAdd& add, StepPlan* plan) {
   Sequence* const s = waiting_.Enter(add.seq_id);
   PREGATE_CHECK(s != nullptr && !free_slots_.empty(), "add of sequence ", add.seq_id);
   running_.insert(FindRunning(s->id), s);
@@ -123,7 +169,8 @@ SequenceAdd Batch::Add(const ProposedAdd& add) {
   s->home_rank = add.home_rank;
   s->slot = free_slots_.back();
   free_slots_.pop_back();
-  SequenceAdd out;
+  Reuse(s, add.found_blocks);
+  SequenceAdd& out = plan->add.emplace_back();
   out.seq_slot = s->slot;
   out.seq_id = s->id;
   out.home_rank = s->home_rank;
@@ -135,7 +182,18 @@ SequenceAdd Batch::Add(const ProposedAdd& add) {
     out.banned_until = s->prompt_len + s->min_tokens;
     out.banned = s->end_tokens;
   }
-  return out;
+  out.history.assign(s->tokens.begin(), s->tokens.begin() + s->planned);
+  if (!s->blocks.empty()) plan->blocks.push_back({s->slot, 0, s->blocks});
+}
+
+// It begins behind what its home has of it.
+void Batch::Reuse(Sequence* s, int32_t num_blocks) {
+  KvBlocks& kv = BlocksOf(s->home_rank);
+  for (int32_t i = 0; i < num_blocks; ++i) s->blocks.push_back(kv.Find(s->keys[i]).value());
+  kv.Share(s->blocks);
+  s->published = num_blocks;
+  s->planned = s->computed = num_blocks * kKvBlockTokens;
+  if (s->reused < 0) s->reused = s->planned;
 }
 
 BlockTableUpdate Batch::Grow(const ProposedBlocks& blocks) {
@@ -168,6 +226,7 @@ void Batch::AddRow(const ProposedRow& proposed, CommittedStep* step) {
   row.count += proposed.drafts;
   s->idle_since = step->plan.step_id;
   SentRow sent{s->id, s->home_rank, -1};
+  sent.end = s->planned;
   sent.position = row.position;
   if (row.emit == Emit::kScore) {
     sent.scores = row.count;
@@ -193,7 +252,21 @@ void Batch::AddRow(const ProposedRow& proposed, CommittedStep* step) {
 void Batch::OnSamples(Sequence* sequence, int32_t count) {
   --sequence->samples_in_flight;
   sequence->drafts_in_flight = 0;
-  if (sequence->state == SequenceState::kRunning) sequence->planned += count - 1;
+  if (sequence->state != SequenceState::kRunning) return;
+  sequence->planned += count - 1;
+  sequence->computed = sequence->num_tokens() + count - 1;
+}
+
+// Of one that was preempted meanwhile nothing is there to find.
+void Batch::OnComputed(Sequence* sequence, int32_t end) {
+  if (sequence->state != SequenceState::kRunning) return;
+  sequence->computed = std::max(sequence->computed, end);
+}
+
+void Batch::Distrust(Sequence* sequence) {
+  if (sequence->state != SequenceState::kRunning) return;
+  for (const BlockId id : sequence->blocks) BlocksOf(sequence->home_rank).Retract(id);
+  sequence->computed = 0;
 }
 
 // Where the id stands, or would stand.
@@ -202,11 +275,10 @@ Batch::SequenceIter Batch::FindRunning(SeqId id) {
                           [](const Sequence* s, SeqId value) { return s->id < value; });
 }
 
-BlockAllocator& Batch::BlocksOf(int32_t rank) {
-  const auto it =
-      std::find_if(ranks_.begin(), ranks_.end(), [&](const Rank& r) { return r.rank == rank; });
-  PREGATE_CHECK(it != ranks_.end(), "rank ", rank, " is no member");
-  return it->blocks;
+KvBlocks& Batch::BlocksOf(int32_t rank) {
+  const auto it = kv_.find(rank);
+  PREGATE_CHECK(it != kv_.end(), "rank ", rank, " is no member");
+  return it->second;
 }
 
 int64_t Batch::num_routed_ahead() const {
@@ -217,13 +289,25 @@ int64_t Batch::num_routed_ahead() const {
 
 int64_t Batch::num_blocks() const {
   int64_t total = 0;
-  for (const Rank& r : ranks_) total += r.blocks.num_blocks();
+  for (const int32_t rank : members_) total += kv_.at(rank).num_blocks();
   return total;
 }
 
 int64_t Batch::num_blocks_used() const {
   int64_t total = 0;
-  for (const Rank& r : ranks_) total += r.blocks.num_used();
+  for (const int32_t rank : members_) total += kv_.at(rank).num_used();
+  return total;
+}
+
+int64_t Batch::num_blocks_cached() const {
+  int64_t total = 0;
+  for (const int32_t rank : members_) total += kv_.at(rank).num_cached();
+  return total;
+}
+
+int64_t Batch::num_evictions() const {
+  int64_t total = forgotten_evictions_;
+  for (const auto& [rank, kv] : kv_) total += kv.num_evictions();
   return total;
 }
 

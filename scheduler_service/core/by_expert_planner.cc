@@ -33,12 +33,12 @@ class ExpertSet {
   bool HasNextOf(const Sequence& s) const {
     return Has(s.routes[std::min(s.planned, s.num_tokens() - 1)]);
   }
-  // Tokens of the chunk from `planned` on that the set allows; 0: not worth a row.
+  // Tokens of the chunk from its next row on that the set allows; 0: not worth a row.
   int32_t ChunkTokens(const Sequence& s) const {
     if (IsOld(s)) return INT32_MAX;
-    const int32_t left = s.num_routed() - s.planned;
+    const int32_t begin = s.next_row(), left = s.num_routed() - begin;
     int32_t count = 0;
-    while (count < left && Has(s.routes[s.planned + count])) ++count;
+    while (count < left && Has(s.routes[begin + count])) ++count;
     return count < std::min(left, options_.chunk_tokens) ? 0 : count;
   }
 
@@ -50,10 +50,11 @@ class ExpertSet {
       ++tokens_[e];
       if (IsOld(s)) Add(e);
     } else if (ProposalBuilder::MayPrefill(s)) {
-      const ExpertId e = s.routes[s.planned];
-      const int32_t end = std::min(s.num_routed(), s.planned + view_.step_tokens);
-      for (int32_t i = s.planned; i < end && s.routes[i] == e; ++i) ++tokens_[e];
-      for (int32_t i = s.planned; i < end && IsOld(s); ++i) Add(s.routes[i]);
+      const int32_t begin = s.next_row();
+      const ExpertId e = s.routes[begin];
+      const int32_t end = std::min(s.num_routed(), begin + view_.step_tokens);
+      for (int32_t i = begin; i < end && s.routes[i] == e; ++i) ++tokens_[e];
+      for (int32_t i = begin; i < end && IsOld(s); ++i) Add(s.routes[i]);
     }
   }
   void Add(ExpertId e) {

@@ -67,7 +67,7 @@ class ByExpertPlannerTest : public testing::Test {
 
   ByExpertOptions options_{.age_steps = 4, .experts_max = 0, .chunk_tokens = 3};
   int32_t expert_slots_ = 2;
-  Batch batch_;
+  Batch batch_{/*prefix_cache=*/false};  // prefix_cache_test.cc has it
   std::vector<ExpertPlace> experts_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
   StepId step_ = 1;

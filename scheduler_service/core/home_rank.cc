@@ -15,6 +15,10 @@ ExpertId MostNamed(const Sequence& sequence, size_t num_experts) {
   return static_cast<ExpertId>(std::max_element(count.begin(), count.end()) - count.begin());
 }
 
+bool LoadPermits(const RankBlocks& home, int32_t num_blocks, absl::Span<RankBlocks> free_blocks) {
+  return 2 * (home.num_blocks - num_blocks) >= Roomiest(free_blocks)->num_blocks;
+}
+
 }  // namespace
 
 RankBlocks* Roomiest(absl::Span<RankBlocks> free_blocks) {
@@ -22,6 +26,27 @@ RankBlocks* Roomiest(absl::Span<RankBlocks> free_blocks) {
       free_blocks.begin(), free_blocks.end(),
       [](const RankBlocks& a, const RankBlocks& b) { return a.num_blocks < b.num_blocks; });
   return it == free_blocks.end() ? nullptr : &*it;
+}
+
+int32_t FoundBlocks(const Sequence& sequence, const RankBlocks& home) {
+  if (sequence.found == 0 || home.kv == nullptr) return 0;
+  return home.kv->CountFound(sequence.keys_to_find());
+}
+
+RankBlocks* HomeOfPrefix(const Sequence& sequence, absl::Span<RankBlocks> free_blocks) {
+  if (free_blocks.size() < 2) return nullptr;
+  RankBlocks* home = nullptr;
+  int32_t most = 0;
+  for (RankBlocks& free : free_blocks) {
+    const int32_t found = FoundBlocks(sequence, free);
+    if (found < most || found == 0) continue;
+    if (found == most && free.num_blocks <= home->num_blocks) continue;
+    home = &free;
+    most = found;
+  }
+  if (home == nullptr) return nullptr;
+  const bool permits = LoadPermits(*home, BlocksThrough(sequence.num_tokens()) - most, free_blocks);
+  return permits ? home : nullptr;
 }
 
 RankBlocks* PreferredHome(const Sequence& sequence, absl::Span<const ExpertPlace> experts,
@@ -37,8 +62,8 @@ RankBlocks* PreferredHome(const Sequence& sequence, absl::Span<const ExpertPlace
     }
   }
   if (preferred == nullptr) return nullptr;
-  const int32_t left = preferred->num_blocks - BlocksThrough(sequence.num_tokens());
-  return 2 * left >= Roomiest(free_blocks)->num_blocks ? preferred : nullptr;
+  const bool permits = LoadPermits(*preferred, BlocksThrough(sequence.num_tokens()), free_blocks);
+  return permits ? preferred : nullptr;
 }
 
 }  // namespace pregate::scheduler

@@ -10,6 +10,12 @@ namespace pregate::scheduler {
 // The rank with the most free blocks, the lowest of equals; null when there is none.
 RankBlocks* Roomiest(absl::Span<RankBlocks> free_blocks);
 
+// The rank that has most of the sequence computed already (the roomiest of equals), load permitting
+// as below. Null: none has any of it, or the load does not permit it.
+RankBlocks* HomeOfPrefix(const Sequence& sequence, absl::Span<RankBlocks> free_blocks);
+// How many blocks at the sequence's front its home need not compute, since they are in its cache.
+int32_t FoundBlocks(const Sequence& sequence, const RankBlocks& home);
+
 // The rank that holds the expert which most of the sequence's routed prompt names (the lowest
 // expert of equals; of several ranks the roomiest), load permitting: it keeps at least half the
 // free blocks of the roomiest, so that an expert in fashion does not fill one rank while others are

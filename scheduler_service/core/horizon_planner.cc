@@ -45,12 +45,12 @@ class StepPlanner {
   }
 
   bool Runs(const Sequence& s) const { return IsOld(s) || Has(s.NextRoute()); }
-  // Tokens of the chunk from `planned` on that the set allows; 0: not worth a row.
+  // Tokens of the chunk from its next row on that the set allows; 0: not worth a row.
   int32_t ChunkTokens(const Sequence& s) const {
     if (IsOld(s)) return INT32_MAX;
-    const int32_t left = s.num_routed() - s.planned;
+    const int32_t begin = s.next_row(), left = s.num_routed() - begin;
     int32_t count = 0;
-    while (count < left && Has(s.routes[s.planned + count])) ++count;
+    while (count < left && Has(s.routes[begin + count])) ++count;
     return count < std::min(left, kChunkTokensMin) ? 0 : count;
   }
   std::vector<ExpertId> TakeOrder() { return std::move(order_); }
@@ -68,8 +68,9 @@ class StepPlanner {
       d.in_step |= IsOld(s);
     } else if (ProposalBuilder::MayPrefill(s)) {
       prompts_due_ |= Waited(s) > static_cast<StepId>(age_steps_ / 4);
-      const int32_t end = std::min(s.num_routed(), s.planned + view_.step_tokens);
-      for (int32_t i = s.planned; i < end; ++i) demand_[s.routes[i]].in_prompts = true;
+      const int32_t begin = s.next_row();
+      const int32_t end = std::min(s.num_routed(), begin + view_.step_tokens);
+      for (int32_t i = begin; i < end; ++i) demand_[s.routes[i]].in_prompts = true;
     }
   }
   // Those that there is room for: no step waits for the experts of one that cannot come.

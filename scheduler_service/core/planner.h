@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "common/base/ids.h"
 #include "common/step/plan.h"
+#include "scheduler_service/core/kv_blocks.h"
 #include "scheduler_service/core/load_cost.h"
 #include "scheduler_service/core/route_habits.h"
 #include "scheduler_service/core/sequence.h"
@@ -17,7 +18,8 @@ namespace pregate::scheduler {
 
 struct RankBlocks {
   int32_t rank = 0;
-  int32_t num_blocks = 0;  // of the rank in all; in a view: those that are free
+  int32_t num_blocks = 0;        // of the rank in all; in a view: those that are free
+  const KvBlocks* kv = nullptr;  // in a view: what it holds
 };
 
 // Where an expert's units are, as the residency mirror knows it.
@@ -50,10 +52,11 @@ struct PlannerView {
 struct ProposedAdd {
   SeqId seq_id = 0;
   int32_t home_rank = 0;
+  int32_t found_blocks = 0;  // that it need not compute: its home has them in its cache
 };
 struct ProposedBlocks {
   SeqId seq_id = 0;
-  int32_t count = 0;  // more than it has
+  int32_t count = 0;  // more than it has, those that were found included
 };
 struct ProposedRow {
   SeqId seq_id = 0;
@@ -82,7 +85,8 @@ struct Proposal {
 //   - No more tokens than the budget, no more sequences than slots; a row has its blocks.
 //   - A row holds tokens whose routes are known; only the last known token of a sequence emits.
 //   - One that needs a block when none is free preempts a younger one of its home rank, of the lowest
-//     priority there is and then the youngest; the youngest itself waits. A new one needs blocks for all its tokens, and leaves one to each that runs.
+//     priority there is and then the youngest; the youngest itself waits. A new one needs blocks for
+//     all its tokens, and leaves one to each that runs; blocks that it finds in use cost nothing.
 //   - One whose client runs nothing need not wait for others to end: a client that runs several gives
 //     up its youngest for it, of the lowest priority that is not above the newcomer's.
 //   - Preemptions are bounded: a sequence that was preempted preemptions_max times comes back only
@@ -91,8 +95,10 @@ struct Proposal {
 //   - Prompt tokens whose log-probabilities are wanted make rows of their own, kScoredTokensMax a step.
 //   - Drafts take what budget and blocks the rows leave, and preempt nobody.
 //   - When any running sequence could have a row, some sequence has one.
-//   - A new sequence's home is the rank that holds the expert which most of its prompt names, load
-//     permitting.
+//   - A new sequence's home is the rank that has most of it computed already, else the one that holds
+//     the expert which most of its prompt names, load permitting.
+//   - One that begins as another does which is being computed waits for that, and computes only the
+//     rest.
 class Planner {
  public:
   virtual ~Planner() = default;

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "scheduler_service/core/batch.h"
@@ -61,6 +63,7 @@ class World {
   }
   int64_t num_preemptions() const { return num_preemptions_; }
   int64_t num_drafts() const { return num_drafts_; }
+  int64_t num_found() const { return num_found_; }
 
  private:
   int32_t Below(int32_t n) { return static_cast<int32_t>(random_.Next() % n); }
@@ -73,7 +76,12 @@ class World {
     s->turn = turns_.Next(s->client);
     s->prompt_len = 1 + Below(50);
     s->max_len = std::min(s->prompt_len + 1 + Below(40), 5 * kKvBlockTokens);
-    for (int32_t i = 0; i < s->prompt_len; ++i) s->Append(i, NextRoute());
+    // Some begin as others do, to one point or another.
+    std::vector<ExpertId>& routes = routes_of_[Below(3) == 0 ? s->id + 2 : Below(2)];
+    for (int32_t i = 0; i < s->prompt_len; ++i) {
+      if (i == static_cast<int32_t>(routes.size())) routes.push_back(NextRoute());
+      s->Append(i, Below(40) == 0 ? NextRoute() : routes[i]);
+    }
     if (Below(3) == 0) s->score_end = s->prompt_len - 1;
     s->masked = Below(4) == 0;
     batch_.Enqueue(s.get());
@@ -102,6 +110,11 @@ class World {
     for (const ProposedAdd& add : proposal.add) turns_.Entered(sequences_[add.seq_id - 1]->turn);
     const CommittedStep step = batch_.Commit(proposal, 1, step_);  // aborts where blocks lack
     if (step.num_tokens > step_tokens_) return "over budget";
+    if (const std::string problem = CheckFound(step); !problem.empty()) return problem;
+    if (const std::string problem = CheckUsers(); !problem.empty()) return problem;
+    for (const SentRow& row : step.rows) {
+      if (row.sample_position < 0) unanswered_.push_back(row);
+    }
     for (const ProposedRow& row : proposal.rows) {
       const Sequence& s = *sequences_[row.seq_id - 1];
       if (s.num_blocks() < BlocksThrough(s.planned + row.drafts)) return "drafts without blocks";
@@ -143,6 +156,33 @@ class World {
     }
     return "";
   }
+  // What is found leaves a token to compute, is a prefix, and is not for who computes all.
+  std::string CheckFound(const CommittedStep& step) {
+    for (const SequenceAdd& add : step.plan.add) {
+      const Sequence& s = *sequences_[add.seq_id - 1];
+      const auto found = static_cast<int32_t>(add.history.size());
+      num_found_ += found;
+      if (found >= s.num_tokens() || found % kKvBlockTokens != 0) return "all found";
+      if (!std::equal(add.history.begin(), add.history.end(), s.tokens.begin())) return "history";
+      if (s.scored < s.score_end && found > s.scored) return "found what is to be scored";
+    }
+    return "";
+  }
+  // Every running sequence holds its blocks, the blocks in use are theirs, and a block that rows may
+  // still write to is nobody else's.
+  std::string CheckUsers() const {
+    std::map<std::pair<int32_t, BlockId>, int32_t> users;
+    for (const Sequence* s : batch_.running()) {
+      for (const BlockId id : s->blocks) ++users[{s->home_rank, id}];
+    }
+    if (batch_.num_blocks_used() != static_cast<int64_t>(users.size())) return "blocks in use";
+    for (const Sequence* s : batch_.running()) {
+      for (int32_t i = s->computed / kKvBlockTokens; i < s->num_blocks(); ++i) {
+        if (users.at({s->home_rank, s->blocks[i]}) != 1) return "a shared block is written to";
+      }
+    }
+    return "";
+  }
   // Every rank keeps a block for a row that was left out.
   bool Fits(const PlannerView& view, const Proposal& proposal) const {
     int32_t taken = 0, least = INT32_MAX;
@@ -156,6 +196,10 @@ class World {
                        [](const auto& s) { return s->samples_in_flight > 0; });
   }
   void AnswerAll() {
+    for (const SentRow& row : unanswered_) {
+      batch_.OnComputed(sequences_[row.seq_id - 1].get(), row.end);
+    }
+    unanswered_.clear();
     for (const auto& s : sequences_) {
       s->scored = std::max(s->scored, std::min(s->planned, s->score_end));
       while (s->samples_in_flight > 0) {
@@ -193,21 +237,25 @@ class World {
   StepId step_ = 1;
   ExpertId route_ = 0;
   size_t num_finished_ = 0;
-  int64_t num_preemptions_ = 0, num_drafts_ = 0;
+  std::map<uint64_t, std::vector<ExpertId>> routes_of_;  // prompts begin as one of these
+  std::vector<SentRow> unanswered_;                      // that do not sample
+  int64_t num_preemptions_ = 0, num_drafts_ = 0, num_found_ = 0;
 };
 
 class PlannerPropertyTest : public testing::TestWithParam<Policy> {};
 
 TEST_P(PlannerPropertyTest, NobodyStarvesAndEverythingEnds) {
-  int64_t preemptions = 0, drafts = 0;
+  int64_t preemptions = 0, drafts = 0, found = 0;
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     World world(GetParam(), seed);
     ASSERT_EQ(world.Run(), "") << "seed " << seed;
     preemptions += world.num_preemptions();
     drafts += world.num_drafts();
+    found += world.num_found();
   }
   EXPECT_GT(preemptions, 0);
   EXPECT_GT(drafts, 0);
+  EXPECT_GT(found, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, PlannerPropertyTest,

@@ -52,7 +52,7 @@ class PlannerTest : public testing::Test {
     }
   }
 
-  Batch batch_;
+  Batch batch_{/*prefix_cache=*/false};  // prefix_cache_test.cc has it
   FcfsPlanner planner_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
   StepId step_ = 1;

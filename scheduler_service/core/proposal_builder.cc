@@ -2,11 +2,20 @@
 
 #include <algorithm>
 
-#include "absl/container/flat_hash_map.h"
 #include "scheduler_service/core/drafting.h"
 #include "scheduler_service/core/home_rank.h"
 
 namespace pregate::scheduler {
+namespace {
+
+// `other` is going to compute, and to publish, the first block that `s` lacks.
+bool ComputesFor(const Sequence& other, const Sequence& s) {
+  const auto next = static_cast<size_t>(s.found / kKvBlockTokens);
+  return next < s.keys_to_find().size() && next >= static_cast<size_t>(other.published) &&
+         next < other.keys.size() && other.keys[next] == s.keys[next];
+}
+
+}  // namespace
 
 ProposalBuilder::ProposalBuilder(const PlannerView& view)
     : view_(view),
@@ -151,24 +160,42 @@ bool ProposalBuilder::PreemptOfTheLargest(const Sequence& newcomer) {
   return true;
 }
 
+// Blocks that others use too stay in use.
 void ProposalBuilder::Preempt(Member* victim) {
   victim->preempted = true;
-  FreeOf(victim->rank).num_blocks += victim->num_blocks;
+  RankBlocks& free = FreeOf(victim->rank);
+  free.num_blocks += victim->num_blocks - victim->sequence->num_blocks();  // of this proposal
+  for (const BlockId id : victim->sequence->blocks) {
+    --more_users_[{free.rank, id}];
+    if (UsersOf(free, id) == 0) ++free.num_blocks;
+  }
   proposal_.preempt.push_back(victim->sequence->id);
 }
 
 bool ProposalBuilder::Admit(const Sequence& s, int32_t tokens_max) {
   if (slots_ == 0 || budget_ == 0) return false;
+  if (AwaitsOther(s)) return true;
   RankBlocks* home = HomeFor(s);
   if (home == nullptr) return false;
   const int32_t num_blocks = BlocksThrough(s.num_tokens());
-  home->num_blocks -= num_blocks;
+  const int32_t found = FoundBlocks(s, *home);
+  home->num_blocks -= num_blocks - found;
+  for (int32_t i = 0; i < found; ++i) {
+    const BlockId id = *home->kv->Find(s.keys[i]);
+    if (UsersOf(*home, id) == 0) --home->num_blocks;
+    ++more_users_[{home->rank, id}];
+  }
   --slots_;
   members_.push_back({&s, home->rank, num_blocks});
-  proposal_.add.push_back({s.id, home->rank});
-  proposal_.blocks.push_back({s.id, num_blocks});
-  AddRow(s, 0, tokens_max);
+  proposal_.add.push_back({s.id, home->rank, found});
+  proposal_.blocks.push_back({s.id, num_blocks - found});
+  AddRow(s, found * kKvBlockTokens, tokens_max);
   return true;
+}
+
+bool ProposalBuilder::AwaitsOther(const Sequence& s) const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [&](const Member& m) { return !m.preempted && ComputesFor(*m.sequence, s); });
 }
 
 bool ProposalBuilder::AdmitNewcomer(const Sequence& s, int32_t tokens_max) {
@@ -181,25 +208,36 @@ bool ProposalBuilder::AdmitNewcomer(const Sequence& s, int32_t tokens_max) {
   return true;
 }
 
-// The rank of its expert if there is room, else the roomiest.
+// The rank that has computed most of it if there is room, or that of its expert, else the roomiest.
 RankBlocks* ProposalBuilder::HomeFor(const Sequence& s) {
-  RankBlocks* choice = PreferredHome(s, view_.experts, absl::MakeSpan(free_));
-  if (choice != nullptr && choice->num_blocks >= BlocksToAdmit(s, choice->rank)) return choice;
-  choice = Roomiest(absl::MakeSpan(free_));
-  if (choice == nullptr || choice->num_blocks < BlocksToAdmit(s, choice->rank)) return nullptr;
-  return choice;
+  const absl::Span<RankBlocks> free = absl::MakeSpan(free_);
+  for (RankBlocks* choice :
+       {HomeOfPrefix(s, free), PreferredHome(s, view_.experts, free), Roomiest(free)}) {
+    if (choice != nullptr && choice->num_blocks >= BlocksToAdmit(s, *choice)) return choice;
+  }
+  return nullptr;
 }
 
-int32_t ProposalBuilder::BlocksToAdmit(const Sequence& s, int32_t rank) const {
+int32_t ProposalBuilder::UsersOf(const RankBlocks& rank, BlockId id) const {
+  const auto more = more_users_.find({rank.rank, id});
+  return (rank.kv ? rank.kv->num_users(id) : 1) + (more == more_users_.end() ? 0 : more->second);
+}
+
+int32_t ProposalBuilder::BlocksToAdmit(const Sequence& s, const RankBlocks& home) const {
+  int32_t used = 0;  // of what it finds: that takes nothing of what is free
+  for (int32_t i = FoundBlocks(s, home); i-- > 0;) {
+    used += UsersOf(home, *home.kv->Find(s.keys[i])) > 0 ? 1 : 0;
+  }
   // Sequences up to this id must be able to reach their ends.
-  const SeqId guarded = std::max(IsProtected(s) ? s.id : 0, GuardedOn(rank));
-  const auto num_members = static_cast<int32_t>(
-      std::count_if(members_.begin(), members_.end(),
-                    [&](const Member& m) { return m.rank == rank && !m.preempted; }));
-  if (s.id > guarded) return BlocksThrough(s.num_tokens()) + num_members;
-  int32_t to_the_end = BlocksAtEnd(s);
+  const SeqId guarded = std::max(IsProtected(s) ? s.id : 0, GuardedOn(home.rank));
+  const auto num_members =
+      static_cast<int32_t>(std::count_if(members_.begin(), members_.end(), [&](const Member& m) {
+        return m.rank == home.rank && !m.preempted;
+      }));
+  if (s.id > guarded) return BlocksThrough(s.num_tokens()) + num_members - used;
+  int32_t to_the_end = BlocksAtEnd(s) - used;
   for (const Member& m : members_) {
-    if (m.rank == rank && !m.preempted && m.sequence->id <= guarded) {
+    if (m.rank == home.rank && !m.preempted && m.sequence->id <= guarded) {
       to_the_end += BlocksAtEnd(*m.sequence) - m.num_blocks;
     }
   }
@@ -227,7 +265,10 @@ const Sequence* Newcomer(const PlannerView& view) {
                         [&](const Sequence* r) { return r->client == s->client; });
   };
   for (const Sequence* s : view.waiting) {
-    if (ProposalBuilder::MayEnter(*s) && runs_nothing(s)) return s;
+    const auto computes_for = [&](const Sequence* r) { return ComputesFor(*r, *s); };
+    const bool may_enter = ProposalBuilder::MayEnter(*s) &&
+                           std::none_of(view.running.begin(), view.running.end(), computes_for);
+    if (may_enter && runs_nothing(s)) return s;
   }
   return nullptr;
 }

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "common/base/request_limits.h"
 #include "scheduler_service/core/planner.h"
 
@@ -25,7 +27,8 @@ class ProposalBuilder {
   // added.
   void AddChunk(size_t running, int32_t tokens_max);
   // Adds a waiting sequence with its first chunk. False: no slot, budget or blocks for it, and so
-  // for none behind it. REQUIRES: MayEnter; tokens_max > 0.
+  // for none behind it. REQUIRES: MayEnter; tokens_max > 0. It computes only what its home lacks. One
+  // whose next block another is about to compute is passed over: in a step or two it need not.
   bool Admit(const Sequence& s, int32_t tokens_max);
 
   bool has_preempted() const { return !proposal_.preempt.empty(); }
@@ -35,7 +38,7 @@ class ProposalBuilder {
   Proposal Take();
 
   // Tokens that are known, routed and not sent yet.
-  static int32_t Unsent(const Sequence& s) { return s.num_routed() - s.planned; }
+  static int32_t Unsent(const Sequence& s) { return s.num_routed() - s.next_row(); }
   // One more token and it samples.
   static bool MayDecode(const Sequence& s) { return s.all_routed() && Unsent(s) == 1; }
   // The sample that a late row stands on comes from the very step before, and does not end the
@@ -48,8 +51,11 @@ class ProposalBuilder {
   // Tokens that it would run, budget permitting. REQUIRES: MayRun.
   static int32_t TokensToRun(const Sequence& s) { return std::max(Unsent(s), 1); }
   // One that was preempted in the step before may have a sample under way; a new one may have no
-  // route yet.
-  static bool MayEnter(const Sequence& s) { return s.samples_in_flight == 0 && s.num_routed() > 0; }
+  // route yet, or none but of tokens that it need not compute.
+  static bool MayEnter(const Sequence& s) {
+    return s.samples_in_flight == 0 && s.num_routed() > 0 &&
+           (s.all_routed() || s.found == 0 || s.found + kKvBlockTokens <= s.num_routed());
+  }
 
  private:
   // A sequence of the batch as the proposal leaves it. Those that ran come first, oldest first.
@@ -65,6 +71,7 @@ class ProposalBuilder {
   // As Admit, preempting as long as there is no room. REQUIRES: no row was given. False: there will
   // be none, and the builder is of no use.
   bool AdmitNewcomer(const Sequence& s, int32_t tokens_max);
+  bool AwaitsOther(const Sequence& s) const;
   void AddRow(const Sequence& s, int32_t position, int32_t tokens_max);
   void AddDrafts();
   int32_t GrowFor(Member* member, int32_t position_max);
@@ -74,12 +81,15 @@ class ProposalBuilder {
   SeqId GuardedOn(int32_t rank) const;
   void Preempt(Member* victim);
   RankBlocks* HomeFor(const Sequence& s);
-  int32_t BlocksToAdmit(const Sequence& s, int32_t rank) const;
+  int32_t BlocksToAdmit(const Sequence& s, const RankBlocks& home) const;
+  int32_t UsersOf(const RankBlocks& rank, BlockId id) const;
   bool IsProtected(const Sequence& s) const { return s.preemptions >= view_.preemptions_max; }
   RankBlocks& FreeOf(int32_t rank);
 
   const PlannerView& view_;
   std::vector<RankBlocks> free_;
+  // How many more use a block (by rank and id) after the proposal.
+  absl::flat_hash_map<std::pair<int32_t, BlockId>, int32_t> more_users_;
   std::vector<Member> members_;
   int32_t budget_;
   int32_t scores_ = kScoredTokensMax;  // that the step may still compute

@@ -1,5 +1,7 @@
 #include "scheduler_service/core/sequence.h"
 
+#include <algorithm>
+
 namespace pregate::scheduler {
 
 const char* SequenceStateName(SequenceState state) {
@@ -32,6 +34,25 @@ void Sequence::RecordRoutes(int32_t base, absl::Span<const ExpertId> values) {
     if (routes[position] == kNoRoute) routes[position] = values[i];
   }
   AdvanceRouted();
+}
+
+void Sequence::ExtendKeys() {
+  const size_t num_full = num_routed() / kKvBlockTokens;
+  if (keys.size() >= num_full) return;
+  keys.reserve(max_len / kKvBlockTokens);
+  while (keys.size() < num_full) {
+    const size_t begin = keys.size() * kKvBlockTokens;
+    const auto block_of = [&](const std::vector<int32_t>& values) {
+      return absl::MakeConstSpan(values).subspan(begin, kKvBlockTokens);
+    };
+    const PrefixKey& parent = keys.empty() ? empty_prefix : keys.back();
+    keys.push_back(NextPrefix(parent, block_of(tokens), block_of(routes)));
+  }
+}
+
+absl::Span<const PrefixKey> Sequence::keys_to_find() const {
+  const int32_t end = scored < score_end ? scored : num_tokens() - 1;
+  return absl::MakeConstSpan(keys).first(std::min<size_t>(keys.size(), end / kKvBlockTokens));
 }
 
 void Sequence::AdvanceRouted() {

@@ -3,6 +3,7 @@
 //   tokens     0 ........................ num_tokens()   committed: prompt, then generated
 //   routes     0 ............. routed                    known without a hole
 //   rows sent  0 ..... planned                           KV that this epoch has or will have
+//   computed   0 .. computed                             KV that its home is known to have
 //   drafts                                 0 .. drafts   guesses of what comes next
 //
 // planned <= routed, so a prompt may start while its tail is still at the router. planned is beyond
@@ -16,6 +17,7 @@
 
 #include "absl/types/span.h"
 #include "common/base/ids.h"
+#include "common/step/prefix_key.h"
 #include "common/step/sampling.h"
 
 namespace pregate::scheduler {
@@ -36,10 +38,10 @@ struct Draft {
 // Plain state; Batch alone writes what stands under "at the workers".
 struct Sequence {
   // Fixed at admission.
-  SeqId id = 0;      // ascending with age: a smaller id is older
+  SeqId id = 0;  // ascending with age: a smaller id is older
   // Waiting sequences of one priority enter the batch by ascending turn (fair_turns.h), then age.
   int64_t turn = 0;
-  uint64_t client = 0;      // whose it is (request.h)
+  uint64_t client = 0;  // whose it is (request.h)
   int32_t priority = 0;
   int32_t prompt_len = 0;
   int32_t max_len = 0;  // prompt_len + max_tokens
@@ -55,6 +57,7 @@ struct Sequence {
   // Positions below are scored on the way, each for the token behind it; 0: none.
   int32_t score_end = 0;
   int32_t prompt_logprobs = 0;  // alternatives reported of each
+  PrefixKey empty_prefix;       // of its model and tenant
 
   // Committed.
   std::vector<TokenId> tokens;
@@ -65,12 +68,17 @@ struct Sequence {
   int32_t preemptions = 0;        // by KV exhaustion; a new epoch does not count
   std::vector<Draft> drafts;      // of the positions from num_tokens() on; never up to max_len - 1
   std::vector<uint32_t> allowed;  // the mask of the next token, when masked: set with each token
+  std::vector<PrefixKey> keys;    // of its leading full blocks, as far as they were needed yet
+  int32_t found = 0;    // of one that waits: leading tokens that some rank has, at the last look
+  int32_t reused = -1;  // leading tokens that it found when it entered first; -1: not yet
 
   // At the workers, in this epoch.
   int32_t slot = -1;
   int32_t home_rank = -1;
   std::vector<BlockId> blocks;
   int32_t planned = 0;
+  int32_t computed = 0;
+  int32_t published = 0;  // leading blocks that were offered to the cache
   int32_t samples_in_flight = 0;
   int32_t drafts_in_flight = 0;
   StepId sample_step = 0;  // the last step that samples it
@@ -82,15 +90,22 @@ struct Sequence {
   // Leading tokens that may be sent: those with a route, all of a dense model's.
   int32_t num_routed() const { return dense ? num_tokens() : routed; }
   bool all_routed() const { return num_routed() == num_tokens(); }
+  // Where its next row begins, be it in the batch or not.
+  int32_t next_row() const { return slot >= 0 ? planned : found; }
   // Of the next token to run. That of a late row is not known yet: the guess that the last one
   // stays.
-  ExpertId NextRoute() const { return routes[std::min(planned, num_tokens() - 1)]; }
+  ExpertId NextRoute() const { return routes[std::min(next_row(), num_tokens() - 1)]; }
 
   // `route` may be kNoRoute: RecordRoute follows. Drafts are guesses no more: they go.
   void Append(TokenId token, ExpertId route);
   // Routes of positions base, base + 1, ...; one that is recorded already stands
   // (docs/CONTRACTS.md, "Recovery"). Positions beyond the tokens are ignored.
   void RecordRoutes(int32_t base, absl::Span<const ExpertId> values);
+  // The keys of all full blocks whose routes are known.
+  void ExtendKeys();
+  // Of the blocks that it need not compute if they are found: not the last token's, for that one
+  // gives the sample, nor those of tokens that are still to be scored.
+  absl::Span<const PrefixKey> keys_to_find() const;
 
  private:
   void AdvanceRouted();

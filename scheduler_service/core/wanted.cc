@@ -47,7 +47,7 @@ NextUses ExactNextUses(const PlannerView& view, const Proposal& proposal, int32_
     for (const Sequence* s : queue) {
       if (naming.done()) break;
       const auto it = sent_to.find(s->id);
-      naming.Name(*s, it == sent_to.end() ? s->planned : it->second, s->routed);
+      naming.Name(*s, it == sent_to.end() ? s->next_row() : it->second, s->routed);
     }
   }
   uses.experts = std::move(naming.order());

@@ -1,6 +1,7 @@
 #include "scheduler_service/edge/scheduler_metrics.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -74,6 +75,9 @@ SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, in
       waiting_(registry->AddGauge("num_requests_waiting",
                                   "Requests that are routed, queued or preempted")),
       kv_usage_(registry->AddGauge("kv_cache_usage_ratio", "KV blocks in use, of all")),
+      kv_cached_(
+          registry->AddGauge("prefix_cache_usage_ratio",
+                             "KV blocks that the prefix cache knows, in use or not, of all")),
       routed_ahead_(registry->AddGauge(
           "routed_ahead_tokens",
           "Tokens of running requests whose expert is known and that no step has taken yet")),
@@ -94,6 +98,13 @@ SchedulerMetrics::SchedulerMetrics(MetricsRegistry* registry, const Log* log, in
           "draft_tokens_total", "Tokens that were guessed and checked, of requests that ended")),
       accepted_tokens_(registry->AddCounter("accepted_draft_tokens_total",
                                             "Of the guessed tokens: those that were right")),
+      prefix_queries_(registry->AddCounter(
+          "prefix_cache_queries_total",
+          "Tokens of sequences that entered the batch: what the prefix cache was asked for")),
+      prefix_hits_(registry->AddCounter(
+          "prefix_cache_hits_total", "Of them: tokens whose KV was there and not computed again")),
+      prefix_evictions_(registry->AddCounter("prefix_cache_evictions_total",
+                                             "KV blocks that left the prefix cache for others")),
       preemptions_(registry->AddCounter("preemptions_total",
                                         "Times that sequences lost their KV to others")),
       recoveries_(registry->AddCounter("recoveries_total", "Epochs that became void")) {
@@ -170,6 +181,11 @@ void SchedulerMetrics::OnPreempted(int64_t num_sequences) {
   preemptions_.Increment(static_cast<double>(num_sequences));
 }
 
+void SchedulerMetrics::OnPrefix(int64_t num_tokens, int64_t num_found) {
+  prefix_queries_.Increment(static_cast<double>(num_tokens));
+  prefix_hits_.Increment(static_cast<double>(num_found));
+}
+
 void SchedulerMetrics::OnRouted(absl::Duration duration, int32_t num_tokens) {
   route_time_.Observe(Seconds(duration));
 }
@@ -205,8 +221,13 @@ void SchedulerMetrics::OnGauges(const EngineGauges& gauges) {
   reuse_.Set(gauges.reuse.ratio);
   optimal_reuse_.Set(gauges.reuse.optimal_ratio);
   if (router_up_ != nullptr) router_up_->Set(gauges.router_up ? 1 : 0);
-  kv_usage_.Set(
-      gauges.kv_blocks == 0 ? 0 : static_cast<double>(gauges.kv_blocks_used) / gauges.kv_blocks);
+  const auto of_all = [&](int64_t blocks) {
+    return gauges.kv_blocks == 0 ? 0 : static_cast<double>(blocks) / gauges.kv_blocks;
+  };
+  kv_usage_.Set(of_all(gauges.kv_blocks_used));
+  kv_cached_.Set(of_all(gauges.kv_blocks_cached));
+  prefix_evictions_.Increment(static_cast<double>(
+      gauges.kv_evictions - std::exchange(evictions_counted_, gauges.kv_evictions)));
 }
 
 }  // namespace pregate

@@ -35,6 +35,7 @@ class SchedulerMetrics final : public SchedulerObserver {
   void OnRecovery(const std::string& reason) override;
   void OnStep(const StepReport& report) override;
   void OnPreempted(int64_t num_sequences) override;
+  void OnPrefix(int64_t num_tokens, int64_t num_found) override;
   void OnRouted(absl::Duration duration, int32_t num_tokens) override;
   void OnFirstToken(absl::Duration since_accept) override;
   void OnNextTokens(absl::Duration since_last, int64_t num_tokens) override;
@@ -60,6 +61,7 @@ class SchedulerMetrics final : public SchedulerObserver {
   Gauge& running_;
   Gauge& waiting_;
   Gauge& kv_usage_;
+  Gauge& kv_cached_;
   Gauge& routed_ahead_;
   Gauge& reuse_;
   Gauge& optimal_reuse_;
@@ -68,6 +70,10 @@ class SchedulerMetrics final : public SchedulerObserver {
   Counter& generation_tokens_;
   Counter& draft_tokens_;
   Counter& accepted_tokens_;
+  Counter& prefix_queries_;
+  Counter& prefix_hits_;
+  Counter& prefix_evictions_;
+  int64_t evictions_counted_ = 0;
   Counter& preemptions_;
   Counter& recoveries_;
   std::map<std::string, Counter*> requests_;  // by finish reason; all of them, from the start

@@ -90,6 +90,23 @@ TEST_F(SchedulerMetricsTest, ObservesAStepOnce) {
   EXPECT_THAT(text, HasSubstr("pregate_step_unique_experts_sum{model=\"tiny\"} 2"));
 }
 
+TEST_F(SchedulerMetricsTest, CountsWhatThePrefixCacheWasAskedAndHad) {
+  metrics_.OnPrefix(100, 64);
+  metrics_.OnPrefix(50, 0);
+  metrics_.OnGauges(
+      {.kv_blocks = 40, .kv_blocks_used = 10, .kv_blocks_cached = 20, .kv_evictions = 5});
+  metrics_.OnGauges(
+      {.kv_blocks = 40, .kv_blocks_used = 10, .kv_blocks_cached = 30, .kv_evictions = 7});
+  const std::string text = registry_.Serialize();
+  for (const char* line : {"pregate_prefix_cache_queries_total{model=\"tiny\"} 150",
+                           "pregate_prefix_cache_hits_total{model=\"tiny\"} 64",
+                           "pregate_prefix_cache_evictions_total{model=\"tiny\"} 7",
+                           "pregate_prefix_cache_usage_ratio{model=\"tiny\"} 0.75",
+                           "pregate_kv_cache_usage_ratio{model=\"tiny\"} 0.25"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+}
+
 // An alert on router_up must not tell of a router that is not there.
 // Tokens that come together share the time since the one before them.
 TEST_F(SchedulerMetricsTest, CountsDraftsAndTheTokensOfOneMessage) {

@@ -32,6 +32,10 @@ void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* optio
              "Guess tokens from what the text repeats and check several in one step, as far as it "
              "pays; the text does not depend on it");
   set.Choice(
+      "prefix-cache", &options->prefix_cache, {"on", "off"},
+      "Keep what was computed of prompts and texts until its KV blocks are needed, for the next "
+      "prompt of the same tenant that begins so; the text does not depend on it");
+  set.Choice(
       "batching", &engine.batching, scheduler::PlannerNames(),
       "Who shares a step where not all experts fit; where all fit, horizon and by_expert are "
       "fcfs");
@@ -78,6 +82,7 @@ EngineOptions FinishEngineOptions(const SchedulerServerOptions& options, std::st
   engine.run_ahead = options.run_ahead == "on";
   engine.decode_routing =
       options.decode_routing == "service" ? DecodeRouting::kService : DecodeRouting::kReplica;
+  engine.prefix_cache = options.prefix_cache == "on";
   engine.drafts = options.drafts == "ngram" ? Drafts::kNgram : Drafts::kOff;
   return engine;
 }

@@ -16,10 +16,11 @@ struct SchedulerServerOptions {
   PortOptions ports{.listen = "127.0.0.1:7600", .metrics_listen = "127.0.0.1:7601"};
 
   EngineOptions engine{.step_tokens = 256, .running_max = 1024};
-  // What flags say of three fields of `engine`; FinishEngineOptions carries them over.
+  // What flags say of four fields of `engine`; FinishEngineOptions carries them over.
   std::string run_ahead = "on";
   std::string decode_routing = "replica";
   std::string drafts = "ngram";
+  std::string prefix_cache = "on";
   OtlpOptions otlp;
 };
 void DeclareSchedulerServerOptions(OptionSet& set, SchedulerServerOptions* options);

@@ -24,6 +24,8 @@ struct EngineOptions {
   bool run_ahead = true;  // at most one plan before the result of the one before it
   DecodeRouting decode_routing = DecodeRouting::kReplica;
   Drafts drafts = Drafts::kNgram;
+  // What was computed of a prompt or a text is found by the next that begins so.
+  bool prefix_cache = true;
   int32_t step_tokens = 512;         // token budget of a step; a worker's own limit may be lower
   int32_t running_max = 1 << 16;     // sequences in the batch; a worker's slots may be fewer
   int32_t queue_max = 256;           // admitted requests that do not run

@@ -30,7 +30,7 @@ LiveRequest* RequestHandler::Admit(SubmitEvent event, const WorkerFacts& cell, a
     Refuse(event.send, max_tokens.status(), now);
     return nullptr;
   }
-  return table_.Add(Make(std::move(event), *max_tokens, cell.num_experts == 0, now));
+  return table_.Add(Make(std::move(event), *max_tokens, cell, now));
 }
 
 absl::StatusOr<int32_t> RequestHandler::Check(const SubmitEvent& event, const WorkerFacts& cell,
@@ -45,8 +45,8 @@ absl::StatusOr<int32_t> RequestHandler::Check(const SubmitEvent& event, const Wo
   return max_tokens;
 }
 
-std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max_tokens, bool dense,
-                                                  absl::Time now) {
+std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max_tokens,
+                                                  const WorkerFacts& cell, absl::Time now) {
   GenerateRequest& request = event.request;
   TokenOutput::Rules rules;
   rules.stop_strings = std::move(request.stop_strings);
@@ -68,7 +68,7 @@ std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max
   s.turn = turns_[s.priority].Next(s.client);
   s.prompt_len = static_cast<int32_t>(request.prompt.size());
   s.max_len = s.prompt_len + max_tokens;
-  s.dense = dense;
+  s.dense = cell.num_experts == 0;
   s.no_drafts = request.no_drafts;
   s.sampling = request.sampling;
   s.logit_bias = std::move(request.logit_bias);
@@ -81,6 +81,7 @@ std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max
     s.score_end = s.prompt_len - 1;
   }
   s.seed = request.seed ? *request.seed : random_->Next();
+  s.empty_prefix = EmptyPrefix(cell.model_digest, request.tenant);
   s.tokens = std::move(request.prompt);
   s.tokens.insert(s.tokens.end(), request.resume_tokens.begin(), request.resume_tokens.end());
   s.routes.assign(s.tokens.size(), kNoRoute);
@@ -158,6 +159,7 @@ void RequestHandler::Close(LiveRequest* request, absl::Status status, FinishReas
   info.stop_string = r->output.stop_string().value_or("");
   info.prompt_tokens = r->sequence.prompt_len;
   info.generated_tokens = r->sequence.num_generated();
+  info.cached_tokens = std::clamp(r->sequence.reused, 0, r->sequence.prompt_len);
   info.preemptions = r->sequence.preemptions;
   info.draft_tokens = r->draft_tokens;
   info.accepted_tokens = r->accepted_tokens;

@@ -49,7 +49,7 @@ class RequestHandler {
 
  private:
   absl::StatusOr<int32_t> Check(const SubmitEvent& event, const WorkerFacts& cell, absl::Time now);
-  std::unique_ptr<LiveRequest> Make(SubmitEvent event, int32_t max_tokens, bool dense,
+  std::unique_ptr<LiveRequest> Make(SubmitEvent event, int32_t max_tokens, const WorkerFacts& cell,
                                     absl::Time now);
 
   const Tokenizer* const tokenizer_;

@@ -25,6 +25,8 @@ SchedulerEngine::SchedulerEngine(EngineOptions options, EngineParts parts)
       requests_(parts_.tokenizer, parts_.random, parts_.observer, options_.queue_max),
       routes_(parts_.router, options_.route_resend, options_.step_tokens),
       group_(options_, parts_.workers, parts_.observer),
+      batch_(options_.prefix_cache),
+      kv_of_(parts_.workers.size()),
       residency_(scheduler::EvictionNamed(options_.eviction)) {}
 
 void SchedulerEngine::Run() {
@@ -92,7 +94,11 @@ void SchedulerEngine::PlanAndSend() {
 
 void SchedulerEngine::Send(CommittedStep step) {
   for (const SequenceAdd& add : step.plan.add) {
-    requests_.Enter(requests_.table().Find(add.seq_id), now_);
+    LiveRequest* request = requests_.table().Find(add.seq_id);
+    requests_.Enter(request, now_);
+    if (!options_.prefix_cache) continue;
+    parts_.observer->OnPrefix(request->sequence.num_tokens(),
+                              static_cast<int64_t>(add.history.size()));
   }
   for (const scheduler::SentRow& row : step.rows) {
     if (row.drafts > 0) requests_.table().Find(row.seq_id)->draft_tokens += row.drafts;
@@ -114,6 +120,8 @@ void SchedulerEngine::Publish() {
   gauges.kv_blocks_used = batch_.num_blocks_used();
   gauges.routed_ahead = batch_.num_routed_ahead();
   gauges.reuse = residency_.reuse();
+  gauges.kv_blocks_cached = batch_.num_blocks_cached();
+  gauges.kv_evictions = batch_.num_evictions();
   if (!(gauges == gauges_)) parts_.observer->OnGauges(gauges);
   gauges_ = gauges;
   health_.SetLoopProgress(now_);
@@ -277,8 +285,10 @@ void SchedulerEngine::BeginEpoch() {
   begun_ = true;
   next_step_ = 1;
   std::vector<scheduler::RankBlocks> ranks;
-  for (int32_t rank : group_.members())
+  for (int32_t rank : group_.members()) {
+    ForgetLostKv(rank);
     ranks.push_back({rank, group_.HelloOf(rank).facts.kv_blocks});
+  }
   residency_.BeginEpoch(group_.members(), group_.placement());
   if (habits_.num_experts() != group_.facts()->num_experts) {
     habits_.Reset(group_.facts()->num_experts);
@@ -294,6 +304,16 @@ void SchedulerEngine::BeginEpoch() {
                      " tokens of a sequence, this one may need ", request->sequence.max_len)));
   }
   parts_.observer->OnFormed(group_.epoch(), *group_.facts());
+}
+
+// What the rank holds outlives epochs, but not its process, nor another scheduler's plans.
+void SchedulerEngine::ForgetLostKv(int32_t rank) {
+  KvContents& kv = kv_of_[rank];
+  const uint64_t incarnation = group_.HelloOf(rank).incarnation;
+  const Epoch ours_since = group_.KvSince(rank);
+  if (kv.incarnation == incarnation && ours_since > 0 && kv.since >= ours_since) return;
+  batch_.Forget(rank);
+  kv = {incarnation, group_.epoch()};
 }
 
 // The one form of recovery. A sequence that is part of too many without a new token may be their
@@ -370,10 +390,15 @@ void SchedulerEngine::CommitAnswer(int32_t rank, StepAnswer& answer) {
     }
     CommitSamples(absl::MakeSpan(answer.samples).subspan(begin, end - begin));
   }
+  for (const scheduler::ComputedRow& row : answer.computed) {
+    LiveRequest* request = requests_.table().Find(row.seq_id);
+    if (request) batch_.OnComputed(&request->sequence, row.end);
+  }
   for (const RowError& error : answer.errors) {
     LiveRequest* request = requests_.table().Find(error.seq_id);
-    if (request)
-      End(request, absl::InternalError(absl::StrCat("worker ", rank, ": ", error.message)));
+    if (!request) continue;
+    batch_.Distrust(&request->sequence);
+    End(request, absl::InternalError(absl::StrCat("worker ", rank, ": ", error.message)));
   }
   for (SeqId id : answer.unanswered) {
     if (!requests_.table().Find(id)) continue;

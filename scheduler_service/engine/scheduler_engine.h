@@ -83,6 +83,7 @@ class SchedulerEngine {
   void UpdateRouter();
 
   void BeginEpoch();
+  void ForgetLostKv(int32_t rank);
   // The next formation waits at least for `wait`.
   void RecoverIf(const scheduler::WorkerGroup::VoidReason& reason,
                  absl::Duration wait = absl::ZeroDuration());
@@ -116,6 +117,12 @@ class SchedulerEngine {
   scheduler::WorkerGroup group_;
   scheduler::StepLedger ledger_;
   scheduler::Batch batch_;
+  // Whose KV the batch remembers of a rank: of the process, from this epoch on.
+  struct KvContents {
+    uint64_t incarnation = 0;
+    Epoch since = 0;
+  };
+  std::vector<KvContents> kv_of_;  // by rank
   scheduler::Residency residency_;
   scheduler::RouteHabits habits_;
   scheduler::Drafting drafting_;

@@ -631,5 +631,135 @@ TEST_F(EngineTest, AResumeThatIsCompleteAlreadyEndsAtOnce) {
   EXPECT_TRUE(clients_[0]->tokens.empty());
 }
 
+// 40 tokens, of which two blocks are full.
+std::vector<TokenId> LongPrompt() {
+  std::vector<TokenId> prompt(40);
+  for (int32_t i = 0; i < 40; ++i) prompt[i] = 1 + i;
+  return prompt;
+}
+
+TEST_F(EngineTest, WhatAPromptSharesWithOneBeforeIsNotComputedAgain) {
+  ThenFormed();
+  ThenEvent(Submit(LongPrompt(), 1));
+  Then([this] {
+    EXPECT_TRUE(LastPlan().add[0].history.empty());
+    EXPECT_EQ(LastPlan().rows[0].count, 40);
+    return Events(WorkerEvent{0, Answer(1, {{1, 40, 7, kNoRoute, {}}})});
+  });
+  Then([this] {
+    SubmitEvent like_it = Submit(LongPrompt(), 1);
+    like_it.request.prompt.push_back(2);
+    return Events(like_it);
+  });
+  Then([this] {
+    const StepPlan& plan = LastPlan();
+    const std::vector<TokenId> prompt = LongPrompt();
+    EXPECT_EQ(plan.add[0].history, std::vector<TokenId>(prompt.begin(), prompt.begin() + 32));
+    EXPECT_EQ(plan.blocks[0].first_index, 0);
+    EXPECT_THAT(plan.blocks[0].ids, ElementsAre(0, 1)) << "as the first one had them";
+    EXPECT_EQ(plan.rows[0].position, 32);
+    EXPECT_EQ(plan.rows[0].count, 9);
+    SubmitEvent anothers = Submit(LongPrompt(), 1);
+    anothers.request.tenant = "another";
+    return Events(WorkerEvent{0, Answer(2, {{2, 41, 7, kNoRoute, {}}})}, anothers);
+  });
+  Then([this] {
+    EXPECT_TRUE(LastPlan().add[0].history.empty()) << "tenants share nothing";
+    return Events(WorkerEvent{0, Answer(3, {{3, 40, 7, kNoRoute, {}}})});
+  });
+  Run();
+  EXPECT_EQ(clients_[0]->done->cached_tokens, 0);
+  EXPECT_EQ(clients_[1]->done->cached_tokens, 32);
+  EXPECT_EQ(clients_[2]->done->cached_tokens, 0);
+}
+
+TEST_F(EngineTest, WithoutAPrefixCacheAllIsComputed) {
+  options_.prefix_cache = false;
+  ThenFormed();
+  ThenEvent(Submit(LongPrompt(), 1));
+  Then([this] { return Events(WorkerEvent{0, Answer(1, {{1, 40, 7, kNoRoute, {}}})}); });
+  ThenEvent(Submit(LongPrompt(), 1));
+  Then([this] {
+    EXPECT_TRUE(LastPlan().add[0].history.empty());
+    return Events(WorkerEvent{0, Answer(2, {{2, 40, 7, kNoRoute, {}}})});
+  });
+  Run();
+  EXPECT_EQ(clients_[1]->done->cached_tokens, 0);
+}
+
+TEST_F(EngineTest, TwoThatBeginAlikeComputeItOnce) {
+  ThenFormed();
+  Then([this] {
+    const SubmitEvent first = Submit(LongPrompt(), 1), second = Submit(LongPrompt(), 1);
+    return Events(first, second);
+  });
+  Then([this] {
+    EXPECT_EQ(LastPlan().rows.size(), 1u) << "the second waits for the first";
+    return Events(WorkerEvent{0, Answer(1, {{1, 40, 7, kNoRoute, {}}})});
+  });
+  Then([this] {
+    EXPECT_EQ(LastPlan().rows[0].position, 32);
+    return Events(WorkerEvent{0, Answer(2, {{2, 40, 7, kNoRoute, {}}})});
+  });
+  Run();
+  EXPECT_EQ(clients_[1]->done->cached_tokens, 32);
+}
+
+TEST_F(EngineTest, WhatAFailedRowUsedIsNotFound) {
+  ThenFormed();
+  ThenEvent(Submit(LongPrompt(), 2));
+  Then([this] { return Events(WorkerEvent{0, Answer(1, {{1, 40, 7, kNoRoute, {}}})}); });
+  Then([this] {
+    StepResult failed = Answer(2, {});
+    failed.row_errors.push_back({1, "logits are not finite"});
+    return Events(WorkerEvent{0, failed}, Submit(LongPrompt(), 1));
+  });
+  Then([this] {
+    EXPECT_TRUE(LastPlan().add[0].history.empty());
+    return Events(WorkerEvent{0, Answer(3, {{2, 40, 7, kNoRoute, {}}})});
+  });
+  Run();
+  EXPECT_EQ(clients_[1]->done->cached_tokens, 0);
+}
+
+// What the second epoch of a rank finds of the first one's KV.
+struct SecondEpoch {
+  const char* name;
+  uint64_t incarnation;
+  Epoch kv_since;  // as the worker says of the second, which is epoch 2
+  int32_t found;
+};
+class KvOfTwoEpochsTest : public EngineTest, public testing::WithParamInterface<SecondEpoch> {};
+
+TEST_P(KvOfTwoEpochsTest, IsFoundIfItIsThatOfTheFirst) {
+  ThenEvent(WorkerEvent{0, MakeHello()});
+  ThenEvent(WorkerEvent{0, Formed{1, absl::OkStatus(), "", 1}});
+  ThenEvent(Submit(LongPrompt(), 1));
+  Then([this] { return Events(WorkerEvent{0, Answer(1, {{1, 40, 7, kNoRoute, {}}})}); });
+  ThenEvent(WorkerDown{0, "its link broke"});
+  Then([this] {
+    Hello hello = MakeHello();
+    hello.incarnation = GetParam().incarnation;
+    return Events(WorkerEvent{0, hello});
+  });
+  ThenEvent(WorkerEvent{0, Formed{2, absl::OkStatus(), "", GetParam().kv_since}});
+  ThenEvent(Submit(LongPrompt(), 1));
+  Then([this] {
+    EXPECT_EQ(static_cast<int32_t>(LastPlan().add[0].history.size()), GetParam().found);
+    StepResult result = Answer(1, {{2, 40, 7, kNoRoute, {}}});
+    result.incarnation = GetParam().incarnation;
+    return Events(WorkerEvent{0, result});
+  });
+  Run();
+  EXPECT_EQ(clients_[1]->done->cached_tokens, GetParam().found);
+}
+
+INSTANTIATE_TEST_SUITE_P(Workers, KvOfTwoEpochsTest,
+                         testing::Values(SecondEpoch{"the_same", 5, 1, 32},
+                                         SecondEpoch{"another_process", 6, 1, 0},
+                                         SecondEpoch{"another_scheduler_between", 5, 2, 0},
+                                         SecondEpoch{"a_worker_that_does_not_say", 5, 0, 0}),
+                         [](const auto& info) { return info.param.name; });
+
 }  // namespace
 }  // namespace pregate::scheduler

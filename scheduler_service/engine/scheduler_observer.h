@@ -29,7 +29,9 @@ struct EngineGauges {
   std::vector<bool> workers_up;  // by rank
   bool router_up = false;
   int64_t kv_blocks = 0;
-  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_used = 0;    // by sequences
+  int64_t kv_blocks_cached = 0;  // that a prefix can be found in, in use or not
+  int64_t kv_evictions = 0;      // of such blocks, since the start
   int64_t routed_ahead = 0;  // tokens of the batch whose expert is known and that no step has taken
   scheduler::Reuse reuse;    // where not all experts fit
   bool operator==(const EngineGauges&) const = default;
@@ -44,6 +46,8 @@ class SchedulerObserver : public EngineObserver {
   virtual void OnStep(const StepReport& report) {}
   // Sequences lost their KV to others.
   virtual void OnPreempted(int64_t num_sequences) {}
+  // A sequence enters the batch, of whose tokens so many need not be computed.
+  virtual void OnPrefix(int64_t num_tokens, int64_t num_found) {}
   virtual void OnRouted(absl::Duration duration, int32_t num_tokens) {}
   virtual void OnFirstToken(absl::Duration since_accept) {}
   virtual void OnNextTokens(absl::Duration since_last, int64_t num_tokens) {}

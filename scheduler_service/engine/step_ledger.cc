@@ -78,11 +78,14 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
       const bool answered = of_row != scores.end() && of_row->second->position == row.position &&
                             of_row->second->top.size() == static_cast<size_t>(row.scores);
       if (answered) {
+        answer.computed.push_back({row.seq_id, row.end});
         answer.scores.push_back(std::move(*of_row->second));
       } else {
         answer.unanswered.push_back(row.seq_id);
       }
-    } else if (row.sample_position >= 0) {
+    } else if (row.sample_position < 0) {
+      answer.computed.push_back({row.seq_id, row.end});
+    } else {
       const auto first = first_sample.find(row.seq_id);
       const size_t begin = first == first_sample.end() ? result.samples.size() : first->second;
       const int32_t count = CountSamples(row, absl::MakeSpan(result.samples).subspan(begin));

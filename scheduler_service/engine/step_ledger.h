@@ -26,6 +26,12 @@ struct SentStep {
   int32_t unique_experts = 0;     // theirs, in all
 };
 
+// A row that asked for no sample, and has run.
+struct ComputedRow {
+  SeqId seq_id = 0;
+  int32_t end = 0;  // the position behind it
+};
+
 // One rank's answer, checked against what was asked.
 struct StepAnswer {
   bool stale = false;  // answered before: nothing else is filled
@@ -39,6 +45,7 @@ struct StepAnswer {
   std::vector<ExpertId> experts;
   std::vector<Sample> samples;    // in the order of rows, a row's by position
   std::vector<RowScores> scores;  // in the order of rows
+  std::vector<ComputedRow> computed;
   std::vector<RowError> errors;   // of sequences that have a row at that rank
   std::vector<SeqId> unanswered;  // rows that got neither
 };

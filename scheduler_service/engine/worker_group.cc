@@ -161,6 +161,7 @@ WorkerGroup::VoidReason WorkerGroup::OnFormed(int32_t rank, const Formed& formed
     return absl::StrCat("worker ", rank, " refuses epoch ", epoch_, ": ", formed.status.message());
   }
   worker.answered = true;
+  worker.kv_since = formed.kv_since;
   worker.held = false;
   if (state_ == State::kForming && Unanswered().empty()) {
     state_ = State::kFormed;

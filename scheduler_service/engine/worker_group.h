@@ -79,6 +79,8 @@ class WorkerGroup {
   bool IsMember(int32_t rank) const;
   bool IsUp(int32_t rank) const { return workers_[rank].up; }
   const Hello& HelloOf(int32_t rank) const { return workers_[rank].hello; }
+  // Since when the rank's KV has been this scheduler's alone; 0: it does not say. REQUIRES: formed.
+  Epoch KvSince(int32_t rank) const { return workers_[rank].kv_since; }
   void SendToMembers(StepPlan plan);
 
   // What the workers agree on, and the least of the members' sizes. Missing before the first Hello;
@@ -107,7 +109,8 @@ class WorkerGroup {
     bool owes_formed = false;  // until then its rendezvous is used up
     bool answered = false;     // Formed of this epoch
     bool waits_for_peers = false;
-    Epoch asked = 0;  // of the last Form that was sent
+    Epoch asked = 0;     // of the last Form that was sent
+    Epoch kv_since = 0;  // of the last Formed
     Hello hello;
     std::string rendezvous;  // for the next group
     absl::Time since;        // when it could have become a member

@@ -21,6 +21,7 @@ struct FakeModel {
   struct State {
     uint64_t router = 1;    // over tokens
     uint64_t backbone = 2;  // over tokens and routes
+    bool operator==(const State&) const = default;
   };
   ExpertId RouteOf(const State& before, TokenId token) const {
     if (num_experts == 0) return kNoRoute;

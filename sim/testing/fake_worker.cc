@@ -51,7 +51,7 @@ FakeWorker::FakeWorker(const FakeWorkerConfig& config, uint64_t incarnation)
       sampled_in_(config.seq_slots),
       cells_(static_cast<size_t>(config.kv_blocks) * kKvBlockTokens),
       replica_cells_(cells_.size()),
-      owner_(config.kv_blocks, -1),
+      users_(config.kv_blocks),
       cache_(ShapeOf(config)) {}
 
 Hello FakeWorker::MakeHello() const {
@@ -91,9 +91,15 @@ Formed FakeWorker::OnForm(const Form& form) {
   limits_.members = form.members;
   placement_ = form.placement;
   table_.Clear();
-  std::fill(owner_.begin(), owner_.end(), -1);
+  std::fill(users_.begin(), users_.end(), 0);
+  histories_.clear();
+  if (kv_since_ == 0 || kv_owner_ != form.scheduler_id) {
+    kv_owner_ = form.scheduler_id;
+    kv_since_ = form.epoch;
+  }
   Formed formed;
   formed.epoch = form.epoch;
+  formed.kv_since = kv_since_;
   return formed;
 }
 
@@ -155,7 +161,8 @@ bool FakeWorker::Apply(const StepPlan& plan, StepResult* result) {
 }
 
 void FakeWorker::Drop(int32_t slot) {
-  std::replace(owner_.begin(), owner_.end(), slot, -1);
+  for (const BlockId id : table_.at(slot).blocks) --users_[id];
+  histories_.erase(table_.at(slot).seq_id);
   table_.Close(slot);
 }
 
@@ -167,7 +174,10 @@ bool FakeWorker::Add(const SequenceAdd& add) {
   table_.Open(add);
   adds_[add.seq_slot] = add;
   sampled_in_[add.seq_slot] = 0;
-  return Expect(CheckAdd(add, limits_), "") && Expect(add.history.empty(), "an add with a history");
+  histories_[add.seq_id] = add.history;
+  found_tokens_ += static_cast<int64_t>(add.history.size());
+  return Expect(CheckAdd(add, limits_), "") &&
+         Expect(add.history.size() % kKvBlockTokens == 0, "a history that ends within a block");
 }
 
 bool FakeWorker::SetBlocks(const BlockTableUpdate& update) {
@@ -179,11 +189,32 @@ bool FakeWorker::SetBlocks(const BlockTableUpdate& update) {
       !Expect(follows, absl::StrCat(where, "from ", update.first_index))) {
     return false;
   }
-  for (const BlockId id : update.ids) {
-    if (!Expect(owner_[id] == -1, absl::StrCat(where, id, " is not free"))) return false;
-    owner_[id] = update.seq_slot;
+  const auto num_found =
+      static_cast<int32_t>(histories_.at(sequence.seq_id).size()) / kKvBlockTokens;
+  for (size_t i = 0; i < update.ids.size(); ++i) {
+    const BlockId id = update.ids[i];
+    const bool found = update.first_index + static_cast<int32_t>(i) < num_found;
+    if (!Expect(found || users_[id] == 0, absl::StrCat(where, id, " is not free"))) return false;
+    ++users_[id];
   }
   table_.SetBlocks(update);
+  if (update.first_index > 0 || num_found == 0) return true;
+  return Expect(HoldsHistory(sequence, cells_), where + "no KV of the history") &&
+         Expect(!limits_.has_replica || HoldsHistory(sequence, replica_cells_),
+                where + "no KV of the history at the replica");
+}
+
+// What its tokens, on the router's routes, would have left there.
+bool FakeWorker::HoldsHistory(const pregate::Sequence& sequence,
+                              const std::vector<Cell>& cells) const {
+  FakeModel::State state;
+  for (int32_t position = 0; position < sequence.length; ++position) {
+    const TokenId token = histories_.at(sequence.seq_id)[position];
+    state = config_.model.After(state, token, config_.model.RouteOf(state, token));
+    if (position >= sequence.capacity_tokens()) return false;
+    const Cell& cell = cells[CellIndex(sequence, position)];
+    if (cell.position != position || !(cell.after == state)) return false;
+  }
   return true;
 }
 
@@ -229,7 +260,7 @@ bool FakeWorker::RunRow(const Row& row, StepId step_id, StepResult* result) {
     const ExpertId route = row.late || config_.model.num_experts == 0 ? truth : row.routes[i];
     if (!Expect(route == truth, where + "route is not the router's")) return false;
     state = config_.model.After(state, token, route);
-    CellAt(cells_, sequence, row.position + i) = {sequence.seq_id, row.position + i, state};
+    if (!Write(cells_, sequence, row.position + i, state)) return false;
     if (row.emit != Emit::kScore) continue;
     if (i == 0) result->scores.push_back({sequence.seq_id, row.position, {}, {}, {}});
     result->scores.back().top.push_back(Logprobs(state, row.targets[i], row.logprobs_k));
@@ -270,8 +301,8 @@ std::optional<ExpertId> FakeWorker::RunReplica(const pregate::Sequence& sequence
     return std::nullopt;
   }
   const ExpertId route = config_.model.RouteOf(*before, token);
-  CellAt(replica_cells_, sequence, position) = {sequence.seq_id, position,
-                                                config_.model.After(*before, token, route)};
+  const FakeModel::State after = config_.model.After(*before, token, route);
+  if (!Write(replica_cells_, sequence, position, after)) return std::nullopt;
   return route;
 }
 
@@ -321,7 +352,7 @@ bool FakeWorker::DrawSamples(const Row& row, FakeModel::State state, pregate::Se
     if (i == end || row.tokens[i] != sample.token) return true;
     ++right_drafts_;
     state = config_.model.After(state, sample.token, sample.route);
-    CellAt(cells_, *sequence, sample.position) = {sequence->seq_id, sample.position, state};
+    if (!Write(cells_, *sequence, sample.position, state)) return false;
   }
 }
 
@@ -358,17 +389,22 @@ int32_t FakeWorker::IndexOf(int32_t rank) const {
   return static_cast<int32_t>(std::find(members.begin(), members.end(), rank) - members.begin());
 }
 
-FakeWorker::Cell& FakeWorker::CellAt(std::vector<Cell>& cells, const pregate::Sequence& sequence,
-                                     int32_t position) {
-  const size_t block = sequence.blocks[position / kKvBlockTokens];
-  return cells[block * kKvBlockTokens + position % kKvBlockTokens];
+bool FakeWorker::Write(std::vector<Cell>& cells, const pregate::Sequence& sequence,
+                       int32_t position, const FakeModel::State& after) {
+  const BlockId block = sequence.blocks[position / kKvBlockTokens];
+  cells[CellIndex(sequence, position)] = {sequence.seq_id, position, after};
+  return Expect(users_[block] == 1, absl::StrCat("sequence ", sequence.seq_id, " at ", position,
+                                                 ": block ", block, " has other users"));
 }
 
-const FakeModel::State* FakeWorker::Before(std::vector<Cell>& cells,
-                                           const pregate::Sequence& sequence, int32_t position) {
+// What it found was looked at when it came.
+const FakeModel::State* FakeWorker::Before(const std::vector<Cell>& cells,
+                                           const pregate::Sequence& sequence,
+                                           int32_t position) const {
   if (position == 0) return &kEmptyPrefix;
-  const Cell& cell = CellAt(cells, sequence, position - 1);
-  const bool own = cell.seq_id == sequence.seq_id && cell.position == position - 1;
+  const Cell& cell = cells[CellIndex(sequence, position - 1)];
+  const bool found = position <= static_cast<int32_t>(histories_.at(sequence.seq_id).size());
+  const bool own = (found || cell.seq_id == sequence.seq_id) && cell.position == position - 1;
   return own ? &cell.after : nullptr;
 }
 

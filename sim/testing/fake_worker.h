@@ -1,7 +1,8 @@
 // A worker without weights: the production policies (sequence table, plan check, exchange plan,
 // residency, lease) around a model that is arithmetic. It holds the scheduler to the contract
-// (docs/CONTRACTS.md, "Step plan") more strictly than a worker does: block ownership, routes that are
-// the router's, late rows, one run-ahead plan. What it finds wrong it keeps as a violation.
+// (docs/CONTRACTS.md, "Step plan") more strictly than a worker does: who uses which block, that a
+// history's KV is there and nobody writes to a block that several use, routes that are the router's,
+// late rows, one run-ahead plan. What it finds wrong it keeps as a violation.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "common/step/control.h"
 #include "common/step/peer.h"
@@ -72,13 +74,14 @@ class FakeWorker {
   int num_open() const;
   Epoch epoch() const { return epoch_; }
   int64_t right_drafts() const { return right_drafts_; }
+  int64_t found_tokens() const { return found_tokens_; }  // of all histories
   int64_t unit_loads() const { return cache_.counts().loads; }
   const std::vector<std::string>& violations() const { return violations_; }
   uint64_t incarnation() const { return incarnation_; }
 
  private:
-  struct Cell {  // the KV of one position
-    SeqId seq_id = 0;
+  struct Cell {        // the KV of one position
+    SeqId seq_id = 0;  // who wrote it
     int32_t position = -1;
     FakeModel::State after;
   };
@@ -92,6 +95,7 @@ class FakeWorker {
   void Drop(int32_t slot);
   bool Add(const SequenceAdd& add);
   bool SetBlocks(const BlockTableUpdate& update);
+  bool HoldsHistory(const pregate::Sequence& sequence, const std::vector<Cell>& cells) const;
   bool SetWanted(const Wanted& wanted);
   bool CheckRowHere(const Row& row, StepId step_id);
   bool RunRow(const Row& row, StepId step_id, StepResult* result);
@@ -107,11 +111,16 @@ class FakeWorker {
   int32_t IndexOf(int32_t rank) const;  // among the members
   bool Home(const pregate::Sequence& s) const { return s.home_rank == config_.rank; }
   bool IsWhole() const { return config_.unit_slots == 0; }
-  static Cell& CellAt(std::vector<Cell>& cells, const pregate::Sequence& sequence,
-                      int32_t position);
+  static size_t CellIndex(const pregate::Sequence& sequence, int32_t position) {
+    const size_t block = sequence.blocks[position / kKvBlockTokens];
+    return block * kKvBlockTokens + position % kKvBlockTokens;
+  }
+  // False: the block is another's too.
+  bool Write(std::vector<Cell>& cells, const pregate::Sequence& sequence, int32_t position,
+             const FakeModel::State& after);
   // The state before `position`; null: the KV there is not the sequence's.
-  static const FakeModel::State* Before(std::vector<Cell>& cells, const pregate::Sequence& sequence,
-                                        int32_t position);
+  const FakeModel::State* Before(const std::vector<Cell>& cells, const pregate::Sequence& sequence,
+                                 int32_t position) const;
 
   const FakeWorkerConfig config_;
   const uint64_t incarnation_;
@@ -128,8 +137,12 @@ class FakeWorker {
   std::vector<StepId> sampled_in_;   // [seq_slots] the last step that samples it
   std::vector<Cell> cells_;          // [kv_blocks x kKvBlockTokens]; outlives epochs
   std::vector<Cell> replica_cells_;  // the same of the router's replica
-  std::vector<int32_t> owner_;       // [kv_blocks] slot or -1
-  sim::ExpertCache cache_;           // outlives epochs
+  std::vector<int32_t> users_;       // [kv_blocks] slots whose table names it
+  absl::flat_hash_map<SeqId, std::vector<TokenId>> histories_;  // of open sequences
+  std::string kv_owner_;  // the scheduler that has formed since kv_since_
+  Epoch kv_since_ = 0;
+  int64_t found_tokens_ = 0;
+  sim::ExpertCache cache_;  // outlives epochs
   int64_t right_drafts_ = 0;
   std::vector<std::string> violations_;
 };

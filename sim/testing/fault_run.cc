@@ -73,6 +73,8 @@ Scenario RandomScenario(uint64_t seed) {
   s.load.percent_deadline = below(20);
   s.load.percent_resumed = below(30);
   s.load.percent_broken = below(40);
+  s.options.prefix_cache = below(4) != 0;
+  s.load.percent_begun_alike = below(3) * 45;
   return s;
 }
 
@@ -83,6 +85,7 @@ std::string Describe(const Scenario& s) {
       s.worker.unit_slots > 0 ? absl::StrCat(" in ", s.worker.unit_slots, " of 15 units") : "",
       ", ", s.options.batching, s.options.run_ahead ? ", run-ahead" : "",
       s.options.drafts == Drafts::kNgram ? ", drafts" : "",
+      s.options.prefix_cache ? ", prefix cache" : "",
       s.service_routes() ? ", routes of the service" : "", ", ", s.load.num_clients, " clients, ",
       s.worker.kv_blocks, " blocks, ", s.worker.seq_slots, " slots, ", s.num_faults, " faults");
 }
@@ -161,6 +164,7 @@ class Watcher final : public SchedulerObserver {
     const int32_t all = gauges.requests_running + gauges.requests_waiting;
     Expect(all <= running_max_ + queue_max_, "running and waiting", all);
     Expect(gauges.kv_blocks_used <= gauges.kv_blocks, "KV blocks", gauges.kv_blocks_used);
+    Expect(gauges.kv_blocks_cached <= gauges.kv_blocks, "cached blocks", gauges.kv_blocks_cached);
   }
   void OnLog(LogLevel, absl::string_view message, Log::Fields) override {
     if (absl::StrContains(message, "unit event")) problems.emplace_back(message);
@@ -288,6 +292,7 @@ class Cell {
       if (worker.epoch() == watcher_.last_epoch)
         expect_none(worker.num_open(), absl::StrCat("slots of worker ", rank));
       run->right_drafts += worker.right_drafts();
+      run->found_tokens += worker.found_tokens();
       run->unit_loads += worker.unit_loads();
     }
     // A router that was cut off learns of no close; its sessions expire.
@@ -315,6 +320,7 @@ void FaultRun::Add(const FaultRun& other) {
   plans += other.plans;
   tokens += other.tokens;
   right_drafts += other.right_drafts;
+  found_tokens += other.found_tokens;
   unit_loads += other.unit_loads;
   served_last = std::max(served_last, other.served_last);
 }

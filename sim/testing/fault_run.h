@@ -4,7 +4,8 @@
 //   every request    one start, one end, nothing after it; tokens contiguous; a finished one's tokens,
 //                    routes and text are those of the model without a scheduler, of any other a prefix;
 //                    a cancel and a deadline end it at once
-//   every plan       one that the worker's own checks take; no block has two owners
+//   every plan       one that the worker's own checks take; of a prefix that is said to be there the KV
+//                    is there, and nobody writes to a block that several use
 //   budgets          tokens of a step, running and waiting requests, KV blocks, preemptions, plans
 //   at the end       no sequence, block, slot or stream is left over
 //   nobody starves   kServedMax after the faults
@@ -37,6 +38,7 @@ struct FaultRun {
   int64_t plans = 0;
   int64_t tokens = 0;
   int64_t right_drafts = 0;
+  int64_t found_tokens = 0;  // that the prefix cache had
   int64_t unit_loads = 0;
   absl::Duration served_last;  // as in kServedMax
 

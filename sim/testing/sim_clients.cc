@@ -89,6 +89,11 @@ SimClients::SimClients(SimWorld* world, const FakeModel& model, const SimLoad& l
     auto client = std::make_unique<SimClient>();
     client->request = RandomRequest(load);
     client->request.client = i % 3;
+    client->request.tenant = i % 5 == 4 ? "other" : "";
+    if (i > 0 && load.percent_begun_alike > 0 &&
+        static_cast<int>(random.Next() % 100) < load.percent_begun_alike) {
+      BeginAlike(clients_[random.Next() % i]->request, load.prompt_max, &client->request);
+    }
     const int dice = static_cast<int>(random.Next() % 100);
     if (dice < load.percent_cancelled) {
       client->cancel_after = world_->RandomDuration(absl::Milliseconds(1), absl::Seconds(2));
@@ -131,6 +136,21 @@ GenerateRequest SimClients::RandomRequest(const SimLoad& load) {
   for (size_t i = random.Next() % 3; i > 0; --i)
     request.stop_strings.push_back(stops[random.Next() % 7]);
   return request;
+}
+
+// A random part of the other's conversation so far, then the request's own prompt.
+void SimClients::BeginAlike(const GenerateRequest& other, size_t size_max,
+                            GenerateRequest* request) {
+  GenerateRequest whole = other;
+  whole.resume_tokens.clear();
+  whole.resume_routes.clear();
+  std::vector<TokenId> prompt = other.prompt;
+  const ReferenceAnswer answer = Generate(model_, tokenizer_, whole);
+  prompt.insert(prompt.end(), answer.tokens.begin(), answer.tokens.end());
+  prompt.resize(1 + world_->random().Next() % prompt.size());
+  prompt.insert(prompt.end(), request->prompt.begin(), request->prompt.end());
+  prompt.resize(std::min(prompt.size(), size_max));
+  request->prompt = std::move(prompt);
 }
 
 // As if the stream had broken after some tokens.

@@ -46,6 +46,7 @@ struct SimLoad {
   int percent_deadline = 0;
   int percent_resumed = 0;
   int percent_broken = 0;
+  int percent_begun_alike = 0;  // begin as another's prompt does, or as its answer goes on
 };
 
 // Makes random requests of the world's seed, drives them, and sends DrainEvent when all are done and
@@ -66,6 +67,7 @@ class SimClients {
  private:
   class Stream;
   GenerateRequest RandomRequest(const SimLoad& load);
+  void BeginAlike(const GenerateRequest& other, size_t size_max, GenerateRequest* request);
   void Resume(SimClient* client);
   void Submit(SimClient* client);
   void Break(SimClient* client, Stream* stream, LinkId link);

@@ -39,7 +39,7 @@
 {{- define "pregate.validateExtraArgs" -}}
 {{- $all := splitList " " "model model-name listen metrics-listen tls-dir tls-trust-domain log-level log-format" -}}
 {{- $own := dict
-    "scheduler" "workers router step-tokens queue-max running-max run-ahead decode-routing drafts batching batch-age-steps batch-experts-max eviction preemptions-max worker-stall-timeout-s drain-timeout-s"
+    "scheduler" "workers router step-tokens queue-max running-max run-ahead decode-routing drafts prefix-cache batching batch-age-steps batch-experts-max eviction preemptions-max worker-stall-timeout-s drain-timeout-s"
     "router" "threads step-tokens context-tokens sessions-max session-idle-s kv-cache-bytes"
     "gateway" "http-listen http-plaintext http-open http-threads api-tokens-file schedulers drain-timeout-s"
     "worker" "rank world-size collective-host collective-insecure device dtype threads kv-cache-bytes step-tokens seq-slots context-tokens expert-slots" -}}
