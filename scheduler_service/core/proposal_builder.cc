@@ -174,6 +174,7 @@ void ProposalBuilder::Preempt(Member* victim) {
 
 bool ProposalBuilder::Admit(const Sequence& s, int32_t tokens_max) {
   if (slots_ == 0 || budget_ == 0) return false;
+  if (AwaitsOther(s)) return true;
   RankBlocks* home = HomeFor(s);
   if (home == nullptr) return false;
   const int32_t num_blocks = BlocksThrough(s.num_tokens());

@@ -27,7 +27,8 @@ class ProposalBuilder {
   // added.
   void AddChunk(size_t running, int32_t tokens_max);
   // Adds a waiting sequence with its first chunk. False: no slot, budget or blocks for it, and so
-  // for none behind it. REQUIRES: MayEnter; tokens_max > 0. It computes only what its home lacks.
+  // for none behind it. REQUIRES: MayEnter; tokens_max > 0. It computes only what its home lacks. One
+  // whose next block another is about to compute is passed over: in a step or two it need not.
   bool Admit(const Sequence& s, int32_t tokens_max);
 
   bool has_place() const { return slots_ > 0 && budget_ > 0; }
@@ -38,7 +39,7 @@ class ProposalBuilder {
   Proposal Take();
 
   // Tokens that are known, routed and not sent yet.
-  static int32_t Unsent(const Sequence& s) { return s.num_routed() - s.planned; }
+  static int32_t Unsent(const Sequence& s) { return s.num_routed() - s.next_row(); }
   // One more token and it samples.
   static bool MayDecode(const Sequence& s) { return s.all_routed() && Unsent(s) == 1; }
   // The sample that a late row stands on comes from the very step before, and does not end the
@@ -56,9 +57,6 @@ class ProposalBuilder {
     return s.samples_in_flight == 0 && s.num_routed() > 0 &&
            (s.all_routed() || s.found == 0 || s.found + kKvBlockTokens <= s.num_routed());
   }
-  // One in the batch is about to compute what this one would have to compute next: in a step or two
-  // it need not.
-  bool AwaitsOther(const Sequence& s) const;
 
  private:
   // A sequence of the batch as the proposal leaves it. Those that ran come first, oldest first.
@@ -74,6 +72,7 @@ class ProposalBuilder {
   // As Admit, preempting as long as there is no room. REQUIRES: no row was given. False: there will
   // be none, and the builder is of no use.
   bool AdmitNewcomer(const Sequence& s, int32_t tokens_max);
+  bool AwaitsOther(const Sequence& s) const;
   void AddRow(const Sequence& s, int32_t position, int32_t tokens_max);
   void AddDrafts();
   int32_t GrowFor(Member* member, int32_t position_max);

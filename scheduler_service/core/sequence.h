@@ -90,11 +90,11 @@ struct Sequence {
   // Leading tokens that may be sent: those with a route, all of a dense model's.
   int32_t num_routed() const { return dense ? num_tokens() : routed; }
   bool all_routed() const { return num_routed() == num_tokens(); }
+  // Where its next row begins, be it in the batch or not.
+  int32_t next_row() const { return slot >= 0 ? planned : found; }
   // Of the next token to run. That of a late row is not known yet: the guess that the last one
   // stays.
   ExpertId NextRoute() const { return routes[std::min(next_row(), num_tokens() - 1)]; }
-  // Where its next row begins, be it in the batch or not.
-  int32_t next_row() const { return slot >= 0 ? planned : found; }
 
   // `route` may be kNoRoute: RecordRoute follows. Drafts are guesses no more: they go.
   void Append(TokenId token, ExpertId route);

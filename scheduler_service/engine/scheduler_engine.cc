@@ -122,6 +122,8 @@ void SchedulerEngine::Publish() {
   gauges.kv_evictions = batch_.num_evictions();
   gauges.routed_ahead = batch_.num_routed_ahead();
   gauges.reuse = residency_.reuse();
+  gauges.kv_blocks_cached = batch_.num_blocks_cached();
+  gauges.kv_evictions = batch_.num_evictions();
   if (!(gauges == gauges_)) parts_.observer->OnGauges(gauges);
   gauges_ = gauges;
   health_.SetLoopProgress(now_);
