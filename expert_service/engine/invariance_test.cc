@@ -246,11 +246,11 @@ std::vector<Generation> RandomGenerations(TestEngine& engine, const Checkpoint& 
 // The sample behind the first `end` tokens, computed from position `begin` on, which the slot has the
 // KV of. At most kStepTokens.
 void AddSampleRow(PlanMaker& maker, int32_t slot, const Generation& generation, int32_t begin,
-                  int32_t end) {
-  maker
-      .AddRow(slot, begin, Slice(generation.AllTokens(), begin, end - begin),
-              Slice(generation.AllRoutes(), begin, end - begin), Emit::kSample)
-      .logprobs_k = 5;
+                  int32_t end, int vocab_size) {
+  Row& row = maker.AddRow(slot, begin, Slice(generation.AllTokens(), begin, end - begin),
+                          Slice(generation.AllRoutes(), begin, end - begin), Emit::kSample);
+  row.logprobs_k = 5;
+  if (generation.masked) row.allowed = MaskAt(end, vocab_size);
 }
 
 bool SameSample(const Sample& a, const Sample& b) {
@@ -266,6 +266,7 @@ bool SameSample(const Sample& a, const Sample& b) {
 TEST_P(InvarianceTest, ASharedPrefixKeepsSamplesAndLogprobs) {
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   TestEngine alone(*checkpoint, GetParam().dtype, 1);
+  const int vocab = engine.spec.vocab_size;
   const SeqId home = GetParam().world_size;  // of ids that are its multiples: one rank
   int compared = 0;
   for (Generation& generation : RandomGenerations(alone, *checkpoint, random)) {
@@ -275,7 +276,8 @@ TEST_P(InvarianceTest, ASharedPrefixKeepsSamplesAndLogprobs) {
     const int32_t end = shared + 1 + Random(std::min(known - shared, 12));
     alone.Reset();
     PlanMaker plain(TestEngine::kSlots, TestEngine::kBlocks, random());
-    AddSampleRow(plain, plain.Open(1, generation.sampling, generation.seed), generation, 0, end);
+    generation.add.seq_id = 1;
+    AddSampleRow(plain, plain.Open(generation.add), generation, 0, end, vocab);
     const StepResult want = alone.Run(plain);
     ASSERT_EQ(want.samples.size(), 1u) << want.status;
 
@@ -285,12 +287,14 @@ TEST_P(InvarianceTest, ASharedPrefixKeepsSamplesAndLogprobs) {
     maker.AddRow(first, 0, Slice(generation.AllTokens(), 0, known - 1),
                  Slice(generation.AllRoutes(), 0, known - 1), Emit::kNone);
     ASSERT_TRUE(engine.Run(maker).status.ok());
-    AddSampleRow(maker, first, generation, known - 1, known);
+    AddSampleRow(maker, first, generation, known - 1, known, vocab);
     for (SeqId i = 2; i < 5; ++i) {
-      const int32_t slot = maker.Open(i * home, generation.sampling, generation.seed,
-                                      Slice(generation.AllTokens(), 0, shared));
+      SequenceAdd add = generation.add;
+      add.seq_id = i * home;
+      add.history = Slice(generation.AllTokens(), 0, shared);
+      const int32_t slot = maker.Open(add);
       maker.Share(slot, first, shared / kKvBlockTokens);
-      AddSampleRow(maker, slot, generation, shared, end);
+      AddSampleRow(maker, slot, generation, shared, end, vocab);
     }
     const StepResult got = engine.Run(maker);
     ASSERT_TRUE(got.status.ok() && got.row_errors.empty()) << got.status;

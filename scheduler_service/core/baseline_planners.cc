@@ -48,9 +48,8 @@ Proposal PrefillFirstPlanner::Propose(const PlannerView& view) const {
   ProposalBuilder builder = StartProposal(view, Newcomer(view), INT32_MAX);
   for (size_t i = 0; i < view.running.size(); ++i) builder.AddChunk(i, INT32_MAX);
   for (const Sequence* s : view.waiting) {
-    if (builder.has_preempted() || !builder.has_place()) break;
-    if (!ProposalBuilder::MayEnter(*s) || builder.AwaitsOther(*s)) continue;
-    if (!builder.Admit(*s, INT32_MAX)) break;
+    if (builder.has_preempted()) break;
+    if (ProposalBuilder::MayEnter(*s) && !builder.Admit(*s, INT32_MAX)) break;
   }
   return builder.has_rows() ? builder.Take() : FcfsPlanner().Propose(view);
 }
@@ -69,8 +68,8 @@ Proposal LongestQueuePlanner::Propose(const PlannerView& view) const {
     if (runs(*view.running[i])) builder.AddChunk(i, INT32_MAX);
   }
   for (const Sequence* s : view.waiting) {
-    if (builder.has_preempted() || !builder.has_place()) break;
-    if (!ProposalBuilder::MayEnter(*s) || builder.AwaitsOther(*s) || !runs(*s)) continue;
+    if (builder.has_preempted()) break;
+    if (!ProposalBuilder::MayEnter(*s) || !runs(*s)) continue;
     if (!builder.Admit(*s, INT32_MAX)) break;
   }
   return builder.has_rows() ? builder.Take() : FcfsPlanner().Propose(view);

@@ -104,8 +104,8 @@ Proposal ByExpertPlanner::Propose(const PlannerView& view) const {
       builder.AddChunk(i, set.ChunkTokens(*view.running[i]));
   }
   for (const Sequence* s : view.waiting) {
-    if (builder.has_preempted() || !builder.has_place()) break;
-    if (!ProposalBuilder::MayEnter(*s) || builder.AwaitsOther(*s)) continue;
+    if (builder.has_preempted()) break;
+    if (!ProposalBuilder::MayEnter(*s)) continue;
     const int32_t tokens = set.ChunkTokens(*s);
     if (tokens > 0 && !builder.Admit(*s, tokens)) break;
   }

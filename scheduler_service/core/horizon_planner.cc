@@ -161,8 +161,8 @@ Proposal HorizonPlanner::Propose(const PlannerView& view) const {
     }
   }
   for (const Sequence* s : view.waiting) {
-    if (builder.has_preempted() || !builder.has_place()) break;
-    if (!ProposalBuilder::MayEnter(*s) || builder.AwaitsOther(*s)) continue;
+    if (builder.has_preempted()) break;
+    if (!ProposalBuilder::MayEnter(*s)) continue;
     const int32_t tokens = plan.ChunkTokens(*s);
     if (tokens > 0 && !builder.Admit(*s, tokens)) break;
   }

@@ -10,9 +10,7 @@ Proposal FcfsPlanner::Propose(const PlannerView& view) const {
   for (size_t i = 0; i < view.running.size(); ++i) builder.AddChunk(i, INT32_MAX);
   if (builder.has_preempted()) return builder.Take();
   for (const Sequence* s : view.waiting) {
-    if (!builder.has_place()) break;
-    if (!ProposalBuilder::MayEnter(*s) || builder.AwaitsOther(*s)) continue;
-    if (!builder.Admit(*s, INT32_MAX)) break;
+    if (ProposalBuilder::MayEnter(*s) && !builder.Admit(*s, INT32_MAX)) break;
   }
   return builder.Take();
 }

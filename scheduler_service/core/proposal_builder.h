@@ -31,7 +31,6 @@ class ProposalBuilder {
   // whose next block another is about to compute is passed over: in a step or two it need not.
   bool Admit(const Sequence& s, int32_t tokens_max);
 
-  bool has_place() const { return slots_ > 0 && budget_ > 0; }
   bool has_preempted() const { return !proposal_.preempt.empty(); }
   bool has_rows() const { return !proposal_.rows.empty(); }
   int32_t budget() const { return budget_; }

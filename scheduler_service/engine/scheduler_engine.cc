@@ -118,8 +118,6 @@ void SchedulerEngine::Publish() {
   gauges.router_up = routes_.up();
   gauges.kv_blocks = batch_.num_blocks();
   gauges.kv_blocks_used = batch_.num_blocks_used();
-  gauges.kv_blocks_cached = batch_.num_blocks_cached();
-  gauges.kv_evictions = batch_.num_evictions();
   gauges.routed_ahead = batch_.num_routed_ahead();
   gauges.reuse = residency_.reuse();
   gauges.kv_blocks_cached = batch_.num_blocks_cached();
