@@ -104,15 +104,27 @@ TEST_F(StepTest, ScoresAreLogSoftmaxOfTheLogits) {
   const std::vector<ExpertId> routes = Routes(7, 3);
   const int32_t a = maker_.Open(1), b = maker_.Open(2);
   maker_.AddRow(a, 0, tokens, routes, Emit::kLogits);
-  maker_.AddRow(b, 0, tokens, routes, Emit::kScore).targets = targets;
+  Row& scored = maker_.AddRow(b, 0, tokens, routes, Emit::kScore);
+  scored.targets = targets;
+  scored.logprobs_k = 4;
   const StepResult result = engine_.Run(maker_);
   ASSERT_EQ(result.scores.size(), 1u);
+  ASSERT_EQ(result.scores[0].top.size(), 7u);
   const int vocab = engine_.spec.vocab_size;
   for (int i = 0; i < 7; ++i) {
     const float* logits = result.logits[0].logits.data() + i * vocab;
     double sum = 0;
     for (int v = 0; v < vocab; ++v) sum += std::exp(static_cast<double>(logits[v]));
     EXPECT_NEAR(result.scores[0].logprobs[i], logits[targets[i]] - std::log(sum), 1e-5);
+    const std::vector<TokenLogprob>& top = result.scores[0].top[i];
+    ASSERT_EQ(top.size(), 5u);
+    EXPECT_EQ(top[0].token, targets[i]);
+    EXPECT_EQ(top[0].logprob, result.scores[0].logprobs[i]);
+    EXPECT_EQ(top[1].token, std::max_element(logits, logits + vocab) - logits);
+    for (int k = 1; k < 5; ++k) {
+      EXPECT_NEAR(top[k].logprob, logits[top[k].token] - std::log(sum), 1e-5);
+      if (k > 1) EXPECT_LE(top[k].logprob, top[k - 1].logprob);
+    }
     EXPECT_EQ(result.scores[0].greedy[i],
               std::max_element(logits, logits + vocab) - logits == targets[i]);
   }

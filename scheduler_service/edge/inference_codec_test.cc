@@ -47,6 +47,10 @@ TEST_F(InferenceCodecTest, TakesEveryFieldOfARequest) {
   in.set_max_tokens(5);
   in.set_min_tokens(4);
   in.set_logprobs(0);
+  in.set_prompt_logprobs(20);
+  in.set_n(2);
+  in.set_best_of(3);
+  in.set_priority(-2);
   in.add_stop_strings("x");
   in.add_stop_token_ids(3);
   in.set_ignore_eos(true);
@@ -60,6 +64,10 @@ TEST_F(InferenceCodecTest, TakesEveryFieldOfARequest) {
   EXPECT_THAT(request->logit_bias, ElementsAre(LogitBias{3, 3}, LogitBias{5, 5}, LogitBias{9, 9}));
   EXPECT_EQ(request->min_tokens, 4);
   EXPECT_EQ(request->logprobs, 0);
+  EXPECT_EQ(request->prompt_logprobs, 20);
+  EXPECT_EQ(request->n, 2);
+  EXPECT_EQ(request->best_of, 3);
+  EXPECT_EQ(request->priority, -2);
   EXPECT_EQ(request->seed, 0u);
   EXPECT_EQ(request->max_tokens, 5);
   EXPECT_THAT(request->stop_strings, ElementsAre("x"));
@@ -79,6 +87,8 @@ TEST_F(InferenceCodecTest, UnsetFieldsAreOff) {
   EXPECT_TRUE(request->logit_bias.empty());
   EXPECT_EQ(request->min_tokens, 0);
   EXPECT_EQ(request->logprobs, std::nullopt);
+  EXPECT_EQ(request->prompt_logprobs, std::nullopt);
+  EXPECT_EQ(request->n, 1);
   EXPECT_THAT(request->prompt, ElementsAre(9));
 }
 
@@ -110,12 +120,22 @@ TEST_F(InferenceCodecTest, RefusesByFieldAndValue) {
       {[](auto& r) { r.set_request_id(std::string(129, 'x')); }, absl::StatusCode::kInvalidArgument,
        "request_id has 129 bytes"},
       {[](auto& r) { r.set_model("gpt-17"); }, absl::StatusCode::kNotFound, "gpt-17"},
-      {[](auto& r) { r.set_priority(-2); }, absl::StatusCode::kUnimplemented, "priority is -2"},
       {[](auto& r) {
          for (int i = 0; i < 1025; ++i) (*r.mutable_sampling()->mutable_logit_bias())[i] = 1;
        },
        absl::StatusCode::kInvalidArgument, "logit_bias has 1025"},
-      {[](auto& r) { r.set_n(2); }, absl::StatusCode::kUnimplemented, "n is 2"},
+      {[](auto& r) { r.set_n(-1); }, absl::StatusCode::kInvalidArgument, "n is -1"},
+      {[](auto& r) { r.set_best_of(33); }, absl::StatusCode::kInvalidArgument, "best_of is 33"},
+      {[](auto& r) {
+         r.set_n(3);
+         r.set_best_of(2);
+       },
+       absl::StatusCode::kInvalidArgument, "best_of is 2, below n, which is 3"},
+      {[](auto& r) {
+         r.set_n(2);
+         r.mutable_resume()->add_tokens(1);
+       },
+       absl::StatusCode::kInvalidArgument, "resume is for one generation"},
       {[](auto& r) {
          for (int i = 0; i < 17; ++i) r.add_stop_strings("x");
        },

@@ -173,15 +173,15 @@ TEST_P(InferenceServiceTest, RequestLinesAreHeldToARate) {
 TEST_P(InferenceServiceTest, ABadRequestNeverReachesTheEngine) {
   grpc::ClientContext context;
   v1::GenerateRequest request = Request("a");
-  request.set_priority(1);
+  request.set_n(33);
   v1::GenerateResponse response;
   const auto reader = stub_->Generate(&context, request);
   EXPECT_FALSE(reader->Read(&response));
   const grpc::Status status = reader->Finish();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("priority is 1"));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("n is 33"));
   EXPECT_TRUE(inbox_.Wait(absl::ZeroDuration()).empty());
-  EXPECT_THAT(Lines("request id="), ElementsAre(HasSubstr("status=\"UNIMPLEMENTED\"")));
+  EXPECT_THAT(Lines("request id="), ElementsAre(HasSubstr("status=\"INVALID_ARGUMENT\"")));
   EXPECT_THAT(registry_.Serialize(), HasSubstr("finish_reason=\"invalid\"} 1\n"));
 }
 

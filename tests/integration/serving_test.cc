@@ -324,7 +324,7 @@ TEST(ServingTest, MalformedRequestsAreRefusedByFieldAndValue) {
 TEST(ServingTest, AChoiceIsARequestOfItsOwnWithItsSeed) {
   Cluster cluster({});
   cluster.AwaitReady();
-  v1::GenerateRequest request = Request(Prompt(1), 12, 1.0f, 77);
+  v1::GenerateRequest request = Request(Prompt(1), 12, 8.0f, 77);
   request.mutable_sampling()->set_frequency_penalty(1.5f);
   request.set_n(3);
   const Generation all = Generate(cluster.stub(), request);
@@ -347,21 +347,17 @@ TEST(ServingTest, AChoiceIsARequestOfItsOwnWithItsSeed) {
 TEST(ServingTest, TheBestOfSeveralAreTheLikeliestOnAverage) {
   Cluster cluster({});
   cluster.AwaitReady();
-  v1::GenerateRequest request = Request(Prompt(2), 8, 1.0f, 5);
-  request.set_n(4);
-  request.set_logprobs(0);
   std::map<double, std::vector<int32_t>> by_mean;
   for (int i = 0; i < 4; ++i) {
-    v1::GenerateRequest one = Request(Prompt(2), 8, 1.0f, 5 + i * 0x9E3779B97F4A7C15u);
+    v1::GenerateRequest one = Request(Prompt(2), 8, 8.0f, 5 + i * 0x9E3779B97F4A7C15u);
     one.set_logprobs(0);
     const Generation g = Generate(cluster.stub(), one);
     double sum = 0;
     for (const auto& token : g.logprobs) sum += token.token().logprob();
     by_mean[sum / 8] = g.ids;
   }
-  request.set_n(1);
+  v1::GenerateRequest request = Request(Prompt(2), 8, 8.0f, 5);
   request.set_best_of(4);
-  request.clear_logprobs();
   const Generation best = Generate(cluster.stub(), request);
   ASSERT_TRUE(best.status.ok()) << best.status.error_message();
   EXPECT_EQ(best.ids, by_mean.rbegin()->second);
