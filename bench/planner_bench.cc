@@ -89,7 +89,7 @@ class World {
   void Enqueue(int32_t prompt_len) {
     auto s = std::make_unique<Sequence>();
     s->id = s->turn = static_cast<int64_t>(sequences_.size()) + 1;
-    s->connection = s->id % 64;
+    s->client = s->id % 64;
     s->prompt_len = prompt_len;
     s->max_len = prompt_len + 1'000'000;
     ExpertId route = 0;

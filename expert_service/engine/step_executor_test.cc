@@ -123,7 +123,9 @@ TEST_F(StepTest, ScoresAreLogSoftmaxOfTheLogits) {
     EXPECT_EQ(top[1].token, std::max_element(logits, logits + vocab) - logits);
     for (int k = 1; k < 5; ++k) {
       EXPECT_NEAR(top[k].logprob, logits[top[k].token] - std::log(sum), 1e-5);
-      if (k > 1) EXPECT_LE(top[k].logprob, top[k - 1].logprob);
+      if (k > 1) {
+        EXPECT_LE(top[k].logprob, top[k - 1].logprob);
+      }
     }
     EXPECT_EQ(result.scores[0].greedy[i],
               std::max_element(logits, logits + vocab) - logits == targets[i]);
