@@ -6,6 +6,7 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/port_file.h"
 #include "common/telemetry/process_metrics.h"
+#include "common/tls/tls_metrics.h"
 #include "gateway_service/core/limits.h"
 #include "gateway_service/edge/gateway_server.h"
 
@@ -55,6 +56,9 @@ class GatewayService final : public Service {
                      GatewayServer::Start(o.gateway, std::move(sockets), std::move(targets),
                                           &service->registry_, context));
     AddProcessMetrics(&service->registry_);
+    if (context.security->encrypted()) {
+      AddTlsMetrics(context.security->gate()->files, &service->registry_);
+    }
     const auto ready = [g = service->gateway_.get()] { return g->ready(); };
     ASSIGN_OR_RETURN(service->metrics_, MetricsServer::Start(metrics, &service->registry_, ready,
                                                              context.security->gate()));

@@ -70,6 +70,9 @@
   X(kTlsSecurityLevel, 2, "level", "OpenSSL's strength of a peer's keys and digests (2: 112 bits)")       \
   X(kRefusalLinesMax, 10, "lines", "log lines on refused peers in one kRefusalWindowMs")                  \
   X(kRequestLinesMax, 1000, "lines", "log lines on requests that ended, in one second")                   \
+  X(kTraceQueueRequests, 1024, "requests", "whose spans wait for the collector; others' are lost")        \
+  X(kTraceExportMsMax, 2000, "ms", "one export of spans to the collector")                                \
+  X(kTraceFlushMsMax, 1000, "ms", "last spans, as the program ends")                                      \
   X(kRefusalWindowMs, 10000, "ms", "after which refused peers are logged one by one again")
 // Connections and ports.
 #define PREGATE_PORT_LIMITS(X) \

@@ -19,12 +19,6 @@
 
 namespace pregate {
 
-// LIMITS-BEGIN
-inline constexpr int kTraceQueueRequests = 1024;
-inline constexpr int kTraceExportMsMax = 2000;
-inline constexpr int kTraceFlushMsMax = 1000;
-// LIMITS-END
-
 struct OtlpOptions {
   std::string endpoint;  // empty: no spans
   bool insecure = false;

@@ -1,5 +1,7 @@
 #include "scheduler_service/edge/request_spans.h"
 
+#include <algorithm>
+
 namespace pregate {
 namespace {
 
@@ -51,7 +53,7 @@ std::vector<Span> RequestSpans(const RequestIdentity& request, const absl::Statu
                      .end = begin + to});
   };
   part("route", absl::ZeroDuration(), done.route_time);
-  part("queue", done.first_row - done.queue_time, done.first_row);
+  part("queue", std::max(absl::ZeroDuration(), done.first_row - done.queue_time), done.first_row);
   if (done.generated_tokens > 0) {
     part("prefill", done.first_row, done.ttft);
     part("decode", done.ttft, done.total);

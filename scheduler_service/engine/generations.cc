@@ -156,6 +156,8 @@ void Generations::EndAll(const Choice& first) {
     all.route_time = std::max(all.route_time, one.route_time);
     all.ttft = std::min(all.ttft, one.ttft);
     all.total = std::max(all.total, one.total);
+    all.first_row = std::min(all.first_row, one.first_row);
+    all.token_gap = std::max(all.token_gap, one.token_gap);
   }
   ended_ = true;
   send_(all);

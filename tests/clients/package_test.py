@@ -94,6 +94,26 @@ class PackageTest(live.Served, unittest.TestCase):
         self.assertEqual((done.finish_reason, done.stop_string), ("stop_string", stop))
         self.assertEqual(done.text, whole.text[:whole.text.index(stop)])
 
+    def test_probabilities_and_echo(self):
+        done = self.client().generate("Once upon", max_tokens=6, logprobs=2, prompt_logprobs=0, echo=True, **STEADY).result()
+        self.assertEqual([one.token for one in done.logprobs], done.tokens)
+        for one in done.logprobs:  # greedy: the likeliest is the one that was taken
+            self.assertEqual((one.top[0].token, len(one.top)), (one.token, 2))
+            self.assertLessEqual(one.top[1].logprob, one.logprob)
+            self.assertLess(one.logprob, 0)
+        self.assertEqual(len(done.prompt_tokens), done.usage.prompt_tokens)
+        self.assertEqual([one.token for one in done.prompt_logprobs], done.prompt_tokens[1:])
+        self.assertEqual(done.prompt_text, "Once upon")
+
+    def test_bias_and_penalties(self):
+        client = self.client()
+        first = client.generate("Once upon", max_tokens=1, **STEADY).result().tokens[0]
+        for options in ({"logit_bias": {first: -100}}, {"logit_bias": {first + 1: 100}}):
+            self.assertNotEqual(client.generate("Once upon", max_tokens=1, **options, **STEADY).result().tokens[0], first)
+        for name in ("frequency_penalty", "presence_penalty"):
+            with self.assertRaisesRegex(pregate.InvalidRequestError, name):
+                client.generate("x", **{name: 3.0}).result()
+
     def test_mistakes_name_field_and_value(self):
         client = self.client()
         with self.assertRaisesRegex(pregate.InvalidRequestError, "max_tokens is -3"):
@@ -101,7 +121,8 @@ class PackageTest(live.Served, unittest.TestCase):
         with self.assertRaisesRegex(pregate.PregateError, "(?s)model.*other"):
             client.generate("x", model="other").result()
         for error, options in ((TypeError, {"max_token": 3}), (TypeError, {"temperature": "hot"}),
-                               (ValueError, {"max_tokens": 2**40}), (ValueError, {"fields": {"no_such": 1}})):
+                               (ValueError, {"max_tokens": 2**40}), (ValueError, {"fields": {"no_such": 1}}),
+                               (ValueError, {"fields": {"n": 2}}), (TypeError, {"n": 2})):
             with self.assertRaisesRegex(error, next(iter(options))):
                 client.generate("x", **options)
 

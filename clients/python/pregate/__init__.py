@@ -22,7 +22,7 @@ from .errors import (
     UnsupportedError,
 )
 from .request import Options
-from .types import Chunk, Generation, Message, ModelInfo, ResumePoint, Timings, Usage
+from .types import Chunk, Generation, Logprob, Message, ModelInfo, ResumePoint, Timings, Usage
 
 __all__ = [
     "AsyncClient",
@@ -34,6 +34,7 @@ __all__ = [
     "Generation",
     "InternalError",
     "InvalidRequestError",
+    "Logprob",
     "Message",
     "ModelInfo",
     "Options",

@@ -53,8 +53,8 @@ class AsyncStream(AsyncIterator[Chunk]):
             else:
                 if event is grpc.aio.EOF:
                     raise PregateError(grpc.StatusCode.INTERNAL, "the stream ended without its end")
-                self._retry.progress()
                 if (chunk := self._progress.take(event)) is not None:
+                    self._retry.progress()
                     return chunk
         raise StopAsyncIteration
 
@@ -63,9 +63,9 @@ class AsyncStream(AsyncIterator[Chunk]):
 
     async def _again(self, error: PregateError) -> None:
         """Sends the rest of the request; raises where it is not to be tried."""
-        if self._cancelled:
-            raise error
         await wait(self._channel, self._retry, error)
+        if self._cancelled:
+            raise CancelledError(grpc.StatusCode.CANCELLED, "cancelled by this client")
         self._progress.resumptions += self._progress.started
         self._call = self._send()
 

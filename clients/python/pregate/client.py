@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack
 import grpc
 
 from .connection import channel_options, credentials
-from .errors import PregateError, translate
+from .errors import CancelledError, PregateError, translate
 from .request import Options, Progress, make_chat, make_request
 from .retry import Retry
 from .types import Chunk, Generation, Message, ModelInfo, ResumePoint
@@ -48,8 +48,8 @@ class Stream(Iterator[Chunk]):
             except grpc.RpcError as error:
                 self._again(translate(error))
             else:
-                self._retry.progress()
                 if (chunk := self._progress.take(event)) is not None:
+                    self._retry.progress()
                     return chunk
         raise StopIteration
 
@@ -58,11 +58,13 @@ class Stream(Iterator[Chunk]):
 
     def _again(self, error: PregateError) -> None:
         """Sends the rest of the request; raises where it is not to be tried."""
-        if self._cancelled:
-            raise error
         wait(self._channel, self._retry, error)
+        if self._cancelled:
+            raise CancelledError(grpc.StatusCode.CANCELLED, "cancelled by this client")
         self._progress.resumptions += self._progress.started
         self._call = self._send()
+        if self._cancelled:  # by another thread, just now
+            self._call.cancel()
 
     def result(self) -> Generation:
         """Reads to the end; all of it, what was read before too."""

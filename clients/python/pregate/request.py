@@ -1,12 +1,22 @@
 """One generation's request and what has come of it: pure, shared by both clients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from .types import Chunk, Generation, Message, ResumePoint, Timings, Usage
+from .types import Chunk, Generation, Logprob, Message, ResumePoint, Timings, Usage
 from .v1 import inference_pb2 as pb
 
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+_SAMPLING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "seed",
+)
 _FINISH = {
     pb.FINISH_REASON_LENGTH: "length",
     pb.FINISH_REASON_STOP_TOKEN: "stop_token",
@@ -18,19 +28,27 @@ class Options(TypedDict, total=False):
     """How to generate; what is not given is the server's default (inference.proto says which)."""
 
     max_tokens: int
+    min_tokens: int
     temperature: float
     top_k: int
     top_p: float
     min_p: float
     repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    logit_bias: Mapping[int, float]
     seed: int
     stop: str | Sequence[str]
     stop_token_ids: Sequence[int]
     ignore_eos: bool
+    logprobs: int
+    prompt_logprobs: int
+    echo: bool
     return_routes: bool
     no_drafts: bool
     request_id: str
     tenant: str
+    priority: int
     model: str
     resume: ResumePoint
     fields: Mapping[str, Any]  # further fields of GenerateRequest by name, for a server newer than this client
@@ -67,7 +85,7 @@ def make_chat(messages: Sequence[Message]) -> pb.Chat:
 
 def _set_option(request: pb.GenerateRequest, name: str, value: Any) -> None:
     if name in _SAMPLING:
-        setattr(request.sampling, name, value)
+        request.sampling.MergeFrom(pb.Sampling(**{name: value}))
     elif name == "stop":
         request.stop_strings.extend([value] if isinstance(value, str) else value)
     elif name == "resume":
@@ -82,6 +100,8 @@ def _set_option(request: pb.GenerateRequest, name: str, value: Any) -> None:
         )
     elif name == "fields":
         request.MergeFrom(pb.GenerateRequest(**value))
+        if request.n > 1 or request.best_of > 1:
+            raise ValueError("a stream is one generation, which can resume: start several, each with its seed")
     elif name in Options.__annotations__:
         request.MergeFrom(pb.GenerateRequest(**{name: value}))
     else:
@@ -95,24 +115,32 @@ class Progress:
         self.request = request
         self.resumptions = 0
         self._texts: list[str] = []
+        self._logprobs: list[Logprob] = []
+        self._prompt_logprobs: list[Logprob] = []
+        self._start = pb.GenerateStart()  # the first one
         self._resumed_tokens = len(request.resume.tokens)
         self._resumed_routes = len(request.resume.routes)
-        self._prompt_routes: list[int] = []
         self._done: pb.GenerateDone | None = None
 
     def take(self, event: pb.GenerateResponse) -> Chunk | None:
         """Takes one message of the stream; its tokens, where it has some."""
         if event.HasField("start"):
             start, resume = event.start, self.request.resume
+            if not self._start.model_digest:
+                self._start = start
             self.request.request_id = start.request_id
             resume.seed, resume.model_digest, resume.numerics_id = start.seed, start.model_digest, start.numerics_id
-            self._prompt_routes = list(start.prompt_routes) or self._prompt_routes
+            self._prompt_logprobs = []  # they come with each start
+        elif event.HasField("prompt"):
+            self._prompt_logprobs += _logprobs(event.prompt.logprobs)
         elif event.HasField("tokens"):
             tokens = event.tokens
             self.request.resume.tokens.extend(tokens.ids)
             self.request.resume.routes.extend(tokens.routes)
             self._texts.append(tokens.text)
-            return Chunk(tokens.text, list(tokens.ids), list(tokens.routes))
+            logprobs = _logprobs(tokens.logprobs)
+            self._logprobs += logprobs
+            return Chunk(tokens.text, list(tokens.ids), list(tokens.routes), logprobs)
         elif event.HasField("done"):
             self._done = event.done
         return None
@@ -152,7 +180,11 @@ class Progress:
             text=self.text,
             tokens=list(resume.tokens[self._resumed_tokens :]),
             routes=list(resume.routes[self._resumed_routes :]),
-            prompt_routes=self._prompt_routes,
+            logprobs=self._logprobs,
+            prompt_tokens=list(self._start.prompt_ids),
+            prompt_text=self._start.prompt_text,
+            prompt_routes=list(self._start.prompt_routes),
+            prompt_logprobs=self._prompt_logprobs,
             finish_reason=_FINISH.get(done.finish_reason, str(done.finish_reason)),
             stop_string=done.stop_string,
             usage=Usage(
@@ -173,3 +205,10 @@ class Progress:
             seed=resume.seed,
             resumptions=self.resumptions,
         )
+
+
+def _logprobs(messages: Iterable[pb.TokenProbabilities]) -> list[Logprob]:
+    def one(message: pb.TokenProbability, top: list[Logprob]) -> Logprob:
+        return Logprob(message.id, message.logprob, message.bytes, top)
+
+    return [one(m.token, [one(likely, []) for likely in m.top]) for m in messages]

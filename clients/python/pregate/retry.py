@@ -22,7 +22,7 @@ class Retry:
     _gives_up: float | None = None  # set by the first failure since the last progress
 
     def progress(self) -> None:
-        """Something came: the next failure is a first one again."""
+        """Tokens came: the next failure is a first one again."""
         self._pause_s, self._gives_up = _FIRST_PAUSE_S, None
 
     def timeout_s(self) -> float | None:

@@ -12,12 +12,23 @@ class Message(TypedDict):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Logprob:
+    """A token in its place, with the natural logarithm of its probability by the model alone."""
+
+    token: int
+    logprob: float
+    bytes: bytes  # may be a part of a UTF-8 character
+    top: "list[Logprob]"  # the likeliest in its place, as many as were asked for
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Chunk:
     """What one step gave. The texts of all chunks joined are the answer; a chunk may have tokens and no text."""
 
     text: str
     tokens: list[int]
     routes: list[int]  # the expert of each token; empty for a dense model, -1 for a last token that nobody routed
+    logprobs: list[Logprob]  # one a token, with the option logprobs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +71,11 @@ class Generation:
     text: str
     tokens: list[int]
     routes: list[int]
+    logprobs: list[Logprob]  # with logprobs
+    prompt_tokens: list[int]  # with echo, as is prompt_text
+    prompt_text: str
     prompt_routes: list[int]  # with return_routes
+    prompt_logprobs: list[Logprob]  # with prompt_logprobs; the first token has none
     finish_reason: str  # "length", "stop_token" or "stop_string"
     stop_string: str
     usage: Usage
