@@ -101,7 +101,9 @@ void Generations::TakeOne(int32_t index, const TokensOut& out) {
   Append(out.tokens, &choice.held.tokens);
   Append(out.routes, &choice.held.routes);
   choice.held.text += out.text;
-  for (const auto& logprobs : out.logprobs) choice.sum_logprobs += logprobs[0].logprob;
+  for (const auto& logprobs : out.logprobs) {
+    if (!logprobs.empty()) choice.sum_logprobs += logprobs[0].logprob;
+  }
   if (!drops_logprobs_) Append(out.logprobs, &choice.held.logprobs);
 }
 
