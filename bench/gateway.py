@@ -1,10 +1,12 @@
 """What the HTTP front door costs: time to the first token and tokens a second by gRPC and by HTTP, turn about, from one
-server (`pregate serve`, with the gateway inside), which has one core while the client has another.
-usage: gateway.py --bin build/release/bin --out FILE [--streams 1,64,256] [--answer 128] [--rounds 5] [--many 2000]
+server (`pregate serve`, with the gateway inside), which has one core while the client has another; and its memory under
+many streams and under clients that read nothing.
+usage: gateway.py --bin build/release/bin --out FILE [--streams 1,64,256] [--answer 128] [--rounds 5] [--many 2000] [--deaf 500]
 """
 import argparse
 import json
 import pathlib
+import socket
 import statistics
 import subprocess
 import tempfile
@@ -37,6 +39,31 @@ def memory_mb(pid):
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
 
+def metric(ports, name):
+    text = urllib.request.urlopen(f"http://{ports['metrics']}/metrics").read().decode()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} ")))
+
+
+def deaf(ports, pid, count):
+    """So many clients ask for 1,900 tokens with their routes, half a megabyte each, and read nothing."""
+    host, port = ports["http"].split(":")
+    body = json.dumps({"prompt": "x", "max_tokens": 1900, "stream": True, "ignore_eos": True,
+                       "pregate": {"return_routes": True, "no_drafts": True}}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    before, most, began = memory_mb(pid), 0, time.monotonic()
+    clients = []
+    for _ in range(count):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.sendall(head + body)
+        clients.append(client)
+    while time.monotonic() < began + 3 or metric(ports, "pregate_gateway_open_streams") > 0:
+        most = max(most, memory_mb(pid))
+        time.sleep(0.2)
+    return {"clients": count, "seconds_until_all_are_cut": round(time.monotonic() - began, 1), "mb_more_at_most": round(most - before, 1)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bin", type=pathlib.Path, required=True)
@@ -45,6 +72,7 @@ def main():
     parser.add_argument("--answer", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--many", type=int, default=2000)
+    parser.add_argument("--deaf", type=int, default=500)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -71,17 +99,16 @@ def main():
                 print(runs[-1], flush=True)
             before = memory_mb(server.pid)
             many = bench(args, ports, True, args.many, args.answer, 1)
-            text = urllib.request.urlopen(f"http://{ports['metrics']}/metrics").read().decode()
             result = {"command": "bench/gateway.py", "machine": machine.describe(), "answer_tokens": args.answer,
                       "rounds": args.rounds, "model": " ".join(MODEL), "runs": runs,
                       "many": {"streams": args.many, "tokens_per_s": round(many["tokens_per_s"]), "ttft_ms_p50": round(many["ttft_ms_p50"], 1),
-                               "server_mb_before": round(before, 1), "server_mb_after": round(memory_mb(server.pid), 1),
-                               "answered": 'route="/v1/completions",status="200"' in text}}
+                               "server_mb_before": round(before, 1), "server_mb_after": round(memory_mb(server.pid), 1)},
+                      "deaf": deaf(ports, server.pid, args.deaf)}
         finally:
             server.terminate()
             server.wait()
     args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result["many"]))
+    print(json.dumps(result["many"]), json.dumps(result["deaf"]))
 
 
 if __name__ == "__main__":

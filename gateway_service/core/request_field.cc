@@ -14,12 +14,6 @@ namespace {
 
 constexpr int64_t kTokensMax = std::numeric_limits<int32_t>::max();
 
-absl::Status Only(bool allowed, absl::string_view name, const nlohmann::json& value,
-                  absl::string_view what) {
-  if (allowed) return absl::OkStatus();
-  return Unsupported(name, absl::StrCat("is ", Shown(value), ": only ", what, " is supported"));
-}
-
 }  // namespace
 
 absl::Status ReadFields(const nlohmann::json& body, absl::Span<const RequestField> fields,
@@ -110,7 +104,8 @@ absl::Status ReadPregate(absl::string_view name, const nlohmann::json& value, Ge
 absl::Status OnlyEmpty(absl::string_view name, const nlohmann::json& value, Generation*) {
   const bool empty = value.is_string() ? value.get_ref<const std::string&>().empty()
                                        : value.is_structured() && value.empty();
-  return Only(empty, name, value, "an empty one");
+  if (empty) return absl::OkStatus();
+  return Unsupported(name, absl::StrCat("is ", Shown(value), ": only an empty one is supported"));
 }
 
 absl::Status OnlyNull(absl::string_view name, const nlohmann::json& value, Generation*) {

@@ -30,6 +30,7 @@ struct Route {
   bool is_open = false;                                                      // needs no token
   absl::StatusOr<Generation> (*read)(const nlohmann::json& body) = nullptr;  // of a generation
   Dialect dialect = Dialect::kOpenAi;
+  const char* instead = nullptr;  // of one that is refused by name: why, or what to call
 };
 
 namespace {
@@ -44,7 +45,10 @@ constexpr Route kRoutes[] = {
      .method = "POST",
      .read = anthropic::ReadRequest,
      .dialect = Dialect::kAnthropic},
-    {.path = "/v1/embeddings", .method = "POST"},  // refused by name
+    {.path = "/v1/embeddings",
+     .method = "POST",
+     .instead = "the models that are served here generate text"},
+    {.path = "/v1/responses", .method = "POST", .instead = "call /v1/chat/completions"},
     {.path = "/v1/models", .method = "GET"},
     {.path = "/health", .method = "GET", .is_open = true},
     {.path = "/version", .method = "GET", .is_open = true},
@@ -179,10 +183,9 @@ std::optional<HttpReply> Gateway::Refuse(const HttpRequest& head) {
     }
   }
   if (head.method == "GET") return std::nullopt;
-  if (call.route->read == nullptr) {
-    return refuse(HttpError(501, absl::StrCat(call.route->path,
-                                              " is not supported: the models that "
-                                              "are served here generate text")));
+  if (call.route->instead != nullptr) {
+    return refuse(HttpError(
+        501, absl::StrCat(call.route->path, " is not supported: ", call.route->instead)));
   }
   if (!IsJson(head.Header("content-type"))) {
     return refuse(HttpError(
