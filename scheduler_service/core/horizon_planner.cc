@@ -11,6 +11,8 @@ namespace {
 // How far ahead arrivals at a resident expert count. More of it loads less, at the price of latency
 // (docs/OFFLOAD.md has both).
 constexpr double kExpectedSteps = 3;
+// What all sequences did counts as so many tokens of a sequence's own.
+constexpr double kHabitTokens = 8;
 // What is there gives way only to what is worth so many times as much.
 constexpr double kHysteresis = 2;
 // A prefill chunk that ends where the set does is worth a row from here on.
@@ -36,6 +38,7 @@ class StepPlanner {
  public:
   StepPlanner(const PlannerView& view, int32_t age_steps)
       : view_(view), age_steps_(age_steps), demand_(view.experts.size()) {
+    decoding_.reserve(view.running.size());
     for (const Sequence* s : view.running) Count(*s);
     CountWaiting();
     LookAtResidency();
@@ -64,6 +67,7 @@ class StepPlanner {
     if (ProposalBuilder::MayRunLate(view_, s) || ProposalBuilder::MayDecode(s)) {
       ExpertDemand& d = demand_[s.NextRoute()];
       ++d.tokens;
+      decoding_.push_back(&s);
       d.known += 1 + static_cast<double>(Waited(s)) / std::max(age_steps_, 1);
       d.in_step |= IsOld(s);
     } else if (ProposalBuilder::MayPrefill(s)) {
@@ -95,16 +99,29 @@ class StepPlanner {
                                                view_.load_cost->IsHidden(place.units_absent));
     }
   }
-  // Where those that decode now may go next.
+  // Where those that decode now may go: how often a token leaves its expert is a habit of all, where
+  // it goes then mostly the sequence's own.
   void Expect() {
     if (view_.habits == nullptr) return;
+    const RouteHabits& habits = *view_.habits;
+    std::vector<double> expected(demand_.size()), by_habit(demand_.size());
+    for (const Sequence* s : decoding_) {
+      const auto from = static_cast<size_t>(s->NextRoute());
+      const absl::Span<const int32_t> own = s->expert_tokens;
+      const int32_t here = from < own.size() ? own[from] : 0;
+      const double leave = std::max(1 - habits.Chance(s->NextRoute(), s->NextRoute()), 1e-9);
+      const double share = kExpectedSteps * leave / (s->routed - here + kHabitTokens);
+      for (size_t to = 0; to < own.size(); ++to) expected[to] += share * own[to];
+      expected[from] -= share * here;
+      by_habit[from] += share * kHabitTokens / leave;
+    }
     for (size_t to = 0; to < demand_.size(); ++to) {
       for (size_t from = 0; from < demand_.size(); ++from) {
-        if (from == to || demand_[from].tokens == 0) continue;
-        demand_[to].expected +=
-            kExpectedSteps * demand_[from].tokens *
-            view_.habits->Chance(static_cast<ExpertId>(from), static_cast<ExpertId>(to));
+        if (from == to || by_habit[from] == 0) continue;
+        expected[to] +=
+            by_habit[from] * habits.Chance(static_cast<ExpertId>(from), static_cast<ExpertId>(to));
       }
+      demand_[to].expected = expected[to];
     }
   }
   void Order() {
@@ -136,6 +153,7 @@ class StepPlanner {
 
   const PlannerView& view_;
   const int32_t age_steps_;
+  std::vector<const Sequence*> decoding_;  // that could run now
   std::vector<ExpertDemand> demand_;  // [experts]
   std::vector<ExpertId> order_;       // by worth
   bool prompts_due_ = false;

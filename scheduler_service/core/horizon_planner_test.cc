@@ -193,6 +193,17 @@ TEST_F(HorizonPlannerTest, AmongIdleExpertsTheExpectedOneStays) {
   EXPECT_THAT(Chosen(Propose()), ElementsAre(0, 1));
 }
 
+TEST_F(HorizonPlannerTest, WhereASequenceHasBeenCountsMoreThanWhereOthersGo) {
+  for (int i = 0; i < 3; ++i) Decoding(0);
+  for (int i = 0; i < 1000; ++i) habits_.Observe(0, i % 2);
+  SetResident({1, 2});
+  NextStep({0, 0, 0});
+  for (const auto& s : sequences_) s->expert_tokens = {2, 0, 0};
+  EXPECT_THAT(Chosen(Propose()), ElementsAre(0, 1));
+  for (const auto& s : sequences_) s->expert_tokens = {2, 0, 60};
+  EXPECT_THAT(Chosen(Propose()), ElementsAre(0, 2));
+}
+
 TEST_F(HorizonPlannerTest, WhereAllFitItIsFcfsAndHasNoOpinionOnResidency) {
   Decoding(3);
   PlannerView view = View();

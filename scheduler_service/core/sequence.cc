@@ -56,7 +56,11 @@ absl::Span<const PrefixKey> Sequence::keys_to_find() const {
 }
 
 void Sequence::AdvanceRouted() {
-  while (routed < num_tokens() && routes[routed] != kNoRoute) ++routed;
+  for (; routed < num_tokens() && routes[routed] != kNoRoute; ++routed) {
+    const auto expert = static_cast<size_t>(routes[routed]);
+    if (expert >= expert_tokens.size()) expert_tokens.resize(expert + 1);
+    ++expert_tokens[expert];
+  }
 }
 
 }  // namespace pregate::scheduler

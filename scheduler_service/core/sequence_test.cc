@@ -14,6 +14,7 @@ TEST(SequenceTest, TheFirstRouteOfAPositionIsFinal) {
   s.RecordRoutes(0, {1, 9, 3, 4});  // position 1 stands, position 3 does not exist
   EXPECT_THAT(s.routes, testing::ElementsAre(1, 2, 3));
   EXPECT_TRUE(s.all_routed());
+  EXPECT_THAT(s.expert_tokens, testing::ElementsAre(0, 1, 1, 1));
   s.Append(8, kNoRoute);
   EXPECT_FALSE(s.all_routed());
   s.RecordRoutes(3, {0});
