@@ -119,7 +119,7 @@ absl::Status Bench(const Options& o) {
   ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(o.tokenizer));
   SystemClock clock;
   const absl::Time begin = clock.Now();
-  const auto trie = std::make_shared<TokenTrie>(*tokenizer);
+  const auto trie = std::make_shared<TokenTrie>(*tokenizer, tokenizer->vocab_size());
   const double trie_ms = absl::ToDoubleMilliseconds(clock.Now() - begin);
   nlohmann::json report = {{"vocabulary", trie->vocab_size()},
                            {"trie_nodes", trie->num_nodes()},

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "cli/command.h"
 #include "cli/generator.h"
+#include "cli/read_file.h"
 #include "cli/terminal.h"
 #include "common/base/limits.h"
 #include "common/base/process.h"
@@ -34,7 +35,9 @@ struct Options {
   std::string drafts = "ngram";
   double temperature = 0, top_p = 1, min_p = 0, repetition_penalty = 1;
   double frequency_penalty = 0, presence_penalty = 0;
-  std::vector<std::string> logit_bias;
+  std::vector<std::string> logit_bias, choices;
+  std::string json_schema, regex;
+  bool json_object = false;
   bool require_text = false, show_routes = false, as_json = false;
 };
 
@@ -65,6 +68,13 @@ void Declare(OptionSet& set, Options* o) {
   set.Strings("logit-bias", &o->logit_bias, "ID=BIAS: added to single tokens' logits, -100 to 100");
   set.OptionalUint64("seed", &o->job.seed, "same seed, same tokens; drawn if missing");
   set.Switch("ignore-eos", &o->job.ignore_eos, "go on past the model's own end tokens");
+  set.Switch("json-object", &o->json_object, "the answer is a JSON object");
+  set.String(
+      "json-schema", &o->json_schema,
+      "file with a JSON Schema that the answer is valid for (docs/API.md has what is understood)");
+  set.String("regex", &o->regex, "regular expression that matches the whole answer");
+  set.Strings("choice", &o->choices, "texts, without a comma in them, of which the answer is one");
+  set.Alternatives({"json-object", "json-schema", "regex", "choice"});
   set.Int(
       "logprobs", &o->logprobs, -1, kLogprobsMax, "tokens",
       "with --json: each token's log-probability, and so many of the likeliest in its place; -1: "
@@ -129,8 +139,18 @@ absl::StatusOr<std::vector<LogitBias>> ParseBiases(const std::vector<std::string
   return sorted;
 }
 
+absl::StatusOr<std::optional<Constraint>> ConstraintOf(const Options& o) {
+  if (o.json_object) return JsonObjectConstraint{};
+  if (!o.regex.empty()) return RegexConstraint{o.regex};
+  if (!o.choices.empty()) return ChoiceConstraint{o.choices};
+  if (o.json_schema.empty()) return std::nullopt;
+  ASSIGN_OR_RETURN(std::string schema, ReadTextFile("json-schema", o.json_schema));
+  return JsonSchemaConstraint{std::move(schema)};
+}
+
 absl::StatusOr<GenerateJob> MakeJob(const Options& o) {
   GenerateJob job = o.job;
+  ASSIGN_OR_RETURN(job.constraint, ConstraintOf(o));
   ASSIGN_OR_RETURN(job.logit_bias, ParseBiases(o.logit_bias));
   if (o.logprobs >= 0) job.logprobs = o.logprobs;
   if (o.prompt_logprobs >= 0) job.prompt_logprobs = o.prompt_logprobs;

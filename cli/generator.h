@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/ids.h"
+#include "common/grammar/constraint.h"
 #include "common/model/tokenizer/tokenizer.h"
 #include "common/step/sampling.h"
 #include "common/tls/tls_material.h"
@@ -37,6 +38,7 @@ struct GenerateJob {
   bool echo = false;
   bool ignore_eos = false;
   bool no_drafts = false;
+  std::optional<Constraint> constraint;
   absl::Duration timeout = absl::ZeroDuration();  // of a server's whole answer; 0: none
 };
 

@@ -91,6 +91,7 @@ class LocalGenerator final : public Generator {
     ASSIGN_OR_RETURN(
         generator->services_,
         StartLocalServices(worker, &generator->clock_, &generator->registry_, &generator->log_));
+    generator->vocab_size_ = checkpoint->spec().vocab_size;
     generator->StartEngine(checkpoint->digest());
     RETURN_IF_ERROR(generator->AwaitReady());
     return generator;
@@ -122,6 +123,9 @@ class LocalGenerator final : public Generator {
     request.best_of = job.best_of;
     request.ignore_eos = job.ignore_eos;
     request.no_drafts = job.no_drafts;
+    if (job.constraint) {
+      ASSIGN_OR_RETURN(request.grammar, CompileConstraint(*job.constraint, trie()));
+    }
     const std::vector<TokenId> prompt = request.prompt;
     const auto collector = std::make_shared<Collector>(on_text, tokenizer_.get());
     const auto generations = std::make_shared<Generations>(&clients_, SendTo(collector));
@@ -160,6 +164,11 @@ class LocalGenerator final : public Generator {
     engine_thread_ = std::thread([this] { engine_->Run(); });
   }
 
+  std::shared_ptr<const TokenTrie> trie() {
+    if (trie_ == nullptr) trie_ = std::make_shared<TokenTrie>(*tokenizer_, vocab_size_);
+    return trie_;
+  }
+
   // The engine refuses requests until the worker has attached to it.
   absl::Status AwaitReady() {
     const absl::Time deadline = clock_.Now() + kReadyWait;
@@ -183,6 +192,8 @@ class LocalGenerator final : public Generator {
   scheduler::SplitMix64 random_;
   SchedulerObserver observer_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  int vocab_size_ = 0;
+  std::shared_ptr<const TokenTrie> trie_;  // once a constraint has asked for it
   LocalServices services_;
   std::unique_ptr<WorkerLink> worker_link_;
   std::unique_ptr<RouterLink> router_link_;

@@ -36,6 +36,17 @@ v1::Chat ToProto(const std::vector<ChatMessage>& messages) {
   return chat;
 }
 
+struct SetConstraint {
+  v1::GenerateRequest* request;
+
+  void operator()(const JsonObjectConstraint&) const { request->set_json_object(true); }
+  void operator()(const JsonSchemaConstraint& json) const { request->set_json_schema(json.schema); }
+  void operator()(const RegexConstraint& regex) const { request->set_regex(regex.pattern); }
+  void operator()(const ChoiceConstraint& choice) const {
+    request->mutable_choice()->mutable_texts()->Add(choice.texts.begin(), choice.texts.end());
+  }
+};
+
 v1::GenerateRequest ToProto(const GenerateJob& job) {
   v1::GenerateRequest request;
   if (const std::vector<ChatMessage> messages = Conversation(job); !messages.empty()) {
@@ -59,6 +70,7 @@ v1::GenerateRequest ToProto(const GenerateJob& job) {
   request.set_echo(job.echo);
   request.set_ignore_eos(job.ignore_eos);
   request.set_no_drafts(job.no_drafts);
+  if (job.constraint) std::visit(SetConstraint{&request}, *job.constraint);
   request.set_return_routes(true);
   return request;
 }

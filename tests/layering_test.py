@@ -10,6 +10,7 @@ import sys
 BASE = ["common/base"]
 SPEC = BASE + ["common/model/spec"]
 TOKENIZER = BASE + ["common/model/tokenizer"]
+GRAMMAR = ["common/grammar"]
 FORMATS = BASE + ["common/model"]
 STEP = BASE + ["common/step"]
 DEVICE = SPEC + STEP + ["common/device"]
@@ -40,8 +41,8 @@ ALLOWED = {
     "expert_service/testing": ROUTER + COLLECTIVE + ["expert_service/core", "expert_service/engine"],
     "expert_service/edge": ROUTER + COLLECTIVE + EDGE + ["expert_service"],
     "scheduler_service/core": STEP,
-    "scheduler_service/engine": STEP + TOKENIZER + TELEMETRY + ["scheduler_service/core"],
-    "scheduler_service/edge": STEP + FORMATS + EDGE + ["scheduler_service"],
+    "scheduler_service/engine": STEP + TOKENIZER + GRAMMAR + TELEMETRY + ["scheduler_service/core"],
+    "scheduler_service/edge": STEP + FORMATS + GRAMMAR + EDGE + ["scheduler_service"],
     "gateway_service/core": STEP,
     "gateway_service/edge": STEP + EDGE + ["gateway_service"],
     "sim": STEP + TOKENIZER + TELEMETRY + ["expert_service/core", "scheduler_service/core",

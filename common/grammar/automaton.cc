@@ -6,7 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "common/base/limits.h"
+#include "common/base/grammar_limits.h"
 #include "common/base/status.h"
 #include "common/grammar/nfa.h"
 
@@ -196,6 +196,14 @@ void Automaton::FindClasses() {
     class_of_[byte] = static_cast<uint8_t>(current);
   }
   num_classes_ = current + 1;
+}
+
+size_t Automaton::bytes() const {
+  size_t bytes = states_.size() * sizeof(State);
+  for (const State& state : states_) {
+    bytes += state.edges.capacity() * sizeof(Edge) + state.calls.capacity() * sizeof(Call);
+  }
+  return bytes;
 }
 
 std::vector<StateId> Automaton::Alike(int bytes) const {

@@ -49,6 +49,7 @@ class Automaton {
   // Bytes of one class are on the same edges everywhere.
   int ClassOf(uint8_t byte) const { return class_of_[byte]; }
   int num_classes() const { return num_classes_; }
+  size_t bytes() const;
   // By state: the first one that reads every text of up to `bytes` bytes as it does, so that what a
   // token may do in one it may do in the other: far from its end a counted repetition is all one.
   // Itself, where no repetition is long or finding out would take more than kGrammarStepsMax steps.

@@ -63,17 +63,17 @@ void CodePointSet::Add(uint32_t low, uint32_t high) {
   if (high >= 0xD800 && high <= 0xDFFF) high = 0xD7FF;
   high = std::min(high, kLast);
   if (low > high) return;
-  intervals_.emplace_back(low, high);
-  std::sort(intervals_.begin(), intervals_.end());
-  std::vector<Interval> merged;
-  for (const Interval& interval : intervals_) {
-    if (!merged.empty() && interval.first <= merged.back().second + 1) {
-      merged.back().second = std::max(merged.back().second, interval.second);
-    } else {
-      merged.push_back(interval);
-    }
+  // Those that the new one touches become part of it.
+  const auto begins = [](const Interval& interval, uint32_t value) {
+    return interval.second + 1 < value;
+  };
+  const auto first = std::lower_bound(intervals_.begin(), intervals_.end(), low, begins);
+  auto last = first;
+  for (; last != intervals_.end() && last->first <= high + 1; ++last) {
+    low = std::min(low, last->first);
+    high = std::max(high, last->second);
   }
-  intervals_ = std::move(merged);
+  intervals_.insert(intervals_.erase(first, last), {low, high});
 }
 
 void CodePointSet::Add(const CodePointSet& other) {

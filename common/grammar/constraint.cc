@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/limits.h"
+#include "common/base/grammar_limits.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
 #include "common/grammar/json_schema.h"

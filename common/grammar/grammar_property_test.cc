@@ -89,7 +89,7 @@ void ExpectMasksOf(const Constraint& constraint, const std::vector<std::string>&
 
 TEST(GrammarPropertyTest, MasksAllowExactlyWhatTheGrammarDoes) {
   std::mt19937_64 random(Seed());
-  for (int i = 0; i < 60 && !testing::Test::HasFatalFailure(); ++i) {
+  for (int i = 0; i < 40 && !testing::Test::HasFatalFailure(); ++i) {
     const std::vector<std::string> vocabulary = RandomVocabulary(random, 330);
     const Schema schema = RandomSchema(random);
     SCOPED_TRACE(schema.dump());
@@ -113,7 +113,7 @@ std::string RandomRegex(std::mt19937_64& random, int depth) {
 
 TEST(GrammarPropertyTest, RegularExpressionsToo) {
   std::mt19937_64 random(Seed());
-  for (int i = 0; i < 150 && !testing::Test::HasFatalFailure(); ++i) {
+  for (int i = 0; i < 80 && !testing::Test::HasFatalFailure(); ++i) {
     const std::vector<std::string> vocabulary = RandomVocabulary(random, 330);
     const std::string regex = RandomRegex(random, 0);
     SCOPED_TRACE(regex);
@@ -124,7 +124,7 @@ TEST(GrammarPropertyTest, RegularExpressionsToo) {
 // Far from their ends such repetitions share their masks (Automaton::Alike).
 TEST(GrammarPropertyTest, LongRepetitionsToo) {
   std::mt19937_64 random(Seed());
-  for (int i = 0; i < 12 && !testing::Test::HasFatalFailure(); ++i) {
+  for (int i = 0; i < 4 && !testing::Test::HasFatalFailure(); ++i) {
     const std::vector<std::string> vocabulary = RandomVocabulary(random, 330);
     const int low = static_cast<int>(random() % 60),
               high = low + 40 + static_cast<int>(random() % 20);

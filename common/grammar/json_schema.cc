@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/grammar_limits.h"
 #include "common/base/json.h"
-#include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/grammar/json_text.h"
 #include "common/grammar/number_ranges.h"
@@ -98,6 +98,7 @@ class SchemaCompiler {
 
   absl::StatusOr<Expr> ValueInside(const SchemaAt& at) {
     RETURN_IF_ERROR(document_.Count(1, at.pointer));
+    if (grammar_->num_nodes() > kGrammarNodesMax) return SchemaError(at.pointer, "too large");
     if (at.schema.is_object() && at.schema.contains("$ref") && !Restricts(at.schema, "$ref")) {
       RETURN_IF_ERROR(CheckKeywords(at.schema, at.pointer));
       return Reference(at);
@@ -254,6 +255,12 @@ class SchemaCompiler {
       names->push_back(name);
     }
     if (!said) return absl::OkStatus();
+    size_t name_bytes = 0;
+    for (const std::string& name : *names) name_bytes += name.size();
+    if (name_bytes > kSchemaNameBytesMax) {
+      return SchemaError(where, absl::StrCat("beside names of ", name_bytes, " bytes, at most ",
+                                             kSchemaNameBytesMax));
+    }
     members->push_back({.expr = grammar_->Sequence({json_.OtherKey(*names), value}), .many = true});
     return absl::OkStatus();
   }

@@ -169,6 +169,32 @@ TEST(ConstraintTest, ChoicesAndObjects) {
   EXPECT_FALSE(Accepts(JsonObjectConstraint{}, "[]"));
 }
 
+// Which of two schemas it is shows only behind their children: each level has twice as many ways.
+TEST(ConstraintTest, WhatIsAmbiguousWithoutEndIsHeldAllTheSame) {
+  const std::string schema =
+      R"({"$ref": "#/$defs/n", "$defs": {"n": {"anyOf": [{"$ref": "#/$defs/a"},
+          {"$ref": "#/$defs/b"}]},
+          "a": {"type": "object", "properties": {"c": {"type": "array",
+              "items": {"$ref": "#/$defs/n"}}, "k": {"const": "a"}}, "required": ["c", "k"]},
+          "b": {"type": "object", "properties": {"c": {"type": "array",
+              "items": {"$ref": "#/$defs/n"}}, "k": {"const": "b"}}, "required": ["c", "k"]}}})";
+  const auto grammar = CompileConstraint(JsonSchemaConstraint{schema}, Bytes());
+  ASSERT_TRUE(grammar.ok()) << grammar.status();
+  Matcher matcher(*grammar);
+  for (int depth = 0; depth < 40; ++depth) ASSERT_TRUE(matcher.Advance("{\"c\":[")) << depth;
+  std::vector<uint32_t> mask(matcher.trie().mask_words());
+  for (int i = 0; i < 2000 && !matcher.MustEnd(); ++i) {
+    matcher.FillMask(absl::MakeSpan(mask));
+    const auto allowed = [&](char c) { return mask[c / 32] >> (c % 32) & 1; };
+    for (const char c : {']', '}', '"', ':', ',', 'c', 'k', 'b', 'a'}) {
+      if (!allowed(c)) continue;
+      ASSERT_TRUE(matcher.Advance(std::string(1, c)));
+      break;
+    }
+  }
+  EXPECT_TRUE(matcher.CanEnd());
+}
+
 TEST(ConstraintTest, AVocabularyWithoutABytesTokenNeverLeadsIntoADeadEnd) {
   // No token for 'b' alone: what has begun could not be finished.
   const std::vector<std::string> tokens = {"a", "ab", "c", ""};

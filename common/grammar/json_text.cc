@@ -4,7 +4,7 @@
 #include <map>
 
 #include "absl/strings/str_format.h"
-#include "common/base/limits.h"
+#include "common/base/grammar_limits.h"
 #include "nlohmann/json.hpp"
 
 namespace pregate {

@@ -23,6 +23,8 @@ struct CompiledGrammar {
   const Automaton automaton;
   const std::shared_ptr<const TokenTrie> trie;
   TokenMasks masks;  // what is computed on the way
+
+  size_t bytes() const { return automaton.bytes() + masks.bytes(); }  // from any thread
 };
 
 // Whatever a mask allows can be finished: some token is allowed as long as the text is not
@@ -42,8 +44,9 @@ class Matcher {
   // The text is complete, and nothing can follow.
   bool MustEnd() const { return now_.tops.empty(); }
   // One bit a token, the lowest first: bit id % 32 of mask[id / 32]. Tokens that end a text are
-  // allowed exactly where CanEnd. REQUIRES: mask.size() is the trie's mask_words().
-  void FillMask(absl::Span<uint32_t> mask) const;
+  // allowed exactly where CanEnd, and not without `may_end`, unless they must. REQUIRES:
+  // mask.size() is the trie's mask_words().
+  void FillMask(absl::Span<uint32_t> mask, bool may_end = true) const;
 
   const TokenTrie& trie() const { return *grammar_->trie; }
 

@@ -1,10 +1,12 @@
 #include "common/grammar/nfa.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 
+#include "absl/container/node_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/limits.h"
+#include "common/base/grammar_limits.h"
 #include "common/base/status.h"
 
 namespace pregate {
@@ -20,6 +22,13 @@ namespace {
 using Expr = Grammar::Expr;
 using Kind = Grammar::Kind;
 
+constexpr size_t kStatesMax = kGrammarStatesMax * 16;  // of one rule, before they are deterministic
+
+absl::Status TooManyStates() {
+  return absl::InvalidArgumentError(
+      absl::StrCat("too large: needs more than ", kGrammarStatesMax, " states"));
+}
+
 struct NfaState {
   std::vector<Automaton::Edge> edges;
   std::vector<Automaton::Call> calls;
@@ -34,6 +43,7 @@ class NfaBuilder {
   // Appends the expression behind `from`; the state behind it.
   absl::StatusOr<int> Append(Expr expr, int from) {
     RETURN_IF_ERROR(budget_->Take(1));
+    if (states.size() > kStatesMax) return TooManyStates();
     const Grammar::Node& node = grammar_.node(expr);
     switch (node.kind) {
       case Kind::kLiteral:
@@ -181,10 +191,7 @@ class SubsetBuilder {
     std::sort(closed.begin(), closed.end());
     const auto [it, added] = ids_.try_emplace(std::move(closed), states_->size());
     if (!added) return it->second;
-    if (states_->size() >= kGrammarStatesMax) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("too large: needs more than ", kGrammarStatesMax, " states"));
-    }
+    if (states_->size() >= kGrammarStatesMax) return TooManyStates();
     states_->emplace_back();
     states_->back().accepts = std::binary_search(it->first.begin(), it->first.end(), end_);
     subsets_.push_back(&it->first);
@@ -216,19 +223,19 @@ class SubsetBuilder {
   absl::Status ExpandEdges(StateId from, const std::vector<Automaton::Edge>& all) {
     std::bitset<257> cuts;
     for (const Automaton::Edge& edge : all) cuts[edge.low] = cuts[edge.high + 1] = true;
-    for (int low = 0; low < 256; ++low) {
-      if (!cuts[low]) continue;
-      int high = low;
-      while (high < 255 && !cuts[high + 1]) ++high;
-      std::vector<int> targets;
-      for (const Automaton::Edge& edge : all) {
-        if (edge.low <= low && low <= edge.high) targets.push_back(edge.to);
+    std::array<std::vector<int>, 256> targets;  // by a piece's first byte
+    for (const Automaton::Edge& edge : all) {
+      for (int byte = edge.low; byte <= edge.high; ++byte) {
+        if (cuts[byte]) targets[byte].push_back(edge.to);
       }
-      RETURN_IF_ERROR(budget_->Take(1));
-      if (targets.empty()) continue;
-      ASSIGN_OR_RETURN(const StateId to, Intern(std::move(targets)));
+      RETURN_IF_ERROR(budget_->Take(1 + (edge.high - edge.low) / 16));
+    }
+    for (int low = 0; low < 256; ++low) {
+      if (targets[low].empty()) continue;
+      int high = low;
+      while (!cuts[high + 1]) ++high;
+      ASSIGN_OR_RETURN(const StateId to, Intern(std::move(targets[low])));
       AddEdge(from, low, high, to);
-      low = high;
     }
     return absl::OkStatus();
   }
@@ -246,7 +253,7 @@ class SubsetBuilder {
   const int end_;
   GrammarBudget* budget_;
   std::vector<Automaton::State>* states_;
-  std::map<std::vector<int>, StateId> ids_;  // whose keys stay where they are
+  absl::node_hash_map<std::vector<int>, StateId> ids_;  // whose keys stay where they are
   std::vector<const std::vector<int>*> subsets_;
   std::vector<int> marked_;  // by NFA state: the round that has seen it
   int round_ = 0;

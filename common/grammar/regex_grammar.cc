@@ -7,7 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/limits.h"
+#include "common/base/grammar_limits.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
 #include "common/base/utf8.h"

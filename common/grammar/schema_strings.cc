@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/limits.h"
+#include "common/base/grammar_limits.h"
 #include "common/base/status.h"
 #include "common/grammar/regex_grammar.h"
 

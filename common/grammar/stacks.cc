@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "common/base/limits.h"
-
 namespace pregate {
 
 StackStore::Stack StackStore::Push(StateId state, Stack below) {
@@ -31,6 +29,16 @@ Configuration StackStore::Step(const Configuration& from, uint8_t byte) {
   return Close(std::move(next));
 }
 
+void StackStore::Cut(size_t stacks_max, Configuration* configuration) const {
+  std::vector<Stack>& tops = configuration->tops;
+  if (tops.size() <= stacks_max) return;
+  absl::flat_hash_map<StateId, size_t> of_state;
+  for (const Stack top : tops) ++of_state[state(top)];
+  const size_t each = std::max<size_t>(1, stacks_max / of_state.size());
+  of_state.clear();
+  std::erase_if(tops, [&](Stack top) { return ++of_state[state(top)] > each; });
+}
+
 Configuration StackStore::Close(std::vector<Stack> stacks) {
   Configuration closed;
   ++round_;
@@ -40,7 +48,7 @@ Configuration StackStore::Close(std::vector<Stack> stacks) {
     seen_[stack] = round_;
     const auto [state_id, below] = nodes_[stack];
     const Automaton::State& state = automaton_->state(state_id);
-    if (!state.edges.empty() && closed.tops.size() < kGrammarStacksMax) {
+    if (!state.edges.empty() && closed.tops.size() < stacks_max_) {
       closed.tops.push_back(stack);
     }
     if (state.accepts && below == kBottom) closed.can_end = true;

@@ -27,7 +27,10 @@ class StackStore {
   using Stack = int32_t;
   static constexpr Stack kBottom = -1;
 
-  explicit StackStore(const Automaton& automaton) : automaton_(&automaton) {}
+  // `stacks_max`: of one configuration. What would be more is no longer followed, which forbids texts
+  // and allows none.
+  StackStore(const Automaton& automaton, size_t stacks_max)
+      : automaton_(&automaton), stacks_max_(stacks_max) {}
 
   Stack Push(StateId state, Stack below);
   StateId state(Stack stack) const { return nodes_[stack].first; }
@@ -37,10 +40,11 @@ class StackStore {
 
   // What `stack` alone may do.
   Configuration Start(Stack stack) { return Close({stack}); }
-  // What follows when `byte` is read; dead where nothing allows it. More than kGrammarStacksMax
-  // stacks are cut to so many: the others are no longer followed, which forbids texts and allows
-  // none.
+  // What follows when `byte` is read; dead where nothing allows it.
   Configuration Step(const Configuration& from, uint8_t byte);
+  // Leaves some `stacks_max` stacks, and one at least of each state on top: whatever may come next may
+  // still come, though not all that it could have been part of is followed.
+  void Cut(size_t stacks_max, Configuration* configuration) const;
 
  private:
   // Calls and returns, until each stack reads a byte.
@@ -48,6 +52,7 @@ class StackStore {
   void AddCalls(const Automaton::State& state, Stack stack, std::vector<Stack>* out);
 
   const Automaton* automaton_;
+  size_t stacks_max_;
   std::vector<std::pair<StateId, Stack>> nodes_;
   absl::flat_hash_map<std::pair<StateId, Stack>, Stack> ids_;
   std::vector<uint32_t> seen_;  // by stack: the round of Close that has met it

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/base/limits.h"
+#include "common/base/grammar_limits.h"
 
 namespace pregate {
 namespace {
@@ -17,7 +17,7 @@ TokenMasks::TokenMasks(const Automaton& automaton, const TokenTrie& trie)
     : automaton_(&automaton),
       trie_(&trie),
       alike_(automaton.Alike(trie.depth_max())),
-      stacks_(automaton) {
+      stacks_(automaton, kGrammarStacksMax) {
   Clear();
 }
 

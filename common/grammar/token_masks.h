@@ -5,6 +5,7 @@
 // computed once and kept.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -29,7 +30,7 @@ class TokenMasks {
   // Computes what texts will ask for first, as far as `nodes` steps through the trie go.
   void Warm(int64_t nodes);
 
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const { return bytes_; }  // from any thread
 
  private:
   using ConfigId = int32_t;
@@ -69,7 +70,7 @@ class TokenMasks {
   std::vector<ConfigId> next_;  // [configs, classes]
   std::vector<ConfigId> path_;  // of a walk, by depth
   int64_t steps_ = 0;           // through the trie
-  size_t bytes_ = 0;
+  std::atomic<size_t> bytes_ = 0;
 };
 
 }  // namespace pregate

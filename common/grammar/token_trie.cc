@@ -17,11 +17,11 @@ size_t CommonPrefix(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-TokenTrie::TokenTrie(const Tokenizer& tokenizer)
-    : vocab_size_(tokenizer.vocab_size()), end_tokens_(tokenizer.StopTokens()) {
+TokenTrie::TokenTrie(const Tokenizer& tokenizer, int vocab_size)
+    : vocab_size_(vocab_size), end_tokens_(tokenizer.StopTokens()) {
   const absl::flat_hash_set<TokenId> ends(end_tokens_.begin(), end_tokens_.end());
   std::vector<Entry> entries;
-  for (TokenId id = 0; id < vocab_size_; ++id) {
+  for (TokenId id = 0; id < std::min(vocab_size, tokenizer.vocab_size()); ++id) {
     if (tokenizer.IsSpecial(id) || tokenizer.IsControl(id) || ends.contains(id)) continue;
     if (tokenizer.Form(id) == TokenForm::kNothing) continue;
     const std::string_view bytes = tokenizer.TokenBytes(id);

@@ -23,7 +23,8 @@ class TokenTrie {
   using Node = int32_t;  // in order of a walk depth first; 0 is the root
   static constexpr Node kRoot = 0;
 
-  explicit TokenTrie(const Tokenizer& tokenizer);
+  // `vocab_size`: the model's, which may have more ids than its tokenizer, or fewer.
+  TokenTrie(const Tokenizer& tokenizer, int vocab_size);
   // Tokens by id, as if of a tokenizer; empty ones are left out.
   TokenTrie(absl::Span<const std::string> tokens, std::vector<TokenId> end_tokens);
 

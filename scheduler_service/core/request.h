@@ -19,6 +19,8 @@
 
 namespace pregate {
 
+struct CompiledGrammar;  // common/grammar/matcher.h
+
 struct GenerateRequest {
   std::string request_id;
   std::string tenant;
@@ -44,6 +46,8 @@ struct GenerateRequest {
   std::vector<TokenId> stop_tokens;  // beside the model's own
   bool ignore_eos = false;
   bool no_drafts = false;
+  // That the text of the answer is held to; null: none. The engine's thread alone uses it.
+  std::shared_ptr<CompiledGrammar> grammar;
   absl::Time deadline = absl::InfiniteFuture();
 };
 

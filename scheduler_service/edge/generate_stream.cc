@@ -17,26 +17,34 @@
 
 namespace pregate {
 
-void GenerateStream::Submit(GenerateRequest request) {
+void GenerateStream::Hold() {
   self_ = shared_from_this();
+  held_ = true;
+}
+
+void GenerateStream::Submit(GenerateRequest request) {
+  if (!held_) self_ = shared_from_this();
   const int32_t count = std::max(request.n, request.best_of);
   if (count > 1 && !request.seed) request.seed = absl::Uniform<uint64_t>(absl::BitGen());
   if (context_.echo) prompt_ = request.prompt;
   queue_max_ *= count;
-  const auto generations =
-      std::make_shared<Generations>(context_.engine, [self = self_](const ToClient& message) {
+  const auto generations = std::make_shared<Generations>(
+      context_.engine, [self = shared_from_this()](const ToClient& message) {
         std::visit([&](const auto& m) { self->Answer(m); }, message);
       });
+  bool over = false;
   {
     absl::MutexLock lock(&mutex_);
+    over = ended_;
     generations_ = generations;
   }
+  if (over) return EndRefused(absl::CancelledError("the client has gone"), absl::ZeroDuration());
   if (generations->Submit(std::move(request))) return;
   EndRefused(absl::ResourceExhaustedError("the scheduler's inbox is full"), kRetryAfter);
 }
 
 void GenerateStream::Refuse(const absl::Status& status, absl::Duration retry_after) {
-  self_ = shared_from_this();
+  if (!held_) self_ = shared_from_this();
   EndRefused(status, retry_after);
 }
 

@@ -50,6 +50,8 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   };
   explicit GenerateStream(Context context) : context_(std::move(context)) {}
 
+  // Before Submit or Refuse where they come later, on another thread: gRPC may end the call first.
+  void Hold();
   // Call one of them, once, on a stream made by make_shared: hands the request to the engine ...
   void Submit(GenerateRequest request);
   // ... or refuses it, and says when to try again where that helps (zero: never).
@@ -86,6 +88,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   const Context context_;
   std::shared_ptr<GenerateStream> self_;  // gRPC's reference
+  bool held_ = false;                     // self_ was set by Hold
   // Set by Submit, before there is an answer.
   std::vector<TokenId> prompt_;  // to be echoed
   size_t queue_max_ = kStreamQueueMessages;

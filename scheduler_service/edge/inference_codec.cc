@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/grammar_limits.h"
 #include "common/base/limits.h"
 #include "common/base/request_limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/sampling_codec.h"
 #include "common/rpc/status.h"
+#include "common/step/request_limits.h"
 
 namespace pregate {
 namespace {
@@ -170,6 +172,34 @@ absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest&
     request.seed = in.resume().seed();
   }
   return request;
+}
+
+absl::StatusOr<std::optional<Constraint>> DecodeConstraint(const v1::GenerateRequest& in) {
+  Constraint constraint;
+  switch (in.constraint_case()) {
+    case v1::GenerateRequest::CONSTRAINT_NOT_SET:
+      return std::nullopt;
+    case v1::GenerateRequest::kJsonObject:
+      if (!in.json_object()) return BadField("json_object", "is false: leave it out");
+      constraint = JsonObjectConstraint{};
+      break;
+    case v1::GenerateRequest::kJsonSchema:
+      constraint = JsonSchemaConstraint{in.json_schema()};
+      break;
+    case v1::GenerateRequest::kRegex:
+      constraint = RegexConstraint{in.regex()};
+      break;
+    case v1::GenerateRequest::kChoice:
+      RETURN_IF_ERROR(CheckCount("choice.texts", in.choice().texts_size(), kConstraintChoicesMax));
+      constraint = ChoiceConstraint{ToVector(in.choice().texts())};
+      break;
+  }
+  // Each would end the text where it is not complete, or go on where it is.
+  constexpr absl::string_view kBeside = "cannot stand beside a constraint of the text";
+  if (in.stop_strings_size() > 0) return BadField("stop_strings", kBeside);
+  if (in.stop_token_ids_size() > 0) return BadField("stop_token_ids", kBeside);
+  if (in.ignore_eos()) return BadField("ignore_eos", kBeside);
+  return constraint;
 }
 
 absl::StatusOr<std::vector<TokenId>> DecodeTokenizeRequest(const v1::TokenizeRequest& in,

@@ -6,11 +6,13 @@
 
 #include <grpcpp/support/status.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/grammar/constraint.h"
 #include "common/step/control.h"
 #include "pregate/v1/inference.pb.h"
 #include "scheduler_service/core/request.h"
@@ -25,6 +27,9 @@ absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest&
                                                       const ServedModel& model,
                                                       const WorkerFacts& facts,
                                                       absl::Time deadline);
+// What the text must be, if anything; INVALID_ARGUMENT where another field cannot stand beside it.
+// It is compiled by others: constraint_compiler.h.
+absl::StatusOr<std::optional<Constraint>> DecodeConstraint(const v1::GenerateRequest& in);
 absl::StatusOr<std::vector<TokenId>> DecodeTokenizeRequest(const v1::TokenizeRequest& in,
                                                            const ServedModel& model);
 absl::StatusOr<std::string> DecodeDetokenizeRequest(const v1::DetokenizeRequest& in,

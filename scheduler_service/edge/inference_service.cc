@@ -40,9 +40,12 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 
 InferenceService::InferenceService(const ServedModel* model, SchedulerMetrics* metrics,
                                    RequestLog* log, Peer<GenerateRequest, ToClient>* engine)
-    : model_(model), metrics_(metrics), log_(log), engine_(engine), watcher_([this] {
-        WatchForStuckStreams();
-      }) {}
+    : model_(model),
+      metrics_(metrics),
+      log_(log),
+      engine_(engine),
+      constraints_(model->tokenizer.get(), model->spec.vocab_size),
+      watcher_([this] { WatchForStuckStreams(); }) {}
 
 InferenceService::~InferenceService() {
   stop_.Notify();
@@ -109,11 +112,30 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
     // Without tenants clients of one Unix socket have one address, and so one share.
     decoded->client = decoded->tenant.empty() ? absl::HashOf(0, context->peer())
                                               : absl::HashOf(1, decoded->tenant);
-    stream->Submit(*std::move(decoded));
+    SubmitConstrained(stream, DecodeConstraint(request), *std::move(decoded));
   } else {
     stream->Refuse(decoded.status());
   }
   return stream.get();
+}
+
+void InferenceService::SubmitConstrained(const std::shared_ptr<GenerateStream>& stream,
+                                         absl::StatusOr<std::optional<Constraint>> constraint,
+                                         GenerateRequest request) {
+  if (!constraint.ok()) return stream->Refuse(constraint.status());
+  if (!*constraint) return stream->Submit(std::move(request));
+  stream->Hold();
+  constraints_.Compile(**std::move(constraint),
+                       [stream, request = std::move(request)](
+                           absl::StatusOr<std::shared_ptr<CompiledGrammar>> grammar) mutable {
+                         if (!grammar.ok()) {
+                           const bool again = absl::IsResourceExhausted(grammar.status());
+                           return stream->Refuse(grammar.status(),
+                                                 again ? kRetryAfter : absl::ZeroDuration());
+                         }
+                         request.grammar = *std::move(grammar);
+                         stream->Submit(std::move(request));
+                       });
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,

@@ -15,6 +15,7 @@
 #include "common/telemetry/log.h"
 #include "pregate/v1/inference.grpc.pb.h"
 #include "scheduler_service/core/request.h"
+#include "scheduler_service/edge/constraint_compiler.h"
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
 #include "scheduler_service/edge/served_model.h"
@@ -50,6 +51,10 @@ class InferenceService final
   int num_streams() const { return num_streams_; }
 
  private:
+  // At once, or when the constraint is compiled.
+  void SubmitConstrained(const std::shared_ptr<GenerateStream>& stream,
+                         absl::StatusOr<std::optional<Constraint>> constraint,
+                         GenerateRequest request);
   void WatchForStuckStreams();
   void Forget(uint64_t key);
 
@@ -61,6 +66,7 @@ class InferenceService final
   std::atomic<int> num_streams_{0};
   absl::Mutex mutex_;
   absl::flat_hash_map<uint64_t, std::weak_ptr<GenerateStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  ConstraintCompiler constraints_;
   absl::Notification stop_;
   std::thread watcher_;
 };

@@ -14,6 +14,13 @@ absl::Duration Between(absl::Time from, absl::Time to) {
                                                                     : to - from;
 }
 
+// What may come next, for the plan.
+void FillMask(LiveRequest* request) {
+  Sequence& s = request->sequence;
+  s.allowed.resize(request->matcher->trie().mask_words());
+  request->matcher->FillMask(absl::MakeSpan(s.allowed), s.num_generated() >= s.min_tokens);
+}
+
 }  // namespace
 
 RequestHandler::RequestHandler(const Tokenizer* tokenizer, RandomSource* random,
@@ -86,6 +93,10 @@ std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max
   s.tokens.insert(s.tokens.end(), request.resume_tokens.begin(), request.resume_tokens.end());
   s.routes.assign(s.tokens.size(), kNoRoute);
   s.RecordRoutes(s.prompt_len, request.resume_routes);
+  if (request.grammar != nullptr) {
+    s.masked = true;
+    live->matcher.emplace(std::move(request.grammar));
+  }
   live->link = event.link;
   live->send = std::move(event.send);
   live->deadline = request.deadline;
@@ -94,13 +105,35 @@ std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max
   return live;
 }
 
-std::optional<FinishReason> RequestHandler::ReplayResumed(LiveRequest* request) {
+absl::StatusOr<std::optional<FinishReason>> RequestHandler::ReplayResumed(LiveRequest* request) {
   const Sequence& s = request->sequence;
   for (int32_t i = s.prompt_len; i < s.num_tokens(); ++i) {
-    if (const auto reason = request->output.Accept(s.tokens[i])) return reason;
+    const auto reason = request->output.Accept(s.tokens[i]);
+    if (reason == FinishReason::kStopToken && request->matcher && !request->matcher->CanEnd()) {
+      return absl::InvalidArgumentError("resume_tokens end before the constraint allows it");
+    }
+    if (reason) return reason;
+    RETURN_IF_ERROR(Follow(request, s.tokens[i], i - s.prompt_len));
   }
   request->output.TakeText();  // the client has it
+  if (request->matcher) FillMask(request);
   return std::nullopt;
+}
+
+absl::Status RequestHandler::Follow(LiveRequest* request, TokenId token, int32_t index) {
+  if (!request->matcher) return absl::OkStatus();
+  const std::string_view bytes = tokenizer_->TokenBytes(token);
+  if (!bytes.empty() && request->matcher->Advance(bytes)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("token ", token, ", generated as number ", index,
+                                                 ", is not what the constraint allows"));
+}
+
+absl::Status RequestHandler::Constrain(LiveRequest* request) {
+  if (!request->matcher) return absl::OkStatus();
+  const Sequence& s = request->sequence;
+  RETURN_IF_ERROR(Follow(request, s.tokens.back(), s.num_generated() - 1));
+  FillMask(request);
+  return absl::OkStatus();
 }
 
 void RequestHandler::Start(LiveRequest* request, const WorkerFacts& cell) {

@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/model/tokenizer/tokenizer.h"
 #include "scheduler_service/core/admission.h"
@@ -31,8 +32,12 @@ class RequestHandler {
   LiveRequest* Admit(SubmitEvent event, const WorkerFacts& cell, absl::Time now);
   void Refuse(const std::function<void(ToClient)>& send, absl::Status status, absl::Time now);
 
-  // A resumed request may have ended with what the client has already.
-  std::optional<FinishReason> ReplayResumed(LiveRequest* request);
+  // A resumed request may have ended with what the client has already. InvalidArgument where its
+  // constraint does not allow that.
+  absl::StatusOr<std::optional<FinishReason>> ReplayResumed(LiveRequest* request);
+  // The constraint, if any, reads the last token and says what may follow it. InvalidArgument where
+  // it does not allow the token.
+  absl::Status Constrain(LiveRequest* request);
   // StartInfo, once.
   void Start(LiveRequest* request, const WorkerFacts& cell);
   // What is known of the prompt's log-probabilities, once StartInfo was sent.
@@ -49,6 +54,8 @@ class RequestHandler {
 
  private:
   absl::StatusOr<int32_t> Check(const SubmitEvent& event, const WorkerFacts& cell, absl::Time now);
+  // `token` is the generated one of this index.
+  absl::Status Follow(LiveRequest* request, TokenId token, int32_t index);
   std::unique_ptr<LiveRequest> Make(SubmitEvent event, int32_t max_tokens, const WorkerFacts& cell,
                                     absl::Time now);
 

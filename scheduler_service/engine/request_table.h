@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "common/grammar/matcher.h"
 #include "common/step/peer.h"
 #include "scheduler_service/core/admission.h"
 #include "scheduler_service/core/request.h"
@@ -26,6 +28,7 @@ struct LiveRequest {
   LinkId link = 0;
   std::function<void(ToClient)> send;
   TokenOutput output;
+  std::optional<Matcher> matcher;  // of a constraint: has read all generated tokens
   bool started = false;                             // StartInfo was sent
   int32_t num_delivered = 0;                        // tokens of the sequence that the client has
   std::vector<std::vector<TokenLogprob>> logprobs;  // of the tokens that it does not have

@@ -159,7 +159,9 @@ void SchedulerEngine::Handle(SubmitEvent& event) {
   }
   LiveRequest* request = requests_.Admit(std::move(event), *group_.facts(), now_);
   if (!request) return;
-  if (const auto reason = requests_.ReplayResumed(request)) return Finish(request, *reason);
+  const absl::StatusOr<std::optional<FinishReason>> replayed = requests_.ReplayResumed(request);
+  if (!replayed.ok()) return End(request, replayed.status());
+  if (*replayed) return Finish(request, **replayed);
   EnqueueIfNew(request);  // a dense model's
   if (request->sequence.all_routed()) return OnRouted(request);
   routes_.Request(&request->sequence, now_);
@@ -454,6 +456,9 @@ void SchedulerEngine::CommitSamples(absl::Span<Sample> samples) {
     if (&sample != &samples[0]) ++request->accepted_tokens;
     habits_.Observe(absl::MakeConstSpan(s->routes).last(2));
     if (const auto reason = request->output.Accept(sample.token)) return Finish(request, *reason);
+    if (const absl::Status s = requests_.Constrain(request); !s.ok()) {
+      return End(request, absl::InternalError(s.message()));
+    }
   }
   if (MayDraft()) drafting_.Follow(s);
   if (s->all_routed()) return requests_.Deliver(request, now_);

@@ -54,7 +54,10 @@ std::vector<v1::GenerateRequest> Requests() {
   v1::GenerateRequest chat;
   *chat.mutable_chat() = ShortChat();
   chat.set_ignore_eos(true);
-  return {text, resumed, chat};
+  v1::GenerateRequest constrained;
+  constrained.set_text("Once");
+  constrained.mutable_choice()->add_texts("yes");
+  return {text, resumed, chat, constrained};
 }
 
 std::vector<v1::TokenizeRequest> Texts() {
@@ -74,7 +77,9 @@ const Registration generate(ProtoFormat<v1::GenerateRequest>(
     "generate_request", Requests, [](const v1::GenerateRequest& message) {
       const auto request = DecodeGenerateRequest(message, Model(), Facts(), absl::InfiniteFuture());
       if (!request.ok()) EncodeFailure(request.status(), absl::ZeroDuration());
-      return request.ok();
+      const auto constraint = DecodeConstraint(message);
+      return request.ok() && constraint.ok() &&
+             (!*constraint || CheckConstraint(**constraint).ok());
     }));
 
 const Registration tokenize(ProtoFormat<v1::TokenizeRequest>(
