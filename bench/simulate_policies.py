@@ -44,22 +44,33 @@ def over_optimum(run):
     return (1 - window["reuse_ratio"]) / optimum if optimum else 1
 
 
+def row(slots, policy, runs):
+    """Means over seeds."""
+    n, t, i = "normalized_latency_s", "ttft_s", "itl_s"
+    return {"slots": slots, "policy": policy, "latency_mean_s": mean(runs, n, "mean"), "latency_p95_s": mean(runs, n, "p95"),
+            "ttft_mean_s": mean(runs, t, "mean"), "ttft_p95_s": mean(runs, t, "p95"),
+            "itl_p50_s": mean(runs, i, "p50"), "itl_p99_s": mean(runs, i, "p99"),
+            "tokens_per_s": mean(runs, "generated_tokens_per_s"), "tokens_per_step": mean(runs, "tokens_per_step"),
+            "experts_per_step": mean(runs, "unique_experts_per_step"), "reuse": mean(runs, "window", "reuse_ratio"),
+            "optimal_reuse": mean(runs, "window", "optimal_reuse_ratio"),
+            "loads_over_optimum": statistics.mean(over_optimum(r) for r in runs), "stall_s": mean(runs, "stall_s")}
+
+
 def print_table(case, runs):
     print("\n" + ", ".join(f"{name} {value}" for name, value in case.items() if name != "compare-slots") + "\n")
     print("| slots | policy | normalized latency, s: mean / p95 | TTFT, s: mean / p95 | ITL, ms: p50 / p99 | tokens/s "
           "| tokens, experts a step | reuse (optimum) | loads / optimum's | stall, s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    keys = list(dict.fromkeys((r["config"]["slots"], r["config"]["policy"]) for r in runs))
-    for slots, policy in keys:
+    rows = []
+    for slots, policy in dict.fromkeys((r["config"]["slots"], r["config"]["policy"]) for r in runs):
         of = [r for r in runs if (r["config"]["slots"], r["config"]["policy"]) == (slots, policy)]
-        n, t, i = "normalized_latency_s", "ttft_s", "itl_s"
-        print(f"| {slots} | {policy} | {mean(of, n, 'mean'):.4f} / {mean(of, n, 'p95'):.4f} "
-              f"| {mean(of, t, 'mean'):.2f} / {mean(of, t, 'p95'):.2f} "
-              f"| {mean(of, i, 'p50') * 1e3:.1f} / {mean(of, i, 'p99') * 1e3:.0f} "
-              f"| {mean(of, 'generated_tokens_per_s'):.1f} "
-              f"| {mean(of, 'tokens_per_step'):.1f}, {mean(of, 'unique_experts_per_step'):.2f} "
-              f"| {mean(of, 'window', 'reuse_ratio'):.3f} ({mean(of, 'window', 'optimal_reuse_ratio'):.3f}) "
-              f"| {statistics.mean(over_optimum(r) for r in of):.2f} | {mean(of, 'stall_s'):.0f} |", flush=True)
+        r = row(slots, policy, of)
+        rows.append({name: round(value, 4) if isinstance(value, float) else value for name, value in r.items()})
+        print(f"| {slots} | {policy} | {r['latency_mean_s']:.4f} / {r['latency_p95_s']:.4f} "
+              f"| {r['ttft_mean_s']:.2f} / {r['ttft_p95_s']:.2f} | {r['itl_p50_s'] * 1e3:.1f} / {r['itl_p99_s'] * 1e3:.0f} "
+              f"| {r['tokens_per_s']:.1f} | {r['tokens_per_step']:.1f}, {r['experts_per_step']:.2f} "
+              f"| {r['reuse']:.3f} ({r['optimal_reuse']:.3f}) | {r['loads_over_optimum']:.2f} | {r['stall_s']:.0f} |", flush=True)
+    return rows
 
 
 def print_cache_table(args, seed):
@@ -72,18 +83,6 @@ def print_cache_table(args, seed):
         window = run["window"]
         shares = [window[f"{name}reuse_ratio"] for name in ("random_", "lru_", "", "optimal_")]
         print(f"| {run['config']['slots']} | " + " | ".join(f"{100 * s:.1f}" for s in shares) + " |", flush=True)
-    return runs
-
-
-def brief(run):
-    """What the tables are made of."""
-    names = ("requests", "generated_tokens", "virtual_s", "generated_tokens_per_s", "steps", "tokens_per_step",
-             "unique_experts_per_step", "loads", "hit_ratio", "stall_s", "window")
-    times = {name: {p: run[name][p] for p in ("mean", "p50", "p95", "p99")}
-             for name in ("normalized_latency_s", "ttft_s", "itl_s")}
-    config = {name: value for name, value in run["config"].items() if name not in ("trace", "routes")}
-    return {"config": {**config, "recorded_routes": bool(run["config"]["routes"])}, **times,
-            **{name: run[name] for name in names}}
 
 
 def main():
@@ -91,19 +90,19 @@ def main():
     for name in ("pregate", "trace", "out"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--routes", help="of `pregate routes record`")
-    parser.add_argument("--requests", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=2)
     args = parser.parse_args()
     cases = CASES + [{**case, "routes": args.routes} for case in RECORDED if args.routes]
-    every = []
+    tables = []
     for case in cases:
         runs = [run for seed in range(1, args.seeds + 1) for run in simulate(args, case, seed)]
-        print_table(case, runs)
-        every += runs
-    every += print_cache_table(args, 1)
-    with open(args.out, "w") as f:
-        json.dump({"requests": args.requests, "seeds": args.seeds, "runs": [brief(run) for run in every]}, f)
-        f.write("\n")
+        named = {name: value for name, value in case.items() if name not in ("routes", "compare-slots")}
+        tables.append({**named, "recorded_routes": "routes" in case, "rows": print_table(case, runs)})
+        with open(args.out, "w") as f:
+            json.dump({"requests": args.requests, "seeds": args.seeds, "tables": tables}, f, indent=1)
+            f.write("\n")
+    print_cache_table(args, 1)
 
 
 if __name__ == "__main__":

@@ -154,8 +154,8 @@ class StepPlanner {
   const PlannerView& view_;
   const int32_t age_steps_;
   std::vector<const Sequence*> decoding_;  // that could run now
-  std::vector<ExpertDemand> demand_;  // [experts]
-  std::vector<ExpertId> order_;       // by worth
+  std::vector<ExpertDemand> demand_;       // [experts]
+  std::vector<ExpertId> order_;            // by worth
   bool prompts_due_ = false;
 };
 

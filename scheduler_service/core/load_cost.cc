@@ -5,12 +5,12 @@
 namespace pregate::scheduler {
 namespace {
 
-constexpr double kFading = 1.01;
+constexpr double kClaimFading = 1.01;
 // Of fewer, the first may have been under way before the step.
 constexpr int32_t kUnitsMin = 8;
 
 void Lower(double* least, double value) {
-  *least = *least == 0 ? value : std::min(*least * kFading, value);
+  *least = *least == 0 ? value : std::min(*least * kClaimFading, value);
 }
 
 }  // namespace

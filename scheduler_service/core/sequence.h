@@ -61,9 +61,9 @@ struct Sequence {
 
   // Committed.
   std::vector<TokenId> tokens;
-  std::vector<ExpertId> routes;  // [tokens]; kNoRoute where unknown
-  int32_t routed = 0;            // leading positions whose route is known
-  int32_t scored = 0;            // leading positions that are scored
+  std::vector<ExpertId> routes;        // [tokens]; kNoRoute where unknown
+  int32_t routed = 0;                  // leading positions whose route is known
+  int32_t scored = 0;                  // leading positions that are scored
   std::vector<int32_t> expert_tokens;  // [expert] those of them that name it; up to the highest one
   SequenceState state = SequenceState::kRouting;
   int32_t preemptions = 0;        // by KV exhaustion; a new epoch does not count
