@@ -10,7 +10,6 @@
 #include "common/rpc/decode.h"
 #include "common/rpc/sampling_codec.h"
 #include "common/rpc/status.h"
-#include "common/step/request_limits.h"
 
 namespace pregate {
 namespace {
