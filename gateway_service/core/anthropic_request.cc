@@ -9,7 +9,7 @@
 namespace pregate::gateway::anthropic {
 namespace {
 
-using nlohmann::json;
+using json = Json;
 
 using enum Treatment;
 

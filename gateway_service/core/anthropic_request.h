@@ -4,13 +4,13 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "gateway_service/core/generation.h"
+#include "gateway_service/core/json_field.h"
 #include "gateway_service/core/request_field.h"
-#include "nlohmann/json.hpp"
 
 namespace pregate::gateway::anthropic {
 
 // As openai::ReadChatRequest. `system` becomes the first message.
-absl::StatusOr<Generation> ReadRequest(const nlohmann::json& body);
+absl::StatusOr<Generation> ReadRequest(const Json& body);
 
 // docs/API.md has them all; a test compares.
 absl::Span<const RequestField> Fields();

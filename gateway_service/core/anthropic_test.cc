@@ -10,7 +10,7 @@
 namespace pregate::gateway::anthropic {
 namespace {
 
-using nlohmann::json;
+using json = Json;
 using ::testing::HasSubstr;
 
 const AnswerHead kHead = {.id = "7", .created_s = 1, .model = "m"};
@@ -53,7 +53,7 @@ TEST(AnthropicTest, MistakesAreNamed) {
   EXPECT_THAT(error(R"({"max_tokens": 1, "messages": [{"role": "assistant", "content": "x"}]})"),
               HasSubstr("assistant"));
   EXPECT_THAT(error(R"({"max_tokens": 1, "temperature": 1.5, "messages": []})"),
-              HasSubstr("messages is"));
+              HasSubstr("temperature is 1.5"));
 }
 
 TEST(AnthropicTest, StreamsEventsInOrder) {

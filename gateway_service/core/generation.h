@@ -22,6 +22,19 @@ struct Message {
 using Conversation = std::vector<Message>;
 using Prompt = std::variant<std::string, std::vector<TokenId>, Conversation>;
 
+// What the text has to be (docs/API.md, "Structured output").
+struct AnyJsonObject {};
+struct JsonSchema {
+  std::string text;  // JSON
+};
+struct Regex {
+  std::string text;
+};
+struct TextChoice {
+  std::vector<std::string> texts;
+};
+using Constraint = std::variant<std::monostate, AnyJsonObject, JsonSchema, Regex, TextChoice>;
+
 struct Generation {
   std::string model;  // "": whichever is served
   Prompt prompt;
@@ -33,6 +46,7 @@ struct Generation {
   std::vector<std::string> stop_strings;
   std::vector<TokenId> stop_tokens;
   bool ignore_eos = false;
+  Constraint constraint;
   bool no_drafts = false;
   std::optional<int32_t> priority;  // nothing: the token's, or 0
   int32_t n = 1;                    // choices

@@ -12,13 +12,13 @@ namespace {
 
 constexpr size_t kShownBytesMax = 80;
 
-absl::Status Wrong(absl::string_view name, const nlohmann::json& value, absl::string_view wanted) {
+absl::Status Wrong(absl::string_view name, const Json& value, absl::string_view wanted) {
   return Invalid(name, absl::StrCat("is ", Shown(value), ", not ", wanted));
 }
 
 }  // namespace
 
-std::string Shown(const nlohmann::json& value) {
+std::string Shown(const Json& value) {
   if (value.is_array()) return absl::StrCat("an array of ", value.size());
   if (value.is_object()) return "an object";
   if (!value.is_string()) return value.dump();
@@ -28,14 +28,14 @@ std::string Shown(const nlohmann::json& value) {
   return absl::StrCat(JsonString(text.substr(0, size)), size < text.size() ? "..." : "");
 }
 
-absl::StatusOr<double> ReadNumber(absl::string_view name, const nlohmann::json& value, double min,
+absl::StatusOr<double> ReadNumber(absl::string_view name, const Json& value, double min,
                                   double max) {
   const double number = value.is_number() ? value.get<double>() : min - 1;
   if (value.is_number() && number >= min && number <= max) return number;
   return Wrong(name, value, absl::StrCat("a number from ", min, " to ", max));
 }
 
-absl::StatusOr<int64_t> ReadInt(absl::string_view name, const nlohmann::json& value, int64_t min,
+absl::StatusOr<int64_t> ReadInt(absl::string_view name, const Json& value, int64_t min,
                                 int64_t max) {
   // A number beyond int64_t is unsigned, or a float.
   const bool fits = value.is_number_integer() &&
@@ -47,21 +47,21 @@ absl::StatusOr<int64_t> ReadInt(absl::string_view name, const nlohmann::json& va
   return Wrong(name, value, absl::StrCat("a whole number from ", min, " to ", max));
 }
 
-absl::StatusOr<bool> ReadBool(absl::string_view name, const nlohmann::json& value) {
+absl::StatusOr<bool> ReadBool(absl::string_view name, const Json& value) {
   if (value.is_boolean()) return value.get<bool>();
   return Wrong(name, value, "true or false");
 }
 
-absl::StatusOr<std::string> ReadString(absl::string_view name, const nlohmann::json& value) {
+absl::StatusOr<std::string> ReadString(absl::string_view name, const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   return Wrong(name, value, "a string");
 }
 
-absl::StatusOr<std::vector<TokenId>> ReadIds(absl::string_view name, const nlohmann::json& value) {
+absl::StatusOr<std::vector<TokenId>> ReadIds(absl::string_view name, const Json& value) {
   if (!value.is_array()) return Wrong(name, value, "an array of token ids");
   std::vector<TokenId> ids;
   ids.reserve(value.size());
-  for (const nlohmann::json& id : value) {
+  for (const Json& id : value) {
     ASSIGN_OR_RETURN(const int64_t read, ReadInt(absl::StrCat(name, "[", ids.size(), "]"), id, 0,
                                                  std::numeric_limits<TokenId>::max()));
     ids.push_back(static_cast<TokenId>(read));
@@ -69,7 +69,7 @@ absl::StatusOr<std::vector<TokenId>> ReadIds(absl::string_view name, const nlohm
   return ids;
 }
 
-absl::StatusOr<std::string> ReadTextContent(absl::string_view name, const nlohmann::json& value) {
+absl::StatusOr<std::string> ReadTextContent(absl::string_view name, const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (!value.is_array()) {
     return Invalid(name,
@@ -81,13 +81,13 @@ absl::StatusOr<std::string> ReadTextContent(absl::string_view name, const nlohma
     if (!value[i].is_object()) {
       return Invalid(part, absl::StrCat("is ", Shown(value[i]), ", not an object"));
     }
-    const nlohmann::json type = value[i].value("type", nlohmann::json());
+    const Json type = value[i].value("type", Json());
     if (type != "text") {
       return Unsupported(absl::StrCat(part, ".type"),
                          absl::StrCat("is ", Shown(type), ": only \"text\" is supported"));
     }
-    ASSIGN_OR_RETURN(const std::string read, ReadString(absl::StrCat(part, ".text"),
-                                                        value[i].value("text", nlohmann::json())));
+    ASSIGN_OR_RETURN(const std::string read,
+                     ReadString(absl::StrCat(part, ".text"), value[i].value("text", Json())));
     text += read;
   }
   return text;

@@ -13,20 +13,23 @@
 
 namespace pregate::gateway {
 
-// For messages: short, whatever the value is. "\"abc\"", "3.5", "an array of 4".
-std::string Shown(const nlohmann::json& value);
+// Of bodies: members stay in the order of the text, which a JSON Schema's answers follow.
+using Json = nlohmann::ordered_json;
 
-absl::StatusOr<double> ReadNumber(absl::string_view name, const nlohmann::json& value, double min,
+// For messages: short, whatever the value is. "\"abc\"", "3.5", "an array of 4".
+std::string Shown(const Json& value);
+
+absl::StatusOr<double> ReadNumber(absl::string_view name, const Json& value, double min,
                                   double max);
-absl::StatusOr<int64_t> ReadInt(absl::string_view name, const nlohmann::json& value, int64_t min,
+absl::StatusOr<int64_t> ReadInt(absl::string_view name, const Json& value, int64_t min,
                                 int64_t max);
-absl::StatusOr<bool> ReadBool(absl::string_view name, const nlohmann::json& value);
-absl::StatusOr<std::string> ReadString(absl::string_view name, const nlohmann::json& value);
+absl::StatusOr<bool> ReadBool(absl::string_view name, const Json& value);
+absl::StatusOr<std::string> ReadString(absl::string_view name, const Json& value);
 // An array of ids >= 0.
-absl::StatusOr<std::vector<TokenId>> ReadIds(absl::string_view name, const nlohmann::json& value);
+absl::StatusOr<std::vector<TokenId>> ReadIds(absl::string_view name, const Json& value);
 
 // The text of a message or of a part of the prompt: a string, or an array of {"type": "text",
 // "text": ...}, which are joined.
-absl::StatusOr<std::string> ReadTextContent(absl::string_view name, const nlohmann::json& value);
+absl::StatusOr<std::string> ReadTextContent(absl::string_view name, const Json& value);
 
 }  // namespace pregate::gateway

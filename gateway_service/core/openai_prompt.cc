@@ -9,7 +9,7 @@
 
 namespace pregate::gateway::openai {
 
-using nlohmann::json;
+using json = Json;
 
 namespace {
 

@@ -9,7 +9,7 @@
 namespace pregate::gateway::openai {
 
 // Readers of RequestField.
-absl::Status ReadMessages(absl::string_view name, const nlohmann::json& value, Generation* out);
-absl::Status ReadPrompt(absl::string_view name, const nlohmann::json& value, Generation* out);
+absl::Status ReadMessages(absl::string_view name, const Json& value, Generation* out);
+absl::Status ReadPrompt(absl::string_view name, const Json& value, Generation* out);
 
 }  // namespace pregate::gateway::openai

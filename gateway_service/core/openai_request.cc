@@ -11,11 +11,12 @@
 #include "gateway_service/core/api_error.h"
 #include "gateway_service/core/json_field.h"
 #include "gateway_service/core/openai_prompt.h"
+#include "gateway_service/core/response_format.h"
 
 namespace pregate::gateway::openai {
 namespace {
 
-using nlohmann::json;
+using json = Json;
 
 constexpr int32_t kCompletionTokens = 16;  // OpenAI's default of /v1/completions
 constexpr float kTemperature = 1;          // and of both
@@ -155,16 +156,6 @@ absl::Status ReadStreamOptions(absl::string_view name, const json& value, Genera
   return ReadFields(value, kFields, out);
 }
 
-absl::Status OnlyTextFormat(absl::string_view name, const json& value, Generation*) {
-  if (value.is_object() && value.size() == 1 && value.contains("type") && value["type"] == "text") {
-    return absl::OkStatus();
-  }
-  const std::string shown = value.is_object() && value.contains("type")
-                                ? absl::StrCat("of type ", Shown(value["type"]))
-                                : Shown(value);
-  return Unsupported(name, absl::StrCat("is ", shown, R"(: only {"type": "text"} is supported)"));
-}
-
 absl::Status OnlyTextModality(absl::string_view name, const json& value, Generation*) {
   if (value.is_array() && value.size() == 1 && value[0] == "text") return absl::OkStatus();
   return Unsupported(name, absl::StrCat("is ", Shown(value), R"(: only ["text"] is supported)"));
@@ -200,7 +191,8 @@ constexpr RequestField kShared[] = {
     {"n", kHonoured, ReadN},
     {"min_tokens", kHonoured, ReadMinTokens},
     {"priority", kHonoured, ReadPriority},
-    {"response_format", kRefused, OnlyTextFormat},
+    {"response_format", kHonoured, ReadResponseFormat},
+    {"structured_outputs", kHonoured, ReadStructuredOutputs},
 };
 
 constexpr RequestField kChatOnly[] = {

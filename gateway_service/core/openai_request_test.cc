@@ -7,7 +7,7 @@
 namespace pregate::gateway::openai {
 namespace {
 
-using nlohmann::json;
+using json = Json;
 using ::testing::HasSubstr;
 
 json Chat(json fields = json::object()) {
@@ -113,6 +113,47 @@ TEST(OpenAiRequestTest, ValuesThatAskForNothingAreTaken) {
                                           {"tool_choice", "none"},
                                           {"modalities", {"text"}}}));
   EXPECT_TRUE(read.ok()) << read.status();
+}
+
+TEST(OpenAiRequestTest, ReadsWhatTheTextHasToBe) {
+  const auto constraint = [](const char* fields) {
+    const auto read = ReadChatRequest(Chat(json::parse(fields)));
+    EXPECT_TRUE(read.ok()) << read.status();
+    return read.ok() ? read->constraint : Constraint();
+  };
+  EXPECT_TRUE(std::holds_alternative<std::monostate>(constraint("{}")));
+  EXPECT_TRUE(std::holds_alternative<AnyJsonObject>(
+      constraint(R"({"response_format": {"type": "json_object"}})")));
+  const Constraint schema = constraint(R"({"response_format": {"type": "json_schema", "json_schema":
+      {"name": "a", "strict": true, "schema": {"z": 1, "a": {"y": 2, "b": 3}}}}})");
+  EXPECT_EQ(std::get<JsonSchema>(schema).text, R"({"z":1,"a":{"y":2,"b":3}})")
+      << "in its own order";
+  EXPECT_EQ(std::get<Regex>(constraint(R"({"structured_outputs": {"regex": "a+"}})")).text, "a+");
+  EXPECT_EQ(std::get<TextChoice>(constraint(R"({"structured_outputs": {"choice": ["a", "b"]}})"))
+                .texts.size(),
+            2u);
+  EXPECT_EQ(
+      std::get<JsonSchema>(constraint(R"({"structured_outputs": {"json": {"type": "null"}}})"))
+          .text,
+      R"({"type":"null"})");
+}
+
+TEST(OpenAiRequestTest, RefusesWhatNoTextCanBe) {
+  const auto param = [](const char* fields) { return ErrorOf(Chat(json::parse(fields))).param; };
+  EXPECT_EQ(param(R"({"response_format": "json"})"), "response_format");
+  EXPECT_EQ(param(R"({"response_format": {"type": "xml"}})"), "response_format.type");
+  EXPECT_EQ(param(R"({"response_format": {"type": "json_schema"}})"),
+            "response_format.json_schema");
+  EXPECT_EQ(param(R"({"response_format": {"type": "json_schema", "json_schema": {"schema": 3}}})"),
+            "response_format.json_schema.schema");
+  EXPECT_EQ(param(R"({"structured_outputs": {"regex": "a", "choice": ["a"]}})"),
+            "structured_outputs");
+  EXPECT_EQ(param(R"({"structured_outputs": {"choice": ["a", 3]}})"),
+            "structured_outputs.choice[1]");
+  EXPECT_EQ(param(R"({"structured_outputs": {"grammar": "a"}})"), "structured_outputs.grammar");
+  EXPECT_EQ(param(R"({"response_format": {"type": "json_object"},
+                      "structured_outputs": {"json_object": true}})"),
+            "structured_outputs");
 }
 
 TEST(OpenAiRequestTest, ReadsHowTokensAreDrawnAndShown) {

@@ -15,7 +15,7 @@
 namespace pregate::gateway {
 namespace {
 
-using nlohmann::json;
+using json = Json;
 
 struct Kind {
   const char* name;

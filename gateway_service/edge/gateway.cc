@@ -27,8 +27,8 @@ namespace pregate::gateway {
 struct Route {
   const char* path;
   const char* method;
-  bool is_open = false;                                                      // needs no token
-  absl::StatusOr<Generation> (*read)(const nlohmann::json& body) = nullptr;  // of a generation
+  bool is_open = false;                                            // needs no token
+  absl::StatusOr<Generation> (*read)(const Json& body) = nullptr;  // of a generation
   Dialect dialect = Dialect::kOpenAi;
   const char* instead = nullptr;  // of one that is refused by name: why, or what to call
 };
@@ -184,8 +184,8 @@ std::optional<HttpReply> Gateway::Refuse(const HttpRequest& head) {
   }
   if (head.method == "GET") return std::nullopt;
   if (call.route->instead != nullptr) {
-    return refuse(HttpError(
-        501, absl::StrCat(call.route->path, " is not supported: ", call.route->instead)));
+    return refuse(
+        HttpError(501, absl::StrCat(call.route->path, " is not supported: ", call.route->instead)));
   }
   if (!IsJson(head.Header("content-type"))) {
     return refuse(HttpError(
@@ -235,7 +235,7 @@ HttpReply Gateway::Models(const Call& call, absl::string_view rest) {
 
 void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<HttpExchange> http) {
   const auto refuse = [&](const ApiError& error) { http->Reply(Count(call, Fail(call, error))); };
-  const auto body = ParseJson(request.body, "the body");
+  const auto body = ParseOrderedJson(request.body, "the body");
   if (!body.ok()) return refuse(ToApiError(body.status()));
   auto generation = call.route->read(*body);
   if (!generation.ok()) return refuse(ToApiError(generation.status()));

@@ -25,6 +25,18 @@ struct PromptEncoder {
   }
 };
 
+// Each kind of constraint.
+struct ConstraintEncoder {
+  v1::GenerateRequest* out;
+  void operator()(std::monostate) const {}
+  void operator()(const AnyJsonObject&) const { out->set_json_object(true); }
+  void operator()(const JsonSchema& schema) const { out->set_json_schema(schema.text); }
+  void operator()(const Regex& regex) const { out->set_regex(regex.text); }
+  void operator()(const TextChoice& choice) const {
+    out->mutable_choice()->mutable_texts()->Add(choice.texts.begin(), choice.texts.end());
+  }
+};
+
 EndReason DecodeReason(v1::FinishReason reason) {
   switch (reason) {
     case v1::FINISH_REASON_STOP_TOKEN:
@@ -72,6 +84,7 @@ v1::GenerateRequest EncodeGeneration(const Generation& generation) {
   out.mutable_stop_strings()->Add(generation.stop_strings.begin(), generation.stop_strings.end());
   out.mutable_stop_token_ids()->Add(generation.stop_tokens.begin(), generation.stop_tokens.end());
   out.set_ignore_eos(generation.ignore_eos);
+  std::visit(ConstraintEncoder{&out}, generation.constraint);
   out.set_no_drafts(generation.no_drafts);
   out.set_return_routes(generation.return_routes);
   return out;

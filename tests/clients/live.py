@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -165,6 +166,16 @@ def wait_ready(server):
         return subprocess.run([BIN / "pregate", "health", "--server", server.address, *server.operator],
                               capture_output=True).returncode == 0
     wait_for(ready, f"{server.name} is ready")
+    if "http" in json.loads(server.ports.read_text()):  # it asks the scheduler four times a second
+        wait_for(lambda: http_health(server) == 200, f"{server.name} is ready over HTTP")
+
+
+def http_health(server):
+    """The status of /health on the HTTP port."""
+    try:
+        return urllib.request.urlopen(f"http://{server.http_address}/health", timeout=10).status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 class Client:

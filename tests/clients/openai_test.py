@@ -79,7 +79,10 @@ class OpenAiTest(live.Served, unittest.TestCase):
         self.assertEqual(whole.object, "chat.completion")
         stream = list(self.client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **fields))
         self.assertEqual(text_of(stream), whole.choices[0].message.content)
-        self.assertEqual(stream[-1].usage, whole.usage)
+        counts = [(u.prompt_tokens, u.completion_tokens, u.total_tokens) for u in (stream[-1].usage, whole.usage)]
+        self.assertEqual(*counts)
+        # What the first one computed is there for the second, in whole blocks of 16 tokens.
+        self.assertEqual(stream[-1].usage.prompt_tokens_details.cached_tokens, (counts[0][0] - 1) // 16 * 16)
         self.assertEqual([c.choices[0].finish_reason for c in stream if c.choices][-1], "length")
         self.assertEqual(stream[0].choices[0].delta.role, "assistant")
 
@@ -146,6 +149,32 @@ class OpenAiTest(live.Served, unittest.TestCase):
         self.assertEqual(set(forced.pregate["ids"]), {first})
         damped = self.complete("Once upon", 12, temperature=0, frequency_penalty=2, presence_penalty=2)
         self.assertNotEqual(damped.choices[0].text, greedy.choices[0].text)
+
+    def test_the_answer_is_what_the_format_says(self):
+        schema = {"type": "object", "required": ["z", "a"], "additionalProperties": False,
+                  "properties": {"z": {"type": "integer"}, "a": {"type": "array", "items": {"enum": ["x", "y"]}, "maxItems": 3}}}
+        form = {"type": "json_schema", "json_schema": {"name": "made", "strict": True, "schema": schema}}
+        ended = 0
+        for seed in range(6):
+            fields = dict(model="tiny", messages=[{"role": "user", "content": "Make one"}], max_completion_tokens=300, temperature=1,
+                          seed=seed, response_format=form)
+            whole = self.client.chat.completions.create(**fields)
+            text = whole.choices[0].message.content
+            self.assertEqual(text_of(self.client.chat.completions.create(stream=True, **fields)), text)
+            if whole.choices[0].finish_reason != "stop":
+                continue
+            ended += 1
+            value = json.loads(text)
+            self.assertEqual(list(value), ["z", "a"])
+            self.assertIsInstance(value["z"], int)
+            self.assertLessEqual(set(value["a"]), {"x", "y"})
+        self.assertGreater(ended, 0)
+        answer = self.client.completions.create(model="tiny", prompt="x", max_tokens=40, temperature=1, seed=3,
+                                                extra_body={"structured_outputs": {"regex": "[ab]{3}c?"}})
+        self.assertRegex(answer.choices[0].text, r"^[ab]{3}c?$")
+        schema["properties"]["z"]["multipleOf"] = 3
+        with self.assertRaisesRegex(openai.BadRequestError, "/properties/z/multipleOf"):
+            self.client.chat.completions.create(**fields)
 
     def test_models(self):
         names = [model.id for model in self.client.models.list()]

@@ -14,7 +14,7 @@ namespace {
 
 absl::StatusOr<gateway::Generation> Read(std::string_view input) {
   if (input.empty()) return absl::InvalidArgumentError("the body is empty");
-  ASSIGN_OR_RETURN(const nlohmann::json body, ParseJson(input.substr(1), "the body"));
+  ASSIGN_OR_RETURN(const nlohmann::ordered_json body, ParseOrderedJson(input.substr(1), "the body"));
   if (input[0] == 'm') return gateway::anthropic::ReadRequest(body);
   return input[0] == 't' ? gateway::openai::ReadCompletionRequest(body)
                          : gateway::openai::ReadChatRequest(body);
