@@ -247,7 +247,7 @@ class TlsTest(unittest.TestCase):
 
         errors = {t['labels']['job']: t['lastError'] for t in cell.await_('all are scraped', 20, scraped)}
         self.assertEqual({job for job, error in errors.items() if not error},
-                         {'pregate-scheduler', 'pregate-router', 'pregate-worker'}, errors)
+                         {'pregate-scheduler', 'pregate-router', 'pregate-worker', 'pregate-gateway'}, errors)
         self.assertIn('403', errors['client'])
         self.assertIn('tls', errors['no-certificate'])
         self.assertGreater(prometheus.query('sum(pregate_generation_tokens_total)')[0][1], 0)
