@@ -28,6 +28,8 @@ MAY_BE_ZERO = {
     ('Failed steps and rows', 'steps'): 'a worker may die between two steps',
     ('Failed steps and rows', 'rows'): 'plans come from the scheduler, so no row is bad',
     ('Units when they were needed', 'late prefetches'): 'a unit of the tiny model is copied in a microsecond',
+    ('Time lost by cause', 'late'): 'as above',
+    ('Routed lookahead', '{{model}}'): 'a prompt runs as soon as it is routed, between two scrapes',
     ('Requests open', 'open'): 'a prompt is routed in a fraction of a millisecond, between two scrapes',
     ('Errors and gaps', 'errors'): 'the router answers',
     ('Errors and gaps', 'gaps'): 'the router forgets no session',
