@@ -71,7 +71,7 @@ struct GenerateOutcome : GenerateChoice {
   int32_t cached_tokens = 0;     // of the prompt: those that were computed before
   int32_t draft_tokens = 0;      // guesses that were checked
   int32_t accepted_tokens = 0;   // of them: those that were right
-  double ttft_s = 0;  // call to first token, as the caller sees it
+  double ttft_s = 0;             // call to first token, as the caller sees it
   // After the first tokens; nothing when all came at once or too soon after each other to tell.
   std::optional<double> tokens_per_s;
 };

@@ -154,10 +154,10 @@
   X(kSchemaStepsMax, int64_t{1} << 20, "steps", "of reading one JSON Schema")                     \
   X(kSchemaNestingMax, 64, "levels", "of a schema's references and merged parts")
 // clang-format on
-#define PREGATE_LIMITS(X)   \
-  PREGATE_SERVICE_LIMITS(X) \
-  PREGATE_PORT_LIMITS(X)    \
-  PREGATE_MODEL_LIMITS(X)   \
+#define PREGATE_LIMITS(X)    \
+  PREGATE_SERVICE_LIMITS(X)  \
+  PREGATE_PORT_LIMITS(X)     \
+  PREGATE_MODEL_LIMITS(X)    \
   PREGATE_TEMPLATE_LIMITS(X) \
   PREGATE_GRAMMAR_LIMITS(X)
 

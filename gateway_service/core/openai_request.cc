@@ -21,21 +21,30 @@ using json = Json;
 constexpr int32_t kCompletionTokens = 16;  // OpenAI's default of /v1/completions
 constexpr float kTemperature = 1;          // and of both
 
-absl::Status ReadTemperature(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, 0, 2));
-  out->sampling.temperature = static_cast<float>(read);
+struct Bounds {
+  double min, max;
+};
+constexpr Bounds kTemperatures = {0, 2}, kShares = {0, 1}, kFactors = {1e-3, 1e3},
+                 kPenalties = {-2, 2};
+
+// A number of the sampling, within its bounds.
+template <float SamplingParams::*kField, const Bounds& kBounds>
+absl::Status ReadSampling(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, kBounds.min, kBounds.max));
+  out->sampling.*kField = static_cast<float>(read);
   return absl::OkStatus();
 }
 
-absl::Status ReadMinP(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, 0, 1));
-  out->sampling.min_p = static_cast<float>(read);
+template <auto kField, int32_t kMin, int32_t kMax>
+absl::Status ReadCount(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, kMin, kMax));
+  out->*kField = static_cast<int32_t>(read);
   return absl::OkStatus();
 }
 
-absl::Status ReadRepetitionPenalty(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, 1e-3, 1e3));
-  out->sampling.repetition_penalty = static_cast<float>(read);
+template <bool Generation::*kField>
+absl::Status ReadSwitch(absl::string_view name, const json& value, Generation* out) {
+  ASSIGN_OR_RETURN(out->*kField, ReadBool(name, value));
   return absl::OkStatus();
 }
 
@@ -48,18 +57,6 @@ absl::Status ReadSeed(absl::string_view name, const json& value, Generation* out
   ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, std::numeric_limits<int64_t>::min(),
                                                std::numeric_limits<int64_t>::max()));
   out->seed = static_cast<uint64_t>(read);
-  return absl::OkStatus();
-}
-
-absl::Status ReadFrequencyPenalty(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, -2, 2));
-  out->sampling.frequency_penalty = static_cast<float>(read);
-  return absl::OkStatus();
-}
-
-absl::Status ReadPresencePenalty(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const double read, ReadNumber(name, value, -2, 2));
-  out->sampling.presence_penalty = static_cast<float>(read);
   return absl::OkStatus();
 }
 
@@ -82,35 +79,6 @@ absl::Status ReadLogitBias(absl::string_view name, const json& value, Generation
   return absl::OkStatus();
 }
 
-absl::Status ReadMinTokens(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, 0, kContextTokensMax));
-  out->min_tokens = static_cast<int32_t>(read);
-  return absl::OkStatus();
-}
-
-absl::Status ReadPriority(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, -kPriorityMax, kPriorityMax));
-  out->priority = static_cast<int32_t>(read);
-  return absl::OkStatus();
-}
-
-absl::Status ReadN(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, 1, kChoicesMax));
-  out->n = static_cast<int32_t>(read);
-  return absl::OkStatus();
-}
-
-absl::Status ReadBestOf(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(const int64_t read, ReadInt(name, value, 1, kChoicesMax));
-  out->best_of = static_cast<int32_t>(read);
-  return absl::OkStatus();
-}
-
-absl::Status ReadEcho(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(out->echo, ReadBool(name, value));
-  return absl::OkStatus();
-}
-
 // Of a chat: whether; how many others is top_logprobs.
 absl::Status ReadChatLogprobs(absl::string_view name, const json& value, Generation* out) {
   ASSIGN_OR_RETURN(const bool wanted, ReadBool(name, value));
@@ -127,11 +95,6 @@ absl::Status ReadLogprobs(absl::string_view name, const json& value, Generation*
 
 absl::Status ReadStopTokens(absl::string_view name, const json& value, Generation* out) {
   ASSIGN_OR_RETURN(out->stop_tokens, ReadIds(name, value));
-  return absl::OkStatus();
-}
-
-absl::Status ReadIgnoreEos(absl::string_view name, const json& value, Generation* out) {
-  ASSIGN_OR_RETURN(out->ignore_eos, ReadBool(name, value));
   return absl::OkStatus();
 }
 
@@ -174,23 +137,23 @@ constexpr RequestField kShared[] = {
     {"stream", kHonoured, ReadStream},
     {"stream_options", kHonoured, ReadStreamOptions},
     {"max_tokens", kHonoured, ReadMaxTokens},
-    {"temperature", kHonoured, ReadTemperature},
+    {"temperature", kHonoured, ReadSampling<&SamplingParams::temperature, kTemperatures>},
     {"top_p", kHonoured, ReadTopP},
     {"seed", kHonoured, ReadSeed},
     {"stop", kHonoured, ReadStopStrings},
     {"top_k", kHonoured, ReadTopK},
-    {"min_p", kHonoured, ReadMinP},
-    {"repetition_penalty", kHonoured, ReadRepetitionPenalty},
+    {"min_p", kHonoured, ReadSampling<&SamplingParams::min_p, kShares>},
+    {"repetition_penalty", kHonoured, ReadSampling<&SamplingParams::repetition_penalty, kFactors>},
     {"stop_token_ids", kHonoured, ReadStopTokens},
-    {"ignore_eos", kHonoured, ReadIgnoreEos},
+    {"ignore_eos", kHonoured, ReadSwitch<&Generation::ignore_eos>},
     {"pregate", kHonoured, ReadPregate},
     {"user", kIgnored, nullptr},
-    {"frequency_penalty", kHonoured, ReadFrequencyPenalty},
-    {"presence_penalty", kHonoured, ReadPresencePenalty},
+    {"frequency_penalty", kHonoured, ReadSampling<&SamplingParams::frequency_penalty, kPenalties>},
+    {"presence_penalty", kHonoured, ReadSampling<&SamplingParams::presence_penalty, kPenalties>},
     {"logit_bias", kHonoured, ReadLogitBias},
-    {"n", kHonoured, ReadN},
-    {"min_tokens", kHonoured, ReadMinTokens},
-    {"priority", kHonoured, ReadPriority},
+    {"n", kHonoured, ReadCount<&Generation::n, 1, kChoicesMax>},
+    {"min_tokens", kHonoured, ReadCount<&Generation::min_tokens, 0, kContextTokensMax>},
+    {"priority", kHonoured, ReadCount<&Generation::priority, -kPriorityMax, kPriorityMax>},
     {"response_format", kHonoured, ReadResponseFormat},
     {"structured_outputs", kHonoured, ReadStructuredOutputs},
 };
@@ -222,8 +185,10 @@ constexpr RequestField kChatOnly[] = {
 };
 
 constexpr RequestField kCompletionOnly[] = {
-    {"prompt", kHonoured, ReadPrompt}, {"best_of", kHonoured, ReadBestOf},
-    {"echo", kHonoured, ReadEcho},     {"logprobs", kHonoured, ReadLogprobs},
+    {"prompt", kHonoured, ReadPrompt},
+    {"best_of", kHonoured, ReadCount<&Generation::best_of, 1, kChoicesMax>},
+    {"echo", kHonoured, ReadSwitch<&Generation::echo>},
+    {"logprobs", kHonoured, ReadLogprobs},
     {"suffix", kRefused, OnlyEmpty},
 };
 

@@ -3,10 +3,8 @@
 
 #include <string>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/request_lines.h"
 #include "gateway_service/edge/generation_exchange.h"
 
 namespace pregate::gateway {
@@ -22,13 +20,8 @@ class AccessLog {
   void Add(const Who& who, const ExchangeOutcome& outcome);
 
  private:
-  bool Take(int64_t* left_out);
-
   const Log* const log_;
-  absl::Mutex mutex_;
-  absl::Time second_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  int lines_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;
+  RequestLines lines_;
 };
 
 }  // namespace pregate::gateway

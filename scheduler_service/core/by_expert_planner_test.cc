@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "scheduler_service/core/batch.h"
 #include "scheduler_service/core/home_rank.h"
+#include "scheduler_service/core/testing/planner_fixture.h"
 
 namespace pregate::scheduler {
 namespace {
@@ -15,62 +15,11 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-// "0001" is a prompt of four tokens with these routes.
-class ByExpertPlannerTest : public testing::Test {
+class ByExpertPlannerTest : public PlannerFixture {
  protected:
-  ByExpertPlannerTest() {
-    batch_.Reset({{0, 1000}}, 16);
-    SetResident({0, 1});
-  }
-  void SetResident(std::initializer_list<ExpertId> resident) {
-    experts_.assign(5, {{0}, 0, false});
-    for (ExpertId e : resident) experts_[e] = {{0}, 3, true};
-  }
-  Sequence* Enqueue(const std::string& routes) {
-    auto s = std::make_unique<Sequence>();
-    s->id = sequences_.size() + 1;
-    s->prompt_len = static_cast<int32_t>(routes.size());
-    s->max_len = s->prompt_len + 100;
-    for (char c : routes) s->Append(9, c - '0');
-    batch_.Enqueue(s.get());
-    sequences_.push_back(std::move(s));
-    return sequences_.back().get();
-  }
-  // A sequence that has run and whose next token goes to `route`.
-  Sequence* Decoding(ExpertId route) {
-    Sequence* s = Enqueue("0");
-    FcfsPlanner fcfs;
-    batch_.Commit(fcfs.Propose(View()), 1, step_++);
-    for (const auto& each : sequences_) {
-      if (each->samples_in_flight == 0) continue;
-      each->samples_in_flight = 0;
-      each->Append(9, route);
-    }
-    return s;
-  }
-  PlannerView View() {
-    PlannerView base;
-    base.step_id = step_;
-    base.step_tokens = 64;
-    base.preemptions_max = 2;
-    base.experts = experts_;
-    base.expert_slots = expert_slots_;
-    return batch_.View(base);
-  }
   Proposal Propose() { return ByExpertPlanner(options_).Propose(View()); }
-  // Ids of the sequences that have a row.
-  std::vector<SeqId> RowsOf(const Proposal& proposal) {
-    std::vector<SeqId> ids;
-    for (const ProposedRow& row : proposal.rows) ids.push_back(row.seq_id);
-    return ids;
-  }
 
   ByExpertOptions options_{.age_steps = 4, .experts_max = 0, .chunk_tokens = 3};
-  int32_t expert_slots_ = 2;
-  Batch batch_{/*prefix_cache=*/false};  // prefix_cache_test.cc has it
-  std::vector<ExpertPlace> experts_;
-  std::vector<std::unique_ptr<Sequence>> sequences_;
-  StepId step_ = 1;
 };
 
 TEST_F(ByExpertPlannerTest, ResidentExpertsRunAndOthersWaitUntilTheyAreOld) {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "scheduler_service/core/batch.h"
+#include "scheduler_service/core/testing/planner_fixture.h"
 
 namespace pregate::scheduler {
 namespace {
@@ -14,43 +14,14 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-constexpr int32_t kLayers = 10;
 constexpr int32_t kAgeSteps = 8;
 
-// Five experts, two of which fit. "0001" is a prompt of four tokens with these routes.
-class HorizonPlannerTest : public testing::Test {
+class HorizonPlannerTest : public PlannerFixture {
  protected:
   HorizonPlannerTest() {
-    batch_.Reset({{0, 1000}}, 16);
     habits_.Reset(5);
-    SetResident({0, 1});
-  }
-  void SetResident(std::initializer_list<ExpertId> resident) {
-    experts_.assign(5, {{0}, 0, false, kLayers});
-    for (ExpertId e : resident) SetUnits(e, kLayers);
-  }
-  void SetUnits(ExpertId e, int32_t units) {
-    experts_[e] = {{0}, units, units == kLayers, kLayers - units};
-  }
-  Sequence* Enqueue(const std::string& routes) {
-    auto s = std::make_unique<Sequence>();
-    s->id = sequences_.size() + 1;
-    s->prompt_len = static_cast<int32_t>(routes.size());
-    s->max_len = s->prompt_len + 100;
-    for (char c : routes) s->Append(9, c - '0');
-    batch_.Enqueue(s.get());
-    sequences_.push_back(std::move(s));
-    return sequences_.back().get();
-  }
-  // A sequence that has run and whose next token goes to `route`.
-  Sequence* Decoding(ExpertId route) {
-    Sequence* s = Enqueue("0");
-    batch_.Commit(FcfsPlanner().Propose(View()), 1, step_++);
-    for (const auto& each : sequences_) {
-      if (each->samples_in_flight > 0) each->Append(9, route);
-      each->samples_in_flight = 0;
-    }
-    return s;
+    base_.load_cost = &load_cost_;
+    base_.habits = &habits_;
   }
   // The next step, in which all that decode want these experts, in the order of age.
   void NextStep(std::initializer_list<ExpertId> routes) {
@@ -58,23 +29,7 @@ class HorizonPlannerTest : public testing::Test {
     for (const ExpertId e : routes) sequences_[i++]->routes.back() = e;
     for (const auto& s : sequences_) s->idle_since = step_ - 1;
   }
-  PlannerView View() {
-    PlannerView base;
-    base.step_id = step_;
-    base.step_tokens = 64;
-    base.preemptions_max = 2;
-    base.experts = experts_;
-    base.expert_slots = 2;
-    base.load_cost = &load_cost_;
-    base.habits = &habits_;
-    return batch_.View(base);
-  }
   Proposal Propose() { return HorizonPlanner(kAgeSteps).Propose(View()); }
-  std::vector<SeqId> RowsOf(const Proposal& proposal) {
-    std::vector<SeqId> ids;
-    for (const ProposedRow& row : proposal.rows) ids.push_back(row.seq_id);
-    return ids;
-  }
   // The two that are to be resident.
   std::vector<ExpertId> Chosen(const Proposal& proposal) {
     std::vector<ExpertId> chosen(proposal.experts.begin(), proposal.experts.begin() + 2);
@@ -82,12 +37,8 @@ class HorizonPlannerTest : public testing::Test {
     return chosen;
   }
 
-  Batch batch_;
   LoadCost load_cost_;
   RouteHabits habits_;
-  std::vector<ExpertPlace> experts_;
-  std::vector<std::unique_ptr<Sequence>> sequences_;
-  StepId step_ = 1;
 };
 
 TEST_F(HorizonPlannerTest, WhoIsThereRunsAndAnIdleExpertGivesWayMeanwhile) {

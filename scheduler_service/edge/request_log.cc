@@ -3,38 +3,9 @@
 #include <cmath>
 #include <utility>
 
-#include "common/base/limits.h"
 #include "common/base/process.h"
 
 namespace pregate {
-namespace {
-
-double Milliseconds(absl::Duration d) {
-  return std::round(absl::ToDoubleMilliseconds(d) * 10) / 10;
-}
-
-// What a client did wrong may quote what it sent, which no log holds.
-std::string Reason(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) ? "" : std::string(status.message());
-}
-
-}  // namespace
-
-bool RequestLog::Take(int64_t* left_out) {
-  const absl::Time now = clock_->Now();
-  absl::MutexLock lock(&mutex_);
-  if (now - second_ >= absl::Seconds(1)) {
-    second_ = now;
-    lines_ = 0;
-  }
-  if (lines_ == kRequestLinesMax) {
-    ++left_out_;
-    return false;
-  }
-  ++lines_;
-  *left_out = std::exchange(left_out_, 0);
-  return true;
-}
 
 RequestIdentity RequestLog::Identify(std::string request_id, std::string tenant,
                                      absl::string_view traceparent) const {
@@ -56,22 +27,23 @@ void RequestLog::Add(const RequestIdentity& request, const absl::Status& status,
 void RequestLog::WriteLine(const RequestIdentity& request, const absl::Status& status,
                            const DoneInfo& done) {
   int64_t left_out = 0;
-  if (!Take(&left_out)) return;
+  if (!lines_.Take(clock_->Now(), &left_out)) return;
   if (left_out > 0) log_->Info("requests without a line", {{"count", left_out}});
   const bool generated = done.generated_tokens > 0;
   const bool has_gap = done.token_gap > absl::ZeroDuration();
-  log_->Info("request", {{"id", request.request_id},
-                         {"tenant", request.tenant},
-                         {"trace_id", request.trace ? TraceIdText(request.trace->trace_id) : ""},
-                         {"prompt_tokens", done.prompt_tokens},
-                         {"generated_tokens", done.generated_tokens},
-                         {"ttft_ms", generated ? Milliseconds(done.ttft) : std::nan("")},
-                         {"itl_ms", has_gap ? Milliseconds(done.token_gap) : std::nan("")},
-                         {"queue_ms", Milliseconds(done.queue_time)},
-                         {"total_ms", Milliseconds(done.total)},
-                         {"finish", done.status.ok() ? FinishReasonName(done.reason) : ""},
-                         {"status", absl::StatusCodeToString(status.code())},
-                         {"reason", Reason(status)}});
+  log_->Info("request",
+             {{"id", request.request_id},
+              {"tenant", request.tenant},
+              {"trace_id", request.trace ? TraceIdText(request.trace->trace_id) : ""},
+              {"prompt_tokens", done.prompt_tokens},
+              {"generated_tokens", done.generated_tokens},
+              {"ttft_ms", generated ? RequestLines::Milliseconds(done.ttft) : std::nan("")},
+              {"itl_ms", has_gap ? RequestLines::Milliseconds(done.token_gap) : std::nan("")},
+              {"queue_ms", RequestLines::Milliseconds(done.queue_time)},
+              {"total_ms", RequestLines::Milliseconds(done.total)},
+              {"finish", done.status.ok() ? FinishReasonName(done.reason) : ""},
+              {"status", absl::StatusCodeToString(status.code())},
+              {"reason", RequestLines::Reason(status)}});
 }
 
 }  // namespace pregate

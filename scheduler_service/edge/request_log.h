@@ -4,12 +4,11 @@
 #include <cstdint>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/request_lines.h"
 #include "common/telemetry/trace.h"
 #include "scheduler_service/core/request.h"
 #include "scheduler_service/edge/request_spans.h"
@@ -34,16 +33,11 @@ class RequestLog {
 
  private:
   void WriteLine(const RequestIdentity& request, const absl::Status& status, const DoneInfo& done);
-  // Whether there is room for a line; then also how many were left out before it.
-  bool Take(int64_t* left_out);
 
   const Log* const log_;
   Clock* const clock_;
   SpanSink* const spans_;
-  absl::Mutex mutex_;
-  absl::Time second_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  int lines_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;
+  RequestLines lines_;
 };
 
 }  // namespace pregate

@@ -29,9 +29,9 @@ struct LiveRequest {
   std::function<void(ToClient)> send;
   TokenOutput output;
   std::optional<Matcher> matcher;  // of a constraint: has read all generated tokens
-  bool started = false;                             // StartInfo was sent
-  int32_t num_delivered = 0;                        // tokens of the sequence that the client has
-  std::vector<std::vector<TokenLogprob>> logprobs;  // of the tokens that it does not have
+  bool started = false;            // StartInfo was sent
+  int32_t num_delivered = 0;       // tokens of the sequence that the client has
+  std::vector<std::vector<TokenLogprob>> logprobs;         // of the tokens that it does not have
   std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // the same of the prompt's
   int32_t prompt_delivered = 0;                            // of them, from position 1 on
   int32_t draft_tokens = 0;                                // run

@@ -10,7 +10,7 @@ import live
 
 CPP = pathlib.Path(sys.argv.pop(1)).resolve()
 LINES_MAX = 59
-LONG = 1900  # tokens, one by one: nothing ends before it is disturbed
+LONG = live.LONG
 
 
 def request(prompt, max_tokens, temperature=0, seed=0):
@@ -20,6 +20,8 @@ def request(prompt, max_tokens, temperature=0, seed=0):
 
 class Examples(live.Served):
     """The tests of one language; `argv` starts its client."""
+
+    LAYERS = live.DEEP
 
     argv, env, source = [], {}, None
 

@@ -16,6 +16,7 @@ TOOLS = ROOT / ".cache/tools"
 PYTHON = TOOLS / "venv/bin/python"
 BIN = pathlib.Path(sys.argv.pop(1)).resolve()  # every test here is called as TEST.py BIN_DIR ...
 TIMEOUT_S = 60
+LONG, DEEP = 1900, 24  # tokens, one by one, of a model with so many layers last seconds: nothing ends before it is disturbed
 COUNTER = itertools.count()
 
 
@@ -107,13 +108,13 @@ class Program:
 
 
 class Folder:
-    """A temporary folder with a model of random weights; one for a test class."""
+    """A temporary folder with a model of random weights; one for a test class. `layers`: the more, the longer an answer takes."""
 
-    def __init__(self):
+    def __init__(self, layers=3):
         self.temp = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.temp.name)
         self.model = self.path / "tiny"
-        pregate("synth", "--shape", "tiny", "--experts", 3, "--shared", 0.25, "--own", 0.25, "--seed", 1, "--out", self.model)
+        pregate("synth", "--shape", "tiny", "--layers", layers, "--experts", 3, "--shared", 0.25, "--own", 0.25, "--seed", 1, "--out", self.model)
 
     def certs(self):
         """A new authority and certificates for all roles."""
@@ -149,9 +150,11 @@ class Folder:
 class Served:
     """For a TestCase: a folder and a server of its model for all tests of the class."""
 
+    LAYERS = 3
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = Folder()
+        cls.folder = Folder(cls.LAYERS)
         cls.server = cls.folder.serve()
 
     @classmethod

@@ -18,7 +18,7 @@ import anthropic
 import live
 import openai
 
-LONG = 1900  # tokens, one by one: nothing ends before it is disturbed
+LONG = live.LONG
 ONE_BY_ONE = {"ignore_eos": True, "pregate": {"no_drafts": True}}
 
 
@@ -44,6 +44,8 @@ def text_of(stream):
 
 
 class OpenAiTest(live.Served, unittest.TestCase):
+    LAYERS = live.DEEP
+
     def setUp(self):
         self.client = client(self.server)
 
@@ -295,7 +297,7 @@ class OpenAiTest(live.Served, unittest.TestCase):
 class RefusalTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = live.Folder()
+        cls.folder = live.Folder(live.DEEP)
 
     @classmethod
     def tearDownClass(cls):
@@ -434,7 +436,7 @@ class ClusterTest(unittest.TestCase):
     """A gateway of its own in front of two schedulers, of which one comes and goes."""
 
     def test_it_spreads_and_goes_on_without_one(self):
-        folder = live.Folder()
+        folder = live.Folder(live.DEEP)
         certs = folder.certs()
         with folder.serve("--http-listen", "off", certs=certs) as a, folder.serve("--http-listen", "off", certs=certs) as b:
             with live.Program(folder.path, "gateway", live.BIN / "pregate-gateway", "--schedulers", f"{a.address},{b.address}",

@@ -36,12 +36,14 @@ import pregate  # noqa: E402
 
 import live  # noqa: E402
 
-LONG = 1900  # tokens, one by one: nothing ends before it is disturbed
+LONG = live.LONG
 STEADY = {"ignore_eos": True, "no_drafts": True}
 
 
 class PackageTest(live.Served, unittest.TestCase):
     """One server for all; tests that disturb one start their own."""
+
+    LAYERS = live.DEEP
 
     def client(self, server=None, **options):
         client = pregate.Client((server or self.server).address, **options)
@@ -283,6 +285,8 @@ class PackageTest(live.Served, unittest.TestCase):
 
 class ExamplesTest(live.Served, unittest.TestCase):
     """The programs of clients/python/examples."""
+
+    LAYERS = live.DEEP
 
     EXAMPLES = live.ROOT / "clients/python/examples"
 

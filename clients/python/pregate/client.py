@@ -10,9 +10,9 @@ import grpc
 
 from .connection import channel_options, credentials
 from .errors import CancelledError, PregateError, translate
-from .request import Options, Progress, make_chat, make_request
+from .request import Options, Progress, Shown, make_chat, make_request
 from .retry import Retry
-from .types import Chunk, Generation, Message, ModelInfo, ResumePoint
+from .types import Chunk, Generation, Message, ModelInfo
 from .v1 import inference_pb2 as pb
 from .v1 import inference_pb2_grpc
 
@@ -28,14 +28,13 @@ def wait(channel: grpc.Channel, retry: Retry, error: PregateError) -> None:
         raise error from None
 
 
-class Stream(Iterator[Chunk]):
+class Stream(Shown, Iterator[Chunk]):
     """A generation as it comes. One thread reads; any may cancel. A broken stream goes on by itself, with the same text."""
 
     def __init__(self, channel: grpc.Channel, request: pb.GenerateRequest, retry: Retry):
         self._channel, self._retry = channel, retry
         self._stub = inference_pb2_grpc.InferenceStub(channel)
         self._progress = Progress(request)
-        self._cancelled = False
         self._call = self._send()
 
     def __next__(self) -> Chunk:
@@ -71,21 +70,6 @@ class Stream(Iterator[Chunk]):
         for _ in self:
             pass
         return self._progress.generation()
-
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return self._progress.text
-
-    @property
-    def resume_point(self) -> ResumePoint | None:
-        """Where the generation is, for `resume=` of a later call; None before the server has taken it up."""
-        return self._progress.resume_point
-
-    def cancel(self) -> None:
-        """Ends it; the server frees its memory within a step. Does nothing at a stream that has ended."""
-        self._cancelled = True
-        self._call.cancel()
 
     def __enter__(self) -> "Stream":
         return self

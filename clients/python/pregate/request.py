@@ -212,3 +212,26 @@ def _logprobs(messages: Iterable[pb.TokenProbabilities]) -> list[Logprob]:
         return Logprob(message.id, message.logprob, message.bytes, top)
 
     return [one(m.token, [one(likely, []) for likely in m.top]) for m in messages]
+
+
+class Shown:
+    """What a stream of either kind shows of its progress, and how it is cancelled."""
+
+    _progress: Progress
+    _call: Any  # an iterator of messages, and a grpc.Call
+    _cancelled = False
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._progress.text
+
+    @property
+    def resume_point(self) -> ResumePoint | None:
+        """Where the generation is, for `resume=` of a later call; None before the server has taken it up."""
+        return self._progress.resume_point
+
+    def cancel(self) -> None:
+        """Ends it; the server frees its memory within a step. Does nothing at a stream that has ended."""
+        self._cancelled = True
+        self._call.cancel()
