@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace pregate {
 
@@ -15,28 +16,32 @@ AdamW::AdamW(NamedTensors parameters, const AdamWOptions& options)
 
 double AdamW::Step(double rate) {
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> norms;
-  for (const auto& [name, parameter] : parameters_) {
-    if (parameter.grad().defined()) norms.push_back(parameter.grad().norm());
+  std::vector<at::Tensor> changed, matrices, gradients, means, squares;
+  for (auto& [name, parameter] : parameters_) {
+    if (!parameter.grad().defined()) continue;
+    changed.push_back(parameter);
+    if (parameter.dim() > 1) matrices.push_back(parameter);
+    gradients.push_back(parameter.grad());
+    means.push_back(means_[name]);
+    squares.push_back(squares_[name]);
   }
-  const double norm = norms.empty() ? 0 : at::stack(norms).norm().item<double>();
+  if (changed.empty()) return 0;
+  const double norm = at::stack(at::_foreach_norm(gradients)).norm().item<double>();
   if (!std::isfinite(norm)) return norm;
-  const double limit = std::min(1.0, options_.norm_max / std::max(norm, 1e-12));
+  at::_foreach_mul_(gradients, std::min(1.0, options_.norm_max / std::max(norm, 1e-12)));
   ++steps_;
   const double mean_part = 1 - std::pow(options_.beta1, steps_);
   const double square_part = std::sqrt(1 - std::pow(options_.beta2, steps_));
-  for (auto& [name, parameter] : parameters_) {
-    if (!parameter.grad().defined()) continue;
-    const at::Tensor gradient = parameter.grad() * limit;
-    at::Tensor& mean = means_[name];
-    at::Tensor& square = squares_[name];
-    mean.mul_(options_.beta1).add_(gradient, 1 - options_.beta1);
-    square.mul_(options_.beta2).addcmul_(gradient, gradient, 1 - options_.beta2);
-    const at::Tensor size = (square.sqrt() / square_part).add_(options_.epsilon);
-    if (parameter.dim() > 1) parameter.mul_(1 - rate * options_.decay);
-    parameter.addcdiv_(mean, size, -rate / mean_part);
-    parameter.mutable_grad().reset();
-  }
+  at::_foreach_mul_(means, options_.beta1);
+  at::_foreach_add_(means, gradients, 1 - options_.beta1);
+  at::_foreach_mul_(squares, options_.beta2);
+  at::_foreach_addcmul_(squares, gradients, gradients, 1 - options_.beta2);
+  std::vector<at::Tensor> sizes = at::_foreach_sqrt(squares);
+  at::_foreach_div_(sizes, square_part);
+  at::_foreach_add_(sizes, options_.epsilon);
+  if (!matrices.empty()) at::_foreach_mul_(matrices, 1 - rate * options_.decay);
+  at::_foreach_addcdiv_(changed, means, sizes, -rate / mean_part);
+  for (at::Tensor& parameter : changed) parameter.mutable_grad().reset();
   return norm;
 }
 

@@ -90,11 +90,12 @@ at::Tensor CausalModel::Attention(int layer, const at::Tensor& x, int64_t tokens
   const std::string p = LayerPrefix(layer) + "self_attn.";
   const int64_t t = tokens, b = x.size(0) / t, d = spec_.head_dim;
   const int64_t before = cache == nullptr ? 0 : cache->tokens, seen = before + t;
-  const int64_t kv = spec_.num_kv_heads, group = spec_.num_heads / kv;
+  const int64_t kv = spec_.num_kv_heads;
+  const at::Tensor input = x.to(compute_);
   const auto heads = [&](const char* name, int64_t n) {
-    return Linear(x, p + name).view({b, t, n, d}).transpose(1, 2);
+    return Linear(input, p + name).view({b, t, n, d}).transpose(1, 2);
   };
-  at::Tensor q = heads("q_proj", kv * group).to(at::kFloat), k = heads("k_proj", kv).to(at::kFloat);
+  at::Tensor q = heads("q_proj", spec_.num_heads).to(at::kFloat), k = heads("k_proj", kv).to(at::kFloat);
   at::Tensor v = heads("v_proj", kv);
   if (spec_.qk_norm) {
     q = RmsNorm(q, Weight(p + "q_norm.weight"), spec_.rms_eps);
@@ -113,16 +114,30 @@ at::Tensor CausalModel::Attention(int layer, const at::Tensor& x, int64_t tokens
     k = append(cache->keys[layer], k);
     v = append(cache->values[layer], v);
   }
+  q = (q * spec_.attention_scale()).to(compute_);
+#if PREGATE_TORCH_FUSES
+  const bool sees_all = spec_.window(layer) == 0 || spec_.window(layer) >= window_tokens_;
+  const at::Tensor mixed = cache == nullptr && sees_all ? CausalAttention(q, k, v)
+                                                        : MaskedAttention(layer, q, k, v, before);
+#else
+  const at::Tensor mixed = MaskedAttention(layer, q, k, v, before);
+#endif
+  return Linear(mixed.transpose(1, 2).reshape({b * t, -1}), p + "o_proj");
+}
+
+// q [windows, heads, tokens, head_dim] of the positions from `before` on, scaled; k and v of all.
+at::Tensor CausalModel::MaskedAttention(int layer, const at::Tensor& q, const at::Tensor& k,
+                                        const at::Tensor& v, int64_t before) const {
+  const int64_t b = q.size(0), heads = q.size(1), t = q.size(2), d = q.size(3);
+  const int64_t kv = k.size(1), group = heads / kv, seen = k.size(2);
   // The heads of one key and value head are further rows of its product.
-  q = (q * spec_.attention_scale()).to(compute_).reshape({b, kv, group * t, d});
-  const at::Tensor scores =
-      at::matmul(q, k.transpose(2, 3)).view({b, kv, group, t, seen}).to(at::kFloat);
+  const at::Tensor scores = at::matmul(q.reshape({b, kv, group * t, d}), k.transpose(2, 3))
+                                .view({b, kv, group, t, seen})
+                                .to(at::kFloat);
   const at::Tensor mask = masks_[layer].narrow(0, before, t).narrow(1, 0, seen);
   const at::Tensor weights =
       (scores + mask).softmax(-1).to(compute_).view({b, kv, group * t, seen});
-  const at::Tensor mixed =
-      at::matmul(weights, v).view({b, kv * group, t, d}).transpose(1, 2).reshape({b * t, -1});
-  return Linear(mixed, p + "o_proj");
+  return at::matmul(weights, v).view({b, heads, t, d});
 }
 
 // [rows, experts]: g of the header.
@@ -135,7 +150,8 @@ at::Tensor CausalModel::Gate(int layer, const at::Tensor& x) const {
 
 at::Tensor CausalModel::Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const {
   const std::string p = LayerPrefix(layer) + "mlp.";
-  at::Tensor a = at::silu(Linear(x, p + "gate_proj")) * Linear(x, p + "up_proj");
+  const at::Tensor input = x.to(compute_);
+  at::Tensor a = at::silu(Linear(input, p + "gate_proj")) * Linear(input, p + "up_proj");
   if (routes.defined()) {
     a = a * gains_[layer].to(compute_).index_select(0, routes);
   } else if (!layer_routers_.empty()) {
@@ -187,7 +203,8 @@ int64_t CausalModel::CacheBytes() const {
 at::Tensor CausalModel::Logits(const at::Tensor& rows) const {
   const char* head = spec_.tie_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   const at::Tensor logits = at::linear(rows.to(compute_), Weight(head).to(compute_));
-  return logits.to(at::kFloat) / spec_.logits_divisor;
+  const at::Tensor scaled = logits.to(at::kFloat);
+  return spec_.logits_divisor == 1 ? scaled : scaled / spec_.logits_divisor;
 }
 
 }  // namespace pregate

@@ -79,6 +79,8 @@ class CausalModel {
   const at::Tensor& Weight(const std::string& name) const { return weights_.at(name); }
   at::Tensor Linear(const at::Tensor& x, const std::string& name) const;
   at::Tensor Attention(int layer, const at::Tensor& x, int64_t tokens, KeyValueCache* cache) const;
+  at::Tensor MaskedAttention(int layer, const at::Tensor& q, const at::Tensor& k,
+                             const at::Tensor& v, int64_t before) const;
   at::Tensor Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const;
   at::Tensor Gate(int layer, const at::Tensor& x) const;
   at::Tensor Positions(const at::Tensor& heads, int64_t first) const;

@@ -2,15 +2,32 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <torch/version.h>
 
 #include <vector>
+
+// Whether this LibTorch has an attention and a norm of one kernel each.
+#define PREGATE_TORCH_FUSES (TORCH_VERSION_MAJOR * 100 + TORCH_VERSION_MINOR >= 209)
 
 namespace pregate {
 
 // Root mean square over the last dimension. x [..., d], weight [d].
 inline at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+#if PREGATE_TORCH_FUSES
+  return at::rms_norm(x, {x.size(-1)}, weight, eps);
+#else
   return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
+#endif
 }
+
+// Attention of tokens that see all up to their own: q [windows, heads, tokens, head_dim], scaled,
+// k and v [windows, kv heads, tokens, head_dim] → as q.
+#if PREGATE_TORCH_FUSES
+inline at::Tensor CausalAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  return at::scaled_dot_product_attention(q, k, v, {}, 0, /*is_causal=*/true, /*scale=*/1.0,
+                                          /*enable_gqa=*/true);
+}
+#endif
 
 // x [windows, heads, tokens, head_dim], the two halves of head_dim rotated against each other;
 // cos and sin [tokens, head_dim / 2].

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A router, WORKERS workers (default 1), each on a card of its own, and a scheduler on this machine, and clients that
-# stream from them. usage: [WORKERS=N] [WORKER_FLAGS="..."] stream_load.sh BIN_DIR MODEL_DIR [stream_bench's flags]
+# stream from them. usage: [WORKERS=N] [WORKER_FLAGS="..."] [SCHEDULER_FLAGS="..."] stream_load.sh BIN_DIR MODEL_DIR [stream_bench's flags]
 set -euo pipefail
 bin=$1 model=$2 n=${WORKERS:-1}
 shift 2
@@ -16,5 +16,7 @@ for ((rank = 0; rank < n; ++rank)); do
     --kv-cache-bytes 16GiB --rank "$rank" --world-size "$n" ${WORKER_FLAGS:-} &
   workers+=${workers:+,}unix:$at/worker$rank
 done
-"$bin/pregate-scheduler" "${common[@]}" --listen "unix:$at/scheduler" --router "unix:$at/router" --workers "$workers" &
+# shellcheck disable=SC2086
+"$bin/pregate-scheduler" "${common[@]}" --listen "unix:$at/scheduler" --router "unix:$at/router" --workers "$workers" \
+  ${SCHEDULER_FLAGS:-} &
 "$bin/stream_bench" --server "unix:$at/scheduler" "$@"
