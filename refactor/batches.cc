@@ -1,6 +1,7 @@
 #include "refactor/batches.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <random>
 
@@ -42,18 +43,21 @@ void Passes::Shuffle(int64_t pass) {
   std::shuffle(order_.begin(), order_.end(), random);
 }
 
-Batches::Batches(const Corpus& corpus, int sampled_windows, uint64_t seed)
+Batches::Batches(const Corpus& corpus, int sampled_windows, double text, uint64_t seed)
     : text_(EvenlyByDomain(corpus, corpus.num_windows() - sampled_windows), seed),
-      sampled_(LastWindows(corpus.num_windows(), sampled_windows), seed) {}
+      sampled_(LastWindows(corpus.num_windows(), sampled_windows), seed),
+      share_(sampled_windows == 0 ? 1 : text) {}
+
+// Of the first i windows taken.
+int64_t Batches::TextBefore(int64_t i) const {
+  return static_cast<int64_t>(std::ceil(static_cast<double>(i) * share_));
+}
 
 std::vector<int32_t> Batches::Of(int64_t step, int size) {
   std::vector<int32_t> batch;
   for (int64_t i = step * size; i < (step + 1) * size; ++i) {
-    if (sampled_.empty()) {
-      batch.push_back(text_.At(i));
-    } else {
-      batch.push_back((i % 2 == 0 ? text_ : sampled_).At(i / 2));
-    }
+    const int64_t text = TextBefore(i);
+    batch.push_back(TextBefore(i + 1) > text ? text_.At(text) : sampled_.At(i - text));
   }
   return batch;
 }

@@ -27,16 +27,19 @@ class Passes {
 };
 
 // The domains' windows, each domain equally often whatever its length: an expert of little text is
-// asked as much as others are. Where the last windows of the corpus are the parent's (sample.h), every
-// second one is of these: a pass over the text has as many of them, however many there are.
+// asked as much as others are. Where the last windows of the corpus are the parent's (sample.h), a
+// share `text` of all that are taken is text, evenly spread, however many there are of each.
 class Batches {
  public:
-  Batches(const Corpus& corpus, int sampled_windows, uint64_t seed);
+  Batches(const Corpus& corpus, int sampled_windows, double text, uint64_t seed);
 
   std::vector<int32_t> Of(int64_t step, int size);
 
  private:
+  int64_t TextBefore(int64_t i) const;
+
   Passes text_, sampled_;
+  const double share_;
 };
 
 }  // namespace pregate

@@ -27,7 +27,7 @@ std::map<int32_t, int> Counts(Batches& batches, int steps, int size) {
 }
 
 TEST(BatchesTest, APassHasEachDomainEquallyOften) {
-  Batches batches(WindowsOf(0), 0, 3);
+  Batches batches(WindowsOf(0), 0, 0.5, 3);
   const auto counts = Counts(batches, 4, 6);  // two passes of 12
   for (int32_t w = 0; w < 6; ++w) EXPECT_EQ(counts.at(w), 2) << w;
   for (int32_t w = 6; w < 8; ++w) EXPECT_EQ(counts.at(w), 6) << w;
@@ -35,7 +35,7 @@ TEST(BatchesTest, APassHasEachDomainEquallyOften) {
 
 TEST(BatchesTest, EverySecondWindowIsSampledHoweverManyThereAre) {
   for (const int sampled : {4, 36}) {
-    Batches batches(WindowsOf(sampled), sampled, 3);
+    Batches batches(WindowsOf(sampled), sampled, 0.5, 3);
     for (int step = 0; step < 12; ++step) {
       const std::vector<int32_t> batch = batches.Of(step, 6);
       for (size_t i = 0; i < batch.size(); ++i) EXPECT_EQ(batch[i] >= 8, i % 2 == 1);
@@ -47,9 +47,20 @@ TEST(BatchesTest, EverySecondWindowIsSampledHoweverManyThereAre) {
   }
 }
 
+TEST(BatchesTest, TextHasItsShareEvenlySpread) {
+  for (const double share : {0.2, 0.3, 0.75, 1.0}) {
+    Batches batches(WindowsOf(40), 40, share, 3);
+    int text = 0;
+    for (int step = 0; step < 20; ++step) {
+      for (const int32_t window : batches.Of(step, 7)) text += window < 8 ? 1 : 0;
+      EXPECT_NEAR(text, share * 7 * (step + 1), 1) << share;
+    }
+  }
+}
+
 TEST(BatchesTest, AStepsWindowsAreOfSeedAndStepAlone) {
   const Corpus corpus = WindowsOf(10);
-  Batches from_start(corpus, 10, 3), later(corpus, 10, 3), other(corpus, 10, 4);
+  Batches from_start(corpus, 10, 0.5, 3), later(corpus, 10, 0.5, 3), other(corpus, 10, 0.5, 4);
   for (int step = 0; step < 7; ++step) from_start.Of(step, 5);
   const std::vector<int32_t> batch = from_start.Of(7, 5);
   EXPECT_EQ(batch, later.Of(7, 5));

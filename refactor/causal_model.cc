@@ -4,6 +4,7 @@
 
 #include "common/base/status.h"
 #include "common/model/spec/tensor_names.h"
+#include "refactor/fused_ops.h"
 #include "refactor/torch_ops.h"
 
 namespace pregate {
@@ -75,14 +76,16 @@ at::Tensor CausalModel::Linear(const at::Tensor& x, const std::string& name) con
                     bias == weights_.end() ? at::Tensor() : bias->second.to(compute_));
 }
 
-// heads [windows, heads, tokens, head_dim] of the positions from `first` on → the same, the first
-// rope_dims() channels turned.
+// heads [windows, tokens, heads, head_dim] of the positions from `first` on → the same, the first
+// rope_dims() channels turned, in f32 or by the fused operation.
 at::Tensor CausalModel::Positions(const at::Tensor& heads, int64_t first) const {
   const int64_t turned = spec_.rope_dims(), rest = heads.size(-1) - turned;
-  const at::Tensor cos = cos_.narrow(0, first, heads.size(2));
-  const at::Tensor sin = sin_.narrow(0, first, heads.size(2));
-  if (rest == 0) return Rope(heads, cos, sin);
-  return at::cat({Rope(heads.narrow(-1, 0, turned), cos, sin), heads.narrow(-1, turned, rest)}, -1);
+  if (TakesFused(heads, turned)) return FusedRope(heads, cos_, sin_, first);
+  const at::Tensor x = heads.to(at::kFloat);
+  const at::Tensor cos = cos_.narrow(0, first, x.size(1)).unsqueeze(1);
+  const at::Tensor sin = sin_.narrow(0, first, x.size(1)).unsqueeze(1);
+  if (rest == 0) return Rope(x, cos, sin);
+  return at::cat({Rope(x.narrow(-1, 0, turned), cos, sin), x.narrow(-1, turned, rest)}, -1);
 }
 
 at::Tensor CausalModel::Attention(int layer, const at::Tensor& x, int64_t tokens,
@@ -93,19 +96,20 @@ at::Tensor CausalModel::Attention(int layer, const at::Tensor& x, int64_t tokens
   const int64_t kv = spec_.num_kv_heads;
   const at::Tensor input = x.to(compute_);
   const auto heads = [&](const char* name, int64_t n) {
-    return Linear(input, p + name).view({b, t, n, d}).transpose(1, 2);
+    return Linear(input, p + name).view({b, t, n, d});
   };
-  at::Tensor q = heads("q_proj", spec_.num_heads).to(at::kFloat), k = heads("k_proj", kv).to(at::kFloat);
-  at::Tensor v = heads("v_proj", kv);
+  at::Tensor q = heads("q_proj", spec_.num_heads), k = heads("k_proj", kv);
   if (spec_.qk_norm) {
-    q = RmsNorm(q, Weight(p + "q_norm.weight"), spec_.rms_eps);
-    k = RmsNorm(k, Weight(p + "k_norm.weight"), spec_.rms_eps);
+    q = RmsNorm(q.to(at::kFloat), Weight(p + "q_norm.weight"), spec_.rms_eps);
+    k = RmsNorm(k.to(at::kFloat), Weight(p + "k_norm.weight"), spec_.rms_eps);
   }
   if (spec_.has_rope(layer)) {
     q = Positions(q, before);
     k = Positions(k, before);
   }
-  k = k.to(compute_);
+  q = q.transpose(1, 2).to(compute_);
+  k = k.transpose(1, 2).to(compute_);
+  at::Tensor v = heads("v_proj", kv).transpose(1, 2);
   if (cache != nullptr) {
     const auto append = [&](at::Tensor& all, const at::Tensor& now) {
       all.narrow(2, before, t).copy_(now);
@@ -114,10 +118,9 @@ at::Tensor CausalModel::Attention(int layer, const at::Tensor& x, int64_t tokens
     k = append(cache->keys[layer], k);
     v = append(cache->values[layer], v);
   }
-  q = (q * spec_.attention_scale()).to(compute_);
 #if PREGATE_TORCH_FUSES
   const bool sees_all = spec_.window(layer) == 0 || spec_.window(layer) >= window_tokens_;
-  const at::Tensor mixed = cache == nullptr && sees_all ? CausalAttention(q, k, v)
+  const at::Tensor mixed = cache == nullptr && sees_all ? CausalAttention(q, k, v, spec_.attention_scale())
                                                         : MaskedAttention(layer, q, k, v, before);
 #else
   const at::Tensor mixed = MaskedAttention(layer, q, k, v, before);
@@ -125,13 +128,14 @@ at::Tensor CausalModel::Attention(int layer, const at::Tensor& x, int64_t tokens
   return Linear(mixed.transpose(1, 2).reshape({b * t, -1}), p + "o_proj");
 }
 
-// q [windows, heads, tokens, head_dim] of the positions from `before` on, scaled; k and v of all.
+// q [windows, heads, tokens, head_dim] of the positions from `before` on; k and v of all.
 at::Tensor CausalModel::MaskedAttention(int layer, const at::Tensor& q, const at::Tensor& k,
                                         const at::Tensor& v, int64_t before) const {
   const int64_t b = q.size(0), heads = q.size(1), t = q.size(2), d = q.size(3);
   const int64_t kv = k.size(1), group = heads / kv, seen = k.size(2);
   // The heads of one key and value head are further rows of its product.
-  const at::Tensor scores = at::matmul(q.reshape({b, kv, group * t, d}), k.transpose(2, 3))
+  const at::Tensor scaled = (q.to(at::kFloat) * spec_.attention_scale()).to(compute_);
+  const at::Tensor scores = at::matmul(scaled.reshape({b, kv, group * t, d}), k.transpose(2, 3))
                                 .view({b, kv, group, t, seen})
                                 .to(at::kFloat);
   const at::Tensor mask = masks_[layer].narrow(0, before, t).narrow(1, 0, seen);
@@ -151,13 +155,24 @@ at::Tensor CausalModel::Gate(int layer, const at::Tensor& x) const {
 at::Tensor CausalModel::Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const {
   const std::string p = LayerPrefix(layer) + "mlp.";
   const at::Tensor input = x.to(compute_);
-  at::Tensor a = at::silu(Linear(input, p + "gate_proj")) * Linear(input, p + "up_proj");
+  const at::Tensor gate = Linear(input, p + "gate_proj"), up = Linear(input, p + "up_proj");
+  const bool chosen = !routes.defined() && !layer_routers_.empty();
+  if (!chosen && TakesFused(gate, gate.size(1))) {
+    const at::Tensor& gains = routes.defined() ? gains_[layer] : routes;
+    return Linear(FusedGated(gate, up, gains, routes), p + "down_proj");
+  }
+  at::Tensor a = at::silu(gate) * up;
   if (routes.defined()) {
     a = a * gains_[layer].to(compute_).index_select(0, routes);
-  } else if (!layer_routers_.empty()) {
+  } else if (chosen) {
     a = a * at::matmul(Gate(layer, x).to(compute_), gains_[layer].to(compute_));
   }
   return Linear(a, p + "down_proj");
+}
+
+at::Tensor CausalModel::AddTo(const at::Tensor& x, const at::Tensor& out) const {
+  if (spec_.residual_multiplier == 1) return x + out;
+  return x + out.to(at::kFloat) * spec_.residual_multiplier;
 }
 
 at::Tensor CausalModel::Hidden(const at::Tensor& ids, const at::Tensor& routes,
@@ -174,10 +189,10 @@ at::Tensor CausalModel::Hidden(const at::Tensor& ids, const at::Tensor& routes,
   for (int l = 0; l < spec_.num_layers; ++l) {
     const std::string p = LayerPrefix(l);
     const at::Tensor a = RmsNorm(x, Weight(p + "input_layernorm.weight"), spec_.rms_eps);
-    x = x + Attention(l, a, tokens, cache).to(at::kFloat) * spec_.residual_multiplier;
+    x = AddTo(x, Attention(l, a, tokens, cache));
     const at::Tensor f = RmsNorm(x, Weight(p + "post_attention_layernorm.weight"), spec_.rms_eps);
     if (visit != nullptr) visit(l, f);
-    x = x + Ffn(l, f, flat).to(at::kFloat) * spec_.residual_multiplier;
+    x = AddTo(x, Ffn(l, f, flat));
   }
   if (cache != nullptr) cache->tokens += tokens;
   return RmsNorm(x, Weight("model.norm.weight"), spec_.rms_eps);
@@ -200,11 +215,10 @@ int64_t CausalModel::CacheBytes() const {
          static_cast<int64_t>(c10::elementSize(compute_));
 }
 
-at::Tensor CausalModel::Logits(const at::Tensor& rows) const {
+at::Tensor CausalModel::ComputeLogits(const at::Tensor& rows) const {
   const char* head = spec_.tie_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   const at::Tensor logits = at::linear(rows.to(compute_), Weight(head).to(compute_));
-  const at::Tensor scaled = logits.to(at::kFloat);
-  return spec_.logits_divisor == 1 ? scaled : scaled / spec_.logits_divisor;
+  return spec_.logits_divisor == 1 ? logits : logits / spec_.logits_divisor;
 }
 
 }  // namespace pregate

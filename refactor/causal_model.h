@@ -39,8 +39,8 @@ struct KeyValueCache {
 // Not thread-safe. Copies share their weights.
 class CausalModel {
  public:
-  // Weights in `dtype` on `device`; products are computed in `compute`, the residual stream, norms,
-  // softmax and logits in f32. `deltas` are added to the weights. InvalidArgument where the
+  // Weights in `dtype` on `device`; products are computed in `compute`, the residual stream, norms
+  // and softmax in f32. `deltas` are added to the weights. InvalidArgument where the
   // checkpoint is an MoE already.
   static absl::StatusOr<CausalModel> Load(const Checkpoint& checkpoint, int window_tokens,
                                           at::Device device, at::ScalarType dtype,
@@ -60,8 +60,9 @@ class CausalModel {
   // An empty one, of a whole window's room.
   KeyValueCache MakeCache(int64_t windows) const;
   int64_t CacheBytes() const;  // of a window
-  // rows [n, hidden] of Hidden → [n, vocab] in f32.
-  at::Tensor Logits(const at::Tensor& rows) const;
+  // rows [n, hidden] of Hidden → [n, vocab], in `compute` or in f32.
+  at::Tensor ComputeLogits(const at::Tensor& rows) const;
+  at::Tensor Logits(const at::Tensor& rows) const { return ComputeLogits(rows).to(at::kFloat); }
 
   // [layers] of [experts, intermediate].
   void SetGains(std::vector<at::Tensor> gains) { gains_ = std::move(gains); }
@@ -82,6 +83,7 @@ class CausalModel {
   at::Tensor MaskedAttention(int layer, const at::Tensor& q, const at::Tensor& k,
                              const at::Tensor& v, int64_t before) const;
   at::Tensor Ffn(int layer, const at::Tensor& x, const at::Tensor& routes) const;
+  at::Tensor AddTo(const at::Tensor& x, const at::Tensor& out) const;
   at::Tensor Gate(int layer, const at::Tensor& x) const;
   at::Tensor Positions(const at::Tensor& heads, int64_t first) const;
 

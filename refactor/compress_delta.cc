@@ -59,6 +59,38 @@ double SquareOf(const at::Tensor& tensor) {
 
 }  // namespace
 
+CompressedDeltas CompressOnGrid(const NamedTensors& differences, const WeightDeltas& grid) {
+  const at::NoGradGuard no_grad;
+  CompressedDeltas out;
+  double all = 0, lost = 0, weights = 0, bits = 0;
+  for (const auto& [name, difference] : differences) {
+    const double square = SquareOf(difference);
+    all += square;
+    const auto on = grid.find(name);
+    if (on == grid.end()) {
+      lost += square;
+      continue;
+    }
+    WeightDelta delta = on->second;
+    if (difference.dim() > 1) {
+      const at::Tensor values = difference.to(at::kCPU, at::kFloat).contiguous();
+      double missed = 0;
+      delta.coded = EncodeOnGrid(
+          {values.data_ptr<float>(), static_cast<size_t>(values.numel())}, delta.coded, &missed);
+      lost += missed;
+      weights += static_cast<double>(values.numel());
+      bits += static_cast<double>(values.numel()) * delta.coded.bits;
+    } else {
+      delta.exact = ToFloats(difference);
+    }
+    out.bytes += delta.bytes();
+    out.deltas[name] = std::move(delta);
+  }
+  out.error = all > 0 ? std::sqrt(lost / all) : 0;
+  out.bits = weights > 0 ? bits / weights : 0;
+  return out;
+}
+
 CompressedDeltas CompressDeltas(const NamedTensors& differences, int64_t bytes_max) {
   const at::NoGradGuard no_grad;
   CompressedDeltas out;

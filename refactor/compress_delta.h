@@ -20,4 +20,7 @@ struct CompressedDeltas {
 // bytes_max 0: every matrix in 8 bits.
 CompressedDeltas CompressDeltas(const NamedTensors& differences, int64_t bytes_max);
 
+// Of the matrices those that `grid` has, in its bits and scales; vectors are exact.
+CompressedDeltas CompressOnGrid(const NamedTensors& differences, const WeightDeltas& grid);
+
 }  // namespace pregate

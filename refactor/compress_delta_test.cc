@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "refactor/code_grid.h"
+
 namespace pregate {
 namespace {
 
@@ -80,6 +82,26 @@ TEST(CompressDeltaTest, AVectorThatDoesNotFitIsLeftOut) {
   EXPECT_TRUE(out.deltas.empty());
   EXPECT_EQ(out.bytes, 0);
   EXPECT_EQ(out.error, 1);
+}
+
+TEST(CodeGridTest, RunsOnWhatIsStoredAndPassesTheGradientOn) {
+  at::manual_seed(11);
+  const at::Tensor dense = at::randn({7, 33}), first = dense + 0.1 * at::randn({7, 33});
+  const CompressedDeltas coded = CompressDeltas({{"w", first - dense}}, 100);
+  ASSERT_EQ(coded.deltas.at("w").coded.bits, 2);
+  const CodeGrid grid({{"w", dense}, {"left out", dense}}, coded.deltas);
+  const at::Tensor weight = (first + 0.02 * at::randn({7, 33})).requires_grad_();
+  const at::Tensor stored = grid.Stored("w", weight);
+  at::Tensor decoded = dense.clone();
+  const CompressedDeltas again =
+      CompressOnGrid({{"w", (weight - dense).detach()}}, coded.deltas);
+  AddDelta(again.deltas.at("w"), {decoded.data_ptr<float>(), 7 * 33});
+  EXPECT_EQ(again.bytes, coded.bytes);
+  EXPECT_TRUE(at::allclose(stored, decoded, 1e-6, 1e-6));
+  EXPECT_FALSE(at::allclose(stored, weight, 1e-2, 1e-2));
+  (stored * dense).sum().backward();
+  EXPECT_TRUE(at::equal(weight.grad(), dense));
+  EXPECT_TRUE(at::allclose(grid.Stored("left out", weight), dense, 1e-6, 1e-6));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "common/base/status.h"
+#include "refactor/fused_ops.h"
 
 namespace pregate {
 namespace {
@@ -23,6 +24,19 @@ at::Tensor GainsOf(const ArtifactLayer& layer, int intermediate) {
     SetGain(layer.own[e], layer.own_scale.empty() ? std::vector<float>() : layer.own_scale[e], row);
   }
   return gains;
+}
+
+RowLosses RowLossesOf(const at::Tensor& logits, const at::Tensor& parent, const at::Tensor& next) {
+  if (TakesFused(logits, logits.size(1))) return FusedLosses(logits, parent, next);
+  RowLosses losses;
+  const at::Tensor log_q = logits.to(at::kFloat).log_softmax(-1);
+  losses.nll = -log_q.gather(1, next.unsqueeze(1)).squeeze(1);
+  if (parent.defined()) {
+    const at::Tensor log_p = parent.to(at::kFloat).log_softmax(-1);
+    const at::Tensor p = log_p.exp();
+    losses.divergence = (p * log_p).sum(-1) - (p * log_q).sum(-1);
+  }
+  return losses;
 }
 
 }  // namespace
@@ -66,25 +80,19 @@ at::Tensor WindowIds(const Corpus& corpus, int first, int num, at::Device device
 
 ParentSays AskParent(const CausalModel& parent, const at::Tensor& ids) {
   const at::NoGradGuard no_grad;
-  const at::Tensor log_p = parent.Logits(parent.Hidden(ids, {})).log_softmax(-1);
-  ParentSays says{.p = log_p.exp()};
-  says.log_p_mean = (says.p * log_p).sum(-1);
-  return says;
+  return {parent.ComputeLogits(parent.Hidden(ids, {}))};
 }
 
 TokenLosses LossesOf(const CausalModel& model, const ParentSays& parent, const at::Tensor& ids,
                      const at::Tensor& routes, const CausalModel::FfnVisit& visit) {
   const int64_t windows = ids.size(0), tokens = ids.size(1);
-  TokenLosses out;
-  const at::Tensor log_q = model.Logits(model.Hidden(ids, routes, visit)).log_softmax(-1);
-  if (parent.p.defined()) {
-    out.divergence = (parent.log_p_mean - (parent.p * log_q).sum(-1)).view({windows, tokens});
-  }
-  const at::Tensor next = ids.roll(-1, 1).reshape({-1, 1});
-  const at::Tensor nll = -log_q.gather(1, next).view({windows, tokens});
-  at::Tensor counts = at::ones({tokens}, nll.options());
+  const at::Tensor next = ids.roll(-1, 1).reshape({-1});
+  const RowLosses rows =
+      RowLossesOf(model.ComputeLogits(model.Hidden(ids, routes, visit)), parent.logits, next);
+  at::Tensor counts = at::ones({tokens}, rows.nll.options());
   counts[tokens - 1] = 0;
-  out.nll = nll * counts;
+  TokenLosses out{.nll = rows.nll.view({windows, tokens}) * counts};
+  if (rows.divergence.defined()) out.divergence = rows.divergence.view({windows, tokens});
   return out;
 }
 

@@ -32,10 +32,10 @@ struct TokenLosses {
   at::Tensor divergence;  // KL of the parent's next-token distribution and the model's
   at::Tensor nll;         // of the next token; 0 at a window's last
 };
-// What divergences from a parent on some windows need of it, [windows * window_tokens]:
+// What divergences from a parent on some windows need of it: its logits, [windows * window_tokens,
+// vocab]; undefined: no divergence is wanted.
 struct ParentSays {
-  at::Tensor p;           // its distribution, [.., vocab]; undefined: no divergence is wanted
-  at::Tensor log_p_mean;  // sum p log p
+  at::Tensor logits;
 };
 ParentSays AskParent(const CausalModel& parent, const at::Tensor& ids);  // without gradients
 

@@ -61,7 +61,9 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
             "of the text to tune on, again and again; 0: nothing is tuned")
       .Environment("PREGATE_TUNE_TOKENS");
   set.Count("parent-samples", &tune.parent_samples, 0, 2'000'000'000, "tokens",
-            "that the dense model writes, which every second window tuned on is of; 0: none");
+            "that the dense model writes, to be tuned on beside the text; 0: none");
+  set.Double("text-share", &tune.text_share, 0.01, 1, "of the windows tuned on",
+             "that are the domains' text; the others are what the dense model wrote");
   set.Choice("method", &tune.method, methods,
              "of cutting and tuning; readme is the paper's, and decides --blend, --rounds, "
              "--refit-windows, --persistence and the router's options itself");
@@ -81,6 +83,8 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
              "part of a token's loss that is the mean of those before");
   set.Bytes("artifact-bytes", &tune.artifact_bytes, 0, int64_t{1} << 40,
             "for what tuning changes, as codes of few bits a weight; 0: of 8 bits");
+  set.Double("coded-share", &tune.coded_share, 0, 1, "of the steps",
+             "the last, which tune what few bits a weight will store; 0: they are rounded at the end");
   return {"tokens",        "parent-samples", "method",        "router-loss", "device",
           "batch",         "micro-batch",    "rate",          "tune-rounds", "tune-embeddings",
           "router-target", "router-memory",  "artifact-bytes"};
@@ -150,12 +154,6 @@ absl::Status CheckSamples(const TuneOptions& tune) {
   if (tune.tokens == 0) {
     return absl::InvalidArgumentError(
         "--parent-samples are there to be tuned on: give --tokens, or none of them");
-  }
-  if (tune.batch_windows < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--parent-samples are every second window: a --batch has to have 2 at least, "
-                     "not ",
-                     tune.batch_windows));
   }
   return absl::OkStatus();
 }

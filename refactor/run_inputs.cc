@@ -100,11 +100,13 @@ nlohmann::json TuneInputsOf(const Checkpoint& dense, const RunText& text,
                  {"method", tune.method},
                  {"batch", tune.batch_windows},
                  {"rate", tune.rate},
+                 {"text-share", tune.text_share},
                  {"tune-rounds", tune.rounds},
                  {"tune-embeddings", tune.embeddings},
                  {"router-target", tune.router_target},
                  {"router-memory", tune.router_memory},
-                 {"artifact-bytes", tune.artifact_bytes}});
+                 {"artifact-bytes", tune.artifact_bytes},
+                 {"coded-share", tune.coded_share}});
   return inputs;
 }
 
@@ -156,8 +158,8 @@ Provenance Describe(const Checkpoint& dense, const RunText& text, const Refactor
     absl::StrAppendFormat(&p.method, "; tuned by %s on %d tokens, router's target %s", tune.method,
                           tune.tokens, split.as_paper ? "overlap" : tune.router_target);
     if (tune.parent_samples > 0) {
-      absl::StrAppendFormat(&p.method, ", every second window of %d tokens that the parent wrote",
-                            tune.parent_samples);
+      absl::StrAppendFormat(&p.method, ", %g%% of it from %d tokens that the parent wrote",
+                            100 * (1 - tune.text_share), tune.parent_samples);
     }
   }
   const Corpus& corpus = text.calibration;

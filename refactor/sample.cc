@@ -19,9 +19,9 @@ namespace {
 
 constexpr const char* kSamplesFile = "samples.bin";  // TokenIds, [windows, window_tokens]
 constexpr const char* kSamplesRecord = "sample.json";
-// Of keys and values at a time. On a card this fills its units with a model of 0.1B weights; on a
-// CPU a kill costs a minute.
-constexpr int64_t kCardCacheBytes = int64_t{8} << 30, kCpuCacheBytes = int64_t{512} << 20;
+// Of keys and values at a time. On a card a token of a model of 0.1B weights takes as long for a
+// thousand windows as for a hundred; on a CPU a kill costs a minute.
+constexpr int64_t kCardCacheBytes = int64_t{24} << 30, kCpuCacheBytes = int64_t{512} << 20;
 // At a time: the distributions of as many tokens are in memory.
 constexpr int64_t kWindowsMax = 1024;
 

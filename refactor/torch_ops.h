@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/version.h>
 
 #include <vector>
@@ -20,17 +21,18 @@ inline at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double 
 #endif
 }
 
-// Attention of tokens that see all up to their own: q [windows, heads, tokens, head_dim], scaled,
-// k and v [windows, kv heads, tokens, head_dim] → as q.
+// Attention of tokens that see all up to their own: q [windows, heads, tokens, head_dim], k and v
+// [windows, kv heads, tokens, head_dim] → as q.
 #if PREGATE_TORCH_FUSES
-inline at::Tensor CausalAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  return at::scaled_dot_product_attention(q, k, v, {}, 0, /*is_causal=*/true, /*scale=*/1.0,
+inline at::Tensor CausalAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  double scale) {
+  return at::scaled_dot_product_attention(q, k, v, {}, 0, /*is_causal=*/true, scale,
                                           /*enable_gqa=*/true);
 }
 #endif
 
-// x [windows, heads, tokens, head_dim], the two halves of head_dim rotated against each other;
-// cos and sin [tokens, head_dim / 2].
+// x [..., head_dim], the two halves of head_dim rotated against each other; cos and sin
+// [..., head_dim / 2], which broadcast to x's halves.
 inline at::Tensor Rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
   const auto halves = x.chunk(2, -1);
   return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "common/base/status.h"
 #include "common/model/spec/tensor_names.h"
 #include "refactor/batches.h"
+#include "refactor/code_grid.h"
 #include "refactor/compress_delta.h"
 #include "refactor/expert_model.h"
 #include "refactor/tune_state.h"
@@ -33,6 +35,13 @@ bool IsTuned(const CanonicalTensor& tensor, const TuneOptions& options) {
          (tensor.part != TensorPart::kEmbedding && tensor.part != TensorPart::kHead);
 }
 
+constexpr const char* kGridFile = "codes.safetensors";
+// Codes of 8 bits need no tuning.
+int64_t CodedFrom(const TuneOptions& options, int64_t steps) {
+  if (options.artifact_bytes == 0) return steps;
+  return static_cast<int64_t>(std::ceil((1 - options.coded_share) * static_cast<double>(steps)));
+}
+
 std::string RouterFile(int round) { return absl::StrCat("router-", round, ".safetensors"); }
 
 class Tuner {
@@ -51,8 +60,9 @@ class Tuner {
         parameters_(TakeParameters(student_, inputs.dense.spec(), options)),
         adamw_(parameters_, {}),
         router_adamw_(TakeLayerRouters(), {}),
-        batches_(inputs.tuning, inputs.sampled_windows, options.seed),
+        batches_(inputs.tuning, inputs.sampled_windows, options.text_share, options.seed),
         steps_(TuneSteps(options, inputs.tuning.window_tokens)),
+        coded_from_(CodedFrom(options, steps_)),
         saved_at_(clock.Now()) {}
 
   absl::StatusOr<bool> Run(const std::function<bool()>& stop, const TuneProgress& progress);
@@ -68,14 +78,18 @@ class Tuner {
   bool HasRouter() const { return !in_.layer_routers && !alike_; }
   // Whether layers' routers are taught the experts that windows run on, and do not choose yet.
   bool IsTaught() const { return 2 * state_.step * method_.rounds < steps_; }
-  TokenLosses Losses(const at::Tensor& ids, const at::Tensor& routes, at::Tensor* teaching) const;
+  TokenLosses Losses(const at::Tensor& ids, const at::Tensor& routes, at::Tensor* teaching);
   absl::Status BeginRound(int round);
+  absl::Status BeginCodes();
+  void SetStoredWeights();
+  NamedTensors DenseWeights() const;
+  Artifact SplitWith(const TrainedRouter& router) const;
   absl::StatusOr<LossRow> Step();
   bool IsSampled(int32_t window) const {
     return window >= in_.tuning.num_windows() - in_.sampled_windows;
   }
   absl::StatusOr<TrainedRouter> TrainRouterNow();
-  std::vector<float> ScoreExperts() const;
+  std::vector<float> ScoreExperts();
   absl::Status Save();
   absl::Status Finish();
   NamedTensors Differences() const;
@@ -95,7 +109,9 @@ class Tuner {
   AdamW adamw_, router_adamw_;
   const bool alike_ = ExpertsAlike(in_.split);
   Batches batches_;
-  const int64_t steps_;
+  const int64_t steps_, coded_from_;
+  WeightDeltas grid_deltas_;
+  std::optional<CodeGrid> grid_;  // from step coded_from_ on
   absl::Time saved_at_;
   TuneState state_;
   int round_ = -1;                // whose routes are at hand
@@ -136,8 +152,9 @@ TrainedRouter Tuner::FirstRouter() const {
 }
 
 // [tokens of the calibration windows, experts]: the less a token loses on an expert, the more.
-std::vector<float> Tuner::ScoreExperts() const {
+std::vector<float> Tuner::ScoreExperts() {
   const at::NoGradGuard no_grad;
+  SetStoredWeights();
   const Corpus& corpus = in_.calibration;
   const int num_experts = in_.split.num_experts(), chunk = micro_windows();
   std::vector<float> scores(corpus.tokens.size() * num_experts);
@@ -170,15 +187,19 @@ absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
                      in_.split.num_experts(), in_.dense.spec().rope_theta, in_.router, [] {});
 }
 
+Artifact Tuner::SplitWith(const TrainedRouter& router) const {
+  Artifact artifact = in_.split;
+  artifact.router_tensors = router.tensors;
+  return artifact;
+}
+
 // From its file, where an earlier process trained it for this state.
 absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
   if (!HasRouter()) return FirstRouter();
   const std::string name = RouterFile(round);
   if (!work_.Has(name)) {
     ASSIGN_OR_RETURN(TrainedRouter router, TrainRouterNow());
-    Artifact artifact = in_.split;
-    artifact.router_tensors = router.tensors;
-    RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF32, work_.Draft(name)));
+    RETURN_IF_ERROR(WriteArtifact(SplitWith(router), DType::kF32, work_.Draft(name)));
     RETURN_IF_ERROR(work_.Publish(name));
     return router;
   }
@@ -202,9 +223,36 @@ absl::Status Tuner::BeginRound(int round) {
   return absl::OkStatus();
 }
 
+// The grid is the one of the state that coding began with, which is saved.
+absl::Status Tuner::BeginCodes() {
+  if (!work_.Has(kGridFile)) {
+    RETURN_IF_ERROR(Save());
+    Artifact artifact = SplitWith(FirstRouter());
+    artifact.deltas = CompressDeltas(Differences(), options_.artifact_bytes).deltas;
+    RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF32, work_.Draft(kGridFile)));
+    RETURN_IF_ERROR(work_.Publish(kGridFile));
+  }
+  ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(kGridFile)));
+  grid_deltas_ = artifact.deltas;
+  NamedTensors matrices;
+  for (auto& [name, weight] : DenseWeights()) {
+    if (weight.dim() > 1) matrices[name] = weight;
+  }
+  grid_.emplace(std::move(matrices), grid_deltas_);
+  return absl::OkStatus();
+}
+
+// Once a forward pass, as its gradients need it.
+void Tuner::SetStoredWeights() {
+  if (!grid_) return;
+  for (const auto& [name, dense] : grid_->dense()) {
+    student_.weights()[name] = grid_->Stored(name, parameters_.at(name));
+  }
+}
+
 // `teaching`: the layers' routers' mean cross-entropy, where they are taught.
-TokenLosses Tuner::Losses(const at::Tensor& ids, const at::Tensor& routes,
-                          at::Tensor* teaching) const {
+TokenLosses Tuner::Losses(const at::Tensor& ids, const at::Tensor& routes, at::Tensor* teaching) {
+  SetStoredWeights();
   const ParentSays parent = AskParent(parent_, ids);
   if (!in_.layer_routers) return LossesOf(student_, parent, ids, routes);
   if (!IsTaught()) return LossesOf(student_, parent, ids, {});
@@ -274,26 +322,34 @@ absl::Status Tuner::Save() {
   return absl::OkStatus();
 }
 
-NamedTensors Tuner::Differences() const {
-  const at::NoGradGuard no_grad;
-  NamedTensors differences;
+// Of the parameters, as they were.
+NamedTensors Tuner::DenseWeights() const {
+  NamedTensors weights;
   for (const auto& [name, parameter] : parameters_) {
     at::Tensor dense = at::empty(parameter.sizes(), at::kFloat);
     PREGATE_CHECK(
         in_.dense
             .Read(name, absl::MakeSpan(dense.data_ptr<float>(), static_cast<size_t>(dense.numel())))
             .ok());
-    differences[name] = parameter.detach() - dense.to(place_.device);
+    weights[name] = dense.to(place_.device);
   }
+  return weights;
+}
+
+NamedTensors Tuner::Differences() const {
+  const at::NoGradGuard no_grad;
+  NamedTensors differences = DenseWeights();
+  for (auto& [name, weight] : differences) weight = parameters_.at(name).detach() - weight;
   return differences;
 }
 
 absl::Status Tuner::Finish() {
   RETURN_IF_ERROR(Save());
+  if (coded_from_ < steps_ && !grid_) RETURN_IF_ERROR(BeginCodes());
   ASSIGN_OR_RETURN(const TrainedRouter router, RouterOf(method_.rounds));
-  CompressedDeltas compressed = CompressDeltas(Differences(), options_.artifact_bytes);
-  Artifact artifact = in_.split;
-  artifact.router_tensors = router.tensors;
+  CompressedDeltas compressed = grid_ ? CompressOnGrid(Differences(), grid_deltas_)
+                                      : CompressDeltas(Differences(), options_.artifact_bytes);
+  Artifact artifact = SplitWith(router);
   artifact.deltas = std::move(compressed.deltas);
   RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF16, work_.Draft("artifact.safetensors")));
   RETURN_IF_ERROR(work_.Publish("artifact.safetensors"));
@@ -320,6 +376,7 @@ absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TunePro
       RETURN_IF_ERROR(Save());
       return false;
     }
+    if (state_.step >= coded_from_ && !grid_) RETURN_IF_ERROR(BeginCodes());
     if (Round(state_.step) != round_) RETURN_IF_ERROR(BeginRound(Round(state_.step)));
     ASSIGN_OR_RETURN(const LossRow row, Step());
     state_.losses.push_back(row);
@@ -336,6 +393,7 @@ absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TunePro
 
 absl::Status RemoveTuneState(const WorkFolder& work) {
   RETURN_IF_ERROR(work.Remove("tune.safetensors"));
+  RETURN_IF_ERROR(work.Remove(kGridFile));
   for (int round = 1; work.Has(RouterFile(round)); ++round) {
     RETURN_IF_ERROR(work.Remove(RouterFile(round)));
   }

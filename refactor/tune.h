@@ -59,6 +59,7 @@ struct TuneOptions {
   std::string method = "pregate";
   int32_t tokens = 0;                  // tuned on, with repeats; 0: nothing is tuned
   int32_t parent_samples = 0;          // tokens that the parent writes, to be tuned on too
+  double text_share = 0.5;             // of the windows tuned on, where the parent writes some
   int batch_windows = 24;              // a step
   int micro_windows = 0;               // at a time; 0: all on a card, 1024 tokens on a CPU
   double rate = 0;                     // 0: the method's
@@ -67,6 +68,7 @@ struct TuneOptions {
   std::string router_target = "loss";  // of later routers; or "energy": the first one stays
   double router_memory = 0.5;          // part of a token's target that is the mean before it
   int64_t artifact_bytes = int64_t{27} << 20;  // for deltas; 0: 8 bits a weight
+  double coded_share = 0.35;  // of the steps, the last, on weights as they are stored (code_grid.h)
   std::string device = "cpu";
   uint64_t seed = 0;
   absl::Duration save_every = absl::Minutes(1);

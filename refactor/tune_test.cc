@@ -238,7 +238,7 @@ TEST_F(TuneTest, OfSampledWindowsTheDivergenceCountsAlone) {
   const auto student = LoadExperts(*dense_, split_, kWindow, {}, at::kFloat);
   ASSERT_TRUE(parent.ok() && student.ok());
   double divergence = 0, nll = 0;
-  for (const int32_t w : Batches(tuning_, kSampled, options_.seed).Of(0, options_.batch_windows)) {
+  for (const int32_t w : Batches(tuning_, kSampled, options_.text_share, options_.seed).Of(0, options_.batch_windows)) {
     const at::Tensor ids = WindowIds(tuning_, w, 1, at::kCPU);
     const TokenLosses of = LossesOf(*student, AskParent(*parent, ids), ids,
                                     at::full_like(ids, tuning_.window_domain[w]));
@@ -447,6 +447,20 @@ TEST_F(TuneTest, ABudgetMakesTheArtifactSmaller) {
     EXPECT_LT(cut[d].own_nll, cut[d].cut_nll);
     EXPECT_LT(all[d].own_nll, cut[d].own_nll + 0.01);
   }
+}
+
+TEST_F(TuneTest, WhatIsStoredIsTunedAndDoesNotDependOnWhenTheRunWasStopped) {
+  options_.artifact_bytes = 3500;
+  options_.coded_share = 0;
+  const auto rounded = Folder("rounded"), whole = Folder("whole"), stopped = Folder("stopped");
+  ASSERT_TRUE(Run(*rounded, 1000).ok());
+  options_.coded_share = 0.5;
+  ASSERT_TRUE(Run(*whole, 1000).ok());
+  ASSERT_TRUE(Run(*stopped, 7).ok());
+  EXPECT_EQ(ReadFile(whole->File("artifact.safetensors")),
+            ReadFile(stopped->File("artifact.safetensors")));
+  const auto at_the_end = Quality(*rounded), tuned = Quality(*whole);
+  for (int d = 0; d < kExperts; ++d) EXPECT_LT(tuned[d].own_nll, at_the_end[d].own_nll);
 }
 
 TEST_F(TuneTest, ThePapersMethodRunsEightRoundsOnTheFirstRoutersRoutes) {

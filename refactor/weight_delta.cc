@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "common/base/status.h"
 #include "common/model/formats/float16.h"
@@ -201,16 +202,9 @@ absl::Status CheckCoded(const std::string& name, const WeightDelta& delta) {
   return CheckPadding(name, coded);
 }
 
-}  // namespace
-
-int64_t CodedMatrix::bytes() const {
-  if (bits == 0) return 0;
-  const int64_t scale = sizeof(uint16_t), form = 2 * sizeof(int32_t);
-  return rows * (row_bytes() + scale) + form;
-}
-
-CodedMatrix Encode(absl::Span<const float> values, int64_t rows, int64_t columns, int bits,
-                   double* square_lost) {
+CodedMatrix EncodeBy(const std::function<float(int64_t row, const Row&, double square)>& scale_of,
+                     absl::Span<const float> values, int64_t rows, int64_t columns, int bits,
+                     double* square_lost) {
   PREGATE_CHECK(static_cast<int64_t>(values.size()) == rows * columns);
   PREGATE_CHECK(bits >= 1 && bits <= kCodeBitsMax);
   CodedMatrix out{.bits = bits, .rows = rows, .columns = columns};
@@ -224,7 +218,7 @@ CodedMatrix Encode(absl::Span<const float> values, int64_t rows, int64_t columns
     std::copy_n(values.data() + r * columns, columns, copy.data());
     const Row row{copy.data(), columns, padded};
     const double square = row.square();
-    const float scale = BestScale(row, bits, square);
+    const float scale = scale_of(r, row, square);
     if (scale == 0) {  // its codes are 0
       lost += square;
       continue;
@@ -235,6 +229,28 @@ CodedMatrix Encode(absl::Span<const float> values, int64_t rows, int64_t columns
   }
   if (square_lost != nullptr) *square_lost = lost;
   return out;
+}
+
+}  // namespace
+
+int64_t CodedMatrix::bytes() const {
+  if (bits == 0) return 0;
+  const int64_t scale = sizeof(uint16_t), form = 2 * sizeof(int32_t);
+  return rows * (row_bytes() + scale) + form;
+}
+
+CodedMatrix Encode(absl::Span<const float> values, int64_t rows, int64_t columns, int bits,
+                   double* square_lost) {
+  const auto best = [&](int64_t, const Row& row, double square) {
+    return BestScale(row, bits, square);
+  };
+  return EncodeBy(best, values, rows, columns, bits, square_lost);
+}
+
+CodedMatrix EncodeOnGrid(absl::Span<const float> values, const CodedMatrix& grid,
+                         double* square_lost) {
+  const auto given = [&](int64_t r, const Row&, double) { return grid.scales[r]; };
+  return EncodeBy(given, values, grid.rows, grid.columns, grid.bits, square_lost);
 }
 
 int64_t WeightDelta::bytes() const {

@@ -35,6 +35,10 @@ struct CodedMatrix {
 CodedMatrix Encode(absl::Span<const float> values, int64_t rows, int64_t columns, int bits,
                    double* square_lost = nullptr);
 
+// The codes of other values in `grid`'s bits and scales. REQUIRES: its rows and columns.
+CodedMatrix EncodeOnGrid(absl::Span<const float> values, const CodedMatrix& grid,
+                         double* square_lost = nullptr);
+
 struct WeightDelta {
   std::vector<int64_t> shape;  // the tensor's
   // One of two:

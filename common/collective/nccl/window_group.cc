@@ -32,6 +32,14 @@ bool IsVersionBuiltWith() {
   return ncclGetVersion(&version) == ncclSuccess && version / 100 == NCCL_VERSION_CODE / 100;
 }
 
+// Where ranks do not reach each other's memory NCCL 2.28.3 gives a handle in host memory, and later
+// versions give none.
+bool IsOnCard(ncclWindow_t window) {
+  cudaPointerAttributes attributes;
+  return window != nullptr && cudaPointerGetAttributes(&attributes, window) == cudaSuccess &&
+         attributes.type == cudaMemoryTypeDevice;
+}
+
 }  // namespace
 
 bool WindowGroup::Fits(size_t message_bytes) { return message_bytes <= kMessageBytes; }
@@ -53,8 +61,8 @@ WindowGroup::~WindowGroup() {
 
 absl::StatusOr<std::unique_ptr<WindowGroup>> WindowGroup::Open(const Group& group) {
   std::unique_ptr<WindowGroup> windows(new WindowGroup(group));
-  const bool can =
-      group.wanted && group.world_size <= nccl::kWindowRanksMax && IsVersionBuiltWith();
+  const bool can = group.wanted && group.world_size > 1 &&
+                   group.world_size <= nccl::kWindowRanksMax && IsVersionBuiltWith();
   // Zeroed before the second vote, hence before any peer writes.
   ASSIGN_OR_RETURN(bool all, group.all_agree(can && windows->Allocate().ok()));
   if (!all) return nullptr;
@@ -98,7 +106,7 @@ absl::Status WindowGroup::Register() {
                                         &window, NCCL_WIN_COLL_SYMMETRIC),
                  group_.comm, "window"));
   RETURN_IF_ERROR(group_.await());
-  if (window == nullptr) return absl::UnavailableError("nccl: no symmetric windows here");
+  if (!IsOnCard(window)) return absl::UnavailableError("nccl: no symmetric windows here");
   // Read on the host: the gather's memory is free until the first exchange.
   char** peers = reinterpret_cast<char**>(gather_);
   int* index = reinterpret_cast<int*>(gather_ + kGatherBytes);
