@@ -6,6 +6,8 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <optional>
+
 #include "refactor/cuda/fused_kernels.h"
 #endif
 
@@ -19,6 +21,11 @@ using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 constexpr int64_t kVector = 8;
+
+// Functions of autograd take no undefined tensors, but none at all.
+using Maybe = std::optional<at::Tensor>;
+Maybe MaybeOf(const at::Tensor& tensor) { return tensor.defined() ? Maybe(tensor) : Maybe(); }
+at::Tensor TensorOf(const Maybe& tensor) { return tensor ? *tensor : at::Tensor(); }
 
 cudaStream_t Stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 
@@ -65,7 +72,8 @@ fused::GatedShape ShapeOf(const at::Tensor& gate) {
 
 struct GatedFunction : Function<GatedFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up,
-                            const at::Tensor& gains, const at::Tensor& routes) {
+                            const Maybe& maybe_gains, const Maybe& maybe_routes) {
+    const at::Tensor gains = TensorOf(maybe_gains), routes = TensorOf(maybe_routes);
     context->save_for_backward({gate, up, gains, routes});
     at::Tensor out = at::empty_like(gate);
     Check(fused::Gated(ShapeOf(gate), Data<__nv_bfloat16>(gate), Data<__nv_bfloat16>(up),
@@ -91,7 +99,8 @@ fused::LossShape LossShapeOf(const at::Tensor& logits) {
 
 struct LossesFunction : Function<LossesFunction> {
   static variable_list forward(AutogradContext* context, const at::Tensor& logits,
-                               const at::Tensor& parent, const at::Tensor& next) {
+                               const Maybe& maybe_parent, const at::Tensor& next) {
+    const at::Tensor parent = TensorOf(maybe_parent);
     const auto floats = logits.options().dtype(at::kFloat);
     const int64_t rows = logits.size(0);
     const at::Tensor divergence = at::empty({rows}, floats), nll = at::empty({rows}, floats);
@@ -133,13 +142,13 @@ at::Tensor FusedRope(const at::Tensor& x, const at::Tensor& cos, const at::Tenso
 
 at::Tensor FusedGated(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& gains,
                       const at::Tensor& routes) {
-  return GatedFunction::apply(gate.contiguous(), up.contiguous(), gains,
-                              routes.defined() ? routes.contiguous() : routes);
+  return GatedFunction::apply(gate.contiguous(), up.contiguous(), MaybeOf(gains),
+                              MaybeOf(routes.defined() ? routes.contiguous() : routes));
 }
 
 RowLosses FusedLosses(const at::Tensor& logits, const at::Tensor& parent, const at::Tensor& next) {
   const variable_list losses =
-      LossesFunction::apply(logits.contiguous(), parent, next.contiguous());
+      LossesFunction::apply(logits.contiguous(), MaybeOf(parent), next.contiguous());
   return {parent.defined() ? losses[0] : at::Tensor(), losses[1]};
 }
 
