@@ -4,9 +4,9 @@
 #include <atomic>
 
 #include "absl/time/clock.h"
+#include "common/base/gateway_limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/status.h"
-#include "gateway_service/core/limits.h"
 #include "gateway_service/core/scheduler_choice.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
