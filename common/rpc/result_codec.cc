@@ -1,4 +1,6 @@
 // Worker to scheduler.
+#include <algorithm>
+
 #include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
@@ -8,6 +10,10 @@ namespace pregate {
 namespace {
 
 constexpr int kStatusCodeMax = 16;
+constexpr int64_t kStallUsMax = int64_t{3600} * 1000 * 1000;
+
+// Of figures that are shown to people only: none is worth refusing a result for.
+int64_t Plausible(int64_t figure, int64_t max) { return std::clamp<int64_t>(figure, 0, max); }
 
 void Encode(const absl::Status& status, v1::WorkerStatus* out) {
   out->set_code(static_cast<int>(status.code()));
@@ -227,6 +233,9 @@ void Encode(const StepResult& result, v1::StepResult* out) {
   for (const UnitEvent& event : result.unit_events) Encode(event, out->add_unit_events());
   out->set_step_us(result.step_us);
   out->set_unique_experts(result.unique_experts);
+  out->set_stall_us(result.stall_us);
+  out->set_unit_hits(result.unit_hits);
+  out->set_unit_misses(result.unit_misses);
 }
 
 absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
@@ -241,7 +250,10 @@ absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
                     .step_id = in.step_id(),
                     .status = DecodeStatus(in.status()),
                     .step_us = in.step_us(),
-                    .unique_experts = in.unique_experts()};
+                    .unique_experts = in.unique_experts(),
+                    .stall_us = Plausible(in.stall_us(), kStallUsMax),
+                    .unit_hits = Plausible(in.unit_hits(), kResidentUnitsMax),
+                    .unit_misses = Plausible(in.unit_misses(), kResidentUnitsMax)};
   for (const v1::Sample& sample : in.samples()) {
     ASSIGN_OR_RETURN(Sample decoded, Decode(sample));
     result.samples.push_back(std::move(decoded));

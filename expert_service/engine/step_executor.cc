@@ -406,6 +406,10 @@ void StepExecutor::State::NoteResidency(const ResidencyCounts& before, absl::Dur
   times.unit_late_prefetches = after.late_prefetches - before.late_prefetches;
   times.unit_evictions = after.evictions - before.evictions;
   result.unit_events = store->TakeEvents();
+  result.stall_us = times.stall_us;
+  result.unit_hits = times.unit_hits;
+  // One that was on its way was not there, either.
+  result.unit_misses = times.unit_misses + times.unit_late_prefetches;
 }
 
 std::vector<UnitEvent> StepExecutor::Tick() {
