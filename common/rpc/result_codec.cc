@@ -236,11 +236,13 @@ void Encode(const StepResult& result, v1::StepResult* out) {
   out->set_stall_us(result.stall_us);
   out->set_unit_hits(result.unit_hits);
   out->set_unit_misses(result.unit_misses);
+  out->mutable_experts()->Add(result.experts.begin(), result.experts.end());
 }
 
 absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
   RETURN_IF_ERROR(CheckBetween("result.rank", in.rank(), 0, kWorkersMax - 1));
   RETURN_IF_ERROR(CheckBetween("result.unique_experts", in.unique_experts(), 0, kExpertsMax));
+  RETURN_IF_ERROR(CheckCount("result.experts", in.experts_size(), kExpertsMax));
   RETURN_IF_ERROR(CheckCount("result.samples", in.samples_size(), kPlanRowsMax));
   RETURN_IF_ERROR(CheckCount("result.scores", in.scores_size(), kPlanRowsMax));
   RETURN_IF_ERROR(CheckCount("result.row_errors", in.row_errors_size(), kPlanRowsMax));
@@ -253,7 +255,8 @@ absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
                     .unique_experts = in.unique_experts(),
                     .stall_us = Plausible(in.stall_us(), kStallUsMax),
                     .unit_hits = Plausible(in.unit_hits(), kResidentUnitsMax),
-                    .unit_misses = Plausible(in.unit_misses(), kResidentUnitsMax)};
+                    .unit_misses = Plausible(in.unit_misses(), kResidentUnitsMax),
+                    .experts = ToVector(in.experts())};
   for (const v1::Sample& sample : in.samples()) {
     ASSIGN_OR_RETURN(Sample decoded, Decode(sample));
     result.samples.push_back(std::move(decoded));

@@ -333,6 +333,7 @@ absl::Status StepExecutor::State::BeginExperts(const StepPlan& plan, StepResult&
     expert_set = ExpertSet(plan);
   }
   result.unique_experts = static_cast<int32_t>(expert_set.size());
+  result.experts.assign(expert_set.begin(), expert_set.end());
   store->BeginStep(std::move(expert_set));
   return absl::OkStatus();
 }

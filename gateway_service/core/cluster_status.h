@@ -28,8 +28,8 @@ struct StepStatus {
   int64_t begin_us = 0;  // since 1970
   int64_t round_trip_us = 0, step_us = 0;
   int32_t decode_rows = 0, prefill_rows = 0, prefill_tokens = 0, draft_tokens = 0;
-  std::vector<ExpertId> experts;  // named before it ran
-  int32_t unique_experts = 0;     // that ran
+  std::vector<ExpertId> experts;  // that its routes named
+  int32_t unique_experts = 0;     // that ran, each counted at each worker
   int64_t unit_hits = 0, unit_misses = 0, stall_us = 0;
 };
 

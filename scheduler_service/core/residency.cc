@@ -148,9 +148,10 @@ std::vector<UnitState> Residency::UnitsOf(int32_t rank) const {
   if (it == ranks_.end()) return {};
   std::vector<UnitState> units = it->second.units.states();
   if (it->second.unit_slots > 0) return units;
-  for (size_t i = 0; i < units.size() && !experts_.empty(); ++i) {
-    const std::vector<int32_t>& ranks = experts_[i % experts_.size()].ranks;
-    if (std::find(ranks.begin(), ranks.end(), rank) != ranks.end()) units[i] = UnitState::kResident;
+  for (size_t e = 0; e < experts_.size(); ++e) {
+    const std::vector<int32_t>& ranks = experts_[e].ranks;
+    if (std::find(ranks.begin(), ranks.end(), rank) == ranks.end()) continue;
+    for (size_t i = e; i < units.size(); i += experts_.size()) units[i] = UnitState::kResident;
   }
   return units;
 }

@@ -29,9 +29,10 @@ struct StepRecord {
   int32_t prefill_rows = 0;
   int32_t prefill_tokens = 0;
   int32_t draft_tokens = 0;
-  std::vector<ExpertId> experts;  // that its known routes name, ascending
-  int32_t unique_experts = 0;     // that ran, over all members
-  UnitTally units;                // the stall is the longest member's
+  std::vector<ExpertId>
+      experts;                 // that its routes name, ascending: known ones, and what workers say
+  int32_t unique_experts = 0;  // that ran, over all members
+  UnitTally units;             // the stall is the longest member's
 };
 
 // Not thread-safe.

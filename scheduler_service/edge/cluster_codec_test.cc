@@ -17,21 +17,20 @@ ServedModel Model() {
 
 TEST(ClusterCodecTest, TellsAllOfTheBoard) {
   ClusterBoard board(2);
-  ClusterStanding standing{.serving = true, .epoch = 7};
-  standing.gauges = {.requests_running = 3,
-                     .requests_waiting = 4,
-                     .router_up = true,
-                     .kv_blocks = 50,
-                     .kv_blocks_used = 20,
-                     .kv_blocks_cached = 10};
-  standing.workers = {{},
-                      {.up = true,
-                       .member = true,
-                       .device = "cpu",
-                       .unit_slots = 2,
-                       .units = {UnitState::kResident, UnitState::kAbsent, UnitState::kLoading,
-                                 UnitState::kFailed}}};
-  board.Set(standing);
+  board.SetGauges({.requests_running = 3,
+                   .requests_waiting = 4,
+                   .router_up = true,
+                   .kv_blocks = 50,
+                   .kv_blocks_used = 20,
+                   .kv_blocks_cached = 10});
+  using enum UnitState;
+  board.SetWorkers(true, 7,
+                   {{},
+                    {.up = true,
+                     .member = true,
+                     .device = "cpu",
+                     .unit_slots = 2,
+                     .units = {kResident, kAbsent, kLoading, kFailed}}});
   board.AddAnswer(1, {.hits = 5, .misses = 1, .stall_us = 100});
   board.AddAnswer(1, {.hits = 2, .misses = 3, .stall_us = 50});
   board.AddStep({.begin = absl::FromUnixMicros(1'000'001),
@@ -86,10 +85,8 @@ TEST(ClusterCodecTest, TellsAllOfTheBoard) {
 
 TEST(ClusterCodecTest, UnitsAndStepsAreBounded) {
   ClusterBoard board(3);
-  ClusterStanding standing;
   const std::vector<UnitState> many(kUnitsShownMax / 2 + 1, UnitState::kResident);
-  standing.workers = {{.units = many}, {.units = many}, {.units = {UnitState::kAbsent}}};
-  board.Set(standing);
+  board.SetWorkers(true, 1, {{.units = many}, {.units = many}, {.units = {UnitState::kAbsent}}});
   for (int i = 0; i < kStepsShownMax + 5; ++i) board.AddStep({});
   const v1::GetClusterStatusResponse out = EncodeClusterStatus(Model(), board.Read());
   EXPECT_EQ(out.workers(0).units().size(), many.size());

@@ -37,10 +37,16 @@ class ClusterBoard {
  public:
   explicit ClusterBoard(size_t num_workers) : tallies_(num_workers) {}
 
-  // All but the steps and the workers' tallies, which the next two collect.
-  void Set(ClusterStanding standing) {
+  // `workers` by rank; their tallies are what AddAnswer collects.
+  void SetWorkers(bool serving, Epoch epoch, std::vector<WorkerStanding> workers) {
     absl::MutexLock lock(&mutex_);
-    standing_ = std::move(standing);
+    standing_.serving = serving;
+    standing_.epoch = epoch;
+    standing_.workers = std::move(workers);
+  }
+  void SetGauges(const EngineGauges& gauges) {
+    absl::MutexLock lock(&mutex_);
+    standing_.gauges = gauges;
   }
   void AddAnswer(int32_t rank, const scheduler::UnitTally& units) {
     absl::MutexLock lock(&mutex_);

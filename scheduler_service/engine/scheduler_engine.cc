@@ -135,28 +135,28 @@ void SchedulerEngine::Publish() {
   gauges.kv_evictions = batch_.num_evictions();
   if (!(gauges == gauges_)) {
     parts_.observer->OnGauges(gauges);
-    standing_changed_ = true;
+    board_.SetGauges(gauges);
   }
   gauges_ = gauges;
-  if (std::exchange(standing_changed_, false)) board_.Set(Standing());
+  if (std::exchange(workers_changed_, false)) ShowWorkers();
   health_.SetLoopProgress(now_);
   health_.SetWorkerProgress(group_.LastHeard());
   health_.SetRouterProgress(dense() ? now_ : routes_.LastHeard(now_));
   health_.SetServing(begun_, dense() || routes_.up(), draining_);
 }
 
-ClusterStanding SchedulerEngine::Standing() const {
-  ClusterStanding standing{.serving = begun_, .epoch = group_.epoch(), .gauges = gauges_};
+void SchedulerEngine::ShowWorkers() {
+  std::vector<WorkerStanding> workers;
   for (int32_t rank = 0; rank < static_cast<int32_t>(parts_.workers.size()); ++rank) {
     const WorkerFacts& facts = group_.HelloOf(rank).facts;
-    standing.workers.push_back(
-        {.up = group_.IsUp(rank),
-         .member = begun_ && group_.IsMember(rank),
-         .device = facts.device,
-         .unit_slots = facts.unit_slots,
-         .units = group_.IsUp(rank) ? residency_.UnitsOf(rank) : std::vector<UnitState>()});
+    const bool up = group_.IsUp(rank);
+    workers.push_back({.up = up,
+                       .member = begun_ && group_.IsMember(rank),
+                       .device = facts.device,
+                       .unit_slots = facts.unit_slots,
+                       .units = up ? residency_.UnitsOf(rank) : std::vector<UnitState>()});
   }
-  return standing;
+  board_.SetWorkers(begun_, group_.epoch(), std::move(workers));
 }
 
 // A late row may name any expert, so it needs them all to fit. Drafts need the token before them.
@@ -304,7 +304,7 @@ void SchedulerEngine::OnMessage(int32_t rank, Hello& hello) {
   late_rows_refused_ = false;
   RecoverIf(group_.OnHello(rank, hello, requests_.table().empty(), now_));
   if (group_.IsUp(rank)) residency_.OnHello(rank, hello);
-  standing_changed_ = true;
+  workers_changed_ = true;
   if (!routes_.up() || requests_.table().empty()) UpdateRouter();  // the facts may have changed
 }
 
@@ -314,7 +314,7 @@ void SchedulerEngine::OnMessage(int32_t rank, Formed& formed) {
 }
 
 void SchedulerEngine::BeginEpoch() {
-  begun_ = standing_changed_ = true;
+  begun_ = workers_changed_ = true;
   next_step_ = 1;
   std::vector<scheduler::RankBlocks> ranks;
   for (int32_t rank : group_.members()) {
@@ -363,7 +363,7 @@ void SchedulerEngine::RecoverIf(const WorkerGroup::VoidReason& reason, absl::Dur
   batch_.Reset({}, 0);
   group_.Void(now_, wait);
   begun_ = false;
-  standing_changed_ = true;
+  workers_changed_ = true;
   for (SeqId id : requests_.table().Ids()) {
     LiveRequest* request = requests_.table().Find(id);
     if (!involved.contains(id) || ++request->recoveries_without_token <= options_.recoveries_max)
@@ -388,7 +388,7 @@ void SchedulerEngine::OnMessage(int32_t rank, UnitEvents& events) {
 // What a rank holds outlives its epochs, so events of an old one count too.
 void SchedulerEngine::MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events) {
   if (events.empty() || !group_.IsUp(rank)) return;
-  standing_changed_ = true;
+  workers_changed_ = true;
   const absl::Status status = residency_.OnEvents(rank, events);
   if (!status.ok()) {
     parts_.observer->OnLog(LogLevel::kWarning,
@@ -460,6 +460,10 @@ void SchedulerEngine::CommitAnswer(int32_t rank, StepAnswer& answer) {
 // Steps without rows, which only drop slots, are nothing to look at.
 void SchedulerEngine::Show(StepAnswer& answer) {
   if (answer.num_rows == 0) return;
+  std::vector<ExpertId> experts = std::move(answer.experts);
+  experts.insert(experts.end(), answer.ran.begin(), answer.ran.end());
+  std::sort(experts.begin(), experts.end());
+  experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
   board_.AddStep({.begin = answer.sent_at,
                   .round_trip = now_ - answer.sent_at,
                   .step_us = answer.step_us_max,
@@ -467,7 +471,7 @@ void SchedulerEngine::Show(StepAnswer& answer) {
                   .prefill_rows = answer.num_rows - answer.num_decodes,
                   .prefill_tokens = answer.num_tokens - answer.num_decodes - answer.num_drafts,
                   .draft_tokens = answer.num_drafts,
-                  .experts = std::move(answer.experts),
+                  .experts = std::move(experts),
                   .unique_experts = answer.unique_experts,
                   .units = answer.units});
 }

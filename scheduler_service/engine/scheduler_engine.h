@@ -66,7 +66,7 @@ class SchedulerEngine {
   void EndAll(const absl::Status& status);
   void PlanAndSend();
   void Publish();
-  ClusterStanding Standing() const;
+  void ShowWorkers();
   void Show(scheduler::StepAnswer& answer);
 
   void Handle(SubmitEvent& event);
@@ -133,7 +133,7 @@ class SchedulerEngine {
   EngineHealth health_;
   EngineGauges gauges_;
   ClusterBoard board_;
-  bool standing_changed_ = true;  // since it was put on the board
+  bool workers_changed_ = true;  // since they were put on the board
 
   absl::Time now_ = absl::InfinitePast();  // of this turn of the loop
   StepId next_step_ = 1;

@@ -121,6 +121,7 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
   const int64_t step_us = result.step_us;
   const int32_t unique_experts = result.unique_experts;
   const UnitTally units = {result.unit_hits, result.unit_misses, result.stall_us};
+  const std::vector<ExpertId> ran = std::move(result.experts);
   ASSIGN_OR_RETURN(StepAnswer answer, MatchRows(*due, rank, std::move(result), cell));
   due->awaiting.erase(std::find(due->awaiting.begin(), due->awaiting.end(), rank));
   due->step_us_max = std::max(due->step_us_max, step_us);
@@ -132,6 +133,11 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
   answer.step_us_max = due->step_us_max;
   answer.unique_experts = due->unique_experts;
   answer.units = due->units;
+  for (const ExpertId expert : ran) {
+    const bool is_new = std::find(due->ran.begin(), due->ran.end(), expert) == due->ran.end();
+    if (is_new && expert >= 0 && expert < cell.num_experts) due->ran.push_back(expert);
+  }
+  answer.ran = due->ran;
   while (!steps_.empty() && steps_.front().awaiting.empty()) steps_.pop_front();
   return answer;
 }

@@ -26,6 +26,7 @@ struct SentStep {
   int64_t step_us_max = 0;        // of the members that have answered
   int32_t unique_experts = 0;     // theirs, in all
   UnitTally units;                // theirs, in all; the longest stall
+  std::vector<ExpertId> ran;      // theirs
   int32_t num_decodes = 0;        // of the rows
   int32_t num_drafts = 0;         // of the tokens
 };
@@ -40,10 +41,11 @@ struct ComputedRow {
 struct StepAnswer {
   bool stale = false;  // answered before: nothing else is filled
   absl::Time sent_at;
-  bool complete = false;  // every member has answered: the next three are the step's
+  bool complete = false;  // every member has answered: the next four are the step's
   int64_t step_us_max = 0;
   int32_t unique_experts = 0;
   UnitTally units;
+  std::vector<ExpertId> ran;  // as the members say, each once
   int32_t num_rows = 0;
   int32_t num_decodes = 0;
   int32_t num_drafts = 0;

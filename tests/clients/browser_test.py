@@ -83,7 +83,7 @@ class BrowserTest(unittest.TestCase):
                 self.set(browser, max=400, temperature=0.7)
                 browser.js("document.getElementById('clear').click(), document.getElementById('prompt').focus()")
                 browser.type(PROMPT)
-                browser.wait(f"document.querySelectorAll('.token').length > {TOKENS} && document.getElementById('tiles').innerText.includes('0 waiting')")
+                browser.wait(f"document.querySelectorAll('.token').length > {TOKENS} || {ANSWERED}")
             browser.dark(False)
             browser.screenshot(SCREENSHOT)
             browser.dark(True)

@@ -67,7 +67,7 @@ class PageTest(live.Served, unittest.TestCase):
         self.assertEqual(begins, sorted(begins))
         for step in new:
             self.assertGreaterEqual(step["round_trip_us"], 0)
-            self.assertTrue(set(step["experts"]) <= {0, 1, 2})
+            self.assertTrue({*step["experts"]} and {*step["experts"]} <= {0, 1, 2}, step)
             self.assertGreater(step["unit_hits"], 0)
             self.assertEqual(step["unit_misses"], 0)
 
