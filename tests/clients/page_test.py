@@ -8,6 +8,8 @@ import hashlib
 import http.client
 import json
 import re
+import signal
+import threading
 import unittest
 
 import live
@@ -123,6 +125,25 @@ class OtherServersTest(unittest.TestCase):
             self.assertIn("r", "".join(worker["units"]))
             self.assertIn(".", "".join(worker["units"]))
             self.assertGreater(worker["unit_misses"], 0)
+
+    def test_a_server_that_ends_does_so_while_it_is_looked_at(self):
+        def look():
+            try:
+                while True:
+                    answers.append(get(server, "/v1/pregate/cluster")[0])
+            except (OSError, http.client.HTTPException):
+                return
+        answers = []
+        with self.folder.serve() as server:
+            lookers = [threading.Thread(target=look) for _ in range(4)]
+            for looker in lookers:
+                looker.start()
+            live.wait_for(lambda: len(answers) > 20, "they look")
+            server.signal(signal.SIGTERM)
+            for looker in lookers:
+                looker.join(live.TIMEOUT_S)
+            self.assertEqual(server.process.wait(live.TIMEOUT_S), 0, server.log.read_text())
+        self.assertEqual(set(answers), {200})
 
     def test_a_gateway_tells_of_each_scheduler_and_of_one_that_is_gone(self):
         scheduler, router, worker = self.folder.cluster()
