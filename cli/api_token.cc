@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "cli/command.h"
 #include "common/base/files.h"
+#include "common/base/gateway_limits.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/process.h"
@@ -14,7 +15,6 @@
 #include "common/base/status.h"
 #include "common/config/option_set.h"
 #include "gateway_service/core/api_tokens.h"
-#include "gateway_service/core/limits.h"
 
 namespace pregate::cli {
 namespace {
@@ -44,7 +44,7 @@ nlohmann::json EntryOf(const ApiTokenJob& o, const std::string& token) {
 absl::Status AddTo(const std::string& path, const nlohmann::json& entry) {
   nlohmann::json file = {{"tokens", nlohmann::json::array()}};
   if (std::filesystem::exists(path)) {
-    ASSIGN_OR_RETURN(const std::string text, ReadInput(path, gateway::kApiTokensFileBytesMax));
+    ASSIGN_OR_RETURN(const std::string text, ReadInput(path, kApiTokensFileBytesMax));
     ASSIGN_OR_RETURN(file, ParseJson(text, path));
     RETURN_IF_ERROR(gateway::ApiTokens::From(file, path).status());
   }

@@ -1,5 +1,6 @@
 // pregate-gateway: the HTTP APIs that applications already call, in front of one or more schedulers.
 #include "absl/strings/str_cat.h"
+#include "common/base/gateway_limits.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/http/metrics_server.h"
@@ -7,7 +8,6 @@
 #include "common/rpc/port_file.h"
 #include "common/telemetry/process_metrics.h"
 #include "common/tls/tls_metrics.h"
-#include "gateway_service/core/limits.h"
 #include "gateway_service/edge/gateway_server.h"
 
 namespace pregate {
@@ -76,15 +76,15 @@ class GatewayService final : public Service {
 
   static absl::StatusOr<std::vector<SchedulerPool::Target>> Targets(
       const std::vector<std::string>& addresses, const Security& security) {
-    if (addresses.empty() || addresses.size() > size_t{gateway::kSchedulersMax}) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--schedulers has ", addresses.size(), " addresses, not 1 to ", gateway::kSchedulersMax));
+    if (addresses.empty() || addresses.size() > size_t{kSchedulersMax}) {
+      return absl::InvalidArgumentError(absl::StrCat("--schedulers has ", addresses.size(),
+                                                     " addresses, not 1 to ", kSchedulersMax));
     }
     std::vector<SchedulerPool::Target> targets;
     for (const std::string& text : addresses) {
       ASSIGN_OR_RETURN(const Address address, security.ParseAddress("schedulers", text));
       targets.push_back({.name = text});
-      for (int i = 0; i < gateway::kChannelsPerScheduler; ++i) {
+      for (int i = 0; i < kChannelsPerScheduler; ++i) {
         targets.back().channels.push_back(
             MakeChannel(address, kClientMessageBytesMax, security, {Role::kScheduler}));
       }

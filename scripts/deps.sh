@@ -7,6 +7,7 @@
 #   fetch           pip, which the quickstart gets its model with
 #   venv            venv, which scripts/tools.sh keeps its Python packages in
 #   monitoring      Prometheus and promtool; the service is switched off if it was not there before
+#   browser         Chromium, which looks at the gateway's page
 #   images          what makes and runs container images
 #   images-context  what makes their contents, without buildah and podman
 #   package         what makes the Debian package
@@ -24,6 +25,7 @@ declare -A groups=(
   [fetch]="python3-pip"
   [venv]="python3-venv"
   [monitoring]="prometheus"
+  [browser]="chromium fonts-dejavu-core"
   [images]="binutils dpkg-dev patchelf buildah podman runc netavark aardvark-dns iptables shellcheck"
   [images-context]="binutils dpkg-dev patchelf"
   [package]="binutils dpkg-dev file"

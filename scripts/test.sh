@@ -14,7 +14,7 @@ failed=0
 
 # What a suite runs with, beyond what it is built with: groups of scripts/deps.sh, by label. Python packages and other
 # tools are fetched by the tests themselves (scripts/tools.sh).
-declare -A needs=([chart]=venv [clients]=venv [images]="venv images" [monitoring]=monitoring
+declare -A needs=([chart]=venv [clients]="venv browser" [images]="venv images" [monitoring]=monitoring
   [docs]="venv images monitoring" [package]="package fresh")
 
 install() {  # install LABEL...: a machine that cannot install skips what needs it

@@ -12,6 +12,7 @@
 #   jsonschema  the `jsonschema` package
 #   tokenizers  the `tokenizers` package
 #   openai   the `openai` and `anthropic` packages
+#   browser  the `websocket-client` package, which drives Chromium
 #   chat     it, jinja2, sentencepiece and transformers (without PyTorch)
 # Versions are pinned; a group that is there already takes no time.
 set -euo pipefail
@@ -29,6 +30,7 @@ declare -A packages=(
   [jsonschema]="jsonschema==4.26.0"
   [tokenizers]="tokenizers==0.23.3"
   [chat]="tokenizers==0.23.3 jinja2==3.1.6 transformers==5.24.0 sentencepiece==0.2.0 protobuf==5.29.5"
+  [browser]="websocket-client==1.9.2"
   [openai]="openai==3.57.0 anthropic==2.14.0"
   [compose]="podman-compose==1.6.0 compose-spec==0.2.1 PyYAML==6.0.2"
 )

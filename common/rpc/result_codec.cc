@@ -1,4 +1,6 @@
 // Worker to scheduler.
+#include <algorithm>
+
 #include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/rpc/decode.h"
@@ -8,6 +10,10 @@ namespace pregate {
 namespace {
 
 constexpr int kStatusCodeMax = 16;
+constexpr int64_t kStallUsMax = int64_t{3600} * 1000 * 1000;
+
+// Of figures that are shown to people only: none is worth refusing a result for.
+int64_t Plausible(int64_t figure, int64_t max) { return std::clamp<int64_t>(figure, 0, max); }
 
 void Encode(const absl::Status& status, v1::WorkerStatus* out) {
   out->set_code(static_cast<int>(status.code()));
@@ -227,11 +233,16 @@ void Encode(const StepResult& result, v1::StepResult* out) {
   for (const UnitEvent& event : result.unit_events) Encode(event, out->add_unit_events());
   out->set_step_us(result.step_us);
   out->set_unique_experts(result.unique_experts);
+  out->set_stall_us(result.stall_us);
+  out->set_unit_hits(result.unit_hits);
+  out->set_unit_misses(result.unit_misses);
+  out->mutable_experts()->Add(result.experts.begin(), result.experts.end());
 }
 
 absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
   RETURN_IF_ERROR(CheckBetween("result.rank", in.rank(), 0, kWorkersMax - 1));
   RETURN_IF_ERROR(CheckBetween("result.unique_experts", in.unique_experts(), 0, kExpertsMax));
+  RETURN_IF_ERROR(CheckCount("result.experts", in.experts_size(), kExpertsMax));
   RETURN_IF_ERROR(CheckCount("result.samples", in.samples_size(), kPlanRowsMax));
   RETURN_IF_ERROR(CheckCount("result.scores", in.scores_size(), kPlanRowsMax));
   RETURN_IF_ERROR(CheckCount("result.row_errors", in.row_errors_size(), kPlanRowsMax));
@@ -241,7 +252,11 @@ absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
                     .step_id = in.step_id(),
                     .status = DecodeStatus(in.status()),
                     .step_us = in.step_us(),
-                    .unique_experts = in.unique_experts()};
+                    .unique_experts = in.unique_experts(),
+                    .stall_us = Plausible(in.stall_us(), kStallUsMax),
+                    .unit_hits = Plausible(in.unit_hits(), kResidentUnitsMax),
+                    .unit_misses = Plausible(in.unit_misses(), kResidentUnitsMax),
+                    .experts = ToVector(in.experts())};
   for (const v1::Sample& sample : in.samples()) {
     ASSIGN_OR_RETURN(Sample decoded, Decode(sample));
     result.samples.push_back(std::move(decoded));

@@ -4,6 +4,7 @@
 #include <google/protobuf/util/message_differencer.h>
 
 #include <chrono>
+#include <limits>
 
 #include "common/base/limits.h"
 #include "common/rpc/sampling_codec.h"
@@ -127,6 +128,19 @@ TEST(EncodeFromWorkerTest, ClipsLongErrorsBetweenCharacters) {
   text += "\xC3\xA4 and more";
   const auto message = EncodeFromWorker(Formed{.status = absl::InternalError(text)});
   EXPECT_EQ(message.formed().status().message(), std::string(kErrorTextBytesMax - 1, 'x'));
+}
+
+TEST(DecodeFromWorkerTest, FiguresForPeopleAreCutToWhatIsPlausible) {
+  v1::AttachResponse message;
+  message.mutable_result()->set_stall_us(-1);
+  message.mutable_result()->set_unit_hits(std::numeric_limits<int64_t>::max());
+  message.mutable_result()->set_unit_misses(std::numeric_limits<int64_t>::min());
+  const auto decoded = DecodeFromWorker(message);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  const auto& result = std::get<StepResult>(*decoded);
+  EXPECT_EQ(result.stall_us, 0);
+  EXPECT_EQ(result.unit_hits, kResidentUnitsMax);
+  EXPECT_EQ(result.unit_misses, 0);
 }
 
 TEST(DecodeFromWorkerTest, AnUnknownStatusCodeIsNeverOk) {

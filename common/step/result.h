@@ -67,6 +67,12 @@ struct StepResult {
   std::vector<UnitEvent> unit_events;
   int64_t step_us = 0;         // plan taken to result made
   int32_t unique_experts = 0;  // that this rank ran
+  // For people who look on: how long it waited for units; of the units that it needed, those that were
+  // resident when it came to them, and those that were not; the experts that it ran, ascending.
+  int64_t stall_us = 0;
+  int64_t unit_hits = 0;
+  int64_t unit_misses = 0;
+  std::vector<ExpertId> experts;
 };
 
 }  // namespace pregate

@@ -237,9 +237,51 @@ def router():
         ])])
 
 
+def gateway():
+    answers = "gateway_requests_total"
+    failed = rate(answers, CHOSEN + ', status=~"5.."')[0] + " / " + rate(answers, CHOSEN)[0]
+    return dashboard(
+        "pregate-gateway", "pregate: gateway", "What applications get over HTTP.",
+        [("model", "Model", "label_values(pregate_gateway_connections, model)"),
+         ("instance", "Gateway", f"label_values(pregate_gateway_connections{{{MODEL}}}, instance)")],
+        [("Now", [
+            number("Schedulers ready", "short", "As the gateways see them, each counted once a gateway.",
+                   gauge("gateway_scheduler_up", CHOSEN, "ready", by="")),
+            number("Streams open", "short", "Streamed answers that have begun.",
+                   gauge("gateway_open_streams", CHOSEN, "open", by="")),
+            number("Answers", "reqps", "Of every route and status.", rate(answers, CHOSEN, legend="answers")),
+            number("Failures", "percentunit", "Answers with a status from 500 on, of all.", (failed, "failed")),
+        ]), ("Answers", [
+            graph("Answers by status", "reqps", "HTTP statuses; 499: the client went. Of a stream that broke, what the break would have had.",
+                  rate(answers, CHOSEN, by="status"), stack=True),
+            graph("Answers by route", "reqps", "Paths of the API; other: there is nothing at that path, or it was no HTTP.",
+                  rate(answers, CHOSEN, by="route"), stack=True),
+            graph("Refused", "reqps", "401: no token, or one that is not known. 429: a token has used what it may, or a scheduler's queue is full. "
+                  "503: no scheduler is ready, or it drains.",
+                  rate(answers, CHOSEN + ', status="401"', legend="401 token"),
+                  rate(answers, CHOSEN + ', status="429"', legend="429 quota or queue"),
+                  rate(answers, CHOSEN + ', status="503"', legend="503 not ready")),
+            graph("Time to first token", "s", "From a request's last byte to its first token at the gateway.",
+                  *quantiles("gateway_time_to_first_token_seconds", CHOSEN)),
+            graph("Requests at each scheduler", "short", "That the gateways have sent there and that are not answered.",
+                  gauge("gateway_scheduler_requests", CHOSEN, "{{instance}} {{scheduler}}")),
+            graph("Schedulers ready", "short", "1 while the gateway finds the scheduler ready.",
+                  gauge("gateway_scheduler_up", CHOSEN, "{{instance}} {{scheduler}}"), maximum=1),
+        ]), ("Connections", [
+            graph("Streams open", "short", "Streamed answers that have begun.",
+                  gauge("gateway_open_streams", CHOSEN, "{{instance}}")),
+            graph("Connections", "short", "HTTP connections that are open; 8,192 at most.",
+                  gauge("gateway_connections", CHOSEN, "{{instance}}")),
+            graph("Bytes", "Bps", "Bodies of requests; answers with their heads.",
+                  rate("gateway_received_bytes_total", CHOSEN, legend="received"),
+                  rate("gateway_sent_bytes_total", CHOSEN, legend="sent")),
+        ])])
+
+
 def files():
     """{file name: text} of every dashboard."""
-    made = {"overview.json": overview(), "experts.json": experts(), "router.json": router()}
+    made = {"overview.json": overview(), "experts.json": experts(), "router.json": router(),
+            "gateway.json": gateway()}
     return {name: json.dumps(content, indent=1) + "\n" for name, content in made.items()}
 
 

@@ -333,6 +333,7 @@ absl::Status StepExecutor::State::BeginExperts(const StepPlan& plan, StepResult&
     expert_set = ExpertSet(plan);
   }
   result.unique_experts = static_cast<int32_t>(expert_set.size());
+  result.experts.assign(expert_set.begin(), expert_set.end());
   store->BeginStep(std::move(expert_set));
   return absl::OkStatus();
 }
@@ -406,6 +407,10 @@ void StepExecutor::State::NoteResidency(const ResidencyCounts& before, absl::Dur
   times.unit_late_prefetches = after.late_prefetches - before.late_prefetches;
   times.unit_evictions = after.evictions - before.evictions;
   result.unit_events = store->TakeEvents();
+  result.stall_us = times.stall_us;
+  result.unit_hits = times.unit_hits;
+  // One that was on its way was not there, either.
+  result.unit_misses = times.unit_misses + times.unit_late_prefetches;
 }
 
 std::vector<UnitEvent> StepExecutor::Tick() {

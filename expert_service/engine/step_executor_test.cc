@@ -192,6 +192,7 @@ TEST_F(StepTest, CountsTokensAndExperts) {
   const StepResult result = engine_.Run(maker_);
   EXPECT_EQ(engine_.times.num_tokens, 6);
   EXPECT_EQ(result.unique_experts, 2);
+  EXPECT_THAT(result.experts, testing::ElementsAre(1, 3));
 }
 
 TEST_F(StepTest, APlanWithoutRowsIsAnsweredOk) {

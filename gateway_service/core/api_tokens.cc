@@ -8,12 +8,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/gateway_limits.h"
 #include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/base/request_limits.h"
 #include "common/base/status.h"
 #include "gateway_service/core/json_field.h"
-#include "gateway_service/core/limits.h"
 
 namespace pregate::gateway {
 namespace {

@@ -19,6 +19,7 @@
 #include "gateway_service/core/json_text.h"
 #include "gateway_service/core/openai_answer.h"
 #include "gateway_service/core/openai_request.h"
+#include "gateway_service/core/page.h"
 #include "gateway_service/edge/generation_codec.h"
 #include "gateway_service/edge/generation_exchange.h"
 
@@ -31,6 +32,7 @@ struct Route {
   absl::StatusOr<Generation> (*read)(const Json& body) = nullptr;  // of a generation
   Dialect dialect = Dialect::kOpenAi;
   const char* instead = nullptr;  // of one that is refused by name: why, or what to call
+  bool is_page = false;           // only where the page is on
 };
 
 namespace {
@@ -52,6 +54,9 @@ constexpr Route kRoutes[] = {
     {.path = "/v1/models", .method = "GET"},
     {.path = "/health", .method = "GET", .is_open = true},
     {.path = "/version", .method = "GET", .is_open = true},
+    // Open, as it is what asks people for a token; it tells nothing by itself.
+    {.path = "/", .method = "GET", .is_open = true, .is_page = true},
+    {.path = "/v1/pregate/cluster", .method = "GET", .is_page = true},
 };
 
 const Route* FindRoute(absl::string_view path) {
@@ -164,7 +169,7 @@ HttpReply Gateway::Malformed(int status, const std::string& why) {
 std::optional<HttpReply> Gateway::Refuse(const HttpRequest& head) {
   const Call call(head);
   const auto refuse = [&](const ApiError& error) { return Count(call, Fail(call, error)); };
-  if (call.route == nullptr) {
+  if (call.route == nullptr || (call.route->is_page && !page_)) {
     return refuse(HttpError(404, absl::StrCat("there is nothing at ", head.method, " ",
                                               head.path.substr(0, kIdBytesMax))));
   }
@@ -200,6 +205,7 @@ void Gateway::Handle(HttpRequest request, std::shared_ptr<HttpExchange> http) {
   Call call(request);
   if (call.route->read != nullptr) return Generate(std::move(call), request, std::move(http));
   const absl::string_view path = request.path;
+  if (path == "/v1/pregate/cluster") return Cluster(std::move(call), std::move(http));
   HttpReply reply = {.headers = call.headers};
   if (path == "/health") {
     reply.status = ready() ? 200 : 503;
@@ -207,6 +213,10 @@ void Gateway::Handle(HttpRequest request, std::shared_ptr<HttpExchange> http) {
   } else if (path == "/version") {
     reply.body = absl::StrCat(R"({"version":)", JsonString(Version()), R"(,"commit":)",
                               JsonString(Commit()), "}");
+  } else if (path == "/") {
+    reply.content_type = "text/html; charset=utf-8";
+    reply.body = std::string(PageHtml());
+    for (auto& header : PageHeaders()) reply.headers.push_back(std::move(header));
   } else {
     reply = Models(call, absl::StripPrefix(path, "/v1/models"));
   }
@@ -231,6 +241,15 @@ HttpReply Gateway::Models(const Call& call, absl::string_view rest) {
   ApiError error = ToApiError(
       absl::NotFoundError(absl::StrCat("model ", JsonString(id.substr(0, 128)), " is not served")));
   return Fail(call, error);
+}
+
+void Gateway::Cluster(Call call, std::shared_ptr<HttpExchange> http) {
+  pool_->AskClusters([this, call = std::move(call),
+                      http = std::move(http)](const std::vector<SchedulerStatus>& schedulers) {
+    HttpReply reply = {.body = ClusterBody(schedulers), .headers = call.headers};
+    reply.headers.emplace_back("Cache-Control", "no-store");
+    http->Reply(Count(call, std::move(reply)));
+  });
 }
 
 void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<HttpExchange> http) {

@@ -3,6 +3,7 @@
 //   POST /v1/chat/completions, /v1/completions   OpenAI's            POST /v1/messages   Anthropic's
 //   GET /v1/models, /v1/models/ID                what is served
 //   GET /health, /version                        for anyone
+//   GET /, /v1/pregate/cluster                   the page for people, and what it shows of the cluster
 #pragma once
 
 #include <atomic>
@@ -24,9 +25,16 @@ namespace pregate::gateway {
 // Thread-safe.
 class Gateway final : public HttpHandler {
  public:
-  // All of them outlive it. `tokens` null: nobody needs one.
-  Gateway(SchedulerPool* pool, TokenFile* tokens, GatewayMetrics* metrics, AccessLog* log)
-      : pool_(pool), tokens_(tokens), metrics_(metrics), log_(log), started_(absl::Now()) {}
+  // All of them outlive it. `tokens` null: nobody needs one. `page` false: there is no page, nor what it
+  // shows.
+  Gateway(SchedulerPool* pool, TokenFile* tokens, GatewayMetrics* metrics, AccessLog* log,
+          bool page)
+      : pool_(pool),
+        tokens_(tokens),
+        metrics_(metrics),
+        log_(log),
+        page_(page),
+        started_(absl::Now()) {}
 
   std::optional<HttpReply> Refuse(const HttpRequest& head) override;
   void Handle(HttpRequest request, std::shared_ptr<HttpExchange> http) override;
@@ -41,6 +49,7 @@ class Gateway final : public HttpHandler {
  private:
   struct Call;  // of one request: what its answers have in common
   HttpReply Models(const Call& call, absl::string_view rest);
+  void Cluster(Call call, std::shared_ptr<HttpExchange> http);
   void Generate(Call call, const HttpRequest& request, std::shared_ptr<HttpExchange> http);
   HttpReply Fail(const Call& call, const ApiError& error) const;
   HttpReply Count(const Call& call, HttpReply reply);
@@ -49,6 +58,7 @@ class Gateway final : public HttpHandler {
   TokenFile* const tokens_;
   GatewayMetrics* const metrics_;
   AccessLog* const log_;
+  const bool page_;
   const absl::Time started_;
   std::atomic<bool> draining_{false};
 };

@@ -13,7 +13,8 @@ GatewayMetrics::GatewayMetrics(MetricsRegistry* registry)
       ttft_(registry->AddHistogram("gateway_time_to_first_token_seconds",
                                    "From a request's last byte to its first token here",
                                    LatencyBuckets())) {
-  CounterOf("/v1/chat/completions", 200);  // there from the start
+  // There from the start: a rate is of what was zero before.
+  for (const int status : {200, 401, 429, 503}) CounterOf("/v1/chat/completions", status);
 }
 
 void GatewayMetrics::NoteSchedulers(const std::vector<SchedulerPool::State>& states) {

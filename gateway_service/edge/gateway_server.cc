@@ -27,6 +27,8 @@ void DeclareGatewayOptions(OptionSet& set, GatewayOptions* options) {
              "front ends TLS");
   set.Switch("http-open", &options->http_open,
              "Let --http-listen leave this machine without --api-tokens-file");
+  set.Choice("page", &options->page, {"on", "off"},
+             "Serve a page for people at / of the HTTP port, and what it shows of the cluster");
   set.Int("http-threads", &options->http_threads, 1, kHttpThreadsMax, "threads",
           "Threads for all HTTP connections together");
   set.Group();
@@ -81,10 +83,11 @@ absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(
     ASSIGN_OR_RETURN(state->tokens, TokenFile::Load(options.api_tokens_file, context.log));
   }
   state->gateway = std::make_unique<Gateway>(&state->pool, state->tokens.get(), &state->metrics,
-                                             &state->access_log);
+                                             &state->access_log, options.page == "on");
   state->http = HttpServer::Start(std::move(sockets), state->gateway.get(), options.http_threads);
   context.log->Info("serving HTTP",
                     {{"url", absl::StrCat("http://", state->http->bound().ToString(), "/v1")},
+                     {"page", options.page},
                      {"api_tokens", state->tokens != nullptr}});
   return std::unique_ptr<GatewayServer>(new GatewayServer(std::move(state)));
 }

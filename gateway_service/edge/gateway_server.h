@@ -20,6 +20,7 @@ struct GatewayOptions {
   bool http_plaintext = false;
   bool http_open = false;
   int32_t http_threads = 2;
+  std::string page = "on";
 
   bool on() const { return !http_listen.empty() && http_listen != "off"; }
 };

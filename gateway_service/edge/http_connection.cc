@@ -10,7 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "gateway_service/core/limits.h"
+#include "common/base/gateway_limits.h"
 
 namespace pregate::gateway {
 namespace {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "common/base/gateway_limits.h"
 #include "common/telemetry/process_metrics.h"
-#include "gateway_service/core/limits.h"
 #include "gateway_service/edge/http_connection.h"
 
 namespace pregate::gateway {

@@ -4,9 +4,9 @@
 #include <atomic>
 
 #include "absl/time/clock.h"
+#include "common/base/gateway_limits.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/status.h"
-#include "gateway_service/core/limits.h"
 #include "gateway_service/core/scheduler_choice.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
@@ -184,17 +184,40 @@ void SchedulerPool::Forget(const std::shared_ptr<GenerateCall>& call) {
   calls_.erase(call);
 }
 
+void SchedulerPool::AskClusters(ClusterQuery::Done done) {
+  std::vector<ClusterQuery::Asked> asked;
+  for (const auto& scheduler : schedulers_) {
+    asked.push_back({scheduler->name, scheduler->stubs.front().get()});
+  }
+  const auto forget = [this](const std::shared_ptr<ClusterQuery>& query) {
+    absl::MutexLock lock(&mutex_);
+    queries_.erase(query);
+  };
+  const auto query = std::make_shared<ClusterQuery>(std::move(asked), std::move(done), forget);
+  {
+    absl::MutexLock lock(&mutex_);
+    queries_.insert(query);
+  }
+  query->Begin();
+}
+
 void SchedulerPool::CancelAll() {
   std::vector<std::shared_ptr<GenerateCall>> calls;
+  std::vector<std::shared_ptr<ClusterQuery>> queries;
   {
     absl::MutexLock lock(&mutex_);
     calls.assign(calls_.begin(), calls_.end());
+    queries.assign(queries_.begin(), queries_.end());
   }
   for (const auto& call : calls) call->Cancel();
+  for (const auto& query : queries) query->Cancel();
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(
-      +[](absl::flat_hash_set<std::shared_ptr<GenerateCall>>* open) { return open->empty(); },
-      &calls_));
+      +[](SchedulerPool* pool) {
+        pool->mutex_.AssertHeld();
+        return pool->calls_.empty() && pool->queries_.empty();
+      },
+      this));
 }
 
 }  // namespace pregate::gateway

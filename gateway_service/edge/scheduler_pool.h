@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "common/telemetry/log.h"
 #include "gateway_service/core/generation.h"
+#include "gateway_service/edge/cluster_query.h"
 #include "pregate/v1/inference.grpc.pb.h"
 
 namespace pregate::gateway {
@@ -67,7 +68,10 @@ class SchedulerPool {
   std::shared_ptr<GenerateCall> Prepare(GenerateJob job,
                                         std::shared_ptr<GenerateListener> listener);
 
-  // Ends all calls and waits until their listeners have heard so.
+  // Asks each what its cluster does, ready or not.
+  void AskClusters(ClusterQuery::Done done);
+
+  // Ends all calls and questions, and waits until who asked has heard so.
   void CancelAll();
 
  private:
@@ -94,6 +98,7 @@ class SchedulerPool {
   uint64_t turn_ ABSL_GUARDED_BY(mutex_) = 0;
   int num_probes_ ABSL_GUARDED_BY(mutex_) = 0;  // under way
   absl::flat_hash_set<std::shared_ptr<GenerateCall>> calls_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<std::shared_ptr<ClusterQuery>> queries_ ABSL_GUARDED_BY(mutex_);
   absl::Notification stop_;
   std::thread prober_;
 };

@@ -3,10 +3,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/files.h"
+#include "common/base/gateway_limits.h"
 #include "common/base/json.h"
 #include "common/base/status.h"
 #include "gateway_service/core/api_error.h"
-#include "gateway_service/core/limits.h"
 
 namespace pregate::gateway {
 namespace {

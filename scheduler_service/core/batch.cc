@@ -220,7 +220,9 @@ void Batch::AddRow(const ProposedRow& proposed, CommittedStep* step) {
     if (!s->dense) row.routes.assign(route, route + row.count);
   }
   s->planned += row.count;
-  step->decodes_only &= row.count == 1 && row.emit == Emit::kSample;
+  const bool is_decode = row.count == 1 && row.emit == Emit::kSample;
+  step->decodes_only &= is_decode;
+  step->num_decodes += is_decode;
   for (int32_t i = 0; i < proposed.drafts; ++i) row.tokens.push_back(s->drafts[i].token);
   row.drafts = proposed.drafts;
   row.count += proposed.drafts;

@@ -34,6 +34,7 @@ struct CommittedStep {
   int32_t num_tokens = 0;
   bool has_late_rows = false;
   bool decodes_only = true;       // no prefill
+  int32_t num_decodes = 0;        // rows of one token that samples the next, drafts aside
   std::vector<ExpertId> experts;  // that the rows' known routes name, ascending
 };
 

@@ -142,6 +142,20 @@ void Residency::OnStep(absl::Span<const ExpertId> named, double step_us, bool ha
   reuse_.OnStep(named, arrived, num_layers_, ResidentExperts());
 }
 
+// A rank that holds all its units at once tells nothing of those that came with a placement.
+std::vector<UnitState> Residency::UnitsOf(int32_t rank) const {
+  const auto it = ranks_.find(rank);
+  if (it == ranks_.end()) return {};
+  std::vector<UnitState> units = it->second.units.states();
+  if (it->second.unit_slots > 0) return units;
+  for (size_t e = 0; e < experts_.size(); ++e) {
+    const std::vector<int32_t>& ranks = experts_[e].ranks;
+    if (std::find(ranks.begin(), ranks.end(), rank) == ranks.end()) continue;
+    for (size_t i = e; i < units.size(); i += experts_.size()) units[i] = UnitState::kResident;
+  }
+  return units;
+}
+
 std::vector<ExpertId> Residency::ResidentExperts() {
   std::vector<ExpertId> resident;
   for (size_t e = 0; e < experts_.size(); ++e) {

@@ -29,6 +29,7 @@ class UnitMirror {
   absl::Status Apply(absl::Span<const UnitEvent> events);
 
   UnitState StateOf(const UnitId& unit) const;
+  const std::vector<UnitState>& states() const { return states_; }  // [layer x expert]
   // Layers of the expert that are resident.
   int32_t num_resident(ExpertId expert) const;
   // Units that have arrived, ever.
@@ -69,6 +70,8 @@ class Residency {
   std::vector<Wanted> Want(const PlannerView& view, const Proposal& proposal);
   // A step has ended that named these experts, and its events are applied.
   void OnStep(absl::Span<const ExpertId> named, double step_us, bool has_prefill);
+  // [layer x expert] of the rank, by layer; empty: it said no Hello, or has no units.
+  std::vector<UnitState> UnitsOf(int32_t rank) const;
   // What the steps loaded beside what an optimal cache would have, lately.
   const Reuse& reuse() const { return reuse_.reuse(); }
 

@@ -228,5 +228,18 @@ TEST_F(WantedTest, PlannersSeeWhatIsResident) {
   EXPECT_TRUE(view.experts[2].resident);
 }
 
+TEST_F(WantedTest, UnitsOfARankAreThoseThatItTellsOrHoldsWhole) {
+  using enum UnitState;
+  EXPECT_THAT(residency_.UnitsOf(0), IsEmpty());
+  Hello_(0, 6, {{0, 1}, {1, 1}});
+  Hello_(1, 0);
+  residency_.BeginEpoch({0, 1}, {{{0}, {0}, {0, 1}, {1}}});
+  ASSERT_TRUE(residency_.OnEvents(0, {{1, {1, 1}, kAbsent}, {2, {1, 2}, kLoading}}).ok());
+  EXPECT_THAT(residency_.UnitsOf(0), ElementsAre(kAbsent, kResident, kAbsent, kAbsent,  //
+                                                 kAbsent, kAbsent, kLoading, kAbsent));
+  EXPECT_THAT(residency_.UnitsOf(1), ElementsAre(kAbsent, kAbsent, kResident, kResident,  //
+                                                 kAbsent, kAbsent, kResident, kResident));
+}
+
 }  // namespace
 }  // namespace pregate::scheduler

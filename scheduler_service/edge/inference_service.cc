@@ -12,6 +12,7 @@
 #include "common/rpc/decode.h"
 #include "common/rpc/message_bytes.h"
 #include "common/rpc/status.h"
+#include "scheduler_service/edge/cluster_codec.h"
 #include "scheduler_service/edge/generate_stream.h"
 #include "scheduler_service/edge/inference_codec.h"
 
@@ -39,11 +40,13 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 }  // namespace
 
 InferenceService::InferenceService(const ServedModel* model, SchedulerMetrics* metrics,
-                                   RequestLog* log, Peer<GenerateRequest, ToClient>* engine)
+                                   RequestLog* log, Peer<GenerateRequest, ToClient>* engine,
+                                   std::function<ClusterStanding()> look)
     : model_(model),
       metrics_(metrics),
       log_(log),
       engine_(engine),
+      look_(std::move(look)),
       constraints_(model->tokenizer.get(), model->spec.vocab_size),
       watcher_([this] { WatchForStuckStreams(); }) {}
 
@@ -168,6 +171,13 @@ grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerCon
                                                          const v1::GetModelInfoRequest* request,
                                                          v1::GetModelInfoResponse* response) {
   *response = EncodeModelInfo(*model_, metrics_->facts());
+  return Answer(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetClusterStatus(
+    grpc::CallbackServerContext* context, const v1::GetClusterStatusRequest* request,
+    v1::GetClusterStatusResponse* response) {
+  *response = EncodeClusterStatus(*model_, look_());
   return Answer(context, absl::OkStatus());
 }
 

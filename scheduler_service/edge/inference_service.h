@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -19,6 +20,7 @@
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
 #include "scheduler_service/edge/served_model.h"
+#include "scheduler_service/engine/cluster_board.h"
 
 namespace pregate {
 
@@ -26,14 +28,16 @@ class GenerateStream;
 
 // Thread-safe. Everything passed outlives the service, which outlives its server and its streams.
 // Requests arrive as bytes, so that one that cannot be parsed is refused by the name of its field.
-class InferenceService final
-    : public v1::Inference::WithRawCallbackMethod_Generate<
-          v1::Inference::WithRawCallbackMethod_Tokenize<
-              v1::Inference::WithRawCallbackMethod_Detokenize<
-                  v1::Inference::WithCallbackMethod_GetModelInfo<v1::Inference::Service>>>> {
+class InferenceService final : public v1::Inference::WithRawCallbackMethod_Generate<
+                                   v1::Inference::WithRawCallbackMethod_Tokenize<
+                                       v1::Inference::WithRawCallbackMethod_Detokenize<
+                                           v1::Inference::WithCallbackMethod_GetModelInfo<
+                                               v1::Inference::WithCallbackMethod_GetClusterStatus<
+                                                   v1::Inference::Service>>>>> {
  public:
+  // `look`: what the engine shows of the cluster. Any thread calls it.
   InferenceService(const ServedModel* model, SchedulerMetrics* metrics, RequestLog* log,
-                   Peer<GenerateRequest, ToClient>* engine);
+                   Peer<GenerateRequest, ToClient>* engine, std::function<ClusterStanding()> look);
   ~InferenceService() override;
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
@@ -47,6 +51,9 @@ class InferenceService final
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
                                          const v1::GetModelInfoRequest* request,
                                          v1::GetModelInfoResponse* response) override;
+  grpc::ServerUnaryReactor* GetClusterStatus(grpc::CallbackServerContext* context,
+                                             const v1::GetClusterStatusRequest* request,
+                                             v1::GetClusterStatusResponse* response) override;
 
   int num_streams() const { return num_streams_; }
 
@@ -62,6 +69,7 @@ class InferenceService final
   SchedulerMetrics* const metrics_;
   RequestLog* const log_;
   Peer<GenerateRequest, ToClient>* const engine_;
+  const std::function<ClusterStanding()> look_;
   std::atomic<uint64_t> next_key_{1};
   std::atomic<int> num_streams_{0};
   absl::Mutex mutex_;

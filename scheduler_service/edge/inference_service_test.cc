@@ -35,7 +35,7 @@ class InferenceServiceTest : public ::testing::TestWithParam<Address> {
  protected:
   InferenceServiceTest()
       : clients_([this](EngineEvent e) { return inbox_.Push(std::move(e)); }),
-        service_(&model_, &metrics_, &requests_, &clients_) {
+        service_(&model_, &metrics_, &requests_, &clients_, [this] { return standing_; }) {
     auto started =
         RpcServer::Start({.listen = GetParam(), .message_bytes_max = kClientMessageBytesMax},
                          {&service_}, [] { return true; });
@@ -87,6 +87,7 @@ class InferenceServiceTest : public ::testing::TestWithParam<Address> {
   Mailbox<EngineEvent> inbox_{100};
   std::vector<EngineEvent> pending_;
   SchedulerPeer clients_;
+  ClusterStanding standing_;
   InferenceService service_;
   std::unique_ptr<RpcServer> rpc_;
   std::unique_ptr<v1::Inference::Stub> stub_;
@@ -370,6 +371,17 @@ TEST_P(InferenceServiceTest, TokenizesDetokenizesAndDescribesTheModel) {
   EXPECT_EQ(info.numerics_id(), "n");
   EXPECT_EQ(info.context_tokens(), 64);
   EXPECT_EQ(info.num_experts(), 3);
+}
+
+TEST_P(InferenceServiceTest, TellsWhatTheEngineShows) {
+  standing_.epoch = 4;
+  standing_.gauges.requests_waiting = 9;
+  grpc::ClientContext context;
+  v1::GetClusterStatusResponse status;
+  ASSERT_TRUE(stub_->GetClusterStatus(&context, v1::GetClusterStatusRequest(), &status).ok());
+  EXPECT_EQ(status.model(), "bytes");
+  EXPECT_EQ(status.epoch(), 4);
+  EXPECT_EQ(status.requests_waiting(), 9);
 }
 
 TEST_P(InferenceServiceTest, NoStreamStaysOpen) {

@@ -34,7 +34,7 @@ struct SchedulerServer::State {
         spans(std::move(exporter)),
         requests(log, clock, spans.get()),
         clients(push()),
-        service(&model, &metrics, &requests, &clients) {}
+        service(&model, &metrics, &requests, &clients, [this] { return engine->board().Read(); }) {}
 
   Push push() {
     return [this](EngineEvent event) { return inbox.Push(std::move(event)); };

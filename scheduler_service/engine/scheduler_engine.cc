@@ -27,7 +27,8 @@ SchedulerEngine::SchedulerEngine(EngineOptions options, EngineParts parts)
       group_(options_, parts_.workers, parts_.observer),
       batch_(options_.prefix_cache),
       kv_of_(parts_.workers.size()),
-      residency_(scheduler::EvictionNamed(options_.eviction)) {}
+      residency_(scheduler::EvictionNamed(options_.eviction)),
+      board_(parts_.workers.size()) {}
 
 void SchedulerEngine::Run() {
   now_ = parts_.clock->Now();
@@ -100,11 +101,21 @@ void SchedulerEngine::Send(CommittedStep step) {
     parts_.observer->OnPrefix(request->sequence.num_tokens(),
                               static_cast<int64_t>(add.history.size()));
   }
+  int32_t num_drafts = 0;
   for (const scheduler::SentRow& row : step.rows) {
     if (row.drafts > 0) requests_.table().Find(row.seq_id)->draft_tokens += row.drafts;
+    num_drafts += row.drafts;
   }
-  ledger_.Push({step.plan.step_id, now_, std::move(step.rows), group_.members(), step.num_tokens,
-                step.has_late_rows, step.decodes_only, std::move(step.experts)});
+  ledger_.Push({.id = step.plan.step_id,
+                .sent_at = now_,
+                .rows = std::move(step.rows),
+                .awaiting = group_.members(),
+                .num_tokens = step.num_tokens,
+                .has_late_rows = step.has_late_rows,
+                .decodes_only = step.decodes_only,
+                .experts = std::move(step.experts),
+                .num_decodes = step.num_decodes,
+                .num_drafts = num_drafts});
   group_.SendToMembers(std::move(step.plan));
 }
 
@@ -122,12 +133,30 @@ void SchedulerEngine::Publish() {
   gauges.reuse = residency_.reuse();
   gauges.kv_blocks_cached = batch_.num_blocks_cached();
   gauges.kv_evictions = batch_.num_evictions();
-  if (!(gauges == gauges_)) parts_.observer->OnGauges(gauges);
+  if (!(gauges == gauges_)) {
+    parts_.observer->OnGauges(gauges);
+    board_.SetGauges(gauges);
+  }
   gauges_ = gauges;
+  if (std::exchange(workers_changed_, false)) ShowWorkers();
   health_.SetLoopProgress(now_);
   health_.SetWorkerProgress(group_.LastHeard());
   health_.SetRouterProgress(dense() ? now_ : routes_.LastHeard(now_));
   health_.SetServing(begun_, dense() || routes_.up(), draining_);
+}
+
+void SchedulerEngine::ShowWorkers() {
+  std::vector<WorkerStanding> workers;
+  for (int32_t rank = 0; rank < static_cast<int32_t>(parts_.workers.size()); ++rank) {
+    const WorkerFacts& facts = group_.HelloOf(rank).facts;
+    const bool up = group_.IsUp(rank);
+    workers.push_back({.up = up,
+                       .member = begun_ && group_.IsMember(rank),
+                       .device = facts.device,
+                       .unit_slots = facts.unit_slots,
+                       .units = up ? residency_.UnitsOf(rank) : std::vector<UnitState>()});
+  }
+  board_.SetWorkers(begun_, group_.epoch(), std::move(workers));
 }
 
 // A late row may name any expert, so it needs them all to fit. Drafts need the token before them.
@@ -275,6 +304,7 @@ void SchedulerEngine::OnMessage(int32_t rank, Hello& hello) {
   late_rows_refused_ = false;
   RecoverIf(group_.OnHello(rank, hello, requests_.table().empty(), now_));
   if (group_.IsUp(rank)) residency_.OnHello(rank, hello);
+  workers_changed_ = true;
   if (!routes_.up() || requests_.table().empty()) UpdateRouter();  // the facts may have changed
 }
 
@@ -284,7 +314,7 @@ void SchedulerEngine::OnMessage(int32_t rank, Formed& formed) {
 }
 
 void SchedulerEngine::BeginEpoch() {
-  begun_ = true;
+  begun_ = workers_changed_ = true;
   next_step_ = 1;
   std::vector<scheduler::RankBlocks> ranks;
   for (int32_t rank : group_.members()) {
@@ -333,6 +363,7 @@ void SchedulerEngine::RecoverIf(const WorkerGroup::VoidReason& reason, absl::Dur
   batch_.Reset({}, 0);
   group_.Void(now_, wait);
   begun_ = false;
+  workers_changed_ = true;
   for (SeqId id : requests_.table().Ids()) {
     LiveRequest* request = requests_.table().Find(id);
     if (!involved.contains(id) || ++request->recoveries_without_token <= options_.recoveries_max)
@@ -357,6 +388,7 @@ void SchedulerEngine::OnMessage(int32_t rank, UnitEvents& events) {
 // What a rank holds outlives its epochs, so events of an old one count too.
 void SchedulerEngine::MirrorUnits(int32_t rank, const std::vector<UnitEvent>& events) {
   if (events.empty() || !group_.IsUp(rank)) return;
+  workers_changed_ = true;
   const absl::Status status = residency_.OnEvents(rank, events);
   if (!status.ok()) {
     parts_.observer->OnLog(LogLevel::kWarning,
@@ -372,6 +404,7 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
                                  ledger_.steps().front().id == result.step_id &&
                                  ledger_.steps().front().has_late_rows;
   if (refuses_late_rows) late_rows_refused_ = true;
+  const scheduler::UnitTally units = {result.unit_hits, result.unit_misses, result.stall_us};
   absl::StatusOr<StepAnswer> answer = ledger_.Match(rank, std::move(result), *group_.facts());
   if (!answer.ok()) {
     // If it is a peer's death that has failed the step, the peer's link says so next.
@@ -380,7 +413,9 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
     return RecoverIf(absl::StrCat("worker ", rank, ": ", answer.status().message()), wait);
   }
   group_.OnAdvance(rank, now_);
-  if (!answer->stale) CommitAnswer(rank, *answer);
+  if (answer->stale) return;
+  board_.AddAnswer(rank, units);
+  CommitAnswer(rank, *answer);
 }
 
 void SchedulerEngine::CommitAnswer(int32_t rank, StepAnswer& answer) {
@@ -419,6 +454,26 @@ void SchedulerEngine::CommitAnswer(int32_t rank, StepAnswer& answer) {
   report.num_tokens = answer.num_tokens;
   report.unique_experts = answer.unique_experts;
   parts_.observer->OnStep(report);
+  Show(answer);
+}
+
+// Steps without rows, which only drop slots, are nothing to look at.
+void SchedulerEngine::Show(StepAnswer& answer) {
+  if (answer.num_rows == 0) return;
+  std::vector<ExpertId> experts = std::move(answer.experts);
+  experts.insert(experts.end(), answer.ran.begin(), answer.ran.end());
+  std::sort(experts.begin(), experts.end());
+  experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
+  board_.AddStep({.begin = answer.sent_at,
+                  .round_trip = now_ - answer.sent_at,
+                  .step_us = answer.step_us_max,
+                  .decode_rows = answer.num_decodes,
+                  .prefill_rows = answer.num_rows - answer.num_decodes,
+                  .prefill_tokens = answer.num_tokens - answer.num_decodes - answer.num_drafts,
+                  .draft_tokens = answer.num_drafts,
+                  .experts = std::move(experts),
+                  .unique_experts = answer.unique_experts,
+                  .units = answer.units});
 }
 
 // A sequence that was preempted meanwhile may be scored twice where the answers cross: what is known

@@ -22,6 +22,7 @@
 #include "scheduler_service/core/random_source.h"
 #include "scheduler_service/core/residency.h"
 #include "scheduler_service/core/route_habits.h"
+#include "scheduler_service/engine/cluster_board.h"
 #include "scheduler_service/engine/health.h"
 #include "scheduler_service/engine/links.h"
 #include "scheduler_service/engine/options.h"
@@ -45,7 +46,7 @@ struct EngineParts {
   const scheduler::Planner* planner = nullptr;  // null: what the options say
 };
 
-// Run on one thread; only health() may be read from others.
+// Run on one thread; only health() and board() may be read from others.
 class SchedulerEngine {
  public:
   SchedulerEngine(EngineOptions options, EngineParts parts);
@@ -54,6 +55,7 @@ class SchedulerEngine {
   void Run();
 
   const EngineHealth& health() const { return health_; }
+  const ClusterBoard& board() const { return board_; }
   // For tests, between runs.
   const scheduler::Batch& batch() const { return batch_; }
 
@@ -64,6 +66,8 @@ class SchedulerEngine {
   void EndAll(const absl::Status& status);
   void PlanAndSend();
   void Publish();
+  void ShowWorkers();
+  void Show(scheduler::StepAnswer& answer);
 
   void Handle(SubmitEvent& event);
   void Handle(DetachEvent& event);
@@ -128,6 +132,8 @@ class SchedulerEngine {
   scheduler::Drafting drafting_;
   EngineHealth health_;
   EngineGauges gauges_;
+  ClusterBoard board_;
+  bool workers_changed_ = true;  // since they were put on the board
 
   absl::Time now_ = absl::InfinitePast();  // of this turn of the loop
   StepId next_step_ = 1;

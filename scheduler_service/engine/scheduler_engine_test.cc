@@ -197,6 +197,59 @@ TEST_F(EngineTest, RunsAheadByOnePlanAndDiscardsTheSamplePastAStop) {
   EXPECT_TRUE(recoveries_.empty());
 }
 
+TEST_F(EngineTest, TheBoardShowsStepsAndWorkers) {
+  ThenFormed();
+  ThenEvent(Submit({3, 4}, 2));
+  Then([this] {
+    EXPECT_EQ(engine_->board().Read().gauges.requests_running, 1);
+    EXPECT_THAT(engine_->board().Read().steps, testing::IsEmpty()) << "none is answered";
+    clock_.Advance(absl::Milliseconds(3));
+    StepResult result = Answer(1, {{1, 2, 7, kNoRoute, {}}});
+    result.step_us = 1000;
+    result.unit_hits = 4;
+    result.unit_misses = 2;
+    result.stall_us = 300;
+    return Events(WorkerEvent{0, result});
+  });
+  Then([this] {
+    StepResult result = Answer(2, {{1, 3, 8, kNoRoute, {}}});
+    result.unit_hits = 1;
+    return Events(WorkerEvent{0, result});
+  });
+  Then([this] {
+    const ClusterStanding standing = engine_->board().Read();
+    EXPECT_TRUE(standing.serving);
+    EXPECT_EQ(standing.epoch, LastPlan().epoch);
+    EXPECT_EQ(standing.gauges.requests_running, 0);
+    EXPECT_EQ(standing.workers.size(), 1);
+    EXPECT_TRUE(standing.workers[0].up && standing.workers[0].member);
+    EXPECT_EQ(standing.workers[0].tally.hits, 5);
+    EXPECT_EQ(standing.workers[0].tally.misses, 2);
+    EXPECT_EQ(standing.workers[0].tally.stall_us, 300);
+    EXPECT_EQ(standing.steps.size(), 2) << "one without rows is not shown";
+    const StepRecord &prompt = standing.steps[0], &decode = standing.steps[1];
+    EXPECT_EQ(prompt.number, 1);
+    EXPECT_EQ(prompt.round_trip, absl::Milliseconds(3));
+    EXPECT_EQ(prompt.step_us, 1000);
+    EXPECT_EQ(prompt.prefill_rows, 1);
+    EXPECT_EQ(prompt.prefill_tokens, 2);
+    EXPECT_EQ(prompt.decode_rows, 0);
+    EXPECT_EQ(prompt.units.misses, 2);
+    EXPECT_EQ(decode.decode_rows, 1);
+    EXPECT_EQ(decode.prefill_rows, 0);
+    EXPECT_EQ(decode.prefill_tokens, 0);
+    return Events(WorkerDown{0, "gone"});
+  });
+  Then([this] {
+    const ClusterStanding standing = engine_->board().Read();
+    EXPECT_FALSE(standing.serving);
+    EXPECT_FALSE(standing.workers[0].up || standing.workers[0].member);
+    EXPECT_EQ(standing.steps.size(), 2) << "they outlive their epoch";
+    return Events(DrainEvent{});
+  });
+  Run();
+}
+
 TEST_F(EngineTest, AResultOfAnotherEpochOrIncarnationIsIgnored) {
   ThenFormed();
   ThenEvent(Submit({3, 4}, 1));

@@ -55,6 +55,8 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
   answer.num_rows = static_cast<int32_t>(step.rows.size());
   answer.num_tokens = step.num_tokens;
   answer.decodes_only = step.decodes_only;
+  answer.num_decodes = step.num_decodes;
+  answer.num_drafts = step.num_drafts;
   answer.experts = step.experts;
   absl::flat_hash_map<SeqId, size_t> first_sample;
   for (size_t i = 0; i < result.samples.size(); ++i) {
@@ -118,13 +120,24 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
   if (!result.status.ok()) return result.status;
   const int64_t step_us = result.step_us;
   const int32_t unique_experts = result.unique_experts;
+  const UnitTally units = {result.unit_hits, result.unit_misses, result.stall_us};
+  const std::vector<ExpertId> ran = std::move(result.experts);
   ASSIGN_OR_RETURN(StepAnswer answer, MatchRows(*due, rank, std::move(result), cell));
   due->awaiting.erase(std::find(due->awaiting.begin(), due->awaiting.end(), rank));
   due->step_us_max = std::max(due->step_us_max, step_us);
   due->unique_experts += unique_experts;
+  due->units.hits += units.hits;
+  due->units.misses += units.misses;
+  due->units.stall_us = std::max(due->units.stall_us, units.stall_us);
   answer.complete = due->awaiting.empty();
   answer.step_us_max = due->step_us_max;
   answer.unique_experts = due->unique_experts;
+  answer.units = due->units;
+  for (const ExpertId expert : ran) {
+    const bool is_new = std::find(due->ran.begin(), due->ran.end(), expert) == due->ran.end();
+    if (is_new && expert >= 0 && expert < cell.num_experts) due->ran.push_back(expert);
+  }
+  answer.ran = due->ran;
   while (!steps_.empty() && steps_.front().awaiting.empty()) steps_.pop_front();
   return answer;
 }

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "common/step/control.h"
 #include "scheduler_service/core/batch.h"
+#include "scheduler_service/core/step_history.h"
 
 namespace pregate::scheduler {
 
@@ -24,6 +25,10 @@ struct SentStep {
   std::vector<ExpertId> experts;  // that its known routes name
   int64_t step_us_max = 0;        // of the members that have answered
   int32_t unique_experts = 0;     // theirs, in all
+  UnitTally units;                // theirs, in all; the longest stall
+  std::vector<ExpertId> ran;      // theirs
+  int32_t num_decodes = 0;        // of the rows
+  int32_t num_drafts = 0;         // of the tokens
 };
 
 // A row that asked for no sample, and has run.
@@ -36,10 +41,14 @@ struct ComputedRow {
 struct StepAnswer {
   bool stale = false;  // answered before: nothing else is filled
   absl::Time sent_at;
-  bool complete = false;  // every member has answered: the next two are the step's
+  bool complete = false;  // every member has answered: the next four are the step's
   int64_t step_us_max = 0;
   int32_t unique_experts = 0;
+  UnitTally units;
+  std::vector<ExpertId> ran;  // as the members say, each once
   int32_t num_rows = 0;
+  int32_t num_decodes = 0;
+  int32_t num_drafts = 0;
   int32_t num_tokens = 0;
   bool decodes_only = false;
   std::vector<ExpertId> experts;

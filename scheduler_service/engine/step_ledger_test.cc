@@ -44,8 +44,15 @@ TEST(StepLedgerTest, AStepIsAsLongAsItsSlowestRankAndRunsTheExpertsOfAll) {
   StepResult first = Result(1, {{11, 5, 8, 2, {}}}), last = Result(1, {{13, 9, 7, 1, {}}});
   first.step_us = 900;
   first.unique_experts = 2;
+  first.unit_hits = 5;
+  first.unit_misses = 1;
+  first.stall_us = 70;
+  first.experts = {1, 3, 4, -1};
   last.step_us = 400;
   last.unique_experts = 1;
+  last.unit_hits = 2;
+  last.stall_us = 60;
+  last.experts = {0, 3};
   auto answer = ledger.Match(0, std::move(first), kCell);
   ASSERT_TRUE(answer.ok());
   EXPECT_FALSE(answer->complete);
@@ -54,6 +61,10 @@ TEST(StepLedgerTest, AStepIsAsLongAsItsSlowestRankAndRunsTheExpertsOfAll) {
   EXPECT_TRUE(answer->complete);
   EXPECT_EQ(answer->step_us_max, 900);
   EXPECT_EQ(answer->unique_experts, 3);
+  EXPECT_EQ(answer->units.hits, 7);
+  EXPECT_EQ(answer->units.misses, 1);
+  EXPECT_THAT(answer->ran, testing::UnorderedElementsAre(0, 1, 3)) << "the cell has four";
+  EXPECT_EQ(answer->units.stall_us, 70) << "the longest: ranks wait at the same time";
 }
 
 TEST(StepLedgerTest, TakesOneMoreSampleForEachRightDraftAndNoFurther) {

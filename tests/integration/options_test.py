@@ -155,6 +155,8 @@ class OptionsTest(unittest.TestCase):
     def test_limits_are_printed_with_the_options(self):
         limits = json.loads(run("serve", "--model=m", "--print-config").stdout)["limits"]
         self.assertEqual(limits["ConfigFileBytesMax"]["unit"], "bytes")
+        done = run("pregate-gateway", "--print-config")
+        self.assertEqual(json.loads(done.stdout)["limits"]["HttpConnectionsMax"]["value"], 8192)
 
     def bash_completes(self, *words):
         script = f"""

@@ -87,6 +87,8 @@ class Cell:
         self.num_workers, self.expert_slots = workers, expert_slots
         self.tls = tls or (lambda role: [])
         self.metrics_ports = {name: free_port() for name in self.names()}
+        self.http_port = free_port()
+        self.tokens = {tenant: self.api_token(tenant, limit) for tenant, limit in (('much', '1M'), ('little', '1'))}
         self.processes, self.clients = {}, []
         self.stop_load = threading.Event()
         self.generated = 0
@@ -109,7 +111,8 @@ class Cell:
                 '--metrics-listen', f'127.0.0.1:{self.metrics_ports[name]}',
                 *self.tls('client' if role == 'gateway' else role)]
         if role == 'gateway':
-            argv += ['--http-listen', '127.0.0.1:0', '--schedulers', self.address('scheduler')]
+            argv += ['--http-listen', f'127.0.0.1:{self.http_port}', '--schedulers', self.address('scheduler'),
+                     '--api-tokens-file', self.folder / 'tokens.json']
         else:
             argv += ['--model', self.model, '--listen', self.address(name)]
         if role == 'worker':
@@ -145,8 +148,27 @@ class Cell:
         assert done.returncode == 0 or not check, f'generate: {done.stderr}\n{self.logs()}'
         return done.returncode
 
+    def api_token(self, tenant, tokens_per_minute):
+        done = subprocess.run(
+            [self.bin / 'pregate', 'api-token', 'new', '--tenant', tenant, '--tokens-per-minute', tokens_per_minute,
+             '--file', self.folder / 'tokens.json', '--json'], check=True, capture_output=True, text=True)
+        return json.loads(done.stdout)['token']
+
+    def complete(self, prompt, tokens, key=None):
+        """The same over HTTP, streamed; the status."""
+        body = {'prompt': prompt, 'max_tokens': tokens, 'ignore_eos': True, 'stream': True}
+        headers = {'Content-Type': 'application/json', **({'Authorization': f'Bearer {key}'} if key else {})}
+        request = urllib.request.Request(f'http://127.0.0.1:{self.http_port}/v1/completions', json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                answer.read()
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
     def load(self, streams=8):
-        """Streams of short generations, one after the other, until close()."""
+        """Streams of short generations, one after the other, until close(): most over gRPC, one over HTTP, where one has no
+        token and one has used what it may."""
 
         def run(stream):
             words = ['square', 'says', 'that', 'sentence', 'is', 'a', 'while', 'seven', 'doors', 'open']
@@ -156,6 +178,14 @@ class Cell:
                 prompt = ' '.join(words[(n * k + stream) % len(words)] for k in range(1, 14))
                 self.generated += self.generate(prompt, 40, check=False) == 0
 
+        def run_http():
+            while not self.stop_load.is_set():
+                self.complete('seven doors open', 40, self.tokens['much'])
+                self.complete('seven doors open', 40, self.tokens['little'])
+                self.complete('seven doors open', 40)
+
+        self.clients.append(threading.Thread(target=run_http))
+        self.clients[-1].start()
         for stream in range(streams):
             self.clients.append(threading.Thread(target=run, args=(stream,)))
             self.clients[-1].start()

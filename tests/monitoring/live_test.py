@@ -23,6 +23,7 @@ DEPLOY = ROOT / 'deploy'
 # Queries that may be zero throughout, and why. None may be empty.
 MAY_BE_ZERO = {
     ('Failures', 'failed'): 'no request fails here: a lost worker costs a recovery, not a request',
+    ('Refused', '503 not ready'): 'the scheduler stays, whatever becomes of its workers',
     ('Drafts', 'guessed'): 'experts do not fit here, and the router service routes what is drawn: then there are none',
     ('Drafts', 'right'): 'as above',
     ('Failed steps and rows', 'steps'): 'a worker may die between two steps',

@@ -8,8 +8,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/gateway_limits.h"
 #include "common/base/status.h"
-#include "gateway_service/core/limits.h"
 #include "tests/fuzz/format.h"
 
 namespace pregate::fuzz::http_connection {

@@ -1,0 +1,64 @@
+#include "scheduler_service/edge/cluster_codec.h"
+
+#include "common/base/gateway_limits.h"
+
+namespace pregate {
+namespace {
+
+void Encode(const WorkerStanding& worker, v1::ClusterWorker* out) {
+  out->set_up(worker.up);
+  out->set_member(worker.member);
+  out->set_device(worker.device);
+  out->set_unit_slots(worker.unit_slots);
+  out->set_unit_hits(worker.tally.hits);
+  out->set_unit_misses(worker.tally.misses);
+  out->set_stall_us(worker.tally.stall_us);
+}
+
+void Encode(const scheduler::StepRecord& step, v1::ClusterStep* out) {
+  out->set_number(step.number);
+  out->set_begin_us(absl::ToUnixMicros(step.begin));
+  out->set_round_trip_us(absl::ToInt64Microseconds(step.round_trip));
+  out->set_step_us(step.step_us);
+  out->set_decode_rows(step.decode_rows);
+  out->set_prefill_rows(step.prefill_rows);
+  out->set_prefill_tokens(step.prefill_tokens);
+  out->set_draft_tokens(step.draft_tokens);
+  out->mutable_experts()->Add(step.experts.begin(), step.experts.end());
+  out->set_unique_experts(step.unique_experts);
+  out->set_unit_hits(step.units.hits);
+  out->set_unit_misses(step.units.misses);
+  out->set_stall_us(step.units.stall_us);
+}
+
+}  // namespace
+
+v1::GetClusterStatusResponse EncodeClusterStatus(const ServedModel& model,
+                                                 const ClusterStanding& standing) {
+  v1::GetClusterStatusResponse out;
+  out.set_model(model.name);
+  out.set_num_experts(model.spec.num_experts);
+  out.set_serving(standing.serving);
+  out.set_epoch(standing.epoch);
+  out.set_router_up(model.has_routes() && standing.gauges.router_up);
+  out.set_requests_running(standing.gauges.requests_running);
+  out.set_requests_waiting(standing.gauges.requests_waiting);
+  out.set_kv_blocks(standing.gauges.kv_blocks);
+  out.set_kv_blocks_used(standing.gauges.kv_blocks_used);
+  out.set_kv_blocks_cached(standing.gauges.kv_blocks_cached);
+  size_t room = kUnitsShownMax;
+  for (const WorkerStanding& worker : standing.workers) {
+    v1::ClusterWorker* const to = out.add_workers();
+    to->set_rank(out.workers_size() - 1);
+    Encode(worker, to);
+    if (worker.units.size() > room) continue;
+    room -= worker.units.size();
+    for (const UnitState state : worker.units) {
+      to->mutable_units()->push_back(static_cast<char>(state));
+    }
+  }
+  for (const scheduler::StepRecord& step : standing.steps) Encode(step, out.add_steps());
+  return out;
+}
+
+}  // namespace pregate

@@ -1,0 +1,14 @@
+// The engine's board as GetClusterStatus tells it.
+#pragma once
+
+#include "pregate/v1/inference.pb.h"
+#include "scheduler_service/edge/served_model.h"
+#include "scheduler_service/engine/cluster_board.h"
+
+namespace pregate {
+
+// Of workers beyond kUnitsShownMax units in all `units` stays empty.
+v1::GetClusterStatusResponse EncodeClusterStatus(const ServedModel& model,
+                                                 const ClusterStanding& standing);
+
+}  // namespace pregate
