@@ -14,9 +14,19 @@
 
 namespace pregate::gateway {
 
+struct ToolCall {
+  std::string id;  // of the conversation alone
+  std::string name;
+  std::string arguments;  // a JSON object
+  bool operator==(const ToolCall&) const = default;
+};
+
 struct Message {
-  std::string role;  // "system", "user" or "assistant"
+  std::string role;  // "system", "user", "assistant" or "tool"
   std::string content;
+  std::vector<ToolCall> tool_calls = {};  // an assistant's
+  std::string tool_call_id = {};          // a tool's: the call that it answers
+  std::string name = {};                  // a tool's
   bool operator==(const Message&) const = default;
 };
 using Conversation = std::vector<Message>;
@@ -35,6 +45,23 @@ struct TextChoice {
 };
 using Constraint = std::variant<std::monostate, AnyJsonObject, JsonSchema, Regex, TextChoice>;
 
+// What the model may call.
+struct Tool {
+  std::string name;
+  std::string definition;  // JSON, as chat templates take it
+  std::string parameters;  // a JSON Schema, as JSON
+  bool strict = false;     // arguments must be of the schema
+  bool operator==(const Tool&) const = default;
+};
+enum class ToolUse { kAuto, kNone, kRequired };
+
+// How a model writes calls: ToolFormat of inference.proto.
+struct ToolFormat {
+  std::string name, begin, end;
+  bool is_list = false;
+  bool operator==(const ToolFormat&) const = default;
+};
+
 struct Generation {
   std::string model;  // "": whichever is served
   Prompt prompt;
@@ -48,6 +75,12 @@ struct Generation {
   bool ignore_eos = false;
   Constraint constraint;
   bool no_drafts = false;
+  std::vector<Tool> tools;
+  ToolUse tool_use = ToolUse::kAuto;
+  std::string tool_name;  // the one that is to be called; empty: any
+  bool parallel_tool_calls = true;
+  // How calls are found in the text; nothing: they are not looked for. Prepared by ApplyTools.
+  std::optional<ToolFormat> tool_format;
   std::optional<int32_t> priority;  // nothing: the token's, or 0
   int32_t n = 1;                    // choices
   int32_t best_of = 0;              // of so many; 0: n
@@ -126,5 +159,6 @@ struct ModelCard {
   std::string digest;
   int32_t context_tokens = 0;
   int32_t num_experts = 0;
+  std::optional<ToolFormat> tool_format;  // nothing: its chat template has no tools
 };
 }  // namespace pregate::gateway

@@ -20,9 +20,11 @@ inline constexpr int kHttpConnectionsMax = 8192;            // connections
 inline constexpr int kApiTokensMax = 4096;                  // tokens of one file
 inline constexpr int64_t kApiTokensFileBytesMax = 1 << 20;  // bytes
 inline constexpr int kApiTokensRefreshMs = 1000;            // ms: between two looks at the file
-inline constexpr int kSchedulersMax = 64;                   // that one gateway knows
-inline constexpr int kChannelsPerScheduler = 4;             // connections to each
-inline constexpr int kSchedulerProbeMs = 250;               // ms: between two questions to each
-inline constexpr int kSchedulerProbeTimeoutMs = 1000;       // ms: for its answer
+inline constexpr size_t kToolCallBytesMax = 256 << 10;      // bytes: JSON of calls in an answer
+inline constexpr int kToolCallsRequiredMax = 16;       // calls of one answer that must have some
+inline constexpr int kSchedulersMax = 64;              // that one gateway knows
+inline constexpr int kChannelsPerScheduler = 4;        // connections to each
+inline constexpr int kSchedulerProbeMs = 250;          // ms: between two questions to each
+inline constexpr int kSchedulerProbeTimeoutMs = 1000;  // ms: for its answer
 
 }  // namespace pregate::gateway

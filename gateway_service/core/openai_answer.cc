@@ -7,11 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "gateway_service/core/json_text.h"
 #include "gateway_service/core/openai_logprobs.h"
+#include "gateway_service/core/tool_calls.h"
 
 namespace pregate::gateway::openai {
 namespace {
-
-const char* ReasonOf(EndReason reason) { return reason == EndReason::kLength ? "length" : "stop"; }
 
 std::string UsageJson(const Usage& usage) {
   return absl::StrCat(R"({"prompt_tokens":)", usage.prompt_tokens, R"(,"completion_tokens":)",
@@ -42,7 +41,9 @@ class OpenAiAnswer : public Answer {
         several_(generation.several()),
         echo_(generation.echo),
         head_(std::move(head)),
-        logprobs_(generation.n, Logprobs(chat_)) {}
+        logprobs_(generation.n, Logprobs(chat_)),
+        parsers_(ToolCallParser::For(generation)),
+        num_calls_(generation.n) {}
 
   std::string AddPrompt(const PromptTokens& prompt) override {
     prompt_.insert(prompt_.end(), prompt.logprobs.begin(), prompt.logprobs.end());
@@ -79,6 +80,20 @@ class OpenAiAnswer : public Answer {
     for (const TokenLogprobs& token : tokens.logprobs) logprobs_[tokens.index].Add(token);
   }
 
+  // {"id": ..., "type": "function", ...}, without its braces, of the next call of a choice.
+  std::string CallJson(size_t index, const ToolCall& call) {
+    return absl::StrCat(R"("id":")",
+                        ToolCallId(head_.id, static_cast<int32_t>(index), num_calls_[index]++),
+                        R"(","type":"function","function":{"name":)", JsonString(call.name),
+                        R"(,"arguments":)", JsonString(call.arguments), "}");
+  }
+
+  // An answer that was cut short may have had more to call.
+  const char* ReasonOf(size_t index, EndReason reason) const {
+    if (reason == EndReason::kLength) return "length";
+    return num_calls_[index] > 0 ? "tool_calls" : "stop";
+  }
+
   // A message that names no choice is a fault of the scheduler's.
   bool HasChoice(int32_t index) const {
     return index >= 0 && static_cast<size_t>(index) < logprobs_.size();
@@ -87,8 +102,10 @@ class OpenAiAnswer : public Answer {
   const bool chat_, routes_, several_, echo_;
   const AnswerHead head_;
   std::string prompt_text_;
-  std::vector<TokenLogprobs> prompt_;  // until the first generated tokens
-  std::vector<Logprobs> logprobs_;     // [choice]
+  std::vector<TokenLogprobs> prompt_;    // until the first generated tokens
+  std::vector<Logprobs> logprobs_;       // [choice]
+  std::vector<ToolCallParser> parsers_;  // [choice]; empty: calls are not looked for
+  std::vector<int32_t> num_calls_;       // [choice]: found so far
 };
 
 class StreamedAnswer final : public OpenAiAnswer {
@@ -120,23 +137,25 @@ class StreamedAnswer final : public OpenAiAnswer {
     if (!HasChoice(tokens.index)) return "";
     usage_.generated_tokens += static_cast<int32_t>(tokens.ids.size());
     AddLogprobs(tokens);
-    if (tokens.text.empty() && tokens.logprobs.empty() && !routes_) return "";
     std::string extra;
     if (routes_) {
       absl::StrAppend(&extra, R"(,"pregate":{)");
       AppendRoutes(&extra, tokens.ids, tokens.routes);
       extra.push_back('}');
     }
-    std::string text = chat_ ? R"("delta":{"content":)" : R"("text":)";
-    AppendJsonString(&text, tokens.text);
-    if (chat_) text.push_back('}');
-    return Chunk(tokens.index, text, nullptr, extra);
+    if (parsers_.empty()) return AddText(tokens.index, tokens.text, extra);
+    // Routes and probabilities come with the tokens, calls when they are whole.
+    std::string out;
+    if (routes_ || !tokens.logprobs.empty()) out = AddText(tokens.index, "", extra);
+    return out + AddPieces(tokens.index, parsers_[tokens.index].Add(tokens.text));
   }
 
   std::string FinishChoice(const ChoiceFinished& finished) override {
     if (!HasChoice(finished.index)) return "";
-    return Chunk(finished.index, chat_ ? R"("delta":{})" : R"("text":"")",
-                 ReasonOf(finished.reason), "");
+    std::string out;
+    if (!parsers_.empty()) out = AddPieces(finished.index, parsers_[finished.index].Finish());
+    return out + Chunk(finished.index, chat_ ? R"("delta":{})" : R"("text":"")",
+                       ReasonOf(finished.index, finished.reason), "");
   }
 
   std::string Finish(const Finished& finished) override {
@@ -154,6 +173,30 @@ class StreamedAnswer final : public OpenAiAnswer {
   }
 
  private:
+  std::string AddText(size_t index, absl::string_view text, absl::string_view extra) {
+    if (text.empty() && extra.empty() && !logprobs_[index].any()) return "";
+    std::string content = chat_ ? R"("delta":{"content":)" : R"("text":)";
+    AppendJsonString(&content, text);
+    if (chat_) content.push_back('}');
+    return Chunk(index, content, nullptr, extra);
+  }
+
+  std::string AddPieces(size_t index, const std::vector<ToolCallParser::Piece>& pieces) {
+    std::string out;
+    for (const ToolCallParser::Piece& piece : pieces) {
+      if (const auto* const text = std::get_if<std::string>(&piece)) {
+        out += AddText(index, *text, "");
+        continue;
+      }
+      const int32_t number = num_calls_[index];
+      out += Chunk(index,
+                   absl::StrCat(R"("delta":{"tool_calls":[{"index":)", number, ",",
+                                CallJson(index, std::get<ToolCall>(piece)), "}]}"),
+                   nullptr, "");
+    }
+    return out;
+  }
+
   std::string Chunk(size_t index, absl::string_view content, const char* reason,
                     absl::string_view extra) {
     std::string usage;
@@ -189,7 +232,11 @@ class WholeAnswer final : public OpenAiAnswer {
     if (!HasChoice(tokens.index)) return "";
     AddLogprobs(tokens);
     Choice& choice = choices_[tokens.index];
-    choice.text += tokens.text;
+    if (parsers_.empty()) {
+      choice.text += tokens.text;
+    } else {
+      AddPieces(tokens.index, parsers_[tokens.index].Add(tokens.text));
+    }
     if (!routes_) return "";
     choice.ids.insert(choice.ids.end(), tokens.ids.begin(), tokens.ids.end());
     choice.routes.insert(choice.routes.end(), tokens.routes.begin(), tokens.routes.end());
@@ -227,20 +274,40 @@ class WholeAnswer final : public OpenAiAnswer {
  private:
   struct Choice {
     std::string text;
+    std::string calls;  // JSON, with commas between them
     std::vector<TokenId> ids;
     std::vector<ExpertId> routes;
     EndReason reason = EndReason::kLength;
     uint64_t seed = 0;
   };
 
+  void AddPieces(size_t index, const std::vector<ToolCallParser::Piece>& pieces) {
+    Choice& choice = choices_[index];
+    for (const ToolCallParser::Piece& piece : pieces) {
+      if (const auto* const text = std::get_if<std::string>(&piece)) {
+        choice.text += *text;
+      } else {
+        absl::StrAppend(&choice.calls, choice.calls.empty() ? "{" : ",{",
+                        CallJson(index, std::get<ToolCall>(piece)), "}");
+      }
+    }
+  }
+
   void AppendChoice(std::string* out, size_t index) {
+    if (!parsers_.empty()) AddPieces(index, parsers_[index].Finish());
     const Choice& choice = choices_[index];
     absl::StrAppend(out, R"({"index":)", index, ",",
                     chat_ ? R"("message":{"role":"assistant","content":)" : R"("text":)");
-    AppendJsonString(out, choice.text);
-    if (chat_) absl::StrAppend(out, R"(,"refusal":null})");
+    if (choice.text.empty() && !choice.calls.empty()) {
+      absl::StrAppend(out, "null");
+    } else {
+      AppendJsonString(out, choice.text);
+    }
+    if (chat_) absl::StrAppend(out, R"(,"refusal":null)");
+    if (!choice.calls.empty()) absl::StrAppend(out, R"(,"tool_calls":[)", choice.calls, "]");
+    if (chat_) out->push_back('}');
     absl::StrAppend(out, R"(,"logprobs":)", logprobs_[index].Take(), R"(,"finish_reason":")",
-                    ReasonOf(choice.reason), "\"");
+                    ReasonOf(index, choice.reason), "\"");
     if (routes_ && several_) {
       absl::StrAppend(out, R"(,"pregate":{"seed":)", choice.seed, ",");
       AppendRoutes(out, choice.ids, choice.routes);

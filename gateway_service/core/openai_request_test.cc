@@ -91,11 +91,12 @@ TEST(OpenAiRequestTest, RefusesByNameAndValue) {
   EXPECT_EQ(ErrorOf(Chat({{"temperature", 2.5}})).message,
             "temperature is 2.5, not a number from 0 to 2");
   EXPECT_EQ(ErrorOf(Chat({{"max_tokens", "9"}})).param, "max_tokens");
-  EXPECT_EQ(ErrorOf(Chat({{"tools", json::array({1})}})).param, "tools");
+  EXPECT_EQ(ErrorOf(Chat({{"tools", json::array({1})}})).param, "tools[0]");
+  EXPECT_EQ(ErrorOf(Chat({{"functions", json::array({1})}})).param, "functions");
   EXPECT_EQ(ErrorOf(Chat({{"stream_options", {{"include_usage", true}}}})).param, "stream_options");
   EXPECT_THAT(ErrorOf(Chat({{"max_tokens", 3}, {"max_completion_tokens", 4}})).message,
               HasSubstr("3"));
-  EXPECT_THAT(ErrorOf(Chat({{"messages", {{{"role", "tool"}, {"content", "x"}}}}})).param,
+  EXPECT_THAT(ErrorOf(Chat({{"messages", {{{"role", "function"}, {"content", "x"}}}}})).param,
               "messages[0].role");
   EXPECT_THAT(ErrorOf(json::parse(R"({"messages": [{"role": "user", "content":
               [{"type": "image_url"}]}]})"))

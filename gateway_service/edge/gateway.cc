@@ -19,6 +19,7 @@
 #include "gateway_service/core/json_text.h"
 #include "gateway_service/core/openai_answer.h"
 #include "gateway_service/core/openai_request.h"
+#include "gateway_service/core/tools.h"
 #include "gateway_service/edge/generation_codec.h"
 #include "gateway_service/edge/generation_exchange.h"
 
@@ -239,6 +240,16 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
   if (!body.ok()) return refuse(ToApiError(body.status()));
   auto generation = call.route->read(*body);
   if (!generation.ok()) return refuse(ToApiError(generation.status()));
+  const std::vector<ModelCard> models = pool_->models();
+  // What a model that nobody serves could do is not asked: the schedulers refuse it.
+  const auto model = std::find_if(models.begin(), models.end(), [&](const ModelCard& card) {
+    return generation->model.empty() || card.name == generation->model;
+  });
+  if (model != models.end()) {
+    const ToolFormat* const format = model->tool_format ? &*model->tool_format : nullptr;
+    const absl::Status tools = ApplyTools(format, model->name, &*generation);
+    if (!tools.ok()) return refuse(ToApiError(tools));
+  }
   const auto deadline = DeadlineOf(request);
   if (!deadline.ok()) return refuse(ToApiError(deadline.status()));
   GenerateJob job = {.request = EncodeGeneration(*generation),
@@ -264,9 +275,7 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
   job.request.set_tenant(call.who.tenant);
   AnswerHead head = {.id = call.who.id, .created_s = absl::ToUnixSeconds(absl::Now())};
   head.model = generation->model;
-  if (const auto models = pool_->models(); head.model.empty() && !models.empty()) {
-    head.model = models.front().name;
-  }
+  if (head.model.empty() && !models.empty()) head.model = models.front().name;
   const auto exchange = std::make_shared<GenerationExchange>(GenerationExchange::Context{
       .dialect = call.dialect,
       .stream = generation->stream,

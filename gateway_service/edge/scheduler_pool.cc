@@ -116,6 +116,13 @@ void SchedulerPool::OnProbed(Scheduler* scheduler, bool ready,
                         .digest = model->model_digest(),
                         .context_tokens = model->context_tokens(),
                         .num_experts = model->num_experts()};
+    if (model->has_tool_format()) {
+      const v1::ToolFormat& format = model->tool_format();
+      scheduler->model.tool_format = ToolFormat{.name = format.name(),
+                                                .begin = format.begin(),
+                                                .end = format.end(),
+                                                .is_list = format.is_list()};
+    }
   }
   if (std::exchange(scheduler->ready, ready) == ready) return;
   log_->Info(ready ? "scheduler is ready" : "scheduler is not ready",

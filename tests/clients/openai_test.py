@@ -411,7 +411,7 @@ class AnthropicTest(live.Served, unittest.TestCase):
 
     def test_mistakes_are_told_in_anthropics_form(self):
         with self.assertRaises(anthropic.BadRequestError) as caught:
-            claude(self.server).messages.create(**{**self.FIELDS, "tools": [{"name": "x", "input_schema": {}}]})
+            claude(self.server).messages.create(**{**self.FIELDS, "tools": [{"name": "not a name", "input_schema": {}}]})
         self.assertEqual(caught.exception.body["error"]["type"], "invalid_request_error")
         self.assertIn("tools", caught.exception.body["error"]["message"])
         with self.assertRaises(anthropic.NotFoundError):
