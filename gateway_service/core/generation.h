@@ -65,6 +65,7 @@ struct ToolFormat {
 struct Generation {
   std::string model;  // "": whichever is served
   Prompt prompt;
+  std::vector<Prompt> more_prompts;  // of a completion: each is a generation of its own
   SamplingParams sampling;
   std::vector<LogitBias> logit_bias;
   std::optional<uint64_t> seed;
@@ -87,7 +88,9 @@ struct Generation {
   std::optional<int32_t> logprobs, prompt_logprobs;
   bool echo = false;
 
-  bool several() const { return n > 1 || best_of > 1; }
+  int32_t num_prompts() const { return 1 + static_cast<int32_t>(more_prompts.size()); }
+  int32_t num_choices() const { return n * num_prompts(); }
+  bool several() const { return n > 1 || best_of > 1 || !more_prompts.empty(); }
 
   // How the answer is laid out.
   bool stream = false;
@@ -96,9 +99,9 @@ struct Generation {
   bool return_routes = false;     // ids and routes of the tokens, in the object "pregate"
 };
 
-// What the scheduler says: Started once, PromptTokens before the first Tokens, Tokens any number of
-// times, of several choices ChoiceFinished for each, Finished once and last. An error takes the place
-// of what has not come yet.
+// What schedulers say. Of each prompt: Started once, PromptTokens before the first Tokens, Tokens any
+// number of times, of several choices ChoiceFinished for each. Finished once and last. An error takes
+// the place of what has not come yet. The choices of prompt p have the indices p * n to p * n + n - 1.
 
 struct Started {
   uint64_t seed = 0;
@@ -107,6 +110,7 @@ struct Started {
   int32_t prompt_tokens = 0;
   std::vector<ExpertId> prompt_routes;  // where return_routes asked for them
   std::string prompt_text;              // where echo did
+  int32_t prompt = 0;                   // which one
 };
 
 struct TokenLogprob {
@@ -123,6 +127,7 @@ struct TokenLogprobs {
 // Of the prompt, from its second token on.
 struct PromptTokens {
   std::vector<TokenLogprobs> logprobs;
+  int32_t prompt = 0;  // which one
 };
 
 struct Tokens {

@@ -20,6 +20,7 @@ inline constexpr int kHttpConnectionsMax = 8192;            // connections
 inline constexpr int kApiTokensMax = 4096;                  // tokens of one file
 inline constexpr int64_t kApiTokensFileBytesMax = 1 << 20;  // bytes
 inline constexpr int kApiTokensRefreshMs = 1000;            // ms: between two looks at the file
+inline constexpr int kPromptsMax = 128;                     // prompts of one request
 inline constexpr size_t kToolCallBytesMax = 256 << 10;      // bytes: JSON of calls in an answer
 inline constexpr int kToolCallsRequiredMax = 16;       // calls of one answer that must have some
 inline constexpr int kSchedulersMax = 64;              // that one gateway knows

@@ -41,12 +41,15 @@ class OpenAiAnswer : public Answer {
         several_(generation.several()),
         echo_(generation.echo),
         head_(std::move(head)),
-        logprobs_(generation.n, Logprobs(chat_)),
+        n_(generation.n),
+        prompts_(generation.num_prompts()),
+        logprobs_(generation.num_choices(), Logprobs(chat_)),
         parsers_(ToolCallParser::For(generation)),
-        num_calls_(generation.n) {}
+        num_calls_(generation.num_choices()) {}
 
   std::string AddPrompt(const PromptTokens& prompt) override {
-    prompt_.insert(prompt_.end(), prompt.logprobs.begin(), prompt.logprobs.end());
+    std::vector<TokenLogprobs>& logprobs = prompts_[prompt.prompt].logprobs;
+    logprobs.insert(logprobs.end(), prompt.logprobs.begin(), prompt.logprobs.end());
     return "";
   }
 
@@ -63,20 +66,21 @@ class OpenAiAnswer : public Answer {
   // Of an answer that begins with its prompt: what stands before the generated tokens, once all of
   // the prompt's have come. Its first token has no probability, and is what the others leave of the
   // text.
-  void EchoLogprobs() {
-    if (prompt_.empty()) return;
+  void EchoLogprobs(int32_t index) {
+    EchoedPrompt& prompt = prompts_[index];
+    if (prompt.logprobs.empty()) return;
     size_t others = 0;
-    for (const TokenLogprobs& token : prompt_) others += token.token.bytes.size();
-    const size_t first = prompt_text_.size() - std::min(others, prompt_text_.size());
-    for (Logprobs& choice : logprobs_) {
-      choice.AddFirst(prompt_text_.substr(0, first));
-      for (const TokenLogprobs& token : prompt_) choice.Add(token);
+    for (const TokenLogprobs& token : prompt.logprobs) others += token.token.bytes.size();
+    const size_t first = prompt.text.size() - std::min(others, prompt.text.size());
+    for (int32_t i = index * n_; i < (index + 1) * n_; ++i) {
+      logprobs_[i].AddFirst(prompt.text.substr(0, first));
+      for (const TokenLogprobs& token : prompt.logprobs) logprobs_[i].Add(token);
     }
-    prompt_.clear();
+    prompt.logprobs.clear();
   }
 
   void AddLogprobs(const Tokens& tokens) {
-    EchoLogprobs();
+    EchoLogprobs(tokens.index / n_);
     for (const TokenLogprobs& token : tokens.logprobs) logprobs_[tokens.index].Add(token);
   }
 
@@ -101,8 +105,12 @@ class OpenAiAnswer : public Answer {
 
   const bool chat_, routes_, several_, echo_;
   const AnswerHead head_;
-  std::string prompt_text_;
-  std::vector<TokenLogprobs> prompt_;    // until the first generated tokens
+  struct EchoedPrompt {
+    std::string text;
+    std::vector<TokenLogprobs> logprobs;  // until the first generated tokens
+  };
+  const int32_t n_;  // choices of a prompt
+  std::vector<EchoedPrompt> prompts_;
   std::vector<Logprobs> logprobs_;       // [choice]
   std::vector<ToolCallParser> parsers_;  // [choice]; empty: calls are not looked for
   std::vector<int32_t> num_calls_;       // [choice]: found so far
@@ -117,8 +125,8 @@ class StreamedAnswer final : public OpenAiAnswer {
 
   std::string Start(const Started& started) override {
     opening_ = absl::StrCat("data: ", Opening(started, ".chunk"));
-    usage_.prompt_tokens = started.prompt_tokens;
-    prompt_text_ = started.prompt_text;
+    usage_.prompt_tokens += started.prompt_tokens;
+    prompts_[started.prompt].text = started.prompt_text;
     std::string extra, out;
     if (routes_) {
       absl::StrAppend(&extra, R"(,"pregate":{"seed":)", started.seed, R"(,"prompt_routes":)");
@@ -127,9 +135,9 @@ class StreamedAnswer final : public OpenAiAnswer {
     }
     const std::string text =
         chat_ ? R"("delta":{"role":"assistant","content":""})"
-              : absl::StrCat(R"("text":)", JsonString(echo_ ? prompt_text_ : ""));
+              : absl::StrCat(R"("text":)", JsonString(echo_ ? started.prompt_text : ""));
     if (!chat_ && !routes_ && !echo_) return "";
-    for (size_t i = 0; i < logprobs_.size(); ++i) out += Chunk(i, text, nullptr, extra);
+    for (int32_t i = 0; i < n_; ++i) out += Chunk(started.prompt * n_ + i, text, nullptr, extra);
     return out;
   }
 
@@ -219,12 +227,12 @@ class StreamedAnswer final : public OpenAiAnswer {
 class WholeAnswer final : public OpenAiAnswer {
  public:
   WholeAnswer(const Generation& generation, AnswerHead head)
-      : OpenAiAnswer(generation, std::move(head)), choices_(generation.n) {}
+      : OpenAiAnswer(generation, std::move(head)), choices_(generation.num_choices()) {}
 
   std::string Start(const Started& started) override {
-    started_ = started;
-    prompt_text_ = started.prompt_text;
-    for (Choice& choice : choices_) choice.text = started.prompt_text;
+    if (started.prompt == 0) started_ = started;
+    prompts_[started.prompt].text = started.prompt_text;
+    for (int32_t i = 0; i < n_; ++i) choices_[started.prompt * n_ + i].text = started.prompt_text;
     return "";
   }
 

@@ -7,6 +7,7 @@
 #include "common/base/status.h"
 #include "gateway_service/core/api_error.h"
 #include "gateway_service/core/json_field.h"
+#include "gateway_service/core/limits.h"
 #include "gateway_service/core/request_field.h"
 #include "gateway_service/core/tools.h"
 
@@ -120,23 +121,35 @@ absl::Status ReadMessages(absl::string_view name, const json& value, Generation*
   return absl::OkStatus();
 }
 
-// A text or its ids; either may be the one entry of an array.
+namespace {
+
+absl::StatusOr<Prompt> ReadOnePrompt(absl::string_view name, const json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_array() && !value.empty()) return ReadIds(name, value);
+  return Invalid(name,
+                 absl::StrCat("is ", Shown(value), ", not a string or an array of token ids"));
+}
+
+}  // namespace
+
+// A text or its ids, or an array of these.
 absl::Status ReadPrompt(absl::string_view name, const json& value, Generation* out) {
-  const json& first = value.is_array() && !value.empty() ? value[0] : value;
-  const bool is_list = value.is_array() && !value.empty() && !first.is_number();
-  if (is_list && value.size() > 1) {
-    return Unsupported(name, absl::StrCat("has ", value.size(), " prompts: only 1 is supported"));
-  }
-  const json& prompt = is_list ? first : value;
-  if (prompt.is_string()) {
-    out->prompt = prompt.get<std::string>();
+  const bool is_list = value.is_array() && !value.empty() && !value[0].is_number();
+  if (!is_list) {
+    ASSIGN_OR_RETURN(out->prompt, ReadOnePrompt(name, value));
     return absl::OkStatus();
   }
-  if (!prompt.is_array() || prompt.empty()) {
-    return Invalid(name,
-                   absl::StrCat("is ", Shown(value), ", not a string or an array of token ids"));
+  if (value.size() > static_cast<size_t>(kPromptsMax)) {
+    return Invalid(name, absl::StrCat("has ", value.size(), " prompts, not at most ", kPromptsMax));
   }
-  ASSIGN_OR_RETURN(out->prompt, ReadIds(name, prompt));
+  for (size_t i = 0; i < value.size(); ++i) {
+    ASSIGN_OR_RETURN(Prompt prompt, ReadOnePrompt(absl::StrCat(name, "[", i, "]"), value[i]));
+    if (i == 0) {
+      out->prompt = std::move(prompt);
+    } else {
+      out->more_prompts.push_back(std::move(prompt));
+    }
+  }
   return absl::OkStatus();
 }
 

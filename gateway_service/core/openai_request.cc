@@ -243,6 +243,9 @@ absl::StatusOr<Generation> ReadCompletionRequest(const json& body) {
     return Invalid("best_of", absl::StrCat("is ", out.best_of, ", below n, which is ", out.n));
   }
   if (out.echo) out.prompt_logprobs = out.logprobs;
+  if (out.return_routes && !out.more_prompts.empty()) {
+    return Unsupported("pregate.return_routes", "goes with one prompt only");
+  }
   return out;
 }
 

@@ -1,6 +1,7 @@
 #include "gateway_service/core/openai_request.h"
 
 #include "gateway_service/core/api_error.h"
+#include "gateway_service/core/limits.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -64,9 +65,18 @@ TEST(OpenAiRequestTest, PromptsAreTextsOrIds) {
   EXPECT_EQ(prompt("[3, 4]"), Prompt(ids));
   EXPECT_EQ(prompt("[[3, 4]]"), Prompt(ids));
   for (const char* bad :
-       {"[]", "[[]]", "{}", "3", "[-1]", "[3, \"a\"]", "[4294967296]", "[[3], [4]]"}) {
+       {"[]", "[[]]", "{}", "3", "[-1]", "[3, \"a\"]", "[4294967296]", "[[3], 4]", "[\"a\", []]"}) {
     EXPECT_FALSE(ReadCompletionRequest({{"prompt", json::parse(bad)}}).ok()) << bad;
   }
+  const auto several =
+      ReadCompletionRequest({{"prompt", json::parse(R"(["Hi", [3, 4]])")}, {"n", 2}});
+  ASSERT_TRUE(several.ok()) << several.status();
+  EXPECT_EQ(several->prompt, Prompt("Hi"));
+  EXPECT_EQ(several->more_prompts, std::vector<Prompt>{Prompt(ids)});
+  EXPECT_EQ(several->num_choices(), 4);
+  const std::vector<std::string> many(kPromptsMax + 1, "x");
+  EXPECT_THAT(ReadCompletionRequest({{"prompt", many}}).status().message(),
+              HasSubstr("has 129 prompts, not at most 128"));
 }
 
 TEST(OpenAiRequestTest, NullIsAsAbsent) {

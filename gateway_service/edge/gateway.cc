@@ -110,6 +110,12 @@ absl::StatusOr<absl::Time> DeadlineOf(const HttpRequest& request) {
   return absl::Now() + absl::Seconds(seconds);
 }
 
+// Of one of several prompts, as the scheduler logs it.
+std::string IdOfPrompt(absl::string_view id, size_t prompt) {
+  const std::string suffix = absl::StrCat("/", prompt);
+  return absl::StrCat(id.substr(0, kIdBytesMax - suffix.size()), suffix);
+}
+
 // Of either protocol's clients.
 absl::string_view TokenOf(const HttpRequest& request) {
   const absl::string_view bearer = BearerToken(request.Header("authorization"));
@@ -252,12 +258,16 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
   }
   const auto deadline = DeadlineOf(request);
   if (!deadline.ok()) return refuse(ToApiError(deadline.status()));
-  GenerateJob job = {.request = EncodeGeneration(*generation),
-                     .deadline = *deadline,
-                     .traceparent = call.who.traceparent};
-  if (job.request.ByteSizeLong() > static_cast<size_t>(kClientMessageBytesMax) - 1024) {
-    return refuse(HttpError(413, absl::StrCat("the request has more than ", kClientMessageBytesMax,
-                                              " bytes for the scheduler")));
+  std::vector<GenerateJob> jobs;
+  for (int32_t i = 0; i < generation->num_prompts(); ++i) {
+    jobs.push_back({.request = EncodeGeneration(*generation, i),
+                    .deadline = *deadline,
+                    .traceparent = call.who.traceparent});
+    if (jobs.back().request.ByteSizeLong() > static_cast<size_t>(kClientMessageBytesMax) - 1024) {
+      return refuse(
+          HttpError(413, absl::StrCat("the request has more than ", kClientMessageBytesMax,
+                                      " bytes for the scheduler")));
+    }
   }
   std::function<void(int64_t)> charge = [](int64_t) {};
   std::function<void()> release = [] {};
@@ -269,16 +279,22 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
     call.who.tenant = verdict.token.tenant;
     // Who has a token's priority may take a lower one, not a higher one.
     const int32_t highest = verdict.token.priority;
-    job.request.set_priority(std::min(generation->priority.value_or(highest), highest));
+    for (GenerateJob& job : jobs) {
+      job.request.set_priority(std::min(generation->priority.value_or(highest), highest));
+    }
   }
-  job.request.set_request_id(call.who.id);
-  job.request.set_tenant(call.who.tenant);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    jobs[i].request.set_request_id(jobs.size() == 1 ? call.who.id : IdOfPrompt(call.who.id, i));
+    jobs[i].request.set_tenant(call.who.tenant);
+  }
   AnswerHead head = {.id = call.who.id, .created_s = absl::ToUnixSeconds(absl::Now())};
   head.model = generation->model;
   if (head.model.empty() && !models.empty()) head.model = models.front().name;
   const auto exchange = std::make_shared<GenerationExchange>(GenerationExchange::Context{
       .dialect = call.dialect,
       .stream = generation->stream,
+      .choices = generation->n,
+      .several_choices = generation->n > 1 || generation->best_of > 1,
       .headers = call.headers,
       .answer = call.route->dialect == Dialect::kAnthropic
                     ? anthropic::MakeAnswer(*generation, std::move(head))
@@ -293,7 +309,7 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
             metrics_->CountRequest(who.route, outcome.http_status);
             log_->Add(who, outcome);
           }});
-  exchange->Begin(pool_, std::move(job));
+  exchange->Begin(pool_, std::move(jobs));
 }
 
 }  // namespace pregate::gateway

@@ -74,10 +74,11 @@ std::vector<TokenLogprobs> DecodeLogprobs(const Repeated& in) {
 
 }  // namespace
 
-v1::GenerateRequest EncodeGeneration(const Generation& generation) {
+v1::GenerateRequest EncodeGeneration(const Generation& generation, int32_t prompt) {
   v1::GenerateRequest out;
   out.set_model(generation.model);
-  std::visit(PromptEncoder{&out}, generation.prompt);
+  std::visit(PromptEncoder{&out},
+             prompt == 0 ? generation.prompt : generation.more_prompts[prompt - 1]);
   for (const Tool& tool : generation.tools) out.mutable_chat()->add_tools(tool.definition);
   EncodeSampling(generation.sampling, out.mutable_sampling());
   EncodeLogitBias(generation.logit_bias, out.mutable_sampling());

@@ -73,6 +73,39 @@ class OpenAiTest(live.Served, unittest.TestCase):
         self.assertEqual(by_ids.usage.prompt_tokens, 3)
         self.assertEqual(len(whole.pregate["routes"]), 9)
 
+    def test_several_prompts_are_answered_in_their_order(self):
+        prompts = ["Once upon", "The sea", "A"]
+        fields = dict(temperature=1, seed=7)
+        alone = [choice.text for prompt in prompts for choice in self.complete(prompt, 20, n=2, **fields).choices]
+        whole = self.complete(prompts, 20, n=2, **fields)
+        self.assertEqual([choice.index for choice in whole.choices], list(range(6)))
+        self.assertEqual([choice.text for choice in whole.choices], alone)
+        self.assertEqual(whole.usage.completion_tokens, 120)
+        self.assertEqual({choice.finish_reason for choice in whole.choices}, {"length"})
+        texts, reasons = [""] * 3, [None] * 3
+        stream = self.complete(prompts, 20, stream=True, stream_options={"include_usage": True}, echo=True, logprobs=1, **fields)
+        for chunk in stream:
+            usage = chunk.usage
+            for choice in chunk.choices:
+                texts[choice.index] += choice.text
+                reasons[choice.index] = choice.finish_reason or reasons[choice.index]
+        self.assertEqual(texts, [prompt + text for prompt, text in zip(prompts, alone[::2])])
+        self.assertEqual((reasons, usage.completion_tokens), (["length"] * 3, 60))
+        by_ids = self.complete([[1, 2, 3], [4, 5]], 4, temperature=0)
+        self.assertEqual((len(by_ids.choices), by_ids.usage.prompt_tokens), (2, 5))
+        many = self.complete(["x"] * 128, 1, temperature=0)
+        self.assertEqual(len({choice.text for choice in many.choices}), 1)
+
+    def test_one_prompt_that_fails_ends_all(self):
+        for stream in (False, True):
+            with self.assertRaises(openai.APIError) as caught:
+                list(self.complete(["Once upon", [1] * 100_000, "A"], LONG, stream=stream))
+            self.assertIn("context", str(caught.exception))
+        self.await_idle()
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.complete(["x"] * 129, 1)
+        self.assertIn("at most 128", str(caught.exception))
+
     def test_chat_streams_what_it_answers_whole(self):
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
         fields = dict(model="tiny", messages=messages, max_completion_tokens=40, temperature=0.9, seed=3, extra_body={"ignore_eos": True})
