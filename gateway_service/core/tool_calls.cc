@@ -170,7 +170,8 @@ ToolCallParser::Step ToolCallParser::RunBody(bool is_last, std::vector<Piece>* o
 }
 
 ToolCallParser::Step ToolCallParser::RunEnd(bool is_last) {
-  const absl::string_view mark = format_.begin.empty() && !format_.is_list ? ";" : format_.end;
+  absl::string_view mark = format_.end;
+  if (format_.begin.empty() && !format_.is_list) mark = ";";
   const size_t at = SkipSpaces(buffer_, 0);
   const absl::string_view rest = absl::string_view(buffer_).substr(at, mark.size());
   if (rest.size() < mark.size() && absl::StartsWith(mark, rest) && !is_last) {

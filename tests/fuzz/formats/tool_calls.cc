@@ -40,7 +40,7 @@ std::string Parse(const ToolFormat& form, std::string_view text, size_t piece, i
         out += std::get<std::string>(p);
       } else {
         const auto arguments = ParseOrderedJson(call->arguments, "arguments");
-        PREGATE_CHECK(arguments.ok() && arguments->is_object(), call->arguments);
+        PREGATE_CHECK(arguments.ok() && arguments->is_object(), "in ", call->arguments);
         PREGATE_CHECK(call->name == "f" || call->name == "get_weather");
         out += call->name + call->arguments;
         ++*num_calls;
