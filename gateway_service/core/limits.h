@@ -27,5 +27,6 @@ inline constexpr int kSchedulersMax = 64;              // that one gateway knows
 inline constexpr int kChannelsPerScheduler = 4;        // connections to each
 inline constexpr int kSchedulerProbeMs = 250;          // ms: between two questions to each
 inline constexpr int kSchedulerProbeTimeoutMs = 1000;  // ms: for its answer
+inline constexpr int kSchedulerLateProbesMax = 3;      // in a row, of one that stays ready
 
 }  // namespace pregate::gateway

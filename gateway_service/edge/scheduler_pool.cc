@@ -28,6 +28,7 @@ struct SchedulerPool::Scheduler {
   NameRefresh names;  // one probe at a time touches it
   // Under the pool's lock.
   bool probing = false, ready = false;
+  int late_probes = 0;  // in a row
   ModelCard model;
   int64_t outstanding = 0;
   size_t next_stub = 0;
@@ -43,6 +44,7 @@ struct SchedulerPool::Probe {
   grpc::health::v1::HealthCheckResponse health;
   v1::GetModelInfoRequest model_request;
   v1::GetModelInfoResponse model;
+  bool is_late = false;  // its time was up
 
   void Begin() {
     SetDeadline(&health_context);
@@ -58,6 +60,7 @@ struct SchedulerPool::Probe {
   void OnHealth(const grpc::Status& status) {
     const bool ready =
         status.ok() && health.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+    is_late = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
     if (!ready || !asks_model) return End(ready, nullptr);
     SetDeadline(&model_context);
     scheduler->stubs.front()->async()->GetModelInfo(
@@ -65,7 +68,7 @@ struct SchedulerPool::Probe {
         [this](const grpc::Status& s) { End(s.ok(), s.ok() ? &model : nullptr); });
   }
   void End(bool ready, const v1::GetModelInfoResponse* info) {
-    pool->OnProbed(scheduler, ready, info);
+    pool->OnProbed(scheduler, ready, is_late, info);
     delete this;
   }
 };
@@ -105,12 +108,15 @@ void SchedulerPool::ProbeAll() {
   for (Probe* const probe : probes) probe->Begin();
 }
 
-void SchedulerPool::OnProbed(Scheduler* scheduler, bool ready,
+void SchedulerPool::OnProbed(Scheduler* scheduler, bool ready, bool is_late,
                              const v1::GetModelInfoResponse* model) {
   if (!ready) scheduler->names.Refresh();
   absl::MutexLock lock(&mutex_);
   scheduler->probing = false;
   --num_probes_;
+  // Who has much to do answers late.
+  scheduler->late_probes = is_late ? scheduler->late_probes + 1 : 0;
+  if (is_late && scheduler->late_probes <= kSchedulerLateProbesMax) return;
   if (model != nullptr) {
     scheduler->model = {.name = model->model(),
                         .digest = model->model_digest(),

@@ -77,7 +77,9 @@ class SchedulerPool {
 
   void ProbeAll();
   std::vector<State> states() const;
-  void OnProbed(Scheduler* scheduler, bool ready, const v1::GetModelInfoResponse* model);
+  // `is_late`: the answer's time was up.
+  void OnProbed(Scheduler* scheduler, bool ready, bool is_late,
+                const v1::GetModelInfoResponse* model);
   // What an attempt calls, counted until Release. Null: none is left.
   struct Lease {
     Scheduler* scheduler = nullptr;

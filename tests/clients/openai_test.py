@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import unittest
 
 import anthropic
@@ -482,6 +483,15 @@ class ClusterTest(unittest.TestCase):
                 self.assertEqual((a.running(), b.running()), (2, 2))
                 for stream in streams:
                     stream.close()
+                # One that answers late has much to do; it is given four probes, of a second each, before it counts as gone.
+                for server in (a, b):
+                    server.signal(signal.SIGSTOP)
+                stopped = time.monotonic()
+                while time.monotonic() < stopped + 2.5:
+                    self.assertEqual(post(gateway, "/health", b"", method="GET")[0], 200)
+                    time.sleep(0.05)
+                for server in (a, b):
+                    server.signal(signal.SIGCONT)
                 a.kill()
                 texts = {client(gateway).completions.create(model="tiny", prompt="x", max_tokens=20, temperature=0).choices[0].text
                          for _ in range(4)}
