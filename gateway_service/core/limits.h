@@ -25,6 +25,7 @@ inline constexpr size_t kToolCallBytesMax = 256 << 10;      // bytes: JSON of ca
 inline constexpr int kToolCallsRequiredMax = 16;       // calls of one answer that must have some
 inline constexpr int kSchedulersMax = 64;              // that one gateway knows
 inline constexpr int kChannelsPerScheduler = 4;        // connections to each
+inline constexpr int64_t kCallsPerChannel = 512;       // before another connection is used
 inline constexpr int kSchedulerProbeMs = 250;          // ms: between two questions to each
 inline constexpr int kSchedulerProbeTimeoutMs = 1000;  // ms: for its answer
 inline constexpr int kSchedulerLateProbesMax = 3;      // in a row, of one that stays ready

@@ -20,6 +20,16 @@ struct SchedulerPool::Scheduler {
         health(Health::NewStub(channels.front())),
         names(channels.front()) {
     for (const auto& channel : channels) stubs.push_back(v1::Inference::NewStub(channel));
+    calls_on.resize(stubs.size());
+  }
+
+  // The first connection that is not full, or the one with the fewest calls: what streams of one connection
+  // say is read and sent together, so few connections cost less than many.
+  size_t ChooseChannel() const {
+    for (size_t i = 0; i < calls_on.size(); ++i) {
+      if (calls_on[i] < kCallsPerChannel) return i;
+    }
+    return std::min_element(calls_on.begin(), calls_on.end()) - calls_on.begin();
   }
 
   const std::string name;
@@ -31,7 +41,7 @@ struct SchedulerPool::Scheduler {
   int late_probes = 0;  // in a row
   ModelCard model;
   int64_t outstanding = 0;
-  size_t next_stub = 0;
+  std::vector<int64_t> calls_on;  // of them, by channel
 };
 
 // Asks one scheduler whether it is ready and, where that is news, what it serves. Deletes itself.
@@ -173,13 +183,16 @@ SchedulerPool::Lease SchedulerPool::Acquire(const std::string& model,
   const int chosen = ChooseScheduler(loads, model, turn_++);
   if (chosen < 0) return {};
   Scheduler* const scheduler = schedulers_[chosen].get();
+  const size_t channel = scheduler->ChooseChannel();
   ++scheduler->outstanding;
-  return {scheduler, scheduler->stubs[scheduler->next_stub++ % scheduler->stubs.size()].get()};
+  ++scheduler->calls_on[channel];
+  return {scheduler, channel, scheduler->stubs[channel].get()};
 }
 
-void SchedulerPool::Release(Scheduler* scheduler) {
+void SchedulerPool::Release(const Lease& lease) {
   absl::MutexLock lock(&mutex_);
-  --scheduler->outstanding;
+  --lease.scheduler->outstanding;
+  --lease.scheduler->calls_on[lease.channel];
 }
 
 std::shared_ptr<GenerateCall> SchedulerPool::Prepare(GenerateJob job,
