@@ -18,6 +18,16 @@
 namespace pregate {
 namespace {
 
+// What usage says; 0 without one.
+int32_t CompletionTokens(absl::string_view event) {
+  constexpr absl::string_view kTokens = "\"completion_tokens\":";
+  const size_t begin = event.find(kTokens);
+  if (begin == event.npos) return 0;
+  const absl::string_view rest = event.substr(begin + kTokens.size());
+  int32_t tokens = 0;
+  return absl::SimpleAtoi(rest.substr(0, rest.find_first_of(",}")), &tokens) ? tokens : 0;
+}
+
 // The "ids" of one event.
 std::vector<int32_t> IdsOf(absl::string_view event) {
   constexpr absl::string_view kIds = "\"ids\":[";
@@ -47,7 +57,7 @@ absl::StatusOr<HttpStream> HttpStream::Connect(const std::string& address) {
   return HttpStream(std::move(fd));
 }
 
-absl::Status HttpStream::Run(const std::string& body,
+absl::Status HttpStream::Run(const std::string& body, bool plain,
                              const std::function<void(const std::vector<int32_t>& ids)>& on_ids) {
   const std::string request = absl::StrCat(
       "POST /v1/completions HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
@@ -58,6 +68,7 @@ absl::Status HttpStream::Run(const std::string& body,
     return absl::UnavailableError("the server takes no request");
   }
   std::string unread;  // from the last event's end on
+  int32_t num_texts = 0;
   char bytes[1 << 16];
   while (true) {
     const ssize_t count = recv(fd_.get(), bytes, sizeof(bytes), 0);
@@ -67,7 +78,15 @@ absl::Status HttpStream::Run(const std::string& body,
       return absl::UnavailableError(unread);
     }
     for (size_t end; (end = unread.find("\n\n")) != unread.npos; unread.erase(0, end + 2)) {
-      on_ids(IdsOf(absl::string_view(unread).substr(0, end)));
+      const absl::string_view event = absl::string_view(unread).substr(0, end);
+      if (!plain) {
+        on_ids(IdsOf(event));
+      } else if (absl::StrContains(event, "\"finish_reason\":null")) {
+        on_ids({0});
+        ++num_texts;
+      } else if (const int32_t tokens = CompletionTokens(event); tokens > num_texts) {
+        on_ids(std::vector<int32_t>(tokens - num_texts));
+      }
     }
     if (absl::EndsWith(unread, "0\r\n\r\n")) return absl::OkStatus();
   }

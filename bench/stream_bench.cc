@@ -2,8 +2,9 @@
 // the first token, time between tokens, tokens per second. Prompts are random token ids; answers are
 // greedy and of full length. Prints one JSON object, times in ms; `answers` is a hash of all ids: equal
 // for servers that gave equal answers to the same flags.
-// With --http the same over a gateway.
-// usage: stream_bench --server ADDRESS [--http ADDRESS] [--streams 1,8,32] [--prompt 128] [--answer 64] [--requests 4]
+// With --http the same over a gateway; with --plain as a client without interest in routes has it, whose ids
+// are not known.
+// usage: stream_bench --server ADDRESS [--http ADDRESS [--plain]] [--streams 1,8,32] [--prompt 128] [--answer 64] [--requests 4]
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -36,6 +37,7 @@ struct Options {
   std::vector<std::string> streams;
   int32_t prompt = 128, answer = 64, requests = 4, vocab = 512, wait_s = 120;
   std::optional<uint64_t> seed = 1;
+  bool plain = false;
 };
 
 // Of the requests of one number of streams.
@@ -69,11 +71,12 @@ v1::GenerateRequest RandomRequest(const Options& o, int answer, std::mt19937_64&
 }
 
 // The same request for a gateway.
-std::string HttpBody(const v1::GenerateRequest& request) {
+std::string HttpBody(const v1::GenerateRequest& request, bool plain) {
   return absl::StrCat(R"({"prompt":[)", absl::StrJoin(request.tokens().ids(), ","),
                       R"(],"max_tokens":)", request.max_tokens(),
-                      R"(,"ignore_eos":true,"temperature":0,"seed":1,"stream":true,)"
-                      R"("pregate":{"return_routes":true}})");
+                      R"(,"ignore_eos":true,"temperature":0,"seed":1,"stream":true,)",
+                      plain ? R"("stream_options":{"include_usage":true}})"
+                            : R"("pregate":{"return_routes":true}})");
 }
 
 // What one request's client sees.
@@ -141,10 +144,10 @@ void RunGrpcStream(const Options& o, int s, std::mt19937_64 random, Seen& seen) 
 void RunHttpStream(const Options& o, int s, std::mt19937_64 random, Seen& seen) {
   auto http = HttpStream::Connect(o.http);
   for (int r = 0; r < o.requests; ++r) {
-    const std::string body = HttpBody(RandomRequest(o, o.answer, random));
+    const std::string body = HttpBody(RandomRequest(o, o.answer, random), o.plain);
     Watch watch(uint64_t(s) * o.requests + r);
     absl::Status status = http.status();
-    if (status.ok()) status = http->Run(body, [&](const auto& ids) { watch.Add(ids); });
+    if (status.ok()) status = http->Run(body, o.plain, [&](const auto& ids) { watch.Add(ids); });
     watch.Report(std::string(status.message()), seen);
     if (!status.ok()) return;
   }
@@ -212,6 +215,7 @@ int main(int argc, char** argv) {
   pregate::OptionSet set("stream_bench", "Streams generations from a running server.");
   set.String("server", &o.server, "address of the scheduler").Required();
   set.String("http", &o.http, "address of a gateway, to stream from in its place");
+  set.Switch("plain", &o.plain, "with --http: ask for no routes");
   set.Strings("streams", &o.streams, "at a time (default: 1,8,32)");
   set.Int("prompt", &o.prompt, 1, 1 << 16, "tokens", "of each request");
   set.Int("answer", &o.answer, 1, 1 << 16, "tokens", "of each request");

@@ -20,10 +20,15 @@
   X(kApiTokensMax, 4096, "tokens", "one --api-tokens-file")                                                 \
   X(kApiTokensFileBytesMax, int64_t{1} << 20, "bytes", "an --api-tokens-file")                              \
   X(kApiTokensRefreshMs, 1000, "ms", "between two looks at an --api-tokens-file")                           \
+  X(kPromptsMax, 128, "prompts", "of one request of completions")                                          \
+  X(kToolCallBytesMax, size_t{256} << 10, "bytes", "JSON of tool calls in an answer")                       \
+  X(kToolCallsRequiredMax, 16, "calls", "of one answer that must have some")                                \
   X(kSchedulersMax, 64, "schedulers", "that one gateway knows")                                             \
   X(kChannelsPerScheduler, 4, "connections", "of a gateway to each scheduler")                              \
+  X(kCallsPerChannel, int64_t{512}, "calls", "on a connection to a scheduler before another is used")       \
   X(kSchedulerProbeMs, 250, "ms", "between two questions of a gateway to each scheduler")                   \
   X(kSchedulerProbeTimeoutMs, 1000, "ms", "a scheduler's answer to such a question")                        \
+  X(kSchedulerLateProbesMax, 3, "questions", "late in a row of a scheduler that stays ready")               \
   X(kStepsShownMax, 200, "steps", "that a scheduler remembers for who looks on")                            \
   X(kUnitsShownMax, 1 << 20, "units", "of all workers together in one GetClusterStatus")
 // clang-format on

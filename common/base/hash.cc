@@ -8,14 +8,23 @@
 
 namespace pregate {
 
+namespace {
+
+// EVP_sha256() would be looked up at each use, under a lock of the whole process.
+const EVP_MD* Sha256Method() {
+  static const EVP_MD* const method = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return method;
+}
+
+}  // namespace
+
 struct Sha256::State {
   EVP_MD_CTX* ctx = EVP_MD_CTX_new();
   ~State() { EVP_MD_CTX_free(ctx); }
+  void Begin() { PREGATE_CHECK(EVP_DigestInit_ex2(ctx, Sha256Method(), nullptr) == 1); }
 };
 
-Sha256::Sha256() : state_(std::make_unique<State>()) {
-  PREGATE_CHECK(EVP_DigestInit_ex(state_->ctx, EVP_sha256(), nullptr) == 1);
-}
+Sha256::Sha256() : state_(std::make_unique<State>()) { state_->Begin(); }
 
 Sha256::~Sha256() = default;
 
@@ -36,10 +45,17 @@ std::string Sha256Hex(std::string_view bytes) {
   return sha.HexDigest();
 }
 
+// Short texts are hashed by the thousand: a context of each thread's own is kept.
 std::array<uint8_t, 32> Sha256Digest(std::string_view bytes) {
+  struct Context {
+    EVP_MD_CTX* const ctx = EVP_MD_CTX_new();
+    ~Context() { EVP_MD_CTX_free(ctx); }
+  };
+  thread_local const Context context;
   std::array<uint8_t, 32> digest;
-  PREGATE_CHECK(
-      EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) == 1);
+  PREGATE_CHECK(EVP_DigestInit_ex2(context.ctx, Sha256Method(), nullptr) == 1 &&
+                EVP_DigestUpdate(context.ctx, bytes.data(), bytes.size()) == 1 &&
+                EVP_DigestFinal_ex(context.ctx, digest.data(), nullptr) == 1);
   return digest;
 }
 

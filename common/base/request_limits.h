@@ -10,6 +10,8 @@
   X(kBannedTokensMax, 256, "tokens", "end tokens that min_tokens keeps back: the request's and the model's") \
   X(kChoicesMax, 32, "generations", "n and best_of of one request")                                    \
   X(kPriorityMax, 10, "levels", "above and below 0 that a request's priority may be")                  \
+  X(kToolsMax, 128, "tools", "of one chat request; as many calls may one message have")                \
+  X(kToolNameBytesMax, 64, "bytes", "a tool's name")                                                   \
   X(kPromptPieceTokens, 1024, "tokens", "of a prompt whose log-probabilities one answer carries")      \
   X(kScoredTokensMax, 512, "tokens", "of prompts whose log-probabilities one step computes")
 // clang-format on

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gateway_service/core/json_text.h"
+#include "gateway_service/core/tool_calls.h"
 
 namespace pregate::gateway::anthropic {
 namespace {
@@ -20,10 +21,11 @@ const char* ReasonOf(EndReason reason) {
   return "end_turn";
 }
 
-std::string StopJson(const Finished& finished) {
+std::string StopJson(const Finished& finished, bool any_call) {
   const bool matched = finished.reason == EndReason::kStopString;
-  return absl::StrCat(R"("stop_reason":")", ReasonOf(finished.reason), R"(","stop_sequence":)",
-                      matched ? JsonString(finished.stop_string) : "null");
+  const bool called = any_call && finished.reason != EndReason::kLength;
+  return absl::StrCat(R"("stop_reason":")", called ? "tool_use" : ReasonOf(finished.reason),
+                      R"(","stop_sequence":)", matched ? JsonString(finished.stop_string) : "null");
 }
 
 std::string UsageJson(const Usage& usage) {
@@ -49,7 +51,9 @@ std::string Event(absl::string_view type, absl::string_view members) {
 class AnthropicAnswer : public Answer {
  public:
   AnthropicAnswer(const Generation& generation, AnswerHead head)
-      : routes_(generation.return_routes), head_(std::move(head)) {}
+      : routes_(generation.return_routes),
+        head_(std::move(head)),
+        parsers_(ToolCallParser::For(generation)) {}
 
   std::string Fail(const ApiError& error) override {
     return absl::StrCat("event: error\ndata: ", ErrorBody(error, Dialect::kAnthropic), "\n\n");
@@ -62,37 +66,95 @@ class AnthropicAnswer : public Answer {
                         JsonString(head_.model));
   }
 
+  // {"type": "tool_use", ..., "input": `input`} of the next call.
+  std::string CallJson(const ToolCall& call, absl::string_view input) {
+    return absl::StrCat(R"({"type":"tool_use","id":"toolu_)", ToolCallId(head_.id, 0, num_calls_++),
+                        R"(","name":)", JsonString(call.name), R"(,"input":)", input, "}");
+  }
+
   const bool routes_;
   const AnswerHead head_;
+  std::vector<ToolCallParser> parsers_;  // one, or none where calls are not looked for
+  int32_t num_calls_ = 0;                // found so far
 };
 
+// Without tools there is one block, of text, from the beginning; else blocks begin when something is
+// there for them.
 class StreamedAnswer final : public AnthropicAnswer {
  public:
   using AnthropicAnswer::AnthropicAnswer;
 
   std::string Start(const Started& started) override {
     const Usage usage = {.prompt_tokens = started.prompt_tokens};
-    return absl::StrCat(
-        Event("message_start",
-              absl::StrCat(R"(,"message":)", Opening(),
-                           R"(,"content":[],"stop_reason":null,"stop_sequence":null,)",
-                           UsageJson(usage), "}")),
-        Event("content_block_start", R"(,"index":0,"content_block":{"type":"text","text":""})"));
+    std::string out = Event(
+        "message_start", absl::StrCat(R"(,"message":)", Opening(),
+                                      R"(,"content":[],"stop_reason":null,"stop_sequence":null,)",
+                                      UsageJson(usage), "}"));
+    return parsers_.empty() ? out + BeginText() : out;
   }
 
   std::string Add(const Tokens& tokens) override {
-    if (tokens.text.empty() && !routes_) return "";
-    return Event("content_block_delta",
-                 absl::StrCat(R"(,"index":0,"delta":{"type":"text_delta","text":)",
-                              JsonString(tokens.text), "}", routes_ ? RoutesJson(tokens) : ""));
+    const std::string routes = routes_ ? RoutesJson(tokens) : "";
+    if (parsers_.empty()) return AddText(tokens.text, routes);
+    std::string out = routes_ ? AddText("", routes) : "";
+    return out + AddPieces(parsers_[0].Add(tokens.text));
   }
 
   std::string Finish(const Finished& finished) override {
-    return absl::StrCat(Event("content_block_stop", R"(,"index":0)"),
-                        Event("message_delta", absl::StrCat(R"(,"delta":{)", StopJson(finished),
-                                                            "},", UsageJson(finished.usage))),
-                        Event("message_stop", ""));
+    std::string out = parsers_.empty() ? "" : AddPieces(parsers_[0].Finish());
+    return absl::StrCat(
+        out, EndText(),
+        Event("message_delta", absl::StrCat(R"(,"delta":{)", StopJson(finished, num_calls_ > 0),
+                                            "},", UsageJson(finished.usage))),
+        Event("message_stop", ""));
   }
+
+ private:
+  std::string BeginBlock(absl::string_view block) {
+    return Event("content_block_start",
+                 absl::StrCat(R"(,"index":)", index_, R"(,"content_block":)", block));
+  }
+  std::string Delta(absl::string_view delta, absl::string_view extra) {
+    return Event("content_block_delta",
+                 absl::StrCat(R"(,"index":)", index_, R"(,"delta":)", delta, extra));
+  }
+  std::string EndBlock() {
+    return Event("content_block_stop", absl::StrCat(R"(,"index":)", index_++));
+  }
+
+  std::string BeginText() {
+    if (std::exchange(in_text_, true)) return "";
+    return BeginBlock(R"({"type":"text","text":""})");
+  }
+  std::string EndText() { return std::exchange(in_text_, false) ? EndBlock() : ""; }
+
+  std::string AddText(absl::string_view text, absl::string_view routes) {
+    if (text.empty() && routes.empty()) return "";
+    return absl::StrCat(
+        BeginText(),
+        Delta(absl::StrCat(R"({"type":"text_delta","text":)", JsonString(text), "}"), routes));
+  }
+
+  std::string AddPieces(const std::vector<ToolCallParser::Piece>& pieces) {
+    std::string out;
+    for (const ToolCallParser::Piece& piece : pieces) {
+      if (const auto* const text = std::get_if<std::string>(&piece)) {
+        out += AddText(*text, "");
+        continue;
+      }
+      const auto& call = std::get<ToolCall>(piece);
+      out += EndText();
+      out += BeginBlock(CallJson(call, "{}"));
+      out += Delta(absl::StrCat(R"({"type":"input_json_delta","partial_json":)",
+                                JsonString(call.arguments), "}"),
+                   "");
+      out += EndBlock();
+    }
+    return out;
+  }
+
+  int32_t index_ = 0;  // of the block
+  bool in_text_ = false;
 };
 
 class WholeAnswer final : public AnthropicAnswer {
@@ -102,7 +164,11 @@ class WholeAnswer final : public AnthropicAnswer {
   std::string Start(const Started&) override { return ""; }
 
   std::string Add(const Tokens& tokens) override {
-    all_.text += tokens.text;
+    if (parsers_.empty()) {
+      all_.text += tokens.text;
+    } else {
+      AddPieces(parsers_[0].Add(tokens.text));
+    }
     if (!routes_) return "";
     all_.ids.insert(all_.ids.end(), tokens.ids.begin(), tokens.ids.end());
     all_.routes.insert(all_.routes.end(), tokens.routes.begin(), tokens.routes.end());
@@ -110,13 +176,35 @@ class WholeAnswer final : public AnthropicAnswer {
   }
 
   std::string Finish(const Finished& finished) override {
-    return absl::StrCat(Opening(), R"(,"content":[{"type":"text","text":)", JsonString(all_.text),
-                        "}],", StopJson(finished), ",", UsageJson(finished.usage),
+    if (!parsers_.empty()) AddPieces(parsers_[0].Finish());
+    if (blocks_.empty() || !all_.text.empty()) EndText();
+    return absl::StrCat(Opening(), R"(,"content":[)", blocks_, "],",
+                        StopJson(finished, num_calls_ > 0), ",", UsageJson(finished.usage),
                         routes_ ? RoutesJson(all_) : "", "}");
   }
 
  private:
-  Tokens all_;
+  void AddBlock(absl::string_view block) {
+    absl::StrAppend(&blocks_, blocks_.empty() ? "" : ",", block);
+  }
+  void EndText() {
+    AddBlock(absl::StrCat(R"({"type":"text","text":)", JsonString(all_.text), "}"));
+    all_.text.clear();
+  }
+  void AddPieces(const std::vector<ToolCallParser::Piece>& pieces) {
+    for (const ToolCallParser::Piece& piece : pieces) {
+      if (const auto* const text = std::get_if<std::string>(&piece)) {
+        all_.text += *text;
+        continue;
+      }
+      if (!all_.text.empty()) EndText();
+      const auto& call = std::get<ToolCall>(piece);
+      AddBlock(CallJson(call, call.arguments));
+    }
+  }
+
+  Tokens all_;          // its text: of the block that has not ended
+  std::string blocks_;  // JSON, with commas between them
 };
 
 }  // namespace

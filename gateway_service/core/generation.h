@@ -14,9 +14,19 @@
 
 namespace pregate::gateway {
 
+struct ToolCall {
+  std::string id;  // of the conversation alone
+  std::string name;
+  std::string arguments;  // a JSON object
+  bool operator==(const ToolCall&) const = default;
+};
+
 struct Message {
-  std::string role;  // "system", "user" or "assistant"
+  std::string role;  // "system", "user", "assistant" or "tool"
   std::string content;
+  std::vector<ToolCall> tool_calls = {};  // an assistant's
+  std::string tool_call_id = {};          // a tool's: the call that it answers
+  std::string name = {};                  // a tool's
   bool operator==(const Message&) const = default;
 };
 using Conversation = std::vector<Message>;
@@ -35,9 +45,27 @@ struct TextChoice {
 };
 using Constraint = std::variant<std::monostate, AnyJsonObject, JsonSchema, Regex, TextChoice>;
 
+// What the model may call.
+struct Tool {
+  std::string name;
+  std::string definition;  // JSON, as chat templates take it
+  std::string parameters;  // a JSON Schema, as JSON
+  bool strict = false;     // arguments must be of the schema
+  bool operator==(const Tool&) const = default;
+};
+enum class ToolUse { kAuto, kNone, kRequired };
+
+// How a model writes calls: ToolFormat of inference.proto.
+struct ToolFormat {
+  std::string name, begin, end;
+  bool is_list = false;
+  bool operator==(const ToolFormat&) const = default;
+};
+
 struct Generation {
   std::string model;  // "": whichever is served
   Prompt prompt;
+  std::vector<Prompt> more_prompts;  // of a completion: each is a generation of its own
   SamplingParams sampling;
   std::vector<LogitBias> logit_bias;
   std::optional<uint64_t> seed;
@@ -48,13 +76,21 @@ struct Generation {
   bool ignore_eos = false;
   Constraint constraint;
   bool no_drafts = false;
+  std::vector<Tool> tools;
+  ToolUse tool_use = ToolUse::kAuto;
+  std::string tool_name;  // the one that is to be called; empty: any
+  bool parallel_tool_calls = true;
+  // How calls are found in the text; nothing: they are not looked for. Prepared by ApplyTools.
+  std::optional<ToolFormat> tool_format;
   std::optional<int32_t> priority;  // nothing: the token's, or 0
   int32_t n = 1;                    // choices
   int32_t best_of = 0;              // of so many; 0: n
   std::optional<int32_t> logprobs, prompt_logprobs;
   bool echo = false;
 
-  bool several() const { return n > 1 || best_of > 1; }
+  int32_t num_prompts() const { return 1 + static_cast<int32_t>(more_prompts.size()); }
+  int32_t num_choices() const { return n * num_prompts(); }
+  bool several() const { return n > 1 || best_of > 1 || !more_prompts.empty(); }
 
   // How the answer is laid out.
   bool stream = false;
@@ -63,9 +99,9 @@ struct Generation {
   bool return_routes = false;     // ids and routes of the tokens, in the object "pregate"
 };
 
-// What the scheduler says: Started once, PromptTokens before the first Tokens, Tokens any number of
-// times, of several choices ChoiceFinished for each, Finished once and last. An error takes the place
-// of what has not come yet.
+// What schedulers say. Of each prompt: Started once, PromptTokens before the first Tokens, Tokens any
+// number of times, of several choices ChoiceFinished for each. Finished once and last. An error takes
+// the place of what has not come yet. The choices of prompt p have the indices p * n to p * n + n - 1.
 
 struct Started {
   uint64_t seed = 0;
@@ -74,6 +110,7 @@ struct Started {
   int32_t prompt_tokens = 0;
   std::vector<ExpertId> prompt_routes;  // where return_routes asked for them
   std::string prompt_text;              // where echo did
+  int32_t prompt = 0;                   // which one
 };
 
 struct TokenLogprob {
@@ -90,6 +127,7 @@ struct TokenLogprobs {
 // Of the prompt, from its second token on.
 struct PromptTokens {
   std::vector<TokenLogprobs> logprobs;
+  int32_t prompt = 0;  // which one
 };
 
 struct Tokens {
@@ -126,5 +164,6 @@ struct ModelCard {
   std::string digest;
   int32_t context_tokens = 0;
   int32_t num_experts = 0;
+  std::optional<ToolFormat> tool_format;  // nothing: its chat template has no tools
 };
 }  // namespace pregate::gateway

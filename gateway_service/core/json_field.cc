@@ -28,6 +28,12 @@ std::string Shown(const Json& value) {
   return absl::StrCat(JsonString(text.substr(0, size)), size < text.size() ? "..." : "");
 }
 
+const Json& Member(const Json& object, const char* name) {
+  static const Json kNull;
+  const auto found = object.find(name);
+  return found == object.end() ? kNull : *found;
+}
+
 absl::StatusOr<double> ReadNumber(absl::string_view name, const Json& value, double min,
                                   double max) {
   const double number = value.is_number() ? value.get<double>() : min - 1;

@@ -19,6 +19,9 @@ using Json = nlohmann::ordered_json;
 // For messages: short, whatever the value is. "\"abc\"", "3.5", "an array of 4".
 std::string Shown(const Json& value);
 
+// Of an object: null where it has no such member.
+const Json& Member(const Json& object, const char* name);
+
 absl::StatusOr<double> ReadNumber(absl::string_view name, const Json& value, double min,
                                   double max);
 absl::StatusOr<int64_t> ReadInt(absl::string_view name, const Json& value, int64_t min,

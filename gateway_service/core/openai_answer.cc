@@ -7,11 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "gateway_service/core/json_text.h"
 #include "gateway_service/core/openai_logprobs.h"
+#include "gateway_service/core/tool_calls.h"
 
 namespace pregate::gateway::openai {
 namespace {
-
-const char* ReasonOf(EndReason reason) { return reason == EndReason::kLength ? "length" : "stop"; }
 
 std::string UsageJson(const Usage& usage) {
   return absl::StrCat(R"({"prompt_tokens":)", usage.prompt_tokens, R"(,"completion_tokens":)",
@@ -42,10 +41,15 @@ class OpenAiAnswer : public Answer {
         several_(generation.several()),
         echo_(generation.echo),
         head_(std::move(head)),
-        logprobs_(generation.n, Logprobs(chat_)) {}
+        n_(generation.n),
+        prompts_(generation.num_prompts()),
+        logprobs_(generation.num_choices(), Logprobs(chat_)),
+        parsers_(ToolCallParser::For(generation)),
+        num_calls_(generation.num_choices()) {}
 
   std::string AddPrompt(const PromptTokens& prompt) override {
-    prompt_.insert(prompt_.end(), prompt.logprobs.begin(), prompt.logprobs.end());
+    std::vector<TokenLogprobs>& logprobs = prompts_[prompt.prompt].logprobs;
+    logprobs.insert(logprobs.end(), prompt.logprobs.begin(), prompt.logprobs.end());
     return "";
   }
 
@@ -62,21 +66,36 @@ class OpenAiAnswer : public Answer {
   // Of an answer that begins with its prompt: what stands before the generated tokens, once all of
   // the prompt's have come. Its first token has no probability, and is what the others leave of the
   // text.
-  void EchoLogprobs() {
-    if (prompt_.empty()) return;
+  void EchoLogprobs(int32_t index) {
+    EchoedPrompt& prompt = prompts_[index];
+    if (prompt.logprobs.empty()) return;
     size_t others = 0;
-    for (const TokenLogprobs& token : prompt_) others += token.token.bytes.size();
-    const size_t first = prompt_text_.size() - std::min(others, prompt_text_.size());
-    for (Logprobs& choice : logprobs_) {
-      choice.AddFirst(prompt_text_.substr(0, first));
-      for (const TokenLogprobs& token : prompt_) choice.Add(token);
+    for (const TokenLogprobs& token : prompt.logprobs) others += token.token.bytes.size();
+    const size_t first = prompt.text.size() - std::min(others, prompt.text.size());
+    for (int32_t i = index * n_; i < (index + 1) * n_; ++i) {
+      logprobs_[i].AddFirst(prompt.text.substr(0, first));
+      for (const TokenLogprobs& token : prompt.logprobs) logprobs_[i].Add(token);
     }
-    prompt_.clear();
+    prompt.logprobs.clear();
   }
 
   void AddLogprobs(const Tokens& tokens) {
-    EchoLogprobs();
+    EchoLogprobs(tokens.index / n_);
     for (const TokenLogprobs& token : tokens.logprobs) logprobs_[tokens.index].Add(token);
+  }
+
+  // {"id": ..., "type": "function", ...}, without its braces, of the next call of a choice.
+  std::string CallJson(size_t index, const ToolCall& call) {
+    return absl::StrCat(R"("id":")",
+                        ToolCallId(head_.id, static_cast<int32_t>(index), num_calls_[index]++),
+                        R"(","type":"function","function":{"name":)", JsonString(call.name),
+                        R"(,"arguments":)", JsonString(call.arguments), "}");
+  }
+
+  // An answer that was cut short may have had more to call.
+  const char* ReasonOf(size_t index, EndReason reason) const {
+    if (reason == EndReason::kLength) return "length";
+    return num_calls_[index] > 0 ? "tool_calls" : "stop";
   }
 
   // A message that names no choice is a fault of the scheduler's.
@@ -86,9 +105,15 @@ class OpenAiAnswer : public Answer {
 
   const bool chat_, routes_, several_, echo_;
   const AnswerHead head_;
-  std::string prompt_text_;
-  std::vector<TokenLogprobs> prompt_;  // until the first generated tokens
-  std::vector<Logprobs> logprobs_;     // [choice]
+  struct EchoedPrompt {
+    std::string text;
+    std::vector<TokenLogprobs> logprobs;  // until the first generated tokens
+  };
+  const int32_t n_;  // choices of a prompt
+  std::vector<EchoedPrompt> prompts_;
+  std::vector<Logprobs> logprobs_;       // [choice]
+  std::vector<ToolCallParser> parsers_;  // [choice]; empty: calls are not looked for
+  std::vector<int32_t> num_calls_;       // [choice]: found so far
 };
 
 class StreamedAnswer final : public OpenAiAnswer {
@@ -100,8 +125,8 @@ class StreamedAnswer final : public OpenAiAnswer {
 
   std::string Start(const Started& started) override {
     opening_ = absl::StrCat("data: ", Opening(started, ".chunk"));
-    usage_.prompt_tokens = started.prompt_tokens;
-    prompt_text_ = started.prompt_text;
+    usage_.prompt_tokens += started.prompt_tokens;
+    prompts_[started.prompt].text = started.prompt_text;
     std::string extra, out;
     if (routes_) {
       absl::StrAppend(&extra, R"(,"pregate":{"seed":)", started.seed, R"(,"prompt_routes":)");
@@ -110,9 +135,9 @@ class StreamedAnswer final : public OpenAiAnswer {
     }
     const std::string text =
         chat_ ? R"("delta":{"role":"assistant","content":""})"
-              : absl::StrCat(R"("text":)", JsonString(echo_ ? prompt_text_ : ""));
+              : absl::StrCat(R"("text":)", JsonString(echo_ ? started.prompt_text : ""));
     if (!chat_ && !routes_ && !echo_) return "";
-    for (size_t i = 0; i < logprobs_.size(); ++i) out += Chunk(i, text, nullptr, extra);
+    for (int32_t i = 0; i < n_; ++i) out += Chunk(started.prompt * n_ + i, text, nullptr, extra);
     return out;
   }
 
@@ -120,23 +145,25 @@ class StreamedAnswer final : public OpenAiAnswer {
     if (!HasChoice(tokens.index)) return "";
     usage_.generated_tokens += static_cast<int32_t>(tokens.ids.size());
     AddLogprobs(tokens);
-    if (tokens.text.empty() && tokens.logprobs.empty() && !routes_) return "";
     std::string extra;
     if (routes_) {
       absl::StrAppend(&extra, R"(,"pregate":{)");
       AppendRoutes(&extra, tokens.ids, tokens.routes);
       extra.push_back('}');
     }
-    std::string text = chat_ ? R"("delta":{"content":)" : R"("text":)";
-    AppendJsonString(&text, tokens.text);
-    if (chat_) text.push_back('}');
-    return Chunk(tokens.index, text, nullptr, extra);
+    if (parsers_.empty()) return AddText(tokens.index, tokens.text, extra);
+    // Routes and probabilities come with the tokens, calls when they are whole.
+    std::string out;
+    if (routes_ || !tokens.logprobs.empty()) out = AddText(tokens.index, "", extra);
+    return out + AddPieces(tokens.index, parsers_[tokens.index].Add(tokens.text));
   }
 
   std::string FinishChoice(const ChoiceFinished& finished) override {
     if (!HasChoice(finished.index)) return "";
-    return Chunk(finished.index, chat_ ? R"("delta":{})" : R"("text":"")",
-                 ReasonOf(finished.reason), "");
+    std::string out;
+    if (!parsers_.empty()) out = AddPieces(finished.index, parsers_[finished.index].Finish());
+    return out + Chunk(finished.index, chat_ ? R"("delta":{})" : R"("text":"")",
+                       ReasonOf(finished.index, finished.reason), "");
   }
 
   std::string Finish(const Finished& finished) override {
@@ -154,6 +181,30 @@ class StreamedAnswer final : public OpenAiAnswer {
   }
 
  private:
+  std::string AddText(size_t index, absl::string_view text, absl::string_view extra) {
+    if (text.empty() && extra.empty() && !logprobs_[index].any()) return "";
+    std::string content = chat_ ? R"("delta":{"content":)" : R"("text":)";
+    AppendJsonString(&content, text);
+    if (chat_) content.push_back('}');
+    return Chunk(index, content, nullptr, extra);
+  }
+
+  std::string AddPieces(size_t index, const std::vector<ToolCallParser::Piece>& pieces) {
+    std::string out;
+    for (const ToolCallParser::Piece& piece : pieces) {
+      if (const auto* const text = std::get_if<std::string>(&piece)) {
+        out += AddText(index, *text, "");
+        continue;
+      }
+      const int32_t number = num_calls_[index];
+      out += Chunk(index,
+                   absl::StrCat(R"("delta":{"tool_calls":[{"index":)", number, ",",
+                                CallJson(index, std::get<ToolCall>(piece)), "}]}"),
+                   nullptr, "");
+    }
+    return out;
+  }
+
   std::string Chunk(size_t index, absl::string_view content, const char* reason,
                     absl::string_view extra) {
     std::string usage;
@@ -176,12 +227,12 @@ class StreamedAnswer final : public OpenAiAnswer {
 class WholeAnswer final : public OpenAiAnswer {
  public:
   WholeAnswer(const Generation& generation, AnswerHead head)
-      : OpenAiAnswer(generation, std::move(head)), choices_(generation.n) {}
+      : OpenAiAnswer(generation, std::move(head)), choices_(generation.num_choices()) {}
 
   std::string Start(const Started& started) override {
-    started_ = started;
-    prompt_text_ = started.prompt_text;
-    for (Choice& choice : choices_) choice.text = started.prompt_text;
+    if (started.prompt == 0) started_ = started;
+    prompts_[started.prompt].text = started.prompt_text;
+    for (int32_t i = 0; i < n_; ++i) choices_[started.prompt * n_ + i].text = started.prompt_text;
     return "";
   }
 
@@ -189,7 +240,11 @@ class WholeAnswer final : public OpenAiAnswer {
     if (!HasChoice(tokens.index)) return "";
     AddLogprobs(tokens);
     Choice& choice = choices_[tokens.index];
-    choice.text += tokens.text;
+    if (parsers_.empty()) {
+      choice.text += tokens.text;
+    } else {
+      AddPieces(tokens.index, parsers_[tokens.index].Add(tokens.text));
+    }
     if (!routes_) return "";
     choice.ids.insert(choice.ids.end(), tokens.ids.begin(), tokens.ids.end());
     choice.routes.insert(choice.routes.end(), tokens.routes.begin(), tokens.routes.end());
@@ -227,20 +282,40 @@ class WholeAnswer final : public OpenAiAnswer {
  private:
   struct Choice {
     std::string text;
+    std::string calls;  // JSON, with commas between them
     std::vector<TokenId> ids;
     std::vector<ExpertId> routes;
     EndReason reason = EndReason::kLength;
     uint64_t seed = 0;
   };
 
+  void AddPieces(size_t index, const std::vector<ToolCallParser::Piece>& pieces) {
+    Choice& choice = choices_[index];
+    for (const ToolCallParser::Piece& piece : pieces) {
+      if (const auto* const text = std::get_if<std::string>(&piece)) {
+        choice.text += *text;
+      } else {
+        absl::StrAppend(&choice.calls, choice.calls.empty() ? "{" : ",{",
+                        CallJson(index, std::get<ToolCall>(piece)), "}");
+      }
+    }
+  }
+
   void AppendChoice(std::string* out, size_t index) {
+    if (!parsers_.empty()) AddPieces(index, parsers_[index].Finish());
     const Choice& choice = choices_[index];
     absl::StrAppend(out, R"({"index":)", index, ",",
                     chat_ ? R"("message":{"role":"assistant","content":)" : R"("text":)");
-    AppendJsonString(out, choice.text);
-    if (chat_) absl::StrAppend(out, R"(,"refusal":null})");
+    if (choice.text.empty() && !choice.calls.empty()) {
+      absl::StrAppend(out, "null");
+    } else {
+      AppendJsonString(out, choice.text);
+    }
+    if (chat_) absl::StrAppend(out, R"(,"refusal":null)");
+    if (!choice.calls.empty()) absl::StrAppend(out, R"(,"tool_calls":[)", choice.calls, "]");
+    if (chat_) out->push_back('}');
     absl::StrAppend(out, R"(,"logprobs":)", logprobs_[index].Take(), R"(,"finish_reason":")",
-                    ReasonOf(choice.reason), "\"");
+                    ReasonOf(index, choice.reason), "\"");
     if (routes_ && several_) {
       absl::StrAppend(out, R"(,"pregate":{"seed":)", choice.seed, ",");
       AppendRoutes(out, choice.ids, choice.routes);

@@ -20,6 +20,7 @@ class Logprobs {
   void Add(const TokenLogprobs& token);
   // The prompt's first token, which has no probability. Completions only.
   void AddFirst(const std::string& bytes);
+  bool any() const { return !content_.empty() || !tokens_.empty(); }  // since Take
   // What was added since the last call, as JSON; "null": nothing.
   std::string Take();
 

@@ -12,6 +12,7 @@
 #include "gateway_service/core/json_field.h"
 #include "gateway_service/core/openai_prompt.h"
 #include "gateway_service/core/response_format.h"
+#include "gateway_service/core/tools.h"
 
 namespace pregate::gateway::openai {
 namespace {
@@ -127,7 +128,7 @@ absl::Status OnlyTextModality(absl::string_view name, const json& value, Generat
 // Without tools it says nothing.
 absl::Status OnlyNoTool(absl::string_view name, const json& value, Generation*) {
   if (value == "none" || value == "auto") return absl::OkStatus();
-  return Unsupported(name, absl::StrCat("is ", Shown(value), ": tools are not supported"));
+  return Unsupported(name, absl::StrCat("is ", Shown(value), ": tool_choice is supported"));
 }
 
 using enum Treatment;
@@ -162,7 +163,7 @@ constexpr RequestField kChatOnly[] = {
     {"messages", kHonoured, ReadMessages},
     {"max_completion_tokens", kHonoured, ReadMaxTokens},
     {"metadata", kIgnored, nullptr},
-    {"parallel_tool_calls", kIgnored, nullptr},
+    {"parallel_tool_calls", kHonoured, ReadParallelToolCalls},
     {"prediction", kIgnored, nullptr},
     {"prompt_cache_key", kIgnored, nullptr},
     {"prompt_cache_options", kIgnored, nullptr},
@@ -177,8 +178,8 @@ constexpr RequestField kChatOnly[] = {
     {"modalities", kRefused, OnlyTextModality},
     {"moderation", kRefused, OnlyNull},
     {"reasoning_effort", kRefused, OnlyNull},
-    {"tool_choice", kRefused, OnlyNoTool},
-    {"tools", kRefused, OnlyEmpty},
+    {"tool_choice", kHonoured, ReadToolChoice},
+    {"tools", kHonoured, ReadTools},
     {"top_logprobs", kHonoured, ReadLogprobs},
     {"verbosity", kRefused, OnlyNull},
     {"web_search_options", kRefused, OnlyNull},
@@ -225,6 +226,13 @@ absl::StatusOr<Generation> ReadChatRequest(const json& body) {
     return Invalid("top_logprobs", "goes with \"logprobs\": true only");
   }
   if (!wanted) out.logprobs.reset();
+  RETURN_IF_ERROR(CheckTools(&out));
+  // The text of a call is of no such format. With structured_outputs a caller says the whole text.
+  const json& format = body.contains("response_format") ? body["response_format"] : json();
+  if (!out.tools.empty() && out.tool_use == ToolUse::kAuto && format.is_object() &&
+      !std::holds_alternative<std::monostate>(out.constraint)) {
+    return Unsupported("response_format", "goes with tools only where tool_choice is none");
+  }
   return out;
 }
 
@@ -235,6 +243,9 @@ absl::StatusOr<Generation> ReadCompletionRequest(const json& body) {
     return Invalid("best_of", absl::StrCat("is ", out.best_of, ", below n, which is ", out.n));
   }
   if (out.echo) out.prompt_logprobs = out.logprobs;
+  if (out.return_routes && !out.more_prompts.empty()) {
+    return Unsupported("pregate.return_routes", "goes with one prompt only");
+  }
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include "gateway_service/core/openai_request.h"
 
+#include "common/base/gateway_limits.h"
 #include "gateway_service/core/api_error.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -64,9 +65,18 @@ TEST(OpenAiRequestTest, PromptsAreTextsOrIds) {
   EXPECT_EQ(prompt("[3, 4]"), Prompt(ids));
   EXPECT_EQ(prompt("[[3, 4]]"), Prompt(ids));
   for (const char* bad :
-       {"[]", "[[]]", "{}", "3", "[-1]", "[3, \"a\"]", "[4294967296]", "[[3], [4]]"}) {
+       {"[]", "[[]]", "{}", "3", "[-1]", "[3, \"a\"]", "[4294967296]", "[[3], 4]", "[\"a\", []]"}) {
     EXPECT_FALSE(ReadCompletionRequest({{"prompt", json::parse(bad)}}).ok()) << bad;
   }
+  const auto several =
+      ReadCompletionRequest({{"prompt", json::parse(R"(["Hi", [3, 4]])")}, {"n", 2}});
+  ASSERT_TRUE(several.ok()) << several.status();
+  EXPECT_EQ(several->prompt, Prompt("Hi"));
+  EXPECT_EQ(several->more_prompts, std::vector<Prompt>{Prompt(ids)});
+  EXPECT_EQ(several->num_choices(), 4);
+  const std::vector<std::string> many(kPromptsMax + 1, "x");
+  EXPECT_THAT(ReadCompletionRequest({{"prompt", many}}).status().message(),
+              HasSubstr("has 129 prompts, not at most 128"));
 }
 
 TEST(OpenAiRequestTest, NullIsAsAbsent) {
@@ -91,11 +101,12 @@ TEST(OpenAiRequestTest, RefusesByNameAndValue) {
   EXPECT_EQ(ErrorOf(Chat({{"temperature", 2.5}})).message,
             "temperature is 2.5, not a number from 0 to 2");
   EXPECT_EQ(ErrorOf(Chat({{"max_tokens", "9"}})).param, "max_tokens");
-  EXPECT_EQ(ErrorOf(Chat({{"tools", json::array({1})}})).param, "tools");
+  EXPECT_EQ(ErrorOf(Chat({{"tools", json::array({1})}})).param, "tools[0]");
+  EXPECT_EQ(ErrorOf(Chat({{"functions", json::array({1})}})).param, "functions");
   EXPECT_EQ(ErrorOf(Chat({{"stream_options", {{"include_usage", true}}}})).param, "stream_options");
   EXPECT_THAT(ErrorOf(Chat({{"max_tokens", 3}, {"max_completion_tokens", 4}})).message,
               HasSubstr("3"));
-  EXPECT_THAT(ErrorOf(Chat({{"messages", {{{"role", "tool"}, {"content", "x"}}}}})).param,
+  EXPECT_THAT(ErrorOf(Chat({{"messages", {{{"role", "function"}, {"content", "x"}}}}})).param,
               "messages[0].role");
   EXPECT_THAT(ErrorOf(json::parse(R"({"messages": [{"role": "user", "content":
               [{"type": "image_url"}]}]})"))

@@ -43,13 +43,6 @@ absl::Status ReadChoice(const std::string& name, const Json& value, Generation* 
   return Constrain(name, std::move(choice), out);
 }
 
-// The member, or null.
-const Json& Member(const Json& object, const char* name) {
-  static const Json kNull;
-  const auto found = object.find(name);
-  return found == object.end() ? kNull : *found;
-}
-
 }  // namespace
 
 absl::Status ReadResponseFormat(absl::string_view name, const Json& value, Generation* out) {

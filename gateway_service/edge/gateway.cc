@@ -20,6 +20,7 @@
 #include "gateway_service/core/openai_answer.h"
 #include "gateway_service/core/openai_request.h"
 #include "gateway_service/core/page.h"
+#include "gateway_service/core/tools.h"
 #include "gateway_service/edge/generation_codec.h"
 #include "gateway_service/edge/generation_exchange.h"
 
@@ -112,6 +113,12 @@ absl::StatusOr<absl::Time> DeadlineOf(const HttpRequest& request) {
                                                      absl::ToInt64Seconds(kTimeoutMax)));
   }
   return absl::Now() + absl::Seconds(seconds);
+}
+
+// Of one of several prompts, as the scheduler logs it.
+std::string IdOfPrompt(absl::string_view id, size_t prompt) {
+  const std::string suffix = absl::StrCat("/", prompt);
+  return absl::StrCat(id.substr(0, kIdBytesMax - suffix.size()), suffix);
 }
 
 // Of either protocol's clients.
@@ -258,14 +265,28 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
   if (!body.ok()) return refuse(ToApiError(body.status()));
   auto generation = call.route->read(*body);
   if (!generation.ok()) return refuse(ToApiError(generation.status()));
+  const std::vector<ModelCard> models = pool_->models();
+  // What a model that nobody serves could do is not asked: the schedulers refuse it.
+  const auto model = std::find_if(models.begin(), models.end(), [&](const ModelCard& card) {
+    return generation->model.empty() || card.name == generation->model;
+  });
+  if (model != models.end()) {
+    const ToolFormat* const format = model->tool_format ? &*model->tool_format : nullptr;
+    const absl::Status tools = ApplyTools(format, model->name, &*generation);
+    if (!tools.ok()) return refuse(ToApiError(tools));
+  }
   const auto deadline = DeadlineOf(request);
   if (!deadline.ok()) return refuse(ToApiError(deadline.status()));
-  GenerateJob job = {.request = EncodeGeneration(*generation),
-                     .deadline = *deadline,
-                     .traceparent = call.who.traceparent};
-  if (job.request.ByteSizeLong() > static_cast<size_t>(kClientMessageBytesMax) - 1024) {
-    return refuse(HttpError(413, absl::StrCat("the request has more than ", kClientMessageBytesMax,
-                                              " bytes for the scheduler")));
+  std::vector<GenerateJob> jobs;
+  for (int32_t i = 0; i < generation->num_prompts(); ++i) {
+    jobs.push_back({.request = EncodeGeneration(*generation, i),
+                    .deadline = *deadline,
+                    .traceparent = call.who.traceparent});
+    if (jobs.back().request.ByteSizeLong() > static_cast<size_t>(kClientMessageBytesMax) - 1024) {
+      return refuse(
+          HttpError(413, absl::StrCat("the request has more than ", kClientMessageBytesMax,
+                                      " bytes for the scheduler")));
+    }
   }
   std::function<void(int64_t)> charge = [](int64_t) {};
   std::function<void()> release = [] {};
@@ -277,18 +298,22 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
     call.who.tenant = verdict.token.tenant;
     // Who has a token's priority may take a lower one, not a higher one.
     const int32_t highest = verdict.token.priority;
-    job.request.set_priority(std::min(generation->priority.value_or(highest), highest));
+    for (GenerateJob& job : jobs) {
+      job.request.set_priority(std::min(generation->priority.value_or(highest), highest));
+    }
   }
-  job.request.set_request_id(call.who.id);
-  job.request.set_tenant(call.who.tenant);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    jobs[i].request.set_request_id(jobs.size() == 1 ? call.who.id : IdOfPrompt(call.who.id, i));
+    jobs[i].request.set_tenant(call.who.tenant);
+  }
   AnswerHead head = {.id = call.who.id, .created_s = absl::ToUnixSeconds(absl::Now())};
   head.model = generation->model;
-  if (const auto models = pool_->models(); head.model.empty() && !models.empty()) {
-    head.model = models.front().name;
-  }
+  if (head.model.empty() && !models.empty()) head.model = models.front().name;
   const auto exchange = std::make_shared<GenerationExchange>(GenerationExchange::Context{
       .dialect = call.dialect,
       .stream = generation->stream,
+      .choices = generation->n,
+      .several_choices = generation->n > 1 || generation->best_of > 1,
       .headers = call.headers,
       .answer = call.route->dialect == Dialect::kAnthropic
                     ? anthropic::MakeAnswer(*generation, std::move(head))
@@ -303,7 +328,7 @@ void Gateway::Generate(Call call, const HttpRequest& request, std::shared_ptr<Ht
             metrics_->CountRequest(who.route, outcome.http_status);
             log_->Add(who, outcome);
           }});
-  exchange->Begin(pool_, std::move(job));
+  exchange->Begin(pool_, std::move(jobs));
 }
 
 }  // namespace pregate::gateway

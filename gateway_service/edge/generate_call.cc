@@ -31,7 +31,7 @@ class GenerateCall::Attempt final : public grpc::ClientReadReactor<v1::GenerateR
   void Cancel() { context_.TryCancel(); }
 
   const v1::GenerateResponse& message() const { return message_; }
-  SchedulerPool::Scheduler* scheduler() const { return lease_.scheduler; }
+  const SchedulerPool::Lease& lease() const { return lease_; }
   absl::Duration retry_after() const {
     const auto& trailing = context_.GetServerTrailingMetadata();
     const auto found = trailing.find("grpc-retry-pushback-ms");
@@ -105,7 +105,7 @@ void GenerateCall::Cancel() {
 }
 
 void GenerateCall::OnDone(Attempt* attempt, const grpc::Status& status) {
-  pool_->Release(attempt->scheduler());
+  pool_->Release(attempt->lease());
   const absl::Status end = FromGrpcStatus(status);
   const bool refused = absl::IsUnavailable(end) || absl::IsResourceExhausted(end);
   const bool cancelled = [this] {

@@ -21,6 +21,14 @@ struct PromptEncoder {
       v1::ChatMessage* const message = chat->add_messages();
       message->set_role(m.role);
       message->set_content(m.content);
+      message->set_tool_call_id(m.tool_call_id);
+      message->set_name(m.name);
+      for (const ToolCall& call : m.tool_calls) {
+        v1::ToolCall* const to = message->add_tool_calls();
+        to->set_id(call.id);
+        to->set_name(call.name);
+        to->set_arguments(call.arguments);
+      }
     }
   }
 };
@@ -66,10 +74,12 @@ std::vector<TokenLogprobs> DecodeLogprobs(const Repeated& in) {
 
 }  // namespace
 
-v1::GenerateRequest EncodeGeneration(const Generation& generation) {
+v1::GenerateRequest EncodeGeneration(const Generation& generation, int32_t prompt) {
   v1::GenerateRequest out;
   out.set_model(generation.model);
-  std::visit(PromptEncoder{&out}, generation.prompt);
+  std::visit(PromptEncoder{&out},
+             prompt == 0 ? generation.prompt : generation.more_prompts[prompt - 1]);
+  for (const Tool& tool : generation.tools) out.mutable_chat()->add_tools(tool.definition);
   EncodeSampling(generation.sampling, out.mutable_sampling());
   EncodeLogitBias(generation.logit_bias, out.mutable_sampling());
   if (generation.seed) out.mutable_sampling()->set_seed(*generation.seed);

@@ -9,7 +9,8 @@
 
 namespace pregate::gateway {
 
-v1::GenerateRequest EncodeGeneration(const Generation& generation);
+// Of one of its prompts. REQUIRES: prompt < generation.num_prompts().
+v1::GenerateRequest EncodeGeneration(const Generation& generation, int32_t prompt = 0);
 
 Started DecodeStart(const v1::GenerateStart& in);
 PromptTokens DecodePrompt(const v1::GeneratePrompt& in);

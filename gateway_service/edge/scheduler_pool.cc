@@ -20,6 +20,16 @@ struct SchedulerPool::Scheduler {
         health(Health::NewStub(channels.front())),
         names(channels.front()) {
     for (const auto& channel : channels) stubs.push_back(v1::Inference::NewStub(channel));
+    calls_on.resize(stubs.size());
+  }
+
+  // The first connection that is not full, or the one with the fewest calls: what streams of one connection
+  // say is read and sent together, so few connections cost less than many.
+  size_t ChooseChannel() const {
+    for (size_t i = 0; i < calls_on.size(); ++i) {
+      if (calls_on[i] < kCallsPerChannel) return i;
+    }
+    return std::min_element(calls_on.begin(), calls_on.end()) - calls_on.begin();
   }
 
   const std::string name;
@@ -28,9 +38,10 @@ struct SchedulerPool::Scheduler {
   NameRefresh names;  // one probe at a time touches it
   // Under the pool's lock.
   bool probing = false, ready = false;
+  int late_probes = 0;  // in a row
   ModelCard model;
   int64_t outstanding = 0;
-  size_t next_stub = 0;
+  std::vector<int64_t> calls_on;  // of them, by channel
 };
 
 // Asks one scheduler whether it is ready and, where that is news, what it serves. Deletes itself.
@@ -43,6 +54,7 @@ struct SchedulerPool::Probe {
   grpc::health::v1::HealthCheckResponse health;
   v1::GetModelInfoRequest model_request;
   v1::GetModelInfoResponse model;
+  bool is_late = false;  // its time was up
 
   void Begin() {
     SetDeadline(&health_context);
@@ -58,6 +70,7 @@ struct SchedulerPool::Probe {
   void OnHealth(const grpc::Status& status) {
     const bool ready =
         status.ok() && health.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+    is_late = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
     if (!ready || !asks_model) return End(ready, nullptr);
     SetDeadline(&model_context);
     scheduler->stubs.front()->async()->GetModelInfo(
@@ -65,7 +78,7 @@ struct SchedulerPool::Probe {
         [this](const grpc::Status& s) { End(s.ok(), s.ok() ? &model : nullptr); });
   }
   void End(bool ready, const v1::GetModelInfoResponse* info) {
-    pool->OnProbed(scheduler, ready, info);
+    pool->OnProbed(scheduler, ready, is_late, info);
     delete this;
   }
 };
@@ -105,17 +118,27 @@ void SchedulerPool::ProbeAll() {
   for (Probe* const probe : probes) probe->Begin();
 }
 
-void SchedulerPool::OnProbed(Scheduler* scheduler, bool ready,
+void SchedulerPool::OnProbed(Scheduler* scheduler, bool ready, bool is_late,
                              const v1::GetModelInfoResponse* model) {
   if (!ready) scheduler->names.Refresh();
   absl::MutexLock lock(&mutex_);
   scheduler->probing = false;
   --num_probes_;
+  // Who has much to do answers late.
+  scheduler->late_probes = is_late ? scheduler->late_probes + 1 : 0;
+  if (is_late && scheduler->late_probes <= kSchedulerLateProbesMax) return;
   if (model != nullptr) {
     scheduler->model = {.name = model->model(),
                         .digest = model->model_digest(),
                         .context_tokens = model->context_tokens(),
                         .num_experts = model->num_experts()};
+    if (model->has_tool_format()) {
+      const v1::ToolFormat& format = model->tool_format();
+      scheduler->model.tool_format = ToolFormat{.name = format.name(),
+                                                .begin = format.begin(),
+                                                .end = format.end(),
+                                                .is_list = format.is_list()};
+    }
   }
   if (std::exchange(scheduler->ready, ready) == ready) return;
   log_->Info(ready ? "scheduler is ready" : "scheduler is not ready",
@@ -160,13 +183,16 @@ SchedulerPool::Lease SchedulerPool::Acquire(const std::string& model,
   const int chosen = ChooseScheduler(loads, model, turn_++);
   if (chosen < 0) return {};
   Scheduler* const scheduler = schedulers_[chosen].get();
+  const size_t channel = scheduler->ChooseChannel();
   ++scheduler->outstanding;
-  return {scheduler, scheduler->stubs[scheduler->next_stub++ % scheduler->stubs.size()].get()};
+  ++scheduler->calls_on[channel];
+  return {scheduler, channel, scheduler->stubs[channel].get()};
 }
 
-void SchedulerPool::Release(Scheduler* scheduler) {
+void SchedulerPool::Release(const Lease& lease) {
   absl::MutexLock lock(&mutex_);
-  --scheduler->outstanding;
+  --lease.scheduler->outstanding;
+  --lease.scheduler->calls_on[lease.channel];
 }
 
 std::shared_ptr<GenerateCall> SchedulerPool::Prepare(GenerateJob job,

@@ -46,7 +46,7 @@ class SchedulerPool {
  public:
   struct Target {
     std::string name;                                      // for logs and metrics: its address
-    std::vector<std::shared_ptr<grpc::Channel>> channels;  // not empty; calls take turns
+    std::vector<std::shared_ptr<grpc::Channel>> channels;  // not empty; the first is filled first
   };
   struct State {
     std::string name;
@@ -81,14 +81,17 @@ class SchedulerPool {
 
   void ProbeAll();
   std::vector<State> states() const;
-  void OnProbed(Scheduler* scheduler, bool ready, const v1::GetModelInfoResponse* model);
+  // `is_late`: the answer's time was up.
+  void OnProbed(Scheduler* scheduler, bool ready, bool is_late,
+                const v1::GetModelInfoResponse* model);
   // What an attempt calls, counted until Release. Null: none is left.
   struct Lease {
     Scheduler* scheduler = nullptr;
+    size_t channel = 0;
     v1::Inference::Stub* stub = nullptr;
   };
   Lease Acquire(const std::string& model, const absl::flat_hash_set<Scheduler*>& tried);
-  void Release(Scheduler* scheduler);
+  void Release(const Lease& lease);
   void Forget(const std::shared_ptr<GenerateCall>& call);
 
   const OnStates on_states_;

@@ -46,6 +46,8 @@ struct GenerateRequest {
   std::vector<TokenId> stop_tokens;  // beside the model's own
   bool ignore_eos = false;
   bool no_drafts = false;
+  // A special token that is written in the text all the same, and how.
+  std::optional<std::pair<TokenId, std::string>> shown_token;
   // That the text of the answer is held to; null: none. The engine's thread alone uses it.
   std::shared_ptr<CompiledGrammar> grammar;
   absl::Time deadline = absl::InfiniteFuture();

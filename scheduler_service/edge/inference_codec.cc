@@ -3,10 +3,13 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/grammar_limits.h"
+#include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/request_limits.h"
 #include "common/base/status.h"
+#include "common/model/tokenizer/conversation.h"
 #include "common/rpc/decode.h"
 #include "common/rpc/sampling_codec.h"
 #include "common/rpc/status.h"
@@ -51,29 +54,85 @@ absl::Status CheckCounts(const v1::GenerateRequest& in) {
 absl::Status CheckChat(const v1::Chat& chat) {
   if (chat.messages().empty()) return BadField("chat.messages", "is empty");
   RETURN_IF_ERROR(CheckCount("chat.messages", chat.messages_size(), kChatMessagesMax));
+  RETURN_IF_ERROR(CheckCount("chat.tools", chat.tools_size(), kToolsMax));
   int64_t bytes = 0;
+  for (const std::string& tool : chat.tools()) bytes += tool.size();
   for (int i = 0; i < chat.messages_size(); ++i) {
     const v1::ChatMessage& message = chat.messages(i);
     const std::string& role = message.role();
-    if (role != "system" && role != "user" && role != "assistant") {
+    if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
       return BadField(
           absl::StrCat("chat.messages[", i, "].role"),
-          absl::StrCat("is '", Clip(role, kIdBytesMax), "', not system, user or assistant"));
+          absl::StrCat("is '", Clip(role, kIdBytesMax), "', not system, user, assistant or tool"));
     }
-    bytes += message.content().size();
+    RETURN_IF_ERROR(CheckCount(absl::StrCat("chat.messages[", i, "].tool_calls"),
+                               message.tool_calls_size(), kToolsMax));
+    bytes += message.content().size() + message.name().size() + message.tool_call_id().size();
+    for (const v1::ToolCall& call : message.tool_calls()) {
+      bytes += call.id().size() + call.name().size() + call.arguments().size();
+    }
   }
   if (bytes <= kPromptBytesMax) return absl::OkStatus();
   return BadField("chat", absl::StrCat("has ", bytes, " bytes, at most ", kPromptBytesMax));
 }
 
-absl::StatusOr<std::vector<TokenId>> TokenizeChat(const v1::Chat& chat,
-                                                  const Tokenizer& tokenizer) {
-  RETURN_IF_ERROR(CheckChat(chat));
-  std::vector<ChatMessage> messages;
-  for (const v1::ChatMessage& message : chat.messages()) {
-    messages.push_back({.role = message.role(), .content = message.content()});
+bool UsesTools(const v1::Chat& chat) {
+  return !chat.tools().empty() ||
+         std::any_of(chat.messages().begin(), chat.messages().end(), [](const auto& message) {
+           return message.role() == "tool" || !message.tool_calls().empty();
+         });
+}
+
+absl::StatusOr<OrderedJson> ParseObject(const std::string& text, const std::string& where) {
+  ASSIGN_OR_RETURN(OrderedJson object, ParseOrderedJson(text, where));
+  if (!object.is_object()) return BadField(where, "is no JSON object");
+  return object;
+}
+
+// As templates take it.
+absl::StatusOr<OrderedJson> DecodeMessage(const v1::ChatMessage& in, const std::string& where) {
+  OrderedJson message = {{"role", in.role()}, {"content", in.content()}};
+  for (int i = 0; i < in.tool_calls_size(); ++i) {
+    const v1::ToolCall& call = in.tool_calls(i);
+    ASSIGN_OR_RETURN(
+        OrderedJson arguments,
+        ParseObject(call.arguments(), absl::StrCat(where, ".tool_calls[", i, "].arguments")));
+    message["tool_calls"].push_back(
+        {{"id", call.id()},
+         {"type", "function"},
+         {"function", {{"name", call.name()}, {"arguments", std::move(arguments)}}}});
   }
-  return tokenizer.ApplyChatTemplate(messages, /*add_generation_prompt=*/true);
+  if (!in.tool_call_id().empty()) message["tool_call_id"] = in.tool_call_id();
+  if (!in.name().empty()) message["name"] = in.name();
+  return message;
+}
+
+absl::StatusOr<std::vector<TokenId>> TokenizeChat(const v1::Chat& chat, const ServedModel& model) {
+  RETURN_IF_ERROR(CheckChat(chat));
+  if (!UsesTools(chat)) {
+    std::vector<ChatMessage> messages;
+    for (const v1::ChatMessage& message : chat.messages()) {
+      messages.push_back({.role = message.role(), .content = message.content()});
+    }
+    return model.tokenizer->ApplyChatTemplate(messages, /*add_generation_prompt=*/true);
+  }
+  if (!model.tool_format) {
+    return absl::UnimplementedError(
+        absl::StrCat("chat.tools: the chat template of model '", model.name,
+                     "' has no tools, or a form of calls that is not known"));
+  }
+  Conversation conversation = {.now = absl::Now()};
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    ASSIGN_OR_RETURN(OrderedJson message,
+                     DecodeMessage(chat.messages(i), absl::StrCat("chat.messages[", i, "]")));
+    conversation.messages.push_back(std::move(message));
+  }
+  for (int i = 0; i < chat.tools_size(); ++i) {
+    ASSIGN_OR_RETURN(OrderedJson tool,
+                     ParseObject(chat.tools(i), absl::StrCat("chat.tools[", i, "]")));
+    conversation.tools.push_back(std::move(tool));
+  }
+  return model.tokenizer->ApplyConversation(conversation);
 }
 
 absl::StatusOr<std::vector<TokenId>> DecodePrompt(const v1::GenerateRequest& in,
@@ -87,7 +146,7 @@ absl::StatusOr<std::vector<TokenId>> DecodePrompt(const v1::GenerateRequest& in,
       if (in.tokens().ids().empty()) return BadField("tokens", "is empty");
       return ToVector(in.tokens().ids());
     case v1::GenerateRequest::kChat:
-      return TokenizeChat(in.chat(), *model.tokenizer);
+      return TokenizeChat(in.chat(), model);
     case v1::GenerateRequest::INPUT_NOT_SET:
       break;
   }
@@ -163,6 +222,9 @@ absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest&
   request.stop_tokens = ToVector(in.stop_token_ids());
   request.ignore_eos = in.ignore_eos();
   request.no_drafts = in.no_drafts();
+  if (!in.chat().tools().empty() && model.tool_format && model.tool_format->begin_token) {
+    request.shown_token = {*model.tool_format->begin_token, model.tool_format->begin};
+  }
   request.deadline = deadline;
   if (in.has_resume()) {
     RETURN_IF_ERROR(CheckResume(in.resume(), facts));
@@ -203,7 +265,7 @@ absl::StatusOr<std::optional<Constraint>> DecodeConstraint(const v1::GenerateReq
 
 absl::StatusOr<std::vector<TokenId>> DecodeTokenizeRequest(const v1::TokenizeRequest& in,
                                                            const ServedModel& model) {
-  if (in.has_chat()) return TokenizeChat(in.chat(), *model.tokenizer);
+  if (in.has_chat()) return TokenizeChat(in.chat(), model);
   if (!in.has_text()) return BadField("input", "is not set: give text or chat");
   RETURN_IF_ERROR(CheckBytes("text", in.text(), kPromptBytesMax));
   return model.tokenizer->EncodePrompt(in.text());
@@ -300,6 +362,12 @@ v1::GetModelInfoResponse EncodeModelInfo(const ServedModel& model, const WorkerF
   info.set_num_experts(model.spec.num_experts);
   const std::vector<TokenId> stops = model.tokenizer->StopTokens();
   info.mutable_stop_token_ids()->Add(stops.begin(), stops.end());
+  if (const auto& format = model.tool_format) {
+    info.mutable_tool_format()->set_name(format->name);
+    info.mutable_tool_format()->set_begin(format->begin);
+    info.mutable_tool_format()->set_end(format->end);
+    info.mutable_tool_format()->set_is_list(format->is_list);
+  }
   return info;
 }
 

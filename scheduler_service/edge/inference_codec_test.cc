@@ -115,6 +115,11 @@ TEST_F(InferenceCodecTest, RefusesByFieldAndValue) {
       {[](auto& r) { r.mutable_tokens(); }, absl::StatusCode::kInvalidArgument, "tokens is empty"},
       {[](auto& r) { r.mutable_chat(); }, absl::StatusCode::kInvalidArgument,
        "chat.messages is empty"},
+      {[](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         r.mutable_chat()->add_tools("{}");
+       },
+       absl::StatusCode::kUnimplemented, "the chat template of model 'bytes' has no tools"},
       {[](auto& r) { r.mutable_chat()->add_messages()->set_role("wizard"); },
        absl::StatusCode::kInvalidArgument, "chat.messages[0].role is 'wizard'"},
       {[](auto& r) { r.set_request_id(std::string(129, 'x')); }, absl::StatusCode::kInvalidArgument,

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "common/model/spec/spec.h"
 #include "common/model/tokenizer/tokenizer.h"
+#include "common/model/tokenizer/tool_format.h"
 
 namespace pregate {
 
@@ -16,6 +18,7 @@ struct ServedModel {
   std::string digest;
   ModelSpec spec;
   std::unique_ptr<const Tokenizer> tokenizer;
+  std::optional<ToolFormat> tool_format;  // nothing: it has no tools
 
   bool has_routes() const { return spec.is_moe(); }
 };

@@ -59,6 +59,7 @@ std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max
   rules.stop_strings = std::move(request.stop_strings);
   rules.stop_tokens = std::move(request.stop_tokens);
   rules.max_tokens = max_tokens;
+  rules.shown_token = std::move(request.shown_token);
   rules.min_tokens = request.min_tokens;
   if (!request.ignore_eos) {
     rules.stop_tokens.insert(rules.stop_tokens.end(), model_stop_tokens_.begin(),

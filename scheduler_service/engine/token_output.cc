@@ -9,7 +9,9 @@ TokenOutput::TokenOutput(const Tokenizer& tokenizer, Rules rules)
       scanner_(std::move(rules.stop_strings)),
       stop_tokens_(rules.stop_tokens.begin(), rules.stop_tokens.end()),
       tokens_left_(rules.max_tokens),
-      unscanned_left_(rules.min_tokens) {}
+      unscanned_left_(rules.min_tokens) {
+  if (rules.shown_token) decoder_.Show(rules.shown_token->first, rules.shown_token->second);
+}
 
 std::optional<FinishReason> TokenOutput::Accept(TokenId token) {
   --tokens_left_;

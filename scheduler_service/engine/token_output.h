@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -22,6 +23,8 @@ class TokenOutput {
     std::vector<TokenId>
         stop_tokens;  // the model's own among them, unless the request ignores them
     int32_t max_tokens = 0;
+    // A special token that gives a text all the same.
+    std::optional<std::pair<TokenId, std::string>> shown_token;
     int32_t min_tokens = 0;  // in whose text no stop string is looked for
   };
   TokenOutput(const Tokenizer& tokenizer, Rules rules);

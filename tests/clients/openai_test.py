@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import unittest
 
 import anthropic
@@ -72,6 +73,39 @@ class OpenAiTest(live.Served, unittest.TestCase):
         by_ids = self.complete([1, 2, 3], 9, temperature=0)
         self.assertEqual(by_ids.usage.prompt_tokens, 3)
         self.assertEqual(len(whole.pregate["routes"]), 9)
+
+    def test_several_prompts_are_answered_in_their_order(self):
+        prompts = ["Once upon", "The sea", "A"]
+        fields = dict(temperature=1, seed=7)
+        alone = [choice.text for prompt in prompts for choice in self.complete(prompt, 20, n=2, **fields).choices]
+        whole = self.complete(prompts, 20, n=2, **fields)
+        self.assertEqual([choice.index for choice in whole.choices], list(range(6)))
+        self.assertEqual([choice.text for choice in whole.choices], alone)
+        self.assertEqual(whole.usage.completion_tokens, 120)
+        self.assertEqual({choice.finish_reason for choice in whole.choices}, {"length"})
+        texts, reasons = [""] * 3, [None] * 3
+        stream = self.complete(prompts, 20, stream=True, stream_options={"include_usage": True}, echo=True, logprobs=1, **fields)
+        for chunk in stream:
+            usage = chunk.usage
+            for choice in chunk.choices:
+                texts[choice.index] += choice.text
+                reasons[choice.index] = choice.finish_reason or reasons[choice.index]
+        self.assertEqual(texts, [prompt + text for prompt, text in zip(prompts, alone[::2])])
+        self.assertEqual((reasons, usage.completion_tokens), (["length"] * 3, 60))
+        by_ids = self.complete([[1, 2, 3], [4, 5]], 4, temperature=0)
+        self.assertEqual((len(by_ids.choices), by_ids.usage.prompt_tokens), (2, 5))
+        many = self.complete(["x"] * 128, 1, temperature=0)
+        self.assertEqual(len({choice.text for choice in many.choices}), 1)
+
+    def test_one_prompt_that_fails_ends_all(self):
+        for stream in (False, True):
+            with self.assertRaises(openai.APIError) as caught:
+                list(self.complete(["Once upon", [1] * 100_000, "A"], LONG, stream=stream))
+            self.assertIn("context", str(caught.exception))
+        self.await_idle()
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.complete(["x"] * 129, 1)
+        self.assertIn("at most 128", str(caught.exception))
 
     def test_chat_streams_what_it_answers_whole(self):
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
@@ -411,7 +445,7 @@ class AnthropicTest(live.Served, unittest.TestCase):
 
     def test_mistakes_are_told_in_anthropics_form(self):
         with self.assertRaises(anthropic.BadRequestError) as caught:
-            claude(self.server).messages.create(**{**self.FIELDS, "tools": [{"name": "x", "input_schema": {}}]})
+            claude(self.server).messages.create(**{**self.FIELDS, "tools": [{"name": "not a name", "input_schema": {}}]})
         self.assertEqual(caught.exception.body["error"]["type"], "invalid_request_error")
         self.assertIn("tools", caught.exception.body["error"]["message"])
         with self.assertRaises(anthropic.NotFoundError):
@@ -449,6 +483,15 @@ class ClusterTest(unittest.TestCase):
                 self.assertEqual((a.running(), b.running()), (2, 2))
                 for stream in streams:
                     stream.close()
+                # One that answers late has much to do; it is given four probes, of a second each, before it counts as gone.
+                for server in (a, b):
+                    server.signal(signal.SIGSTOP)
+                stopped = time.monotonic()
+                while time.monotonic() < stopped + 2.5:
+                    self.assertEqual(post(gateway, "/health", b"", method="GET")[0], 200)
+                    time.sleep(0.05)
+                for server in (a, b):
+                    server.signal(signal.SIGCONT)
                 a.kill()
                 texts = {client(gateway).completions.create(model="tiny", prompt="x", max_tokens=20, temperature=0).choices[0].text
                          for _ in range(4)}

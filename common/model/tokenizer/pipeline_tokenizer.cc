@@ -78,6 +78,10 @@ class PipelineTokenizer final : public Tokenizer {
   absl::StatusOr<std::vector<TokenId>> ApplyConversation(const Conversation& chat) const override {
     return chat_templates_.Apply(*this, chat);
   }
+  absl::StatusOr<std::string> LayOutConversation(const Conversation& chat) const override {
+    ASSIGN_OR_RETURN(const MarkedText text, chat_templates_.Render(chat));
+    return text.bytes();
+  }
 
  private:
   // Of bos or eos: as an added token, or as the vocabulary has it.

@@ -96,6 +96,7 @@ std::string IncrementalDecoder::WithoutFirstSpace(std::string text) {
 }
 
 std::string IncrementalDecoder::Add(TokenId id) {
+  if (shown_ && shown_->first == id) return WithoutFirstSpace(TakePending()) + shown_->second;
   const TokenForm form = tokenizer_->Form(id);
   if (form == TokenForm::kNothing) return "";
   const bool ends_character = form == TokenForm::kText || form == TokenForm::kSpacedText;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -80,6 +81,11 @@ class Tokenizer {
     return absl::UnimplementedError("this tokenizer has no chat template");
   }
 
+  // The text that ApplyConversation makes ids of; special tokens are written as they are spelled.
+  virtual absl::StatusOr<std::string> LayOutConversation(const Conversation&) const {
+    return absl::UnimplementedError("this tokenizer has no chat template");
+  }
+
   // For chat templates: the tokens that their own text becomes, ...
   virtual const AddedTokens& special_tokens() const;
   // ... and Encode of what stands between two of them, or before the first.
@@ -119,6 +125,8 @@ class IncrementalDecoder {
   explicit IncrementalDecoder(const Tokenizer& tokenizer, bool starts_text = false)
       : tokenizer_(&tokenizer),
         leading_spaces_(starts_text ? tokenizer.leading_spaces() : LeadingSpaces::kKeep) {}
+  // From now on this special token gives `text` instead of none.
+  void Show(TokenId id, std::string text) { shown_.emplace(id, std::move(text)); }
   // The text that has become complete with this token, possibly empty.
   std::string Add(TokenId id);
   // What is left at the end; incomplete bytes become U+FFFD.
@@ -136,6 +144,7 @@ class IncrementalDecoder {
   LeadingSpaces leading_spaces_;  // of what comes next
   TokenForm pending_form_ = TokenForm::kBytes;
   std::string pending_;  // of a character that is not complete
+  std::optional<std::pair<TokenId, std::string>> shown_;
 };
 
 // What chat templates know beside a conversation.
