@@ -4,7 +4,8 @@ scheduler and gateway is counted too, since other programs on the machine change
 usage: front_door.py --bin BIN[,BIN ...] --out FILE [--streams 256] [--prompt 16] [--answer 128] [--requests 4] [--rounds 5]
                      [--profile]
 
-With several BINs (before, after), each round measures all of them; ratios are to the first one. --profile adds where the last build's
+With several BINs (before, after), each round measures all of them; ratios are to the first one, within a round:
+[median, least, most]. --profile adds where the last build's
 time goes, by function, at the last number of streams (needs `perf`).
 """
 import argparse
@@ -80,7 +81,7 @@ class Servers:
             time.sleep(0.02)
         return {**json.loads(ports.read_text()), "process": process}
 
-    def run(self, way, streams, args, requests):
+    def run(self, way, streams, args, requests, retries=3):
         argv = ["taskset", "-c", CLIENT_CORE, self.binaries / "stream_bench", "--server", self.scheduler["listen"], "--streams", streams,
                 "--prompt", args.prompt, "--answer", args.answer, "--requests", requests, "--vocab", 256]
         if way == "http":
@@ -89,6 +90,8 @@ class Servers:
         counted = [self.scheduler["process"], self.gateway["process"]]
         before = [cpu_s(process) for process in counted]
         done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, start_new_session=True, preexec_fn=alone)
+        if "no scheduler is ready" in done.stderr and retries > 0:  # a gateway took it for lost
+            return self.run(way, streams, args, requests, retries - 1)
         if done.returncode != 0:
             lines = [line for name in ("scheduler", "gateway") for line in (self.folder / f"pregate-{name}.log").read_text().splitlines()]
             raise SystemExit("\n".join([done.stderr, *(line for line in lines if " request id=" not in line)]))
@@ -163,20 +166,23 @@ def main():
         finally:
             for build in builds:
                 build.stop()
-    answers = {run["answers"] for (_, _, _), rounds in runs.items() for run in rounds}
+    answers = {}  # over HTTP the number of tokens alone: without routes there are no ids
+    for (streams, _, way), rounds in runs.items():
+        answers.setdefault((streams, way), set()).update(run["answers"] for run in rounds)
     table = []
     for (streams, i, way), rounds in runs.items():
         row = {"streams": int(streams), "build": i, "way": way, **median(rounds)}
         if i > 0:
-            first = median(runs[(streams, 0, way)])
-            row["of_the_first_build"] = {key: round(row[key] / first[key], 3) for key in first if first[key]}
+            pairs = list(zip(rounds, runs[(streams, 0, way)]))
+            row["of_the_first_build"] = {key: [round(f([run[key] / first[key] for run, first in pairs]), 3) for f in (statistics.median, min, max)]
+                                         for key in ("tokens_per_s", "ttft_ms_p50", "scheduler_us_per_token", "gateway_us_per_token")}
         if way == "http":
             row["added_ttft_ms_p50"] = round(row["ttft_ms_p50"] - median(runs[(streams, i, "grpc")])["ttft_ms_p50"], 3)
         table.append(row)
         print(json.dumps(row), flush=True)
     result = {"command": "bench/front_door.py", "machine": machine.describe(), "prompt_tokens": args.prompt, "answer_tokens": args.answer,
               "requests": args.requests, "rounds": args.rounds, "load_average": os.getloadavg(),
-              "same_answers": len(answers) == len(args.streams.split(",")), "runs": table, **({"profile": profiles} if profiles else {})}
+              "same_answers": all(len(same) == 1 for same in answers.values()), "runs": table, **({"profile": profiles} if profiles else {})}
     args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,10 @@ using Json = nlohmann::ordered_json;
 
 // For messages: short, whatever the value is. "\"abc\"", "3.5", "an array of 4".
 std::string Shown(const Json& value);
+
+// JSON in a string of a body, or in a text of a model: nothing where it is none, or nested deeper than
+// kJsonDepthMax.
+std::optional<Json> ParseJsonText(absl::string_view text);
 
 // Of an object: null where it has no such member.
 const Json& Member(const Json& object, const char* name);

@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/gateway_limits.h"
-#include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/request_limits.h"
 #include "common/base/status.h"
@@ -36,8 +35,8 @@ absl::StatusOr<ToolCall> ReadToolCall(const std::string& name, const json& value
   ASSIGN_OR_RETURN(call.name, ReadString(at + ".name", function.value("name", json())));
   ASSIGN_OR_RETURN(call.arguments,
                    ReadString(at + ".arguments", function.value("arguments", json())));
-  const auto arguments = ParseOrderedJson(call.arguments, "arguments");
-  if (arguments.ok() && arguments->is_object()) return call;
+  const std::optional<Json> arguments = ParseJsonText(call.arguments);
+  if (arguments && arguments->is_object()) return call;
   return Invalid(at + ".arguments",
                  absl::StrCat("is ", Shown(call.arguments), ", not a JSON object"));
 }

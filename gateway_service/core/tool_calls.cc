@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/gateway_limits.h"
 #include "common/base/hash.h"
-#include "common/base/json.h"
 #include "gateway_service/core/json_field.h"
 
 namespace pregate::gateway {
@@ -45,8 +44,8 @@ bool ReadCall(const Json& value, const std::vector<std::string>& names, ToolCall
   if (given == value.end()) return false;
   Json arguments = *given;
   if (arguments.is_string()) {
-    auto parsed = ParseOrderedJson(arguments.get<std::string>(), "arguments");
-    if (!parsed.ok()) return false;
+    std::optional<Json> parsed = ParseJsonText(arguments.get<std::string>());
+    if (!parsed) return false;
     arguments = *std::move(parsed);
   }
   if (!arguments.is_object()) return false;
@@ -207,8 +206,8 @@ size_t ToolCallParser::ScanJson() {
 }
 
 bool ToolCallParser::TakeCalls(absl::string_view json, std::vector<Piece>* out) {
-  const auto parsed = ParseOrderedJson({json.data(), json.size()}, "a call");
-  if (!parsed.ok()) return false;
+  const std::optional<Json> parsed = ParseJsonText(json);
+  if (!parsed) return false;
   std::vector<ToolCall> calls;
   const auto read = [&](const Json& value) {
     ToolCall call;

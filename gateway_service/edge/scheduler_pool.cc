@@ -17,7 +17,7 @@ using grpc::health::v1::Health;
 struct SchedulerPool::Scheduler {
   Scheduler(std::string address, const std::vector<std::shared_ptr<grpc::Channel>>& channels)
       : name(std::move(address)),
-        health(Health::NewStub(channels.front())),
+        health(Health::NewStub(channels.back())),  // where calls come last
         names(channels.front()) {
     for (const auto& channel : channels) stubs.push_back(v1::Inference::NewStub(channel));
     calls_on.resize(stubs.size());
@@ -73,7 +73,7 @@ struct SchedulerPool::Probe {
     is_late = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
     if (!ready || !asks_model) return End(ready, nullptr);
     SetDeadline(&model_context);
-    scheduler->stubs.front()->async()->GetModelInfo(
+    scheduler->stubs.back()->async()->GetModelInfo(
         &model_context, &model_request, &model,
         [this](const grpc::Status& s) { End(s.ok(), s.ok() ? &model : nullptr); });
   }
