@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Refactors a model on a card, from the folder that refactor_bundle.sh made: calibrates once, then splits, tunes and evaluates for
-# each share of kept neurons. A call goes on where the last one on this machine was stopped or killed; the same call again when all
+# Refactors a model on a card, from the folder that refactor_bundle.sh made: tests the fused operations, calibrates once, then splits,
+# tunes and evaluates for each share of kept neurons. A folder `base` beside this script is a work folder that was calibrated, or split
+# for the one share, elsewhere: that costs the card no time then. A call goes on where the last one on this machine was stopped or killed; the same call again when all
 # is done only collects. Results lie in $OUT: for each share report-KEEP.json, and of the last one its report.html, losses.jsonl and
 # the artifact in parts of 15 MB (cat artifact.part.* > artifact.safetensors).
 #
@@ -25,6 +26,11 @@ log=$out/refactor.log
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee -a "$log"
 cat "$work/commit" >> "$log"
 
+if [[ ! -f $work/tested ]]; then
+  PREGATE_REQUIRE_GPU=1 "$work/bin/refactor_fused_ops_test" > "$out/fused_ops.log" 2>&1 || { cat "$out/fused_ops.log"; exit 1; }
+  touch "$work/tested"
+fi
+
 left() { echo $((limit - (SECONDS - begin))); }
 
 # refactor NAME KEEP EVAL_WINDOWS FLAGS...: one call of the program in the time that is left.
@@ -41,6 +47,10 @@ refactor() {
 watcher=$!
 trap 'kill $watcher 2> /dev/null || true' EXIT
 
+if [[ -d $here/base && ! -d $work/run-base ]]; then
+  cp -r "$here/base" "$work/run-base"
+  touch "$work/calibrated"
+fi
 if [[ ! -f $work/calibrated ]]; then
   refactor base "${keeps[0]}" 0 --until calibrate
   [[ $(tail -n 2 "$log") == *"done until calibrate"* ]] || exit 0
