@@ -24,7 +24,9 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 
 void SetHandler(void (*handler)(int)) {
   struct sigaction action = {};
-  action.sa_handler = handler;  // no SA_RESTART: reads end
+  action.sa_handler = handler;
+  // A write to a terminal that is full goes on; waits for keys are polls, which end all the same.
+  action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
 }
 

@@ -36,9 +36,23 @@ bool IsTuned(const CanonicalTensor& tensor, const TuneOptions& options) {
 }
 
 constexpr const char* kGridFile = "codes.safetensors";
+// With as many bits as there may be.
+int64_t BytesAtMost(const NamedTensors& parameters) {
+  int64_t bytes = 0;
+  for (const auto& [name, parameter] : parameters) {
+    bytes += parameter.dim() > 1 ? CodedMatrix{.bits = kCodeBitsMax,
+                                               .rows = parameter.size(0),
+                                               .columns = parameter.size(1)}
+                                       .bytes()
+                                 : parameter.numel() * static_cast<int64_t>(sizeof(float));
+  }
+  return bytes;
+}
+
 // Codes of 8 bits need no tuning.
-int64_t CodedFrom(const TuneOptions& options, int64_t steps) {
-  if (options.artifact_bytes == 0) return steps;
+int64_t CodedFrom(const TuneOptions& options, const NamedTensors& parameters, int64_t steps) {
+  const int64_t room = options.artifact_bytes;
+  if (room == 0 || room >= BytesAtMost(parameters)) return steps;
   return static_cast<int64_t>(std::ceil((1 - options.coded_share) * static_cast<double>(steps)));
 }
 
@@ -62,7 +76,7 @@ class Tuner {
         router_adamw_(TakeLayerRouters(), {}),
         batches_(inputs.tuning, inputs.sampled_windows, options.text_share, options.seed),
         steps_(TuneSteps(options, inputs.tuning.window_tokens)),
-        coded_from_(CodedFrom(options, steps_)),
+        coded_from_(CodedFrom(options, parameters_, steps_)),
         saved_at_(clock.Now()) {}
 
   absl::StatusOr<bool> Run(const std::function<bool()>& stop, const TuneProgress& progress);

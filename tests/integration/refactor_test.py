@@ -183,8 +183,6 @@ class RefactorTest(unittest.TestCase):
             self.assertEqual([d[key] for d in report["domains"]], [d[key] for d in alone["domains"]], key)
         self.assert_fails(2, "--parent-samples are there to be tuned on: give --tokens", "refactor", "run", *self.run_flags("corpus"),
                           "--out", self.dir / "no", "--parent-samples", 64)
-        self.assert_fails(2, "a --batch has to have 2 at least", "refactor", "run", *self.run_flags("corpus"),
-                          "--tokens", 640, "--batch", 1, "--out", self.dir / "no", "--parent-samples", 64)
 
     def test_the_papers_method_is_one_of_two(self):
         # A step has 4 x 64 tokens; the router's is half as large, and has a quarter of the tokens: 6 steps, at least 8.
