@@ -11,21 +11,23 @@
 
 namespace pregate {
 
+// Does not change once made.
 class CodeGrid {
  public:
-  // `dense`: the matrices that are tuned, as they were; `grid`: deltas whose bits and scales are
+  // `dense`: the matrices that are tuned, [rows, columns] in f32 each, as they were; `grid`: deltas whose bits and scales are
   // taken. One that has no delta is stored as it was.
   CodeGrid(NamedTensors dense, const WeightDeltas& grid);
 
-  // What is stored of a matrix that is `weight` now; the gradient of it is weight's.
+  // What is stored of a matrix that is `weight` now, of its shape and on its device; its gradient is
+  // weight's. REQUIRES: `name` is one of dense's.
   at::Tensor Stored(const std::string& name, const at::Tensor& weight) const;
 
   const NamedTensors& dense() const { return dense_; }
 
  private:
   struct Levels {
-    double middle = 0;           // the largest code over 2
-    at::Tensor scale, inverse;   // [rows, 1]
+    double middle = 0;          // the largest code over 2
+    at::Tensor scale, inverse;  // [rows, 1]
   };
   NamedTensors dense_;
   std::map<std::string, Levels> levels_;

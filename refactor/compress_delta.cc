@@ -57,37 +57,49 @@ double SquareOf(const at::Tensor& tensor) {
   return tensor.to(at::kDouble).square().sum().item<double>();
 }
 
+// What CompressedDeltas says of all differences.
+struct Sums {
+  double square = 0, lost = 0, weights = 0, bits = 0;
+
+  void AddMatrix(const at::Tensor& values, int code_bits, double square_lost) {
+    lost += square_lost;
+    weights += static_cast<double>(values.numel());
+    bits += static_cast<double>(values.numel()) * code_bits;
+  }
+  void Finish(CompressedDeltas& out) const {
+    out.error = square > 0 ? std::sqrt(lost / square) : 0;
+    out.bits = weights > 0 ? bits / weights : 0;
+  }
+};
+
 }  // namespace
 
 CompressedDeltas CompressOnGrid(const NamedTensors& differences, const WeightDeltas& grid) {
   const at::NoGradGuard no_grad;
   CompressedDeltas out;
-  double all = 0, lost = 0, weights = 0, bits = 0;
+  Sums sums;
   for (const auto& [name, difference] : differences) {
     const double square = SquareOf(difference);
-    all += square;
+    sums.square += square;
     const auto on = grid.find(name);
     if (on == grid.end()) {
-      lost += square;
+      sums.lost += square;
       continue;
     }
     WeightDelta delta = on->second;
     if (difference.dim() > 1) {
       const at::Tensor values = difference.to(at::kCPU, at::kFloat).contiguous();
       double missed = 0;
-      delta.coded = EncodeOnGrid(
-          {values.data_ptr<float>(), static_cast<size_t>(values.numel())}, delta.coded, &missed);
-      lost += missed;
-      weights += static_cast<double>(values.numel());
-      bits += static_cast<double>(values.numel()) * delta.coded.bits;
+      delta.coded = EncodeOnGrid({values.data_ptr<float>(), static_cast<size_t>(values.numel())},
+                                 delta.coded, &missed);
+      sums.AddMatrix(values, delta.coded.bits, missed);
     } else {
       delta.exact = ToFloats(difference);
     }
     out.bytes += delta.bytes();
     out.deltas[name] = std::move(delta);
   }
-  out.error = all > 0 ? std::sqrt(lost / all) : 0;
-  out.bits = weights > 0 ? bits / weights : 0;
+  sums.Finish(out);
   return out;
 }
 
@@ -95,10 +107,10 @@ CompressedDeltas CompressDeltas(const NamedTensors& differences, int64_t bytes_m
   const at::NoGradGuard no_grad;
   CompressedDeltas out;
   std::vector<Choice> matrices;
-  double all = 0, lost = 0, weights = 0, bits = 0;
+  Sums sums;
   for (const auto& [name, difference] : differences) {
     const double square = SquareOf(difference);
-    all += square;
+    sums.square += square;
     if (square == 0) continue;
     if (difference.dim() > 1) {
       const at::Tensor values = difference.to(at::kCPU, at::kFloat).contiguous();
@@ -107,7 +119,7 @@ CompressedDeltas CompressDeltas(const NamedTensors& differences, int64_t bytes_m
     }
     WeightDelta delta{.shape = {difference.size(0)}, .exact = ToFloats(difference)};
     if (bytes_max > 0 && out.bytes + delta.bytes() > bytes_max) {
-      lost += square;
+      sums.lost += square;
       continue;
     }
     out.bytes += delta.bytes();
@@ -119,16 +131,13 @@ CompressedDeltas CompressDeltas(const NamedTensors& differences, int64_t bytes_m
     for (Choice& choice : matrices) choice.coded = choice.EncodeIn(kCodeBitsMax, &choice.lost);
   }
   for (Choice& choice : matrices) {
-    lost += choice.lost;
-    weights += static_cast<double>(choice.values.numel());
-    bits += static_cast<double>(choice.values.numel()) * choice.coded.bits;
+    sums.AddMatrix(choice.values, choice.coded.bits, choice.lost);
     if (choice.coded.bits == 0) continue;
     WeightDelta delta{.shape = {choice.rows(), choice.columns()}, .coded = std::move(choice.coded)};
     out.bytes += delta.bytes();
     out.deltas[choice.name] = std::move(delta);
   }
-  out.error = all > 0 ? std::sqrt(lost / all) : 0;
-  out.bits = weights > 0 ? bits / weights : 0;
+  sums.Finish(out);
   return out;
 }
 

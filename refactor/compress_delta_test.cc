@@ -93,8 +93,7 @@ TEST(CodeGridTest, RunsOnWhatIsStoredAndPassesTheGradientOn) {
   const at::Tensor weight = (first + 0.02 * at::randn({7, 33})).requires_grad_();
   const at::Tensor stored = grid.Stored("w", weight);
   at::Tensor decoded = dense.clone();
-  const CompressedDeltas again =
-      CompressOnGrid({{"w", (weight - dense).detach()}}, coded.deltas);
+  const CompressedDeltas again = CompressOnGrid({{"w", (weight - dense).detach()}}, coded.deltas);
   AddDelta(again.deltas.at("w"), {decoded.data_ptr<float>(), 7 * 33});
   EXPECT_EQ(again.bytes, coded.bytes);
   EXPECT_TRUE(at::allclose(stored, decoded, 1e-6, 1e-6));

@@ -170,9 +170,7 @@ at::Tensor FusedRope(const at::Tensor&, const at::Tensor&, const at::Tensor&, in
 at::Tensor FusedGated(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   NotHere();
 }
-RowLosses FusedLosses(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
-  NotHere();
-}
+RowLosses FusedLosses(const at::Tensor&, const at::Tensor&, const at::Tensor&) { NotHere(); }
 
 #endif
 

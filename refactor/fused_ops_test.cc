@@ -52,9 +52,8 @@ TEST_F(FusedOpsTest, TurnsAsRopeDoes) {
     const at::Tensor out = FusedRope(mine, cos, sin, first);
     const at::Tensor c = cos.narrow(0, first, tokens).unsqueeze(1);
     const at::Tensor s = sin.narrow(0, first, tokens).unsqueeze(1);
-    const at::Tensor expected = at::cat({Rope(plain.narrow(-1, 0, turned), c, s),
-                                         plain.narrow(-1, turned, d - turned)},
-                                        -1);
+    const at::Tensor expected = at::cat(
+        {Rope(plain.narrow(-1, 0, turned), c, s), plain.narrow(-1, turned, d - turned)}, -1);
     ExpectClose(out, expected, "out");
     (out * weights).sum().backward();
     (expected * weights).sum().backward();

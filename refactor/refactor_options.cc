@@ -83,8 +83,9 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
              "part of a token's loss that is the mean of those before");
   set.Bytes("artifact-bytes", &tune.artifact_bytes, 0, int64_t{1} << 40,
             "for what tuning changes, as codes of few bits a weight; 0: of 8 bits");
-  set.Double("coded-share", &tune.coded_share, 0, 1, "of the steps",
-             "the last, which tune what few bits a weight will store; 0: they are rounded at the end");
+  set.Double(
+      "coded-share", &tune.coded_share, 0, 1, "of the steps",
+      "the last, which tune what few bits a weight will store; 0: they are rounded at the end");
   return {"tokens",        "parent-samples", "method",        "router-loss", "device",
           "batch",         "micro-batch",    "rate",          "tune-rounds", "tune-embeddings",
           "router-target", "router-memory",  "artifact-bytes"};

@@ -238,7 +238,8 @@ TEST_F(TuneTest, OfSampledWindowsTheDivergenceCountsAlone) {
   const auto student = LoadExperts(*dense_, split_, kWindow, {}, at::kFloat);
   ASSERT_TRUE(parent.ok() && student.ok());
   double divergence = 0, nll = 0;
-  for (const int32_t w : Batches(tuning_, kSampled, options_.text_share, options_.seed).Of(0, options_.batch_windows)) {
+  for (const int32_t w : Batches(tuning_, kSampled, options_.text_share, options_.seed)
+                             .Of(0, options_.batch_windows)) {
     const at::Tensor ids = WindowIds(tuning_, w, 1, at::kCPU);
     const TokenLosses of = LossesOf(*student, AskParent(*parent, ids), ids,
                                     at::full_like(ids, tuning_.window_domain[w]));

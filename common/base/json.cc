@@ -10,28 +10,6 @@
 namespace pregate {
 namespace {
 
-// Depth is checked on the text, so that a hostile file costs no nested values at all.
-absl::Status CheckDepth(std::string_view text, const std::string& where) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-      continue;
-    }
-    if (c == '"') in_string = true;
-    if (c == '}' || c == ']') --depth;
-    if (c != '{' && c != '[') continue;
-    if (++depth > kJsonDepthMax) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": JSON nested deeper than ", kJsonDepthMax, " at byte ", i));
-    }
-  }
-  return absl::OkStatus();
-}
-
 std::string ValueExcerpt(const nlohmann::json& value) {
   const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return text.size() <= 80 ? text : text.substr(0, 80) + "...";
@@ -75,7 +53,10 @@ class KeyWatch final : public nlohmann::json_sax<nlohmann::json> {
 template <class Json>
 absl::StatusOr<Json> Parse(std::string_view text, const std::string& where) {
   ASSIGN_OR_RETURN(text, TextOf(text, where));
-  RETURN_IF_ERROR(CheckDepth(text, where));
+  if (const std::optional<size_t> at = JsonTooDeepAt(text)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": JSON nested deeper than ", kJsonDepthMax, " at byte ", *at));
+  }
   Json value = Json::parse(text.begin(), text.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": malformed JSON"));

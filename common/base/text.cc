@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/base/utf8.h"
 
@@ -63,5 +64,22 @@ bool TextLines::Next() {
 }
 
 bool TextLines::IsBlank() const { return line_.find_first_not_of(" \t") == std::string_view::npos; }
+
+std::optional<size_t> JsonTooDeepAt(std::string_view json) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+      continue;
+    }
+    if (c == '"') in_string = true;
+    if (c == '}' || c == ']') --depth;
+    if ((c == '{' || c == '[') && ++depth > kJsonDepthMax) return i;
+  }
+  return std::nullopt;
+}
 
 }  // namespace pregate

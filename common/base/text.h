@@ -1,8 +1,9 @@
 // Text as editors, spreadsheets and shells leave it in files: a byte-order mark before it, line
-// ends of either kind, other encodings.
+// ends of either kind, other encodings, brackets without end.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,5 +37,9 @@ class TextLines {
   std::string_view rest_, line_;
   int64_t number_ = 0;
 };
+
+// Of JSON, the byte at which values are nested deeper than kJsonDepthMax. Looks at brackets outside of
+// strings alone, so that a hostile text costs no nested values at all.
+std::optional<size_t> JsonTooDeepAt(std::string_view json);
 
 }  // namespace pregate

@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/base/text.h"
 #include "gateway_service/core/api_error.h"
 #include "gateway_service/core/json_text.h"
 
@@ -29,21 +29,8 @@ std::string Shown(const Json& value) {
   return absl::StrCat(JsonString(text.substr(0, size)), size < text.size() ? "..." : "");
 }
 
-// The depth is checked on the text: nested values end, and are written, by recursion.
 std::optional<Json> ParseJsonText(absl::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-      continue;
-    }
-    if (c == '"') in_string = true;
-    if (c == ']' || c == '}') --depth;
-    if ((c == '[' || c == '{') && ++depth > kJsonDepthMax) return std::nullopt;
-  }
+  if (JsonTooDeepAt({text.data(), text.size()})) return std::nullopt;
   Json parsed = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (parsed.is_discarded()) return std::nullopt;
   return parsed;

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <iostream>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -133,7 +132,7 @@ TEST(ToolCallsTest, CutsBetweenTwoBytesChangeNothing) {
 // Texts of the parts that matter, in any order, cut anywhere.
 TEST(ToolCallsTest, HoweverTextIsCutTheCallsAreTheSame) {
   const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
   std::mt19937_64 random(seed);
   const char* const kParts[] = {"<tool_call>",
                                 "</tool_call>",

@@ -1,6 +1,6 @@
-#include "refactor/cuda/fused_kernels.h"
-
 #include <cmath>
+
+#include "refactor/cuda/fused_kernels.h"
 
 namespace pregate::fused {
 namespace {
@@ -31,7 +31,8 @@ __device__ Eight ToEight(const float (&in)[kVector]) {
 int Blocks(int64_t threads) { return static_cast<int>((threads + kThreads - 1) / kThreads); }
 
 // A thread has two neighbours of either half, or of the rest two pairs.
-__global__ void RopeKernel(RopeShape shape, const __nv_bfloat162* x, const float2* cos, const float2* sin, __nv_bfloat162* out) {
+__global__ void RopeKernel(RopeShape shape, const __nv_bfloat162* x, const float2* cos,
+                           const float2* sin, __nv_bfloat162* out) {
   const int quads = shape.head_dim / 4, half = shape.turned / 4;
   const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
   if (i >= shape.rows * shape.heads * quads) return;
@@ -46,8 +47,10 @@ __global__ void RopeKernel(RopeShape shape, const __nv_bfloat162* x, const float
   const float2 c = cos[position * half + quad], s = sin[position * half + quad];
   const float sign = shape.back ? -1.0F : 1.0F;
   const float2 a = __bfloat1622float2(x[at + quad]), b = __bfloat1622float2(x[at + half + quad]);
-  out[at + quad] = __floats2bfloat162_rn(a.x * c.x - sign * b.x * s.x, a.y * c.y - sign * b.y * s.y);
-  out[at + half + quad] = __floats2bfloat162_rn(b.x * c.x + sign * a.x * s.x, b.y * c.y + sign * a.y * s.y);
+  out[at + quad] =
+      __floats2bfloat162_rn(a.x * c.x - sign * b.x * s.x, a.y * c.y - sign * b.y * s.y);
+  out[at + half + quad] =
+      __floats2bfloat162_rn(b.x * c.x + sign * a.x * s.x, b.y * c.y + sign * a.y * s.y);
 }
 
 // Of eight neurons of a row.
@@ -61,16 +64,16 @@ __device__ bool Find(const GatedShape& shape, GatedAt& at) {
   at = {i / vectors, static_cast<int>(i % vectors) * kVector};
   return at.row < shape.rows;
 }
-__device__ void GainsAt(const GatedShape& shape, const GatedAt& at, const float* gains, const int64_t* routes,
-                        float (&out)[kVector]) {
+__device__ void GainsAt(const GatedShape& shape, const GatedAt& at, const float* gains,
+                        const int64_t* routes, float (&out)[kVector]) {
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
     out[i] = routes == nullptr ? 1.0F : gains[routes[at.row] * shape.width + at.column + i];
   }
 }
 
-__global__ void GatedKernel(GatedShape shape, const __nv_bfloat16* gate, const __nv_bfloat16* up, const float* gains,
-                            const int64_t* routes, __nv_bfloat16* out) {
+__global__ void GatedKernel(GatedShape shape, const __nv_bfloat16* gate, const __nv_bfloat16* up,
+                            const float* gains, const int64_t* routes, __nv_bfloat16* out) {
   GatedAt at;
   if (!Find(shape, at)) return;
   const int64_t i = at.row * shape.width + at.column;
@@ -83,8 +86,10 @@ __global__ void GatedKernel(GatedShape shape, const __nv_bfloat16* gate, const _
   *reinterpret_cast<Eight*>(out + i) = ToEight(g);
 }
 
-__global__ void GatedBackKernel(GatedShape shape, const __nv_bfloat16* grad, const __nv_bfloat16* gate, const __nv_bfloat16* up,
-                                const float* gains, const int64_t* routes, __nv_bfloat16* grad_gate, __nv_bfloat16* grad_up) {
+__global__ void GatedBackKernel(GatedShape shape, const __nv_bfloat16* grad,
+                                const __nv_bfloat16* gate, const __nv_bfloat16* up,
+                                const float* gains, const int64_t* routes, __nv_bfloat16* grad_gate,
+                                __nv_bfloat16* grad_up) {
   GatedAt at;
   if (!Find(shape, at)) return;
   const int64_t i = at.row * shape.width + at.column;
@@ -140,8 +145,8 @@ __device__ float TopOf(const float (&values)[N]) {
 }
 
 __global__ void __launch_bounds__(kLossThreads)
-    LossesKernel(LossShape shape, const __nv_bfloat16* logits, const __nv_bfloat16* parent, const int64_t* next, float* divergence,
-                 float* nll, float* sums) {
+    LossesKernel(LossShape shape, const __nv_bfloat16* logits, const __nv_bfloat16* parent,
+                 const int64_t* next, float* divergence, float* nll, float* sums) {
   __shared__ RowSums of_warp[kLossThreads / 32];
   const int64_t row = blockIdx.x, begin = row * shape.vocab;
   RowSums mine;
@@ -179,8 +184,9 @@ __global__ void __launch_bounds__(kLossThreads)
 }
 
 __global__ void __launch_bounds__(kLossThreads)
-    LossesBackKernel(LossShape shape, const __nv_bfloat16* logits, const __nv_bfloat16* parent, const int64_t* next, const float* sums,
-                     const float* grad_divergence, const float* grad_nll, __nv_bfloat16* grad) {
+    LossesBackKernel(LossShape shape, const __nv_bfloat16* logits, const __nv_bfloat16* parent,
+                     const int64_t* next, const float* sums, const float* grad_divergence,
+                     const float* grad_nll, __nv_bfloat16* grad) {
   const int64_t row = blockIdx.x, begin = row * shape.vocab;
   const float log_sum = sums[2 * row], parent_log_sum = sums[2 * row + 1];
   const float gd = parent == nullptr ? 0 : grad_divergence[row], gn = grad_nll[row];
@@ -189,7 +195,8 @@ __global__ void __launch_bounds__(kLossThreads)
     float z[kVector];
     ToFloats(*reinterpret_cast<const Eight*>(logits + begin + i), z);
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) z[k] = (gd + gn) * __expf(z[k] - log_sum) - (i + k == target ? gn : 0);
+    for (int k = 0; k < kVector; ++k)
+      z[k] = (gd + gn) * __expf(z[k] - log_sum) - (i + k == target ? gn : 0);
     if (parent != nullptr) {
       float y[kVector];
       ToFloats(*reinterpret_cast<const Eight*>(parent + begin + i), y);
@@ -202,8 +209,8 @@ __global__ void __launch_bounds__(kLossThreads)
 
 }  // namespace
 
-cudaError_t Rope(const RopeShape& shape, const __nv_bfloat16* x, const float* cos, const float* sin, __nv_bfloat16* out,
-                 cudaStream_t stream) {
+cudaError_t Rope(const RopeShape& shape, const __nv_bfloat16* x, const float* cos, const float* sin,
+                 __nv_bfloat16* out, cudaStream_t stream) {
   const int64_t threads = shape.rows * shape.heads * (shape.head_dim / 4);
   RopeKernel<<<Blocks(threads), kThreads, 0, stream>>>(
       shape, reinterpret_cast<const __nv_bfloat162*>(x), reinterpret_cast<const float2*>(cos),
@@ -211,31 +218,36 @@ cudaError_t Rope(const RopeShape& shape, const __nv_bfloat16* x, const float* co
   return cudaGetLastError();
 }
 
-cudaError_t Gated(const GatedShape& shape, const __nv_bfloat16* gate, const __nv_bfloat16* up, const float* gains,
-                  const int64_t* routes, __nv_bfloat16* out, cudaStream_t stream) {
-  GatedKernel<<<Blocks(shape.rows * (shape.width / kVector)), kThreads, 0, stream>>>(shape, gate, up, gains, routes, out);
+cudaError_t Gated(const GatedShape& shape, const __nv_bfloat16* gate, const __nv_bfloat16* up,
+                  const float* gains, const int64_t* routes, __nv_bfloat16* out,
+                  cudaStream_t stream) {
+  GatedKernel<<<Blocks(shape.rows * (shape.width / kVector)), kThreads, 0, stream>>>(
+      shape, gate, up, gains, routes, out);
   return cudaGetLastError();
 }
 
-cudaError_t GatedBack(const GatedShape& shape, const __nv_bfloat16* grad, const __nv_bfloat16* gate, const __nv_bfloat16* up,
-                      const float* gains, const int64_t* routes, __nv_bfloat16* grad_gate, __nv_bfloat16* grad_up,
-                      cudaStream_t stream) {
-  GatedBackKernel<<<Blocks(shape.rows * (shape.width / kVector)), kThreads, 0, stream>>>(shape, grad, gate, up, gains, routes,
-                                                                                        grad_gate, grad_up);
+cudaError_t GatedBack(const GatedShape& shape, const __nv_bfloat16* grad, const __nv_bfloat16* gate,
+                      const __nv_bfloat16* up, const float* gains, const int64_t* routes,
+                      __nv_bfloat16* grad_gate, __nv_bfloat16* grad_up, cudaStream_t stream) {
+  GatedBackKernel<<<Blocks(shape.rows * (shape.width / kVector)), kThreads, 0, stream>>>(
+      shape, grad, gate, up, gains, routes, grad_gate, grad_up);
   return cudaGetLastError();
 }
 
-cudaError_t Losses(const LossShape& shape, const __nv_bfloat16* logits, const __nv_bfloat16* parent, const int64_t* next,
-                   float* divergence, float* nll, float* sums, cudaStream_t stream) {
-  LossesKernel<<<static_cast<int>(shape.rows), kLossThreads, 0, stream>>>(shape, logits, parent, next, divergence, nll, sums);
+cudaError_t Losses(const LossShape& shape, const __nv_bfloat16* logits, const __nv_bfloat16* parent,
+                   const int64_t* next, float* divergence, float* nll, float* sums,
+                   cudaStream_t stream) {
+  LossesKernel<<<static_cast<int>(shape.rows), kLossThreads, 0, stream>>>(
+      shape, logits, parent, next, divergence, nll, sums);
   return cudaGetLastError();
 }
 
-cudaError_t LossesBack(const LossShape& shape, const __nv_bfloat16* logits, const __nv_bfloat16* parent, const int64_t* next,
-                       const float* sums, const float* grad_divergence, const float* grad_nll, __nv_bfloat16* grad,
+cudaError_t LossesBack(const LossShape& shape, const __nv_bfloat16* logits,
+                       const __nv_bfloat16* parent, const int64_t* next, const float* sums,
+                       const float* grad_divergence, const float* grad_nll, __nv_bfloat16* grad,
                        cudaStream_t stream) {
-  LossesBackKernel<<<static_cast<int>(shape.rows), kLossThreads, 0, stream>>>(shape, logits, parent, next, sums, grad_divergence,
-                                                                             grad_nll, grad);
+  LossesBackKernel<<<static_cast<int>(shape.rows), kLossThreads, 0, stream>>>(
+      shape, logits, parent, next, sums, grad_divergence, grad_nll, grad);
   return cudaGetLastError();
 }
 
