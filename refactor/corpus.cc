@@ -217,4 +217,16 @@ absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& token
   return CutWindows(texts, texts.kept, options.window_tokens, options.windows_per_domain);
 }
 
+std::vector<int> Corpus::SomeOfEach(int per_domain) const {
+  std::vector<int> in_domain(domains.size(), 0);
+  for (int32_t d : window_domain) ++in_domain[d];
+  std::vector<int> chosen, seen(domains.size(), 0);
+  for (int w = 0; w < num_windows(); ++w) {
+    const int32_t d = window_domain[w];
+    const int64_t i = seen[d]++, n = in_domain[d], take = std::min<int64_t>(per_domain, n);
+    if ((i + 1) * take / n != i * take / n) chosen.push_back(w);
+  }
+  return chosen;
+}
+
 }  // namespace pregate

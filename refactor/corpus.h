@@ -53,6 +53,8 @@ struct Corpus {
     for (int32_t w = 0; w < num; ++w) windows[window_domain[w]].push_back(w);
     return windows;
   }
+  // Of each domain so many windows, evenly spread over it, or all; ascending.
+  std::vector<int> SomeOfEach(int per_domain) const;
 };
 
 // InvalidArgument names the domain that is empty, too short for one window, whose held-out text

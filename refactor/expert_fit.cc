@@ -31,10 +31,10 @@ class Fitter {
 
   absl::StatusOr<Statistic> Measure(absl::Span<const int32_t> experts);
   absl::StatusOr<std::vector<float>> Score(const std::vector<LayerNeurons>& layers);
-  std::vector<LayerNeurons> Select(const Statistic& domain, const Statistic& assigned, double blend,
-                                   int kept) const;
+  std::vector<LayerNeurons> Select(const Statistic& domain, const Statistic& assigned,
+                                   double blend) const;
   std::vector<std::vector<int32_t>> SelectOne(const Statistic& domain,
-                                              absl::Span<const int32_t> domains, int kept) const;
+                                              absl::Span<const int32_t> domains) const;
 
  private:
   void SumColumns(absl::Span<const int32_t> experts, absl::Span<const float> energies,
@@ -140,7 +140,7 @@ absl::StatusOr<std::vector<float>> Fitter::Score(const std::vector<LayerNeurons>
 }
 
 std::vector<LayerNeurons> Fitter::Select(const Statistic& domain, const Statistic& assigned,
-                                         double blend, int kept) const {
+                                         double blend) const {
   std::vector<LayerNeurons> out;
   for (int l = 0; l < log_.num_layers(); ++l) {
     std::vector<double> scores(domain.energy[l].size());
@@ -149,15 +149,14 @@ std::vector<LayerNeurons> Fitter::Select(const Statistic& domain, const Statisti
       const double share = (1 - blend) * domain.share[l][i] + blend * assigned.share[l][i];
       scores[i] = energy * share;
     }
-    out.push_back(SelectNeurons(scores, log_.width(), kept));
+    out.push_back(SelectNeurons(scores, log_.width(), options_.widths[l], WidthStep(log_.width())));
   }
   return out;
 }
 
 // The statistic over all tokens is the domains' weighted by their tokens.
 std::vector<std::vector<int32_t>> Fitter::SelectOne(const Statistic& domain,
-                                                    absl::Span<const int32_t> domains,
-                                                    int kept) const {
+                                                    absl::Span<const int32_t> domains) const {
   std::vector<double> tokens(num_experts_, 0);
   for (const int32_t d : domains) ++tokens[d];
   std::vector<std::vector<int32_t>> out;
@@ -172,7 +171,7 @@ std::vector<std::vector<int32_t>> Fitter::SelectOne(const Statistic& domain,
       }
       scores[j] = energy * share;
     }
-    out.push_back(SelectNeurons(scores, width, kept).shared);
+    out.push_back(SelectNeurons(scores, width, options_.widths[l], 1).shared);
   }
   return out;
 }
@@ -195,17 +194,17 @@ absl::StatusOr<ExpertFit> FitExperts(const ActivationLog& log, absl::Span<const 
                                      const std::function<void(int)>& advance) {
   PREGATE_CHECK(static_cast<int64_t>(domains.size()) == log.num_tokens());
   PREGATE_CHECK(static_cast<int>(down_norms.size()) == log.num_layers());
-  ASSIGN_OR_RETURN(const int kept, KeptWidth(options.keep, log.width()));
+  PREGATE_CHECK(static_cast<int>(options.widths.size()) == log.num_layers());
   Fitter fitter(log, num_experts, down_norms, options, advance);
   ASSIGN_OR_RETURN(const Statistic domain, fitter.Measure(domains));
   ExpertFit fit;
-  fit.layers = fitter.Select(domain, domain, 0, kept);
-  fit.one_set = fitter.SelectOne(domain, domains, kept);
+  fit.layers = fitter.Select(domain, domain, 0);
+  fit.one_set = fitter.SelectOne(domain, domains);
   for (int round = 0; round < options.rounds; ++round) {
     ASSIGN_OR_RETURN(fit.scores, fitter.Score(fit.layers));
     ASSIGN_OR_RETURN(const Statistic assigned,
                      fitter.Measure(BestExperts(fit.scores, num_experts)));
-    fit.layers = fitter.Select(domain, assigned, options.blend, kept);
+    fit.layers = fitter.Select(domain, assigned, options.blend);
   }
   ASSIGN_OR_RETURN(fit.scores, fitter.Score(fit.layers));
   return fit;

@@ -26,10 +26,10 @@
 namespace pregate {
 
 struct ExpertFitOptions {
-  double keep = 0.75;   // of a layer's neurons, by each expert
-  double blend = 0.8;   // weight of the assigned tokens' statistic, 0 .. 1
-  int rounds = 2;       // of assignment; 0 is the domains' statistic alone
-  int num_threads = 2;  // the result does not depend on it
+  std::vector<int> widths;  // [layers]: of its neurons, that each expert keeps
+  double blend = 0.8;       // weight of the assigned tokens' statistic, 0 .. 1
+  int rounds = 2;           // of assignment; 0 is the domains' statistic alone
+  int num_threads = 2;      // the result does not depend on it
 };
 
 struct ExpertFit {

@@ -70,7 +70,7 @@ class ExpertFitTest : public testing::Test {
 };
 
 TEST_F(ExpertFitTest, OneSetForAllIsWhatASingleExpertKeeps) {
-  const ExpertFitOptions options{.keep = 5.0 / 12, .rounds = 0};
+  const ExpertFitOptions options{.widths = {5}, .rounds = 0};
   const auto fit = Fit(options);
   ASSERT_TRUE(fit.ok()) << fit.status();
   const auto single = FitExperts(*log_, std::vector<int32_t>(domains_.size(), 0), 1,
@@ -80,7 +80,7 @@ TEST_F(ExpertFitTest, OneSetForAllIsWhatASingleExpertKeeps) {
 }
 
 TEST_F(ExpertFitTest, FindsSharedAndOwnNeurons) {
-  const ExpertFitOptions options{.keep = 8.0 / 12};
+  const ExpertFitOptions options{.widths = {8}};
   const auto fit = Fit(options);
   ASSERT_TRUE(fit.ok()) << fit.status();
   EXPECT_THAT(fit->layers[0].shared, ElementsAre(0, 1, 2, 3));
@@ -89,7 +89,7 @@ TEST_F(ExpertFitTest, FindsSharedAndOwnNeurons) {
 }
 
 TEST_F(ExpertFitTest, ATokenSuitsTheExpertOfItsKindNotOfItsDomain) {
-  const auto fit = Fit({.keep = 8.0 / 12});
+  const auto fit = Fit({.widths = {8}});
   ASSERT_TRUE(fit.ok()) << fit.status();
   for (size_t t = 0; t < tokens_.size(); ++t) {
     const float* score = fit->scores.data() + 2 * t;
@@ -105,8 +105,8 @@ TEST_F(ExpertFitTest, ATokenSuitsTheExpertOfItsKindNotOfItsDomain) {
 }
 
 TEST_F(ExpertFitTest, ThreadsChangeNoBit) {
-  const auto one = Fit({.keep = 0.5, .num_threads = 1});
-  const auto three = Fit({.keep = 0.5, .num_threads = 3});
+  const auto one = Fit({.widths = {6}, .num_threads = 1});
+  const auto three = Fit({.widths = {6}, .num_threads = 3});
   ASSERT_TRUE(one.ok() && three.ok());
   EXPECT_EQ(one->scores, three->scores);
   EXPECT_EQ(one->layers[0].own, three->layers[0].own);
@@ -116,14 +116,12 @@ TEST_F(ExpertFitTest, AnExpertWithoutAssignedTokensKeepsItsDomainsStatistic) {
   // Expert 2's domain is a single token of kind 0: expert 0 suits all others at least as well.
   domains_[0] = 2;
   const auto fit = FitExperts(*log_, domains_, 3, {std::vector<float>(kWidth, 1)},
-                              {.keep = 8.0 / 12, .blend = 0.8}, [](int) {});
+                              {.widths = {8}, .blend = 0.8}, [](int) {});
   ASSERT_TRUE(fit.ok());
   std::vector<int32_t> kept = fit->layers[0].shared;
   kept.insert(kept.end(), fit->layers[0].own[2].begin(), fit->layers[0].own[2].end());
   EXPECT_THAT(kept, UnorderedElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
 }
-
-TEST_F(ExpertFitTest, RefusesAKeepThatIsNoFraction) { EXPECT_FALSE(Fit({.keep = 1.5}).ok()); }
 
 }  // namespace
 }  // namespace pregate

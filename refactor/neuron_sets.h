@@ -12,19 +12,31 @@ namespace pregate {
 
 // One layer. `shared`: kept by every expert; `own[e]`: the rest of what expert e keeps. Indices
 // ascend; shared and own[e] are disjoint; all own[e] are equally wide, since every expert keeps
-// the same number.
+// the same number. A neuron that all keep may be in every own instead.
 struct LayerNeurons {
   std::vector<int32_t> shared;
   std::vector<std::vector<int32_t>> own;
 };
 
-// Neurons that a keep fraction means: rounded to the nearest. InvalidArgument unless 0 < keep <= 1
-// and at least one neuron is kept.
+// What widths of a layer's parts are multiples of: 16, by which cards multiply, where `intermediate` is
+// one of at least 256; else 1.
+int WidthStep(int intermediate);
+
+// The widest that is no more than a keep fraction. InvalidArgument unless 0 < keep <= 1 and that is
+// at least one step.
 absl::StatusOr<int> KeptWidth(double keep, int intermediate);
 
 // `scores` [num_experts, intermediate], higher is more important. Every expert keeps its `kept`
-// highest; of ties the lower index. REQUIRES: 0 < kept <= intermediate, scores.size() a multiple of
-// intermediate, no NaN.
-LayerNeurons SelectNeurons(absl::Span<const double> scores, int intermediate, int kept);
+// highest; of ties the lower index. What all keep beyond a multiple of `step` is everyone's own: the
+// neurons that some expert ranks lowest. REQUIRES: 0 < kept <= intermediate, scores.size() a
+// multiple of intermediate, no NaN.
+LayerNeurons SelectNeurons(absl::Span<const double> scores, int intermediate, int kept, int step);
+
+// How many neurons each layer keeps: [layers], multiples of `step` whose sum is at most `total`.
+// `losses` [layers][num_experts, intermediate]: what is lost without a neuron. A layer of width w
+// loses each expert's lowest intermediate - w, so each further step goes where it saves most. Each layer
+// keeps from `least` on. REQUIRES: least is a multiple of step, and all layers' are within total.
+std::vector<int> ShareWidths(const std::vector<std::vector<double>>& losses, int intermediate,
+                             int64_t total, int least, int step);
 
 }  // namespace pregate

@@ -111,7 +111,7 @@ absl::StatusOr<ExpertFit> FitAsPaper(const ActivationLog& log, absl::Span<const 
   PREGATE_CHECK(static_cast<int64_t>(domains.size()) == log.num_tokens());
   PREGATE_CHECK(static_cast<int>(down_norms.size()) == log.num_layers());
   const int width = log.width();
-  ASSIGN_OR_RETURN(const int kept, KeptWidth(options.keep, width));
+  PREGATE_CHECK(static_cast<int>(options.widths.size()) == log.num_layers());
   PaperFitter fitter(log, domains, num_experts, down_norms, options.num_threads);
   ExpertFit fit;
   fit.scores.resize(static_cast<size_t>(log.num_tokens()) * num_experts);
@@ -119,8 +119,9 @@ absl::StatusOr<ExpertFit> FitAsPaper(const ActivationLog& log, absl::Span<const 
     RETURN_IF_ERROR(fitter.Read(l));
     // An expert's neurons are ranked among themselves, so a sum ranks as a mean does.
     const std::vector<double> sums = fitter.SumActivations();
-    fit.layers.push_back(SelectNeurons(sums, width, kept));
-    fit.one_set.push_back(SelectNeurons(SumOverDomains(sums, width), width, kept).shared);
+    const int kept = options.widths[l];
+    fit.layers.push_back(SelectNeurons(sums, width, kept, WidthStep(width)));
+    fit.one_set.push_back(SelectNeurons(SumOverDomains(sums, width), width, kept, 1).shared);
     advance(1);
     fitter.AddOverlaps(fit.layers.back(), kept, fit.scores);
     advance(1);

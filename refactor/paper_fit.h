@@ -22,7 +22,7 @@
 
 namespace pregate {
 
-// As FitExperts, of whose options it takes `keep` and `num_threads`; `scores` are overlaps. The
+// As FitExperts, of whose options it takes `widths` and `num_threads`; `scores` are overlaps. The
 // log's codes make each |h_j| exact to 4.5%. `advance` counts 2 passes over each layer.
 absl::StatusOr<ExpertFit> FitAsPaper(const ActivationLog& log, absl::Span<const int32_t> domains,
                                      int num_experts,

@@ -17,8 +17,7 @@ namespace pregate {
 namespace {
 
 constexpr int kWidth = 12, kLayers = 2, kExperts = 3;
-constexpr double kKeep = 0.5;
-constexpr size_t kKept = 6;
+constexpr int kKept = 6;
 
 // Random activations of tokens of three domains, and a log of them.
 struct Calibration {
@@ -54,7 +53,7 @@ struct Calibration {
 
   absl::StatusOr<ExpertFit> Fit(int threads) const {
     ExpertFitOptions options;
-    options.keep = kKeep;
+    options.widths = {kKept, kKept};
     options.num_threads = threads;
     return FitAsPaper(*log, domains, kExperts, norms, options, [](int) {});
   }
@@ -83,7 +82,7 @@ TEST(PaperFitTest, KeepsTheNeuronsOfHighestMeanActivation) {
   for (int l = 0; l < kLayers; ++l) {
     for (int e = 0; e < kExperts; ++e) {
       const std::set<int32_t> mask = c.Mask(fit->layers[l], e);
-      ASSERT_EQ(mask.size(), kKept);
+      ASSERT_EQ(mask.size(), size_t{kKept});
       double least_in = INFINITY, most_out = 0;
       for (int j = 0; j < kWidth; ++j) {
         const double mean = c.MeanActivation(l, e, j);
@@ -115,7 +114,7 @@ TEST(PaperFitTest, OverlapsCountATokensOwnNeuronsInEachMask) {
                 [&](int32_t a, int32_t b) { return std::abs(h[a]) > std::abs(h[b]); });
       for (int e = 0; e < kExperts; ++e) {
         const std::set<int32_t> mask = c.Mask(fit->layers[l], e);
-        for (size_t i = 0; i < kKept; ++i) {
+        for (int i = 0; i < kKept; ++i) {
           expected[e] += (mask.contains(order[i]) ? 1.f : 0.f) / kKept;
         }
       }

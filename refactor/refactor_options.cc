@@ -5,6 +5,7 @@
 #include <iterator>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
 
@@ -20,7 +21,10 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
              "directory with a sub-folder or .txt file for each domain; each gets an expert");
   set.String("artifact", &run.artifact_path,
              "also write what differs from the dense model to this file");
-  set.Double("keep", &run.split.fit.keep, 0, 1, "of a layer's neurons", "kept by each expert");
+  set.Double("keep", &run.split.widths.keep, 0, 1, "of a layer's neurons", "kept by each expert");
+  set.Choice("layer-widths", &run.split.widths.by_layer, {"even", "worth"},
+             "the same in all layers, or more where the model's output depends on more neurons");
+  set.Strings("keep-layers", &flags->keep_layers, "instead of --keep, a share for each layer");
   set.OptionalUint64("seed", &flags->seed, "of weights and batches (0)");
   set.Int("windows", &run.corpus.windows_per_domain, 1, 1 << 20, "windows a domain",
           "calibration text taken, evenly spread; time is about proportional");
@@ -42,13 +46,10 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
   set.Double("persistence", &router.persistence, 0, 1, "",
              "weight of the token before in a token's target; more means fewer switches");
   set.Int("threads", &flags->threads, 0, 1024, "threads", "to compute with; 0: all cores");
-  return {"artifact",      "keep",
-          "seed",          "windows",
-          "window-tokens", "hold-out",
-          "repeats",       "blend",
-          "rounds",        "refit-windows",
-          "router-hidden", "router-steps",
-          "router-batch",  "router-temperature",
+  return {"artifact",      "keep",         "layer-widths",  "keep-layers",
+          "seed",          "windows",      "window-tokens", "hold-out",
+          "repeats",       "blend",        "rounds",        "refit-windows",
+          "router-hidden", "router-steps", "router-batch",  "router-temperature",
           "persistence",   "threads"};
 }
 
@@ -73,7 +74,9 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Int("batch", &tune.batch_windows, 1, 4096, "windows", "in a step");
   set.Int("micro-batch", &tune.micro_windows, 0, 4096, "windows",
           "computed at a time, by memory; 0: the batch on a card, 1024 tokens on a CPU");
-  set.Double("rate", &tune.rate, 0, 1, "", "AdamW's peak; 0: the method's");
+  set.Double("rate", &tune.rate, 0, 1, "", "the optimizer's peak; 0: the method's");
+  set.Choice("optimizer", &tune.optimizer, {"adamw", "muon"},
+             "of matrices; vectors are AdamW's either way");
   set.Int("tune-rounds", &tune.rounds, 0, 100, "rounds",
           "of experts, with a router before all but the first; 0: the method's");
   set.Switch("tune-embeddings", &tune.embeddings, "tune embedding and head too");
@@ -86,9 +89,9 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Double(
       "coded-share", &tune.coded_share, 0, 1, "of the steps",
       "the last, which tune what few bits a weight will store; 0: they are rounded at the end");
-  return {"tokens",        "parent-samples", "method",        "router-loss", "device",
-          "batch",         "micro-batch",    "rate",          "tune-rounds", "tune-embeddings",
-          "router-target", "router-memory",  "artifact-bytes"};
+  return {"tokens",          "parent-samples", "method",        "router-loss",   "device",
+          "optimizer",       "batch",          "micro-batch",   "rate",          "tune-rounds",
+          "tune-embeddings", "router-target",  "router-memory", "artifact-bytes"};
 }
 
 std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
@@ -133,6 +136,7 @@ absl::StatusOr<std::vector<std::string>> CompleteBaselines(const std::vector<std
 void SetUpAsPaper(RefactorFlags* flags) {
   RefactorOptions& run = flags->run;
   run.split.as_paper = true;
+  run.tune.optimizer = "adamw";
   run.split.fit.rounds = 0;
   run.split.refit_windows_per_domain = 0;
   RouterTrainOptions& router = run.split.router;
@@ -148,6 +152,18 @@ void SetUpAsPaper(RefactorFlags* flags) {
   const int64_t step_tokens = int64_t{router.batch_windows} * run.corpus.window_tokens;
   router.steps =
       static_cast<int>(std::max<int64_t>(router.cycles, run.tune.tokens / 4 / step_tokens));
+}
+
+absl::Status ReadKeepLayers(RefactorFlags* flags) {
+  std::vector<double>& keep = flags->run.split.widths.keep_layers;
+  keep.clear();
+  for (const std::string& text : flags->keep_layers) {
+    if (!absl::SimpleAtod(text, &keep.emplace_back())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--keep-layers: '", text, "' is not a number"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckSamples(const TuneOptions& tune) {
@@ -213,6 +229,7 @@ void DeclareRefactorRunOptions(OptionSet& set, RefactorFlags* flags) {
 
 absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command) {
   RefactorOptions& run = flags->run;
+  RETURN_IF_ERROR(ReadKeepLayers(flags));
   if (run.corpus_dir.empty()) return absl::InvalidArgumentError("--corpus is required");
   if (flags->threads == 0) flags->threads = std::max(1u, std::thread::hardware_concurrency());
   run.split.fit.num_threads = flags->threads;

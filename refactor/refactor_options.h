@@ -16,6 +16,7 @@ struct RefactorFlags {
   int32_t threads = 0;
   std::optional<uint64_t> seed;
   std::string router_loss = "code";
+  std::vector<std::string> keep_layers;
   RefactorOptions run;
 };
 

@@ -167,7 +167,7 @@ absl::StatusOr<bool> Run::Split() {
     ASSIGN_OR_RETURN(const auto log, OpenActivations(work_, dense_.spec(), text_.calibration));
     StageProgress progress(out_, clock_, "split");
     progress.Begin(0);
-    ASSIGN_OR_RETURN(SplitModel made, pregate::Split(*model, dense_.spec(), text_.calibration, *log,
+    ASSIGN_OR_RETURN(SplitModel made, pregate::Split(dense_, *model, text_.calibration, *log,
                                                      options_.split, Hooks(progress)));
     made.artifact.provenance = Describe(dense_, text_, options_);
     RETURN_IF_ERROR(WriteArtifact(made.artifact, DType::kF32, work_.Draft(kSplitFile)));
@@ -428,7 +428,7 @@ absl::Status CheckOut(const std::string& out, const WorkFolder& work) {
 
 absl::Status RunRefactor(const Checkpoint& dense, const RefactorOptions& options, Clock& clock,
                          std::ostream& out) {
-  RETURN_IF_ERROR(KeptWidth(options.split.fit.keep, dense.spec().intermediate).status());
+  RETURN_IF_ERROR(CheckWidths(options.split.widths, dense.spec()));
   ASSIGN_OR_RETURN(const RunText text, ReadRunText(dense, options));
   out << absl::StrFormat("%d domains, %d of %d tokens to calibrate on, %d held out\n",
                          text.calibration.domains.size(), text.calibration.tokens.size(),

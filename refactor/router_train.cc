@@ -10,6 +10,7 @@
 #include <random>
 
 #include "common/base/status.h"
+#include "refactor/optimizer.h"
 #include "refactor/torch_ops.h"
 
 namespace pregate {
@@ -117,15 +118,8 @@ class Network {
   at::Tensor cos_, sin_, causal_;
 };
 
-// The nearest matrix with all singular values about 1.
-at::Tensor Orthogonalise(const at::Tensor& matrix) {
-  const bool tall = matrix.size(0) > matrix.size(1);
-  at::Tensor x = (tall ? matrix.t() : matrix) / (matrix.norm() + 1e-7);
-  for (int i = 0; i < 5; ++i) {
-    const at::Tensor a = at::mm(x, x.t());
-    x = 3.4445 * x + at::mm(2.0315 * at::mm(a, a) - 4.7750 * a, x);
-  }
-  return tall ? x.t() : x;
+at::Tensor OrthogonalizedOne(const at::Tensor& matrix) {
+  return Orthogonalized(matrix.unsqueeze(0), at::kFloat).squeeze(0);
 }
 
 class Muon {
@@ -138,7 +132,7 @@ class Muon {
     for (size_t i = 0; i < parameters_.size(); ++i) {
       at::Tensor& p = parameters_[i];
       momenta_[i].mul_(kMuonMomentum).add_(p.grad());
-      const at::Tensor update = Orthogonalise(p.grad() + kMuonMomentum * momenta_[i]);
+      const at::Tensor update = OrthogonalizedOne(p.grad() + kMuonMomentum * momenta_[i]);
       const double aspect = std::max(1.0, static_cast<double>(p.size(0)) / p.size(1));
       p.mul_(1 - rate * kMuonDecay).add_(update, -rate * std::sqrt(aspect));
       p.mutable_grad().reset();

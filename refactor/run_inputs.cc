@@ -76,7 +76,7 @@ nlohmann::json SplitInputs(const Checkpoint& dense, const RunText& text,
                            const RefactorOptions& options) {
   nlohmann::json inputs = CalibrateInputs(dense, text, options);
   const SplitOptions& split = options.split;
-  inputs.update({{"keep", split.fit.keep},
+  inputs.update({{"keep", split.widths.keep},
                  {"blend", split.fit.blend},
                  {"rounds", split.fit.rounds},
                  {"refit-windows", split.refit_windows_per_domain},
@@ -86,6 +86,8 @@ nlohmann::json SplitInputs(const Checkpoint& dense, const RunText& text,
                  {"router-temperature", split.router.temperature},
                  {"persistence", split.router.persistence},
                  {"seed", split.router.seed}});
+  if (split.widths.by_layer != "even") inputs["layer-widths"] = split.widths.by_layer;
+  if (!split.widths.keep_layers.empty()) inputs["keep-layers"] = split.widths.keep_layers;
   if (split.as_paper) inputs.update({{"as-paper", true}, {"mixed-loss", split.router.mixed_loss}});
   return inputs;
 }
@@ -100,6 +102,7 @@ nlohmann::json TuneInputsOf(const Checkpoint& dense, const RunText& text,
                  {"method", tune.method},
                  {"batch", tune.batch_windows},
                  {"rate", tune.rate},
+                 {"optimizer", tune.optimizer},
                  {"text-share", tune.text_share},
                  {"tune-rounds", tune.rounds},
                  {"tune-embeddings", tune.embeddings},

@@ -9,25 +9,12 @@ namespace pregate {
 namespace {
 
 // Parts of the stage's time, roughly.
-constexpr double kFitDone = 0.4, kScalesDone = 0.7;
+constexpr double kWidthsDone = 0.2, kFitDone = 0.5, kScalesDone = 0.75;
 
 std::vector<int32_t> TokenDomains(const Corpus& corpus) {
   std::vector<int32_t> domains;
   for (int32_t d : corpus.window_domain) domains.insert(domains.end(), corpus.window_tokens, d);
   return domains;
-}
-
-// The windows whose activations go into the scales' equations: evenly spread over each domain.
-std::vector<int> RefitWindows(const Corpus& corpus, int per_domain) {
-  std::vector<int> in_domain(corpus.domains.size(), 0);
-  for (int32_t d : corpus.window_domain) ++in_domain[d];
-  std::vector<int> chosen, seen(corpus.domains.size(), 0);
-  for (int w = 0; w < corpus.num_windows(); ++w) {
-    const int32_t d = corpus.window_domain[w];
-    const int64_t i = seen[d]++, n = in_domain[d], take = std::min<int64_t>(per_domain, n);
-    if ((i + 1) * take / n != i * take / n) chosen.push_back(w);
-  }
-  return chosen;
 }
 
 }  // namespace
@@ -40,7 +27,7 @@ absl::StatusOr<std::vector<LayerScales>> FitScales(const DenseForward& model, co
   std::vector<LayerScales> scales;
   if (options.refit_windows_per_domain == 0) return scales;
   ScaleRefit refit(spec.num_layers, static_cast<int>(corpus.domains.size()), spec.intermediate);
-  const std::vector<int> windows = RefitWindows(corpus, options.refit_windows_per_domain);
+  const std::vector<int> windows = corpus.SomeOfEach(options.refit_windows_per_domain);
   double done = 0;
   const double step = 1 / (static_cast<double>(windows.size()) + spec.num_layers);
   for (const int w : windows) {
@@ -72,19 +59,27 @@ std::vector<ArtifactLayer> MakeLayers(std::vector<LayerNeurons> neurons,
   return layers;
 }
 
-absl::StatusOr<SplitModel> Split(const DenseForward& model, const ModelSpec& spec,
+absl::StatusOr<SplitModel> Split(const Checkpoint& dense, const DenseForward& model,
                                  const Corpus& corpus, const ActivationLog& log,
                                  const SplitOptions& options, const StageHooks& hooks) {
+  const ModelSpec& spec = dense.spec();
+  ExpertFitOptions fit_options = options.fit;
+  ASSIGN_OR_RETURN(fit_options.widths, ChooseWidths(dense, corpus, options.widths,
+                                                    options.router.seed, [&](double done) {
+                                                      hooks.progress(kWidthsDone * done, "widths");
+                                                    }));
   const int num_experts = static_cast<int>(corpus.domains.size());
   int passes = 0;
   const auto fit_experts = options.as_paper ? FitAsPaper : FitExperts;
   ASSIGN_OR_RETURN(
       ExpertFit fit,
-      fit_experts(
-          log, TokenDomains(corpus), num_experts, model.DownNorms(), options.fit, [&](int n) {
-            passes += n;
-            hooks.progress(kFitDone * passes / FitPasses(options.fit, spec.num_layers), "experts");
-          }));
+      fit_experts(log, TokenDomains(corpus), num_experts, model.DownNorms(), fit_options,
+                  [&](int n) {
+                    passes += n;
+                    const double done =
+                        static_cast<double>(passes) / FitPasses(fit_options, spec.num_layers);
+                    hooks.progress(kWidthsDone + (kFitDone - kWidthsDone) * done, "experts");
+                  }));
   ASSIGN_OR_RETURN(std::vector<LayerScales> scales,
                    FitScales(model, spec, corpus, fit.layers, options, [&](double done) {
                      hooks.progress(kFitDone + (kScalesDone - kFitDone) * done, "scales");
@@ -98,7 +93,7 @@ absl::StatusOr<SplitModel> Split(const DenseForward& model, const ModelSpec& spe
                                    "router");
                   }));
   Artifact artifact{.experts = corpus.domains,
-                    .keep = options.fit.keep,
+                    .keep = MeanKeep(options.widths),
                     .seed = static_cast<int64_t>(options.router.seed),
                     .layers = MakeLayers(std::move(fit.layers), std::move(scales)),
                     .router = router.spec,

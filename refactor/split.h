@@ -4,13 +4,15 @@
 #include "refactor/artifact.h"
 #include "refactor/calibrate.h"
 #include "refactor/expert_fit.h"
+#include "refactor/layer_widths.h"
 #include "refactor/router_train.h"
 #include "refactor/scale_refit.h"
 
 namespace pregate {
 
 struct SplitOptions {
-  ExpertFitOptions fit;
+  WidthOptions widths;
+  ExpertFitOptions fit;  // but for its widths
   RouterTrainOptions router;
   bool as_paper = false;             // neurons and router's targets (paper_fit.h)
   int refit_windows_per_domain = 6;  // 0: leave the columns of down_proj as they are
@@ -23,7 +25,7 @@ struct SplitModel {
 };
 
 // Uses threads of its own and LibTorch's. It is one piece: a kill means from its beginning.
-absl::StatusOr<SplitModel> Split(const DenseForward& model, const ModelSpec& spec,
+absl::StatusOr<SplitModel> Split(const Checkpoint& dense, const DenseForward& model,
                                  const Corpus& corpus, const ActivationLog& log,
                                  const SplitOptions& options, const StageHooks& hooks);
 

@@ -72,8 +72,8 @@ class Tuner {
         parent_(std::move(parent)),
         student_(std::move(student)),
         parameters_(TakeParameters(student_, inputs.dense.spec(), options)),
-        adamw_(parameters_, {}),
-        router_adamw_(TakeLayerRouters(), {}),
+        optimizer_(parameters_, {.muon = options.optimizer == "muon", .compute = place.compute}),
+        router_optimizer_(TakeLayerRouters(), {}),
         batches_(inputs.tuning, inputs.sampled_windows, options.text_share, options.seed),
         steps_(TuneSteps(options, inputs.tuning.window_tokens)),
         coded_from_(CodedFrom(options, parameters_, steps_)),
@@ -120,7 +120,7 @@ class Tuner {
   CausalModel parent_, student_;
   NamedTensors parameters_;
   std::vector<at::Tensor> layer_routers_;  // [layers] of [experts, hidden], or none
-  AdamW adamw_, router_adamw_;
+  Optimizer optimizer_, router_optimizer_;
   const bool alike_ = ExpertsAlike(in_.split);
   Batches batches_;
   const int64_t steps_, coded_from_;
@@ -316,9 +316,9 @@ absl::StatusOr<LossRow> Tuner::Step() {
     row.divergence += divergence.item<double>();
     row.nll += nll.item<double>();
   }
-  row.gradient = std::isfinite(row.loss) ? adamw_.Step(row.rate) : NAN;
+  row.gradient = std::isfinite(row.loss) ? optimizer_.Step(row.rate) : NAN;
   if (std::isfinite(row.gradient) &&
-      !std::isfinite(router_adamw_.Step(row.rate * kLayerRouterRate))) {
+      !std::isfinite(router_optimizer_.Step(row.rate * kLayerRouterRate))) {
     row.gradient = NAN;
   }
   if (!std::isfinite(row.gradient)) {
@@ -331,7 +331,7 @@ absl::StatusOr<LossRow> Tuner::Step() {
 }
 
 absl::Status Tuner::Save() {
-  RETURN_IF_ERROR(SaveTuneState(work_, in_.inputs, state_, {&adamw_, &router_adamw_}));
+  RETURN_IF_ERROR(SaveTuneState(work_, in_.inputs, state_, {&optimizer_, &router_optimizer_}));
   saved_at_ = clock_.Now();
   return absl::OkStatus();
 }
@@ -380,7 +380,7 @@ absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TunePro
   embedding_.resize(static_cast<size_t>(spec.vocab_size) * spec.hidden);
   RETURN_IF_ERROR(in_.dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding_)));
   ASSIGN_OR_RETURN(const bool goes_on,
-                   LoadTuneState(work_, in_.inputs, state_, {&adamw_, &router_adamw_}));
+                   LoadTuneState(work_, in_.inputs, state_, {&optimizer_, &router_optimizer_}));
   if (!goes_on) {
     RETURN_IF_ERROR(RemoveTuneState(work_));
     RETURN_IF_ERROR(work_.Remove("losses.jsonl"));

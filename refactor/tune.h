@@ -21,7 +21,7 @@
 //
 // All experts are one set of weights under their gains (causal_model.h), so what one learns the
 // others share. Nothing depends on when a run was stopped: the batch of a step, its rate and the
-// routes follow from seed and step, and the state is the weights, AdamW's means and the step.
+// routes follow from seed and step, and the state is the weights, the optimizer's means and the step.
 #pragma once
 
 #include <functional>
@@ -44,7 +44,7 @@ struct TuneMethod {
   const char* name;
   double divergence;  // weight of KL to the parent's distribution in the loss
   double nll;         // weight of the text's own
-  double rate;        // AdamW's peak
+  double rate;        // the optimizer's peak
   double warmup;      // of all steps, linear; then a cosine
   double final_rate;  // of the peak
   int rounds;
@@ -63,6 +63,7 @@ struct TuneOptions {
   int batch_windows = 24;              // a step
   int micro_windows = 0;               // at a time; 0: all on a card, 1024 tokens on a CPU
   double rate = 0;                     // 0: the method's
+  std::string optimizer = "adamw";     // of matrices; or "muon" (optimizer.h)
   int rounds = 0;                      // 0: the method's
   bool embeddings = false;             // tune the embedding and the head too
   std::string router_target = "loss";  // of later routers; or "energy": the first one stays

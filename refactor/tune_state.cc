@@ -32,10 +32,10 @@ LossRow FromJson(const nlohmann::json& json) {
 // All tensors of the state, by name in the file.
 NamedTensors StateTensors(Optimizers optimizers) {
   NamedTensors all;
-  for (AdamW* const adamw : optimizers) {
-    for (const auto& [name, tensor] : adamw->parameters()) all["value." + name] = tensor;
-    for (const auto& [name, tensor] : adamw->means()) all["mean." + name] = tensor;
-    for (const auto& [name, tensor] : adamw->squares()) all["square." + name] = tensor;
+  for (Optimizer* const optimizer : optimizers) {
+    for (const auto& [name, tensor] : optimizer->parameters()) all["value." + name] = tensor;
+    for (const auto& [name, tensor] : optimizer->means()) all["mean." + name] = tensor;
+    for (const auto& [name, tensor] : optimizer->squares()) all["square." + name] = tensor;
   }
   return all;
 }
@@ -129,7 +129,7 @@ absl::StatusOr<bool> LoadTuneState(const WorkFolder& work, const nlohmann::json&
   for (const auto& [name, tensor] : StateTensors(optimizers)) {
     RETURN_IF_ERROR(ReadInto(*file, name, tensor));
   }
-  for (AdamW* const adamw : optimizers) adamw->SetSteps(state.step);
+  for (Optimizer* const optimizer : optimizers) optimizer->SetSteps(state.step);
   return true;
 }
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "absl/types/span.h"
-#include "refactor/adamw.h"
+#include "refactor/optimizer.h"
 #include "refactor/work_folder.h"
 
 namespace pregate {
@@ -22,7 +22,7 @@ struct TuneState {
 
 nlohmann::json ToJson(const LossRow& row);
 
-using Optimizers = absl::Span<AdamW* const>;  // each made all steps of the state
+using Optimizers = absl::Span<Optimizer* const>;  // each made all steps of the state
 
 // Saving is durable; what was there stays until it is.
 absl::Status SaveTuneState(const WorkFolder& work, const nlohmann::json& inputs,
