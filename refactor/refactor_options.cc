@@ -74,6 +74,10 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Int("batch", &tune.batch_windows, 1, 4096, "windows", "in a step");
   set.Int("micro-batch", &tune.micro_windows, 0, 4096, "windows",
           "computed at a time, by memory; 0: the batch on a card, 1024 tokens on a CPU");
+  set.Double(
+      "text-loss", &flags->text_loss, -1, 1, "",
+      "weight of the text's own loss where it is text that is tuned on; the divergence from the "
+      "dense model has the rest; -1: the method's");
   set.Double("rate", &tune.rate, 0, 1, "", "the optimizer's peak; 0: the method's");
   set.Choice("optimizer", &tune.optimizer, {"adamw", "muon"},
              "of matrices; vectors are AdamW's either way");
@@ -89,9 +93,9 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Double(
       "coded-share", &tune.coded_share, 0, 1, "of the steps",
       "the last, which tune what few bits a weight will store; 0: they are rounded at the end");
-  return {"tokens",          "parent-samples", "method",        "router-loss",   "device",
-          "optimizer",       "batch",          "micro-batch",   "rate",          "tune-rounds",
-          "tune-embeddings", "router-target",  "router-memory", "artifact-bytes"};
+  return {"text-loss",   "tokens",          "parent-samples", "method",        "router-loss",
+          "device",      "optimizer",       "batch",          "micro-batch",   "rate",
+          "tune-rounds", "tune-embeddings", "router-target",  "router-memory", "artifact-bytes"};
 }
 
 std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
@@ -230,6 +234,7 @@ void DeclareRefactorRunOptions(OptionSet& set, RefactorFlags* flags) {
 absl::Status CompleteRunOptions(RefactorFlags* flags, const std::string& command) {
   RefactorOptions& run = flags->run;
   RETURN_IF_ERROR(ReadKeepLayers(flags));
+  if (flags->text_loss >= 0) run.tune.text_loss = flags->text_loss;
   if (run.corpus_dir.empty()) return absl::InvalidArgumentError("--corpus is required");
   if (flags->threads == 0) flags->threads = std::max(1u, std::thread::hardware_concurrency());
   run.split.fit.num_threads = flags->threads;

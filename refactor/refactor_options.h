@@ -17,6 +17,7 @@ struct RefactorFlags {
   std::optional<uint64_t> seed;
   std::string router_loss = "code";
   std::vector<std::string> keep_layers;
+  double text_loss = -1;
   RefactorOptions run;
 };
 

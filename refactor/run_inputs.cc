@@ -110,6 +110,7 @@ nlohmann::json TuneInputsOf(const Checkpoint& dense, const RunText& text,
                  {"router-memory", tune.router_memory},
                  {"artifact-bytes", tune.artifact_bytes},
                  {"coded-share", tune.coded_share}});
+  if (tune.text_loss) inputs["text-loss"] = *tune.text_loss;
   return inputs;
 }
 

@@ -429,6 +429,10 @@ absl::StatusOr<bool> Tune(const TuneInputs& inputs, const TuneOptions& options, 
                           Clock& clock, const std::function<bool()>& stop,
                           const TuneProgress& progress) {
   ASSIGN_OR_RETURN(TuneMethod method, FindTuneMethod(options.method));
+  if (options.text_loss) {
+    method.nll = *options.text_loss;
+    method.divergence = 1 - method.nll;
+  }
   if (options.rate > 0) method.rate = options.rate;
   if (options.rounds > 0) method.rounds = options.rounds;
   if (inputs.nll_alone) {

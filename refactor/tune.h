@@ -25,6 +25,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <ostream>
 #include <string>
 
@@ -62,6 +63,7 @@ struct TuneOptions {
   double text_share = 0.5;             // of the windows tuned on, where the parent writes some
   int batch_windows = 24;              // a step
   int micro_windows = 0;               // at a time; 0: all on a card, 1024 tokens on a CPU
+  std::optional<double> text_loss;     // weight of the text's own loss, the divergence has the rest
   double rate = 0;                     // 0: the method's
   std::string optimizer = "adamw";     // of matrices; or "muon" (optimizer.h)
   int rounds = 0;                      // 0: the method's
