@@ -440,3 +440,27 @@ std::string StepExecutor::numerics_id() const {
 std::string StepExecutor::device_name() const { return state_->device->name(); }
 
 }  // namespace pregate
+absl::StatusOr<DecodeCost> StepExecutor::MeasureDecodeCost() {
+  constexpr int kSteps = 4;  // the first one loads, and sizes what is sized at first use
+  State& s = *state_;
+  const ExpertId expert = s.store->first_held();
+  DecodeCost cost{.step = absl::InfiniteDuration(), .unit_load = {}};
+  for (int32_t i = 0; i < kSteps; ++i) {
+    StepPlan plan;
+    if (i == 0) plan.add = {{.home_rank = s.limits.rank}};
+    if (i == 0) plan.blocks = {{.ids = {0}}};
+    Row& row = plan.rows.emplace_back();
+    row.position = i;
+    row.count = 1;
+    row.emit = Emit::kSample;
+    row.tokens = {0};
+    row.routes = {expert};
+    const StepResult result = Run(plan, nullptr);
+    RETURN_IF_ERROR(result.status);
+    if (i > 0) cost.step = std::min(cost.step, absl::Microseconds(result.step_us));
+  }
+  s.table.Clear();
+  ASSIGN_OR_RETURN(cost.unit_load, s.store->TimeLoad(s.clock));
+  return cost;
+}
+

@@ -14,6 +14,7 @@ namespace pregate {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 template <typename T>
 std::vector<T> Slice(const std::vector<T>& values, int32_t first, int32_t count) {
@@ -54,6 +55,25 @@ TEST_F(StepTest, ABadRowFailsItsSequenceAlone) {
   EXPECT_EQ(result.samples.size(), 1u);
   ASSERT_EQ(result.row_errors.size(), 1u);
   EXPECT_THAT(result.row_errors[0].message, HasSubstr("has failed before"));
+}
+
+TEST_F(StepTest, MeasuringLeavesNothingBehind) {
+  TestEngine engine(*checkpoint_, {.expert_slots = 1}), fresh(*checkpoint_, {.expert_slots = 1});
+  StepExecutor& executor = *engine.executors[0];
+  const auto cost = executor.MeasureDecodeCost();
+  ASSERT_TRUE(cost.ok()) << cost.status();
+  EXPECT_THAT(executor.ResidentUnits(), IsEmpty());
+  EXPECT_EQ(executor.residency().loads, 0);
+  EXPECT_THAT(executor.Tick(), IsEmpty());
+  const int32_t slot = maker_.Open(1);
+  maker_.AddRow(slot, 0, Tokens(5, 1), Routes(5, 1), Emit::kSample);
+  const StepPlan plan = maker_.Take();
+  const StepResult result = engine.Run(plan), expected = fresh.Run(plan);
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  EXPECT_THAT(result.row_errors, IsEmpty());
+  EXPECT_EQ(result.samples[0].token, expected.samples[0].token);
+  ASSERT_FALSE(result.unit_events.empty());
+  EXPECT_EQ(result.unit_events[0].number, 1u) << "the scheduler counts from its first";
 }
 
 TEST_F(StepTest, AStepErrorChangesNothing) {
