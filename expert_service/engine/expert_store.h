@@ -103,6 +103,10 @@ class ExpertStore {
   // How long the step's operations have waited for copies, ever; complete after
   // Device::Synchronize.
   absl::Duration stalled() const;
+  // Copies and waits for them that have ended since the last call.
+  std::vector<TransferSpan> TakeTransfers() {
+    return whole() ? std::vector<TransferSpan>() : queue_->TakeSpans();
+  }
   // Device memory that units may take.
   int64_t device_bytes() const { return device_bytes_; }
   // REQUIRES: held.

@@ -43,7 +43,7 @@ TEST(ClusterCodecTest, TellsAllOfTheBoard) {
                  .experts = {0, 2},
                  .unique_experts = 3,
                  .units = {.hits = 7, .misses = 4, .stall_us = 100}});
-  const v1::GetClusterStatusResponse out = EncodeClusterStatus(Model(), board.Read());
+  const v1::GetClusterStatusResponse out = EncodeClusterStatus(Model(), board.Read(), 0);
 
   EXPECT_EQ(out.model(), "bytes");
   EXPECT_TRUE(out.serving());
@@ -88,12 +88,53 @@ TEST(ClusterCodecTest, UnitsAndStepsAreBounded) {
   const std::vector<UnitState> many(kUnitsShownMax / 2 + 1, UnitState::kResident);
   board.SetWorkers(true, 1, {{.units = many}, {.units = many}, {.units = {UnitState::kAbsent}}});
   for (int i = 0; i < kStepsShownMax + 5; ++i) board.AddStep({});
-  const v1::GetClusterStatusResponse out = EncodeClusterStatus(Model(), board.Read());
+  const v1::GetClusterStatusResponse out = EncodeClusterStatus(Model(), board.Read(), 0);
   EXPECT_EQ(out.workers(0).units().size(), many.size());
   EXPECT_EQ(out.workers(1).units().size(), 0);  // has no room
   EXPECT_EQ(out.workers(2).units().size(), 1);
   ASSERT_EQ(out.steps_size(), kStepsShownMax);
   EXPECT_EQ(out.steps(0).number(), 6);
+}
+
+TEST(ClusterCodecTest, TheLastStepsHaveATimeline) {
+  ClusterBoard board(1);
+  const auto ranks = std::make_shared<const std::vector<scheduler::RankStep>>(
+      1, scheduler::RankStep{.rank = 3,
+                             .incarnation = 9,
+                             .begin_us = 50,
+                             .step_us = 40,
+                             .answered = absl::FromUnixMicros(95),
+                             .device_clock = true,
+                             .activities = {{Activity::kLoad, -7, 11}}});
+  for (int i = 0; i < 3; ++i) board.AddStep({.ranks = ranks});
+  const v1::GetClusterStatusResponse out = EncodeClusterStatus(Model(), board.Read(), 2);
+  EXPECT_EQ(out.steps(0).ranks_size(), 0);
+  ASSERT_EQ(out.steps(1).ranks_size(), 1);
+  const v1::ClusterRankStep& rank = out.steps(2).ranks(0);
+  EXPECT_EQ(rank.rank(), 3);
+  EXPECT_EQ(rank.incarnation(), 9);
+  EXPECT_EQ(rank.begin_us(), 50);
+  EXPECT_EQ(rank.step_us(), 40);
+  EXPECT_EQ(rank.answered_us(), 95);
+  EXPECT_TRUE(rank.device_clock());
+  ASSERT_EQ(rank.activities_size(), 1);
+  EXPECT_EQ(rank.activities(0).activity(), v1::ACTIVITY_LOAD);
+  EXPECT_EQ(rank.activities(0).begin_us(), -7);
+  EXPECT_EQ(rank.activities(0).duration_us(), 11);
+  EXPECT_EQ(EncodeClusterStatus(Model(), board.Read(), kStepsShownMax).steps(0).ranks_size(), 1);
+}
+
+TEST(ClusterCodecTest, ATimelineIsBoundedFromTheNewestStepBack) {
+  ClusterBoard board(1);
+  const auto ranks = std::make_shared<const std::vector<scheduler::RankStep>>(
+      1, scheduler::RankStep{.activities = std::vector<ActivitySpan>(kActivitiesKeptMax)});
+  for (int i = 0; i < kStepsShownMax; ++i) board.AddStep({.ranks = ranks});
+  const v1::GetClusterStatusResponse out =
+      EncodeClusterStatus(Model(), board.Read(), kStepsShownMax);
+  const int shown = kActivitiesShownMax / kActivitiesKeptMax;
+  EXPECT_EQ(out.steps(kStepsShownMax - shown).ranks_size(), 1);
+  EXPECT_EQ(out.steps(kStepsShownMax - shown - 1).ranks_size(), 0);
+  EXPECT_LT(out.ByteSizeLong(), kClientMessageBytesMax);
 }
 
 }  // namespace
