@@ -42,6 +42,7 @@ struct StepRecord {
   int32_t prefill_rows = 0;
   int32_t prefill_tokens = 0;
   int32_t draft_tokens = 0;
+  int32_t accepted_drafts = 0;  // of those
   std::vector<ExpertId>
       experts;                 // that its routes name, ascending: known ones, and what workers say
   int32_t unique_experts = 0;  // that ran, over all members

@@ -25,6 +25,7 @@ void Encode(const scheduler::StepRecord& step, v1::ClusterStep* out) {
   out->set_prefill_rows(step.prefill_rows);
   out->set_prefill_tokens(step.prefill_tokens);
   out->set_draft_tokens(step.draft_tokens);
+  out->set_accepted_draft_tokens(step.accepted_drafts);
   out->mutable_experts()->Add(step.experts.begin(), step.experts.end());
   out->set_unique_experts(step.unique_experts);
   out->set_unit_hits(step.units.hits);
@@ -76,6 +77,9 @@ v1::GetClusterStatusResponse EncodeClusterStatus(const ServedModel& model,
   out.set_kv_blocks(standing.gauges.kv_blocks);
   out.set_kv_blocks_used(standing.gauges.kv_blocks_used);
   out.set_kv_blocks_cached(standing.gauges.kv_blocks_cached);
+  out.set_reuse_ratio(standing.gauges.reuse.ratio);
+  out.set_optimal_reuse_ratio(standing.gauges.reuse.optimal_ratio);
+  out.set_routed_ahead_tokens(standing.gauges.routed_ahead);
   size_t room = kUnitsShownMax;
   for (const WorkerStanding& worker : standing.workers) {
     v1::ClusterWorker* const to = out.add_workers();

@@ -22,7 +22,9 @@ TEST(ClusterCodecTest, TellsAllOfTheBoard) {
                    .router_up = true,
                    .kv_blocks = 50,
                    .kv_blocks_used = 20,
-                   .kv_blocks_cached = 10});
+                   .kv_blocks_cached = 10,
+                   .routed_ahead = 6,
+                   .reuse = {.ratio = 0.5, .optimal_ratio = 0.75}});
   using enum UnitState;
   board.SetWorkers(true, 7,
                    {{},
@@ -40,6 +42,7 @@ TEST(ClusterCodecTest, TellsAllOfTheBoard) {
                  .prefill_rows = 1,
                  .prefill_tokens = 17,
                  .draft_tokens = 2,
+                 .accepted_drafts = 1,
                  .experts = {0, 2},
                  .unique_experts = 3,
                  .units = {.hits = 7, .misses = 4, .stall_us = 100}});
@@ -54,6 +57,9 @@ TEST(ClusterCodecTest, TellsAllOfTheBoard) {
   EXPECT_EQ(out.kv_blocks(), 50);
   EXPECT_EQ(out.kv_blocks_used(), 20);
   EXPECT_EQ(out.kv_blocks_cached(), 10);
+  EXPECT_EQ(out.reuse_ratio(), 0.5);
+  EXPECT_EQ(out.optimal_reuse_ratio(), 0.75);
+  EXPECT_EQ(out.routed_ahead_tokens(), 6);
   ASSERT_EQ(out.workers_size(), 2);
   EXPECT_FALSE(out.workers(0).up());
   const v1::ClusterWorker& worker = out.workers(1);
@@ -76,6 +82,7 @@ TEST(ClusterCodecTest, TellsAllOfTheBoard) {
   EXPECT_EQ(step.prefill_rows(), 1);
   EXPECT_EQ(step.prefill_tokens(), 17);
   EXPECT_EQ(step.draft_tokens(), 2);
+  EXPECT_EQ(step.accepted_draft_tokens(), 1);
   EXPECT_THAT(step.experts(), ElementsAre(0, 2));
   EXPECT_EQ(step.unique_experts(), 3);
   EXPECT_EQ(step.unit_hits(), 7);

@@ -472,6 +472,7 @@ void SchedulerEngine::Show(StepAnswer& answer) {
        .prefill_rows = answer.num_rows - answer.num_decodes,
        .prefill_tokens = answer.num_tokens - answer.num_decodes - answer.num_drafts,
        .draft_tokens = answer.num_drafts,
+       .accepted_drafts = answer.num_accepted,
        .experts = std::move(experts),
        .unique_experts = answer.unique_experts,
        .units = answer.units,

@@ -93,6 +93,7 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
       const size_t begin = first == first_sample.end() ? result.samples.size() : first->second;
       const int32_t count = CountSamples(row, absl::MakeSpan(result.samples).subspan(begin));
       if (count == 0) answer.unanswered.push_back(row.seq_id);
+      answer.num_accepted += std::max(count - 1, 0);
       std::move(result.samples.begin() + begin, result.samples.begin() + begin + count,
                 std::back_inserter(answer.samples));
     }
@@ -149,6 +150,7 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
   answer.complete = due->awaiting.empty();
   answer.step_us_max = due->step_us_max;
   answer.unique_experts = due->unique_experts;
+  answer.num_accepted = due->num_accepted += answer.num_accepted;
   answer.units = due->units;
   for (const ExpertId expert : ran) {
     const bool is_new = std::find(due->ran.begin(), due->ran.end(), expert) == due->ran.end();

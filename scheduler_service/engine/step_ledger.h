@@ -28,6 +28,7 @@ struct SentStep {
   UnitTally units;                // theirs, in all; the longest stall
   std::vector<ExpertId> ran;      // theirs
   std::vector<RankStep> ranks;    // theirs
+  int32_t num_accepted = 0;       // of the drafts, so far
   int32_t num_decodes = 0;        // of the rows
   int32_t num_drafts = 0;         // of the tokens
 };
@@ -42,12 +43,13 @@ struct ComputedRow {
 struct StepAnswer {
   bool stale = false;  // answered before: nothing else is filled
   absl::Time sent_at;
-  bool complete = false;  // every member has answered: the next five are the step's
+  bool complete = false;  // every member has answered: the next six are the step's
   int64_t step_us_max = 0;
   int32_t unique_experts = 0;
   UnitTally units;
   std::vector<ExpertId> ran;    // as the members say, each once
   std::vector<RankStep> ranks;  // filled when complete
+  int32_t num_accepted = 0;
   int32_t num_rows = 0;
   int32_t num_decodes = 0;
   int32_t num_drafts = 0;

@@ -110,6 +110,7 @@ TEST(StepLedgerTest, TakesOneMoreSampleForEachRightDraftAndNoFurther) {
     ASSERT_TRUE(answer.ok());
     EXPECT_EQ(static_cast<int>(answer->samples.size()), taken) << drafts << " drafts, " << sent;
     EXPECT_EQ(answer->unanswered.empty(), taken > 0);
+    EXPECT_EQ(answer->num_accepted, std::max(taken - 1, 0));
   }
   StepLedger ledger;
   SentStep step = Step(1, {0});
