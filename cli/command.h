@@ -20,6 +20,7 @@ int Serve(int argc, const char* const* argv);
 int Generate(int argc, const char* const* argv);
 int Chat(int argc, const char* const* argv);
 int Top(int argc, const char* const* argv);
+int Trace(int argc, const char* const* argv);
 int Health(int argc, const char* const* argv);
 int CertsInit(int argc, const char* const* argv);
 int CertsRenew(int argc, const char* const* argv);

@@ -30,7 +30,8 @@ struct Options {
   TlsOptions tls;  // with `server`
   absl::Duration wait = absl::ZeroDuration();
   GenerateJob job;
-  int32_t max_tokens = 0, threads = 0, expert_slots = 0, top_k = 0;
+  int32_t max_tokens = 0, threads = 0, top_k = 0;
+  std::optional<int32_t> expert_slots;
   int32_t logprobs = -1, prompt_logprobs = -1;
   std::string drafts = "ngram";
   double temperature = 0, top_p = 1, min_p = 0, repetition_penalty = 1;
@@ -93,8 +94,9 @@ void Declare(OptionSet& set, Options* o) {
              "have it off); the tokens are the same");
   set.Choice("dtype", &o->dtype, DTypeChoices(), "of weights and KV, with --model");
   set.Int("threads", &o->threads, 0, kThreadsMax, "threads", "with --model; 0: all cores");
-  set.Int("expert-slots", &o->expert_slots, 0, 1 << 20, "experts",
-          "with --model: whose units fit on the device at once; 0: all");
+  set.IntOrAuto("expert-slots", &o->expert_slots, 0, 1 << 20, "experts",
+                "with --model: whose units fit on the device at once; 0: all, auto: as many as its "
+                "memory has room for");
   set.Switch("require-text", &o->require_text, "fail when the answer holds no text");
   set.Switch("show-routes", &o->show_routes, "print the routes and how often the expert changed");
   set.Switch("json", &o->as_json, "print one JSON object");

@@ -128,8 +128,8 @@ class TokenTimer {
 struct LocalOptions {
   std::string model;
   std::string dtype = "f32";
-  int32_t threads = 0;       // 0: all cores
-  int32_t expert_slots = 0;  // experts whose units stay on the device at once; 0: all
+  int32_t threads = 0;                  // 0: all cores
+  std::optional<int32_t> expert_slots;  // as WorkerOptions'
 };
 // Router, worker and scheduler in this process over in-process links.
 absl::StatusOr<std::unique_ptr<Generator>> MakeLocalGenerator(const LocalOptions& options);

@@ -24,6 +24,7 @@ absl::StatusOr<LocalServices> StartLocalServices(const WorkerOptions& options, C
   for (int32_t rank = 0; rank < options.world_size; ++rank) {
     WorkerOptions worker = options;
     worker.rank = rank;
+    worker.device_sharers = options.world_size - rank;
     services.worker_metrics.push_back(std::make_unique<WorkerMetrics>(registry, log, rank));
     ASSIGN_OR_RETURN(
         services.workers.emplace_back(),

@@ -20,6 +20,9 @@ constexpr Command kCommands[] = {
     {"", "chat", "talk to the model of a running cluster", Chat},
 #endif
     {"", "top", "watch a running cluster's metrics", Top},
+#ifdef PREGATE_WITH_GRPC
+    {"", "trace", "write a running cluster's last steps as a timeline", Trace},
+#endif
     {"certs", "init", "make an authority and a certificate for each role", CertsInit},
     {"certs", "renew", "make new certificates from the same authority", CertsRenew},
     {"certs", "show", "show roles, lifetimes and fingerprints", CertsShow},

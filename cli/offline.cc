@@ -15,8 +15,9 @@ void DeclareOfflineFlags(OptionSet& set, OfflineFlags* flags) {
   set.Choice("dtype", &flags->dtype, DTypeChoices(), "of weights and KV");
   set.Choice("device", &flags->device, {"cpu", "cuda"}, "that computes");
   set.Int("threads", &flags->threads, 0, kThreadsMax, "threads", "of the CPU device; 0: all cores");
-  set.Int("expert-slots", &flags->expert_slots, 0, kExpertsMax, "experts",
-          "whose units fit on the device at once; 0: all");
+  set.IntOrAuto("expert-slots", &flags->expert_slots, 0, kExpertsMax, "experts",
+                "whose units fit on the device at once; 0: all, auto: as many as its memory has "
+                "room for");
   set.Switch("json", &flags->as_json, "print one JSON object");
 }
 

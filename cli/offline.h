@@ -17,9 +17,9 @@ namespace pregate::cli {
 
 struct OfflineFlags {
   std::string model, dtype = "f32", device = "cpu";
-  int32_t threads = 0;       // 0: all cores
-  int32_t expert = -1;       // -1: the router decides
-  int32_t expert_slots = 0;  // 0: all
+  int32_t threads = 0;                  // 0: all cores
+  int32_t expert = -1;                  // -1: the router decides
+  std::optional<int32_t> expert_slots;  // as WorkerOptions'
   bool as_json = false;
 };
 // Declares --model, --dtype, --device, --threads, --expert-slots and --json.

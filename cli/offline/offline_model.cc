@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "expert_service/engine/slot_choice.h"
 
 namespace pregate {
 namespace {
@@ -26,7 +27,7 @@ ExecutorOptions ExecutorOptionsFor(const ModelSpec& spec, const OfflineOptions& 
   executor.context_tokens = context;
   executor.kv_blocks = BlocksNeeded(options, context);
   executor.with_replica = false;
-  executor.expert_slots = options.expert_slots;
+  executor.expert_slots = options.expert_slots.value_or(0);
   return executor;
 }
 
@@ -41,9 +42,15 @@ absl::StatusOr<std::unique_ptr<OfflineModel>> OfflineModel::Load(const Checkpoin
     return absl::InvalidArgumentError(
         absl::StrCat("expert is ", *options.expert, ", the model has ", spec.num_experts));
   }
-  ASSIGN_OR_RETURN(
-      auto executor,
-      StepExecutor::Create(checkpoint, device, clock, ExecutorOptionsFor(spec, options), progress));
+  ExecutorOptions executor_options = ExecutorOptionsFor(spec, options);
+  if (!options.expert_slots) {
+    ASSIGN_OR_RETURN(const SlotChoice choice,
+                     ChooseExpertSlots(spec, *device, executor_options, /*given_bytes=*/0,
+                                       /*sharers=*/1));
+    executor_options.expert_slots = choice.expert_slots;
+  }
+  ASSIGN_OR_RETURN(auto executor,
+                   StepExecutor::Create(checkpoint, device, clock, executor_options, progress));
   std::unique_ptr<OfflineRouter> router;
   if (spec.is_moe() && !options.expert) {
     ASSIGN_OR_RETURN(router,

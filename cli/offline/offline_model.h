@@ -22,10 +22,10 @@ namespace pregate {
 struct OfflineOptions {
   StepTypes types = kF32Types;
   int32_t step_tokens = 256;
-  int32_t seq_slots = 64;          // token lists in one step
-  int32_t context_tokens = 0;      // longest list; 0: the model's max_position
-  int32_t expert_slots = 0;        // as ExecutorOptions'
-  std::optional<ExpertId> expert;  // takes the place of the router for every token
+  int32_t seq_slots = 64;                   // token lists in one step
+  int32_t context_tokens = 0;               // longest list; 0: the model's max_position
+  std::optional<int32_t> expert_slots = 0;  // as ExecutorOptions'; missing: what fits
+  std::optional<ExpertId> expert;           // takes the place of the router for every token
 };
 
 struct TokenLogits {

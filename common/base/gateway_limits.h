@@ -30,6 +30,8 @@
   X(kSchedulerProbeTimeoutMs, 1000, "ms", "a scheduler's answer to such a question")                        \
   X(kSchedulerLateProbesMax, 3, "questions", "late in a row of a scheduler that stays ready")               \
   X(kStepsShownMax, 200, "steps", "that a scheduler remembers for who looks on")                            \
+  X(kActivitiesKeptMax, 4096, "activities", "of all workers together in a step that is remembered")         \
+  X(kActivitiesShownMax, 1 << 17, "activities", "of all steps together in one GetClusterStatus")            \
   X(kUnitsShownMax, 1 << 20, "units", "of all workers together in one GetClusterStatus")
 // clang-format on
 

@@ -35,6 +35,7 @@
   X(kExpertsMax, 256, "experts", "one model")                                                             \
   X(kLayersMax, 1024, "layers", "one model")                                                              \
   X(kResidentUnitsMax, 1 << 20, "units", "units named in one message")                                    \
+  X(kStepActivitiesMax, 1024, "activities", "of one worker in one step that are told")                    \
   X(kKvBlocksMax, 1 << 26, "blocks", "KV blocks of one worker")                                           \
   X(kKvCacheBytesMin, int64_t{1} << 16, "bytes", "memory of a KV cache, at least")                           \
   X(kKvCacheBytesMax, int64_t{1} << 43, "bytes", "memory of a KV cache")                                      \

@@ -77,6 +77,9 @@ uint64_t RandomId() {
 
 namespace {
 
+// Of the control group (v2) that a container sees as its root.
+constexpr char kGroupLimit[] = "/sys/fs/cgroup/memory.max";
+
 std::optional<int64_t> NumberIn(const char* path) {
   int64_t number = 0;
   std::ifstream file(path);
@@ -98,13 +101,18 @@ int64_t NumberOf(const char* path, const std::string& name) {
 std::optional<int64_t> AvailableMemoryBytes() {
   const int64_t machine = NumberOf("/proc/meminfo", "MemAvailable:") << 10;
   if (machine == 0) return std::nullopt;
-  // Of the control group (v2) that a container sees as its root.
   constexpr char kStat[] = "/sys/fs/cgroup/memory.stat";
-  const auto limit = NumberIn("/sys/fs/cgroup/memory.max");
+  const auto limit = NumberIn(kGroupLimit);
   const auto used = NumberIn("/sys/fs/cgroup/memory.current");
   if (!limit || !used) return machine;
   const int64_t cached = NumberOf(kStat, "inactive_file") + NumberOf(kStat, "active_file");
   return std::min(machine, std::max<int64_t>(*limit - (*used - cached), 0));
+}
+
+std::optional<int64_t> TotalMemoryBytes() {
+  const int64_t machine = NumberOf("/proc/meminfo", "MemTotal:") << 10;
+  if (machine == 0) return std::nullopt;
+  return std::min(machine, NumberIn(kGroupLimit).value_or(machine));
 }
 
 const char* Version() { return PREGATE_VERSION; }

@@ -28,6 +28,9 @@ uint64_t RandomId();
 // Bytes that could be allocated now without swapping: the kernel's estimate, or what a container's
 // limit leaves where that is less. Nothing where the kernel does not say.
 std::optional<int64_t> AvailableMemoryBytes();
+// All of this machine's memory, or a container's limit where that is less. Nothing where the kernel
+// does not say.
+std::optional<int64_t> TotalMemoryBytes();
 
 // Which pregate this is.
 

@@ -102,6 +102,25 @@ Option& OptionSet::Int(std::string name, int32_t* value, int32_t min, int32_t ma
   return option;
 }
 
+Option& OptionSet::IntOrAuto(std::string name, std::optional<int32_t>* value, int32_t min,
+                             int32_t max, std::string unit, std::string description) {
+  Option& option = AddScalar(std::move(name), unit, std::move(description),
+                             [=](absl::string_view text) -> absl::Status {
+                               if (text == "auto") {
+                                 *value = std::nullopt;
+                                 return absl::OkStatus();
+                               }
+                               ASSIGN_OR_RETURN(const int64_t parsed, ParseInt(text));
+                               RETURN_IF_ERROR(CheckRange<int64_t>(parsed, min, max, unit));
+                               *value = static_cast<int32_t>(parsed);
+                               return absl::OkStatus();
+                             });
+  option.placeholder_ = "N|auto";
+  option.file_types_ = {Type::kInteger, Type::kString};
+  option.print_ = [value] { return value->has_value() ? absl::StrCat(**value) : "auto"; };
+  return option;
+}
+
 Option& OptionSet::Count(std::string name, int32_t* value, int32_t min, int32_t max,
                          std::string unit, std::string description) {
   Option& option = AddScalar(

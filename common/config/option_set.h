@@ -71,6 +71,9 @@ class OptionSet {
   // A large number, which may have k or M behind it: "200k", "1.5M".
   Option& Count(std::string name, int32_t* value, int32_t min, int32_t max, std::string unit,
                 std::string description);
+  // "auto" is the value that is not there.
+  Option& IntOrAuto(std::string name, std::optional<int32_t>* value, int32_t min, int32_t max,
+                    std::string unit, std::string description);
   Option& OptionalUint64(std::string name, std::optional<uint64_t>* value, std::string description);
   Option& Double(std::string name, double* value, double min, double max, std::string unit,
                  std::string description);

@@ -27,6 +27,7 @@ struct Program {
   bool run_ahead = true;
   std::vector<std::string> workers;
   std::optional<uint64_t> seed;
+  std::optional<int32_t> slots;
   std::map<std::string, std::string> environment;
   std::ostringstream out;
 
@@ -42,6 +43,7 @@ struct Program {
     options.Switch("run-ahead", &run_ahead, "Plan ahead of results");
     options.Strings("workers", &workers, "Addresses");
     options.OptionalUint64("seed", &seed, "Random seed");
+    options.IntOrAuto("slots", &slots, 0, 8, "experts", "Slots");
   }
 
   absl::StatusOr<OptionSet::Outcome> Parse(std::vector<const char*> args) {
@@ -325,6 +327,19 @@ TEST(OptionSetTest, ListsOptionsForAShell) {
   EXPECT_THAT(p.out.str(), HasSubstr("--dtype|f32 bf16|Type of weights\n"));
   EXPECT_THAT(p.out.str(), HasSubstr("--run-ahead||Plan ahead"));
   EXPECT_THAT(p.out.str(), HasSubstr("--config||TOML file"));
+}
+
+TEST(OptionSetTest, AnIntOrAutoIsANumberOrNothing) {
+  Program number, automatic, wrong;
+  ASSERT_TRUE(number.Parse({"--model=m", "--slots=3"}).ok());
+  EXPECT_EQ(number.slots, 3);
+  EXPECT_THAT(number.options.ToText(/*given_only=*/true), HasSubstr("slots=3"));
+  automatic.slots = 2;
+  ASSERT_TRUE(automatic.Parse({"--model=m", "--slots", "auto"}).ok());
+  EXPECT_EQ(automatic.slots, std::nullopt);
+  EXPECT_THAT(automatic.options.ToText(/*given_only=*/false), HasSubstr("slots=auto"));
+  EXPECT_THAT(std::string(wrong.Parse({"--model=m", "--slots=9"}).status().message()),
+              HasSubstr("9 is outside of 0 to 8 experts"));
 }
 
 }  // namespace

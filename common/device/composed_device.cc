@@ -1,6 +1,14 @@
 #include "common/device/composed_device.h"
 
+#include "common/base/process.h"
+
 namespace pregate {
+
+absl::StatusOr<DeviceMemory> ComposedDevice::HostMemory() {
+  const auto available = AvailableMemoryBytes(), total = TotalMemoryBytes();
+  if (available && total) return DeviceMemory{*available, *total};
+  return absl::UnavailableError("the kernel does not say how much memory there is");
+}
 
 void ComposedDevice::AttentionHalf(const TokenBatch& batch, const AttentionShape& shape,
                                    const AttentionWeights& weights, const KvLayer& kv,

@@ -1,8 +1,11 @@
 // A device whose halves of a layer are made of operations, one after the other.
 #pragma once
 
+#include <array>
+
 #include "common/device/device.h"
 #include "common/device/device_operations.h"
+#include "common/device/steady_time.h"
 
 namespace pregate {
 
@@ -24,6 +27,18 @@ class ComposedDevice : public Device, public DeviceOperations {
            const LayerWorkspace& workspace, float* h) override;
   void Emit(const EmitHead& head, const EmitArgs& args, const LayerWorkspace& workspace,
             const float* h) override;
+  // Of a device whose operations run on the spot.
+  void BeginMoments() override { NoteMoment(0); }
+  void NoteMoment(int moment) override { moments_[moment] = SteadyNow(); }
+  absl::Time MomentOf(int moment) override { return moments_[moment]; }
+  bool has_clock() const override { return false; }
+
+ protected:
+  // Memory() of a device that computes in the host's.
+  static absl::StatusOr<DeviceMemory> HostMemory();
+
+ private:
+  std::array<absl::Time, kMomentsMax> moments_;
 };
 
 }  // namespace pregate

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -62,6 +63,19 @@ class DeviceBuffer {
   void (*release_)(void*) = nullptr;
 };
 
+// Of a device, whoever uses it.
+struct DeviceMemory {
+  int64_t free_bytes = 0;  // to be had now
+  int64_t total_bytes = 0;
+};
+
+// When a copy, or a wait of operations for one, ran, as Device::MomentOf tells time.
+struct TransferSpan {
+  bool is_wait = false;
+  absl::Time begin, end;
+};
+inline constexpr int kTransferSpansMax = 4096;
+
 // Copies from host memory into the device's, one after the other, beside the operations. Used by
 // the thread that enqueues operations; the device outlives it, and its end waits for what runs.
 class TransferQueue {
@@ -80,7 +94,12 @@ class TransferQueue {
   virtual uint64_t num_done() = 0;
   // How long operations have waited in Await so far; complete after Synchronize.
   virtual absl::Duration stalled() = 0;
+  // Those that have ended, each once; complete as stalled() is. The first kTransferSpansMax since the
+  // last call.
+  virtual std::vector<TransferSpan> TakeSpans() = 0;
 };
+
+inline constexpr int kMomentsMax = 10;
 
 // Not thread-safe: one thread enqueues. Several devices may coexist in one process.
 class Device {
@@ -93,6 +112,8 @@ class Device {
   virtual size_t act_bytes(ActType type) const = 0;
 
   // --- memory ---
+  // The CPU's is the host's, within a container's limit. UNAVAILABLE where the system does not say.
+  virtual absl::StatusOr<DeviceMemory> Memory() const = 0;
   // RESOURCE_EXHAUSTED with the sizes when there is not enough.
   virtual absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) = 0;
   // Host memory that copies fast: pinned where the device has such memory. Not zeroed.
@@ -103,6 +124,16 @@ class Device {
   virtual void Download(void* host_dst, const void* src, size_t bytes) = 0;
   virtual absl::Status Synchronize() = 0;  // also reports errors of earlier operations
   virtual std::unique_ptr<TransferQueue> MakeTransferQueue() = 0;
+
+  // --- time, for people who look on ---
+  // Moment 0 is now, before what is enqueued next.
+  virtual void BeginMoments() = 0;
+  // Moment 1..kMomentsMax - 1 is when what has been enqueued so far is done.
+  virtual void NoteMoment(int moment) = 0;
+  // On a line whose zero means nothing. REQUIRES: noted since BeginMoments, and Synchronize after it.
+  virtual absl::Time MomentOf(int moment) = 0;
+  // Whether that is the device's own clock, set by the host's at moment 0; else the host's.
+  virtual bool has_clock() const = 0;
 
   // --- packing (host side; images are opaque bytes to all others) ---
   // An image is written some rows of its tensors at a time, in any order and by several threads at

@@ -206,6 +206,46 @@ TEST_P(DeviceExchangeContractTest, TwoVirtualRanksWithLateRoutesGiveTheBitsOfOne
   }
 }
 
+// Copies one after the other, and no more waits than there were calls of Await.
+void ExpectSpans(const std::vector<TransferSpan>& spans, int num_copies) {
+  int copies = 0, waits = 0;
+  absl::Time copied = absl::InfinitePast();
+  for (const TransferSpan& span : spans) {
+    EXPECT_LE(span.begin, span.end);
+    ++(span.is_wait ? waits : copies);
+    if (span.is_wait) continue;
+    // A card tells time in steps of half a microsecond.
+    EXPECT_GE(span.begin, copied - absl::Microseconds(2));
+    copied = span.end;
+  }
+  EXPECT_EQ(copies, num_copies);
+  EXPECT_LE(waits, num_copies);
+}
+
+TEST_P(DeviceExchangeContractTest, MomentsFollowTheOperations) {
+  ComposedDevice& device = *devices_[0];
+  Rig rig(device);
+  constexpr int kFloats = 1 << 18;
+  float* x = rig.Put(std::vector<float>(kFloats));
+  device.BeginMoments();
+  for (int moment = 1; moment < kMomentsMax; ++moment) {
+    device.AddResidual(rig.Rows(1), kFloats, x, 1, x);
+    device.NoteMoment(moment);
+  }
+  ASSERT_TRUE(device.Synchronize().ok());
+  for (int moment = 1; moment < kMomentsMax; ++moment) {
+    EXPECT_GT(device.MomentOf(moment), device.MomentOf(moment - 1)) << "moment " << moment;
+  }
+  EXPECT_LT(device.MomentOf(kMomentsMax - 1) - device.MomentOf(0), absl::Minutes(1));
+}
+
+TEST_P(DeviceExchangeContractTest, SaysHowMuchMemoryThereIs) {
+  const auto memory = devices_[0]->Memory();
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  EXPECT_GT(memory->free_bytes, 0);
+  EXPECT_LE(memory->free_bytes, memory->total_bytes);
+}
+
 TEST_P(DeviceExchangeContractTest, CopiesArriveInOrderBeforeWhatAwaitsThem) {
   ComposedDevice& device = *devices_[0];
   Rig rig(device);
@@ -230,6 +270,8 @@ TEST_P(DeviceExchangeContractTest, CopiesArriveInOrderBeforeWhatAwaitsThem) {
     EXPECT_EQ(rig.Get(sums, x.size()), x);
     EXPECT_EQ(queue->num_done(), kCopies);
     EXPECT_GE(queue->stalled(), absl::ZeroDuration());
+    ExpectSpans(queue->TakeSpans(), kCopies);
+    EXPECT_TRUE(queue->TakeSpans().empty()) << "each once";
     queue->Copy(slot, host.as<void>(), size_t{4} * kFloats, 0);
   }  // the end waits for the last copy
   EXPECT_EQ(rig.Get(slot, kFloats), std::vector<float>(x.begin(), x.begin() + kFloats));

@@ -237,6 +237,26 @@ void Encode(const StepResult& result, v1::StepResult* out) {
   out->set_unit_hits(result.unit_hits);
   out->set_unit_misses(result.unit_misses);
   out->mutable_experts()->Add(result.experts.begin(), result.experts.end());
+  out->set_begin_us(result.begin_us);
+  for (const ActivitySpan& span : result.activities) {
+    EncodeActivity(span, out->add_activities());
+  }
+  out->set_device_clock(result.device_clock);
+}
+
+// An activity of a newer version is left out, and so is what there is too much of.
+std::vector<ActivitySpan> DecodeActivities(
+    const google::protobuf::RepeatedPtrField<v1::ActivitySpan>& in) {
+  std::vector<ActivitySpan> spans;
+  for (const v1::ActivitySpan& span : in) {
+    if (spans.size() == kStepActivitiesMax) break;
+    const int activity = span.activity() - 1;
+    if (activity < 0 || activity >= kNumActivities) continue;
+    spans.push_back({static_cast<Activity>(activity),
+                     std::clamp(span.begin_us(), -kStallUsMax, kStallUsMax),
+                     Plausible(span.duration_us(), kStallUsMax)});
+  }
+  return spans;
 }
 
 absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
@@ -256,7 +276,10 @@ absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
                     .stall_us = Plausible(in.stall_us(), kStallUsMax),
                     .unit_hits = Plausible(in.unit_hits(), kResidentUnitsMax),
                     .unit_misses = Plausible(in.unit_misses(), kResidentUnitsMax),
-                    .experts = ToVector(in.experts())};
+                    .experts = ToVector(in.experts()),
+                    .begin_us = in.begin_us(),
+                    .activities = DecodeActivities(in.activities()),
+                    .device_clock = in.device_clock()};
   for (const v1::Sample& sample : in.samples()) {
     ASSIGN_OR_RETURN(Sample decoded, Decode(sample));
     result.samples.push_back(std::move(decoded));
@@ -274,6 +297,12 @@ absl::StatusOr<StepResult> Decode(const v1::StepResult& in) {
 }
 
 }  // namespace
+
+void EncodeActivity(const ActivitySpan& span, v1::ActivitySpan* out) {
+  out->set_activity(static_cast<v1::Activity>(static_cast<int>(span.activity) + 1));
+  out->set_begin_us(span.begin_us);
+  out->set_duration_us(span.duration_us);
+}
 
 v1::AttachResponse EncodeFromWorker(const FromWorker& message) {
   v1::AttachResponse out;

@@ -13,6 +13,7 @@ namespace pregate {
 // REQUIRES: no Emit::kLogits and no RowLogits: those stay in one process.
 v1::AttachRequest EncodeToWorker(const ToWorker& message);
 v1::AttachResponse EncodeFromWorker(const FromWorker& message);
+void EncodeActivity(const ActivitySpan& span, v1::ActivitySpan* out);
 
 absl::StatusOr<ToWorker> DecodeToWorker(const v1::AttachRequest& message);
 absl::StatusOr<FromWorker> DecodeFromWorker(const v1::AttachResponse& message);

@@ -135,12 +135,39 @@ TEST(DecodeFromWorkerTest, FiguresForPeopleAreCutToWhatIsPlausible) {
   message.mutable_result()->set_stall_us(-1);
   message.mutable_result()->set_unit_hits(std::numeric_limits<int64_t>::max());
   message.mutable_result()->set_unit_misses(std::numeric_limits<int64_t>::min());
+  for (const int activity : {0, 4, 99}) {
+    v1::ActivitySpan* const span = message.mutable_result()->add_activities();
+    span->set_activity(static_cast<v1::Activity>(activity));
+    span->set_begin_us(std::numeric_limits<int64_t>::min());
+    span->set_duration_us(-1);
+  }
   const auto decoded = DecodeFromWorker(message);
   ASSERT_TRUE(decoded.ok()) << decoded.status();
   const auto& result = std::get<StepResult>(*decoded);
   EXPECT_EQ(result.stall_us, 0);
   EXPECT_EQ(result.unit_hits, kResidentUnitsMax);
   EXPECT_EQ(result.unit_misses, 0);
+  ASSERT_EQ(result.activities.size(), 1u) << "unknown ones are left out";
+  EXPECT_EQ(result.activities[0].activity, Activity::kExchange);
+  EXPECT_EQ(result.activities[0].begin_us, -3600 * int64_t{1000000});
+  EXPECT_EQ(result.activities[0].duration_us, 0);
+  for (int i = 0; i < 2 * kStepActivitiesMax; ++i) {
+    message.mutable_result()->add_activities()->set_activity(v1::ACTIVITY_LOAD);
+  }
+  EXPECT_EQ(std::get<StepResult>(*DecodeFromWorker(message)).activities.size(), kStepActivitiesMax);
+}
+
+TEST(DecodeFromWorkerTest, ATimelineSurvivesTheWire) {
+  StepResult result{.begin_us = 12, .activities = {}, .device_clock = true};
+  for (int a = 0; a < kNumActivities; ++a) {
+    result.activities.push_back({static_cast<Activity>(a), a - 2, 10 * a});
+  }
+  const auto decoded = DecodeFromWorker(EncodeFromWorker(result));
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  const auto& back = std::get<StepResult>(*decoded);
+  EXPECT_EQ(back.begin_us, 12);
+  EXPECT_EQ(back.activities, result.activities);
+  EXPECT_TRUE(back.device_clock);
 }
 
 TEST(DecodeFromWorkerTest, AnUnknownStatusCodeIsNeverOk) {

@@ -54,6 +54,18 @@ struct UnitEvent {
   UnitState state = UnitState::kAbsent;
 };
 
+// What a rank did at a time of its step. Router, layers and emit follow one another; the exchange and
+// stalls lie within them. Loads go on beside, also between steps.
+enum class Activity : uint8_t { kRouter, kLayers, kEmit, kExchange, kStall, kLoad };
+inline constexpr int kNumActivities = 6;
+
+struct ActivitySpan {
+  Activity activity = Activity::kRouter;
+  int64_t begin_us = 0;  // since the step's begin; a load may have begun before it
+  int64_t duration_us = 0;
+  bool operator==(const ActivitySpan&) const = default;
+};
+
 struct StepResult {
   Epoch epoch = 0;
   int32_t rank = 0;
@@ -73,6 +85,12 @@ struct StepResult {
   int64_t unit_hits = 0;
   int64_t unit_misses = 0;
   std::vector<ExpertId> experts;
+  // When it did what: its begin since 1970 as this rank's clock tells, and within it; an exchange that
+  // is enqueued on a card's stream has no times. Whether phases, stalls and loads are told by the
+  // device's clock or by the host's.
+  int64_t begin_us = 0;
+  std::vector<ActivitySpan> activities;  // at most kStepActivitiesMax
+  bool device_clock = false;
 };
 
 }  // namespace pregate

@@ -96,7 +96,9 @@ absl::Status Exchange::Measure(int64_t bytes_received,
   RETURN_IF_ERROR(operation());
   use_.bytes_sent += collective_.bytes_sent() - sent;
   use_.bytes_received += bytes_received;
-  if (!collective_.enqueues()) use_.host_time += clock_.Now() - start;
+  if (collective_.enqueues()) return absl::OkStatus();
+  use_.spans.push_back({start, clock_.Now()});
+  use_.host_time += use_.spans.back().end - start;
   return absl::OkStatus();
 }
 

@@ -33,8 +33,12 @@ struct PlanToken {
 // What one step's exchange took. `host_time` is what the thread spent in it, waiting for peers
 // included; zero where the collective only enqueues.
 struct ExchangeUse {
+  struct Span {
+    absl::Time begin, end;
+  };
   absl::Duration host_time;
-  int64_t bytes_sent = 0;  // payload to other ranks
+  std::vector<Span> spans;  // of which that is the sum
+  int64_t bytes_sent = 0;   // payload to other ranks
   int64_t bytes_received = 0;
 };
 

@@ -243,6 +243,28 @@ void ExpertStore::NoteArrivals(uint64_t num_done) {
   }
 }
 
+absl::StatusOr<absl::Duration> ExpertStore::TimeLoad(Clock* clock) {
+  constexpr int kCopies = 3;
+  if (!copying_.empty()) queue_->Await(copying_.rbegin()->first);
+  RETURN_IF_ERROR(device_.Synchronize());
+  copying_.clear();
+  residency_ = std::make_unique<Residency>(spec_.num_layers, spec_.num_experts,
+                                           static_cast<int32_t>(slot_marks_.size()));
+  demand_bytes_ = ahead_bytes_ = 0;
+  const auto largest = std::max_element(
+      units_.begin(), units_.end(),
+      [](const Unit& a, const Unit& b) { return a.image.bytes() < b.image.bytes(); });
+  absl::Duration least = absl::InfiniteDuration();
+  for (int i = 0; i < kCopies; ++i) {
+    const absl::Time start = clock->Now();
+    queue_->Await(queue_->Copy(SlotAddress(0), largest->image.as<void>(), largest->image.bytes(),
+                               slot_marks_[0]));
+    RETURN_IF_ERROR(device_.Synchronize());
+    least = std::min(least, clock->Now() - start);
+  }
+  return least;
+}
+
 bool ExpertStore::IsResident(ExpertId expert) const {
   for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
     if (has_units(layer) && residency_->state({layer, expert}) != UnitState::kResident)

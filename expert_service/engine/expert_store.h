@@ -9,6 +9,7 @@
 // go on beside it. The forward pass sees a unit's address only while the unit is leased.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/base/clock.h"
 #include "common/device/device.h"
 #include "common/model/formats/checkpoint.h"
 #include "expert_service/core/residency.h"
@@ -79,11 +81,19 @@ class ExpertStore {
   // Between steps: takes note of what has arrived, starts what is wanted.
   void Tick();
 
+  // What one of the largest units takes to arrive, the link being free: the least of a few copies.
+  // Nothing is resident then, and residency's numbers and counts begin anew. REQUIRES: not whole(),
+  // an expert is held, no step runs.
+  absl::StatusOr<absl::Duration> TimeLoad(Clock* clock);
+
   bool whole() const { return residency_ == nullptr; }
   // Whether all units of the expert are on the device now, and how many experts fit at once.
   // REQUIRES: not whole().
   bool IsResident(ExpertId expert) const;
   int32_t num_fitting() const { return residency_->num_slots() / spec_.num_layers; }
+  ExpertId first_held() const {
+    return static_cast<ExpertId>(std::find(held_.begin(), held_.end(), true) - held_.begin());
+  }
   UnitShape shape(int32_t layer) const { return {spec_.own_width[layer], spec_.hidden, format_}; }
   std::vector<UnitId> ResidentUnits() const;
   std::vector<UnitEvent> TakeEvents();
@@ -93,6 +103,10 @@ class ExpertStore {
   // How long the step's operations have waited for copies, ever; complete after
   // Device::Synchronize.
   absl::Duration stalled() const;
+  // Copies and waits for them that have ended since the last call.
+  std::vector<TransferSpan> TakeTransfers() {
+    return whole() ? std::vector<TransferSpan>() : queue_->TakeSpans();
+  }
   // Device memory that units may take.
   int64_t device_bytes() const { return device_bytes_; }
   // REQUIRES: held.

@@ -95,4 +95,23 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& devic
   return plan;
 }
 
+absl::StatusOr<int32_t> FittingExpertSlots(const ModelSpec& spec, const Device& device,
+                                           ExecutorOptions options, int64_t device_bytes) {
+  options.expert_slots = 0;
+  ASSIGN_OR_RETURN(const MemoryPlan whole, PlanMemory(spec, device, options));
+  if (whole.total_bytes() <= device_bytes) return 0;
+  const int64_t rest = whole.total_bytes() - whole.expert_bytes;
+  // A slot has the largest unit's size, so that as many slots as there are units never fit here.
+  const int64_t slot =
+      spec.is_moe() ? spec.num_layers * ExpertStore::SlotBytes(device, spec, options.types.weights)
+                    : 0;
+  if (slot > 0 && rest + slot <= device_bytes) {
+    return static_cast<int32_t>((device_bytes - rest) / slot);
+  }
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "weights, KV cache (", whole.kv_bytes >> 20, " MiB) and buffers take ", rest >> 20, " MiB",
+      slot > 0 ? absl::StrCat(", and the units of one expert ", slot >> 20, " MiB") : "",
+      ": the device has ", device_bytes >> 20, " MiB for this worker"));
+}
+
 }  // namespace pregate

@@ -54,4 +54,9 @@ struct MemoryPlan {
 absl::StatusOr<MemoryPlan> PlanMemory(const ModelSpec& spec, const Device& device,
                                       const ExecutorOptions& options);
 
+// The most expert_slots whose plan takes at most `device_bytes`: 0 where all units can stay.
+// RESOURCE_EXHAUSTED says what the least takes. What `options` has for them is not looked at.
+absl::StatusOr<int32_t> FittingExpertSlots(const ModelSpec& spec, const Device& device,
+                                           ExecutorOptions options, int64_t device_bytes);
+
 }  // namespace pregate

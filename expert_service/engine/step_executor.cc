@@ -19,6 +19,7 @@
 #include "expert_service/engine/replica.h"
 #include "expert_service/engine/slot_state.h"
 #include "expert_service/engine/step_inputs.h"
+#include "expert_service/engine/step_timeline.h"
 
 namespace pregate {
 
@@ -44,11 +45,13 @@ struct StepExecutor::State {
   std::unique_ptr<EmitStage> emit;
   SequenceTable table{0};
   StepTimes times;  // of the last step
+  std::unique_ptr<StepTimeline> timeline;
 
   void ApplyDeltas(const StepPlan& plan, StepResult& result);
   void StageRows(const StepPlan& plan, StepResult& result);
   absl::Status Execute(const StepProgress& on_progress, StepResult& result);
   absl::Status RunLayers(const StepProgress& on_progress);
+  void TellTimeline(absl::Time start, StepResult& result);
   void NoteResidency(const ResidencyCounts& before, absl::Duration stalled, StepResult& result);
   absl::Status RouteDrafts();
   void CutDrafts(const StepPlan& plan);
@@ -109,6 +112,7 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Checkpo
   const ModelSpec& spec = checkpoint.spec();
   auto s = std::make_unique<State>();
   s->device = device;
+  s->timeline = std::make_unique<StepTimeline>(device);
   s->clock = clock;
   s->spec = spec;
   ASSIGN_OR_RETURN(s->memory, PlanMemory(spec, *device, options));
@@ -183,6 +187,7 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
   result.status = CheckPlan(plan, s.limits, s.table);
   if (!result.status.ok()) return result;
 
+  s.timeline->Begin();
   s.ApplyDeltas(plan, result);
   s.StageRows(plan, result);
   const ResidencyCounts before = s.store ? s.store->counts() : ResidencyCounts();
@@ -200,8 +205,23 @@ StepResult StepExecutor::Run(const StepPlan& plan, const StepProgress& on_progre
     s.store->EndStep();
     s.NoteResidency(before, stalled, result);
   }
+  if (result.status.ok()) s.TellTimeline(start, result);
   result.step_us = s.MicrosSince(start);
   return result;
+}
+
+void StepExecutor::State::TellTimeline(absl::Time start, StepResult& result) {
+  result.begin_us = absl::ToUnixMicros(start);
+  result.device_clock = device->has_clock();
+  result.activities =
+      timeline->Collect(store ? store->TakeTransfers() : std::vector<TransferSpan>());
+  if (!exchange) return;
+  for (const ExchangeUse::Span& span : exchange->use().spans) {
+    if (result.activities.size() >= kStepActivitiesMax) break;
+    const int64_t begin_us = absl::ToInt64Microseconds(span.begin - start);
+    result.activities.push_back(
+        {Activity::kExchange, begin_us, absl::ToInt64Microseconds(span.end - start) - begin_us});
+  }
 }
 
 void StepExecutor::State::ApplyDeltas(const StepPlan& plan, StepResult& result) {
@@ -270,8 +290,10 @@ void StepExecutor::State::NotePlanTokens(const Row& row, const Sequence& sequenc
 absl::Status StepExecutor::State::RouteDrafts() {
   if (inputs->num_drafts() == 0 || !replica) return absl::OkStatus();
   const absl::Time start = clock->Now();
+  timeline->Enter(Activity::kRouter);
   replica->FillKv(*inputs, *slots);
   RETURN_IF_ERROR(replica->RouteDrafts(*slots, inputs.get()));
+  timeline->Leave();
   for (size_t d = 0; d < plan_drafts.size(); ++d) {
     plan_tokens[plan_drafts[d]].route = inputs->DraftRoute(d);
   }
@@ -347,6 +369,7 @@ TokenBatch StepExecutor::State::batch() const {
 absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepResult& result) {
   const StepArrays& a = inputs->device();
   const absl::Time start = clock->Now();
+  timeline->Enter(Activity::kRouter);
   device->ResolveLate(inputs->tokens(), a.late, a.seq_slots, slots->last_token(),
                       slots->last_route(), a.token_ids, a.routes);
   device->NoteTokens(inputs->tokens(), a.token_ids, a.positions, a.seq_slots, limits.vocab_size,
@@ -354,16 +377,20 @@ absl::Status StepExecutor::State::Execute(const StepProgress& on_progress, StepR
   if (replica && inputs->num_drafts() == 0) replica->FillKv(*inputs, *slots);
   times.router_us += MicrosSince(start);
 
+  timeline->Enter(Activity::kLayers);
   RETURN_IF_ERROR(RunLayers(on_progress));
 
+  timeline->Enter(Activity::kEmit);
   const absl::Time emit_start = clock->Now();
   ASSIGN_OR_RETURN(const bool emitted, emit->Run(*inputs, on_progress));
   if (!emitted) return absl::AbortedError("the step was stopped");
   times.sample_us = MicrosSince(emit_start);
 
+  timeline->Enter(Activity::kRouter);
   const absl::Time route_start = clock->Now();
   if (replica && inputs->num_samples() > 0) replica->RouteSamples(emit->last_samples(), *slots);
   times.router_us += MicrosSince(route_start);
+  timeline->Leave();
   if (exchange) RETURN_IF_ERROR(exchange->Wait());
   return emit->Collect(*inputs, replica.get(), table, result);
 }
@@ -411,6 +438,30 @@ void StepExecutor::State::NoteResidency(const ResidencyCounts& before, absl::Dur
   result.unit_hits = times.unit_hits;
   // One that was on its way was not there, either.
   result.unit_misses = times.unit_misses + times.unit_late_prefetches;
+}
+
+absl::StatusOr<DecodeCost> StepExecutor::MeasureDecodeCost() {
+  constexpr int kSteps = 4;  // the first one loads, and sizes what is sized at first use
+  State& s = *state_;
+  const ExpertId expert = s.store->first_held();
+  DecodeCost cost{.step = absl::InfiniteDuration(), .unit_load = {}};
+  for (int32_t i = 0; i < kSteps; ++i) {
+    StepPlan plan;
+    if (i == 0) plan.add = {{.home_rank = s.limits.rank}};
+    if (i == 0) plan.blocks = {{.ids = {0}}};
+    Row& row = plan.rows.emplace_back();
+    row.position = i;
+    row.count = 1;
+    row.emit = Emit::kSample;
+    row.tokens = {0};
+    row.routes = {expert};
+    const StepResult result = Run(plan, nullptr);
+    RETURN_IF_ERROR(result.status);
+    if (i > 0) cost.step = std::min(cost.step, absl::Microseconds(result.step_us));
+  }
+  s.table.Clear();
+  ASSIGN_OR_RETURN(cost.unit_load, s.store->TimeLoad(s.clock));
+  return cost;
 }
 
 std::vector<UnitEvent> StepExecutor::Tick() {

@@ -68,6 +68,12 @@ struct StepTimes {
   int64_t exchange_bytes_received = 0;
 };
 
+// What decoding at batch 1 consists of where not all experts fit.
+struct DecodeCost {
+  absl::Duration step;       // all units are there
+  absl::Duration unit_load;  // one unit, the link being free
+};
+
 // Not thread-safe: one thread calls. After Create nothing is allocated on the device.
 class StepExecutor {
  public:
@@ -92,6 +98,10 @@ class StepExecutor {
 
   // Of the last Run.
   const StepTimes& times() const;
+
+  // Before the first Form: what a step of one token takes whose units are all there, and what the
+  // largest unit takes to arrive, by running them; nothing of it is left. REQUIRES: units move.
+  absl::StatusOr<DecodeCost> MeasureDecodeCost();
 
   // Between steps: goes on with loading what is wanted. Returns what has happened.
   std::vector<UnitEvent> Tick();

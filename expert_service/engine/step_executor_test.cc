@@ -13,7 +13,9 @@
 namespace pregate {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 template <typename T>
 std::vector<T> Slice(const std::vector<T>& values, int32_t first, int32_t count) {
@@ -54,6 +56,51 @@ TEST_F(StepTest, ABadRowFailsItsSequenceAlone) {
   EXPECT_EQ(result.samples.size(), 1u);
   ASSERT_EQ(result.row_errors.size(), 1u);
   EXPECT_THAT(result.row_errors[0].message, HasSubstr("has failed before"));
+}
+
+TEST_F(StepTest, TellsWhatItDidWhen) {
+  TestEngine engine(*checkpoint_, {.expert_slots = 1});
+  const int32_t slot = maker_.Open(1);
+  maker_.AddRow(slot, 0, Tokens(5, 1), {2, 2, 2, 2, 2}, Emit::kSample);
+  const StepResult result = engine.Run(maker_);
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  std::vector<Activity> phases;
+  int64_t phase_end = 0, load_end = std::numeric_limits<int64_t>::min();
+  int loads = 0;
+  for (const ActivitySpan& span : result.activities) {
+    EXPECT_GE(span.duration_us, 0);
+    if (span.activity == Activity::kLoad) {
+      ++loads;
+      EXPECT_GE(span.begin_us, load_end) << "one copy after the other";
+      load_end = span.begin_us + span.duration_us;
+    } else if (span.activity != Activity::kStall) {
+      phases.push_back(span.activity);
+      EXPECT_GE(span.begin_us, phase_end);
+      phase_end = span.begin_us + span.duration_us;
+    }
+  }
+  EXPECT_THAT(phases, ElementsAre(Activity::kRouter, Activity::kLayers, Activity::kEmit,
+                                  Activity::kRouter));
+  EXPECT_EQ(loads, engine.spec.num_layers) << "the one expert's units";
+}
+
+TEST_F(StepTest, MeasuringLeavesNothingBehind) {
+  TestEngine engine(*checkpoint_, {.expert_slots = 1}), fresh(*checkpoint_, {.expert_slots = 1});
+  StepExecutor& executor = *engine.executors[0];
+  const auto cost = executor.MeasureDecodeCost();
+  ASSERT_TRUE(cost.ok()) << cost.status();
+  EXPECT_THAT(executor.ResidentUnits(), IsEmpty());
+  EXPECT_EQ(executor.residency().loads, 0);
+  EXPECT_THAT(executor.Tick(), IsEmpty());
+  const int32_t slot = maker_.Open(1);
+  maker_.AddRow(slot, 0, Tokens(5, 1), Routes(5, 1), Emit::kSample);
+  const StepPlan plan = maker_.Take();
+  const StepResult result = engine.Run(plan), expected = fresh.Run(plan);
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  EXPECT_THAT(result.row_errors, IsEmpty());
+  EXPECT_EQ(result.samples[0].token, expected.samples[0].token);
+  ASSERT_FALSE(result.unit_events.empty());
+  EXPECT_EQ(result.unit_events[0].number, 1u) << "the scheduler counts from its first";
 }
 
 TEST_F(StepTest, AStepErrorChangesNothing) {

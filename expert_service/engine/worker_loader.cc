@@ -1,5 +1,7 @@
 #include "expert_service/engine/worker_loader.h"
 
+#include <limits>
+
 #include "common/base/limits.h"
 #include "common/base/process.h"
 #include "common/base/status.h"
@@ -7,6 +9,7 @@
 #include "common/config/values.h"
 #include "common/device/any/any_device.h"
 #include "common/model/formats/checkpoint.h"
+#include "expert_service/engine/slot_choice.h"
 
 namespace pregate {
 namespace {
@@ -26,7 +29,6 @@ absl::StatusOr<ExecutorOptions> ToExecutorOptions(const WorkerOptions& options) 
                          .seq_slots = options.seq_slots,
                          .step_tokens = options.step_tokens,
                          .context_tokens = options.context_tokens,
-                         .expert_slots = options.expert_slots,
                          .load_threads = options.threads};
 }
 
@@ -37,6 +39,13 @@ std::vector<ExpertId> ExpertsAtStart(int32_t num_experts, const WorkerOptions& o
     experts.push_back(e);
   }
   return experts;
+}
+
+// Of `all_bytes` of all experts, the share of those held from the start.
+int64_t HeldBytes(int64_t all_bytes, const ModelSpec& spec, const ExecutorOptions& options) {
+  return spec.is_moe()
+             ? all_bytes / spec.num_experts * static_cast<int64_t>(options.experts->size())
+             : 0;
 }
 
 void LogMemory(const MemoryPlan& plan, WorkerObserver* observer) {
@@ -55,21 +64,77 @@ void LogMemory(const MemoryPlan& plan, WorkerObserver* observer) {
                    {"step_bytes", plan.step_bytes}});
 }
 
-// Memory of the host is given whether it is there or not, and taken back by killing the process.
-absl::Status CheckFits(const WorkerOptions& options, const MemoryPlan& plan) {
-  const std::optional<int64_t> available = AvailableMemoryBytes();
-  if (options.device != "cpu" || !available || plan.total_bytes() <= *available) {
-    return absl::OkStatus();
-  }
-  const int64_t others = plan.total_bytes() - plan.kv_bytes;
+void LogChoice(const SlotChoice& choice, const ModelSpec& spec, const MemoryPlan& plan,
+               WorkerObserver* observer) {
+  observer->OnLog(LogLevel::kInfo, "expert slots",
+                  {{"expert_slots", choice.expert_slots},
+                   {"experts", spec.num_experts},
+                   {"reason", choice.reason},
+                   {"free_bytes", choice.budget.free_bytes},
+                   {"reserve_bytes", choice.budget.reserve_bytes},
+                   {"budget_bytes", choice.budget.bytes},
+                   {"slots_bytes", plan.expert_bytes},
+                   {"kv_bytes", plan.kv_bytes},
+                   {"rest_bytes", plan.total_bytes() - plan.expert_bytes - plan.kv_bytes}});
+}
+
+// What is measured is measured on this worker, before it serves; the share of tokens that keep their
+// expert is assumed.
+absl::Status LogExpectedSpeed(StepExecutor* executor, const ModelSpec& spec, int32_t expert_slots,
+                              WorkerObserver* observer) {
+  ASSIGN_OR_RETURN(const DecodeCost cost, executor->MeasureDecodeCost());
+  const auto tokens_per_s = [&](int32_t slots) {
+    return ExpectedTokensPerSecond(cost, spec.num_layers, spec.num_experts, slots, kAssumedKeep);
+  };
+  observer->OnLog(LogLevel::kInfo, "expected speed of one stream",
+                  {{"tokens_per_s", tokens_per_s(expert_slots)},
+                   {"tokens_per_s_if_all_stayed", tokens_per_s(0)},
+                   {"measured_step_us", absl::ToInt64Microseconds(cost.step)},
+                   {"measured_unit_load_us", absl::ToInt64Microseconds(cost.unit_load)},
+                   {"assumed_keep", kAssumedKeep}});
+  return absl::OkStatus();
+}
+
+// `others` is what the memory holds beside the KV cache.
+absl::Status CheckRoom(const WorkerOptions& options, const MemoryPlan& plan, int64_t others,
+                       int64_t available, absl::string_view smaller) {
+  if (plan.kv_bytes + others <= available) return absl::OkStatus();
   const std::string kv = options.kv_blocks > 0 ? absl::StrCat("--kv-blocks ", options.kv_blocks)
                                                : absl::StrCat("--kv-cache-bytes ",
                                                               FormatBytes(options.kv_cache_bytes));
   return absl::ResourceExhaustedError(absl::StrCat(
       kv, ": the KV cache of ", plan.kv_bytes >> 20, " MiB does not fit beside the ", others >> 20,
-      " MiB of the rest: ", *available >> 20, " MiB are available",
-      others < *available ? absl::StrCat(", so at most ", (*available - others) >> 20, "MiB")
-                          : "; --expert-slots and --dtype bf16 make the rest smaller"));
+      " MiB of the rest: ", available >> 20, " MiB are available",
+      others < available ? absl::StrCat(", so at most ", (available - others) >> 20, "MiB")
+                         : absl::StrCat("; ", smaller)));
+}
+
+// Before minutes are spent on reading. Memory of the host is given whether it is there or not, and
+// taken back by killing the process: there must be some for every expert that this worker may have to
+// take over. A card refuses it, and the worker lives on: there those count that it holds at first.
+absl::Status CheckFits(const WorkerOptions& options, const Device& device, const MemoryPlan& plan,
+                       const ModelSpec& spec, const ExecutorOptions& executor_options) {
+  const auto held = [&](int64_t bytes) { return HeldBytes(bytes, spec, executor_options); };
+  const int64_t images_bytes = held(plan.expert_host_bytes);
+  int64_t others = plan.total_bytes() - plan.kv_bytes;
+  if (!device.host_memory() && plan.unit_slots == 0) {
+    others -= plan.expert_bytes - held(plan.expert_bytes);
+  }
+  const absl::StatusOr<DeviceMemory> memory = device.Memory();
+  int64_t room = memory.ok() ? memory->free_bytes : std::numeric_limits<int64_t>::max();
+  if (device.host_memory()) {
+    RETURN_IF_ERROR(CheckRoom(options, plan, others + images_bytes, room,
+                              "--dtype bf16 makes the rest smaller"));
+  } else if (const auto host = AvailableMemoryBytes(); host && images_bytes > *host) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("--expert-slots: the experts' images take ", images_bytes >> 20,
+                     " MiB of the host's memory, of which ", *host >> 20, " MiB are available"));
+  }
+  if (options.device_memory_bytes > 0) room = options.device_memory_bytes;
+  return CheckRoom(options, plan, others, room,
+                   options.device_memory_bytes > 0
+                       ? "more --device-memory-bytes or fewer --expert-slots would do"
+                       : "--expert-slots and --dtype bf16 make the rest smaller");
 }
 
 // Nothing for a load that is quick, else a line now and then.
@@ -94,8 +159,12 @@ void DeclareModelOptions(OptionSet& set, WorkerOptions* options) {
           "Compute threads; 0: one a hardware thread");
   set.Bytes("kv-cache-bytes", &options->kv_cache_bytes, kKvCacheBytesMin, kKvCacheBytesMax,
             "Memory for KV blocks");
-  set.Int("expert-slots", &options->expert_slots, 0, kExpertsMax, "experts",
-          "Experts whose units fit on the device at once, the others wait in host memory; 0: all");
+  set.IntOrAuto("expert-slots", &options->expert_slots, 0, kExpertsMax, "experts",
+                "Experts whose units fit on the device at once, the others wait in host memory; 0: "
+                "all, auto: as many as the device's memory has room for");
+  set.Bytes("device-memory-bytes", &options->device_memory_bytes, 0, kKvCacheBytesMax,
+            "Device memory for weights, KV and buffers of a worker; 0: what is free, of which auto "
+            "leaves a 32nd of the device's");
   set.Int("seq-slots", &options->seq_slots, 1, kSeqSlotsMax, "sequences", "Sequences open at once");
 }
 
@@ -136,13 +205,26 @@ absl::StatusOr<LoadedWorker> LoadWorker(const WorkerOptions& options, Clock* clo
   const ModelSpec& spec = worker.checkpoint->spec();
   executor_options.experts = ExpertsAtStart(spec.num_experts, options);
   ASSIGN_OR_RETURN(worker.device, MakeDevice(options.device, options.threads));
+  SlotChoice choice;
+  if (options.expert_slots) {
+    choice.expert_slots = *options.expert_slots;
+  } else {
+    ASSIGN_OR_RETURN(choice,
+                     ChooseExpertSlots(spec, *worker.device, executor_options,
+                                       options.device_memory_bytes, options.device_sharers));
+  }
+  executor_options.expert_slots = choice.expert_slots;
   ASSIGN_OR_RETURN(const MemoryPlan memory, PlanMemory(spec, *worker.device, executor_options));
   LogMemory(memory, observer);
+  if (!options.expert_slots) LogChoice(choice, spec, memory, observer);
   observer->OnMemory(memory);
-  RETURN_IF_ERROR(CheckFits(options, memory));
+  RETURN_IF_ERROR(CheckFits(options, *worker.device, memory, spec, executor_options));
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
                    StepExecutor::Create(*worker.checkpoint, worker.device.get(), clock,
                                         executor_options, LogProgress(observer, clock)));
+  if (!options.expert_slots && choice.expert_slots > 0) {
+    RETURN_IF_ERROR(LogExpectedSpeed(executor.get(), spec, choice.expert_slots, observer));
+  }
   WorkerEngineOptions engine_options{.rank = options.rank,
                                      .incarnation = RandomId(),
                                      .exchange_alone = options.exchange_alone == "on",

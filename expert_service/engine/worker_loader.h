@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/base/clock.h"
@@ -25,14 +26,17 @@ struct WorkerOptions {
   int32_t step_tokens = 256;
   int32_t seq_slots = 64;
   int32_t context_tokens = 0;  // 0: the model's
-  int32_t expert_slots = 0;    // 0: all units stay on the device
+  // 0: all units stay on the device. Missing: ChooseExpertSlots decides.
+  std::optional<int32_t> expert_slots;
+  int64_t device_memory_bytes = 0;  // that the memory plan may take; 0: what is free
+  int32_t device_sharers = 1;       // workers still to be loaded on this device, this one included
   std::string exchange_alone = "off";
   std::string card_exchange = "calls";
   absl::Duration scheduler_lease = absl::Seconds(5);
 };
 void DeclareWorkerOptions(OptionSet& set, WorkerOptions* options);
 // Those that every program with a worker of its own has: --model, --dtype, --device, --threads,
-// --kv-cache-bytes, --expert-slots, --seq-slots.
+// --kv-cache-bytes, --expert-slots, --device-memory-bytes, --seq-slots.
 void DeclareModelOptions(OptionSet& set, WorkerOptions* options);
 
 // A worker of this process: device, weights, KV, loop. Members end in reverse order.

@@ -1,10 +1,15 @@
 #include "gateway_service/core/cluster_status.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "gateway_service/core/json_text.h"
 
 namespace pregate::gateway {
 namespace {
+
+// JSON has no NaN: what another process says is cut to 0..1.
+double Share(double ratio) { return ratio > 0 ? std::min(ratio, 1.0) : 0; }
 
 const char* Bool(bool value) { return value ? "true" : "false"; }
 
@@ -50,7 +55,8 @@ void AppendStep(std::string* out, const StepStatus& step) {
                   R"(,"round_trip_us":)", step.round_trip_us, R"(,"step_us":)", step.step_us);
   absl::StrAppend(out, R"(,"decode_rows":)", step.decode_rows, R"(,"prefill_rows":)",
                   step.prefill_rows, R"(,"prefill_tokens":)", step.prefill_tokens,
-                  R"(,"draft_tokens":)", step.draft_tokens, R"(,"experts":)");
+                  R"(,"draft_tokens":)", step.draft_tokens, R"(,"accepted_draft_tokens":)",
+                  step.accepted_draft_tokens, R"(,"experts":)");
   AppendJsonArray(out, step.experts);
   absl::StrAppend(out, R"(,"unique_experts":)", step.unique_experts, R"(,"unit_hits":)",
                   step.unit_hits, R"(,"unit_misses":)", step.unit_misses, R"(,"stall_us":)",
@@ -68,7 +74,9 @@ void AppendScheduler(std::string* out, const SchedulerStatus& scheduler) {
     absl::StrAppend(out, R"(,"requests":{"running":)", cell.requests_running, R"(,"waiting":)",
                     cell.requests_waiting, R"(},"kv_blocks":{"all":)", cell.kv_blocks,
                     R"(,"used":)", cell.kv_blocks_used, R"(,"cached":)", cell.kv_blocks_cached,
-                    R"(},"workers":)");
+                    R"(},"reuse":{"ratio":)", Share(cell.reuse_ratio), R"(,"optimal":)",
+                    Share(cell.optimal_reuse_ratio), R"(},"routed_ahead_tokens":)",
+                    cell.routed_ahead_tokens, R"(,"workers":)");
     AppendList(out, cell.workers, [&](std::string* to, const WorkerStatus& worker) {
       AppendWorker(to, worker, cell.num_experts);
     });

@@ -27,7 +27,8 @@ struct StepStatus {
   int64_t number = 0;
   int64_t begin_us = 0;  // since 1970
   int64_t round_trip_us = 0, step_us = 0;
-  int32_t decode_rows = 0, prefill_rows = 0, prefill_tokens = 0, draft_tokens = 0;
+  int32_t decode_rows = 0, prefill_rows = 0, prefill_tokens = 0;
+  int32_t draft_tokens = 0, accepted_draft_tokens = 0;
   std::vector<ExpertId> experts;  // that its routes named
   int32_t unique_experts = 0;     // that ran, each counted at each worker
   int64_t unit_hits = 0, unit_misses = 0, stall_us = 0;
@@ -41,6 +42,8 @@ struct CellStatus {
   bool router_up = false;
   int32_t requests_running = 0, requests_waiting = 0;
   int64_t kv_blocks = 0, kv_blocks_used = 0, kv_blocks_cached = 0;
+  double reuse_ratio = 0, optimal_reuse_ratio = 0;
+  int64_t routed_ahead_tokens = 0;
   std::vector<WorkerStatus> workers;  // by rank
   std::vector<StepStatus> steps;      // oldest first
 };

@@ -26,6 +26,7 @@ StepStatus Decode(const v1::ClusterStep& in) {
           .prefill_rows = in.prefill_rows(),
           .prefill_tokens = in.prefill_tokens(),
           .draft_tokens = in.draft_tokens(),
+          .accepted_draft_tokens = in.accepted_draft_tokens(),
           .experts = ToVector(in.experts()),
           .unique_experts = in.unique_experts(),
           .unit_hits = in.unit_hits(),
@@ -45,7 +46,10 @@ CellStatus DecodeClusterStatus(const v1::GetClusterStatusResponse& in) {
                     .requests_waiting = in.requests_waiting(),
                     .kv_blocks = in.kv_blocks(),
                     .kv_blocks_used = in.kv_blocks_used(),
-                    .kv_blocks_cached = in.kv_blocks_cached()};
+                    .kv_blocks_cached = in.kv_blocks_cached(),
+                    .reuse_ratio = in.reuse_ratio(),
+                    .optimal_reuse_ratio = in.optimal_reuse_ratio(),
+                    .routed_ahead_tokens = in.routed_ahead_tokens()};
   for (const v1::ClusterWorker& worker : in.workers()) out.workers.push_back(Decode(worker));
   for (const v1::ClusterStep& step : in.steps()) out.steps.push_back(Decode(step));
   return out;

@@ -1,6 +1,7 @@
 #include "scheduler_service/edge/cluster_codec.h"
 
 #include "common/base/gateway_limits.h"
+#include "common/rpc/worker_codec.h"
 
 namespace pregate {
 namespace {
@@ -24,6 +25,7 @@ void Encode(const scheduler::StepRecord& step, v1::ClusterStep* out) {
   out->set_prefill_rows(step.prefill_rows);
   out->set_prefill_tokens(step.prefill_tokens);
   out->set_draft_tokens(step.draft_tokens);
+  out->set_accepted_draft_tokens(step.accepted_drafts);
   out->mutable_experts()->Add(step.experts.begin(), step.experts.end());
   out->set_unique_experts(step.unique_experts);
   out->set_unit_hits(step.units.hits);
@@ -31,10 +33,39 @@ void Encode(const scheduler::StepRecord& step, v1::ClusterStep* out) {
   out->set_stall_us(step.units.stall_us);
 }
 
+void Encode(const scheduler::RankStep& step, v1::ClusterRankStep* out) {
+  out->set_rank(step.rank);
+  out->set_incarnation(step.incarnation);
+  out->set_begin_us(step.begin_us);
+  out->set_step_us(step.step_us);
+  out->set_answered_us(absl::ToUnixMicros(step.answered));
+  out->set_device_clock(step.device_clock);
+  for (const ActivitySpan& span : step.activities) EncodeActivity(span, out->add_activities());
+}
+
+// From the newest step back, while there is room.
+void AddTimeline(absl::Span<const scheduler::StepRecord> steps, int32_t timeline_steps,
+                 v1::GetClusterStatusResponse* out) {
+  size_t room = kActivitiesShownMax;
+  for (int i = static_cast<int>(steps.size()) - 1; i >= 0 && timeline_steps > 0;
+       --i, --timeline_steps) {
+    size_t num_activities = 0;
+    for (const scheduler::RankStep& rank : *steps[i].ranks) {
+      num_activities += rank.activities.size();
+    }
+    if (num_activities > room) return;
+    room -= num_activities;
+    for (const scheduler::RankStep& rank : *steps[i].ranks) {
+      Encode(rank, out->mutable_steps(i)->add_ranks());
+    }
+  }
+}
+
 }  // namespace
 
 v1::GetClusterStatusResponse EncodeClusterStatus(const ServedModel& model,
-                                                 const ClusterStanding& standing) {
+                                                 const ClusterStanding& standing,
+                                                 int32_t timeline_steps) {
   v1::GetClusterStatusResponse out;
   out.set_model(model.name);
   out.set_num_experts(model.spec.num_experts);
@@ -46,6 +77,9 @@ v1::GetClusterStatusResponse EncodeClusterStatus(const ServedModel& model,
   out.set_kv_blocks(standing.gauges.kv_blocks);
   out.set_kv_blocks_used(standing.gauges.kv_blocks_used);
   out.set_kv_blocks_cached(standing.gauges.kv_blocks_cached);
+  out.set_reuse_ratio(standing.gauges.reuse.ratio);
+  out.set_optimal_reuse_ratio(standing.gauges.reuse.optimal_ratio);
+  out.set_routed_ahead_tokens(standing.gauges.routed_ahead);
   size_t room = kUnitsShownMax;
   for (const WorkerStanding& worker : standing.workers) {
     v1::ClusterWorker* const to = out.add_workers();
@@ -58,6 +92,7 @@ v1::GetClusterStatusResponse EncodeClusterStatus(const ServedModel& model,
     }
   }
   for (const scheduler::StepRecord& step : standing.steps) Encode(step, out.add_steps());
+  AddTimeline(standing.steps, timeline_steps, &out);
   return out;
 }
 

@@ -7,8 +7,10 @@
 
 namespace pregate {
 
-// Of workers beyond kUnitsShownMax units in all `units` stays empty.
+// Of workers beyond kUnitsShownMax units in all `units` stays empty. The last `timeline_steps` steps
+// have `ranks`, as far as there are kActivitiesShownMax activities in all.
 v1::GetClusterStatusResponse EncodeClusterStatus(const ServedModel& model,
-                                                 const ClusterStanding& standing);
+                                                 const ClusterStanding& standing,
+                                                 int32_t timeline_steps);
 
 }  // namespace pregate

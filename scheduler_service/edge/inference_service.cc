@@ -177,7 +177,12 @@ grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* InferenceService::GetClusterStatus(
     grpc::CallbackServerContext* context, const v1::GetClusterStatusRequest* request,
     v1::GetClusterStatusResponse* response) {
-  *response = EncodeClusterStatus(*model_, look_());
+  if (request->timeline_steps() < 0 || request->timeline_steps() > kStepsShownMax) {
+    return Answer(context, absl::InvalidArgumentError(
+                               absl::StrCat("timeline_steps is ", request->timeline_steps(),
+                                            ", must be 0..", kStepsShownMax)));
+  }
+  *response = EncodeClusterStatus(*model_, look_(), request->timeline_steps());
   return Answer(context, absl::OkStatus());
 }
 

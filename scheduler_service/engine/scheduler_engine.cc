@@ -405,7 +405,7 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
                                  ledger_.steps().front().has_late_rows;
   if (refuses_late_rows) late_rows_refused_ = true;
   const scheduler::UnitTally units = {result.unit_hits, result.unit_misses, result.stall_us};
-  absl::StatusOr<StepAnswer> answer = ledger_.Match(rank, std::move(result), *group_.facts());
+  absl::StatusOr<StepAnswer> answer = ledger_.Match(rank, std::move(result), *group_.facts(), now_);
   if (!answer.ok()) {
     // If it is a peer's death that has failed the step, the peer's link says so next.
     const absl::Duration wait =
@@ -464,16 +464,19 @@ void SchedulerEngine::Show(StepAnswer& answer) {
   experts.insert(experts.end(), answer.ran.begin(), answer.ran.end());
   std::sort(experts.begin(), experts.end());
   experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
-  board_.AddStep({.begin = answer.sent_at,
-                  .round_trip = now_ - answer.sent_at,
-                  .step_us = answer.step_us_max,
-                  .decode_rows = answer.num_decodes,
-                  .prefill_rows = answer.num_rows - answer.num_decodes,
-                  .prefill_tokens = answer.num_tokens - answer.num_decodes - answer.num_drafts,
-                  .draft_tokens = answer.num_drafts,
-                  .experts = std::move(experts),
-                  .unique_experts = answer.unique_experts,
-                  .units = answer.units});
+  board_.AddStep(
+      {.begin = answer.sent_at,
+       .round_trip = now_ - answer.sent_at,
+       .step_us = answer.step_us_max,
+       .decode_rows = answer.num_decodes,
+       .prefill_rows = answer.num_rows - answer.num_decodes,
+       .prefill_tokens = answer.num_tokens - answer.num_decodes - answer.num_drafts,
+       .draft_tokens = answer.num_drafts,
+       .accepted_drafts = answer.num_accepted,
+       .experts = std::move(experts),
+       .unique_experts = answer.unique_experts,
+       .units = answer.units,
+       .ranks = std::make_shared<const std::vector<scheduler::RankStep>>(std::move(answer.ranks))});
 }
 
 // A sequence that was preempted meanwhile may be scored twice where the answers cross: what is known

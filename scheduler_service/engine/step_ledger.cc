@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/gateway_limits.h"
 #include "common/base/status.h"
 
 namespace pregate::scheduler {
@@ -92,6 +93,7 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
       const size_t begin = first == first_sample.end() ? result.samples.size() : first->second;
       const int32_t count = CountSamples(row, absl::MakeSpan(result.samples).subspan(begin));
       if (count == 0) answer.unanswered.push_back(row.seq_id);
+      answer.num_accepted += std::max(count - 1, 0);
       std::move(result.samples.begin() + begin, result.samples.begin() + begin + count,
                 std::back_inserter(answer.samples));
     }
@@ -99,10 +101,25 @@ absl::StatusOr<StepAnswer> MatchRows(const SentStep& step, int32_t rank, StepRes
   return answer;
 }
 
+// Without activities where those of `others` leave no room for them.
+RankStep TakeRankStep(int32_t rank, absl::Time now, absl::Span<const RankStep> others,
+                      StepResult& result) {
+  RankStep step = {.rank = rank,
+                   .incarnation = result.incarnation,
+                   .begin_us = result.begin_us,
+                   .step_us = result.step_us,
+                   .answered = now,
+                   .device_clock = result.device_clock};
+  size_t num_activities = result.activities.size();
+  for (const RankStep& other : others) num_activities += other.activities.size();
+  if (num_activities <= kActivitiesKeptMax) step.activities = std::move(result.activities);
+  return step;
+}
+
 }  // namespace
 
 absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
-                                             const WorkerFacts& cell) {
+                                             const WorkerFacts& cell, absl::Time now) {
   const auto due = std::find_if(steps_.begin(), steps_.end(), [&](const SentStep& step) {
     return std::find(step.awaiting.begin(), step.awaiting.end(), rank) != step.awaiting.end();
   });
@@ -122,6 +139,7 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
   const int32_t unique_experts = result.unique_experts;
   const UnitTally units = {result.unit_hits, result.unit_misses, result.stall_us};
   const std::vector<ExpertId> ran = std::move(result.experts);
+  due->ranks.push_back(TakeRankStep(rank, now, due->ranks, result));
   ASSIGN_OR_RETURN(StepAnswer answer, MatchRows(*due, rank, std::move(result), cell));
   due->awaiting.erase(std::find(due->awaiting.begin(), due->awaiting.end(), rank));
   due->step_us_max = std::max(due->step_us_max, step_us);
@@ -132,12 +150,14 @@ absl::StatusOr<StepAnswer> StepLedger::Match(int32_t rank, StepResult result,
   answer.complete = due->awaiting.empty();
   answer.step_us_max = due->step_us_max;
   answer.unique_experts = due->unique_experts;
+  answer.num_accepted = due->num_accepted += answer.num_accepted;
   answer.units = due->units;
   for (const ExpertId expert : ran) {
     const bool is_new = std::find(due->ran.begin(), due->ran.end(), expert) == due->ran.end();
     if (is_new && expert >= 0 && expert < cell.num_experts) due->ran.push_back(expert);
   }
   answer.ran = due->ran;
+  if (answer.complete) answer.ranks = std::move(due->ranks);
   while (!steps_.empty() && steps_.front().awaiting.empty()) steps_.pop_front();
   return answer;
 }

@@ -27,6 +27,8 @@ struct SentStep {
   int32_t unique_experts = 0;     // theirs, in all
   UnitTally units;                // theirs, in all; the longest stall
   std::vector<ExpertId> ran;      // theirs
+  std::vector<RankStep> ranks;    // theirs
+  int32_t num_accepted = 0;       // of the drafts, so far
   int32_t num_decodes = 0;        // of the rows
   int32_t num_drafts = 0;         // of the tokens
 };
@@ -41,11 +43,13 @@ struct ComputedRow {
 struct StepAnswer {
   bool stale = false;  // answered before: nothing else is filled
   absl::Time sent_at;
-  bool complete = false;  // every member has answered: the next four are the step's
+  bool complete = false;  // every member has answered: the next six are the step's
   int64_t step_us_max = 0;
   int32_t unique_experts = 0;
   UnitTally units;
-  std::vector<ExpertId> ran;  // as the members say, each once
+  std::vector<ExpertId> ran;    // as the members say, each once
+  std::vector<RankStep> ranks;  // filled when complete
+  int32_t num_accepted = 0;
   int32_t num_rows = 0;
   int32_t num_decodes = 0;
   int32_t num_drafts = 0;
@@ -79,7 +83,9 @@ class StepLedger {
   // errors that were not asked for are left out. An error, after which the epoch is void: the step
   // failed as a whole (its own status), it is not the one that is due from that rank, or a token or
   // route is out of range.
-  absl::StatusOr<StepAnswer> Match(int32_t rank, StepResult result, const WorkerFacts& cell);
+  // The answer came at `now`.
+  absl::StatusOr<StepAnswer> Match(int32_t rank, StepResult result, const WorkerFacts& cell,
+                                   absl::Time now);
 
  private:
   StepId last_id_ = 0;          // sent in this epoch

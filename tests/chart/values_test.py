@@ -165,6 +165,14 @@ class Values(unittest.TestCase):
                 with self.assertRaisesRegex(Refused, "kvCacheBytes"):
                     render({path: given})
 
+    def test_expert_slots(self):
+        path = ("worker", "expertSlots")
+        for given in ("auto", 0, 7):
+            self.assertRegex(render({path: given}), rf"--expert-slots={given}\n")
+        for given in ("all", "7", -1, 1.5):
+            with self.assertRaisesRegex(Refused, "expertSlots"):
+                render({path: given})
+
     def test_strings_that_look_like_something_else(self):
         strings = [
             p

@@ -14,7 +14,7 @@ import time
 BIN = pathlib.Path(sys.argv.pop(1) if len(sys.argv) > 1 else "build/debug/bin").resolve()
 SERVICES = ["pregate-router", "pregate-worker", "pregate-scheduler"]
 PROGRAMS = [*SERVICES, "pregate-gateway"]  # it has another port than theirs
-COMMANDS = ["serve", "generate", "chat", "top", "refactor", "import", "logits", "tokenize", "routes record", "eval ppl", "eval task",
+COMMANDS = ["serve", "generate", "chat", "top", "trace", "refactor", "import", "logits", "tokenize", "routes record", "eval ppl", "eval task",
             "inspect", "synth", "simulate", "health", "certs init", "certs renew", "certs show", "api-token new", "completion"]
 # Without what the caller's environment may say.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PREGATE_")}

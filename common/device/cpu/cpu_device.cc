@@ -44,6 +44,7 @@ class CpuDevice final : public ComposedDevice {
   }
   size_t act_bytes(ActType) const override { return sizeof(float); }
 
+  absl::StatusOr<DeviceMemory> Memory() const override { return HostMemory(); }
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override { return AllocateHost(bytes); }
   absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes) override {
     DeviceBuffer buffer = cpu::AllocateZeroed(bytes);

@@ -1,9 +1,10 @@
 #include "common/device/cpu/transfer_queue.h"
 
 #include <cstring>
+#include <utility>
 
-#include "absl/time/clock.h"
 #include "common/base/status.h"
+#include "common/device/steady_time.h"
 
 namespace pregate::cpu {
 
@@ -30,9 +31,16 @@ void ThreadTransferQueue::Await(uint64_t number) {
   PREGATE_CHECK(number <= num_copies_, "copy ", number, " of ", num_copies_);
   std::unique_lock lock(mutex_);
   if (num_done_ >= number) return;
-  const absl::Time start = absl::Now();
+  const absl::Time start = SteadyNow();
   done_.wait(lock, [&] { return num_done_ >= number; });
-  stalled_ += absl::Now() - start;
+  const TransferSpan wait = {.is_wait = true, .begin = start, .end = SteadyNow()};
+  stalled_ += wait.end - wait.begin;
+  Note(wait);
+}
+
+std::vector<TransferSpan> ThreadTransferQueue::TakeSpans() {
+  std::lock_guard lock(mutex_);
+  return std::exchange(spans_, {});
 }
 
 uint64_t ThreadTransferQueue::num_done() {
@@ -47,8 +55,11 @@ void ThreadTransferQueue::Run() {
     if (jobs_.empty()) return;
     const Job job = jobs_.front();
     lock.unlock();
+    const absl::Time start = SteadyNow();
     std::memcpy(job.dst, job.src, job.bytes);
+    const TransferSpan copy = {.begin = start, .end = SteadyNow()};
     lock.lock();
+    Note(copy);
     jobs_.pop_front();
     ++num_done_;
     done_.notify_all();

@@ -6,6 +6,7 @@
 #include <deque>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "common/device/device.h"
 
@@ -22,6 +23,7 @@ class ThreadTransferQueue final : public TransferQueue {
   void Await(uint64_t number) override;
   uint64_t num_done() override;
   absl::Duration stalled() override { return stalled_; }
+  std::vector<TransferSpan> TakeSpans() override;
 
  private:
   struct Job {
@@ -30,6 +32,9 @@ class ThreadTransferQueue final : public TransferQueue {
     size_t bytes;
   };
   void Run();
+  void Note(const TransferSpan& span) {  // REQUIRES: mutex_
+    if (spans_.size() < kTransferSpansMax) spans_.push_back(span);
+  }
 
   uint64_t num_marks_ = 0;
   uint64_t num_copies_ = 0;
@@ -39,6 +44,7 @@ class ThreadTransferQueue final : public TransferQueue {
   std::condition_variable work_, done_;
   std::deque<Job> jobs_;  // the first one may be under way
   uint64_t num_done_ = 0;
+  std::vector<TransferSpan> spans_;
   bool stop_ = false;
 
   std::thread thread_;

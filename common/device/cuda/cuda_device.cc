@@ -65,6 +65,7 @@ class CudaDeviceImpl final : public CudaDevice {
   void* stream() const override { return runtime_->handle(); }
   int ordinal() const override { return runtime_->ordinal(); }
 
+  absl::StatusOr<DeviceMemory> Memory() const override { return runtime_->Memory(); }
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override { return runtime_->Allocate(bytes); }
   absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes) override {
     return runtime_->AllocateHost(bytes);
@@ -83,6 +84,10 @@ class CudaDeviceImpl final : public CudaDevice {
     uploads_->Reset();
     return status;
   }
+  void BeginMoments() override { runtime_->BeginMoments(); }
+  void NoteMoment(int moment) override { runtime_->NoteMoment(moment); }
+  absl::Time MomentOf(int moment) override { return runtime_->MomentOf(moment); }
+  bool has_clock() const override { return true; }
   std::unique_ptr<TransferQueue> MakeTransferQueue() override {
     return std::make_unique<cuda::StreamTransferQueue>(runtime_.get());
   }

@@ -5,6 +5,7 @@
 
 #include "common/base/status.h"
 #include "common/device/cuda/cuda_status.h"
+#include "common/device/steady_time.h"
 
 namespace pregate::cuda {
 
@@ -38,6 +39,13 @@ void CudaRuntime::Use() {
   if (cudaGetDevice(&current) != cudaSuccess || current != ordinal_) {
     Note(cudaSetDevice(ordinal_), "cudaSetDevice");
   }
+}
+
+absl::StatusOr<DeviceMemory> CudaRuntime::Memory() {
+  Use();
+  size_t free = 0, total = 0;
+  RETURN_IF_ERROR(CudaStatus(cudaMemGetInfo(&free, &total), "cudaMemGetInfo"));
+  return DeviceMemory{static_cast<int64_t>(free), static_cast<int64_t>(total)};
 }
 
 absl::StatusOr<DeviceBuffer> CudaRuntime::Allocate(size_t bytes) {
@@ -91,6 +99,27 @@ void CudaRuntime::Note(cudaError_t error, const char* what) {
 void CudaRuntime::NoteMatmul(absl::Status status) {
   ++stream_.num_launches;
   Note(std::move(status));
+}
+
+void CudaRuntime::BeginMoments() {
+  while (moments_.size() < kMomentsMax) moments_.emplace_back(/*timed=*/true);
+  NoteMoment(0);
+  moment_0_ = SteadyNow();  // nothing is enqueued between two steps, so the card is there at once
+}
+
+void CudaRuntime::NoteMoment(int moment) {
+  Use();
+  Note(cudaEventRecord(moments_[moment].get(), stream_.handle), "cudaEventRecord");
+}
+
+// No step fails because of its timeline.
+absl::Time CudaRuntime::TimeOf(const Event& event) {
+  float ms = 0;
+  if (moments_.empty() ||
+      cudaEventElapsedTime(&ms, moments_[0].get(), event.get()) != cudaSuccess) {
+    cudaGetLastError();
+  }
+  return moment_0_ + absl::Milliseconds(ms);
 }
 
 CudaCounts CudaRuntime::counts() const {

@@ -14,6 +14,20 @@
 
 namespace pregate::cuda {
 
+// Owns one event.
+class Event {
+ public:
+  explicit Event(bool timed);
+  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  Event(const Event&) = delete;
+  ~Event();
+  cudaEvent_t get() const { return event_; }
+  bool Passed() const;  // does not wait
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 // Not thread-safe, but may move between threads.
 class CudaRuntime {
  public:
@@ -28,6 +42,7 @@ class CudaRuntime {
   int ordinal() const { return ordinal_; }
   const cudaDeviceProp& properties() const { return properties_; }
 
+  absl::StatusOr<DeviceMemory> Memory();
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes);      // zeroed; waits for the stream
   absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes);  // pinned
   // Waits for the stream and returns the first error since the last call.
@@ -38,6 +53,13 @@ class CudaRuntime {
   void Note(absl::Status status);
   void Note(cudaError_t error, const char* what);
   void NoteMatmul(absl::Status status);  // a launch that a library made
+
+  // Device::BeginMoments and what follows it.
+  void BeginMoments();
+  void NoteMoment(int moment);
+  absl::Time MomentOf(int moment) { return moment == 0 ? moment_0_ : TimeOf(moments_[moment]); }
+  // REQUIRES: recorded with timing, and passed.
+  absl::Time TimeOf(const Event& event);
 
   CudaCounts counts() const;
 
@@ -50,22 +72,10 @@ class CudaRuntime {
   const int ordinal_;
   const cudaDeviceProp properties_;
   Stream stream_;
+  std::vector<Event> moments_;  // all, from the first BeginMoments on
+  absl::Time moment_0_;         // on the host's steady clock
   CudaCounts counts_;
   absl::Status status_;
-};
-
-// Owns one event.
-class Event {
- public:
-  explicit Event(bool timed);
-  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
-  Event(const Event&) = delete;
-  ~Event();
-  cudaEvent_t get() const { return event_; }
-  bool Passed() const;  // does not wait
-
- private:
-  cudaEvent_t event_ = nullptr;
 };
 
 }  // namespace pregate::cuda

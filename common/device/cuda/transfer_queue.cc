@@ -54,13 +54,14 @@ uint64_t StreamTransferQueue::Copy(void* dst, const void* host_src, size_t bytes
   if (mark != marks_.end()) {
     runtime_.Note(cudaStreamWaitEvent(stream_, mark->event.get(), 0), "cudaStreamWaitEvent");
   }
+  NumberedCopy copy = {TakeTimed(), ++num_copies_};
+  runtime_.Note(cudaEventRecord(copy.begin.get(), stream_), "cudaEventRecord");
   if (bytes > 0) {
     runtime_.Note(cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, stream_),
                   "cudaMemcpyAsync of a transfer");
   }
-  Event event = Take(free_events_, /*timed=*/false);
-  runtime_.Note(cudaEventRecord(event.get(), stream_), "cudaEventRecord");
-  copies_.push_back({++num_copies_, std::move(event)});
+  runtime_.Note(cudaEventRecord(copy.end.get(), stream_), "cudaEventRecord");
+  copies_.push_back(std::move(copy));
   return num_copies_;
 }
 
@@ -69,18 +70,18 @@ void StreamTransferQueue::Await(uint64_t number) {
   runtime_.Use();
   CollectWaits();
   if (number <= num_done()) return;
-  const Numbered& copy = copies_[number - num_done_ - 1];
-  Wait wait = {Take(free_timed_, /*timed=*/true), Take(free_timed_, /*timed=*/true)};
+  const NumberedCopy& copy = copies_[number - num_done_ - 1];
+  Wait wait = TakeTimed();
   runtime_.Note(cudaEventRecord(wait.begin.get(), runtime_.handle()), "cudaEventRecord");
-  runtime_.Note(cudaStreamWaitEvent(runtime_.handle(), copy.event.get(), 0), "cudaStreamWaitEvent");
+  runtime_.Note(cudaStreamWaitEvent(runtime_.handle(), copy.end.get(), 0), "cudaStreamWaitEvent");
   runtime_.Note(cudaEventRecord(wait.end.get(), runtime_.handle()), "cudaEventRecord");
   waits_.push_back(std::move(wait));
 }
 
 uint64_t StreamTransferQueue::num_done() {
-  while (!copies_.empty() && copies_.front().event.Passed()) {
+  while (!copies_.empty() && copies_.front().end.Passed()) {
     num_done_ = copies_.front().number;
-    free_events_.push_back(std::move(copies_.front().event));
+    Finish(copies_.front(), /*is_wait=*/false);
     copies_.pop_front();
   }
   return num_done_;
@@ -88,15 +89,32 @@ uint64_t StreamTransferQueue::num_done() {
 
 void StreamTransferQueue::CollectWaits() {
   while (!waits_.empty() && waits_.front().end.Passed()) {
-    Wait& wait = waits_.front();
-    float ms = 0;
-    runtime_.Note(cudaEventElapsedTime(&ms, wait.begin.get(), wait.end.get()),
-                  "cudaEventElapsedTime");
-    stalled_ += absl::Milliseconds(ms);
-    free_timed_.push_back(std::move(wait.begin));
-    free_timed_.push_back(std::move(wait.end));
+    const TransferSpan span = Finish(waits_.front(), /*is_wait=*/true);
+    stalled_ += span.end - span.begin;
     waits_.pop_front();
   }
+}
+
+StreamTransferQueue::Wait StreamTransferQueue::TakeTimed() {
+  return {Take(free_timed_, /*timed=*/true), Take(free_timed_, /*timed=*/true)};
+}
+
+TransferSpan StreamTransferQueue::Finish(Wait& events, bool is_wait) {
+  float ms = 0;
+  runtime_.Note(cudaEventElapsedTime(&ms, events.begin.get(), events.end.get()),
+                "cudaEventElapsedTime");
+  const absl::Time begin = runtime_.TimeOf(events.begin);
+  const TransferSpan span = {is_wait, begin, begin + absl::Milliseconds(ms)};
+  if (spans_.size() < kTransferSpansMax) spans_.push_back(span);
+  free_timed_.push_back(std::move(events.begin));
+  free_timed_.push_back(std::move(events.end));
+  return span;
+}
+
+std::vector<TransferSpan> StreamTransferQueue::TakeSpans() {
+  num_done();
+  CollectWaits();
+  return std::exchange(spans_, {});
 }
 
 absl::Duration StreamTransferQueue::stalled() {

@@ -20,9 +20,10 @@ class StreamTransferQueue final : public TransferQueue {
   void Await(uint64_t number) override;
   uint64_t num_done() override;
   absl::Duration stalled() override;
+  std::vector<TransferSpan> TakeSpans() override;
 
  private:
-  // An event that stands for a mark or a copy, by its number.
+  // An event that stands for a mark, by its number.
   struct Numbered {
     uint64_t number;
     Event event;
@@ -30,16 +31,24 @@ class StreamTransferQueue final : public TransferQueue {
   struct Wait {
     Event begin, end;
   };
+  struct NumberedCopy : Wait {
+    uint64_t number;
+  };
   void ForgetPassedMarks();
   void CollectWaits();
+  Wait TakeTimed();
+  // When it was; its events go back to the pool.
+  TransferSpan Finish(Wait& events, bool is_wait);
 
   CudaRuntime& runtime_;
   cudaStream_t stream_ = nullptr;
   uint64_t num_marks_ = 0, num_copies_ = 0, num_done_ = 0;
-  std::deque<Numbered> marks_, copies_;  // those not yet known to have passed
+  std::deque<Numbered> marks_;  // those not yet known to have passed, as below
+  std::deque<NumberedCopy> copies_;
   std::deque<Wait> waits_;
   std::vector<Event> free_events_, free_timed_;
   absl::Duration stalled_;
+  std::vector<TransferSpan> spans_;
 };
 
 }  // namespace pregate::cuda

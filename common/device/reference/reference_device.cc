@@ -28,16 +28,21 @@ class ImmediateTransferQueue final : public TransferQueue {
  public:
   uint64_t Mark() override { return ++num_marks_; }
   uint64_t Copy(void* dst, const void* host_src, size_t bytes, uint64_t) override {
+    TransferSpan copy = {.begin = SteadyNow()};
     if (bytes > 0) std::memcpy(dst, host_src, bytes);
+    copy.end = SteadyNow();
+    if (spans_.size() < kTransferSpansMax) spans_.push_back(copy);
     return ++num_copies_;
   }
   void Await(uint64_t) override {}
   uint64_t num_done() override { return num_copies_; }
   absl::Duration stalled() override { return absl::ZeroDuration(); }
+  std::vector<TransferSpan> TakeSpans() override { return std::exchange(spans_, {}); }
 
  private:
   uint64_t num_marks_ = 0;
   uint64_t num_copies_ = 0;
+  std::vector<TransferSpan> spans_;
 };
 
 // Matrices and units are kept as rounded floats, row-major; a unit is gate, up, down.
@@ -49,6 +54,7 @@ class ReferenceDevice final : public ComposedDevice {
   }
   size_t act_bytes(ActType) const override { return sizeof(float); }
 
+  absl::StatusOr<DeviceMemory> Memory() const override { return HostMemory(); }
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
     void* data = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
     if (data == nullptr) {

@@ -15,6 +15,7 @@ struct Options {
   std::vector<std::string> list;
   int32_t number = 3;
   std::optional<uint64_t> seed;
+  std::optional<int32_t> slots;
   double ratio = 0.5;
   int64_t bytes = 1 << 20;
   absl::Duration time = absl::Seconds(1);
@@ -27,6 +28,7 @@ void Declare(OptionSet* set, Options* options) {
   set->Choice("choice", &options->choice, {"one", "two"}, "a word");
   set->Int("number", &options->number, -5, 1000, "things", "a number");
   set->OptionalUint64("seed", &options->seed, "a seed");
+  set->IntOrAuto("slots", &options->slots, 0, 256, "", "a number or auto");
   set->Double("ratio", &options->ratio, 0, 1, "", "a part");
   set->Bytes("kv-cache-bytes", &options->bytes, 0, int64_t{1} << 40, "memory");
   set->Duration("wait-s", &options->time, absl::ZeroDuration(), absl::Hours(1), "a time");
