@@ -10,7 +10,9 @@ struct SchedulerProgram {
   std::string model;
   SchedulerServerOptions server;
   SchedulerLinkOptions links;
-  std::optional<MetricsRegistry> registry;  // outlives the server
+  // These outlive the server.
+  std::optional<MetricsRegistry> registry;
+  std::unique_ptr<OtlpExporter> spans;
 
   void Declare(OptionSet& set) {
     set.String("model", &model, "Checkpoint directory or GGUF file; only its tokenizer is read")
@@ -22,11 +24,14 @@ struct SchedulerProgram {
     RETURN_IF_ERROR(CheckPortOptions(server.ports, *context.security));
     ASSIGN_OR_RETURN(ServedModel served, LoadServedModel(model, server.ports.model_name));
     registry.emplace(served.name);
+    ASSIGN_OR_RETURN(
+        spans, OtlpExporter::Start(server.otlp, "pregate-scheduler", &*registry, context.log));
     const bool has_router = served.has_routes();
     const auto make_links = [&](const SchedulerServer::Push& push) {
       return MakeGrpcLinks(links, has_router, push, *context.security, context.log);
     };
-    return SchedulerServer::Start(server, std::move(served), make_links, &*registry, context);
+    return SchedulerServer::Start(server, std::move(served), make_links, &*registry, spans.get(),
+                                  context);
   }
 };
 

@@ -25,14 +25,13 @@ constexpr absl::Duration kPushRetry = absl::Milliseconds(10);
 // Members end in reverse order: servers and links before the engine and inbox that they use.
 struct SchedulerServer::State {
   State(ServedModel served, MetricsRegistry* registry, Clock* clock, const Log* log,
-        std::unique_ptr<OtlpExporter> exporter)
+        SpanSink* spans)
       : model(std::move(served)),
         clock(clock),
         inbox(kEngineInboxMessages, clock),
         random(RandomId()),
         metrics(registry, log, model.spec.num_experts),
-        spans(std::move(exporter)),
-        requests(log, clock, spans.get()),
+        requests(log, clock, spans),
         clients(push()),
         service(&model, &metrics, &requests, &clients, [this] { return engine->board().Read(); }) {}
 
@@ -59,7 +58,6 @@ struct SchedulerServer::State {
   MailboxInbox inbox;
   scheduler::SplitMix64 random;
   SchedulerMetrics metrics;
-  const std::unique_ptr<OtlpExporter> spans;  // null: nobody collects them
   RequestLog requests;
   SchedulerPeer clients;
   InferenceService service;
@@ -72,12 +70,10 @@ struct SchedulerServer::State {
 
 absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
     const SchedulerServerOptions& options, ServedModel model, const MakeLinks& make_links,
-    MetricsRegistry* registry, const ServiceContext& context) {
-  ASSIGN_OR_RETURN(auto spans,
-                   OtlpExporter::Start(options.otlp, "pregate-scheduler", registry, context.log));
+    MetricsRegistry* registry, SpanSink* spans, const ServiceContext& context) {
   // Owned by the server from here on: its destructor drains what has been started.
-  std::unique_ptr<SchedulerServer> server(new SchedulerServer(std::make_unique<State>(
-      std::move(model), registry, context.clock, context.log, std::move(spans))));
+  std::unique_ptr<SchedulerServer> server(new SchedulerServer(
+      std::make_unique<State>(std::move(model), registry, context.clock, context.log, spans)));
   State& state = *server->state_;
   ASSIGN_OR_RETURN(state.links, make_links(state.push()));
   state.engine = std::make_unique<SchedulerEngine>(
