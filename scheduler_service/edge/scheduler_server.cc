@@ -24,6 +24,17 @@ constexpr absl::Duration kPushRetry = absl::Milliseconds(10);
 
 // Members end in reverse order: servers and links before the engine and inbox that they use.
 struct SchedulerServer::State {
+  // Messages of a step that leave by one connection leave together.
+  struct HeldWrites final : AnswerBatch {
+    void Begin(size_t num_answers) override {
+      if (ServicePorts* const to = ports) to->HoldWrites(num_answers);
+    }
+    void End() override {
+      if (ServicePorts* const to = ports) to->ReleaseWrites();
+    }
+    std::atomic<ServicePorts*> ports{nullptr};  // null: not open yet
+  };
+
   State(ServedModel served, MetricsRegistry* registry, Clock* clock, const Log* log,
         SpanSink* spans)
       : model(std::move(served)),
@@ -47,6 +58,7 @@ struct SchedulerServer::State {
     parts.tokenizer = model.tokenizer.get();
     parts.random = &random;
     parts.observer = &metrics;
+    parts.answers = &held_writes;
     return parts;
   }
   bool ready() const {
@@ -63,6 +75,7 @@ struct SchedulerServer::State {
   InferenceService service;
   std::unique_ptr<SchedulerEngine> engine;
   SchedulerLinks links;
+  HeldWrites held_writes;
   std::thread loop;
   std::unique_ptr<ServicePorts> ports;
   std::atomic<bool> drained{false};
@@ -90,6 +103,7 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
                           .last_turn = [&state] { return state.engine->health().loop_progress(); },
                           .ready = [&state] { return state.ready(); }},
                          registry, context));
+  state.held_writes.ports = state.ports.get();
   return server;
 }
 
