@@ -1,4 +1,5 @@
 // pregate-scheduler: the client API, and the one loop that plans every step.
+#include "common/base/scheduling.h"
 #include "common/base/status.h"
 #include "scheduler_service/edge/scheduler_links.h"
 #include "scheduler_service/edge/scheduler_server.h"
@@ -10,6 +11,7 @@ struct SchedulerProgram {
   std::string model;
   SchedulerServerOptions server;
   SchedulerLinkOptions links;
+  bool batch_threads = false;
   // These outlive the server.
   std::optional<MetricsRegistry> registry;
   std::unique_ptr<OtlpExporter> spans;
@@ -19,8 +21,10 @@ struct SchedulerProgram {
         .Required();
     DeclareSchedulerServerOptions(set, &server);
     DeclareSchedulerLinkOptions(set, &links);
+    set.Switch("batch-threads", &batch_threads, kBatchThreadsHelp);
   }
   absl::StatusOr<std::unique_ptr<Service>> Start(const ServiceContext& context) {
+    if (batch_threads) RETURN_IF_ERROR(BatchThreads());
     RETURN_IF_ERROR(CheckPortOptions(server.ports, *context.security));
     ASSIGN_OR_RETURN(ServedModel served, LoadServedModel(model, server.ports.model_name));
     registry.emplace(served.name);
