@@ -1,12 +1,12 @@
 """What a token costs in front of the workers: a real scheduler and a real gateway on one core, a worker that computes nothing
 (bench/fake_worker) and the clients (bench/stream_bench) on the other; by gRPC and by HTTP turn about. The processor time of
 scheduler and gateway is counted too, since other programs on the machine change rates but hardly that.
-usage: front_door.py --bin BIN[,BIN ...] --out FILE [--streams 256] [--prompt 16] [--answer 128] [--requests 4] [--rounds 5]
-                     [--profile]
+usage: front_door.py --bin BIN[:FLAG][,BIN[:FLAG] ...] --out FILE [--streams 256] [--prompt 16] [--answer 128] [--requests 4] [--rounds 5]
+                     [--profile] [--flames DIR]
 
-With several BINs (before, after), each round measures all of them; ratios are to the first one, within a round:
+With several BINs (before, after; a FLAG is for scheduler and gateway), each round measures all of them; ratios are to the first one, within a round:
 [median, least, most]. --profile adds where the last build's
-time goes, by function, at the last number of streams (needs `perf`).
+time goes, by function, at the last number of streams (needs `perf`); --flames draws that with its calls (bench/flame_graph.py), a file a way.
 """
 import argparse
 import json
@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 
+import flame_graph
 import machine
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -46,16 +47,16 @@ def cpu_s(process):
 
 
 class Servers:
-    """Fake worker, scheduler and gateway of one build."""
+    """Fake worker, scheduler and gateway of one build, the last two with `flags`."""
 
-    def __init__(self, folder, binaries, model, args):
+    def __init__(self, folder, binaries, flags, model, args):
         self.folder, self.binaries, self.processes = folder, binaries, []
         self.worker = self.start(CLIENT_CORE, "fake_worker", "--model", model, "--listen", "127.0.0.1:0")
         self.scheduler = self.start(SERVER_CORE, "pregate-scheduler", "--model", model, "--workers", self.worker["listen"], "--drafts", "off",
                                     "--queue-max", "8192", "--running-max", "1024", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
-                                    "--log-level", args.log_level)
+                                    "--log-level", args.log_level, *flags)
         self.gateway = self.start(SERVER_CORE, "pregate-gateway", "--schedulers", self.scheduler["listen"], "--http-listen", "127.0.0.1:0",
-                                  "--metrics-listen", "127.0.0.1:0", "--log-level", args.log_level)
+                                  "--metrics-listen", "127.0.0.1:0", "--log-level", args.log_level, *flags)
         self.await_ready()
 
     def await_ready(self):
@@ -118,6 +119,20 @@ class Servers:
             found[name] = [[float(share.rstrip("%")), f"{symbol[:120]} ({dso})"] for share, dso, _, symbol in rows[:top]]
         return found
 
+    def draw(self, way, streams, args):
+        """A flame graph of scheduler and gateway together, into args.flames."""
+        servers = [self.scheduler["process"], *([self.gateway["process"]] if way == "http" else [])]
+        data = self.folder / "perf.data"
+        perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "499", "--call-graph", "dwarf,16384", "-p",
+                                 ",".join(str(p.pid) for p in servers), "-o", data], stderr=subprocess.DEVNULL)
+        time.sleep(0.3)
+        self.run(way, streams, args, args.requests)
+        perf.send_signal(signal.SIGINT)
+        perf.wait()
+        name = {"grpc": "gRPC", "http": "SSE"}[way]
+        title = f"{name}, {streams} streams: {' and '.join(p.args[3].name for p in servers)}"
+        (args.flames / f"front-door-{name.lower()}.svg").write_text(flame_graph.render(flame_graph.read_stacks(data), title, least=0.25))
+
     def stop(self):
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
@@ -143,8 +158,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--log-level", default="warn")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--flames", type=pathlib.Path)
     args = parser.parse_args()
-    binaries = [pathlib.Path(b).resolve() for b in args.bin.split(",")]
+    binaries = [pathlib.Path(b.split(":")[0]).resolve() for b in args.bin.split(",")]
+    flags = [b.split(":")[1:] for b in args.bin.split(",")]
     with tempfile.TemporaryDirectory() as temp:
         temp = pathlib.Path(temp)
         subprocess.run([binaries[0] / "pregate", "synth", "--shape", "tiny", "--seed", "1", "--out", temp / "tiny"], check=True,
@@ -152,7 +169,7 @@ def main():
         builds = []
         for i, b in enumerate(binaries):
             (temp / str(i)).mkdir()
-            builds.append(Servers(temp / str(i), b, temp / "tiny", args))
+            builds.append(Servers(temp / str(i), b, flags[i], temp / "tiny", args))
         try:
             runs = {}  # (streams, build, way) -> rounds
             for _ in range(args.rounds):
@@ -163,6 +180,8 @@ def main():
                             requests = args.requests * (16 if streams == "1" else 1)
                             runs.setdefault((streams, i, way), []).append(build.run(way, streams, args, requests))
             profiles = {way: builds[-1].profile(way, streams, args) for way in ("grpc", "http")} if args.profile else {}
+            for way in ("grpc", "http") if args.flames else ():
+                builds[-1].draw(way, streams, args)
         finally:
             for build in builds:
                 build.stop()

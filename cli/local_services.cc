@@ -8,13 +8,14 @@
 namespace pregate::cli {
 
 absl::StatusOr<LocalServices> StartLocalServices(const WorkerOptions& options, Clock* clock,
-                                                 MetricsRegistry* registry, const Log* log) {
+                                                 MetricsRegistry* registry, const Log* log,
+                                                 SpanSink* spans) {
   LocalServices services;
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
   if (checkpoint->spec().router) {
     const RouterEngineOptions router_options{.boot_id = RandomId()};
     services.router_metrics =
-        std::make_unique<RouterMetrics>(registry, log, router_options.step_tokens_max);
+        std::make_unique<RouterMetrics>(registry, log, router_options.step_tokens_max, spans);
     services.router_device = MakeCpuDevice({.threads = 1});
     ASSIGN_OR_RETURN(services.router,
                      RouterEngine::Start(*checkpoint, *services.router_device, *clock,
@@ -25,7 +26,7 @@ absl::StatusOr<LocalServices> StartLocalServices(const WorkerOptions& options, C
     WorkerOptions worker = options;
     worker.rank = rank;
     worker.device_sharers = options.world_size - rank;
-    services.worker_metrics.push_back(std::make_unique<WorkerMetrics>(registry, log, rank));
+    services.worker_metrics.push_back(std::make_unique<WorkerMetrics>(registry, log, rank, spans));
     ASSIGN_OR_RETURN(
         services.workers.emplace_back(),
         LoadWorker(worker, clock, services.fabric.get(), services.worker_metrics.back().get()));

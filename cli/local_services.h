@@ -32,8 +32,10 @@ struct LocalServices {
 };
 
 // All read the model of `options`, which are each worker's; options.world_size says how many there
-// are, rank is set. The router has one thread. `clock`, `registry` and `log` outlive the services.
+// are, rank is set. The router has one thread. `clock`, `registry`, `log` and `spans` (null: nobody
+// collects them) outlive the services.
 absl::StatusOr<LocalServices> StartLocalServices(const WorkerOptions& options, Clock* clock,
-                                                 MetricsRegistry* registry, const Log* log);
+                                                 MetricsRegistry* registry, const Log* log,
+                                                 SpanSink* spans = nullptr);
 
 }  // namespace pregate::cli

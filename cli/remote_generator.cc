@@ -45,6 +45,13 @@ struct SetConstraint {
   void operator()(const ChoiceConstraint& choice) const {
     request->mutable_choice()->mutable_texts()->Add(choice.texts.begin(), choice.texts.end());
   }
+  void operator()(const MarkedJsonConstraint& marked) const {
+    v1::MarkedJson* const out = request->mutable_marked_json();
+    out->set_begin(marked.begin);
+    out->set_end(marked.end);
+    out->set_json_schema(marked.schema);
+    out->set_once(marked.once);
+  }
 };
 
 v1::GenerateRequest ToProto(const GenerateJob& job) {

@@ -62,11 +62,14 @@ class LocalCell final : public Service {
     std::unique_ptr<LocalCell> cell(new LocalCell(model.name));
     WorkerOptions worker = o.worker;
     worker.step_tokens = o.server.engine.step_tokens;
-    ASSIGN_OR_RETURN(cell->services_,
-                     StartLocalServices(worker, context.clock, &cell->registry_, context.log));
+    ASSIGN_OR_RETURN(cell->spans_, OtlpExporter::Start(o.server.otlp, "pregate-scheduler",
+                                                       &cell->registry_, context.log));
+    ASSIGN_OR_RETURN(cell->services_, StartLocalServices(worker, context.clock, &cell->registry_,
+                                                         context.log, cell->spans_.get()));
     const auto make_links = [&](const PushEvent& push) { return cell->MakeLinks(push); };
-    ASSIGN_OR_RETURN(cell->server_, SchedulerServer::Start(o.server, std::move(model), make_links,
-                                                           &cell->registry_, context));
+    ASSIGN_OR_RETURN(cell->server_,
+                     SchedulerServer::Start(o.server, std::move(model), make_links,
+                                            &cell->registry_, cell->spans_.get(), context));
     if (!o.gateway.on()) return cell;
     ASSIGN_OR_RETURN(
         cell->gateway_,
@@ -97,6 +100,7 @@ class LocalCell final : public Service {
   }
 
   MetricsRegistry registry_;
+  std::unique_ptr<OtlpExporter> spans_;  // null: nobody collects them
   LocalServices services_;
   std::unique_ptr<SchedulerServer> server_;
   std::unique_ptr<gateway::GatewayServer> gateway_;  // null: --http-listen off

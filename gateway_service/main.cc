@@ -2,6 +2,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/gateway_limits.h"
 #include "common/base/limits.h"
+#include "common/base/scheduling.h"
 #include "common/base/status.h"
 #include "common/http/metrics_server.h"
 #include "common/rpc/channel.h"
@@ -22,6 +23,7 @@ struct GatewayProgram {
   std::string metrics_listen = "127.0.0.1:7681", port_file, model_name;
   std::vector<std::string> schedulers = {"127.0.0.1:7600"};
   absl::Duration drain_timeout = absl::Seconds(30);
+  bool batch_threads = false;
 
   void Declare(OptionSet& set) {
     gateway::DeclareGatewayOptions(set, &gateway);
@@ -34,6 +36,7 @@ struct GatewayProgram {
     set.String("model-name", &model_name, "Label `model` of metrics; empty: none");
     set.Duration("drain-timeout-s", &drain_timeout, absl::ZeroDuration(), absl::Hours(1),
                  "How long SIGTERM waits for open streams");
+    set.Switch("batch-threads", &batch_threads, kBatchThreadsHelp);
   }
 };
 
@@ -42,6 +45,7 @@ class GatewayService final : public Service {
  public:
   static absl::StatusOr<std::unique_ptr<Service>> Start(const GatewayProgram& o,
                                                         const ServiceContext& context) {
+    if (o.batch_threads) RETURN_IF_ERROR(BatchThreads());
     if (!o.gateway.on()) {
       return absl::InvalidArgumentError("--http-listen is off: there is nothing else to serve");
     }

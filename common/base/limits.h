@@ -140,6 +140,8 @@
 #define PREGATE_GRAMMAR_LIMITS(X) \
   X(kConstraintBytesMax, size_t{256} << 10, "bytes", "a schema, expression or all choices of a request") \
   X(kConstraintChoicesMax, size_t{4096}, "texts", "choices of one request")                       \
+  X(kMarkBytesMax, size_t{64}, "bytes", "what begins, or ends, JSON in a free text")                \
+  X(kMarkedSpacesMax, 4, "bytes", "of white space between such a mark and the JSON")              \
   X(kConstraintsKeptMax, size_t{64}, "constraints", "compiled ones that are kept for the next request") \
   X(kConstraintsCompilingMax, size_t{64}, "constraints", "that wait to be compiled")              \
   X(kGrammarRegexBytesMax, size_t{4096}, "bytes", "a regular expression of a constraint")         \

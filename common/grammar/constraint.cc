@@ -9,6 +9,7 @@
 #include "common/base/text.h"
 #include "common/grammar/json_schema.h"
 #include "common/grammar/json_text.h"
+#include "common/grammar/marked_json.h"
 #include "common/grammar/regex_grammar.h"
 
 namespace pregate {
@@ -42,6 +43,10 @@ struct Check {
     }
     return CheckBytes(bytes, "choice");
   }
+  absl::Status operator()(const MarkedJsonConstraint& marked) const {
+    RETURN_IF_ERROR(CheckMarks(marked));
+    return CheckBytes(marked.schema.size(), "marked_json.json_schema");
+  }
 };
 
 // Fills an empty grammar.
@@ -54,7 +59,7 @@ struct Fill {
     return absl::OkStatus();
   }
   absl::Status operator()(const JsonSchemaConstraint& json) const {
-    return AddJsonSchema(json.schema, grammar);
+    return AddJsonSchema(json.schema, grammar).status();
   }
   absl::Status operator()(const RegexConstraint& regex) const {
     ASSIGN_OR_RETURN(const Expr expr,
@@ -68,10 +73,14 @@ struct Fill {
     grammar->NewRule(grammar->Choice(std::move(texts)));
     return absl::OkStatus();
   }
+  absl::Status operator()(const MarkedJsonConstraint& marked) const {
+    return AddMarkedJson(marked, grammar);
+  }
 };
 
 const char* FieldOf(const Constraint& constraint) {
-  static constexpr const char* kFields[] = {"json_object", "json_schema", "regex", "choice"};
+  static constexpr const char* kFields[] = {"json_object", "json_schema", "regex", "choice",
+                                            "marked_json"};
   return kFields[constraint.index()];
 }
 

@@ -1,4 +1,5 @@
-// What the text of an answer must be: JSON, a regular expression's, one of a list.
+// What the text of an answer must be: JSON, a regular expression's, one of a list, or free but for JSON
+// between marks.
 #pragma once
 
 #include <memory>
@@ -28,8 +29,14 @@ struct ChoiceConstraint {
   std::vector<std::string> texts;
   bool operator==(const ChoiceConstraint&) const = default;
 };
-using Constraint =
-    std::variant<JsonObjectConstraint, JsonSchemaConstraint, RegexConstraint, ChoiceConstraint>;
+struct MarkedJsonConstraint {  // marked_json.h
+  std::string begin, end;
+  std::string schema;  // of what stands between them
+  bool once = false;   // `begin` comes once at most
+  bool operator==(const MarkedJsonConstraint&) const = default;
+};
+using Constraint = std::variant<JsonObjectConstraint, JsonSchemaConstraint, RegexConstraint,
+                                ChoiceConstraint, MarkedJsonConstraint>;
 
 // Sizes that are known without compiling; INVALID_ARGUMENT names field and value.
 absl::Status CheckConstraint(const Constraint& constraint);

@@ -94,6 +94,8 @@ TEST(GrammarPropertyTest, MasksAllowExactlyWhatTheGrammarDoes) {
     const Schema schema = RandomSchema(random);
     SCOPED_TRACE(schema.dump());
     ExpectMasksOf(JsonSchemaConstraint{schema.dump()}, vocabulary, TrieOf(vocabulary), 12, random);
+    ExpectMasksOf(MarkedJsonConstraint{"{\"", "}", schema.dump()}, vocabulary, TrieOf(vocabulary),
+                  12, random);
   }
 }
 

@@ -71,7 +71,7 @@ class SchemaCompiler {
   SchemaCompiler(Schema root, Grammar* grammar)
       : document_(std::move(root)), grammar_(grammar), json_(grammar) {}
 
-  absl::Status Run() {
+  absl::StatusOr<Grammar::Rule> Run() {
     refs_[""] = grammar_->NewRule();  // "#"
     pending_.push_back({document_.root(), ""});
     while (!pending_.empty()) {
@@ -80,7 +80,7 @@ class SchemaCompiler {
       ASSIGN_OR_RETURN(const Expr expr, Value(next));
       grammar_->SetRule(refs_.at(next.pointer), expr);
     }
-    return absl::OkStatus();
+    return refs_.at("");
   }
 
  private:
@@ -380,7 +380,7 @@ class SchemaCompiler {
 
 }  // namespace
 
-absl::Status AddJsonSchema(std::string_view schema, Grammar* grammar) {
+absl::StatusOr<Grammar::Rule> AddJsonSchema(std::string_view schema, Grammar* grammar) {
   ASSIGN_OR_RETURN(Schema root, ParseOrderedJson(schema, "json_schema"));
   return SchemaCompiler(std::move(root), grammar).Run();
 }

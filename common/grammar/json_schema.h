@@ -4,14 +4,14 @@
 
 #include <string_view>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/grammar/grammar.h"
 
 namespace pregate {
 
-// Adds the schema's rules to an empty grammar. Every text of it is valid; not every valid text is in
+// Adds the schema's rules to a grammar and returns the first one. Every text of it is valid; not every valid text is in
 // it: members come in the order of their declaration, white space is bounded, "oneOf" is "anyOf".
 // InvalidArgument names keyword and JSON pointer.
-absl::Status AddJsonSchema(std::string_view schema, Grammar* grammar);
+absl::StatusOr<Grammar::Rule> AddJsonSchema(std::string_view schema, Grammar* grammar);
 
 }  // namespace pregate

@@ -38,6 +38,7 @@ constexpr size_t kDiscardBytes = 1 << 20;    // at once
 constexpr int kPauseMs = 20;                 // after the system refused a descriptor
 constexpr uint64_t kFirstConnection = 1024;  // ids below are listening sockets' and kWake
 constexpr uint64_t kWake = kFirstConnection - 1;
+constexpr size_t kHeldWritesMin = 8;  // messages a connection: what holding costs is two calls each
 
 // As gRPC names a peer. IPv4 in IPv6 is IPv4 there too.
 std::string PeerName(int fd) {
@@ -111,6 +112,7 @@ struct Acceptor::State {
   void AcceptAll(int listener);
   void Take(UniqueFd fd);
   void Pause(bool make_room);
+  void Cork(int on) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void Forget(uint64_t id);
 
@@ -120,6 +122,7 @@ struct Acceptor::State {
   const int connections_max;
   const UniqueFd epoll, wake;
   absl::Mutex mutex;
+  bool held ABSL_GUARDED_BY(mutex) = false;
   uint64_t next_id ABSL_GUARDED_BY(mutex) = kFirstConnection;
   absl::btree_map<uint64_t, Connection> open ABSL_GUARDED_BY(mutex);  // the oldest first
   absl::flat_hash_map<std::string, uint64_t> by_peer ABSL_GUARDED_BY(mutex);
@@ -202,6 +205,13 @@ void Acceptor::State::Pause(bool make_room) {
   poll(&stop, 1, kPauseMs);
 }
 
+void Acceptor::State::Cork(int on) {
+  for (const auto& [id, connection] : open) {
+    setsockopt(connection.fd.get(), IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+  }
+  held = on != 0;
+}
+
 // Several at once, so that a flood does not look at all of them for each one that comes.
 void Acceptor::State::MakeRoom() {
   const absl::Time young = absl::Now() - absl::Milliseconds(kHandshakeTimeoutMs);
@@ -241,6 +251,16 @@ void Acceptor::Stop() {
   PREGATE_CHECK(eventfd_write(state_->wake.get(), 1) == 0);
   state_->thread.join();
   { const ListenSockets closed = std::move(state_->sockets); }
+}
+
+void Acceptor::HoldWrites(size_t num_messages) {
+  absl::MutexLock lock(&state_->mutex);
+  if (state_->open.size() * kHeldWritesMin <= num_messages) state_->Cork(1);
+}
+
+void Acceptor::ReleaseWrites() {
+  absl::MutexLock lock(&state_->mutex);
+  if (state_->held) state_->Cork(0);
 }
 
 bool Acceptor::NoteReset(const std::string& peer) {

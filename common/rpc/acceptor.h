@@ -29,6 +29,12 @@ class Acceptor {
   // Closes the listening sockets; what is open stays.
   void Stop();
 
+  // Between the two what is written to a connection waits for what is written next, where so many
+  // messages are enough for the connections that are open: one packet and one wake-up of the other side
+  // in place of many. From one thread.
+  void HoldWrites(size_t num_messages);
+  void ReleaseWrites();
+
   // A call of `peer`, as grpc::ServerContext names it, was cancelled. True when that was one too
   // many: its connection is cut.
   bool NoteReset(const std::string& peer);

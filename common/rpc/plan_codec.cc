@@ -47,6 +47,7 @@ void Encode(const SequenceAdd& add, v1::SequenceAdd* out) {
   out->set_generated_from(add.generated_from);
   out->set_banned_until(add.banned_until);
   out->mutable_banned()->Add(add.banned.begin(), add.banned.end());
+  if (!add.traceparent.empty()) out->set_traceparent(add.traceparent);
 }
 
 absl::StatusOr<SequenceAdd> Decode(const v1::SequenceAdd& in) {
@@ -55,6 +56,7 @@ absl::StatusOr<SequenceAdd> Decode(const v1::SequenceAdd& in) {
                              static_cast<int64_t>(in.sampling().logit_bias().size()),
                              kLogitBiasMax));
   RETURN_IF_ERROR(CheckCount("plan.add.banned", in.banned_size(), kBannedTokensMax));
+  RETURN_IF_ERROR(CheckBytes("plan.add.traceparent", in.traceparent(), kIdBytesMax));
   return SequenceAdd{.seq_slot = in.seq_slot(),
                      .seq_id = in.seq_id(),
                      .home_rank = in.home_rank(),
@@ -64,7 +66,8 @@ absl::StatusOr<SequenceAdd> Decode(const v1::SequenceAdd& in) {
                      .generated_from = in.generated_from(),
                      .logit_bias = DecodeLogitBias(in.sampling()),
                      .banned_until = in.banned_until(),
-                     .banned = ToVector(in.banned())};
+                     .banned = ToVector(in.banned()),
+                     .traceparent = in.traceparent()};
 }
 
 v1::Emit EncodeEmit(Emit emit) {

@@ -20,6 +20,7 @@ void Encode(const RouteRequest& in, v1::RouteRequest* out) {
   tokens->set_seq_id(in.seq_id);
   tokens->set_base(in.base);
   tokens->mutable_tokens()->Add(in.tokens.begin(), in.tokens.end());
+  if (!in.traceparent.empty()) tokens->set_traceparent(in.traceparent);
 }
 
 void Encode(const CloseSession& in, v1::RouteRequest* out) {
@@ -55,6 +56,14 @@ void Encode(const RouteResponse& in, v1::RouteResponse* out) {
     routes->set_base(in.base);
     routes->mutable_routes()->Add(in.routes.begin(), in.routes.end());
   }
+}
+
+absl::StatusOr<ToRouter> Decode(const v1::RouteTokens& in) {
+  RETURN_IF_ERROR(CheckBytes("tokens.traceparent", in.traceparent(), kIdBytesMax));
+  return RouteRequest{.seq_id = in.seq_id(),
+                      .base = in.base(),
+                      .tokens = ToVector(in.tokens()),
+                      .traceparent = in.traceparent()};
 }
 
 absl::StatusOr<FromRouter> Decode(const v1::RouterHello& in) {
@@ -105,9 +114,7 @@ v1::RouteResponse EncodeFromRouter(const FromRouter& message) {
 absl::StatusOr<ToRouter> DecodeToRouter(const v1::RouteRequest& message) {
   switch (message.message_case()) {
     case v1::RouteRequest::kTokens:
-      return RouteRequest{.seq_id = message.tokens().seq_id(),
-                          .base = message.tokens().base(),
-                          .tokens = ToVector(message.tokens().tokens())};
+      return Decode(message.tokens());
     case v1::RouteRequest::kClose:
       return CloseSession{.seq_id = message.close().seq_id()};
     case v1::RouteRequest::kPing:

@@ -164,6 +164,9 @@ std::shared_ptr<grpc::Channel> RpcServer::InProcessChannel() {
   return state_->server->InProcessChannel(args);
 }
 
+void RpcServer::HoldWrites(size_t num_messages) { state_->acceptor->HoldWrites(num_messages); }
+void RpcServer::ReleaseWrites() { state_->acceptor->ReleaseWrites(); }
+
 void RpcServer::MarkDraining() {
   state_->draining = true;
   state_->server->GetHealthCheckService()->SetServingStatus(kReadyService, false);

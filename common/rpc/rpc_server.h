@@ -53,6 +53,10 @@ class RpcServer {
   // For a caller within this process, who needs neither a connection nor a certificate.
   std::shared_ptr<grpc::Channel> InProcessChannel();
 
+  // Acceptor's. Thread-safe they are not.
+  void HoldWrites(size_t num_messages);
+  void ReleaseWrites();
+
   // Health says NOT_SERVING from now on, whatever `ready` says; calls go on.
   void MarkDraining();
   // Accepts nothing new, waits up to `grace` for open calls, then cancels them. Idempotent.

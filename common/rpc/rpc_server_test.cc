@@ -1,6 +1,9 @@
 #include "common/rpc/rpc_server.h"
 
 #include <grpcpp/client_context.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -52,6 +55,31 @@ TEST_P(RpcServerTest, HealthFollowsReadinessAndDrain) {
   EXPECT_TRUE(AwaitServing(channel, true, absl::Seconds(10)));
   (*server)->MarkDraining();
   EXPECT_TRUE(AwaitServing(channel, false, absl::Seconds(10)));
+}
+
+// Sockets of this process whose writes wait.
+int NumCorked() {
+  int found = 0;
+  for (int fd = 0; fd < 1024; ++fd) {
+    int corked = 0;
+    socklen_t size = sizeof(corked);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_CORK, &corked, &size) == 0 && corked != 0) ++found;
+  }
+  return found;
+}
+
+TEST_F(RpcServerTest, WritesAreHeldWhereThereAreManyForAConnection) {
+  const auto server = Start({.host = "127.0.0.1"});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto channel = MakeChannel((*server)->bound(), kClientMessageBytesMax);
+  EXPECT_TRUE(AwaitServing(channel, true, absl::Seconds(10)));
+  (*server)->HoldWrites(1);
+  EXPECT_EQ(NumCorked(), 0);
+  (*server)->HoldWrites(1000);
+  EXPECT_GT(NumCorked(), 0);
+  (*server)->ReleaseWrites();
+  EXPECT_EQ(NumCorked(), 0);
+  EXPECT_TRUE(*IsServing(channel, absl::Seconds(10)));
 }
 
 TEST_F(RpcServerTest, LivenessIsApartFromReadiness) {

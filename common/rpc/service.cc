@@ -155,6 +155,8 @@ std::string ServicePorts::metrics_bound() const { return state_->metrics->bound(
 std::shared_ptr<grpc::Channel> ServicePorts::InProcessChannel() {
   return state_->rpc->InProcessChannel();
 }
+void ServicePorts::HoldWrites(size_t num_messages) { state_->rpc->HoldWrites(num_messages); }
+void ServicePorts::ReleaseWrites() { state_->rpc->ReleaseWrites(); }
 void ServicePorts::MarkDraining() { state_->rpc->MarkDraining(); }
 void ServicePorts::Shutdown(absl::Duration grace) { state_->rpc->Shutdown(grace); }
 

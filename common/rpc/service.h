@@ -90,6 +90,8 @@ class ServicePorts {
   const Address& bound() const;
   std::string metrics_bound() const;
   std::shared_ptr<grpc::Channel> InProcessChannel();  // RpcServer's
+  void HoldWrites(size_t num_messages);               // the same; from one thread
+  void ReleaseWrites();
   // Health says NOT_SERVING from now on; calls go on.
   void MarkDraining();
   // Accepts nothing new, waits up to `grace` for open calls, then cancels them. Idempotent.

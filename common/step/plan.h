@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -39,6 +40,7 @@ struct SequenceAdd {
   // No token of `banned` is drawn at a position below banned_until.
   int32_t banned_until = 0;
   std::vector<TokenId> banned;  // ascending
+  std::string traceparent;      // of the call that asks; empty: of no trace
 };
 
 // Sets entries [first_index, first_index + ids.size()) of a sequence's block table.

@@ -18,6 +18,7 @@ struct RouteRequest {
   SeqId seq_id = 0;
   int32_t base = 0;  // position of tokens[0]
   std::vector<TokenId> tokens;
+  std::string traceparent;  // of the call that asks; empty: of no trace
 };
 struct CloseSession {
   SeqId seq_id = 0;

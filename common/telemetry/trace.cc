@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 
 namespace pregate {
 namespace {
@@ -21,6 +22,12 @@ bool ParseId(absl::string_view hex, std::array<uint8_t, kBytes>* id) {
   const std::string bytes = absl::HexStringToBytes(hex);
   std::copy(bytes.begin(), bytes.end(), id->begin());
   return *id != std::array<uint8_t, kBytes>{};
+}
+
+template <size_t kBytes>
+std::string Hex(const std::array<uint8_t, kBytes>& id) {
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(id.data()), id.size()));
 }
 
 template <size_t kBytes>
@@ -44,10 +51,12 @@ std::optional<TraceContext> ParseTraceparent(absl::string_view header) {
   return context;
 }
 
-std::string TraceIdText(const TraceId& id) {
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(id.data()), id.size()));
+std::string Traceparent(const TraceContext& context) {
+  return absl::StrCat("00-", Hex(context.trace_id), "-", Hex(context.parent),
+                      context.sampled ? "-01" : "-00");
 }
+
+std::string TraceIdText(const TraceId& id) { return Hex(id); }
 
 TraceId MakeTraceId(uint64_t high, uint64_t low) {
   TraceId id;

@@ -28,6 +28,9 @@ struct TraceContext {
 // VERSION-TRACE-PARENT-FLAGS. What a later version adds is ignored.
 std::optional<TraceContext> ParseTraceparent(absl::string_view header);
 
+// The header of a call that is made for that trace: `context.parent` is the span that makes it.
+std::string Traceparent(const TraceContext& context);
+
 // The id in lower-case hexadecimal, as logs and other systems show it.
 std::string TraceIdText(const TraceId& id);
 

@@ -73,6 +73,13 @@ TEST(TraceTest, AnyBytesAreParsedOrNot) {
   }
 }
 
+TEST(TraceTest, AHeaderThatIsWrittenIsRead) {
+  for (const char* flags : {"-00", "-01"}) {
+    const std::string header = absl::StrCat("00-", kTrace, "-", kParent, flags);
+    EXPECT_EQ(Traceparent(*ParseTraceparent(header)), header);
+  }
+}
+
 TEST(TraceTest, DrawnIdsAreNeverZero) {
   EXPECT_NE(MakeTraceId(0, 0), TraceId{});
   EXPECT_NE(MakeSpanId(0), SpanId{});

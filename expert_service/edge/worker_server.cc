@@ -1,5 +1,6 @@
 #include "expert_service/edge/worker_server.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,12 +22,12 @@ constexpr absl::Duration kDrainGrace = absl::Seconds(1);  // the stream is told 
 struct WorkerServer::State {
   State(const WorkerServerOptions& options, const ServiceContext& context)
       : registry(ModelName(options.ports.model_name, options.worker.model)),
-        metrics(&registry, context.log, options.worker.rank),
         faults(context.log, context.clock, "stream ended"),
         collectives(options.collective_host, context.security) {}
 
   MetricsRegistry registry;
-  WorkerMetrics metrics;
+  std::unique_ptr<OtlpExporter> spans;  // null: nobody collects them
+  std::optional<WorkerMetrics> metrics;
   RefusalLog faults;
   WorkerCollectives collectives;
   LoadedWorker worker;
@@ -37,6 +38,7 @@ struct WorkerServer::State {
 void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options) {
   DeclareWorkerOptions(set, &options->worker);
   DeclarePortOptions(set, "ExpertWorker", &options->ports);
+  DeclareOtlpOptions(set, &options->otlp);
   set.Group("Addresses");
   set.String("collective-host", &options->collective_host,
              "Address of this machine that other workers dial: to meet, where --listen is a "
@@ -68,8 +70,11 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
   RETURN_IF_ERROR(CheckPortOptions(options.ports, *context.security));
   RETURN_IF_ERROR(CheckCollectiveHost(options));
   auto state = std::make_unique<State>(options, context);
+  ASSIGN_OR_RETURN(state->spans, OtlpExporter::Start(options.otlp, "pregate-worker",
+                                                     &state->registry, context.log));
+  state->metrics.emplace(&state->registry, context.log, options.worker.rank, state->spans.get());
   ASSIGN_OR_RETURN(state->worker, LoadWorker(options.worker, context.clock, &state->collectives,
-                                             &state->metrics, context.end));
+                                             &*state->metrics, context.end));
   WorkerEngine* const engine = state->worker.engine.get();
   state->service =
       std::make_unique<AttachService>(engine, state->collectives.service(), &state->faults);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/config/option_set.h"
+#include "common/rpc/otlp_exporter.h"
 #include "common/rpc/service.h"
 #include "expert_service/engine/worker_loader.h"
 
@@ -15,6 +16,7 @@ struct WorkerServerOptions {
   PortOptions ports{.listen = "127.0.0.1:7620", .metrics_listen = "127.0.0.1:7621"};
   std::string collective_host = "127.0.0.1";
   bool collective_insecure = false;
+  OtlpOptions otlp;
 };
 void DeclareWorkerServerOptions(OptionSet& set, WorkerServerOptions* options);
 

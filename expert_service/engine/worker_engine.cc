@@ -57,6 +57,7 @@ WorkerEngine::WorkerEngine(WorkerEngineOptions options, std::unique_ptr<StepExec
              {.check_form = [this](const Form& form) { return CheckForm(form); },
               .make_rendezvous = [this] { return MakeRendezvous(); }},
              clock, observer),
+      traced_(options_.rank, [observer](const TracedWork& work) { observer->OnTraced(work); }),
       mailbox_(kWorkerInboxMessages),
       alive_end_(1) {
   Touch();
@@ -172,6 +173,7 @@ void WorkerEngine::HandleForm(LinkId link, const Form& form, std::stop_token epo
 
 // Until the executor has formed the new epoch no plan runs, so nothing calls the old collective.
 absl::Status WorkerEngine::EnterEpoch(const Form& form) {
+  traced_.OnEpoch();
   abort_.reset();
   collective_ = nullptr;
   if (form.members.size() > 1 || options_.exchange_alone) {
@@ -238,7 +240,10 @@ StepResult WorkerEngine::RunStep(const StepPlan& plan) {
   refused.status = void_reason_.ok() ? CheckStepOrder(plan, epoch_, last_step_) : void_reason_;
   if (!refused.status.ok()) return refused;
   last_step_ = plan.step_id;
-  return executor_->Run(plan, [&] { return OnProgress(plan.step_id); });
+  traced_.OnPlan(plan, clock_->Now());
+  StepResult result = executor_->Run(plan, [&] { return OnProgress(plan.step_id); });
+  traced_.OnStep(plan, clock_->Now());
+  return result;
 }
 
 bool WorkerEngine::OnProgress(StepId step_id) {

@@ -39,6 +39,7 @@
 #include "common/step/peer.h"
 #include "expert_service/core/lease.h"
 #include "expert_service/engine/step_executor.h"
+#include "expert_service/engine/traced_sequences.h"
 #include "expert_service/engine/worker_links.h"
 #include "expert_service/engine/worker_observer.h"
 
@@ -142,6 +143,7 @@ class WorkerEngine final : public WorkerPeer {
   absl::Time progress_sent_ = absl::InfinitePast();
 
   ResidencyStats residency_;  // as it was told last
+  TracedSequences traced_;
 
   std::atomic<bool> waits_for_peers_{false};
   std::atomic<int64_t> last_progress_ns_{0};

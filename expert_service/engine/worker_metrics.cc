@@ -20,9 +20,11 @@ constexpr char kExchangeBytesHelp[] = "Payload of expert rows and routes to and 
 
 }  // namespace
 
-WorkerMetrics::WorkerMetrics(MetricsRegistry* registry, const Log* log, int32_t rank)
+WorkerMetrics::WorkerMetrics(MetricsRegistry* registry, const Log* log, int32_t rank,
+                             SpanSink* spans)
     : registry_(registry),
       log_(log),
+      traces_("computed", log, spans),
       rank_{{"rank", absl::StrCat(rank)}},
       links_(registry->AddGauge("worker_links", "Scheduler streams that are attached", rank_)),
       step_seconds_(registry->AddHistogram("worker_step_seconds",

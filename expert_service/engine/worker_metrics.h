@@ -10,8 +10,9 @@ namespace pregate {
 // Thread-safe.
 class WorkerMetrics final : public WorkerObserver {
  public:
-  // Both outlive the metrics, and these the registry's last Serialize.
-  WorkerMetrics(MetricsRegistry* registry, const Log* log, int32_t rank);
+  // All outlive the metrics, and these the registry's last Serialize. `spans`: null where nobody
+  // collects them.
+  WorkerMetrics(MetricsRegistry* registry, const Log* log, int32_t rank, SpanSink* spans = nullptr);
 
   void OnLog(LogLevel level, absl::string_view message, Log::Fields fields) override {
     log_->Write(level, message, fields);
@@ -19,11 +20,13 @@ class WorkerMetrics final : public WorkerObserver {
   void OnMemory(const MemoryPlan& plan) override;
   void OnLinks(int32_t num_links) override { links_.Set(num_links); }
   void OnStep(const StepResult& result, const StepTimes& times) override;
+  void OnTraced(const TracedWork& work) override { traces_.Add(work); }
   void OnResidency(const ResidencyStats& now) override;
 
  private:
   MetricsRegistry* const registry_;
   const Log* const log_;
+  TraceLog traces_;
   const MetricLabels rank_;
   Gauge& links_;
   Histogram& step_seconds_;

@@ -5,6 +5,7 @@
 
 #include "common/step/result.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/trace_log.h"
 #include "expert_service/engine/expert_store.h"
 #include "expert_service/engine/memory_plan.h"
 #include "expert_service/engine/step_executor.h"
@@ -18,6 +19,7 @@ class WorkerObserver : public EngineObserver {
   virtual void OnLinks(int32_t num_links) {}        // schedulers' streams that are attached
   // A plan was answered; `times` mean nothing where it failed.
   virtual void OnStep(const StepResult& result, const StepTimes& times) {}
+  virtual void OnTraced(const TracedWork& work) {}        // a sequence of a trace has left
   virtual void OnResidency(const ResidencyStats& now) {}  // at the start, and after each change
 };
 

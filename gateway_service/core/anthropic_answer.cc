@@ -67,9 +67,9 @@ class AnthropicAnswer : public Answer {
   }
 
   // {"type": "tool_use", ..., "input": `input`} of the next call.
-  std::string CallJson(const ToolCall& call, absl::string_view input) {
+  std::string CallJson(absl::string_view name, absl::string_view input) {
     return absl::StrCat(R"({"type":"tool_use","id":"toolu_)", ToolCallId(head_.id, 0, num_calls_++),
-                        R"(","name":)", JsonString(call.name), R"(,"input":)", input, "}");
+                        R"(","name":)", JsonString(name), R"(,"input":)", input, "}");
   }
 
   const bool routes_;
@@ -96,20 +96,23 @@ class StreamedAnswer final : public AnthropicAnswer {
   std::string Add(const Tokens& tokens) override {
     const std::string routes = routes_ ? RoutesJson(tokens) : "";
     if (parsers_.empty()) return AddText(tokens.text, routes);
-    std::string out = routes_ ? AddText("", routes) : "";
+    std::string out;
+    if (routes_) out = open_ == Block::kCall ? AddArguments("", routes) : AddText("", routes);
     return out + AddPieces(parsers_[0].Add(tokens.text));
   }
 
   std::string Finish(const Finished& finished) override {
     std::string out = parsers_.empty() ? "" : AddPieces(parsers_[0].Finish());
     return absl::StrCat(
-        out, EndText(),
+        out, End(),
         Event("message_delta", absl::StrCat(R"(,"delta":{)", StopJson(finished, num_calls_ > 0),
                                             "},", UsageJson(finished.usage))),
         Event("message_stop", ""));
   }
 
  private:
+  enum class Block { kNone, kText, kCall };
+
   std::string BeginBlock(absl::string_view block) {
     return Event("content_block_start",
                  absl::StrCat(R"(,"index":)", index_, R"(,"content_block":)", block));
@@ -122,17 +125,22 @@ class StreamedAnswer final : public AnthropicAnswer {
     return Event("content_block_stop", absl::StrCat(R"(,"index":)", index_++));
   }
 
-  std::string BeginText() {
-    if (std::exchange(in_text_, true)) return "";
-    return BeginBlock(R"({"type":"text","text":""})");
+  // What is open ends where something else begins; the parts of a call alone go on with it.
+  std::string Begin(Block block, absl::string_view json) {
+    std::string out = End();
+    open_ = block;
+    return absl::StrCat(out, BeginBlock(json));
   }
-  std::string EndText() { return std::exchange(in_text_, false) ? EndBlock() : ""; }
+  std::string BeginText() {
+    return open_ == Block::kText ? "" : Begin(Block::kText, R"({"type":"text","text":""})");
+  }
+  std::string End() { return std::exchange(open_, Block::kNone) == Block::kNone ? "" : EndBlock(); }
 
   std::string AddText(absl::string_view text, absl::string_view routes) {
     if (text.empty() && routes.empty()) return "";
-    return absl::StrCat(
-        BeginText(),
-        Delta(absl::StrCat(R"({"type":"text_delta","text":)", JsonString(text), "}"), routes));
+    const std::string begin = BeginText();
+    return begin +
+           Delta(absl::StrCat(R"({"type":"text_delta","text":)", JsonString(text), "}"), routes);
   }
 
   std::string AddPieces(const std::vector<ToolCallParser::Piece>& pieces) {
@@ -142,19 +150,32 @@ class StreamedAnswer final : public AnthropicAnswer {
         out += AddText(*text, "");
         continue;
       }
-      const auto& call = std::get<ToolCall>(piece);
-      out += EndText();
-      out += BeginBlock(CallJson(call, "{}"));
-      out += Delta(absl::StrCat(R"({"type":"input_json_delta","partial_json":)",
-                                JsonString(call.arguments), "}"),
-                   "");
-      out += EndBlock();
+      if (const auto* const call = std::get_if<ToolCall>(&piece)) {
+        out += BeginCall(call->name);
+        out += AddArguments(call->arguments, "");
+        out += End();
+      } else if (const auto* const begin = std::get_if<CallBegin>(&piece)) {
+        out += BeginCall(begin->name);
+      } else if (const auto* const more = std::get_if<CallArguments>(&piece)) {
+        out += AddArguments(more->piece, "");
+      } else {
+        out += End();
+      }
     }
     return out;
   }
 
+  std::string BeginCall(absl::string_view name) {
+    return Begin(Block::kCall, CallJson(name, "{}"));
+  }
+  std::string AddArguments(absl::string_view json, absl::string_view routes) {
+    return Delta(
+        absl::StrCat(R"({"type":"input_json_delta","partial_json":)", JsonString(json), "}"),
+        routes);
+  }
+
   int32_t index_ = 0;  // of the block
-  bool in_text_ = false;
+  Block open_ = Block::kNone;
 };
 
 class WholeAnswer final : public AnthropicAnswer {
@@ -199,7 +220,7 @@ class WholeAnswer final : public AnthropicAnswer {
       }
       if (!all_.text.empty()) EndText();
       const auto& call = std::get<ToolCall>(piece);
-      AddBlock(CallJson(call, call.arguments));
+      AddBlock(CallJson(call.name, call.arguments));
     }
   }
 

@@ -43,7 +43,13 @@ struct Regex {
 struct TextChoice {
   std::vector<std::string> texts;
 };
-using Constraint = std::variant<std::monostate, AnyJsonObject, JsonSchema, Regex, TextChoice>;
+struct MarkedJson {  // free text but for what stands between the marks
+  std::string begin, end;
+  JsonSchema schema;
+  bool once = false;
+};
+using Constraint =
+    std::variant<std::monostate, AnyJsonObject, JsonSchema, Regex, TextChoice, MarkedJson>;
 
 // What the model may call.
 struct Tool {

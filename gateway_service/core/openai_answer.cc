@@ -85,11 +85,11 @@ class OpenAiAnswer : public Answer {
   }
 
   // {"id": ..., "type": "function", ...}, without its braces, of the next call of a choice.
-  std::string CallJson(size_t index, const ToolCall& call) {
+  std::string CallJson(size_t index, absl::string_view name, absl::string_view arguments) {
     return absl::StrCat(R"("id":")",
                         ToolCallId(head_.id, static_cast<int32_t>(index), num_calls_[index]++),
-                        R"(","type":"function","function":{"name":)", JsonString(call.name),
-                        R"(,"arguments":)", JsonString(call.arguments), "}");
+                        R"(","type":"function","function":{"name":)", JsonString(name),
+                        R"(,"arguments":)", JsonString(arguments), "}");
   }
 
   // An answer that was cut short may have had more to call.
@@ -152,7 +152,7 @@ class StreamedAnswer final : public OpenAiAnswer {
       extra.push_back('}');
     }
     if (parsers_.empty()) return AddText(tokens.index, tokens.text, extra);
-    // Routes and probabilities come with the tokens, calls when they are whole.
+    // Routes and probabilities come with the tokens, text and calls when it is clear which it is.
     std::string out;
     if (routes_ || !tokens.logprobs.empty()) out = AddText(tokens.index, "", extra);
     return out + AddPieces(tokens.index, parsers_[tokens.index].Add(tokens.text));
@@ -196,13 +196,23 @@ class StreamedAnswer final : public OpenAiAnswer {
         out += AddText(index, *text, "");
         continue;
       }
-      const int32_t number = num_calls_[index];
-      out += Chunk(index,
-                   absl::StrCat(R"("delta":{"tool_calls":[{"index":)", number, ",",
-                                CallJson(index, std::get<ToolCall>(piece)), "}]}"),
-                   nullptr, "");
+      const int32_t number = num_calls_[index];  // of the next call
+      if (const auto* const call = std::get_if<ToolCall>(&piece)) {
+        out += CallChunk(index, number, CallJson(index, call->name, call->arguments));
+      } else if (const auto* const begin = std::get_if<CallBegin>(&piece)) {
+        out += CallChunk(index, number, CallJson(index, begin->name, ""));
+      } else if (const auto* const more = std::get_if<CallArguments>(&piece)) {
+        out += CallChunk(index, number - 1,
+                         absl::StrCat(R"("function":{"arguments":)", JsonString(more->piece), "}"));
+      }
     }
     return out;
+  }
+
+  std::string CallChunk(size_t index, int32_t number, absl::string_view call) {
+    return Chunk(index,
+                 absl::StrCat(R"("delta":{"tool_calls":[{"index":)", number, ",", call, "}]}"),
+                 nullptr, "");
   }
 
   std::string Chunk(size_t index, absl::string_view content, const char* reason,
@@ -295,8 +305,9 @@ class WholeAnswer final : public OpenAiAnswer {
       if (const auto* const text = std::get_if<std::string>(&piece)) {
         choice.text += *text;
       } else {
+        const auto& call = std::get<ToolCall>(piece);
         absl::StrAppend(&choice.calls, choice.calls.empty() ? "{" : ",{",
-                        CallJson(index, std::get<ToolCall>(piece)), "}");
+                        CallJson(index, call.name, call.arguments), "}");
       }
     }
   }

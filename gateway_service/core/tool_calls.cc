@@ -53,6 +53,51 @@ bool ReadCall(const Json& value, const std::vector<std::string>& names, ToolCall
   return true;
 }
 
+constexpr size_t kHeadBytesMax = 1024;  // of a call in parts: what stands before its arguments
+
+// Reads a text bit by bit; what has failed stays so.
+class Reader {
+ public:
+  Reader(absl::string_view text, size_t at) : text_(text), at_(at) {}
+
+  // White space, then `mark`.
+  bool Mark(absl::string_view mark) {
+    if (!Spaces()) return false;
+    const absl::string_view here = text_.substr(at_, mark.size());
+    if (here != mark) return Fail(absl::StartsWith(mark, here));
+    at_ += mark.size();
+    return true;
+  }
+  // White space, then a string without escapes.
+  bool String(std::string* out) {
+    if (!Mark("\"")) return false;
+    const size_t end = text_.find_first_of("\"\\", at_);
+    if (end == absl::string_view::npos) return Fail(/*ends=*/true);
+    if (text_[end] != '"') return Fail(/*ends=*/false);
+    out->assign(text_.data() + at_, end - at_);
+    at_ = end + 1;
+    return true;
+  }
+  size_t at() const { return at_; }
+  bool ended() const { return ended_; }  // what has failed may go on behind the text
+
+ private:
+  bool Spaces() {
+    if (failed_) return false;
+    at_ = SkipSpaces(text_, at_);
+    return at_ < text_.size() || Fail(/*ends=*/true);
+  }
+  bool Fail(bool ends) {
+    failed_ = true;
+    ended_ = ends;
+    return false;
+  }
+
+  const absl::string_view text_;
+  size_t at_;
+  bool failed_ = false, ended_ = false;
+};
+
 }  // namespace
 
 std::string ToolCallId(absl::string_view request_id, int32_t choice, int32_t index) {
@@ -63,11 +108,12 @@ std::vector<ToolCallParser> ToolCallParser::For(const Generation& generation) {
   if (!generation.tool_format) return {};
   std::vector<std::string> names;
   for (const Tool& tool : generation.tools) names.push_back(tool.name);
-  return std::vector<ToolCallParser>(generation.n, ToolCallParser(*generation.tool_format, names));
+  return std::vector<ToolCallParser>(
+      generation.n, ToolCallParser(*generation.tool_format, names, generation.stream));
 }
 
-ToolCallParser::ToolCallParser(ToolFormat format, std::vector<std::string> names)
-    : format_(std::move(format)), names_(std::move(names)) {
+ToolCallParser::ToolCallParser(ToolFormat format, std::vector<std::string> names, bool in_parts)
+    : format_(std::move(format)), names_(std::move(names)), in_parts_(in_parts) {
   if (!format_.begin.empty()) return;
   state_ = State::kBody;
   body_ = std::string::npos;
@@ -96,6 +142,15 @@ void ToolCallParser::Run(bool is_last, std::vector<Piece>* out) {
         break;
       case State::kBody:
         step = RunBody(is_last, out);
+        break;
+      case State::kArguments:
+        step = RunArguments(out);
+        break;
+      case State::kMembers:
+        step = RunMembers(is_last);
+        break;
+      case State::kNext:
+        step = RunNext(is_last, out);
         break;
       case State::kEnd:
         step = RunEnd(is_last);
@@ -148,6 +203,14 @@ ToolCallParser::Step ToolCallParser::RunBody(bool is_last, std::vector<Piece>* o
     body_ = scanned_ = at;
     depth_ = 0;
     in_string_ = escaped_ = false;
+    is_whole_ = !in_parts_;
+  }
+  if (!is_whole_) {
+    const size_t call = format_.is_list ? body_ + 1 : body_;
+    const Head head = ReadHead(call, is_last, out);
+    if (head == Head::kIs) return Step::kGoOn;
+    if (head == Head::kNeedsMore) return Step::kNeedsMore;
+    is_whole_ = true;
   }
   const size_t end = ScanJson();
   const size_t size = (end == std::string::npos ? buffer_.size() : end) - body_;
@@ -165,6 +228,79 @@ ToolCallParser::Step ToolCallParser::RunBody(bool is_last, std::vector<Piece>* o
     state_ = format_.begin.empty() ? State::kPlain : State::kText;
   }
   begin_ = 0;
+  return Step::kGoOn;
+}
+
+ToolCallParser::Head ToolCallParser::ReadHead(size_t at, bool is_last, std::vector<Piece>* out) {
+  const absl::string_view text = absl::string_view(buffer_).substr(0, at + kHeadBytesMax);
+  Reader reader(text, at);
+  std::string key, name, arguments;
+  const bool is_head = reader.Mark("{") && reader.String(&key) && key == "name" &&
+                       reader.Mark(":") && reader.String(&name) &&
+                       std::find(names_.begin(), names_.end(), name) != names_.end() &&
+                       reader.Mark(",") && reader.String(&arguments) &&
+                       (arguments == "arguments" || arguments == "parameters") &&
+                       reader.Mark(":") && reader.Mark("{");
+  if (!is_head) {
+    const bool may_be = reader.ended() && !is_last && text.size() < at + kHeadBytesMax;
+    return may_be ? Head::kNeedsMore : Head::kIsNot;
+  }
+  out->push_back(CallBegin{std::move(name)});
+  buffer_.erase(0, reader.at() - 1);  // the arguments' brace stays
+  begin_ = scanned_ = 0;
+  depth_ = 0;
+  in_string_ = escaped_ = false;
+  state_ = State::kArguments;
+  return Head::kIs;
+}
+
+ToolCallParser::Step ToolCallParser::RunArguments(std::vector<Piece>* out) {
+  const size_t end = ScanJson();
+  const size_t size = end == std::string::npos ? buffer_.size() : end;
+  if (size > 0) out->push_back(CallArguments{buffer_.substr(0, size)});
+  buffer_.erase(0, size);
+  scanned_ = 0;
+  if (end == std::string::npos) return Step::kNeedsMore;
+  out->push_back(CallEnd{});
+  behind_call_ = true;
+  depth_ = 0;
+  state_ = State::kMembers;
+  return Step::kGoOn;
+}
+
+// Other members are left out. Where the object does not end, what follows is not its.
+ToolCallParser::Step ToolCallParser::RunMembers(bool is_last) {
+  if (depth_ == 0) {
+    buffer_.erase(0, SkipSpaces(buffer_, 0));
+    if (buffer_.empty() && !is_last) return Step::kNeedsMore;
+    if (buffer_.empty() || (buffer_[0] != '}' && buffer_[0] != ',')) {
+      state_ = State::kEnd;
+      return Step::kGoOn;
+    }
+    depth_ = 1;
+  }
+  const size_t end = ScanJson();
+  buffer_.erase(0, end == std::string::npos ? buffer_.size() : end);
+  scanned_ = 0;
+  if (end == std::string::npos) return Step::kNeedsMore;
+  state_ = format_.is_list ? State::kNext : State::kEnd;
+  return Step::kGoOn;
+}
+
+ToolCallParser::Step ToolCallParser::RunNext(bool is_last, std::vector<Piece>* out) {
+  const size_t at = SkipSpaces(buffer_, 0);
+  if (at == buffer_.size() && !is_last) return Step::kNeedsMore;
+  if (at < buffer_.size() && buffer_[at] == ']') {
+    buffer_.erase(0, at + 1);
+    state_ = State::kEnd;
+    return Step::kGoOn;
+  }
+  if (at < buffer_.size() && buffer_[at] == ',') {
+    const Head head = ReadHead(at + 1, is_last, out);
+    if (head == Head::kNeedsMore) return Step::kNeedsMore;
+    if (head == Head::kIs) return Step::kGoOn;
+  }
+  state_ = State::kPlain;
   return Step::kGoOn;
 }
 

@@ -68,11 +68,13 @@ void MoveReferences(const std::string& base, Json* schema) {
   }
 }
 
-// A list of calls of `tools`, as the JSON Schema that a scheduler takes.
-std::string SchemaOfCalls(const std::vector<const Tool*>& tools, bool several) {
+// A call of one of `tools`, as JSON Schema. With `all_strict` all arguments are held to their schemas,
+// else those of strict tools.
+Json SchemaOfCall(const std::vector<const Tool*>& tools, bool all_strict) {
   Json calls = Json::array(), schemas = Json::object();
   for (size_t i = 0; i < tools.size(); ++i) {
-    Json parameters = Json::parse(tools[i]->parameters);
+    const bool strict = all_strict || tools[i]->strict;
+    Json parameters = strict ? Json::parse(tools[i]->parameters) : Json{{"type", "object"}};
     MoveReferences(absl::StrCat("#/$defs/", i), &parameters);
     schemas[std::to_string(i)] = std::move(parameters);
     Json call = {{"type", "object"}};
@@ -82,11 +84,43 @@ std::string SchemaOfCalls(const std::vector<const Tool*>& tools, bool several) {
     call["additionalProperties"] = false;
     calls.push_back(std::move(call));
   }
+  return {{"anyOf", std::move(calls)}, {"$defs", std::move(schemas)}};
+}
+
+// A list of calls of `tools`, as the JSON Schema that a scheduler takes.
+std::string SchemaOfCalls(const std::vector<const Tool*>& tools, bool several) {
+  Json call = SchemaOfCall(tools, /*all_strict=*/true);
   Json schema = {
       {"type", "array"}, {"minItems", 1}, {"maxItems", several ? kToolCallsRequiredMax : 1}};
-  schema["items"]["anyOf"] = std::move(calls);
-  schema["$defs"] = std::move(schemas);
+  schema["items"]["anyOf"] = std::move(call["anyOf"]);
+  schema["$defs"] = std::move(call["$defs"]);
   return Dump(schema);
+}
+
+// Arguments of strict tools, where the model calls if it likes to: the text is free until it writes the
+// mark that begins a call.
+absl::Status HoldStrictCalls(const ToolFormat& format, const std::string& model,
+                             Generation* generation) {
+  const auto& tools = generation->tools;
+  const auto strict = std::find_if(tools.begin(), tools.end(), [](auto& t) { return t.strict; });
+  if (strict == tools.end()) return absl::OkStatus();
+  const std::string place = absl::StrCat("tools[", strict - tools.begin(), "]");
+  if (format.begin.empty() || format.is_list) {
+    return Unsupported(
+        place, absl::StrCat("is strict, which with tool_choice auto goes with models that write ",
+                            "<tool_call>, and ", Shown(model), " writes calls as ", format.name,
+                            ": ask for a call (required or any, or a tool by its name)"));
+  }
+  if (!std::holds_alternative<std::monostate>(generation->constraint)) {
+    return Invalid(place, "is strict, which does not go with another constraint");
+  }
+  std::vector<const Tool*> all;
+  for (const Tool& tool : tools) all.push_back(&tool);
+  generation->constraint = MarkedJson{.begin = format.begin,
+                                      .end = format.end,
+                                      .schema = {Dump(SchemaOfCall(all, /*all_strict=*/false))},
+                                      .once = !generation->parallel_tool_calls};
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -208,14 +242,6 @@ absl::Status CheckTools(Generation* generation) {
   if (required && constrained) {
     return Invalid("tool_choice", "asks for a call, which does not go with another constraint");
   }
-  if (generation->tool_use != ToolUse::kAuto) return absl::OkStatus();
-  for (size_t i = 0; i < tools.size(); ++i) {
-    if (!generation->tools[i].strict) continue;
-    return Unsupported(
-        absl::StrCat("tools[", i, "]"),
-        "is strict: arguments are held to their schema where tool_choice asks for a call "
-        "(required or any, or a tool by its name), not with auto");
-  }
   return absl::OkStatus();
 }
 
@@ -231,7 +257,9 @@ absl::Status ApplyTools(const ToolFormat* format, const std::string& model,
   }
   if (generation->tools.empty()) return absl::OkStatus();
   generation->tool_format = *format;
-  if (generation->tool_use != ToolUse::kRequired) return absl::OkStatus();
+  if (generation->tool_use != ToolUse::kRequired) {
+    return HoldStrictCalls(*format, model, generation);
+  }
   std::vector<const Tool*> may;
   for (const Tool& tool : generation->tools) {
     if (generation->tool_name.empty() || tool.name == generation->tool_name) may.push_back(&tool);

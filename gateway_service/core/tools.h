@@ -32,7 +32,7 @@ bool IsToolName(absl::string_view name);
 absl::Status CheckTools(Generation* generation);
 
 // For a model that writes calls as `format` says (null: it has none): refuses what it cannot do, and
-// holds the text to calls where one is required. Tools that may not be called are left out.
+// holds the text to calls where one is required, and calls of strict tools to their schemas. Tools that may not be called are left out.
 absl::Status ApplyTools(const ToolFormat* format, const std::string& model, Generation* generation);
 
 }  // namespace pregate::gateway

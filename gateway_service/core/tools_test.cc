@@ -78,6 +78,45 @@ TEST(ToolsTest, ARequiredCallHoldsTheTextToItsSchema) {
   EXPECT_EQ(named->tools.size(), 2);  // the template shows both
 }
 
+constexpr char kStrict[] =
+    R"(,"tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"type":"object","properties":{"x":{"type":"integer"}}}}},{"type":"function","function":{"name":"g","parameters":{"type":"object","properties":{"y":{"type":"integer"}}}}}])";
+
+TEST(ToolsTest, AStrictToolsCallIsHeldToItsSchemaWhereTheModelMayCall) {
+  auto chat = Chat(kStrict);
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  ASSERT_TRUE(ApplyTools(&kHermes, "m", &*chat).ok());
+  EXPECT_EQ(chat->tool_format, kHermes);
+  const auto& marked = std::get<MarkedJson>(chat->constraint);
+  EXPECT_EQ(marked.begin, "<tool_call>");
+  EXPECT_EQ(marked.end, "</tool_call>");
+  EXPECT_FALSE(marked.once);
+  const Json schema = Json::parse(marked.schema.text);
+  EXPECT_EQ(schema["anyOf"][0]["properties"]["arguments"]["$ref"], "#/$defs/0");
+  EXPECT_TRUE(schema["$defs"]["0"].contains("properties"));
+  EXPECT_FALSE(schema["$defs"]["1"].contains("properties"));  // any arguments
+
+  auto one = Chat(absl::StrCat(kStrict, R"(,"parallel_tool_calls":false)"));
+  ASSERT_TRUE(one.ok() && ApplyTools(&kHermes, "m", &*one).ok());
+  EXPECT_TRUE(std::get<MarkedJson>(one->constraint).once);
+}
+
+TEST(ToolsTest, StrictIsRefusedWhereItCannotBeKept) {
+  const ToolFormat mistral = {.name = "mistral", .begin = "[TOOL_CALLS]", .is_list = true};
+  const ToolFormat llama = {.name = "llama3_json"};
+  for (const ToolFormat* format : {&mistral, &llama}) {
+    auto chat = Chat(kStrict);
+    ASSERT_TRUE(chat.ok());
+    EXPECT_THAT(ApplyTools(format, "m", &*chat).message(),
+                HasSubstr(absl::StrCat("\"m\" writes calls as ", format->name)));
+    // A call that must come has a form of its own.
+    auto required = Chat(absl::StrCat(kStrict, R"(,"tool_choice":"required")"));
+    ASSERT_TRUE(required.ok() && ApplyTools(format, "m", &*required).ok());
+  }
+  auto both = Chat(absl::StrCat(kStrict, R"(,"structured_outputs":{"regex":"a"})"));
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_THAT(ApplyTools(&kHermes, "m", &*both).message(), HasSubstr("another constraint"));
+}
+
 TEST(ToolsTest, NoneAndModelsWithoutAFormat) {
   auto none = Chat(absl::StrCat(kTools, R"(,"tool_choice":"none")"));
   ASSERT_TRUE(none.ok() && ApplyTools(nullptr, "m", &*none).ok());
@@ -98,8 +137,6 @@ TEST(ToolsTest, MistakesAreNamed) {
       {R"(,"tools":[{"type":"function","function":{"name":"f","parameters":3}}])",
        "tools[0].function.parameters is 3"},
       {R"(,"tools":[{"type":"function","function":{"name":"f","x":3}}])", "'tools[0].function.x'"},
-      {R"(,"tools":[{"type":"function","function":{"name":"f","strict":true}}])",
-       "tools[0] is strict"},
       {absl::StrCat(kTools, R"(,"tool_choice":{"type":"function","function":{"name":"h"}})"),
        "tool_choice names \"h\""},
       {absl::StrCat(kTools, R"(,"tool_choice":"sometimes")"), "tool_choice is \"sometimes\""},
@@ -162,7 +199,9 @@ TEST(ToolsTest, OpenAisAnswersHaveCalls) {
   const std::string chunks = Answered(*stream);
   EXPECT_THAT(chunks, HasSubstr(R"("delta":{"content":"Hm."})"));
   EXPECT_THAT(chunks, HasSubstr(R"("delta":{"tool_calls":[{"index":0,"id":")"));
-  EXPECT_THAT(chunks, HasSubstr(R"("function":{"name":"f","arguments":"{\"x\":1}"}}]})"));
+  EXPECT_THAT(chunks, HasSubstr(R"("function":{"name":"f","arguments":""}}]})"));
+  EXPECT_THAT(chunks,
+              HasSubstr(R"("tool_calls":[{"index":0,"function":{"arguments":"{\"x\":1}"}}]})"));
   EXPECT_THAT(chunks, HasSubstr(R"("finish_reason":"tool_calls")"));
 
   const auto cut = openai::MakeAnswer(WithFormat(Chat(kTools), false), {.id = "r"});

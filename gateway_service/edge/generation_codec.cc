@@ -43,6 +43,13 @@ struct ConstraintEncoder {
   void operator()(const TextChoice& choice) const {
     out->mutable_choice()->mutable_texts()->Add(choice.texts.begin(), choice.texts.end());
   }
+  void operator()(const MarkedJson& marked) const {
+    v1::MarkedJson* const to = out->mutable_marked_json();
+    to->set_begin(marked.begin);
+    to->set_end(marked.end);
+    to->set_json_schema(marked.schema.text);
+    to->set_once(marked.once);
+  }
 };
 
 EndReason DecodeReason(v1::FinishReason reason) {

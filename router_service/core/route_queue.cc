@@ -54,7 +54,8 @@ std::optional<RouteResponse> RouteQueue::Submit(LinkId link, RouteRequest reques
   waiting_.push_back(Request{.key = {link, request.seq_id},
                              .base = request.base,
                              .tokens = std::move(request.tokens),
-                             .submitted = now});
+                             .submitted = now,
+                             .traceparent = std::move(request.traceparent)});
   return std::nullopt;
 }
 
@@ -89,7 +90,8 @@ void RouteQueue::Activate(std::vector<RouteAnswer>& gaps) {
       gaps.push_back(
           {request.key.link,
            {.seq_id = request.key.seq_id, .base = request.base, .gap = true, .have = have},
-           request.submitted});
+           request.submitted,
+           /*traceparent=*/""});
     } else if (has_room = sessions_.Reserve(request.key, request.base, end); has_room) {
       active_.push_back(std::move(request));
     } else {
@@ -138,7 +140,8 @@ std::vector<RouteAnswer> RouteQueue::Commit(const RouteStep& step,
     answers.push_back(
         {row.key.link,
          {.seq_id = row.key.seq_id, .base = request->base, .routes = std::move(request->routes)},
-         request->submitted});
+         request->submitted,
+         std::move(request->traceparent)});
     request->tokens.clear();  // marks it as answered
     request->routes.clear();
   }

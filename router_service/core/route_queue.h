@@ -10,6 +10,7 @@
 
 #include <deque>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -40,6 +41,7 @@ struct RouteAnswer {
   LinkId link = 0;
   RouteResponse response;
   absl::Time submitted;
+  std::string traceparent;  // of the request, where it was routed
 };
 
 struct RouteStep {
@@ -83,6 +85,7 @@ class RouteQueue {
     std::vector<TokenId> tokens;
     std::vector<ExpertId> routes;  // of the first tokens
     absl::Time submitted;
+    std::string traceparent;
     int remaining() const { return static_cast<int>(tokens.size() - routes.size()); }
   };
 

@@ -1,5 +1,7 @@
 #include "router_service/edge/router_server.h"
 
+#include <optional>
+
 #include "common/base/limits.h"
 #include "common/base/process.h"
 #include "common/base/status.h"
@@ -43,15 +45,15 @@ void LogLoaded(const RouterEngine& engine, const Device& device, RouterObserver*
 
 // Members end in reverse order: servers before what their threads use.
 struct RouterServer::State {
-  State(const std::string& model_name, int step_tokens_max, const ServiceContext& context)
+  State(const RouterServerOptions& options, const ServiceContext& context)
       : clock(context.clock),
-        registry(model_name),
-        metrics(&registry, context.log, step_tokens_max),
+        registry(ModelName(options.ports.model_name, options.model)),
         faults(context.log, context.clock, "stream ended") {}
 
   Clock* const clock;
   MetricsRegistry registry;
-  RouterMetrics metrics;
+  std::unique_ptr<OtlpExporter> spans;  // null: nobody collects them
+  std::optional<RouterMetrics> metrics;
   RefusalLog faults;
   std::unique_ptr<Device> device;
   std::unique_ptr<RouterEngine> engine;
@@ -77,6 +79,7 @@ void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options) {
                "A session unused for so long is forgotten");
   set.Bytes("kv-cache-bytes", &engine.kv_cache_bytes, kKvCacheBytesMin, kKvCacheBytesMax,
             "Memory for the sessions' keys and values");
+  DeclareOtlpOptions(set, &options->otlp);
 }
 
 absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
@@ -85,14 +88,17 @@ absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
   RETURN_IF_ERROR(CheckPortOptions(options.ports, *context.security));
   if (options.device == "cpu") RETURN_IF_ERROR(CheckFits(options.engine.kv_cache_bytes));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.model));
-  auto state = std::make_unique<State>(ModelName(options.ports.model_name, options.model),
-                                       options.engine.step_tokens_max, context);
+  auto state = std::make_unique<State>(options, context);
+  ASSIGN_OR_RETURN(state->spans, OtlpExporter::Start(options.otlp, "pregate-router",
+                                                     &state->registry, context.log));
+  state->metrics.emplace(&state->registry, context.log, options.engine.step_tokens_max,
+                         state->spans.get());
   ASSIGN_OR_RETURN(state->device, MakeDevice(options.device, options.threads));
   RouterEngineOptions engine_options = options.engine;
   engine_options.boot_id = RandomId();
   ASSIGN_OR_RETURN(state->engine, RouterEngine::Start(*checkpoint, *state->device, *context.clock,
-                                                      state->metrics, engine_options));
-  LogLoaded(*state->engine, *state->device, &state->metrics);
+                                                      *state->metrics, engine_options));
+  LogLoaded(*state->engine, *state->device, &*state->metrics);
   state->service =
       std::make_unique<RouteService>(state->engine.get(), kRouterStreamsMax, &state->faults);
   ASSIGN_OR_RETURN(

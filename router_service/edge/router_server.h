@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/config/option_set.h"
+#include "common/rpc/otlp_exporter.h"
 #include "common/rpc/service.h"
 #include "router_service/engine/router_engine.h"
 
@@ -16,6 +17,7 @@ struct RouterServerOptions {
   std::string device = "cpu";
   int32_t threads = 1;
   RouterEngineOptions engine;
+  OtlpOptions otlp;
 };
 // engine.boot_id is no option: it is the process's own.
 void DeclareRouterServerOptions(OptionSet& set, RouterServerOptions* options);

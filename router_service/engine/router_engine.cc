@@ -168,6 +168,13 @@ void RouterEngine::Answer(const std::vector<RouteAnswer>& answers) {
   const absl::Time now = clock_.Now();
   for (const RouteAnswer& answer : answers) {
     observer_.OnAnswer(now - answer.submitted);
+    if (!answer.traceparent.empty()) {
+      observer_.OnTraced({.traceparent = answer.traceparent,
+                          .seq_id = answer.response.seq_id,
+                          .tokens = static_cast<int64_t>(answer.response.routes.size()),
+                          .start = answer.submitted,
+                          .end = now});
+    }
     Deliver(answer.link, answer.response);
   }
 }

@@ -2,8 +2,10 @@
 
 namespace pregate {
 
-RouterMetrics::RouterMetrics(MetricsRegistry* registry, const Log* log, int step_tokens_max)
+RouterMetrics::RouterMetrics(MetricsRegistry* registry, const Log* log, int step_tokens_max,
+                             SpanSink* spans)
     : log_(log),
+      traces_("routed", log, spans),
       route_seconds_(registry->AddHistogram(
           "router_route_seconds", "Route request taken to answer made", ShortLatencyBuckets())),
       step_seconds_(registry->AddHistogram(

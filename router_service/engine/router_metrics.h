@@ -10,14 +10,17 @@ namespace pregate {
 // Thread-safe.
 class RouterMetrics final : public RouterObserver {
  public:
-  // Both outlive the metrics. `step_tokens_max`: of one pass of the network.
-  RouterMetrics(MetricsRegistry* registry, const Log* log, int step_tokens_max);
+  // All outlive the metrics. `step_tokens_max`: of one pass of the network; `spans`: null where nobody
+  // collects them.
+  RouterMetrics(MetricsRegistry* registry, const Log* log, int step_tokens_max,
+                SpanSink* spans = nullptr);
 
   void OnLog(LogLevel level, absl::string_view message, Log::Fields fields) override {
     log_->Write(level, message, fields);
   }
   void OnLinks(int32_t num_links) override { links_.Set(num_links); }
   void OnAnswer(absl::Duration since_taken) override;
+  void OnTraced(const TracedWork& work) override { traces_.Add(work); }
   void OnGap() override { gaps_total_.Increment(); }
   void OnError() override { errors_total_.Increment(); }
   void OnStep(absl::Duration duration, int32_t num_tokens) override;
@@ -25,6 +28,7 @@ class RouterMetrics final : public RouterObserver {
 
  private:
   const Log* const log_;
+  TraceLog traces_;
   Histogram& route_seconds_;  // request taken to answer made
   Histogram& step_seconds_;
   Histogram& step_tokens_;

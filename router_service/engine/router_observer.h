@@ -5,6 +5,7 @@
 
 #include "absl/time/time.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/trace_log.h"
 
 namespace pregate {
 
@@ -24,6 +25,7 @@ class RouterObserver : public EngineObserver {
  public:
   virtual void OnLinks(int32_t num_links) {}                           // streams that are attached
   virtual void OnAnswer(absl::Duration since_taken) {}                 // a request's
+  virtual void OnTraced(const TracedWork& work) {}                     // that answer's, of a trace
   virtual void OnGap() {}                                              // that answer was a GAP
   virtual void OnError() {}                                            // a request was malformed
   virtual void OnStep(absl::Duration duration, int32_t num_tokens) {}  // one pass of the network

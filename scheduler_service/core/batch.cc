@@ -182,6 +182,7 @@ void Batch::Add(const ProposedAdd& add, StepPlan* plan) {
     out.banned_until = s->prompt_len + s->min_tokens;
     out.banned = s->end_tokens;
   }
+  out.traceparent = s->traceparent;
   out.history.assign(s->tokens.begin(), s->tokens.begin() + s->planned);
   if (!s->blocks.empty()) plan->blocks.push_back({s->slot, 0, s->blocks});
 }

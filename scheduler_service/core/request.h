@@ -51,6 +51,7 @@ struct GenerateRequest {
   // That the text of the answer is held to; null: none. The engine's thread alone uses it.
   std::shared_ptr<CompiledGrammar> grammar;
   absl::Time deadline = absl::InfiniteFuture();
+  std::string traceparent;  // for router and workers; empty: of no trace
 };
 
 enum class FinishReason { kLength, kStopToken, kStopString, kCancelled, kDeadline, kError };

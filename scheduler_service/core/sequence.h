@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -58,6 +59,7 @@ struct Sequence {
   int32_t score_end = 0;
   int32_t prompt_logprobs = 0;  // alternatives reported of each
   PrefixKey empty_prefix;       // of its model and tenant
+  std::string traceparent;      // empty: of no trace
 
   // Committed.
   std::vector<TokenId> tokens;

@@ -24,6 +24,12 @@ struct AddTo {
   void operator()(const ChoiceConstraint& choice) const {
     for (const std::string& text : choice.texts) AddText(text, hash);
   }
+  void operator()(const MarkedJsonConstraint& marked) const {
+    for (const std::string* text : {&marked.begin, &marked.end, &marked.schema}) {
+      AddText(*text, hash);
+    }
+    hash->Update(marked.once ? "1" : "0");
+  }
 };
 
 // Equal for equal constraints alone, whatever a stranger writes.

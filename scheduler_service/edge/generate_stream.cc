@@ -27,6 +27,7 @@ void GenerateStream::Submit(GenerateRequest request) {
   const int32_t count = std::max(request.n, request.best_of);
   if (count > 1 && !request.seed) request.seed = absl::Uniform<uint64_t>(absl::BitGen());
   if (context_.echo) prompt_ = request.prompt;
+  request.traceparent = context_.identity.Traceparent();
   queue_max_ *= count;
   const auto generations = std::make_shared<Generations>(
       context_.engine, [self = shared_from_this()](const ToClient& message) {

@@ -235,7 +235,8 @@ absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest&
   return request;
 }
 
-absl::StatusOr<std::optional<Constraint>> DecodeConstraint(const v1::GenerateRequest& in) {
+absl::StatusOr<std::optional<Constraint>> DecodeConstraint(const v1::GenerateRequest& in,
+                                                           const ServedModel& model) {
   Constraint constraint;
   switch (in.constraint_case()) {
     case v1::GenerateRequest::CONSTRAINT_NOT_SET:
@@ -254,6 +255,20 @@ absl::StatusOr<std::optional<Constraint>> DecodeConstraint(const v1::GenerateReq
       RETURN_IF_ERROR(CheckCount("choice.texts", in.choice().texts_size(), kConstraintChoicesMax));
       constraint = ChoiceConstraint{ToVector(in.choice().texts())};
       break;
+    case v1::GenerateRequest::kMarkedJson: {
+      const v1::MarkedJson& marked = in.marked_json();
+      const auto special = model.tokenizer->SpecialId(marked.begin());
+      if (special && model.tokenizer->TokenBytes(*special).empty()) {
+        return absl::UnimplementedError(
+            absl::StrCat("marked_json.begin: '", marked.begin(),
+                         "' is a special token of this model, which a constrained text has not"));
+      }
+      constraint = MarkedJsonConstraint{.begin = marked.begin(),
+                                        .end = marked.end(),
+                                        .schema = marked.json_schema(),
+                                        .once = marked.once()};
+      break;
+    }
   }
   // Each would end the text where it is not complete, or go on where it is.
   constexpr absl::string_view kBeside = "cannot stand beside a constraint of the text";

@@ -29,7 +29,8 @@ absl::StatusOr<GenerateRequest> DecodeGenerateRequest(const v1::GenerateRequest&
                                                       absl::Time deadline);
 // What the text must be, if anything; INVALID_ARGUMENT where another field cannot stand beside it.
 // It is compiled by others: constraint_compiler.h.
-absl::StatusOr<std::optional<Constraint>> DecodeConstraint(const v1::GenerateRequest& in);
+absl::StatusOr<std::optional<Constraint>> DecodeConstraint(const v1::GenerateRequest& in,
+                                                           const ServedModel& model);
 absl::StatusOr<std::vector<TokenId>> DecodeTokenizeRequest(const v1::TokenizeRequest& in,
                                                            const ServedModel& model);
 absl::StatusOr<std::string> DecodeDetokenizeRequest(const v1::DetokenizeRequest& in,

@@ -115,7 +115,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
     // Without tenants clients of one Unix socket have one address, and so one share.
     decoded->client = decoded->tenant.empty() ? absl::HashOf(0, context->peer())
                                               : absl::HashOf(1, decoded->tenant);
-    SubmitConstrained(stream, DecodeConstraint(request), *std::move(decoded));
+    SubmitConstrained(stream, DecodeConstraint(request, *model_), *std::move(decoded));
   } else {
     stream->Refuse(decoded.status());
   }

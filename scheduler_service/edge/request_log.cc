@@ -13,6 +13,7 @@ RequestIdentity RequestLog::Identify(std::string request_id, std::string tenant,
   if (!identity.trace && spans_ != nullptr) {
     identity.trace = {.trace_id = MakeTraceId(RandomId(), RandomId()), .sampled = true};
   }
+  if (identity.trace && spans_ != nullptr) identity.span = MakeSpanId(RandomId());
   return identity;
 }
 

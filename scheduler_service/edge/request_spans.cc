@@ -27,6 +27,13 @@ std::vector<std::pair<std::string, Span::Value>> Attributes(const RequestIdentit
 
 }  // namespace
 
+std::string RequestIdentity::Traceparent() const {
+  if (!trace) return "";
+  TraceContext context = *trace;
+  if (span != SpanId{}) context.parent = span;
+  return pregate::Traceparent(context);
+}
+
 std::vector<Span> RequestSpans(const RequestIdentity& request, const absl::Status& status,
                                const DoneInfo& done, absl::Time end,
                                const std::function<uint64_t()>& random) {
@@ -34,7 +41,7 @@ std::vector<Span> RequestSpans(const RequestIdentity& request, const absl::Statu
   std::vector<Span> spans(1);
   Span& call = spans.front();
   call = {.trace_id = request.trace->trace_id,
-          .id = MakeSpanId(random()),
+          .id = request.span,
           .parent = request.trace->parent,
           .name = "pregate.v1.Inference/Generate",
           .is_server = true,

@@ -16,6 +16,10 @@ namespace pregate {
 struct RequestIdentity {
   std::string request_id, tenant;
   std::optional<TraceContext> trace;  // of the caller's header, or drawn here
+  SpanId span = {};                   // the call's own, where it gets one
+
+  // For those who work for the call; empty: of no trace.
+  std::string Traceparent() const;
 };
 
 // The call's span first, then those parts that it had, as its children; route and queue overlap, since

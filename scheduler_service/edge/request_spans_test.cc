@@ -34,7 +34,8 @@ class RequestSpansTest : public ::testing::Test {
   const RequestIdentity request_{
       .request_id = "mine",
       .tenant = "a tenant",
-      .trace = *ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")};
+      .trace = *ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+      .span = MakeSpanId(99)};
   const absl::Time end_ = absl::FromUnixSeconds(1000);
   uint64_t random_ = 0;
 };

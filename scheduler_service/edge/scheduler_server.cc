@@ -24,15 +24,25 @@ constexpr absl::Duration kPushRetry = absl::Milliseconds(10);
 
 // Members end in reverse order: servers and links before the engine and inbox that they use.
 struct SchedulerServer::State {
+  // Messages of a step that leave by one connection leave together.
+  struct HeldWrites final : AnswerBatch {
+    void Begin(size_t num_answers) override {
+      if (ServicePorts* const to = ports) to->HoldWrites(num_answers);
+    }
+    void End() override {
+      if (ServicePorts* const to = ports) to->ReleaseWrites();
+    }
+    std::atomic<ServicePorts*> ports{nullptr};  // null: not open yet
+  };
+
   State(ServedModel served, MetricsRegistry* registry, Clock* clock, const Log* log,
-        std::unique_ptr<OtlpExporter> exporter)
+        SpanSink* spans)
       : model(std::move(served)),
         clock(clock),
         inbox(kEngineInboxMessages, clock),
         random(RandomId()),
         metrics(registry, log, model.spec.num_experts),
-        spans(std::move(exporter)),
-        requests(log, clock, spans.get()),
+        requests(log, clock, spans),
         clients(push()),
         service(&model, &metrics, &requests, &clients, [this] { return engine->board().Read(); }) {}
 
@@ -48,6 +58,7 @@ struct SchedulerServer::State {
     parts.tokenizer = model.tokenizer.get();
     parts.random = &random;
     parts.observer = &metrics;
+    parts.answers = &held_writes;
     return parts;
   }
   bool ready() const {
@@ -59,12 +70,12 @@ struct SchedulerServer::State {
   MailboxInbox inbox;
   scheduler::SplitMix64 random;
   SchedulerMetrics metrics;
-  const std::unique_ptr<OtlpExporter> spans;  // null: nobody collects them
   RequestLog requests;
   SchedulerPeer clients;
   InferenceService service;
   std::unique_ptr<SchedulerEngine> engine;
   SchedulerLinks links;
+  HeldWrites held_writes;
   std::thread loop;
   std::unique_ptr<ServicePorts> ports;
   std::atomic<bool> drained{false};
@@ -72,12 +83,10 @@ struct SchedulerServer::State {
 
 absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
     const SchedulerServerOptions& options, ServedModel model, const MakeLinks& make_links,
-    MetricsRegistry* registry, const ServiceContext& context) {
-  ASSIGN_OR_RETURN(auto spans,
-                   OtlpExporter::Start(options.otlp, "pregate-scheduler", registry, context.log));
+    MetricsRegistry* registry, SpanSink* spans, const ServiceContext& context) {
   // Owned by the server from here on: its destructor drains what has been started.
-  std::unique_ptr<SchedulerServer> server(new SchedulerServer(std::make_unique<State>(
-      std::move(model), registry, context.clock, context.log, std::move(spans))));
+  std::unique_ptr<SchedulerServer> server(new SchedulerServer(
+      std::make_unique<State>(std::move(model), registry, context.clock, context.log, spans)));
   State& state = *server->state_;
   ASSIGN_OR_RETURN(state.links, make_links(state.push()));
   state.engine = std::make_unique<SchedulerEngine>(
@@ -94,6 +103,7 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
                           .last_turn = [&state] { return state.engine->health().loop_progress(); },
                           .ready = [&state] { return state.ready(); }},
                          registry, context));
+  state.held_writes.ports = state.ports.get();
   return server;
 }
 

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "common/rpc/service.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/trace.h"
 #include "scheduler_service/edge/scheduler_options.h"
 #include "scheduler_service/edge/served_model.h"
 #include "scheduler_service/engine/links.h"
@@ -29,10 +30,11 @@ class SchedulerServer final : public Service {
   using Push = std::function<bool(EngineEvent)>;
   using MakeLinks = std::function<absl::StatusOr<SchedulerLinks>(const Push& push)>;
 
-  // `registry` and what `context` has outlive the server. Addresses are bound when this returns.
+  // `registry`, `spans` (null: nobody collects them) and what `context` has outlive the server.
+  // Addresses are bound when this returns.
   static absl::StatusOr<std::unique_ptr<SchedulerServer>> Start(
       const SchedulerServerOptions& options, ServedModel model, const MakeLinks& make_links,
-      MetricsRegistry* registry, const ServiceContext& context);
+      MetricsRegistry* registry, SpanSink* spans, const ServiceContext& context);
   ~SchedulerServer() override;  // Drain()
 
   std::string bound() const;          // address of Inference

@@ -90,6 +90,7 @@ std::unique_ptr<LiveRequest> RequestHandler::Make(SubmitEvent event, int32_t max
   }
   s.seed = request.seed ? *request.seed : random_->Next();
   s.empty_prefix = EmptyPrefix(cell.model_digest, request.tenant);
+  s.traceparent = std::move(request.traceparent);
   s.tokens = std::move(request.prompt);
   s.tokens.insert(s.tokens.end(), request.resume_tokens.begin(), request.resume_tokens.end());
   s.routes.assign(s.tokens.size(), kNoRoute);

@@ -1,6 +1,7 @@
 #include "scheduler_service/engine/route_client.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
@@ -31,7 +32,9 @@ void RouteClient::Send(Session* session, int32_t base, absl::Time now) {
   if (!up_) return;
   ++session->sends;
   const auto first = s.tokens.begin() + base;
-  link_->Send(RouteRequest{s.id, base, {first, first + session->count}});
+  RouteRequest request{s.id, base, {first, first + session->count}};
+  if (base < s.prompt_len) request.traceparent = s.traceparent;
+  link_->Send(std::move(request));
 }
 
 void RouteClient::Close(SeqId id) {

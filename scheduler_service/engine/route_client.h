@@ -6,7 +6,8 @@
 // frozen long before its connection breaks.
 //
 // A prompt is asked for in pieces of one step's tokens, the odd piece first: what is routed may run
-// while the rest is at the router, and the prompt takes no more steps than it would whole.
+// while the rest is at the router, and the prompt takes no more steps than it would whole. The
+// prompt's pieces name the trace that they belong to, those of single tokens do not.
 #pragma once
 
 #include <algorithm>

@@ -91,6 +91,19 @@ TEST(RoutePiecesTest, WhatWasRoutedIsSentAgainInOneGoWithTheNextPiece) {
   EXPECT_EQ(link.sent[1].tokens.size(), 36u);
 }
 
+TEST_F(RouteClientTest, APromptsPiecesNameItsTraceAndSampledTokensDoNot) {
+  client_.OnUp(now_);
+  Sequence s = MakeSequence(7, 10);
+  s.traceparent = "a trace";
+  client_.Request(&s, now_);
+  EXPECT_EQ(Request(0).traceparent, "a trace");
+  ASSERT_TRUE(Answer(0).ok());
+  s.Append(3, kNoRoute);
+  client_.Request(&s, now_);
+  EXPECT_EQ(Request(1).base, 10);
+  EXPECT_EQ(Request(1).traceparent, "");
+}
+
 TEST_F(RouteClientTest, AsksAgainAfterTheRouterCameBack) {
   Sequence s = MakeSequence(1, 10);
   client_.Request(&s, now_);

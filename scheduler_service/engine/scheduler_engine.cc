@@ -415,7 +415,9 @@ void SchedulerEngine::OnMessage(int32_t rank, StepResult& result) {
   group_.OnAdvance(rank, now_);
   if (answer->stale) return;
   board_.AddAnswer(rank, units);
+  if (parts_.answers != nullptr) parts_.answers->Begin(answer->samples.size());
   CommitAnswer(rank, *answer);
+  if (parts_.answers != nullptr) parts_.answers->End();
 }
 
 void SchedulerEngine::CommitAnswer(int32_t rank, StepAnswer& answer) {

@@ -35,6 +35,15 @@
 namespace pregate {
 
 // All outlive the engine. `router` may be null where only dense models are served.
+// Who carries the answers of one step to clients may send them together. Called from the engine's
+// thread, Begin before them.
+class AnswerBatch {
+ public:
+  virtual ~AnswerBatch() = default;
+  virtual void Begin(size_t num_answers) = 0;
+  virtual void End() = 0;
+};
+
 struct EngineParts {
   Clock* clock = nullptr;
   Inbox* inbox = nullptr;
@@ -44,6 +53,7 @@ struct EngineParts {
   scheduler::RandomSource* random = nullptr;  // draws the seeds that requests leave out
   SchedulerObserver* observer = nullptr;
   const scheduler::Planner* planner = nullptr;  // null: what the options say
+  AnswerBatch* answers = nullptr;               // null: nobody does
 };
 
 // Run on one thread; only health() and board() may be read from others.

@@ -129,6 +129,7 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
     parts.tokenizer = &tokenizer_;
     parts.random = &random_;
     parts.observer = this;
+    parts.answers = &answers_;
     engine_ = std::make_unique<SchedulerEngine>(options_, parts);
     engine_->Run();
   }
@@ -138,8 +139,20 @@ class EngineTest : public testing::Test, public Inbox, public WorkerLink, public
     std::vector<ToRouter> sent;
   };
 
+  // How many answers each step announced, and whether one is under way.
+  struct Batches final : AnswerBatch {
+    void Begin(size_t num_answers) override {
+      announced.push_back(num_answers);
+      open = true;
+    }
+    void End() override { open = false; }
+    std::vector<size_t> announced;
+    bool open = false;
+  };
+
   EngineOptions options_;
   std::vector<std::string> warnings_;
+  Batches answers_;
   int32_t num_experts_ = 0;
   int32_t kv_blocks_ = 20;
   ManualClock clock_;
@@ -195,6 +208,44 @@ TEST_F(EngineTest, RunsAheadByOnePlanAndDiscardsTheSamplePastAStop) {
   EXPECT_THAT(clients_[0]->tokens, ElementsAre(0));
   EXPECT_EQ(clients_[0]->done->reason, FinishReason::kStopToken);
   EXPECT_TRUE(recoveries_.empty());
+}
+
+TEST_F(EngineTest, AStepsAnswersAreOneBatch) {
+  ThenFormed();
+  Then([this] {
+    SubmitEvent a = Submit({3}, 1), b = Submit({4}, 1);
+    for (SubmitEvent* event : {&a, &b}) {
+      event->send = [this, send = event->send](const ToClient& message) {
+        EXPECT_EQ(answers_.open, std::holds_alternative<TokensOut>(message) ||
+                                     std::holds_alternative<DoneInfo>(message));
+        send(message);
+      };
+    }
+    return Events(a, b);
+  });
+  Then([this] {
+    return Events(WorkerEvent{0, Answer(1, {{1, 1, 7, kNoRoute, {}}, {2, 1, 8, kNoRoute, {}}})});
+  });
+  Run();
+  EXPECT_THAT(clients_[0]->tokens, ElementsAre(7));
+  EXPECT_THAT(answers_.announced, ElementsAre(2));
+  EXPECT_FALSE(answers_.open);
+}
+
+TEST_F(EngineTest, WorkerHasTheTraceOfARequest) {
+  ThenFormed();
+  Then([this] {
+    SubmitEvent traced = Submit({3}, 1);
+    traced.request.traceparent = "a trace";
+    return Events(traced, Submit({4}, 1));
+  });
+  Then([this] {
+    std::vector<std::string> traces;
+    for (const SequenceAdd& add : LastPlan().add) traces.push_back(add.traceparent);
+    EXPECT_THAT(traces, ElementsAre("a trace", ""));
+    return Events(WorkerEvent{0, Answer(1, {{1, 1, 7, kNoRoute, {}}, {2, 1, 8, kNoRoute, {}}})});
+  });
+  Run();
 }
 
 TEST_F(EngineTest, TheBoardShowsStepsAndWorkers) {

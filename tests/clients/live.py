@@ -128,13 +128,14 @@ class Folder:
         wait_ready(server)
         return server
 
-    def cluster(self, *scheduler_flags):
+    def cluster(self, *scheduler_flags, all_flags=()):
         """Scheduler, router and worker as processes, in this order."""
-        router = Program(self.path, "router", BIN / "pregate-router", "--model", self.model, "--threads", 1)
+        router = Program(self.path, "router", BIN / "pregate-router", "--model", self.model, "--threads", 1, *all_flags)
         worker = Program(self.path, "worker", BIN / "pregate-worker", "--model", self.model, "--threads", 1,
-                         "--dtype", "f32")
+                         "--dtype", "f32", *all_flags)
         scheduler = Program(self.path, "scheduler", BIN / "pregate-scheduler", "--model", self.model,
-                            "--router", router.address, "--workers", worker.address, *scheduler_flags)
+                            "--router", router.address, "--workers", worker.address, *scheduler_flags,
+                            *all_flags)
         wait_ready(scheduler)
         return scheduler, router, worker
 

@@ -7,6 +7,8 @@ import hashlib
 import http.client
 import inspect
 import json
+import os
+import pathlib
 import re
 import signal
 import socket
@@ -495,6 +497,16 @@ class ClusterTest(unittest.TestCase):
                 self.assertEqual(caught.exception.status_code, 503)
                 gateway.signal(signal.SIGTERM)
                 self.assertEqual(gateway.process.wait(60), 0)
+        folder.cleanup()
+
+    def test_threads_wait_for_their_turn_where_that_is_asked_for(self):
+        folder = live.Folder()
+        flags = ("--schedulers", "127.0.0.1:9", "--batch-threads")
+        with live.Program(folder.path, "gateway", live.BIN / "pregate-gateway", *flags, http=True) as gateway:
+            threads = [int(t.name) for t in pathlib.Path(f"/proc/{gateway.process.pid}/task").iterdir()]
+            batch = [t for t in threads if os.sched_getscheduler(t) == os.SCHED_BATCH]
+            self.assertIn(gateway.process.pid, batch)
+            self.assertGreater(len(batch), len(threads) / 2)  # but those that were begun before
         folder.cleanup()
 
     def test_one_that_answers_late_is_kept(self):

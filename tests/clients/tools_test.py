@@ -32,13 +32,27 @@ def template_of(family):
     return "{%- for tool in tools or [] %}{{- tool | tojson }}{%- endfor %}" + text if family == "qwen3" else text
 
 
-class Server:
-    """A server of the folder's model with a family's template in place of its own."""
+def add_mark(model, special):
+    """In place of the tokenizer's last token, one for <tool_call>: its id."""
+    file = model / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    vocabulary, merges = tokenizer["model"]["vocab"], tokenizer["model"]["merges"]
+    last = max(vocabulary, key=vocabulary.get)
+    number = vocabulary.pop(last)
+    tokenizer["model"]["merges"] = [m for m in merges if "".join(m if isinstance(m, list) else m.split(" ")) != last]
+    tokenizer["added_tokens"].append({**tokenizer["added_tokens"][0], "content": "<tool_call>", "id": number, "special": special})
+    file.write_text(json.dumps(tokenizer))
+    return number
 
-    def __init__(self, folder, family):
+
+class Server:
+    """A server of the folder's model with a family's template in place of its own. `mark`: <tool_call> is one token, a special one or not."""
+
+    def __init__(self, folder, family, mark=None):
         model = folder.path / f"models-{next(live.COUNTER)}" / family
         shutil.copytree(folder.model, model)
         (model / "chat_template.jinja").write_text(template_of(family))
+        self.mark = add_mark(model, special=mark == "special") if mark else None
         self.server = folder.serve(model=model)
         base = f"http://{self.server.http_address}"
         self.openai = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0, timeout=60)
@@ -60,7 +74,7 @@ class Server:
 
 
 def calls_of_stream(chunks):
-    """(text, [(name, arguments)], finish_reason) of a stream, put together as clients do it."""
+    """(text, [(name, arguments)], finish_reason) of a stream, put together as clients do it. Arguments as a call has them whole."""
     text, calls, reason = "", {}, None
     for chunk in chunks:
         for choice in chunk.choices:
@@ -69,7 +83,9 @@ def calls_of_stream(chunks):
             for call in choice.delta.tool_calls or []:
                 name, arguments = calls.get(call.index, ("", ""))
                 calls[call.index] = (name + (call.function.name or ""), arguments + (call.function.arguments or ""))
-    return text, [calls[i] for i in sorted(calls)], reason
+    def whole(arguments):
+        return json.dumps(json.loads(arguments), separators=(",", ":"), ensure_ascii=False)
+    return text, [(calls[i][0], whole(calls[i][1])) for i in sorted(calls)], reason
 
 
 def calls_of(answer):
@@ -141,6 +157,67 @@ class ToolsTest(unittest.TestCase):
                 for stream in (False, True):
                     answer = server.says(regex, stream=stream)
                     self.assertEqual((calls_of_stream if stream else calls_of)(answer), (text, [], "stop"))
+
+    def test_arguments_come_as_they_are_generated(self):
+        with Server(self.folder, "qwen25") as server:
+            stream = server.chat(tool_choice="required", parallel_tool_calls=False, stream=True)
+            parts = [part for chunk in stream for choice in chunk.choices for part in choice.delta.tool_calls or []]
+            self.assertTrue(parts[0].id and parts[0].function.name)
+            self.assertEqual(parts[0].function.arguments, "")
+            self.assertEqual({part.index for part in parts}, {0})
+            self.assertTrue(all(part.id is None and part.function.name is None and part.function.arguments for part in parts[1:]))
+            self.assertGreater(len(parts), 3)
+            self.check_arguments(parts[0].function.name, "".join(part.function.arguments for part in parts))
+            with server.claude.messages.stream(model="", max_tokens=600, messages=QUESTION, tools=CLAUDES,
+                                               tool_choice={"type": "any", "disable_parallel_tool_use": True}) as stream:
+                pieces = [event.partial_json for event in stream if event.type == "input_json"]
+                [block] = stream.get_final_message().content
+            self.assertGreater(len(pieces), 2)
+            self.assertEqual(json.loads("".join(pieces)), block.input)
+            self.check_arguments(block.name, block.input)
+
+    def test_a_stream_that_is_cut_short_in_a_call_has_what_there_is(self):
+        with Server(self.folder, "qwen25") as server:
+            fields = dict(model="", messages=QUESTION, max_tokens=150)
+            essay = {"type": "object", "properties": {"text": {"type": "string", "minLength": 300}}, "required": ["text"]}
+            stream = server.openai.chat.completions.create(
+                tools=[{"type": "function", "function": {"name": "write", "parameters": essay}}], tool_choice="required", stream=True,
+                **fields)
+            chunks = [choice for chunk in stream for choice in chunk.choices]
+            self.assertEqual(chunks[-1].finish_reason, "length")
+            self.assertTrue(any(choice.delta.tool_calls for choice in chunks))
+            with server.claude.messages.stream(tools=[{"name": "write", "input_schema": essay}], tool_choice={"type": "any"}, **fields) as stream:
+                events = [event.type for event in stream]
+            self.assertIn("input_json", events)
+            self.assertEqual(events.count("content_block_start"), events.count("content_block_stop"))
+
+    def test_a_call_of_a_strict_tool_is_valid_where_the_model_may_call(self):
+        with Server(self.folder, "qwen25", mark="plain") as server:
+            for seed in range(5):
+                one = dict(tools=TOOLS, parallel_tool_calls=False, seed=seed, logit_bias={server.mark: 100})  # it calls at once
+                _, calls, _ = calls_of(server.chat(**one))
+                self.assertEqual(len(calls), 1)
+                self.check_arguments(*calls[0])
+                self.assertEqual(calls_of_stream(server.chat(stream=True, **one))[1], calls)
+            # Of two tools a strict one is held to its schema, and a model calls as often as it likes.
+            mixed = [TOOLS[1], LOOSE[0]]
+            text, calls, reason = calls_of(server.chat(tools=mixed, logit_bias={server.mark: 100}, max_tokens=1300))
+            self.assertGreater(len(calls), 1)
+            for name, arguments in calls:
+                if name == "get_time":
+                    self.check_arguments(name, arguments)
+            # Without a call the text is as free as ever.
+            _, calls, reason = calls_of(server.chat(tools=TOOLS, logit_bias={server.mark: -100}, max_tokens=50))
+            self.assertEqual((calls, reason), ([], "length"))
+
+    def test_strict_is_refused_where_it_cannot_be_kept(self):
+        for family, mark, expected in (("mistral", None, 'writes calls as mistral'), ("llama31", None, 'writes calls as llama3_json'),
+                                       ("qwen25", "special", "special token")):
+            with self.subTest(family), Server(self.folder, family, mark) as server:
+                with self.assertRaises((openai.BadRequestError, openai.InternalServerError)) as caught:
+                    server.chat(tools=TOOLS)
+                self.assertIn(expected, str(caught.exception))
+                self.assertEqual(calls_of(server.chat(tools=TOOLS, tool_choice="required", parallel_tool_calls=False))[2], "tool_calls")
 
     def test_none_hides_the_tools(self):
         with Server(self.folder, "qwen25") as server:

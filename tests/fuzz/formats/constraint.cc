@@ -1,4 +1,5 @@
-// What the text of an answer must be: a JSON Schema, or behind a first byte 'r' a regular expression.
+// What the text of an answer must be: a JSON Schema, behind a first byte 'm' between marks in a free text;
+// or behind 'r' a regular expression.
 #include "common/grammar/constraint.h"
 
 #include <algorithm>
@@ -20,6 +21,10 @@ struct Vocabulary {
 
 Constraint ConstraintOf(std::string_view input) {
   if (input.substr(0, 1) == "r") return RegexConstraint{std::string(input.substr(1))};
+  if (input.substr(0, 1) == "m") {
+    return MarkedJsonConstraint{
+        .begin = "<c>", .end = "</c>", .schema = std::string(input.substr(1))};
+  }
   return JsonSchemaConstraint{std::string(input)};
 }
 
@@ -53,6 +58,7 @@ const Registration registration({
           for (int i = 0; i < 20; ++i) {
             const Schema schema = RandomSchema(random);
             if (Run(schema.dump())) seeds.push_back(schema.dump());
+            if (Run("m" + schema.dump())) seeds.push_back("m" + schema.dump());
           }
           return seeds;
         },

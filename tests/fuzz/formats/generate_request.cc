@@ -77,7 +77,7 @@ const Registration generate(ProtoFormat<v1::GenerateRequest>(
     "generate_request", Requests, [](const v1::GenerateRequest& message) {
       const auto request = DecodeGenerateRequest(message, Model(), Facts(), absl::InfiniteFuture());
       if (!request.ok()) EncodeFailure(request.status(), absl::ZeroDuration());
-      const auto constraint = DecodeConstraint(message);
+      const auto constraint = DecodeConstraint(message, Model());
       return request.ok() && constraint.ok() &&
              (!*constraint || CheckConstraint(**constraint).ok());
     }));

@@ -1,4 +1,5 @@
-// What a model writes where it may call tools: a letter for the form of calls, where the text is cut, the text.
+// What a model writes where it may call tools: a letter for the form of calls and whether they come in parts, where
+// the text is cut, the text.
 #include "gateway_service/core/tool_calls.h"
 
 #include "common/base/json.h"
@@ -26,39 +27,62 @@ ToolFormat FormOf(char letter) {
   }
 }
 
-// Texts that touch joined; between other pieces a byte that no text has.
-std::string Parse(const ToolFormat& form, std::string_view text, size_t piece, int* num_calls) {
-  ToolCallParser parser(form, {"f", "get_weather"});
+bool IsTool(const std::string& name) { return name == "f" || name == "get_weather"; }
+
+// Adds each piece to a text: what touches joined, between other pieces a byte that no text has.
+struct Joined {
   std::string out;
-  bool in_text = true;
+  int num_calls = 0;
+  enum { kText, kCall, kBehind } place = kText;
+
+  void operator()(const std::string& text) {
+    PREGATE_CHECK(place != kCall && !text.empty());
+    if (place == kBehind) out += '\xFF';
+    place = kText;
+    out += text;
+  }
+  void operator()(const ToolCall& call) {
+    const auto arguments = ParseOrderedJson(call.arguments, "arguments");
+    PREGATE_CHECK(arguments.ok() && arguments->is_object(), "in ", call.arguments);
+    (*this)(gateway::CallBegin{call.name});
+    out += call.arguments;
+    (*this)(gateway::CallEnd{});
+  }
+  void operator()(const gateway::CallBegin& begin) {
+    PREGATE_CHECK(place != kCall && IsTool(begin.name));
+    place = kCall;
+    out += '\xFF' + begin.name;
+    ++num_calls;
+  }
+  void operator()(const gateway::CallArguments& arguments) {
+    PREGATE_CHECK(place == kCall && !arguments.piece.empty());
+    out += arguments.piece;
+  }
+  void operator()(const gateway::CallEnd&) {
+    PREGATE_CHECK(place == kCall);
+    place = kBehind;
+  }
+};
+
+std::string Parse(char letter, std::string_view text, size_t piece, int* num_calls) {
+  ToolCallParser parser(FormOf(letter), {"f", "get_weather"}, /*in_parts=*/letter / 4 % 2 == 0);
+  Joined joined;
   const auto add = [&](const std::vector<ToolCallParser::Piece>& pieces) {
-    for (const auto& p : pieces) {
-      const auto* const call = std::get_if<ToolCall>(&p);
-      if (call != nullptr || !in_text) out += '\xFF';
-      in_text = call == nullptr;
-      if (in_text) {
-        out += std::get<std::string>(p);
-      } else {
-        const auto arguments = ParseOrderedJson(call->arguments, "arguments");
-        PREGATE_CHECK(arguments.ok() && arguments->is_object(), "in ", call->arguments);
-        PREGATE_CHECK(call->name == "f" || call->name == "get_weather");
-        out += call->name + call->arguments;
-        ++*num_calls;
-      }
-    }
+    for (const auto& p : pieces) std::visit([&](const auto& part) { joined(part); }, p);
   };
   for (size_t i = 0; i < text.size(); i += piece) {
     const std::string_view part = text.substr(i, piece);
     add(parser.Add({part.data(), part.size()}));
   }
   add(parser.Finish());
-  return out;
+  *num_calls += joined.num_calls;
+  return joined.out;
 }
 
 // However text is cut, the calls are the same.
 bool Run(std::string_view input) {
   if (input.size() < 2) return false;
-  const ToolFormat form = FormOf(input[0]);
+  const char form = static_cast<char>(input[0] & 0x7F);
   const std::string_view text = input.substr(2);
   int whole = 0, pieces = 0, bytes = 0;
   const std::string expected = Parse(form, text, std::max<size_t>(text.size(), 1), &whole);

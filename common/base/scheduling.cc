@@ -1,0 +1,15 @@
+#include "common/base/scheduling.h"
+
+#include <sched.h>
+
+#include <cerrno>
+
+namespace pregate {
+
+absl::Status BatchThreads() {
+  const sched_param parameters = {};
+  if (sched_setscheduler(0, SCHED_BATCH, &parameters) == 0) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, "--batch-threads: sched_setscheduler");
+}
+
+}  // namespace pregate
