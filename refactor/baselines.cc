@@ -92,16 +92,19 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> OneSetFromRecord(const nlohman
 }
 
 std::vector<ArtifactLayer> BaselineLayers(std::vector<LayerNeurons> neurons,
-                                          std::vector<LayerScales> scales) {
+                                          std::vector<LayerScales> scales, int step) {
   std::vector<ArtifactLayer> layers = MakeLayers(std::move(neurons), std::move(scales));
   for (ArtifactLayer& layer : layers) {
     if (!layer.own[0].empty()) continue;
     PREGATE_CHECK(!layer.shared.empty());
-    for (std::vector<int32_t>& own : layer.own) own = {layer.shared.back()};
-    layer.shared.pop_back();
+    const auto first = static_cast<int64_t>(layer.shared.size()) - step;
+    for (auto& own : layer.own) own.assign(layer.shared.begin() + first, layer.shared.end());
+    layer.shared.resize(first);
     if (layer.shared_scale.empty()) continue;
-    for (std::vector<float>& scale : layer.own_scale) scale = {layer.shared_scale.back()};
-    layer.shared_scale.pop_back();
+    for (auto& scale : layer.own_scale) {
+      scale.assign(layer.shared_scale.begin() + first, layer.shared_scale.end());
+    }
+    layer.shared_scale.resize(first);
   }
   return layers;
 }

@@ -35,9 +35,9 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> OneSetFromRecord(const nlohman
                                                                    const std::string& where,
                                                                    const ModelSpec& dense);
 
-// As an artifact has them: where all is shared the last neuron becomes every expert's own, since an
-// expert without any is none. `scales`: as `neurons`, or none.
+// As an artifact has them: where all is shared the last `step` neurons become every expert's own, since
+// an expert without any is none. `scales`: as `neurons`, or none.
 std::vector<ArtifactLayer> BaselineLayers(std::vector<LayerNeurons> neurons,
-                                          std::vector<LayerScales> scales);
+                                          std::vector<LayerScales> scales, int step);
 
 }  // namespace pregate

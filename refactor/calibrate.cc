@@ -8,7 +8,6 @@
 namespace pregate {
 namespace {
 
-constexpr int kWindowsPerCall = 2;  // enough rows for the matrix product, few enough for the cache
 constexpr absl::Duration kSaveEvery = absl::Seconds(30);
 constexpr const char* kRecord = "calibrate.json";
 constexpr const char* kLog = "activations.bin";
@@ -19,7 +18,7 @@ absl::Status LogWindows(const DenseForward& model, const Corpus& corpus,
   const int64_t width = log.width(), window = corpus.window_tokens, rows = num * window;
   std::vector<uint8_t> codes(rows * width);
   std::vector<float> energies(rows);
-  const auto visit = [&](int layer, absl::Span<const float> h) {
+  const auto visit = [&](int layer, absl::Span<const float> h, absl::Span<const float>) {
     for (int64_t r = 0; r < rows; ++r) {
       energies[r] = EncodeShares(h.subspan(r * width, width), down_norms[layer],
                                  absl::MakeSpan(codes).subspan(r * width, width));
@@ -43,14 +42,15 @@ absl::StatusOr<bool> Calibrate(const DenseForward& model, const ModelSpec& spec,
     RETURN_IF_ERROR(log->Sync());
     return work.Write(kRecord, {{"inputs", inputs}, {"windows", done}});
   };
-  const auto down_norms = model.DownNorms();
+  ASSIGN_OR_RETURN(const auto down_norms, model.DownNorms());
   absl::Time saved_at = clock.Now();
   while (done < corpus.num_windows()) {
     if (hooks.stop()) {
       RETURN_IF_ERROR(save());
       return false;
     }
-    const int num = std::min(kWindowsPerCall, corpus.num_windows() - done);
+    const int num =
+        std::min(model.windows_at_a_time(corpus.window_tokens), corpus.num_windows() - done);
     RETURN_IF_ERROR(LogWindows(model, corpus, down_norms, done, num, *log));
     done += num;
     hooks.progress(static_cast<double>(done) / corpus.num_windows(), "");

@@ -9,11 +9,20 @@
 
 #include "common/base/status.h"
 #include "common/device/cpu/cpu_device.h"
+#include "common/model/spec/tensor_names.h"
 #include "expert_service/engine/forward_pass.h"
 #include "expert_service/engine/model_weights.h"
 
 namespace pregate {
 namespace {
+
+// Enough rows for the matrix product, few enough for the cache; and enough to hide reading.
+constexpr int kWindowsKept = 2, kTokensRead = 8192;
+
+int64_t FfnBytes(const ModelSpec& spec) {
+  return int64_t{3} * spec.num_layers * spec.hidden * spec.intermediate *
+         static_cast<int64_t>(sizeof(float));
+}
 
 absl::StatusOr<at::Tensor> ReadTensor(const Checkpoint& checkpoint, const std::string& name,
                                       at::IntArrayRef shape) {
@@ -66,11 +75,14 @@ struct DenseForward::State {
   struct Ffn {
     at::Tensor gate, up, down;
   };
+  const Checkpoint* checkpoint;
   std::unique_ptr<ComposedDevice> device;
   std::unique_ptr<ModelWeights> weights;  // but for the FFNs
   at::Tensor embedding;
-  std::vector<Ffn> ffns;
+  std::vector<Ffn> ffns;  // all, or none
 
+  absl::StatusOr<at::Tensor> ReadDown(int l) const;
+  absl::StatusOr<Ffn> ReadFfn(int l) const;
   absl::Status RunFfn(int l, RowCount rows, const LayerShapes& shapes, LayerWorkspace& w, float* h,
                       const Visitor& visit) const;
 };
@@ -80,29 +92,56 @@ void SetComputeThreads(int num_threads) { at::set_num_threads(num_threads); }
 DenseForward::DenseForward(std::unique_ptr<State> state) : state_(std::move(state)) {}
 DenseForward::~DenseForward() = default;
 
-absl::StatusOr<std::unique_ptr<DenseForward>> DenseForward::Load(const Checkpoint& checkpoint) {
+absl::StatusOr<std::unique_ptr<DenseForward>> DenseForward::Load(const Checkpoint& checkpoint,
+                                                                 int64_t ffn_bytes_kept) {
   const ModelSpec& spec = checkpoint.spec();
   if (spec.is_moe()) {
     return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), " has ", spec.num_experts,
                                                    " experts; a dense model is needed"));
   }
   auto state = std::make_unique<State>();
+  state->checkpoint = &checkpoint;
   state->device = MakeCpuDevice({.threads = at::get_num_threads()});
   ASSIGN_OR_RETURN(state->weights,
                    ModelWeights::Load(checkpoint, state->device.get(),
                                       {.types = kF32Types, .with_ffn = false}, nullptr));
   ASSIGN_OR_RETURN(state->embedding, ReadTensor(checkpoint, "model.embed_tokens.weight",
                                                 {spec.vocab_size, spec.hidden}));
-  for (int l = 0; l < spec.num_layers; ++l) {
-    const std::string p = absl::StrCat("model.layers.", l, ".mlp.");
-    State::Ffn& ffn = state->ffns.emplace_back();
-    const std::vector<int64_t> wide = {spec.intermediate, spec.hidden};
-    ASSIGN_OR_RETURN(ffn.gate, ReadTensor(checkpoint, p + "gate_proj.weight", wide));
-    ASSIGN_OR_RETURN(ffn.up, ReadTensor(checkpoint, p + "up_proj.weight", wide));
-    ASSIGN_OR_RETURN(
-        ffn.down, ReadTensor(checkpoint, p + "down_proj.weight", {spec.hidden, spec.intermediate}));
+  for (int l = 0; l < spec.num_layers && FfnBytes(spec) <= ffn_bytes_kept; ++l) {
+    ASSIGN_OR_RETURN(state->ffns.emplace_back(), state->ReadFfn(l));
   }
   return std::unique_ptr<DenseForward>(new DenseForward(std::move(state)));
+}
+
+int64_t DenseForward::WeightBytes(const ModelSpec& spec, int64_t ffn_bytes_kept) {
+  int64_t bytes = 0;
+  for (const CanonicalTensor& tensor : CanonicalTensors(spec)) {
+    bytes += tensor.num_elements() * static_cast<int64_t>(sizeof(float));
+  }
+  bytes += int64_t{spec.vocab_size} * spec.hidden * static_cast<int64_t>(sizeof(float));
+  const int64_t ffns = FfnBytes(spec);
+  return ffns <= ffn_bytes_kept ? bytes : bytes - ffns + ffns / spec.num_layers;
+}
+
+int DenseForward::windows_at_a_time(int window_tokens) const {
+  return state_->ffns.empty() ? std::max(kWindowsKept, kTokensRead / window_tokens) : kWindowsKept;
+}
+
+absl::StatusOr<at::Tensor> DenseForward::State::ReadDown(int l) const {
+  const ModelSpec& spec = checkpoint->spec();
+  return ReadTensor(*checkpoint, absl::StrCat("model.layers.", l, ".mlp.down_proj.weight"),
+                    {spec.hidden, spec.intermediate});
+}
+
+absl::StatusOr<DenseForward::State::Ffn> DenseForward::State::ReadFfn(int l) const {
+  const ModelSpec& spec = checkpoint->spec();
+  const std::string p = absl::StrCat("model.layers.", l, ".mlp.");
+  const std::vector<int64_t> wide = {spec.intermediate, spec.hidden};
+  Ffn ffn;
+  ASSIGN_OR_RETURN(ffn.gate, ReadTensor(*checkpoint, p + "gate_proj.weight", wide));
+  ASSIGN_OR_RETURN(ffn.up, ReadTensor(*checkpoint, p + "up_proj.weight", wide));
+  ASSIGN_OR_RETURN(ffn.down, ReadDown(l));
+  return ffn;
 }
 
 // The norm and the residual are the device's, so that they are every architecture's; the products
@@ -113,9 +152,14 @@ absl::Status DenseForward::State::RunFfn(int l, RowCount rows, const LayerShapes
   norm_alone.shared.width = 0;
   device->FfnBegin(rows, shapes.ffn, norm_alone, w, h);
   const at::Tensor x = at::from_blob(w.act, {rows.max, shapes.ffn.hidden}, at::kFloat);
-  const at::Tensor a = at::silu(at::linear(x, ffns[l].gate)).mul_(at::linear(x, ffns[l].up));
-  RETURN_IF_ERROR(visit(l, View(a)));
-  const at::Tensor y = at::linear(a, ffns[l].down);
+  Ffn read;
+  if (ffns.empty()) {
+    ASSIGN_OR_RETURN(read, ReadFfn(l));
+  }
+  const Ffn& ffn = ffns.empty() ? read : ffns[l];
+  const at::Tensor a = at::silu(at::linear(x, ffn.gate)).mul_(at::linear(x, ffn.up));
+  RETURN_IF_ERROR(visit(l, View(a), View(ffn.down)));
+  const at::Tensor y = at::linear(a, ffn.down);
   std::memcpy(w.wide, y.data_ptr<float>(), y.numel() * sizeof(float));
   device->FfnEnd(rows, shapes.ffn, weights->layers()[l].ffn, w, h);
   return absl::OkStatus();
@@ -152,18 +196,20 @@ absl::Status DenseForward::Run(absl::Span<const TokenId> tokens, int window_toke
   return absl::OkStatus();
 }
 
-std::vector<std::vector<float>> DenseForward::DownNorms() const {
+absl::StatusOr<std::vector<std::vector<float>>> DenseForward::DownNorms() const {
   std::vector<std::vector<float>> out;
-  for (const State::Ffn& ffn : state_->ffns) {
-    const at::Tensor norms = ffn.down.square().sum(0);
+  for (int l = 0; l < state_->weights->spec().num_layers; ++l) {
+    at::Tensor down;
+    if (state_->ffns.empty()) {
+      ASSIGN_OR_RETURN(down, state_->ReadDown(l));
+    } else {
+      down = state_->ffns[l].down;
+    }
+    const at::Tensor norms = down.square().sum(0);
     const auto view = View(norms);
     out.emplace_back(view.begin(), view.end());
   }
   return out;
-}
-
-absl::Span<const float> DenseForward::DownProj(int layer) const {
-  return View(state_->ffns[layer].down);
 }
 
 absl::Span<const float> DenseForward::Embedding() const { return View(state_->embedding); }

@@ -162,8 +162,8 @@ TEST_F(DenseForwardTest, ActivationsAreThoseOfAReferenceThatHasTheGoldenLogits) 
   twice.insert(twice.end(), ids_.begin(), ids_.end());
   const size_t width = checkpoint_->spec().intermediate;
   int layers = 0;
-  const absl::Status status =
-      (*model)->Run(twice, ids_.size(), [&](int l, absl::Span<const float> h) {
+  const absl::Status status = (*model)->Run(
+      twice, ids_.size(), [&](int l, absl::Span<const float> h, absl::Span<const float>) {
         EXPECT_EQ(l, layers++);
         EXPECT_EQ(h.size(), twice.size() * width);
         for (size_t i = 0; i < h.size(); ++i) {
@@ -179,10 +179,11 @@ TEST_F(DenseForwardTest, AVisitorsErrorEndsTheRun) {
   const auto model = DenseForward::Load(*checkpoint_);
   ASSERT_TRUE(model.ok()) << model.status();
   int calls = 0;
-  const absl::Status status = (*model)->Run(ids_, ids_.size(), [&](int, absl::Span<const float>) {
-    ++calls;
-    return absl::DataLossError("disk full");
-  });
+  const absl::Status status =
+      (*model)->Run(ids_, ids_.size(), [&](int, absl::Span<const float>, absl::Span<const float>) {
+        ++calls;
+        return absl::DataLossError("disk full");
+      });
   EXPECT_EQ(status, absl::DataLossError("disk full"));
   EXPECT_EQ(calls, 1);
 }
@@ -190,10 +191,38 @@ TEST_F(DenseForwardTest, AVisitorsErrorEndsTheRun) {
 TEST_F(DenseForwardTest, DownNormsAreOfColumns) {
   const auto model = DenseForward::Load(*checkpoint_);
   ASSERT_TRUE(model.ok()) << model.status();
+  const auto norms = (*model)->DownNorms();
+  ASSERT_TRUE(norms.ok()) << norms.status();
   const size_t width = checkpoint_->spec().intermediate, hidden = checkpoint_->spec().hidden;
-  double sum = 0;
-  for (size_t o = 0; o < hidden; ++o) sum += std::pow((*model)->DownProj(1)[o * width + 5], 2);
-  EXPECT_NEAR((*model)->DownNorms()[1][5], sum, 1e-5);
+  const absl::Status status = (*model)->Run(
+      ids_, ids_.size(), [&](int l, absl::Span<const float>, absl::Span<const float> down) {
+        EXPECT_EQ(down.size(), width * hidden);
+        double sum = 0;
+        for (size_t o = 0; o < hidden; ++o) sum += std::pow(down[o * width + 5], 2);
+        EXPECT_NEAR((*norms)[l][5], sum, 1e-5);
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(DenseForwardTest, FfnsThatAreReadWhenTheyAreNeededChangeNoBit) {
+  const auto kept = DenseForward::Load(*checkpoint_), read = DenseForward::Load(*checkpoint_, 0);
+  ASSERT_TRUE(kept.ok() && read.ok()) << read.status();
+  EXPECT_LT(DenseForward::WeightBytes(checkpoint_->spec(), 0),
+            DenseForward::WeightBytes(checkpoint_->spec()));
+  EXPECT_GT((*read)->windows_at_a_time(512), (*kept)->windows_at_a_time(512));
+  EXPECT_EQ(*(*kept)->DownNorms(), *(*read)->DownNorms());
+  std::vector<std::vector<float>> activations[2];
+  for (int i = 0; i < 2; ++i) {
+    const DenseForward& model = i == 0 ? **kept : **read;
+    const absl::Status status =
+        model.Run(ids_, ids_.size(), [&](int, absl::Span<const float> h, absl::Span<const float>) {
+          activations[i].emplace_back(h.begin(), h.end());
+          return absl::OkStatus();
+        });
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  EXPECT_EQ(activations[0], activations[1]);
 }
 
 }  // namespace

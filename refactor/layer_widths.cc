@@ -7,6 +7,7 @@
 
 #include "common/base/status.h"
 #include "refactor/causal_model.h"
+#include "refactor/dense_forward.h"
 #include "refactor/expert_model.h"
 #include "refactor/neuron_sets.h"
 
@@ -42,11 +43,6 @@ double MeanKeep(const WidthOptions& options) {
 
 absl::Status CheckWidths(const WidthOptions& options, const ModelSpec& spec) {
   if (options.keep_layers.empty()) return KeptWidth(options.keep, spec.intermediate).status();
-  if (options.by_layer != "even") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("keep-layers says each layer's width, so layer-widths ", options.by_layer,
-                     " has nothing to share out"));
-  }
   if (static_cast<int>(options.keep_layers.size()) != spec.num_layers) {
     return absl::InvalidArgumentError(absl::StrCat("keep-layers names ", options.keep_layers.size(),
                                                    " layers, the model has ", spec.num_layers));
@@ -64,8 +60,10 @@ absl::Status CheckWidths(const WidthOptions& options, const ModelSpec& spec) {
 absl::StatusOr<std::vector<std::vector<double>>> MeasureWorth(
     const Checkpoint& dense, const Corpus& corpus, int windows_per_domain, uint64_t seed,
     const std::function<void(double)>& progress) {
-  ASSIGN_OR_RETURN(CausalModel model, CausalModel::Load(dense, corpus.window_tokens, at::kCPU,
-                                                        at::kFloat, at::kFloat));
+  const bool large = DenseForward::WeightBytes(dense.spec(), INT64_MAX) > kFfnBytesKept;
+  const at::ScalarType type = large ? at::kBFloat16 : at::kFloat;
+  ASSIGN_OR_RETURN(CausalModel model,
+                   CausalModel::Load(dense, corpus.window_tokens, at::kCPU, type, type));
   const int64_t width = dense.spec().intermediate;
   const auto num_domains = static_cast<int64_t>(corpus.domains.size());
   const std::vector<int> windows = corpus.SomeOfEach(windows_per_domain);

@@ -19,9 +19,9 @@
 namespace pregate {
 
 struct WidthOptions {
-  double keep = 0.75;                // of a layer's neurons, by each expert
-  std::string by_layer = "even";     // or "worth": of all layers' neurons together
-  std::vector<double> keep_layers;   // or, [layers], of each layer's
+  double keep = 0.75;                // of all layers' neurons, by each expert
+  std::string by_layer = "worth";    // or "even": of each layer's alike
+  std::vector<double> keep_layers;   // instead of both, [layers]
   int worth_windows_per_domain = 2;  // measured on
 };
 // `by_layer` shares out what is above this part of `keep`, which every layer keeps.
@@ -38,7 +38,8 @@ absl::StatusOr<std::vector<int>> ChooseWidths(const Checkpoint& dense, const Cor
                                               const WidthOptions& options, uint64_t seed,
                                               const std::function<void(double)>& progress);
 
-// [layers][domains, intermediate], of `windows_per_domain` windows, spread evenly; in f32 on the CPU.
+// [layers][domains, intermediate], of `windows_per_domain` windows, spread evenly; on the CPU, in f32, or in bf16
+// where weights take more than kFfnBytesKept (dense_forward.h).
 absl::StatusOr<std::vector<std::vector<double>>> MeasureWorth(
     const Checkpoint& dense, const Corpus& corpus, int windows_per_domain, uint64_t seed,
     const std::function<void(double)>& progress);

@@ -49,7 +49,8 @@ LayerNeurons SelectNeurons(absl::Span<const double> scores, int intermediate, in
   }
   std::stable_sort(out.shared.begin(), out.shared.end(),
                    [&](int32_t a, int32_t b) { return lowest_rank[a] < lowest_rank[b]; });
-  out.shared.resize(out.shared.size() / step * step);
+  const size_t most = num_experts > 1 ? kept - 1 : kept;
+  out.shared.resize(std::min(out.shared.size(), most) / step * step);
   std::sort(out.shared.begin(), out.shared.end());
   out.own.resize(num_experts);
   for (int e = 0; e < num_experts; ++e) {

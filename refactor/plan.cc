@@ -31,16 +31,22 @@ double SecondsOf(Clock& clock, const std::function<void()>& work) {
 // Of a token through the serving layers, no logits.
 absl::StatusOr<double> ForwardSeconds(const Checkpoint& dense, const RunText& text, Clock& clock) {
   ASSIGN_OR_RETURN(const auto model, DenseForward::Load(dense));
-  const auto visit = [](int, absl::Span<const float>) { return absl::OkStatus(); };
+  const Corpus& corpus = text.calibration;
+  const int windows =
+      std::min(model->windows_at_a_time(corpus.window_tokens), corpus.num_windows());
+  const auto tokens = absl::MakeConstSpan(corpus.tokens)
+                          .subspan(0, static_cast<size_t>(windows) * corpus.window_tokens);
+  const auto visit = [](int, absl::Span<const float>, absl::Span<const float>) {
+    return absl::OkStatus();
+  };
   absl::Status status;
   double seconds = 0;
   for (int i = 0; i < 2; ++i) {  // the first one warms up
-    seconds = SecondsOf(clock, [&] {
-      status.Update(model->Run(text.calibration.Window(0), text.calibration.window_tokens, visit));
-    });
+    seconds =
+        SecondsOf(clock, [&] { status.Update(model->Run(tokens, corpus.window_tokens, visit)); });
   }
   RETURN_IF_ERROR(status);
-  return seconds / text.calibration.window_tokens;
+  return seconds / static_cast<double>(tokens.size());
 }
 
 struct TorchSeconds {
@@ -116,6 +122,12 @@ int64_t ActivationBytes(const ModelSpec& s, int64_t windows, int64_t window) {
   return windows * window * (s.num_layers * layer + 5 * int64_t{s.vocab_size}) * kFloat;
 }
 
+// MeasureWorth's.
+int64_t WorthBytes(const ModelSpec& spec, int64_t window) {
+  const bool large = DenseForward::WeightBytes(spec, INT64_MAX) > kFfnBytesKept;
+  return NumWeights(spec) * (large ? kFloat / 2 : kFloat) + ActivationBytes(spec, 1, window);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const RunText& text,
@@ -131,7 +143,8 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
       double{1.0} * spec.hidden * (3.0 * width + 2.0 * (spec.q_width() + spec.kv_width()));
   const double seconds_per_flop = forward / (2 * layers * layer_weights);
 
-  StagePlan calibrate{"calibrate", forward * tokens, weights * kFloat,
+  const int64_t forward_bytes = DenseForward::WeightBytes(spec);
+  StagePlan calibrate{"calibrate", forward * tokens, forward_bytes,
                       ActivationLog::Bytes(spec.num_layers, tokens, spec.intermediate)};
 
   const RouterTrainOptions& r = options.split.router;
@@ -147,9 +160,14 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
                                           : layers * experts * double{1.0} * width * width * width +
                                                 2 * refit_tokens * layers * width * width;
   const double scales = refit * seconds_per_flop + refit_tokens * forward;
+  // Activations three times, sums of a layer and what solving takes.
+  const int64_t scales_bytes =
+      refit_windows == 0 ? 0
+                         : 3 * refit_windows * calibration.window_tokens * width * kFloat +
+                               (experts + 8) * width * width * kFloat;
   StagePlan split{"split", fit * seconds_per_flop + scales + router,
-                  weights * kFloat + tokens * width +
-                      (refit_windows == 0 ? 0 : layers * experts * width * width * kFloat),
+                  std::max(forward_bytes + std::max(tokens * width, scales_bytes),
+                           WorthBytes(spec, calibration.window_tokens)),
                   2 * spec.hidden * int64_t{r.hidden}};
 
   std::vector<StagePlan> plan, baselines;

@@ -22,9 +22,10 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
   set.String("artifact", &run.artifact_path,
              "also write what differs from the dense model to this file");
   set.Double("keep", &run.split.widths.keep, 0, 1, "of a layer's neurons", "kept by each expert");
-  set.Choice("layer-widths", &run.split.widths.by_layer, {"even", "worth"},
-             "the same in all layers, or more where the model's output depends on more neurons");
-  set.Strings("keep-layers", &flags->keep_layers, "instead of --keep, a share for each layer");
+  set.Choice("layer-widths", &run.split.widths.by_layer, {"worth", "even"},
+             "more where the model's output depends on more neurons, or the same in all layers");
+  set.Strings("keep-layers", &flags->keep_layers,
+              "instead of --keep and --layer-widths, a share for each layer");
   set.OptionalUint64("seed", &flags->seed, "of weights and batches (0)");
   set.Int("windows", &run.corpus.windows_per_domain, 1, 1 << 20, "windows a domain",
           "calibration text taken, evenly spread; time is about proportional");
@@ -141,6 +142,7 @@ void SetUpAsPaper(RefactorFlags* flags) {
   RefactorOptions& run = flags->run;
   run.split.as_paper = true;
   run.tune.optimizer = "adamw";
+  run.split.widths.by_layer = "even";
   run.split.fit.rounds = 0;
   run.split.refit_windows_per_domain = 0;
   RouterTrainOptions& router = run.split.router;

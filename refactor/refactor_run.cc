@@ -23,6 +23,7 @@ namespace {
 
 constexpr const char* kSplitFile = "split.safetensors";
 constexpr const char* kArtifactFile = "artifact.safetensors";
+constexpr double kWidthsDone = 0.1;  // of the time of split, roughly
 constexpr uint64_t kArtifactBytesMax = uint64_t{64} << 30;
 
 void PrintQuality(const std::vector<DomainQuality>& domains, std::ostream& out) {
@@ -163,12 +164,23 @@ absl::StatusOr<bool> Run::Split() {
   const nlohmann::json inputs = SplitInputs(dense_, text_, options_);
   ASSIGN_OR_RETURN(const auto record, work_.Read("split.json", inputs));
   if (!record) {
-    ASSIGN_OR_RETURN(const DenseForward* model, Dense());
-    ASSIGN_OR_RETURN(const auto log, OpenActivations(work_, dense_.spec(), text_.calibration));
     StageProgress progress(out_, clock_, "split");
     progress.Begin(0);
-    ASSIGN_OR_RETURN(SplitModel made, pregate::Split(dense_, *model, text_.calibration, *log,
-                                                     options_.split, Hooks(progress)));
+    const StageHooks hooks = Hooks(progress);
+    model_.reset();  // what measures widths loads a model of its own
+    SplitOptions split = options_.split;
+    ASSIGN_OR_RETURN(split.fit.widths, ChooseWidths(dense_, text_.calibration, split.widths,
+                                                    options_.tune.seed, [&](double done) {
+                                                      hooks.progress(kWidthsDone * done, "widths");
+                                                    }));
+    ASSIGN_OR_RETURN(const DenseForward* model, Dense());
+    ASSIGN_OR_RETURN(const auto log, OpenActivations(work_, dense_.spec(), text_.calibration));
+    const StageHooks rest = {.stop = hooks.stop,
+                             .progress = [&](double done, const std::string& note) {
+                               hooks.progress(kWidthsDone + (1 - kWidthsDone) * done, note);
+                             }};
+    ASSIGN_OR_RETURN(SplitModel made,
+                     pregate::Split(*model, dense_.spec(), text_.calibration, *log, split, rest));
     made.artifact.provenance = Describe(dense_, text_, options_);
     RETURN_IF_ERROR(WriteArtifact(made.artifact, DType::kF32, work_.Draft(kSplitFile)));
     RETURN_IF_ERROR(work_.Publish(kSplitFile));
@@ -274,7 +286,8 @@ absl::StatusOr<Artifact> Run::BaselineExperts(const std::string& name, const nlo
                                  [&](double done) { progress.Update(done); }));
     }
     model_.reset();
-    artifact.layers = BaselineLayers(std::move(neurons), std::move(scales));
+    artifact.layers = BaselineLayers(std::move(neurons), std::move(scales),
+                                     WidthStep(dense_.spec().intermediate));
     artifact.provenance.method =
         absl::StrCat("baseline ", name, " of: ", artifact.provenance.method);
   }

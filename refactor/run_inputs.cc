@@ -86,8 +86,11 @@ nlohmann::json SplitInputs(const Checkpoint& dense, const RunText& text,
                  {"router-temperature", split.router.temperature},
                  {"persistence", split.router.persistence},
                  {"seed", split.router.seed}});
-  if (split.widths.by_layer != "even") inputs["layer-widths"] = split.widths.by_layer;
-  if (!split.widths.keep_layers.empty()) inputs["keep-layers"] = split.widths.keep_layers;
+  if (split.widths.keep_layers.empty()) {
+    inputs["layer-widths"] = split.widths.by_layer;
+  } else {
+    inputs["keep-layers"] = split.widths.keep_layers;
+  }
   if (split.as_paper) inputs.update({{"as-paper", true}, {"mixed-loss", split.router.mixed_loss}});
   return inputs;
 }
@@ -158,6 +161,9 @@ Provenance Describe(const Checkpoint& dense, const RunText& text, const Refactor
                 split.fit.blend, split.fit.rounds, split.refit_windows_per_domain,
                 split.refit_ridge, split.router.hidden, split.router.steps,
                 split.router.batch_windows, split.router.temperature, split.router.persistence);
+  if (split.widths.keep_layers.empty()) {
+    absl::StrAppend(&p.method, "; layers' widths ", split.widths.by_layer);
+  }
   if (tune.tokens > 0) {
     absl::StrAppendFormat(&p.method, "; tuned by %s on %d tokens, router's target %s", tune.method,
                           tune.tokens, split.as_paper ? "overlap" : tune.router_target);

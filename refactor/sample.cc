@@ -13,17 +13,19 @@
 #include "common/base/files.h"
 #include "common/base/status.h"
 #include "refactor/expert_model.h"
+#include "refactor/fused_ops.h"
 
 namespace pregate {
 namespace {
 
 constexpr const char* kSamplesFile = "samples.bin";  // TokenIds, [windows, window_tokens]
 constexpr const char* kSamplesRecord = "sample.json";
-// Of keys and values at a time. On a card a token of a model of 0.1B weights takes as long for a
-// thousand windows as for a hundred; on a CPU a kill costs a minute.
-constexpr int64_t kCardCacheBytes = int64_t{24} << 30, kCpuCacheBytes = int64_t{512} << 20;
+// Of keys and values at a time: of a card's free memory a third, which is at least so much; on a CPU,
+// where a kill costs a minute, no more than that. On a card a token of a model of 0.1B weights takes
+// as long for a thousand windows as for a hundred.
+constexpr int64_t kCardCacheBytes = int64_t{8} << 30, kCpuCacheBytes = int64_t{512} << 20;
 // At a time: the distributions of as many tokens are in memory.
-constexpr int64_t kWindowsMax = 1024;
+constexpr int64_t kWindowsMax = 4096;
 
 // That have a window.
 std::vector<int32_t> DomainsIn(const Corpus& text) {
@@ -109,7 +111,7 @@ int64_t SampledWindows(int32_t tokens, const Corpus& text) {
 
 int64_t SampledAtATime(const CausalModel& parent) {
   const bool on_cpu = parent.weights().begin()->second.device().is_cpu();
-  const int64_t bytes = on_cpu ? kCpuCacheBytes : kCardCacheBytes;
+  const int64_t bytes = on_cpu ? kCpuCacheBytes : std::max(kCardCacheBytes, FreeCardBytes() / 3);
   return std::clamp<int64_t>(bytes / parent.CacheBytes(), 1, kWindowsMax);
 }
 

@@ -38,25 +38,25 @@ absl::StatusOr<at::Tensor> Cholesky(const at::Tensor& matrix, const char* what) 
 }  // namespace
 
 struct ScaleRefit::Sums {
-  std::vector<at::Tensor> gram;  // [layers * domains], each [width, width]
+  std::vector<at::Tensor> gram;  // [domains], each [width, width]
 };
 
-ScaleRefit::ScaleRefit(int num_layers, int num_domains, int width)
+ScaleRefit::ScaleRefit(int num_domains, int width)
     : num_domains_(num_domains), width_(width), sums_(std::make_unique<Sums>()) {
-  for (int i = 0; i < num_layers * num_domains; ++i) {
+  for (int i = 0; i < num_domains; ++i) {
     sums_->gram.push_back(at::zeros({width, width}, at::kFloat));
   }
 }
 ScaleRefit::~ScaleRefit() = default;
 
-void ScaleRefit::Add(int layer, int domain, absl::Span<const float> activations) {
+void ScaleRefit::Add(int domain, absl::Span<const float> activations) {
   const auto rows = static_cast<int64_t>(activations.size()) / width_;
   const at::Tensor h =
       at::from_blob(const_cast<float*>(activations.data()), {rows, width_}, at::kFloat);
-  sums_->gram[layer * num_domains_ + domain].addmm_(h.t(), h);
+  sums_->gram[domain].addmm_(h.t(), h);
 }
 
-absl::StatusOr<LayerScales> ScaleRefit::Solve(int layer, absl::Span<const float> down,
+absl::StatusOr<LayerScales> ScaleRefit::Solve(absl::Span<const float> down,
                                               const LayerNeurons& neurons, double ridge) const {
   const at::NoGradGuard no_grad;
   PREGATE_CHECK(static_cast<int>(neurons.own.size()) == num_domains_);
@@ -76,7 +76,7 @@ absl::StatusOr<LayerScales> ScaleRefit::Solve(int layer, absl::Span<const float>
   at::Tensor shared_block = at::zeros({num_shared, num_shared}, at::kDouble);
   at::Tensor shared_right = at::zeros({num_shared, 1}, at::kDouble);
   for (int e = 0; e < num_domains_; ++e) {
-    at::Tensor k = sums_->gram[layer * num_domains_ + e].to(at::kDouble) * products;
+    at::Tensor k = sums_->gram[e].to(at::kDouble) * products;
     k /= std::max(k.sum().item<double>(), 1e-30);  // E |W h|^2
     const at::Tensor target = k.sum(1, /*keepdim=*/true);
     const at::Tensor own = Indices(neurons.own[e]);

@@ -22,19 +22,20 @@ struct LayerScales {
   std::vector<std::vector<float>> own;
 };
 
-// Not thread-safe; uses LibTorch's threads. Memory: layers * domains * width^2 floats.
+// Of one layer. Not thread-safe; uses LibTorch's threads. Memory: domains * width^2 floats, and 4 *
+// width^2 doubles in Solve.
 class ScaleRefit {
  public:
-  ScaleRefit(int num_layers, int num_domains, int width);
+  ScaleRefit(int num_domains, int width);
   ~ScaleRefit();
 
   // Activations [rows, width] of one domain's tokens.
-  void Add(int layer, int domain, absl::Span<const float> activations);
+  void Add(int domain, absl::Span<const float> activations);
 
   // `down` [hidden, width]; expert e is fitted to domain e. Internal when the equations are not
   // positive definite, which a ridge > 0 rules out for a domain with any activation.
-  absl::StatusOr<LayerScales> Solve(int layer, absl::Span<const float> down,
-                                    const LayerNeurons& neurons, double ridge) const;
+  absl::StatusOr<LayerScales> Solve(absl::Span<const float> down, const LayerNeurons& neurons,
+                                    double ridge) const;
 
  private:
   struct Sums;

@@ -14,13 +14,13 @@ TEST(ScaleRefitTest, AKeptNeuronCarriesItsDroppedTwin) {
   const int width = 3;
   const std::vector<float> down = {1, 0, 1,  //
                                    0, 1, 0};
-  ScaleRefit refit(1, 2, width);
+  ScaleRefit refit(2, width);
   const std::vector<float> first = {1, 2, 1, -2, 1, -2, 3, -1, 3};
   const std::vector<float> second = {1, 0, 1, 2, 0, 2};
-  refit.Add(0, 0, first);
-  refit.Add(0, 1, second);
+  refit.Add(0, first);
+  refit.Add(1, second);
   const LayerNeurons neurons{.shared = {}, .own = {{0, 1}, {0, 2}}};
-  const auto scales = refit.Solve(0, down, neurons, 1e-9);
+  const auto scales = refit.Solve(down, neurons, 1e-9);
   ASSERT_TRUE(scales.ok()) << scales.status();
   EXPECT_NEAR(scales->own[0][0], 2, 1e-4);
   EXPECT_NEAR(scales->own[0][1], 1, 1e-4);
@@ -57,12 +57,12 @@ TEST(ScaleRefitTest, NoOtherScalesDoBetter) {
   std::vector<float> down(hidden * width);
   for (float& x : down) x = normal(rng);
   std::vector<std::vector<float>> h(2, std::vector<float>(rows * width));
-  ScaleRefit refit(1, 2, width);
+  ScaleRefit refit(2, width);
   for (int d = 0; d < 2; ++d) {
     for (float& x : h[d]) x = normal(rng) + 0.5f;
-    refit.Add(0, d, h[d]);
+    refit.Add(d, h[d]);
   }
-  const auto scales = refit.Solve(0, down, neurons, 1e-9);
+  const auto scales = refit.Solve(down, neurons, 1e-9);
   ASSERT_TRUE(scales.ok()) << scales.status();
 
   const auto objective = [&](const LayerScales& s) {
@@ -88,9 +88,9 @@ TEST(ScaleRefitTest, NoOtherScalesDoBetter) {
 }
 
 TEST(ScaleRefitTest, AHighRidgeLeavesTheWeightsAlone) {
-  ScaleRefit refit(1, 1, 2);
-  refit.Add(0, 0, std::vector<float>{1, 1, 2, 2});
-  const auto scales = refit.Solve(0, std::vector<float>{1, 1}, {.shared = {0}, .own = {{}}}, 1e6);
+  ScaleRefit refit(1, 2);
+  refit.Add(0, std::vector<float>{1, 1, 2, 2});
+  const auto scales = refit.Solve(std::vector<float>{1, 1}, {.shared = {0}, .own = {{}}}, 1e6);
   ASSERT_TRUE(scales.ok()) << scales.status();
   EXPECT_NEAR(scales->shared[0], 1, 1e-3);
 }

@@ -9,7 +9,7 @@ namespace pregate {
 namespace {
 
 // Parts of the stage's time, roughly.
-constexpr double kWidthsDone = 0.2, kFitDone = 0.5, kScalesDone = 0.75;
+constexpr double kFitDone = 0.4, kScalesDone = 0.7;
 
 std::vector<int32_t> TokenDomains(const Corpus& corpus) {
   std::vector<int32_t> domains;
@@ -26,23 +26,24 @@ absl::StatusOr<std::vector<LayerScales>> FitScales(const DenseForward& model, co
                                                    const std::function<void(double)>& progress) {
   std::vector<LayerScales> scales;
   if (options.refit_windows_per_domain == 0) return scales;
-  ScaleRefit refit(spec.num_layers, static_cast<int>(corpus.domains.size()), spec.intermediate);
   const std::vector<int> windows = corpus.SomeOfEach(options.refit_windows_per_domain);
-  double done = 0;
-  const double step = 1 / (static_cast<double>(windows.size()) + spec.num_layers);
+  std::vector<TokenId> tokens;
   for (const int w : windows) {
-    const auto add = [&](int layer, absl::Span<const float> h) {
-      refit.Add(layer, corpus.window_domain[w], h);
-      return absl::OkStatus();
-    };
-    RETURN_IF_ERROR(model.Run(corpus.Window(w), corpus.window_tokens, add));
-    progress(done += step);
+    const auto window = corpus.Window(w);
+    tokens.insert(tokens.end(), window.begin(), window.end());
   }
-  for (int l = 0; l < spec.num_layers; ++l) {
-    ASSIGN_OR_RETURN(scales.emplace_back(),
-                     refit.Solve(l, model.DownProj(l), layers[l], options.refit_ridge));
-    progress(done += step);
-  }
+  const size_t window_values = static_cast<size_t>(corpus.window_tokens) * spec.intermediate;
+  const auto solve = [&](int layer, absl::Span<const float> h,
+                         absl::Span<const float> down) -> absl::Status {
+    ScaleRefit refit(static_cast<int>(corpus.domains.size()), spec.intermediate);
+    for (size_t i = 0; i < windows.size(); ++i) {
+      refit.Add(corpus.window_domain[windows[i]], h.subspan(i * window_values, window_values));
+    }
+    ASSIGN_OR_RETURN(scales.emplace_back(), refit.Solve(down, layers[layer], options.refit_ridge));
+    progress((layer + 1.0) / spec.num_layers);
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(model.Run(tokens, corpus.window_tokens, solve));
   return scales;
 }
 
@@ -59,27 +60,19 @@ std::vector<ArtifactLayer> MakeLayers(std::vector<LayerNeurons> neurons,
   return layers;
 }
 
-absl::StatusOr<SplitModel> Split(const Checkpoint& dense, const DenseForward& model,
+absl::StatusOr<SplitModel> Split(const DenseForward& model, const ModelSpec& spec,
                                  const Corpus& corpus, const ActivationLog& log,
                                  const SplitOptions& options, const StageHooks& hooks) {
-  const ModelSpec& spec = dense.spec();
-  ExpertFitOptions fit_options = options.fit;
-  ASSIGN_OR_RETURN(fit_options.widths, ChooseWidths(dense, corpus, options.widths,
-                                                    options.router.seed, [&](double done) {
-                                                      hooks.progress(kWidthsDone * done, "widths");
-                                                    }));
   const int num_experts = static_cast<int>(corpus.domains.size());
+  ASSIGN_OR_RETURN(const auto down_norms, model.DownNorms());
   int passes = 0;
   const auto fit_experts = options.as_paper ? FitAsPaper : FitExperts;
   ASSIGN_OR_RETURN(
       ExpertFit fit,
-      fit_experts(log, TokenDomains(corpus), num_experts, model.DownNorms(), fit_options,
-                  [&](int n) {
-                    passes += n;
-                    const double done =
-                        static_cast<double>(passes) / FitPasses(fit_options, spec.num_layers);
-                    hooks.progress(kWidthsDone + (kFitDone - kWidthsDone) * done, "experts");
-                  }));
+      fit_experts(log, TokenDomains(corpus), num_experts, down_norms, options.fit, [&](int n) {
+        passes += n;
+        hooks.progress(kFitDone * passes / FitPasses(options.fit, spec.num_layers), "experts");
+      }));
   ASSIGN_OR_RETURN(std::vector<LayerScales> scales,
                    FitScales(model, spec, corpus, fit.layers, options, [&](double done) {
                      hooks.progress(kFitDone + (kScalesDone - kFitDone) * done, "scales");

@@ -12,7 +12,7 @@ namespace pregate {
 
 struct SplitOptions {
   WidthOptions widths;
-  ExpertFitOptions fit;  // but for its widths
+  ExpertFitOptions fit;  // its widths are those chosen
   RouterTrainOptions router;
   bool as_paper = false;             // neurons and router's targets (paper_fit.h)
   int refit_windows_per_domain = 6;  // 0: leave the columns of down_proj as they are
@@ -25,7 +25,7 @@ struct SplitModel {
 };
 
 // Uses threads of its own and LibTorch's. It is one piece: a kill means from its beginning.
-absl::StatusOr<SplitModel> Split(const Checkpoint& dense, const DenseForward& model,
+absl::StatusOr<SplitModel> Split(const DenseForward& model, const ModelSpec& spec,
                                  const Corpus& corpus, const ActivationLog& log,
                                  const SplitOptions& options, const StageHooks& hooks);
 

@@ -119,7 +119,7 @@ class TuneTest : public testing::Test {
         for (const int32_t n : neurons[l].own[e]) scales[l].own[e].push_back(Scale(n));
       }
     }
-    artifact.layers = BaselineLayers(std::move(neurons), std::move(scales));
+    artifact.layers = BaselineLayers(std::move(neurons), std::move(scales), 1);
     return artifact;
   }
   absl::StatusOr<std::vector<BaselineQuality>> RunBaseline(const std::string& name,
@@ -360,7 +360,7 @@ TEST(BaselineNeuronsTest, SetsAreAsWideAsTheRuns) {
   EXPECT_EQ(sets("dense", 1)[0].shared, one_set[0]);
   const std::vector<float> one_scale = {1, 2, 3, 4, 5};
   const std::vector<LayerScales> scales(2, {one_scale, {{}, {}, {}}});
-  const auto layers = BaselineLayers(sets("dense", 1), scales);
+  const auto layers = BaselineLayers(sets("dense", 1), scales, 1);
   EXPECT_THAT(layers[0].shared, ElementsAre(1, 2, 4, 8));
   EXPECT_THAT(layers[0].shared_scale, ElementsAre(1, 2, 3, 4));
   EXPECT_THAT(layers[1].own, Each(ElementsAre(7)));
