@@ -64,6 +64,8 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
       .Environment("PREGATE_TUNE_TOKENS");
   set.Count("parent-samples", &tune.parent_samples, 0, 2'000'000'000, "tokens",
             "that the dense model writes, to be tuned on beside the text; 0: none");
+  set.Double("chat-share", &tune.chat_share, 0, 1, "of what the dense model writes",
+             "that are conversations, where it has a chat template");
   set.Double("text-share", &tune.text_share, 0.01, 1, "of the windows tuned on",
              "that are the domains' text; the others are what the dense model wrote");
   set.Choice("method", &tune.method, methods,
@@ -94,9 +96,10 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Double(
       "coded-share", &tune.coded_share, 0, 1, "of the steps",
       "the last, which tune what few bits a weight will store; 0: they are rounded at the end");
-  return {"text-loss",   "tokens",          "parent-samples", "method",        "router-loss",
-          "device",      "optimizer",       "batch",          "micro-batch",   "rate",
-          "tune-rounds", "tune-embeddings", "router-target",  "router-memory", "artifact-bytes"};
+  return {"text-loss",       "chat-share",    "tokens",        "parent-samples",
+          "method",          "router-loss",   "device",        "optimizer",
+          "batch",           "micro-batch",   "rate",          "tune-rounds",
+          "tune-embeddings", "router-target", "router-memory", "artifact-bytes"};
 }
 
 std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {

@@ -132,8 +132,8 @@ absl::StatusOr<bool> Run::Sample() {
     begun = true;
     progress.Update(done, note);
   };
-  return SampleParent(dense_, text_.tuning, options_.tune, SampleInputs(dense_, text_, options_),
-                      work_, clock_, hooks);
+  return SampleParent(dense_, text_.tuning, text_.chat_opening, options_.tune,
+                      SampleInputs(dense_, text_, options_), work_, clock_, hooks);
 }
 
 absl::StatusOr<const Corpus*> Run::TuningText() {

@@ -7,6 +7,7 @@
 #include "common/base/hash.h"
 #include "common/base/status.h"
 #include "refactor/evaluate.h"
+#include "refactor/sample.h"
 
 namespace pregate {
 namespace {
@@ -36,6 +37,19 @@ std::string DigestOf(const Texts& texts) {
   return sha.HexDigest();
 }
 
+absl::Status ReadChatOpening(const Tokenizer& tokenizer, const RefactorOptions& options,
+                             RunText& text) {
+  if (options.tune.parent_samples == 0 || options.tune.chat_share == 0) return absl::OkStatus();
+  text.chat_opening = ChatOpening(tokenizer);
+  if (2 * text.chat_opening.size() <= static_cast<size_t>(options.corpus.window_tokens)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("window-tokens ", options.corpus.window_tokens,
+                   ": the model's conversations begin with ", text.chat_opening.size(),
+                   " tokens, more than half of a window; --chat-share 0 samples none"));
+}
+
 }  // namespace
 
 absl::StatusOr<RunText> ReadRunText(const Checkpoint& dense, const RefactorOptions& options) {
@@ -48,6 +62,7 @@ absl::StatusOr<RunText> ReadRunText(const Checkpoint& dense, const RefactorOptio
   text.tuning = CutWindows(texts, texts.kept, window, 0);
   text.digest = DigestOf(texts);
   text.dropped = texts.dropped;
+  RETURN_IF_ERROR(ReadChatOpening(*tokenizer, options, text));
   if (options.eval_windows > 0 && options.corpus.hold_out > 0) {
     text.held_out = CutWindows(texts, texts.held_out, window, options.eval_windows);
     RETURN_IF_ERROR(CheckHeldOut(text.held_out));
@@ -57,11 +72,13 @@ absl::StatusOr<RunText> ReadRunText(const Checkpoint& dense, const RefactorOptio
 
 nlohmann::json SampleInputs(const Checkpoint& dense, const RunText& text,
                             const RefactorOptions& options) {
-  return {{"dense", dense.digest()},
-          {"text", text.digest},
-          {"window-tokens", options.corpus.window_tokens},
-          {"parent-samples", options.tune.parent_samples},
-          {"seed", options.tune.seed}};
+  nlohmann::json inputs = {{"dense", dense.digest()},
+                           {"text", text.digest},
+                           {"window-tokens", options.corpus.window_tokens},
+                           {"parent-samples", options.tune.parent_samples},
+                           {"seed", options.tune.seed}};
+  if (!text.chat_opening.empty()) inputs["chat-share"] = options.tune.chat_share;
+  return inputs;
 }
 
 nlohmann::json CalibrateInputs(const Checkpoint& dense, const RunText& text,
@@ -107,6 +124,7 @@ nlohmann::json TuneInputsOf(const Checkpoint& dense, const RunText& text,
                  {"rate", tune.rate},
                  {"optimizer", tune.optimizer},
                  {"text-share", tune.text_share},
+                 {"chat-share", tune.chat_share},
                  {"tune-rounds", tune.rounds},
                  {"tune-embeddings", tune.embeddings},
                  {"router-target", tune.router_target},

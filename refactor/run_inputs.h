@@ -6,11 +6,12 @@
 namespace pregate {
 
 struct RunText {
-  Corpus calibration;           // some windows of the kept text
-  Corpus tuning;                // all of them
-  Corpus held_out;              // some of the rest; empty where nothing is evaluated
-  std::string digest;           // of all ids
-  std::vector<double> dropped;  // as in Texts
+  Corpus calibration;                 // some windows of the kept text
+  Corpus tuning;                      // all of them
+  Corpus held_out;                    // some of the rest; empty where nothing is evaluated
+  std::string digest;                 // of all ids
+  std::vector<TokenId> chat_opening;  // sample.h; empty where no conversations are wanted
+  std::vector<double> dropped;        // as in Texts
 };
 // InvalidArgument also for a tokenizer with more ids than the model.
 absl::StatusOr<RunText> ReadRunText(const Checkpoint& dense, const RefactorOptions& options);

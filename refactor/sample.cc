@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <random>
@@ -41,20 +42,29 @@ struct Prompts {
   at::Tensor prefixes, uniforms;  // as ContinueText takes them
 };
 
-Prompts MakePrompts(const Corpus& text, uint64_t seed, int64_t first, int64_t num) {
+// `chat_opening`: what all begin with; or they begin with their domain's text.
+Prompts MakePrompts(const Corpus& text, absl::Span<const TokenId> chat_opening, uint64_t seed,
+                    int64_t first, int64_t num) {
   const auto by_domain = text.WindowsByDomain(text.num_windows());
   const std::vector<int32_t> domains = DomainsIn(text);
-  const int prefix = PrefixTokens(text.window_tokens), rest = text.window_tokens - prefix;
+  const int prefix = chat_opening.empty() ? PrefixTokens(text.window_tokens)
+                                          : static_cast<int>(chat_opening.size());
+  const int rest = text.window_tokens - prefix;
   Prompts prompts{at::empty({num, prefix}, at::kLong), at::empty({num, rest}, at::kDouble)};
   for (int64_t i = 0; i < num; ++i) {
     const auto n = static_cast<uint64_t>(first + i);
     std::seed_seq words{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
                         static_cast<uint32_t>(n), static_cast<uint32_t>(n >> 32)};
     std::mt19937_64 random(words);
-    const std::vector<int32_t>& windows = by_domain[domains[n % domains.size()]];
-    const auto window = text.Window(windows[random() % windows.size()]);
-    const size_t begin = random() % (rest + 1);
-    std::copy_n(window.begin() + begin, prefix, prompts.prefixes[i].data_ptr<int64_t>());
+    int64_t* const out = prompts.prefixes[i].data_ptr<int64_t>();
+    if (chat_opening.empty()) {
+      const std::vector<int32_t>& windows = by_domain[domains[n % domains.size()]];
+      const auto window = text.Window(windows[random() % windows.size()]);
+      const size_t begin = random() % (rest + 1);
+      std::copy_n(window.begin() + begin, prefix, out);
+    } else {
+      std::copy(chat_opening.begin(), chat_opening.end(), out);
+    }
     double* const uniforms = prompts.uniforms[i].data_ptr<double>();
     // 52 bits: times the sum of a distribution it stays below that sum.
     for (int t = 0; t < rest; ++t) uniforms[t] = static_cast<double>(random() >> 12) * 0x1p-52;
@@ -101,12 +111,31 @@ absl::Status WriteSamples(const WorkFolder& work, int fd, int64_t at,
 
 }  // namespace
 
+std::vector<TokenId> ChatOpening(const Tokenizer& tokenizer) {
+  // Two messages that begin with other characters; only their texts differ.
+  const ChatMessage one[] = {{"user", "a"}}, other[] = {{"user", "7"}};
+  const auto first = tokenizer.ApplyChatTemplate(one, /*add_generation_prompt=*/false);
+  const auto second = tokenizer.ApplyChatTemplate(other, /*add_generation_prompt=*/false);
+  if (!first.ok() || !second.ok()) return {};
+  const auto [end, unused] =
+      std::mismatch(first->begin(), first->end(), second->begin(), second->end());
+  return {first->begin(), end};
+}
+
 int PrefixTokens(int window_tokens) { return std::min(kPrefixTokens, window_tokens / 2); }
 
 int64_t SampledWindows(int32_t tokens, const Corpus& text) {
   const auto each = static_cast<int64_t>(DomainsIn(text).size());
   const int64_t turn = each * text.window_tokens;
   return (tokens + turn - 1) / turn * each;
+}
+
+int64_t ChatWindows(const TuneOptions& options, const Corpus& text,
+                    absl::Span<const TokenId> chat_opening) {
+  if (chat_opening.empty()) return 0;
+  const int64_t num = SampledWindows(options.parent_samples, text);
+  const auto each = static_cast<int64_t>(DomainsIn(text).size());
+  return std::llround(options.chat_share * static_cast<double>(num / each)) * each;
 }
 
 int64_t SampledAtATime(const CausalModel& parent) {
@@ -137,6 +166,7 @@ at::Tensor ContinueText(const CausalModel& parent, const at::Tensor& prefixes,
 }
 
 absl::StatusOr<bool> SampleParent(const Checkpoint& dense, const Corpus& text,
+                                  absl::Span<const TokenId> chat_opening,
                                   const TuneOptions& options, const nlohmann::json& inputs,
                                   WorkFolder& work, Clock& clock, const StageHooks& hooks) {
   const int64_t num = SampledWindows(options.parent_samples, text), window = text.window_tokens;
@@ -153,11 +183,14 @@ absl::StatusOr<bool> SampleParent(const Checkpoint& dense, const Corpus& text,
       const CausalModel parent,
       CausalModel::Load(dense, text.window_tokens, place.device, place.compute, place.compute));
   const int64_t chunk = SampledAtATime(parent);
+  const int64_t num_text = num - ChatWindows(options, text, chat_opening);
   while (done < num) {
     if (hooks.stop()) return false;
     const absl::Time begin = clock.Now();
-    const int64_t now = std::min(chunk, num - done);
-    const Prompts prompts = MakePrompts(text, options.seed, done, now);
+    const bool chats = done >= num_text;
+    const int64_t now = std::min(chunk, (chats ? num : num_text) - done);
+    const Prompts prompts = MakePrompts(text, chats ? chat_opening : absl::Span<const TokenId>(),
+                                        options.seed, done, now);
     const auto progress = [&](int tokens) {
       hooks.progress((static_cast<double>(done) +
                       static_cast<double>(now * tokens) / static_cast<double>(window)) /

@@ -3,8 +3,11 @@
 //
 //   a domain's text ─▶ prefix ─▶ parent, token by token ─▶ window
 //
+//   chat template  ─▶ opening of a user's first message ─▶ the same, for a share of the windows
+//
 // Domains come in turn. A prefix is any kPrefixTokens consecutive tokens of the domain's tuning
-// windows; what follows is drawn from the parent's own distribution, unfiltered, and may end a
+// windows; behind the opening a parent that was taught to chat invents question and answer (Xu et al.
+// 2024, arXiv 2406.08464), and such windows are no domain's. What follows is drawn from the parent's own distribution, unfiltered, and may end a
 // document and begin another as the parent's own training text did. Window n's prefix and numbers
 // are of seed and n. Only LibTorch's users include this.
 #pragma once
@@ -28,9 +31,16 @@ inline constexpr int kPrefixTokens = 32;
 // That, or half of a window where this is less.
 int PrefixTokens(int window_tokens);
 
+// The tokens that every conversation begins with, up to its first message; none where the tokenizer has no
+// chat template, or one that cannot lay out a message.
+std::vector<TokenId> ChatOpening(const Tokenizer& tokenizer);
+
 // As many whole windows as have the tokens that are asked for, prefixes included, and as many of
 // each domain that `text` has.
 int64_t SampledWindows(int32_t tokens, const Corpus& text);
+// Of these the last so many are conversations, as many for each domain's place.
+int64_t ChatWindows(const TuneOptions& options, const Corpus& text,
+                    absl::Span<const TokenId> chat_opening);
 // Written at a time: as many as have room for their keys and values, which decides speed.
 int64_t SampledAtATime(const CausalModel& parent);
 
@@ -45,8 +55,10 @@ at::Tensor ContinueText(const CausalModel& parent, const at::Tensor& prefixes,
                         const at::Tensor& uniforms, const std::function<void(int)>& progress);
 
 // Goes on from the record "sample.json", with the seconds it took, and "samples.bin" in `work`,
-// which are synced with each lot of windows. False: `stop` said so.
+// which are synced with each lot of windows. False: `stop` said so. REQUIRES: `chat_opening` is shorter
+// than a window.
 absl::StatusOr<bool> SampleParent(const Checkpoint& dense, const Corpus& text,
+                                  absl::Span<const TokenId> chat_opening,
                                   const TuneOptions& options, const nlohmann::json& inputs,
                                   WorkFolder& work, Clock& clock, const StageHooks& hooks);
 

@@ -11,6 +11,7 @@
 
 #include "common/base/status.h"
 #include "common/model/formats/testing/model_files.h"
+#include "common/model/tokenizer/testing/small_vocabulary.h"
 #include "expert_service/testing/random_model.h"
 #include "refactor/expert_model.h"
 
@@ -54,7 +55,7 @@ class SampleTest : public testing::Test {
   }
   absl::StatusOr<bool> Sample(
       WorkFolder& work, const std::function<bool()>& stop = [] { return false; }) {
-    return SampleParent(*dense_, text_, options_, Inputs(), work, clock_,
+    return SampleParent(*dense_, text_, chat_opening_, options_, Inputs(), work, clock_,
                         {.stop = stop, .progress = [](double, const std::string&) {}});
   }
   absl::StatusOr<Corpus> All(const WorkFolder& work) {
@@ -70,6 +71,7 @@ class SampleTest : public testing::Test {
   ManualClock clock_;
   std::unique_ptr<InMemoryCheckpoint> dense_;
   Corpus text_ = ThreeDomains();
+  std::vector<TokenId> chat_opening_;
   TuneOptions options_;
 };
 
@@ -189,6 +191,46 @@ TEST_F(SampleTest, WhereARunWasStoppedDoesNotChangeAByte) {
   const auto record = whole->Read("sample.json", Inputs());
   ASSERT_TRUE(record.ok() && *record);
   EXPECT_EQ((**record)["tokens"], (2 * lot + 50) * kWindow);
+}
+
+TEST_F(SampleTest, TheLastWindowsAreConversationsThatGoOnByThemselves) {
+  chat_opening_ = {5, 9, 5};
+  options_.chat_share = 0.3;
+  const int64_t num = SampledWindows(options_.parent_samples, text_);
+  ASSERT_EQ(ChatWindows(options_, text_, chat_opening_), 18);  // of 60, as many for both domains
+  EXPECT_EQ(ChatWindows(options_, text_, {}), 0);
+  const auto whole = Folder("whole"), pieces = Folder("pieces");
+  ASSERT_TRUE(*Sample(*whole));
+  const auto all = All(*whole);
+  ASSERT_TRUE(all.ok()) << all.status();
+  std::set<std::vector<TokenId>> chats;
+  for (int64_t n = 0; n < num; ++n) {
+    const auto window = all->Window(static_cast<int>(10 + n));
+    const bool opens = std::equal(chat_opening_.begin(), chat_opening_.end(), window.begin());
+    EXPECT_EQ(opens, n >= num - 18) << n;
+    if (opens) chats.insert({window.begin(), window.end()});
+  }
+  EXPECT_EQ(chats.size(), 18u);
+  int left = 1;  // stopped behind the text
+  EXPECT_FALSE(*Sample(*pieces, [&] { return left-- == 0; }));
+  EXPECT_TRUE(*Sample(*pieces));
+  EXPECT_EQ(ReadFile(whole->File("samples.bin")), ReadFile(pieces->File("samples.bin")));
+}
+
+TEST(ChatOpeningTest, IsWhatStandsBeforeAnyFirstMessage) {
+  const auto tokenizer = MakePipelineTokenizer(SmallVocabulary());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const std::vector<TokenId> opening = ChatOpening(**tokenizer);
+  std::string text;
+  for (const TokenId id : opening) {
+    text += id == kTurnStartId ? "[" : id == kTurnEndId ? "]" : (*tokenizer)->TokenBytes(id);
+  }
+  EXPECT_EQ(
+      text,
+      "[system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face]\n[user\n");
+  PipelineTokenizerSpec plain = SmallVocabulary();
+  plain.chat_template.clear();
+  EXPECT_TRUE(ChatOpening(**MakePipelineTokenizer(plain)).empty());
 }
 
 TEST_F(SampleTest, OtherOptionsAndBrokenFilesAreRefusedByName) {

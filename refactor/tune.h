@@ -58,16 +58,17 @@ absl::StatusOr<TuneMethod> FindTuneMethod(const std::string& name);  // InvalidA
 
 struct TuneOptions {
   std::string method = "pregate";
-  int32_t tokens = 0;                  // tuned on, with repeats; 0: nothing is tuned
-  int32_t parent_samples = 0;          // tokens that the parent writes, to be tuned on too
-  double text_share = 0.5;             // of the windows tuned on, where the parent writes some
-  int batch_windows = 24;              // a step
-  int micro_windows = 0;               // at a time; 0: all on a card, 1024 tokens on a CPU
-  std::optional<double> text_loss;     // weight of the text's own loss, the divergence has the rest
-  double rate = 0;                     // 0: the method's
-  std::string optimizer = "adamw";     // of matrices; or "muon" (optimizer.h)
-  int rounds = 0;                      // 0: the method's
-  bool embeddings = false;             // tune the embedding and the head too
+  int32_t tokens = 0;               // tuned on, with repeats; 0: nothing is tuned
+  int32_t parent_samples = 0;       // tokens that the parent writes, to be tuned on too
+  double chat_share = 0.25;         // of that, conversations, where the parent has a chat template
+  double text_share = 0.5;          // of the windows tuned on, where the parent writes some
+  int batch_windows = 24;           // a step
+  int micro_windows = 0;            // at a time; 0: all on a card, 1024 tokens on a CPU
+  std::optional<double> text_loss;  // weight of the text's own loss, the divergence has the rest
+  double rate = 0;                  // 0: the method's
+  std::string optimizer = "adamw";  // of matrices; or "muon" (optimizer.h)
+  int rounds = 0;                   // 0: the method's
+  bool embeddings = false;          // tune the embedding and the head too
   std::string router_target = "loss";  // of later routers; or "energy": the first one stays
   double router_memory = 0.5;          // part of a token's target that is the mean before it
   int64_t artifact_bytes = int64_t{27} << 20;  // for deltas; 0: 8 bits a weight

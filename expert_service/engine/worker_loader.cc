@@ -66,7 +66,8 @@ void LogMemory(const MemoryPlan& plan, WorkerObserver* observer) {
 
 void LogChoice(const SlotChoice& choice, const ModelSpec& spec, const MemoryPlan& plan,
                WorkerObserver* observer) {
-  observer->OnLog(LogLevel::kInfo, "expert slots",
+  const bool chosen = choice.budget.bytes > 0;  // there is something to choose from
+  observer->OnLog(chosen ? LogLevel::kInfo : LogLevel::kDebug, "expert slots",
                   {{"expert_slots", choice.expert_slots},
                    {"experts", spec.num_experts},
                    {"reason", choice.reason},
