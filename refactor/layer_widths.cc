@@ -7,7 +7,6 @@
 
 #include "common/base/status.h"
 #include "refactor/causal_model.h"
-#include "refactor/dense_forward.h"
 #include "refactor/expert_model.h"
 #include "refactor/neuron_sets.h"
 
@@ -59,8 +58,8 @@ absl::Status CheckWidths(const WidthOptions& options, const ModelSpec& spec) {
 
 absl::StatusOr<std::vector<std::vector<double>>> MeasureWorth(
     const Checkpoint& dense, const Corpus& corpus, int windows_per_domain, uint64_t seed,
-    const std::function<void(double)>& progress) {
-  const bool large = DenseForward::WeightBytes(dense.spec(), INT64_MAX) > kFfnBytesKept;
+    const std::function<void(double)>& progress, int64_t f32_bytes_max) {
+  const bool large = DenseForward::WeightBytes(dense.spec(), INT64_MAX) > f32_bytes_max;
   const at::ScalarType type = large ? at::kBFloat16 : at::kFloat;
   ASSIGN_OR_RETURN(CausalModel model,
                    CausalModel::Load(dense, corpus.window_tokens, at::kCPU, type, type));

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "common/model/formats/checkpoint.h"
 #include "refactor/corpus.h"
+#include "refactor/dense_forward.h"
 
 namespace pregate {
 
@@ -39,9 +40,9 @@ absl::StatusOr<std::vector<int>> ChooseWidths(const Checkpoint& dense, const Cor
                                               const std::function<void(double)>& progress);
 
 // [layers][domains, intermediate], of `windows_per_domain` windows, spread evenly; on the CPU, in f32, or in bf16
-// where weights take more than kFfnBytesKept (dense_forward.h).
+// where the weights would take more than `f32_bytes_max`.
 absl::StatusOr<std::vector<std::vector<double>>> MeasureWorth(
     const Checkpoint& dense, const Corpus& corpus, int windows_per_domain, uint64_t seed,
-    const std::function<void(double)>& progress);
+    const std::function<void(double)>& progress, int64_t f32_bytes_max = kFfnBytesKept);
 
 }  // namespace pregate

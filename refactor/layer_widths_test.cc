@@ -73,6 +73,25 @@ TEST(MeasureWorthTest, IsTheCurvatureOfTheDivergence) {
   }
 }
 
+// The draws differ where two distributions do, so sums are compared and not neurons.
+TEST(MeasureWorthTest, InBf16ItIsMuchTheSame) {
+  const auto dense = MakeRandomModel(TinySpec(0), 3);
+  const Corpus corpus = OneWindow(dense->spec().vocab_size);
+  constexpr int kDraws = 200;
+  double sums[2] = {};
+  for (const int bf16 : {0, 1}) {
+    for (int draw = 0; draw < kDraws; ++draw) {
+      const auto worth = MeasureWorth(
+          *dense, corpus, 1, draw, [](double) {}, bf16 ? 0 : INT64_MAX);
+      ASSERT_TRUE(worth.ok()) << worth.status();
+      for (const auto& layer : *worth) {
+        sums[bf16] += std::accumulate(layer.begin(), layer.end(), 0.0) / kDraws;
+      }
+    }
+  }
+  EXPECT_NEAR(sums[1], sums[0], 0.15 * sums[0]);
+}
+
 TEST(ChooseWidthsTest, ASilentLayerGivesItsWidthToOthers) {
   const auto dense = MakeRandomModel(TinySpec(0), 3);
   const ModelSpec& spec = dense->spec();

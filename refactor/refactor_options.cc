@@ -21,7 +21,7 @@ std::vector<std::string> DeclareCutting(OptionSet& set, RefactorFlags* flags) {
              "directory with a sub-folder or .txt file for each domain; each gets an expert");
   set.String("artifact", &run.artifact_path,
              "also write what differs from the dense model to this file");
-  set.Double("keep", &run.split.widths.keep, 0, 1, "of a layer's neurons", "kept by each expert");
+  set.Double("keep", &run.split.widths.keep, 0, 1, "of the neurons", "kept by each expert");
   set.Choice("layer-widths", &run.split.widths.by_layer, {"worth", "even"},
              "more where the model's output depends on more neurons, or the same in all layers");
   set.Strings("keep-layers", &flags->keep_layers,
@@ -96,10 +96,10 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Double(
       "coded-share", &tune.coded_share, 0, 1, "of the steps",
       "the last, which tune what few bits a weight will store; 0: they are rounded at the end");
-  return {"text-loss",       "chat-share",    "tokens",        "parent-samples",
-          "method",          "router-loss",   "device",        "optimizer",
-          "batch",           "micro-batch",   "rate",          "tune-rounds",
-          "tune-embeddings", "router-target", "router-memory", "artifact-bytes"};
+  return {"text-loss",      "text-share",    "coded-share",   "chat-share",  "tokens",
+          "parent-samples", "method",        "router-loss",   "device",      "optimizer",
+          "batch",          "micro-batch",   "rate",          "tune-rounds", "tune-embeddings",
+          "router-target",  "router-memory", "artifact-bytes"};
 }
 
 std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
