@@ -102,17 +102,22 @@ class Servers:
         return {"tokens_per_s": seen["tokens_per_s"], "ttft_ms_p50": seen["ttft_ms_p50"], "itl_ms_p50": seen["itl_ms_p50"],
                 "scheduler_us_per_token": used[0] / tokens * 1e6, "gateway_us_per_token": used[1] / tokens * 1e6, "answers": seen["answers"]}
 
+    def record(self, way, streams, args, processes, *flags):
+        """perf's file of what the processes do in a run."""
+        data = self.folder / "perf.data"
+        perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", *flags, "-p", ",".join(str(p.pid) for p in processes), "-o", data],
+                                stderr=subprocess.DEVNULL)
+        time.sleep(0.3)
+        self.run(way, streams, args, args.requests)
+        perf.send_signal(signal.SIGINT)
+        perf.wait()
+        return data
+
     def profile(self, way, streams, args, top=15):
         """{"scheduler": [[share, function], ...], "gateway": ...}: of samples in each process, the function's own time alone."""
         found = {}
         for name, server in (("scheduler", self.scheduler), ("gateway", self.gateway)):
-            data = self.folder / "perf.data"
-            perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "1999", "-p", str(server["process"].pid), "-o", data],
-                                    stderr=subprocess.DEVNULL)
-            time.sleep(0.3)
-            self.run(way, streams, args, args.requests)
-            perf.send_signal(signal.SIGINT)
-            perf.wait()
+            data = self.record(way, streams, args, [server["process"]], "-F", "1999")
             report = subprocess.run(["perf", "report", "-q", "--stdio", "--no-children", "-i", data, "--sort", "dso,symbol"],
                                     capture_output=True, text=True).stdout
             rows = [line.split(None, 3) for line in report.splitlines() if "%" in line]
@@ -122,13 +127,7 @@ class Servers:
     def draw(self, way, streams, args):
         """A flame graph of scheduler and gateway together, into args.flames."""
         servers = [self.scheduler["process"], *([self.gateway["process"]] if way == "http" else [])]
-        data = self.folder / "perf.data"
-        perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "499", "--call-graph", "dwarf,16384", "-p",
-                                 ",".join(str(p.pid) for p in servers), "-o", data], stderr=subprocess.DEVNULL)
-        time.sleep(0.3)
-        self.run(way, streams, args, args.requests)
-        perf.send_signal(signal.SIGINT)
-        perf.wait()
+        data = self.record(way, streams, args, servers, "-F", "499", "--call-graph", "dwarf,16384")
         name = {"grpc": "gRPC", "http": "SSE"}[way]
         title = f"{name}, {streams} streams: {' and '.join(p.args[3].name for p in servers)}"
         (args.flames / f"front-door-{name.lower()}.svg").write_text(flame_graph.render(flame_graph.read_stacks(data), title, least=0.25))

@@ -65,12 +65,13 @@ std::string Dump(const nlohmann::json& events) {
 
 absl::Status RunTrace(const RemoteServer& remote, const TraceOptions& options) {
   ASSIGN_OR_RETURN(const v1::GetClusterStatusResponse status, Ask(remote, options));
-  nlohmann::json summary = SummarizeTimeline(status);
+  const WorkerClocks clocks = EstimateClocks(status);
+  nlohmann::json summary = SummarizeTimeline(status, clocks);
   if (summary.at("ranks").empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("--server ", options.server, " has no step with a timeline to show yet"));
   }
-  RETURN_IF_ERROR(WriteOutput(options.out, Dump(ToTraceEvents(status))));
+  RETURN_IF_ERROR(WriteOutput(options.out, Dump(ToTraceEvents(status, clocks, summary))));
   summary["file"] = options.out;
   if (options.as_json) {
     PrintJson(summary);

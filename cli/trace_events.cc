@@ -140,8 +140,8 @@ WorkerClocks EstimateClocks(const v1::GetClusterStatusResponse& status) {
   return clocks;
 }
 
-nlohmann::json ToTraceEvents(const v1::GetClusterStatusResponse& status) {
-  const WorkerClocks clocks = EstimateClocks(status);
+nlohmann::json ToTraceEvents(const v1::GetClusterStatusResponse& status, const WorkerClocks& clocks,
+                             const nlohmann::json& summary) {
   const int64_t zero_us = FirstUs(status, clocks);
   Json events = Json::array(), ranks = Json::array();
   events.push_back(Name("process_name", kSchedulerPid, 0, "scheduler"));
@@ -175,16 +175,16 @@ nlohmann::json ToTraceEvents(const v1::GetClusterStatusResponse& status) {
         {"clocks",
          "a rank's row is set against the scheduler's clock by when plans were sent and answers "
          "came; it may be off by clock_error_us"},
-        {"ranks", SummarizeTimeline(status).at("ranks")}}}};
+        {"ranks", summary.at("ranks")}}}};
 }
 
-nlohmann::json SummarizeTimeline(const v1::GetClusterStatusResponse& status) {
+nlohmann::json SummarizeTimeline(const v1::GetClusterStatusResponse& status,
+                                 const WorkerClocks& clocks) {
   struct Sums {
     int64_t steps = 0, error_us = 0;
     bool device_clock = false;
     std::array<int64_t, kNumRows> row_us{};
   };
-  const WorkerClocks clocks = EstimateClocks(status);
   std::map<int32_t, Sums> sums;
   int64_t num_steps = 0;
   for (const v1::ClusterStep& step : status.steps()) {

@@ -24,11 +24,14 @@ struct ClockOffset {
 using WorkerClocks = std::map<std::pair<int32_t, uint64_t>, ClockOffset>;
 WorkerClocks EstimateClocks(const v1::GetClusterStatusResponse& status);
 
-// All steps of `status` that have a timeline. Times are microseconds since the first event.
-nlohmann::json ToTraceEvents(const v1::GetClusterStatusResponse& status);
-
 // {"steps": N, "ranks": [{"rank", "steps", "clock", "clock_error_us", "compute_us", "exchange_us",
 // "loads_us", "stalls_us"}]}: sums over the steps.
-nlohmann::json SummarizeTimeline(const v1::GetClusterStatusResponse& status);
+nlohmann::json SummarizeTimeline(const v1::GetClusterStatusResponse& status,
+                                 const WorkerClocks& clocks);
+
+// All steps of `status` that have a timeline, and its summary. Times are microseconds since the first
+// event.
+nlohmann::json ToTraceEvents(const v1::GetClusterStatusResponse& status, const WorkerClocks& clocks,
+                             const nlohmann::json& summary);
 
 }  // namespace pregate::cli

@@ -73,7 +73,9 @@ TEST(EstimateClocksTest, AWorkerThatCameBackHasAnotherClock) {
 }
 
 TEST(ToTraceEventsTest, EveryActivityHasItsRowAndPlace) {
-  const Json trace = ToTraceEvents(MakeStatus({0, 777'777}, 2));
+  const auto status = MakeStatus({0, 777'777}, 2);
+  const WorkerClocks clocks = EstimateClocks(status);
+  const Json trace = ToTraceEvents(status, clocks, SummarizeTimeline(status, clocks));
   int64_t first = 1, slices = 0;
   std::map<int, int64_t> layers_end, step_end;  // by process
   for (const Json& event : trace.at("traceEvents")) {
@@ -104,7 +106,7 @@ TEST(SummarizeTimelineTest, SumsByRow) {
   v1::GetClusterStatusResponse status = MakeStatus({0, 5}, 3);
   status.add_steps()->set_number(21);  // nothing is known of it
   status.mutable_steps(0)->mutable_ranks(1)->set_device_clock(true);
-  const Json summary = SummarizeTimeline(status);
+  const Json summary = SummarizeTimeline(status, EstimateClocks(status));
   EXPECT_EQ(summary.at("steps"), 20);
   const Json &a = summary.at("ranks").at(0), &b = summary.at("ranks").at(1);
   EXPECT_EQ(a.at("compute_us"), 20 * 900);

@@ -14,8 +14,8 @@ namespace pregate {
 // Does not change once made.
 class CodeGrid {
  public:
-  // `dense`: the matrices that are tuned, [rows, columns] in f32 each, as they were; `grid`: deltas whose bits and scales are
-  // taken. One that has no delta is stored as it was.
+  // `dense`: the matrices that are tuned, [rows, columns] in f32 each, as they were; `grid`: deltas
+  // whose bits and scales are taken. One that has no delta is stored as it was.
   CodeGrid(NamedTensors dense, const WeightDeltas& grid);
 
   // What is stored of a matrix that is `weight` now, of its shape and on its device; its gradient is

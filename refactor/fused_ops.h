@@ -7,7 +7,7 @@
 
 namespace pregate {
 
-// Of the card in use; 0 where this was not built for one.
+// Of the card in use, what cudaMemGetInfo says; 0 where this was not built for one.
 int64_t FreeCardBytes();
 
 // Whether the operations below take tensors like x with so many values in the last dimension.

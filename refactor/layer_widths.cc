@@ -56,11 +56,14 @@ absl::Status CheckWidths(const WidthOptions& options, const ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+bool WorthInBf16(const ModelSpec& spec, int64_t f32_bytes_max) {
+  return DenseForward::WeightBytes(spec, /*ffn_bytes_kept=*/INT64_MAX) > f32_bytes_max;
+}
+
 absl::StatusOr<std::vector<std::vector<double>>> MeasureWorth(
     const Checkpoint& dense, const Corpus& corpus, int windows_per_domain, uint64_t seed,
     const std::function<void(double)>& progress, int64_t f32_bytes_max) {
-  const bool large = DenseForward::WeightBytes(dense.spec(), INT64_MAX) > f32_bytes_max;
-  const at::ScalarType type = large ? at::kBFloat16 : at::kFloat;
+  const at::ScalarType type = WorthInBf16(dense.spec(), f32_bytes_max) ? at::kBFloat16 : at::kFloat;
   ASSIGN_OR_RETURN(CausalModel model,
                    CausalModel::Load(dense, corpus.window_tokens, at::kCPU, type, type));
   const int64_t width = dense.spec().intermediate;

@@ -39,8 +39,11 @@ absl::StatusOr<std::vector<int>> ChooseWidths(const Checkpoint& dense, const Cor
                                               const WidthOptions& options, uint64_t seed,
                                               const std::function<void(double)>& progress);
 
-// [layers][domains, intermediate], of `windows_per_domain` windows, spread evenly; on the CPU, in f32, or in bf16
-// where the weights would take more than `f32_bytes_max`.
+// Whether worth is measured in bf16: where the weights in f32 would take more than `f32_bytes_max`.
+bool WorthInBf16(const ModelSpec& spec, int64_t f32_bytes_max = kFfnBytesKept);
+
+// [layers][domains, intermediate], of `windows_per_domain` windows, spread evenly; on the CPU, with
+// LibTorch's threads. `progress` takes the part that is done, 0 .. 1. The checkpoint's errors.
 absl::StatusOr<std::vector<std::vector<double>>> MeasureWorth(
     const Checkpoint& dense, const Corpus& corpus, int windows_per_domain, uint64_t seed,
     const std::function<void(double)>& progress, int64_t f32_bytes_max = kFfnBytesKept);

@@ -28,7 +28,7 @@ Corpus OneWindow(int vocab_size) {
   return corpus;
 }
 
-// KL of the distributions of one window behind gains [tokens, intermediate] of `layer`, each token's own.
+// [tokens, vocab]: log probabilities behind gains [tokens, intermediate] of `layer`, each token's own.
 at::Tensor LogP(CausalModel& model, const at::Tensor& ids, int layer, const at::Tensor& gains) {
   std::vector<at::Tensor> all(model.spec().num_layers, at::ones_like(gains));
   all[layer] = gains;

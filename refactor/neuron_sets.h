@@ -28,8 +28,8 @@ absl::StatusOr<int> KeptWidth(double keep, int intermediate);
 
 // `scores` [num_experts, intermediate], higher is more important. Every expert keeps its `kept`
 // highest; of ties the lower index. What all keep beyond a multiple of `step` is everyone's own: the
-// neurons that some expert ranks lowest; and of several experts each has some of its own. REQUIRES: 0 < kept <= intermediate, scores.size() a
-// multiple of intermediate, no NaN.
+// neurons that some expert ranks lowest; and of several experts each has some of its own.
+// REQUIRES: 0 < kept <= intermediate, scores.size() a multiple of intermediate, no NaN.
 LayerNeurons SelectNeurons(absl::Span<const double> scores, int intermediate, int kept, int step);
 
 // How many neurons each layer keeps: [layers], multiples of `step` whose sum is at most `total`.

@@ -124,8 +124,8 @@ int64_t ActivationBytes(const ModelSpec& s, int64_t windows, int64_t window) {
 
 // MeasureWorth's.
 int64_t WorthBytes(const ModelSpec& spec, int64_t window) {
-  const bool large = DenseForward::WeightBytes(spec, INT64_MAX) > kFfnBytesKept;
-  return NumWeights(spec) * (large ? kFloat / 2 : kFloat) + ActivationBytes(spec, 1, window);
+  return NumWeights(spec) * (WorthInBf16(spec) ? kFloat / 2 : kFloat) +
+         ActivationBytes(spec, 1, window);
 }
 
 }  // namespace

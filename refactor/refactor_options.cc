@@ -5,9 +5,9 @@
 #include <iterator>
 #include <thread>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
+#include "common/config/values.h"
 
 namespace pregate {
 namespace {
@@ -167,10 +167,12 @@ absl::Status ReadKeepLayers(RefactorFlags* flags) {
   std::vector<double>& keep = flags->run.split.widths.keep_layers;
   keep.clear();
   for (const std::string& text : flags->keep_layers) {
-    if (!absl::SimpleAtod(text, &keep.emplace_back())) {
+    const absl::StatusOr<double> share = ParseDouble(text);
+    if (!share.ok()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--keep-layers: '", text, "' is not a number"));
+          absl::StrCat("--keep-layers: layer ", keep.size(), ": ", share.status().message()));
     }
+    keep.push_back(*share);
   }
   return absl::OkStatus();
 }

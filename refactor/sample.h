@@ -7,7 +7,8 @@
 //
 // Domains come in turn. A prefix is any kPrefixTokens consecutive tokens of the domain's tuning
 // windows; behind the opening a parent that was taught to chat invents question and answer (Xu et al.
-// 2024, arXiv 2406.08464), and such windows are no domain's. What follows is drawn from the parent's own distribution, unfiltered, and may end a
+// 2024, arXiv 2406.08464), and such windows are no domain's. What follows is drawn from the parent's
+// own distribution, unfiltered, and may end a
 // document and begin another as the parent's own training text did. Window n's prefix and numbers
 // are of seed and n. Only LibTorch's users include this.
 #pragma once

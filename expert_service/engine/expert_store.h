@@ -91,6 +91,7 @@ class ExpertStore {
   // REQUIRES: not whole().
   bool IsResident(ExpertId expert) const;
   int32_t num_fitting() const { return residency_->num_slots() / spec_.num_layers; }
+  // REQUIRES: an expert is held.
   ExpertId first_held() const {
     return static_cast<ExpertId>(std::find(held_.begin(), held_.end(), true) - held_.begin());
   }

@@ -32,8 +32,9 @@ struct SlotChoice {
   std::string reason;
 };
 // All units where they fit, else the most slots; of all experts, for a worker may have to take over
-// each. Where images lie in the memory that the device
-// computes in, slots beside them save none of it, so that without `given_bytes` all stay there.
+// each. Where images lie in the memory that the device computes in, slots beside them save none of it,
+// so that without `given_bytes` all stay there. RESOURCE_EXHAUSTED with the sizes where not even one
+// expert's fit.
 absl::StatusOr<SlotChoice> ChooseExpertSlots(const ModelSpec& spec, const Device& device,
                                              const ExecutorOptions& options, int64_t given_bytes,
                                              int32_t sharers);

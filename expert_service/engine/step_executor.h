@@ -100,7 +100,8 @@ class StepExecutor {
   const StepTimes& times() const;
 
   // Before the first Form: what a step of one token takes whose units are all there, and what the
-  // largest unit takes to arrive, by running them; nothing of it is left. REQUIRES: units move.
+  // largest unit takes to arrive, by running them; nothing of it is left. REQUIRES: units move, and one
+  // expert is held.
   absl::StatusOr<DecodeCost> MeasureDecodeCost();
 
   // Between steps: goes on with loading what is wanted. Returns what has happened.

@@ -210,9 +210,13 @@ absl::StatusOr<LoadedWorker> LoadWorker(const WorkerOptions& options, Clock* clo
   if (options.expert_slots) {
     choice.expert_slots = *options.expert_slots;
   } else {
-    ASSIGN_OR_RETURN(choice,
-                     ChooseExpertSlots(spec, *worker.device, executor_options,
-                                       options.device_memory_bytes, options.device_sharers));
+    auto chosen = ChooseExpertSlots(spec, *worker.device, executor_options,
+                                    options.device_memory_bytes, options.device_sharers);
+    if (!chosen.ok()) {
+      return absl::Status(chosen.status().code(),
+                          absl::StrCat("--expert-slots auto: ", chosen.status().message()));
+    }
+    choice = *std::move(chosen);
   }
   executor_options.expert_slots = choice.expert_slots;
   ASSIGN_OR_RETURN(const MemoryPlan memory, PlanMemory(spec, *worker.device, executor_options));
@@ -223,7 +227,7 @@ absl::StatusOr<LoadedWorker> LoadWorker(const WorkerOptions& options, Clock* clo
   ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
                    StepExecutor::Create(*worker.checkpoint, worker.device.get(), clock,
                                         executor_options, LogProgress(observer, clock)));
-  if (!options.expert_slots && choice.expert_slots > 0) {
+  if (!options.expert_slots && choice.expert_slots > 0 && !executor_options.experts->empty()) {
     RETURN_IF_ERROR(LogExpectedSpeed(executor.get(), spec, choice.expert_slots, observer));
   }
   WorkerEngineOptions engine_options{.rank = options.rank,

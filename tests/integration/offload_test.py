@@ -88,6 +88,16 @@ class OffloadTest(unittest.TestCase):
         self.assertIn("more --device-memory-bytes", done.stderr)
         self.assertIn("--kv-cache-bytes 1MiB: the KV cache of 0 MiB does not fit beside the 1 MiB of the rest", done.stderr)
 
+    def test_a_worker_that_holds_no_expert_expects_no_speed(self):
+        log, flags = self.dir / "idle.log", ["--rank", EXPERTS, "--world-size", EXPERTS + 1, "--threads", 1, "--kv-cache-bytes", "1MiB"]
+        one, _ = self.plan("--expert-slots", 1)
+        with log.open("w") as out, started("pregate-worker", "--model", self.model, "--listen", f"unix:{self.dir}/idle.sock",
+                                           "--metrics-listen", "127.0.0.1:0", "--device-memory-bytes", one["total_bytes"],
+                                           *flags, log=out):
+            wait_until(lambda: fields(log, "serving"))
+        self.assertEqual(fields(log, "expert slots")["expert_slots"], "1")
+        self.assertEqual(fields(log, "expected speed of one stream"), {})
+
     @contextlib.contextmanager
     def cell(self, workers=2):
         """The scheduler's address of a router and workers, one expert of whose fits at a time."""
