@@ -1,7 +1,4 @@
-// `pregate eval task`: zero-shot accuracy. acc: the choice with the largest sum of
-// log-probabilities is the gold one; acc_norm: the same after dividing each sum by the
-// continuation's bytes. An item with one choice is right when every token of its continuation is
-// the argmax (then both figures are that).
+// `pregate eval task`: zero-shot accuracy (common/model/tasks/zero_shot.h).
 #include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -11,53 +8,16 @@
 #include "cli/command.h"
 #include "cli/offline.h"
 #include "cli/progress.h"
-#include "cli/task_file.h"
 #include "common/base/status.h"
+#include "common/model/tasks/zero_shot.h"
 
 namespace pregate::cli {
 namespace {
 
-struct Accuracy {
-  int n = 0, right = 0, right_norm = 0;
-};
-
-// The continuation's tokens are those that the whole has beyond the context's, at least one: both
-// may meet in the last. A context that is too long loses its beginning.
-ScoreRequest ToRequest(const Tokenizer& tokenizer, const TaskChoice& choice, size_t context_max) {
-  ScoreRequest request;
-  request.tokens = tokenizer.Encode(choice.context + choice.continuation);
-  size_t first = tokenizer.Encode(choice.context).size();
-  if (request.tokens.size() > context_max) {
-    const size_t cut = request.tokens.size() - context_max;
-    request.tokens.erase(request.tokens.begin(), request.tokens.begin() + cut);
-    first = first > cut ? first - cut : 0;
-  }
-  const size_t last = request.tokens.empty() ? 0 : request.tokens.size() - 1;
-  request.first_target = static_cast<int32_t>(std::max<size_t>(1, std::min(first, last)));
-  return request;
-}
-
-double Sum(const TokenScores& scores) {
-  return std::accumulate(scores.logprobs.begin(), scores.logprobs.end(), 0.0);
-}
-
-void Judge(const TaskItem& item, const TokenScores* scores, Accuracy* accuracy) {
-  ++accuracy->n;
-  if (item.choices.size() == 1) {
-    const auto& greedy = scores[0].greedy;
-    const bool right = std::all_of(greedy.begin(), greedy.end(), [](uint8_t g) { return g != 0; });
-    accuracy->right += right;
-    accuracy->right_norm += right;
-    return;
-  }
-  int best = 0, best_norm = 0;
-  const auto norm = [&](int i) { return Sum(scores[i]) / item.choices[i].continuation.size(); };
-  for (int i = 1; i < static_cast<int>(item.choices.size()); ++i) {
-    if (Sum(scores[i]) > Sum(scores[best])) best = i;
-    if (norm(i) > norm(best_norm)) best_norm = i;
-  }
-  accuracy->right += best == item.gold;
-  accuracy->right_norm += best_norm == item.gold;
+ChoiceScore ScoreOf(const TokenScores& scores) {
+  return {
+      std::accumulate(scores.logprobs.begin(), scores.logprobs.end(), 0.0),
+      std::all_of(scores.greedy.begin(), scores.greedy.end(), [](uint8_t g) { return g != 0; })};
 }
 
 absl::StatusOr<Accuracy> Measure(const OfflineFlags& flags, const std::string& task_path,
@@ -70,7 +30,8 @@ absl::StatusOr<Accuracy> Measure(const OfflineFlags& flags, const std::string& t
   std::vector<ScoreRequest> requests;
   for (const TaskItem& item : items) {
     for (const TaskChoice& choice : item.choices) {
-      requests.push_back(ToRequest(*tokenizer, choice, context_max));
+      ChoiceTokens tokens = TokensOf(*tokenizer, choice, context_max);
+      requests.push_back({std::move(tokens.tokens), tokens.first_target});
     }
   }
   ProgressLine progress("choices", flags.as_json);
@@ -80,8 +41,9 @@ absl::StatusOr<Accuracy> Measure(const OfflineFlags& flags, const std::string& t
   Accuracy accuracy;
   const TokenScores* next = scores.data();
   for (const TaskItem& item : items) {
-    Judge(item, next, &accuracy);
-    next += item.choices.size();
+    std::vector<ChoiceScore> choices;
+    for (size_t i = 0; i < item.choices.size(); ++i, ++next) choices.push_back(ScoreOf(*next));
+    Judge(item, choices, &accuracy);
   }
   return accuracy;
 }
@@ -101,12 +63,12 @@ int EvalTask(int argc, const char* const* argv) {
   PARSE_OPTIONS_OR_RETURN(options, "eval task", argc, argv);
   const auto result = Measure(flags, task, items_max);
   if (!result.ok()) return Fail("eval task", result.status());
-  const double acc = static_cast<double>(result->right) / result->n;
-  const double acc_norm = static_cast<double>(result->right_norm) / result->n;
+  const double acc = result->acc(), acc_norm = result->acc_norm();
   if (flags.as_json) {
-    PrintJson({{"n", result->n}, {"acc", acc}, {"acc_norm", acc_norm}});
+    PrintJson({{"n", result->items}, {"acc", acc}, {"acc_norm", acc_norm}});
   } else {
-    std::cout << absl::StrFormat("%d items, acc %.4f, acc_norm %.4f\n", result->n, acc, acc_norm);
+    std::cout << absl::StrFormat("%d items, acc %.4f, acc_norm %.4f\n", result->items, acc,
+                                 acc_norm);
   }
   return kExitOk;
 }

@@ -120,7 +120,7 @@ at::Tensor CausalModel::Attention(int layer, const at::Tensor& x, int64_t tokens
   }
 #if PREGATE_TORCH_FUSES
   const bool sees_all = spec_.window(layer) == 0 || spec_.window(layer) >= window_tokens_;
-  const at::Tensor mixed = cache == nullptr && sees_all
+  const at::Tensor mixed = sees_all && (t == seen || t == 1)
                                ? CausalAttention(q, k, v, spec_.attention_scale())
                                : MaskedAttention(layer, q, k, v, before);
 #else

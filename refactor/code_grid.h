@@ -19,7 +19,9 @@ class CodeGrid {
   CodeGrid(NamedTensors dense, const WeightDeltas& grid);
 
   // What is stored of a matrix that is `weight` now, of its shape and on its device; its gradient is
-  // weight's. REQUIRES: `name` is one of dense's.
+  // weight's. What of `weight` lies more than half a level beyond the outermost one is brought back to
+  // there, in place: it is stored as that level, and would wander off unseen. REQUIRES: `name` is one
+  // of dense's, `weight` a leaf.
   at::Tensor Stored(const std::string& name, const at::Tensor& weight) const;
 
   const NamedTensors& dense() const { return dense_; }

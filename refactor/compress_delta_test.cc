@@ -103,5 +103,24 @@ TEST(CodeGridTest, RunsOnWhatIsStoredAndPassesTheGradientOn) {
   EXPECT_TRUE(at::allclose(grid.Stored("left out", weight), dense, 1e-6, 1e-6));
 }
 
+TEST(CodeGridTest, WhatIsBeyondTheLevelsComesBackToTheirEdge) {
+  at::manual_seed(12);
+  const at::Tensor dense = at::randn({7, 33}), first = dense + 0.1 * at::randn({7, 33});
+  const CompressedDeltas coded = CompressDeltas({{"w", first - dense}}, 100);
+  const CodedMatrix& matrix = coded.deltas.at("w").coded;
+  const CodeGrid grid({{"w", dense}}, coded.deltas);
+  const at::Tensor weight = (dense + at::randn({7, 33})).requires_grad_();
+  const at::Tensor before = weight.detach().clone();
+  const at::Tensor stored = grid.Stored("w", weight);
+  const at::Tensor reach = at::tensor(matrix.scales).unsqueeze(1) * (1 << matrix.bits) / 2;
+  const at::Tensor beyond = (before - dense).abs().gt(reach * 1.001);
+  ASSERT_GT(beyond.sum().item<int64_t>(), 0);
+  EXPECT_TRUE(at::allclose((weight - dense).abs().masked_select(beyond),
+                           reach.expand({7, 33}).masked_select(beyond), 1e-4, 1e-5));
+  const at::Tensor within = beyond.logical_not();
+  EXPECT_TRUE(at::allclose(weight.masked_select(within), before.masked_select(within), 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(grid.Stored("w", weight), stored, 1e-6, 1e-6));
+}
+
 }  // namespace
 }  // namespace pregate

@@ -217,6 +217,18 @@ absl::StatusOr<Corpus> ReadCorpus(const std::string& dir, const Tokenizer& token
   return CutWindows(texts, texts.kept, options.window_tokens, options.windows_per_domain);
 }
 
+Corpus WithSomeOfTheLast(const Corpus& corpus, const Corpus& other, int last, int num) {
+  Corpus all = corpus;
+  const int64_t first = other.num_windows() - last, take = std::min(num, last);
+  for (int64_t i = 0; i < take; ++i) {
+    const auto w = static_cast<int>(first + i * last / take);
+    const auto window = other.Window(w);
+    all.tokens.insert(all.tokens.end(), window.begin(), window.end());
+    all.window_domain.push_back(other.window_domain[w]);
+  }
+  return all;
+}
+
 std::vector<int> Corpus::SomeOfEach(int per_domain) const {
   std::vector<int> in_domain(domains.size(), 0);
   for (int32_t d : window_domain) ++in_domain[d];

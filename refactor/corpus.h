@@ -68,6 +68,10 @@ absl::StatusOr<Texts> ReadTexts(const std::string& dir, const Tokenizer& tokeniz
 Corpus CutWindows(const Texts& texts, const std::vector<std::vector<TokenId>>& ids,
                   int window_tokens, int windows_max);
 
+// `corpus` and behind it `num` of the last `last` windows of `other`, evenly spread, or all of them.
+// REQUIRES: both have the same domains and window_tokens.
+Corpus WithSomeOfTheLast(const Corpus& corpus, const Corpus& other, int last, int num);
+
 // The calibration windows of the kept text. InvalidArgument names the domain that is empty, too
 // short for one window, or one of fewer than two; sub-folders are read recursively in the order of
 // their paths.

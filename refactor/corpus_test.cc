@@ -100,6 +100,21 @@ TEST_F(CorpusTest, LongLinesThatStoodBeforeAreDroppedOrRefused) {
   EXPECT_EQ(RepeatedShare({"short\n"}, "short\n"), 0);
 }
 
+TEST_F(CorpusTest, SomeOfTheLastWindowsAreSpreadOverThem) {
+  const Corpus first{
+      .domains = {"a", "b"}, .window_tokens = 2, .tokens = {7, 7}, .window_domain = {1}};
+  Corpus other{.domains = {"a", "b"}, .window_tokens = 2};
+  for (TokenId w = 0; w < 9; ++w) {
+    other.tokens.insert(other.tokens.end(), {w, w});
+    other.window_domain.push_back(w % 2);
+  }
+  const Corpus both = WithSomeOfTheLast(first, other, /*last=*/6, /*num=*/3);
+  EXPECT_THAT(both.tokens, ElementsAre(7, 7, 3, 3, 5, 5, 7, 7));
+  EXPECT_THAT(both.window_domain, ElementsAre(1, 1, 1, 1));
+  EXPECT_EQ(WithSomeOfTheLast(first, other, 2, 100).num_windows(), 3);
+  EXPECT_EQ(WithSomeOfTheLast(first, other, 0, 5).num_windows(), 1);
+}
+
 TEST_F(CorpusTest, HoldOutCutsBetweenCharacters) {
   EXPECT_EQ(WithoutHeldOut("aaaaa\xC3\xA9zzz", 0.4), "aaaaa\xC3\xA9");
   EXPECT_EQ(WithoutHeldOut("abcd", 0), "abcd");

@@ -61,7 +61,7 @@ class Evaluator {
 
  private:
   struct Sums {
-    double parent = 0, cut = 0, own = 0, routed = 0, best = 0;
+    double parent = 0, cut = 0, own = 0, routed = 0, best = 0, nearest = 0;
     int64_t best_routed = 0;
   };
 
@@ -86,17 +86,23 @@ class Evaluator {
 
 void Evaluator::AddWindows(const at::Tensor& ids, const at::Tensor& routes, int domain,
                            Sums& sums) const {
+  const ParentSays parent = AskParent(parent_, ids);
   sums.parent += SumOf(LossesOf(parent_, {}, ids, {}).nll);
   sums.cut += SumOf(LossesOf(cut_, {}, ids, at::full_like(ids, domain)).nll);
   sums.routed += SumOf(LossesOf(tuned_, {}, ids, routes).nll);
-  std::vector<at::Tensor> each;
+  std::vector<at::Tensor> each, divergence;
   const auto num_experts = static_cast<int>(router_.tensors.at("router.proj_out.bias").shape[0]);
   for (int e = 0; e < num_experts; ++e) {
-    each.push_back(LossesOf(tuned_, {}, ids, at::full_like(ids, e)).nll);
+    TokenLosses losses = LossesOf(tuned_, parent, ids, at::full_like(ids, e));
+    each.push_back(std::move(losses.nll));
+    divergence.push_back(std::move(losses.divergence));
   }
   sums.own += SumOf(each[domain]);
-  const auto [best, expert] = at::stack(each).min(0);
+  const at::Tensor of_experts = at::stack(each);
+  const auto [best, expert] = of_experts.min(0);
   sums.best += SumOf(best);
+  const at::Tensor nearest = at::stack(divergence).argmin(0, /*keepdim=*/true);
+  sums.nearest += SumOf(of_experts.gather(0, nearest));
   const int64_t scored = ids.size(1) - 1;
   sums.best_routed +=
       expert.narrow(1, 0, scored).eq(routes.narrow(1, 0, scored)).sum().item<int64_t>();
@@ -125,6 +131,7 @@ DomainQuality Evaluator::Measure(const Corpus& corpus, int domain) const {
   out.own_nll = sums.own * share;
   out.routed_nll = sums.routed * share;
   out.best_nll = sums.best * share;
+  out.nearest_nll = sums.nearest * share;
   out.best_routed = static_cast<double>(sums.best_routed) * share;
   out.expert_tokens.resize(corpus.domains.size());
   int64_t kept = 0;
@@ -253,11 +260,17 @@ nlohmann::json ToJson(const BaselineQuality& q) {
 }
 
 nlohmann::json ToJson(const DomainQuality& q) {
-  return {{"domain", q.domain},           {"tokens", q.tokens},
-          {"parent_nll", q.parent_nll},   {"cut_nll", q.cut_nll},
-          {"own_nll", q.own_nll},         {"routed_nll", q.routed_nll},
-          {"best_nll", q.best_nll},       {"best_routed", q.best_routed},
-          {"kept_routes", q.kept_routes}, {"expert_tokens", q.expert_tokens}};
+  return {{"domain", q.domain},
+          {"tokens", q.tokens},
+          {"parent_nll", q.parent_nll},
+          {"cut_nll", q.cut_nll},
+          {"own_nll", q.own_nll},
+          {"routed_nll", q.routed_nll},
+          {"best_nll", q.best_nll},
+          {"best_routed", q.best_routed},
+          {"nearest_nll", q.nearest_nll},
+          {"kept_routes", q.kept_routes},
+          {"expert_tokens", q.expert_tokens}};
 }
 
 absl::StatusOr<DomainQuality> QualityFromJson(const nlohmann::json& json,
@@ -272,6 +285,7 @@ absl::StatusOr<DomainQuality> QualityFromJson(const nlohmann::json& json,
                                    {"routed_nll", &q.routed_nll},
                                    {"best_nll", &q.best_nll},
                                    {"best_routed", &q.best_routed},
+                                   {"nearest_nll", &q.nearest_nll},
                                    {"kept_routes", &q.kept_routes}}) {
     ASSIGN_OR_RETURN(*value, object.Number(key));
   }

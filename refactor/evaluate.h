@@ -17,7 +17,10 @@ struct DomainQuality {
   double routed_nll = 0;   // the router's experts
   double best_nll = 0;     // of each token the best of the experts that ran the whole window
   double best_routed = 0;  // part of the tokens whose expert is that best one
-  double kept_routes = 0;  // part of the tokens that keep the expert of the one before
+  // Of each token that expert whose distribution is next to the parent's (divergence): the best that one
+  // who does not know the next token can name.
+  double nearest_nll = 0;
+  double kept_routes = 0;              // part of the tokens that keep the expert of the one before
   std::vector<int64_t> expert_tokens;  // [experts]
 };
 nlohmann::json ToJson(const DomainQuality& quality);

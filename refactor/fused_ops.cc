@@ -3,6 +3,7 @@
 #include "common/base/status.h"
 
 #if PREGATE_TORCH_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -129,12 +130,35 @@ struct LossesFunction : Function<LossesFunction> {
   }
 };
 
+struct StoredFunction : Function<StoredFunction> {
+  static at::Tensor forward(AutogradContext*, const at::Tensor& weight, const at::Tensor& dense,
+                            const at::Tensor& scale, double middle) {
+    at::Tensor out = at::empty(weight.sizes(), weight.options().dtype(at::kBFloat16));
+    Check(fused::Stored({.rows = weight.size(0),
+                         .columns = static_cast<int>(weight.size(1)),
+                         .middle = static_cast<float>(middle)},
+                        Data<float>(weight), Data<float>(dense), Data<float>(scale),
+                        Data<__nv_bfloat16>(out), Stream()));
+    return out;
+  }
+  static variable_list backward(AutogradContext*, const variable_list& gradients) {
+    return {gradients[0].to(at::kFloat), {}, {}, {}};
+  }
+};
+
 }  // namespace
 
 int64_t FreeCardBytes() {
   size_t free = 0, all = 0;
   Check(cudaMemGetInfo(&free, &all));
   return static_cast<int64_t>(free);
+}
+
+int64_t PeakCardBytes() {
+  if (!c10::cuda::CUDACachingAllocator::get()->initialized()) return 0;  // nothing was in use
+  return c10::cuda::CUDACachingAllocator::getDeviceStats(c10::cuda::current_device())
+      .allocated_bytes[0]
+      .peak;
 }
 
 bool TakesFused(const at::Tensor& x, int64_t last) {
@@ -158,6 +182,16 @@ RowLosses FusedLosses(const at::Tensor& logits, const at::Tensor& parent, const 
   return {parent.defined() ? losses[0] : at::Tensor(), losses[1]};
 }
 
+bool TakesFusedStored(const at::Tensor& weight) {
+  return weight.is_cuda() && weight.scalar_type() == at::kFloat && weight.is_contiguous() &&
+         weight.size(1) % 4 == 0;
+}
+
+at::Tensor FusedStored(const at::Tensor& weight, const at::Tensor& dense, const at::Tensor& scale,
+                       double middle) {
+  return StoredFunction::apply(weight, dense, scale, middle);
+}
+
 #else
 
 namespace {
@@ -169,6 +203,7 @@ namespace {
 }  // namespace
 
 int64_t FreeCardBytes() { return 0; }
+int64_t PeakCardBytes() { return 0; }
 
 bool TakesFused(const at::Tensor&, int64_t) { return false; }
 
@@ -179,6 +214,10 @@ at::Tensor FusedGated(const at::Tensor&, const at::Tensor&, const at::Tensor&, c
   NotHere();
 }
 RowLosses FusedLosses(const at::Tensor&, const at::Tensor&, const at::Tensor&) { NotHere(); }
+bool TakesFusedStored(const at::Tensor&) { return false; }
+at::Tensor FusedStored(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
+  NotHere();
+}
 
 #endif
 

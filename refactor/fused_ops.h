@@ -7,8 +7,10 @@
 
 namespace pregate {
 
-// Of the card in use, what cudaMemGetInfo says; 0 where this was not built for one.
+// Of the card in use, what cudaMemGetInfo says, and the most that LibTorch had in use of it since this
+// process began; 0 where this was not built for one.
 int64_t FreeCardBytes();
+int64_t PeakCardBytes();
 
 // Whether the operations below take tensors like x with so many values in the last dimension.
 bool TakesFused(const at::Tensor& x, int64_t last);
@@ -29,5 +31,10 @@ struct RowLosses {
   at::Tensor divergence, nll;
 };
 RowLosses FusedLosses(const at::Tensor& logits, const at::Tensor& parent, const at::Tensor& next);
+
+// CodeGrid::Stored, in bf16: weight, dense [rows, columns] f32, scale [rows, 1]; codes are 0 .. 2 * middle.
+bool TakesFusedStored(const at::Tensor& weight);
+at::Tensor FusedStored(const at::Tensor& weight, const at::Tensor& dense, const at::Tensor& scale,
+                       double middle);
 
 }  // namespace pregate

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <random>
 
+#include "refactor/code_grid.h"
+#include "refactor/compress_delta.h"
 #include "refactor/torch_ops.h"
 
 namespace pregate {
@@ -78,6 +80,27 @@ TEST_F(FusedOpsTest, GatesAsLibTorchDoes) {
     ExpectClose(gate.grad(), gate_f.grad(), "gate's gradient");
     ExpectClose(up.grad(), up_f.grad(), "up's gradient");
   }
+}
+
+TEST_F(FusedOpsTest, StoresAsLibTorchDoes) {
+  const at::Tensor dense = at::randn({33, 576}, at::kFloat);
+  const CompressedDeltas coded = CompressDeltas({{"w", 0.1 * at::randn({33, 576})}}, 33 * 576 / 4);
+  ASSERT_GT(coded.deltas.at("w").coded.bits, 0);
+  const at::Tensor first = dense + 0.2 * at::randn({33, 576});
+  const at::Tensor plain = Leaf(first, at::kFloat), on_card = Leaf(first.to(at::kCUDA), at::kFloat);
+  const CodeGrid grid({{"w", dense}}, coded.deltas);
+  const CodeGrid card_grid({{"w", dense.to(at::kCUDA)}}, coded.deltas);
+  ASSERT_TRUE(TakesFusedStored(on_card));
+  const at::Tensor expected = grid.Stored("w", plain), out = card_grid.Stored("w", on_card);
+  // A sum next to a border between two levels may fall to either side.
+  const at::Tensor off =
+      (out.to(at::kCPU, at::kFloat) - expected).abs().gt(0.01 * expected.abs() + 0.01);
+  EXPECT_LE(off.sum().item<int64_t>(), 4);
+  EXPECT_TRUE(at::allclose(on_card.detach().to(at::kCPU), plain.detach(), 1e-5, 1e-6));
+  const at::Tensor weights = at::randn({33, 576});
+  (out.to(at::kFloat) * weights.to(at::kCUDA)).sum().backward();
+  (expected * weights).sum().backward();
+  ExpectClose(on_card.grad().to(at::kCPU), plain.grad(), "gradient");
 }
 
 TEST_F(FusedOpsTest, LosesAsLibTorchDoes) {

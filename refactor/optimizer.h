@@ -16,7 +16,7 @@ namespace pregate {
 
 struct OptimizerOptions {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
-  double decay = 0.01;  // of matrices, by the rate
+  double decay = 0;     // of matrices to 0, by the rate
   double norm_max = 1;  // gradients are scaled down to it
   bool muon = false;    // for matrices
   double muon_beta = 0.95;

@@ -195,6 +195,12 @@ absl::StatusOr<std::vector<StagePlan>> PlanRun(const Checkpoint& dense, const Ru
     plan.push_back({"tune", steps + trained_routers,
                     5 * weights * kFloat + ActivationBytes(spec, micro, text.tuning.window_tokens),
                     3 * weights * kFloat * 2});  // the state, and the one before it
+    if (options.tune.teacher_tokens > 0) {
+      StagePlan teacher = plan.back();
+      teacher.stage = "teacher";
+      teacher.seconds = options.tune.teacher_tokens * torch.step_token;
+      plan.insert(plan.end() - 1, std::move(teacher));
+    }
     const double scored = static_cast<double>(text.held_out.tokens.size()) * torch.forward_token;
     for (const std::string& name : options.baselines) {
       StagePlan& baseline = baselines.emplace_back(plan.back());

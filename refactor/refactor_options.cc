@@ -81,6 +81,10 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
       "text-loss", &flags->text_loss, -1, 1, "",
       "weight of the text's own loss where it is text that is tuned on; the divergence from the "
       "dense model has the rest; -1: the method's");
+  set.Count(
+      "teacher-tokens", &tune.teacher_tokens, 0, 2'000'000'000, "tokens",
+      "that the dense model is tuned on first; on the domains' text the experts are held against "
+      "it then, and not against the dense model as it is; 0: none");
   set.Double("rate", &tune.rate, 0, 1, "", "the optimizer's peak; 0: the method's");
   set.Choice("optimizer", &tune.optimizer, {"adamw", "muon"},
              "of matrices; vectors are AdamW's either way");
@@ -96,10 +100,10 @@ std::vector<std::string> DeclareTuning(OptionSet& set, RefactorFlags* flags) {
   set.Double(
       "coded-share", &tune.coded_share, 0, 1, "of the steps",
       "the last, which tune what few bits a weight will store; 0: they are rounded at the end");
-  return {"text-loss",      "text-share",    "coded-share",   "chat-share",  "tokens",
-          "parent-samples", "method",        "router-loss",   "device",      "optimizer",
-          "batch",          "micro-batch",   "rate",          "tune-rounds", "tune-embeddings",
-          "router-target",  "router-memory", "artifact-bytes"};
+  return {"text-loss",      "text-share",    "coded-share",    "chat-share",    "tokens",
+          "parent-samples", "method",        "router-loss",    "device",        "optimizer",
+          "batch",          "micro-batch",   "rate",           "tune-rounds",   "tune-embeddings",
+          "router-target",  "router-memory", "artifact-bytes", "teacher-tokens"};
 }
 
 std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
@@ -109,6 +113,10 @@ std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
              "folder of its state and report, from which the same command goes on (OUT.work)");
   set.Int("eval-windows", &run.eval_windows, 0, 1 << 20, "windows a domain",
           "of held-out text for the report; 0: none");
+  set.String(
+      "tasks", &run.tasks_dir,
+      "folder of zero-shot tasks (.jsonl, as `pregate eval task` takes them) for the report");
+  set.Int("task-items", &run.task_items, 0, 1 << 30, "items", "of each task; 0: all");
   set.Strings("baselines", &run.baselines,
               absl::StrCat("models to hold the result against: ", absl::StrJoin(kBaselines, ", "),
                            ", or all; each is tuned for as long as the result was"));
@@ -119,7 +127,8 @@ std::vector<std::string> DeclareRunning(OptionSet& set, RefactorFlags* flags) {
   set.Duration("save-every-s", &run.tune.save_every, absl::ZeroDuration(), absl::Hours(24),
                "how much tuning a kill may cost");
   set.Switch("plan", &run.plan, "print time, memory and disk of each stage, and do nothing");
-  return {"work", "eval-windows", "baselines", "until", "time-limit-s", "save-every-s", "plan"};
+  return {"work",  "eval-windows", "tasks",        "task-items", "baselines",
+          "until", "time-limit-s", "save-every-s", "plan"};
 }
 
 // In the order of kBaselines, each once; "all" is every one.
@@ -145,6 +154,7 @@ void SetUpAsPaper(RefactorFlags* flags) {
   RefactorOptions& run = flags->run;
   run.split.as_paper = true;
   run.tune.optimizer = "adamw";
+  run.tune.teacher_tokens = 0;
   run.split.widths.by_layer = "even";
   run.split.fit.rounds = 0;
   run.split.refit_windows_per_domain = 0;
@@ -178,6 +188,10 @@ absl::Status ReadKeepLayers(RefactorFlags* flags) {
 }
 
 absl::Status CheckSamples(const TuneOptions& tune) {
+  if (tune.teacher_tokens > 0 && tune.tokens == 0) {
+    return absl::InvalidArgumentError(
+        "--teacher-tokens make a teacher for what is tuned: give --tokens, or none of them");
+  }
   if (tune.parent_samples == 0) return absl::OkStatus();
   if (tune.tokens == 0) {
     return absl::InvalidArgumentError(

@@ -5,17 +5,20 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <new>
 
 #include "absl/strings/str_format.h"
 #include "common/base/status.h"
 #include "refactor/apply.h"
 #include "refactor/baselines.h"
 #include "refactor/evaluate.h"
+#include "refactor/fused_ops.h"
 #include "refactor/plan.h"
 #include "refactor/progress.h"
 #include "refactor/report.h"
 #include "refactor/run_inputs.h"
 #include "refactor/sample.h"
+#include "refactor/task_scores.h"
 #include "refactor/tune_state.h"
 
 namespace pregate {
@@ -23,8 +26,21 @@ namespace {
 
 constexpr const char* kSplitFile = "split.safetensors";
 constexpr const char* kArtifactFile = "artifact.safetensors";
-constexpr double kWidthsDone = 0.1;  // of the time of split, roughly
+constexpr const char* kTeacherFolder = "teacher";
 constexpr uint64_t kArtifactBytesMax = uint64_t{64} << 30;
+constexpr double kWidthsDone = 0.1;  // of the time of split, roughly
+// Of windows that the parent wrote, for each that was calibrated on, routers learn from too.
+constexpr double kRouterSamples = 1;
+
+// `tasks`: TaskScores' each.
+void PrintTasks(const nlohmann::json& tasks, std::ostream& out) {
+  for (const nlohmann::json& task : tasks) {
+    out << absl::StrFormat("%s: %d items, accuracy %.3f of the parent, routed %.3f\n",
+                           task["task"].get<std::string>(), task["items"].get<int>(),
+                           task["parent"]["acc"].get<double>(),
+                           task["routed"]["acc"].get<double>());
+  }
+}
 
 void PrintQuality(const std::vector<DomainQuality>& domains, std::ostream& out) {
   for (const DomainQuality& q : domains) {
@@ -78,14 +94,18 @@ class Run {
   absl::StatusOr<bool> Split();
   absl::StatusOr<bool> Tune();
   absl::StatusOr<bool> Evaluate();
+  absl::StatusOr<bool> EvaluateTasks(const Artifact& artifact);
   absl::StatusOr<bool> Baselines();
   absl::StatusOr<bool> Baseline(const std::string& name);
   absl::StatusOr<bool> Export();
 
-  // `baseline`: its name, or none for the run's own experts.
+  // `baseline`: its name, "teacher", or none for the run's own experts.
   absl::StatusOr<bool> TuneExperts(const Artifact& split, const nlohmann::json& inputs,
-                                   const std::string& baseline, WorkFolder& work);
+                                   const TuneOptions& tune, const std::string& baseline,
+                                   WorkFolder& work);
   absl::StatusOr<const Corpus*> TuningText();
+  absl::StatusOr<bool> Teacher();
+  absl::StatusOr<WeightDeltas> TeacherDeltas() const;
   absl::StatusOr<Artifact> BaselineExperts(const std::string& name, const nlohmann::json& inputs,
                                            WorkFolder& work);
   absl::StatusOr<bool> OneStage(const std::string& stage);
@@ -106,6 +126,7 @@ class Run {
   std::unique_ptr<DenseForward> model_;  // while calibrate and split need it
   std::optional<Corpus> with_samples_;   // once something is tuned on it
   std::vector<DomainQuality> quality_;
+  nlohmann::json tasks_ = nlohmann::json::array();       // TaskScores
   nlohmann::json baselines_ = nlohmann::json::object();  // by name: domains, tune
 };
 
@@ -143,6 +164,31 @@ absl::StatusOr<const Corpus*> Run::TuningText() {
                      WithSamples(text_.tuning, options_.tune, dense_.spec().vocab_size, work_));
   }
   return &*with_samples_;
+}
+
+absl::StatusOr<WeightDeltas> Run::TeacherDeltas() const {
+  if (options_.tune.teacher_tokens == 0) return WeightDeltas();
+  ASSIGN_OR_RETURN(Artifact artifact,
+                   ReadArtifact(work_.File(absl::StrCat(kTeacherFolder, "/", kArtifactFile))));
+  return std::move(artifact.deltas);
+}
+
+// The dense model, tuned as the baseline `parent` is, but on its own number of tokens, half of them the
+// domains' text, and without what few bits a weight cost.
+absl::StatusOr<bool> Run::Teacher() {
+  if (options_.tune.teacher_tokens == 0) return true;
+  const nlohmann::json inputs = BaselineTuneInputs(dense_, text_, options_, kTeacherFolder);
+  ASSIGN_OR_RETURN(const auto work, WorkFolder::Open(work_.File(kTeacherFolder)));
+  ASSIGN_OR_RETURN(const auto record, work->Read("tune.json", inputs));
+  if (record) return true;
+  TuneOptions tune = options_.tune;
+  tune.tokens = tune.teacher_tokens;
+  tune.text_share = TuneOptions().text_share;
+  tune.artifact_bytes = 0;
+  ASSIGN_OR_RETURN(const Artifact split, BaselineExperts("parent", inputs, *work));
+  ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, tune, "teacher", *work));
+  if (done) RETURN_IF_ERROR(RemoveTuneState(*work));
+  return done;
 }
 
 absl::StatusOr<bool> Run::Calibrate() {
@@ -204,13 +250,16 @@ absl::StatusOr<bool> Run::Tune() {
     RETURN_IF_ERROR(work_.Write("tune.json", {{"inputs", inputs}, {"steps", 0}}));
     return true;
   }
-  return TuneExperts(split, inputs, /*baseline=*/"", work_);
+  return TuneExperts(split, inputs, options_.tune, /*baseline=*/"", work_);
 }
 
 absl::StatusOr<bool> Run::TuneExperts(const Artifact& split, const nlohmann::json& inputs,
-                                      const std::string& baseline, WorkFolder& work) {
-  StageProgress progress(out_, clock_,
-                         baseline.empty() ? "tune" : absl::StrCat("baseline ", baseline));
+                                      const TuneOptions& tune, const std::string& baseline,
+                                      WorkFolder& work) {
+  const std::string stage = baseline.empty()        ? "tune"
+                            : baseline == "teacher" ? baseline
+                                                    : absl::StrCat("baseline ", baseline);
+  StageProgress progress(out_, clock_, stage);
   bool begun = false;
   RouterTrainOptions router = options_.split.router;
   router.device = options_.tune.device;
@@ -219,17 +268,26 @@ absl::StatusOr<bool> Run::TuneExperts(const Artifact& split, const nlohmann::jso
   if (!nll_alone) {
     ASSIGN_OR_RETURN(text, TuningText());
   }
+  const int sampled = text->num_windows() - text_.tuning.num_windows();
+  const Corpus router_text =
+      WithSomeOfTheLast(text_.calibration, *text, sampled,
+                        static_cast<int>(kRouterSamples * text_.calibration.num_windows()));
+  WeightDeltas teacher;
+  if (baseline != "teacher" && !nll_alone) {
+    ASSIGN_OR_RETURN(teacher, TeacherDeltas());
+  }
   return pregate::Tune(
       {.dense = dense_,
        .split = split,
        .tuning = *text,
-       .calibration = text_.calibration,
+       .router_text = router_text,
        .router = router,
        .inputs = inputs,
        .layer_routers = baseline == "layer-router",
-       .sampled_windows = text->num_windows() - text_.tuning.num_windows(),
-       .nll_alone = nll_alone},
-      options_.tune, work, clock_, [this] { return clock_.Now() >= stop_at_; },
+       .sampled_windows = sampled,
+       .nll_alone = nll_alone,
+       .teacher = teacher.empty() ? nullptr : &teacher},
+      tune, work, clock_, [this] { return clock_.Now() >= stop_at_; },
       [&](double done, double loss) {
         if (!begun) progress.Begin(done);
         begun = true;
@@ -238,9 +296,9 @@ absl::StatusOr<bool> Run::TuneExperts(const Artifact& split, const nlohmann::jso
 }
 
 absl::StatusOr<bool> Run::Evaluate() {
-  if (text_.held_out.tokens.empty()) return true;
-  ASSIGN_OR_RETURN(const Artifact split, ReadArtifact(work_.File(kSplitFile)));
   ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(kArtifactFile)));
+  if (text_.held_out.tokens.empty()) return EvaluateTasks(artifact);
+  ASSIGN_OR_RETURN(const Artifact split, ReadArtifact(work_.File(kSplitFile)));
   StageProgress progress(out_, clock_, "evaluate");
   progress.Begin(0);
   ASSIGN_OR_RETURN(
@@ -249,6 +307,22 @@ absl::StatusOr<bool> Run::Evaluate() {
                         EvaluateInputs(dense_, text_, options_), work_, Hooks(progress)));
   if (!quality) return false;
   quality_ = *std::move(quality);
+  return EvaluateTasks(artifact);
+}
+
+absl::StatusOr<bool> Run::EvaluateTasks(const Artifact& artifact) {
+  if (options_.tasks_dir.empty()) return true;
+  ASSIGN_OR_RETURN(const auto tasks, ReadTasks(options_.tasks_dir, options_.task_items));
+  ASSIGN_OR_RETURN(const auto tokenizer, dense_.LoadTokenizer());
+  nlohmann::json inputs = TuneInputsOf(dense_, text_, options_);
+  inputs["tasks"] = DigestOf(tasks);
+  StageProgress progress(out_, clock_, "tasks");
+  progress.Begin(0);
+  ASSIGN_OR_RETURN(auto scores,
+                   ScoreTasks(dense_, artifact, *tokenizer, tasks, options_.corpus.window_tokens,
+                              options_.tune.device, inputs, work_, Hooks(progress)));
+  if (!scores) return false;
+  tasks_ = *std::move(scores);
   return true;
 }
 
@@ -305,7 +379,7 @@ absl::StatusOr<bool> Run::Baseline(const std::string& name) {
   ASSIGN_OR_RETURN(auto tuned, work->Read("tune.json", inputs));
   if (!tuned) {
     ASSIGN_OR_RETURN(const Artifact split, BaselineExperts(name, inputs, *work));
-    ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, name, *work));
+    ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, options_.tune, name, *work));
     if (!done) return false;
     ASSIGN_OR_RETURN(tuned, work->Read("tune.json", inputs));
   }
@@ -343,6 +417,7 @@ absl::StatusOr<bool> Run::OneStage(const std::string& stage) {
   if (stage == "sample") return Sample();
   if (stage == "calibrate") return Calibrate();
   if (stage == "split") return Split();
+  if (stage == "teacher") return Teacher();
   if (stage == "tune") return Tune();
   if (stage == "evaluate") return Evaluate();
   if (stage == "baselines") return Baselines();
@@ -362,6 +437,9 @@ absl::Status Run::NoteCost(const std::string& stage, absl::Duration took) {
   if (cost.is_null()) cost = {{"seconds", 0.0}, {"peak_memory_bytes", int64_t{0}}};
   cost["seconds"] = cost["seconds"].get<double>() + absl::ToDoubleSeconds(took);
   cost["peak_memory_bytes"] = std::max(cost["peak_memory_bytes"].get<int64_t>(), PeakMemoryBytes());
+  if (const int64_t card = PeakCardBytes(); card > 0) {
+    cost["peak_card_bytes"] = std::max(cost.value("peak_card_bytes", int64_t{0}), card);
+  }
   return work_.Write("stages.json", costs);
 }
 
@@ -394,6 +472,7 @@ absl::StatusOr<nlohmann::json> Run::WriteReport() {
                                       .tune = std::move(tuned),
                                       .samples = std::move(samples),
                                       .domains = quality_,
+                                      .tasks = tasks_,
                                       .baselines = baselines_});
   RETURN_IF_ERROR(work_.Write("report.json", report));
   RETURN_IF_ERROR(WriteOutput(work_.Draft("report.html"), ReportHtml(report, losses)));
@@ -405,8 +484,9 @@ absl::Status Run::All() {
   for (const std::string stage : kStages) {
     const absl::Time begin = clock_.Now();
     ASSIGN_OR_RETURN(const bool done, OneStage(stage));
-    const bool sampled = stage != "sample" || options_.tune.parent_samples > 0;
-    if (stage != "baselines" && sampled) RETURN_IF_ERROR(NoteCost(stage, clock_.Now() - begin));
+    const bool wanted = (stage != "sample" || options_.tune.parent_samples > 0) &&
+                        (stage != "teacher" || options_.tune.teacher_tokens > 0);
+    if (stage != "baselines" && wanted) RETURN_IF_ERROR(NoteCost(stage, clock_.Now() - begin));
     if (!done) {
       out_ << stage << " stopped at the time limit; the same command goes on from " << work_.path()
            << "\n";
@@ -425,6 +505,7 @@ absl::Status Run::All() {
   // What only a run that goes on needs.
   RETURN_IF_ERROR(RemoveTuneState(work_));
   PrintQuality(quality_, out_);
+  PrintTasks(tasks_, out_);
   PrintBaselines(report, out_);
   out_ << "wrote " << options_.out << "; report in " << work_.path() << "\n";
   return absl::OkStatus();
@@ -435,6 +516,12 @@ absl::Status CheckOut(const std::string& out, const WorkFolder& work) {
   const bool used = std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error);
   if (!used || work.Has("export.json")) return absl::OkStatus();
   return absl::AlreadyExistsError(absl::StrCat("out ", out, ": is there and not empty"));
+}
+
+absl::Status OutOfMemory(const WorkFolder& work, const std::string& what) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat(what, "; the last good state stays in ", work.path(),
+                   ", from which the same command goes on with a smaller --micro-batch"));
 }
 
 }  // namespace
@@ -458,7 +545,19 @@ absl::Status RunRefactor(const Checkpoint& dense, const RefactorOptions& options
   }
   ASSIGN_OR_RETURN(const auto work, WorkFolder::Open(options.work_dir));
   RETURN_IF_ERROR(CheckOut(options.out, *work));
-  return Run(dense, text, options, *work, clock, out).All();
+  // LibTorch throws; a batch that is too large for the memory is the user's to mend.
+  try {
+    return Run(dense, text, options, *work, clock, out).All();
+  } catch (const c10::OutOfMemoryError& error) {
+    return OutOfMemory(*work, error.what_without_backtrace());
+  } catch (const c10::Error& error) {
+    const std::string what = error.what_without_backtrace();
+    if (what.find("can't allocate memory") != std::string::npos) return OutOfMemory(*work, what);
+    return absl::InternalError(
+        absl::StrCat("LibTorch: ", what, "; the last good state stays in ", work->path()));
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory(*work, "no memory left");
+  }
 }
 
 }  // namespace pregate

@@ -2,6 +2,7 @@
 //
 //   text ─▶ sample ─▶ the parent's own text ────────────────────────────────┐
 //   text ─▶ calibrate ─▶ activations ─▶ split ─▶ neuron sets, scales, router ─▶ tune ─▶ artifact
+//   text ─▶ teacher: the parent, tuned on it ──────────────────────────────▶ tune
 //   artifact ─▶ evaluate ─▶ report      artifact ─▶ export ─▶ checkpoint
 //   split ─▶ baselines: tuned and scored each in a folder of its own ─▶ report
 //
@@ -29,6 +30,8 @@ struct RefactorOptions {
   SplitOptions split;
   TuneOptions tune;
   int eval_windows = 8;                // of each domain; 0: no evaluation
+  std::string tasks_dir;               // zero-shot tasks (task_scores.h); empty: none
+  int task_items = 0;                  // of each; 0: all
   std::vector<std::string> baselines;  // of kBaselines, in their order
   std::string until = "export";        // the last stage to run
   absl::Duration time_limit;           // 0: none; stops between two pieces of work, and saves
@@ -37,8 +40,8 @@ struct RefactorOptions {
   std::string command;                 // the options that were given, for the report
 };
 
-inline constexpr const char* kStages[] = {"sample",   "calibrate", "split", "tune",
-                                          "evaluate", "baselines", "export"};
+inline constexpr const char* kStages[] = {"sample", "calibrate", "split",     "teacher",
+                                          "tune",   "evaluate",  "baselines", "export"};
 inline constexpr const char* kBaselines[] = {"parent", "parent-text", "dense", "random",
                                              "layer-router"};
 

@@ -40,13 +40,14 @@ nlohmann::json DomainJson(const DomainQuality& q) {
     json[key] = std::exp(nll - q.parent_nll);
   }
   json["routed_x_best"] = std::exp(q.routed_nll - q.best_nll);
+  json["routed_x_nearest"] = std::exp(q.routed_nll - q.nearest_nll);
   return json;
 }
 
 nlohmann::json Means(const nlohmann::json& domains) {
   nlohmann::json means;
   for (const char* key : {"cut_x_parent", "own_x_parent", "routed_x_parent", "routed_x_best",
-                          "best_routed", "kept_routes"}) {
+                          "routed_x_nearest", "best_routed", "kept_routes"}) {
     double sum = 0;
     for (const nlohmann::json& domain : domains) sum += domain[key].get<double>();
     means[key] = sum / static_cast<double>(domains.size());
@@ -131,6 +132,7 @@ nlohmann::json ReportJson(const ReportInputs& in) {
                            {"artifact_bytes", in.artifact_file_bytes},
                            {"tune", in.tune}};
   if (!in.samples.is_null()) report["samples"] = in.samples;
+  if (!in.tasks.empty()) report["tasks"] = in.tasks;
   if (in.domains.empty()) return report;
   report["domains"] = nlohmann::json::array();
   for (const DomainQuality& q : in.domains) report["domains"].push_back(DomainJson(q));

@@ -20,6 +20,7 @@ struct ReportInputs {
   nlohmann::json tune;                 // of the record "tune.json"
   nlohmann::json samples;              // of the record "sample.json"; null: none
   std::vector<DomainQuality> domains;  // empty: not evaluated
+  nlohmann::json tasks;                // [TaskScores]; empty: none
   nlohmann::json baselines;            // {name: {"domains": [BaselineQuality], of "tune.json"}}
   nlohmann::json losses;               // [{step, loss, kl, nll, rate, ...}]
 };

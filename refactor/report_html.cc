@@ -66,6 +66,7 @@ std::string QualityTable(const nlohmann::json& report) {
     line("price of pre-gating", "price_of_pregating", SignedPercent);
   }
   line("routed, x best expert of each token", "routed_x_best", Ratio);
+  line("routed, x expert next to the parent, of each token", "routed_x_nearest", Ratio);
   line("tokens routed to that best expert", "best_routed", Percent);
   line("tokens that keep the expert before", "kept_routes", Percent);
   return html + "</table>\n";
@@ -89,6 +90,21 @@ std::string BaselineTable(const nlohmann::json& report) {
       cells.push_back(Ratio(baseline["mean"][key].get<double>()));
       html += Row("td", cells);
     }
+  }
+  return html + "</table>\n";
+}
+
+std::string TaskTable(const nlohmann::json& report) {
+  std::string html = "<h2>Zero-shot tasks</h2><table>\n" +
+                     Row("th", {"task", "items", "chance", "parent", "routed",
+                                "of the parent's margin over chance"});
+  for (const nlohmann::json& task : report["tasks"]) {
+    html += Row(
+        "td", {task["task"].get<std::string>(), absl::StrCat(task["items"].get<int>()),
+               Percent(task["chance"].get<double>()), Percent(task["parent"]["acc"].get<double>()),
+               Percent(task["routed"]["acc"].get<double>()),
+               task.contains("margin_kept") ? Percent(task["margin_kept"].get<double>())
+                                            : std::string()});
   }
   return html + "</table>\n";
 }
@@ -162,6 +178,7 @@ std::string ReportHtml(const nlohmann::json& report, const nlohmann::json& losse
   absl::StrAppend(&html, "<h1>pregate refactor: ", report["experts"].size(), " experts of ",
                   Percent(report["keep"].get<double>()), " of a layer's neurons</h1>\n");
   if (report.contains("domains")) html += QualityTable(report) + UseTable(report);
+  if (report.contains("tasks")) html += TaskTable(report);
   if (report.contains("baselines")) html += BaselineTable(report);
   if (!losses.empty()) {
     html += "<h2>Tuning</h2>\n" + LossCurve(losses, "kl", "divergence from the parent, nats") +

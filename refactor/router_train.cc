@@ -229,7 +229,7 @@ void Train(Network& network, const at::Tensor& ids, const at::Tensor& targets,
 at::Tensor Routes(const Network& network, const at::Tensor& ids) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> chunks;
-  for (const at::Tensor& chunk : ids.split(8)) {
+  for (const at::Tensor& chunk : ids.split(ids.is_cpu() ? 8 : 256)) {
     chunks.push_back(network.Forward(chunk).argmax(-1).to(at::kCPU));
   }
   return at::cat(chunks);

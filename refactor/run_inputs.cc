@@ -132,6 +132,7 @@ nlohmann::json TuneInputsOf(const Checkpoint& dense, const RunText& text,
                  {"artifact-bytes", tune.artifact_bytes},
                  {"coded-share", tune.coded_share}});
   if (tune.text_loss) inputs["text-loss"] = *tune.text_loss;
+  if (tune.teacher_tokens > 0) inputs["teacher-tokens"] = tune.teacher_tokens;
   return inputs;
 }
 
@@ -185,6 +186,9 @@ Provenance Describe(const Checkpoint& dense, const RunText& text, const Refactor
   if (tune.tokens > 0) {
     absl::StrAppendFormat(&p.method, "; tuned by %s on %d tokens, router's target %s", tune.method,
                           tune.tokens, split.as_paper ? "overlap" : tune.router_target);
+    if (tune.teacher_tokens > 0) {
+      absl::StrAppendFormat(&p.method, ", by the parent tuned on %d tokens", tune.teacher_tokens);
+    }
     if (tune.parent_samples > 0) {
       absl::StrAppendFormat(&p.method, ", %g%% of it from %d tokens that the parent wrote",
                             100 * (1 - tune.text_share), tune.parent_samples);

@@ -1,5 +1,6 @@
 #include "refactor/sample.h"
 
+#include <ATen/Context.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "common/base/status.h"
 #include "refactor/expert_model.h"
 #include "refactor/fused_ops.h"
+#include "refactor/torch_ops.h"
 
 namespace pregate {
 namespace {
@@ -79,6 +81,19 @@ at::Tensor Draw(const at::Tensor& logits, const at::Tensor& uniforms) {
   return at::searchsorted(sums, drawn, /*out_int32=*/false, /*right=*/true)
       .clamp_max(sums.size(1) - 1);
 }
+
+// cuDNN plans attention anew for each number of tokens before the one that is drawn, which takes longer
+// than drawing it.
+class WithoutCudnnAttention {
+#if PREGATE_TORCH_FUSES
+ public:
+  WithoutCudnnAttention() { at::globalContext().setSDPUseCuDNN(false); }
+  ~WithoutCudnnAttention() { at::globalContext().setSDPUseCuDNN(before_); }
+
+ private:
+  const bool before_ = at::globalContext().userEnabledCuDNNSDP();
+#endif
+};
 
 absl::Status SamplesFailed(const WorkFolder& work, const std::string& what) {
   return absl::ErrnoToStatus(errno, absl::StrCat(work.File(kSamplesFile), ": ", what));
@@ -182,6 +197,7 @@ absl::StatusOr<bool> SampleParent(const Checkpoint& dense, const Corpus& text,
   ASSIGN_OR_RETURN(
       const CausalModel parent,
       CausalModel::Load(dense, text.window_tokens, place.device, place.compute, place.compute));
+  [[maybe_unused]] const WithoutCudnnAttention flash;
   const int64_t chunk = SampledAtATime(parent);
   const int64_t num_text = num - ChatWindows(options, text, chat_opening);
   while (done < num) {

@@ -21,12 +21,12 @@ inline at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double 
 #endif
 }
 
-// Attention of tokens that see all up to their own: q [windows, heads, tokens, head_dim], k and v
-// [windows, kv heads, tokens, head_dim] → as q.
+// Attention of the last tokens to all up to their own: q [windows, heads, tokens, head_dim], k and v
+// [windows, kv heads, seen, head_dim] → as q. REQUIRES: tokens is seen, or 1.
 #if PREGATE_TORCH_FUSES
 inline at::Tensor CausalAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                   double scale) {
-  return at::scaled_dot_product_attention(q, k, v, {}, 0, /*is_causal=*/true, scale,
+  return at::scaled_dot_product_attention(q, k, v, {}, 0, /*is_causal=*/q.size(2) > 1, scale,
                                           /*enable_gqa=*/true);
 }
 #endif

@@ -62,7 +62,7 @@ class Tuner {
  public:
   Tuner(const TuneInputs& inputs, const TuneOptions& options, const TuneMethod& method,
         const TorchPlace& place, WorkFolder& work, Clock& clock, CausalModel parent,
-        CausalModel student)
+        std::optional<CausalModel> teacher, CausalModel student)
       : in_(inputs),
         options_(options),
         method_(method),
@@ -70,9 +70,12 @@ class Tuner {
         work_(work),
         clock_(clock),
         parent_(std::move(parent)),
+        teacher_(std::move(teacher)),
         student_(std::move(student)),
         parameters_(TakeParameters(student_, inputs.dense.spec(), options)),
-        optimizer_(parameters_, {.muon = options.optimizer == "muon", .compute = place.compute}),
+        optimizer_(
+            parameters_,
+            {.decay = method.decay, .muon = options.optimizer == "muon", .compute = place.compute}),
         router_optimizer_(TakeLayerRouters(), {}),
         batches_(inputs.tuning, inputs.sampled_windows, options.text_share, options.seed),
         steps_(TuneSteps(options, inputs.tuning.window_tokens)),
@@ -92,7 +95,10 @@ class Tuner {
   bool HasRouter() const { return !in_.layer_routers && !alike_; }
   // Whether layers' routers are taught the experts that windows run on, and do not choose yet.
   bool IsTaught() const { return 2 * state_.step * method_.rounds < steps_; }
-  TokenLosses Losses(const at::Tensor& ids, const at::Tensor& routes, at::Tensor* teaching);
+  // The first `num_text` windows are of the text.
+  ParentSays AskTeachers(const at::Tensor& ids, int64_t num_text) const;
+  TokenLosses Losses(const at::Tensor& ids, int64_t num_text, const at::Tensor& routes,
+                     at::Tensor* teaching);
   absl::Status BeginRound(int round);
   absl::Status BeginCodes();
   void SetStoredWeights();
@@ -117,7 +123,9 @@ class Tuner {
   const TorchPlace place_;
   WorkFolder& work_;
   Clock& clock_;
-  CausalModel parent_, student_;
+  CausalModel parent_;
+  std::optional<CausalModel> teacher_;  // of the text; none: the parent
+  CausalModel student_;
   NamedTensors parameters_;
   std::vector<at::Tensor> layer_routers_;  // [layers] of [experts, hidden], or none
   Optimizer optimizer_, router_optimizer_;
@@ -169,7 +177,7 @@ TrainedRouter Tuner::FirstRouter() const {
 std::vector<float> Tuner::ScoreExperts() {
   const at::NoGradGuard no_grad;
   SetStoredWeights();
-  const Corpus& corpus = in_.calibration;
+  const Corpus& corpus = in_.router_text;
   const int num_experts = in_.split.num_experts(), chunk = micro_windows();
   std::vector<float> scores(corpus.tokens.size() * num_experts);
   const at::Tensor all = at::from_blob(
@@ -197,7 +205,7 @@ std::vector<float> Tuner::ScoreExperts() {
 absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
   if (method_.as_paper || options_.router_target == "energy") return FirstRouter();
   const std::vector<float> scores = ScoreExperts();
-  return TrainRouter(embedding_, in_.dense.spec().hidden, in_.calibration, scores,
+  return TrainRouter(embedding_, in_.dense.spec().hidden, in_.router_text, scores,
                      in_.split.num_experts(), in_.dense.spec().rope_theta, in_.router, [] {});
 }
 
@@ -264,10 +272,20 @@ void Tuner::SetStoredWeights() {
   }
 }
 
+ParentSays Tuner::AskTeachers(const at::Tensor& ids, int64_t num_text) const {
+  const int64_t num = ids.size(0);
+  if (!teacher_ || num_text == 0) return AskParent(parent_, ids);
+  const ParentSays on_text = AskParent(*teacher_, ids.narrow(0, 0, num_text));
+  if (num_text == num) return on_text;
+  const ParentSays on_samples = AskParent(parent_, ids.narrow(0, num_text, num - num_text));
+  return {at::cat({on_text.logits, on_samples.logits})};
+}
+
 // `teaching`: the layers' routers' mean cross-entropy, where they are taught.
-TokenLosses Tuner::Losses(const at::Tensor& ids, const at::Tensor& routes, at::Tensor* teaching) {
+TokenLosses Tuner::Losses(const at::Tensor& ids, int64_t num_text, const at::Tensor& routes,
+                          at::Tensor* teaching) {
   SetStoredWeights();
-  const ParentSays parent = AskParent(parent_, ids);
+  const ParentSays parent = AskTeachers(ids, num_text);
   if (!in_.layer_routers) return LossesOf(student_, parent, ids, routes);
   if (!IsTaught()) return LossesOf(student_, parent, ids, {});
   const at::Tensor experts = routes.reshape({-1, 1});
@@ -283,33 +301,36 @@ TokenLosses Tuner::Losses(const at::Tensor& ids, const at::Tensor& routes, at::T
 
 absl::StatusOr<LossRow> Tuner::Step() {
   const int64_t window = in_.tuning.window_tokens;
-  const std::vector<int32_t> batch = batches_.Of(state_.step, options_.batch_windows);
+  std::vector<int32_t> batch = batches_.Of(state_.step, options_.batch_windows);
   LossRow row{
       .step = state_.step + 1, .round = round_, .rate = RateAt(method_, state_.step, steps_)};
   const auto options = at::TensorOptions().dtype(at::kLong);
-  const auto num_text =
-      std::count_if(batch.begin(), batch.end(), [&](int32_t w) { return !IsSampled(w); });
+  // Text first: it may have a teacher of its own.
+  const int64_t num_text =
+      std::stable_partition(batch.begin(), batch.end(), [&](int32_t w) { return !IsSampled(w); }) -
+      batch.begin();
   const double all = static_cast<double>(batch.size());
   const double text = std::max(1.0, static_cast<double>(num_text));
   for (size_t first = 0; first < batch.size(); first += micro_windows()) {
     const size_t num = std::min<size_t>(micro_windows(), batch.size() - first);
     at::Tensor ids = at::empty({static_cast<int64_t>(num), window}, options);
     at::Tensor routes = at::empty_like(ids);
-    at::Tensor is_text = at::ones({static_cast<int64_t>(num), 1});
     for (size_t i = 0; i < num; ++i) {
       const int32_t w = batch[first + i];
       std::copy_n(in_.tuning.tokens.begin() + w * window, window,
                   ids[static_cast<int64_t>(i)].data_ptr<int64_t>());
       std::copy_n(routes_.begin() + w * window, window,
                   routes[static_cast<int64_t>(i)].data_ptr<int64_t>());
-      if (IsSampled(w)) is_text[static_cast<int64_t>(i)] = 0;
     }
     at::Tensor teaching;
-    const TokenLosses losses = Losses(ids.to(place_.device), routes.to(place_.device), &teaching);
+    const int64_t text_here =
+        std::clamp<int64_t>(num_text - static_cast<int64_t>(first), 0, static_cast<int64_t>(num));
+    const TokenLosses losses =
+        Losses(ids.to(place_.device), text_here, routes.to(place_.device), &teaching);
     const double share = static_cast<double>(num) / all;
     const at::Tensor divergence = losses.divergence.mean() * share;
     const at::Tensor nll =
-        (losses.nll * is_text.to(place_.device)).sum() / (text * static_cast<double>(window - 1));
+        losses.nll.narrow(0, 0, text_here).sum() / (text * static_cast<double>(window - 1));
     const at::Tensor loss = method_.divergence * divergence + (method_.nll * text / all) * nll;
     (teaching.defined() ? loss + teaching * share : loss).backward();
     row.loss += loss.item<double>();
@@ -444,9 +465,15 @@ absl::StatusOr<bool> Tune(const TuneInputs& inputs, const TuneOptions& options, 
   const int window = inputs.tuning.window_tokens;
   ASSIGN_OR_RETURN(CausalModel parent, CausalModel::Load(inputs.dense, window, place.device,
                                                          place.compute, place.compute));
+  std::optional<CausalModel> teacher;
+  if (inputs.teacher != nullptr) {
+    ASSIGN_OR_RETURN(teacher, CausalModel::Load(inputs.dense, window, place.device, place.compute,
+                                                place.compute, inputs.teacher));
+  }
   ASSIGN_OR_RETURN(CausalModel student,
                    LoadExperts(inputs.dense, inputs.split, window, place, at::kFloat));
-  Tuner tuner(inputs, options, method, place, work, clock, std::move(parent), std::move(student));
+  Tuner tuner(inputs, options, method, place, work, clock, std::move(parent), std::move(teacher),
+              std::move(student));
   return tuner.Run(stop, progress);
 }
 

@@ -19,6 +19,9 @@
 // are draws from the parent's distribution, so the gradient of their nll is that of the divergence
 // on average, with noise, and no news of the world.
 //
+// The parent that the domains' text is measured against may have been tuned on that text itself
+// (`teacher`): it knows it better. What the parent wrote is always measured against the parent.
+//
 // All experts are one set of weights under their gains (causal_model.h), so what one learns the
 // others share. Nothing depends on when a run was stopped: the batch of a step, its rate and the
 // routes follow from seed and step, and the state is the weights, the optimizer's means and the step.
@@ -46,6 +49,7 @@ struct TuneMethod {
   double divergence;  // weight of KL to the parent's distribution in the loss
   double nll;         // weight of the text's own
   double rate;        // the optimizer's peak
+  double decay;       // of matrices to 0, by the rate
   double warmup;      // of all steps, linear; then a cosine
   double final_rate;  // of the peak
   int rounds;
@@ -64,6 +68,7 @@ struct TuneOptions {
   double text_share = 0.5;          // of the windows tuned on, where the parent writes some
   int batch_windows = 24;           // a step
   int micro_windows = 0;            // at a time; 0: all on a card, 1024 tokens on a CPU
+  int32_t teacher_tokens = 0;       // the parent is tuned on first, to teach the text; 0: as it is
   std::optional<double> text_loss;  // weight of the text's own loss, the divergence has the rest
   double rate = 0;                  // 0: the method's
   std::string optimizer = "adamw";  // of matrices; or "muon" (optimizer.h)
@@ -82,12 +87,14 @@ struct TuneInputs {
   const Checkpoint& dense;
   const Artifact& split;      // without deltas
   const Corpus& tuning;       // all windows, the sampled ones last
-  const Corpus& calibration;  // on which routers are trained
+  const Corpus& router_text;  // on which routers are trained
   RouterTrainOptions router;
   nlohmann::json inputs;       // of the record
   bool layer_routers = false;  // each layer chooses
   int sampled_windows = 0;     // at the end of `tuning`
   bool nll_alone = false;      // is the loss. REQUIRES: no sampled windows
+  // What the dense model is tuned by where it teaches the domains' text; null: nothing.
+  const WeightDeltas* teacher = nullptr;
 };
 inline constexpr double kLayerRouterRate = 10;
 

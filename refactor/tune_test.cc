@@ -98,8 +98,8 @@ class TuneTest : public testing::Test {
     for (;;) {
       int left = steps;
       const auto done = Tune(
-          {*dense_, split_, tuning_, tuning_, router_, {{"keep", 0.5}}}, options_, work, clock_,
-          [&] { return left-- == 0; }, [](double, double) {});
+          {*dense_, split_, tuning_, tuning_, router_, {{"keep", 0.5}}, false, 0, false, teacher_},
+          options_, work, clock_, [&] { return left-- == 0; }, [](double, double) {});
       if (!done.ok()) return done.status();
       if (*done) return absl::OkStatus();
     }
@@ -173,6 +173,7 @@ class TuneTest : public testing::Test {
   const Corpus tuning_ = Counting(40, 7), held_out_ = Counting(6, 99);
   RouterTrainOptions router_;
   Artifact split_;
+  const WeightDeltas* teacher_ = nullptr;
   TuneOptions options_;
 };
 
@@ -184,6 +185,7 @@ TEST_F(TuneTest, HeldOutTextIsPredictedBetterThanBefore) {
     EXPECT_LT(q.own_nll, q.cut_nll - 0.3) << q.domain;
     EXPECT_LT(q.routed_nll, q.cut_nll - 0.3) << q.domain;
     EXPECT_LE(q.best_nll, q.own_nll);
+    EXPECT_LE(q.best_nll, q.nearest_nll);
   }
   const auto losses = ReadLosses(*work);
   ASSERT_TRUE(losses.ok());
@@ -191,6 +193,23 @@ TEST_F(TuneTest, HeldOutTextIsPredictedBetterThanBefore) {
   EXPECT_LT(losses->back().nll, losses->front().nll);
   EXPECT_EQ(losses->front().round, 0);
   EXPECT_EQ(losses->back().round, 1);
+}
+
+// A random parent teaches nothing of the text; one that was tuned on it does.
+TEST_F(TuneTest, ATeacherTeachesTheText) {
+  options_.text_loss = 0;  // the divergence alone
+  const auto teacher = Folder("teacher"), plain = Folder("plain"), taught = Folder("taught");
+  const auto of_teacher = RunBaseline("parent-text", *teacher, 1000);
+  ASSERT_TRUE(of_teacher.ok()) << of_teacher.status();
+  const auto artifact = ReadArtifact(teacher->File("artifact.safetensors"));
+  ASSERT_TRUE(artifact.ok()) << artifact.status();
+  ASSERT_TRUE(Run(*plain, 1000).ok());
+  teacher_ = &artifact->deltas;
+  ASSERT_TRUE(Run(*taught, 1000).ok());
+  const auto before = Quality(*plain), after = Quality(*taught);
+  for (size_t d = 0; d < after.size(); ++d) {
+    EXPECT_LT(after[d].routed_nll, before[d].routed_nll - 0.3) << after[d].domain;
+  }
 }
 
 TEST_F(TuneTest, WhereARunWasStoppedDoesNotChangeABit) {
@@ -214,7 +233,7 @@ TEST_F(TuneTest, OfSampledWindowsTheDivergenceCountsAlone) {
                     {.dense = *dense_,
                      .split = split_,
                      .tuning = tuning_,
-                     .calibration = tuning_,
+                     .router_text = tuning_,
                      .router = router_,
                      .inputs = {{"keep", 0.5}},
                      .sampled_windows = kSampled},

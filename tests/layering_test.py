@@ -24,6 +24,7 @@ ALLOWED = {
     "common/model/spec": BASE,
     "common/model/tokenizer": BASE,
     "common/model/formats": FORMATS,
+    "common/model/tasks": TOKENIZER,
     "common/grammar": TOKENIZER,
     "common/device": DEVICE,
     "common/router": ROUTER,

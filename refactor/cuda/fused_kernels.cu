@@ -207,6 +207,28 @@ __global__ void __launch_bounds__(kLossThreads)
   }
 }
 
+__global__ void StoredKernel(StoredShape shape, float4* weight, const float4* dense,
+                             const float* scale, __nv_bfloat162* out) {
+  const int quads = shape.columns / 4;
+  const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
+  if (i >= shape.rows * quads) return;
+  const float step = scale[i / quads], inverse = step > 0 ? 1 / step : 0;
+  const float middle = shape.middle, reach = step * (middle + 0.5F);
+  const float4 w = weight[i], d = dense[i];
+  float tuned[4] = {w.x, w.y, w.z, w.w}, stored[4];
+  const float from[4] = {d.x, d.y, d.z, d.w};
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const float change = fmaxf(fminf(tuned[k] - from[k], reach), -reach);
+    const float code = fminf(fmaxf(floorf(change * inverse + (middle + 0.5F)), 0.0F), 2 * middle);
+    tuned[k] = from[k] + change;
+    stored[k] = from[k] + (code - middle) * step;
+  }
+  weight[i] = {tuned[0], tuned[1], tuned[2], tuned[3]};
+  out[2 * i] = __floats2bfloat162_rn(stored[0], stored[1]);
+  out[2 * i + 1] = __floats2bfloat162_rn(stored[2], stored[3]);
+}
+
 }  // namespace
 
 cudaError_t Rope(const RopeShape& shape, const __nv_bfloat16* x, const float* cos, const float* sin,
@@ -248,6 +270,14 @@ cudaError_t LossesBack(const LossShape& shape, const __nv_bfloat16* logits,
                        cudaStream_t stream) {
   LossesBackKernel<<<static_cast<int>(shape.rows), kLossThreads, 0, stream>>>(
       shape, logits, parent, next, sums, grad_divergence, grad_nll, grad);
+  return cudaGetLastError();
+}
+
+cudaError_t Stored(const StoredShape& shape, float* weight, const float* dense, const float* scale,
+                   __nv_bfloat16* out, cudaStream_t stream) {
+  StoredKernel<<<Blocks(shape.rows * (shape.columns / 4)), kThreads, 0, stream>>>(
+      shape, reinterpret_cast<float4*>(weight), reinterpret_cast<const float4*>(dense), scale,
+      reinterpret_cast<__nv_bfloat162*>(out));
   return cudaGetLastError();
 }
 

@@ -54,4 +54,15 @@ cudaError_t LossesBack(const LossShape& shape, const __nv_bfloat16* logits,
                        const float* grad_divergence, const float* grad_nll, __nv_bfloat16* grad,
                        cudaStream_t stream);
 
+// Of each row, dense plus the level next to weight - dense: (code - middle) * scale, code 0 .. 2 middle; weight, dense [rows, columns]
+// f32, scale [rows] f32, 0: no level but dense. What of weight is more than half a level beyond the outermost is set to there.
+// columns is a multiple of 4.
+struct StoredShape {
+  int64_t rows;
+  int columns;
+  float middle;
+};
+cudaError_t Stored(const StoredShape& shape, float* weight, const float* dense, const float* scale,
+                   __nv_bfloat16* out, cudaStream_t stream);
+
 }  // namespace pregate::fused

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+from random import Random
 
 from programs import BIN, ENVIRONMENT, pregate, pregate_json, run
 
@@ -185,6 +186,47 @@ class RefactorTest(unittest.TestCase):
             self.assertEqual([d[key] for d in report["domains"]], [d[key] for d in alone["domains"]], key)
         self.assert_fails(2, "--parent-samples are there to be tuned on: give --tokens", "refactor", "run", *self.run_flags("corpus"),
                           "--out", self.dir / "no", "--parent-samples", 64)
+
+    def test_a_teacher_comes_first_and_tasks_are_scored_as_eval_task_does(self):
+        tasks = self.dir / "tasks"
+        tasks.mkdir()
+        random = Random(5)
+        word = lambda: " ".join(str(random.randrange(100)) for _ in range(random.randrange(1, 4)))
+        choices = [{"query": word(), "choices": [word(), word(), word()], "gold": random.randrange(3)} for _ in range(30)]
+        (tasks / "choices.jsonl").write_text("".join(json.dumps(item) + "\n" for item in choices))
+        (tasks / "words.jsonl").write_text("".join(json.dumps({"context": word(), "continuation": word()}) + "\n" for _ in range(9)))
+        flags = [*self.tune_flags(), "--out", self.dir / "taught", "--seed", 4, "--teacher-tokens", "1.536k"]
+        planned = run("refactor run", *flags, "--plan")
+        self.assertIn("\nteacher ", planned.stderr)
+        pregate("refactor", "run", *flags, "--tasks", tasks, "--task-items", 25)
+        report = json.loads((self.dir / "taught.work" / "report.json").read_text())
+        self.assertGreater(report["stages"]["teacher"]["seconds"], 0)
+        self.assertEqual([task["task"] for task in report["tasks"]], ["choices", "words"])
+        self.assertAlmostEqual(report["tasks"][0]["chance"], 1 / 3)
+        for task in report["tasks"]:
+            for model, key in ((self.dense, "parent"), (self.dir / "taught", "routed")):
+                served = pregate_json("eval", "task", "--model", model, "--task", tasks / f"{task['task']}.jsonl", "--items-max", 25)
+                self.assertEqual(served, {"n": task["items"], **task[key]}, (task["task"], key))
+        provenance = pregate_json("inspect", self.dir / "taught", "--json")["provenance"]
+        self.assertIn("by the parent tuned on 1536 tokens", provenance["method"])
+        self.assert_fails(1, "teacher-tokens", "refactor", "run", *flags[:-1], 64)
+        self.assert_fails(2, "--teacher-tokens make a teacher", "refactor", "run", *self.run_flags("corpus"),
+                          "--out", self.dir / "no", "--teacher-tokens", 64)
+        self.assert_fails(1, "has no .jsonl file", "refactor", "run", *flags, "--tasks", self.dir / "corpus")
+
+    def test_too_little_memory_is_said_and_the_state_stays(self):
+        flags = [*self.tune_flags(), "--out", self.dir / "large"]
+        pregate("refactor", "run", *flags, "--until", "split")
+
+        def little_memory():
+            resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+
+        at = flags.index("--batch")
+        wide = [*flags[:at], "--batch", 4096, "--micro-batch", 4096, *flags[at + 2:]]
+        done = run("refactor run", *wide, preexec_fn=little_memory)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr, "memory.*the last good state stays in .*smaller --micro-batch")
+        pregate("refactor", "run", *flags)
 
     def test_the_papers_method_is_one_of_two(self):
         # A step has 4 x 64 tokens; the router's is half as large, and has a quarter of the tokens: 6 steps, at least 8.

@@ -1,5 +1,5 @@
-#include "cli/task_file.h"
 #include "common/base/status.h"
+#include "common/model/tasks/task_file.h"
 #include "tests/fuzz/format.h"
 #include "tests/fuzz/mutators.h"
 
@@ -7,7 +7,7 @@ namespace pregate::fuzz::task_line {
 namespace {
 
 bool Run(std::string_view input) {
-  const auto item = cli::ParseTaskLine(input);
+  const auto item = ParseTaskLine(input);
   if (!item.ok()) return false;
   PREGATE_CHECK(!item->choices.empty());
   PREGATE_CHECK(item->gold >= 0 && item->gold < static_cast<int>(item->choices.size()));

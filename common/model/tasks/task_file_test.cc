@@ -1,9 +1,9 @@
-#include "cli/task_file.h"
+#include "common/model/tasks/task_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace pregate::cli {
+namespace pregate {
 namespace {
 
 using ::testing::HasSubstr;
@@ -62,4 +62,4 @@ TEST(TaskFileTest, BadLinesAreRefusedByField) {
 }
 
 }  // namespace
-}  // namespace pregate::cli
+}  // namespace pregate

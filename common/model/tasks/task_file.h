@@ -16,7 +16,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace pregate::cli {
+namespace pregate {
 
 struct TaskChoice {
   std::string context;
@@ -33,4 +33,4 @@ struct TaskItem {
 absl::StatusOr<std::vector<TaskItem>> ReadTaskFile(const std::string& path);
 absl::StatusOr<TaskItem> ParseTaskLine(std::string_view line);
 
-}  // namespace pregate::cli
+}  // namespace pregate

@@ -1,16 +1,18 @@
-#include "cli/task_file.h"
+#include "common/model/tasks/task_file.h"
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
-#include "cli/read_file.h"
+#include "common/base/files.h"
 #include "common/base/json.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
 
-namespace pregate::cli {
+namespace pregate {
 namespace {
 
 using nlohmann::json;
+
+constexpr uint64_t kTaskBytesMax = uint64_t{1} << 30;
 
 absl::StatusOr<std::string> StringField(const json& object, const char* name) {
   const auto it = object.find(name);
@@ -90,8 +92,8 @@ absl::StatusOr<TaskItem> ParseTaskLine(std::string_view line) {
 }
 
 absl::StatusOr<std::vector<TaskItem>> ReadTaskFile(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadTextFile("task", path));
-  ASSIGN_OR_RETURN(const std::string_view text, TextOf(bytes, path));
+  ASSIGN_OR_RETURN(const std::string bytes, ReadInput(path, kTaskBytesMax));
+  ASSIGN_OR_RETURN(const std::string_view text, TextOf(bytes, absl::StrCat("'", path, "'")));
   std::vector<TaskItem> items;
   TextLines lines(text);
   while (lines.Next()) {
@@ -107,4 +109,4 @@ absl::StatusOr<std::vector<TaskItem>> ReadTaskFile(const std::string& path) {
   return items;
 }
 
-}  // namespace pregate::cli
+}  // namespace pregate
