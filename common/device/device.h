@@ -202,6 +202,7 @@ class Device {
                       const LayerWorkspace& workspace, float* h) = 0;
   // AttentionHalf, then FfnHalf, of one layer after the other, in one piece and with equal bits.
   // False, and nothing has happened, where the device does not run such layers or so many rows so.
+  // A caller may give a step's layers in several calls, and run some of them otherwise.
   // REQUIRES: the unit of every row's expert is there; no two slots share a block that a row stores.
   virtual bool LayersAtOnce(const TokenBatch& batch, absl::Span<const LayerCall> layers,
                             const FfnShape& ffn, const ExpertGroups& groups,

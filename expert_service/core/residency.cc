@@ -141,11 +141,14 @@ void Residency::Lease(const UnitId& unit) {
 }
 
 void Residency::Release(const UnitId& unit) {
-  Entry& e = entry(unit);
-  PREGATE_CHECK(e.leases > 0, "unit ", unit.layer, "/", unit.expert, " has no lease");
-  --e.leases;
-  e.demanded = false;
-  e.last_use = step_;
+  Return(unit);
+  entry(unit).demanded = false;
+  entry(unit).last_use = step_;
+}
+
+void Residency::Return(const UnitId& unit) {
+  PREGATE_CHECK(entry(unit).leases > 0, "unit ", unit.layer, "/", unit.expert, " has no lease");
+  --entry(unit).leases;
 }
 
 void Residency::SetState(const UnitId& unit, UnitState state) {

@@ -60,10 +60,15 @@ class Residency {
   // no slot can give way, or `prefetches_max` loads that no step demands are under way.
   std::optional<UnitLoad> NextLoad(int32_t prefetches_max);
   void OnLoaded(const UnitId& unit);
+  // After NextLoad had none: whether a load that the step demands could begin but for a slot, which a
+  // unit of the step has to leave.
+  bool lacks_slot() const { return next_demand_ < demand_.size() && num_loading_ < kCopiesMax; }
 
-  // A leased unit stays. Release ends the demand of the step for it.
+  // A leased unit stays. Release ends the demand of the step for it; Return is for one that was not
+  // used after all, and leaves everything as it was before the lease.
   void Lease(const UnitId& unit);
   void Release(const UnitId& unit);
+  void Return(const UnitId& unit);
 
   UnitState state(const UnitId& unit) const { return entry(unit).state; }
   int32_t slot(const UnitId& unit) const { return entry(unit).slot; }  // -1: absent

@@ -96,6 +96,38 @@ TEST(ResidencyTest, PrefetchesUnderWayAreBoundedDemandIsNot) {
   EXPECT_EQ(r.NextLoad(kPrefetches)->unit, (UnitId{0, 2}));
 }
 
+TEST(ResidencyTest, LacksASlotWhereALoadOfTheStepWaitsForNothingElse) {
+  Residency r(2, 3, 2);
+  EXPECT_FALSE(r.lacks_slot());
+  r.BeginStep({{0, 0}, {0, 1}, {1, 0}});
+  const auto first = r.NextLoad(kPrefetches), second = r.NextLoad(kPrefetches);
+  EXPECT_FALSE(r.NextLoad(kPrefetches).has_value());
+  EXPECT_FALSE(r.lacks_slot()) << "two copies are under way";
+  r.OnLoaded(first->unit);
+  EXPECT_FALSE(r.NextLoad(kPrefetches).has_value());
+  EXPECT_TRUE(r.lacks_slot());
+  r.OnLoaded(second->unit);
+  Use(r, {0, 0});
+  Settle(r);
+  EXPECT_EQ(r.state({1, 0}), UnitState::kResident);
+  EXPECT_FALSE(r.lacks_slot());
+  r.EndStep();
+  EXPECT_FALSE(r.lacks_slot());
+}
+
+TEST(ResidencyTest, AUnitThatIsReturnedIsStillToBeUsed) {
+  Residency r(1, 3, 1);
+  r.BeginStep({{0, 0}, {0, 1}});
+  Settle(r);
+  r.Lease({0, 0});
+  r.Return({0, 0});
+  Settle(r);
+  EXPECT_EQ(r.state({0, 0}), UnitState::kResident) << "gave way though the step needs it";
+  Use(r, {0, 0});
+  Settle(r);
+  EXPECT_EQ(r.state({0, 1}), UnitState::kResident);
+}
+
 // A step that sweeps over everything, between steps of what is wanted: the wanted units keep their slots
 // but for those through which the rest streams.
 TEST(ResidencyTest, ASweepTakesNoMoreOfWhatIsWantedThanTheLinkNeeds) {

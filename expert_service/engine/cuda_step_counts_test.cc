@@ -18,10 +18,10 @@ namespace {
 // One model with a running mix: chunks of two prompts (one emits), a decode token, a scored row.
 class CountedEngine {
  public:
-  CountedEngine(int num_experts, DType dtype)
+  CountedEngine(int num_experts, DType dtype, int32_t expert_slots = 0)
       : num_experts_(num_experts),
         checkpoint_(MakeRandomModel(WithEvenWidths(TinySpec(num_experts)), 5)),
-        engine_(*checkpoint_, dtype, 1),
+        engine_(*checkpoint_, {.dtype = dtype, .expert_slots = expert_slots}),
         cuda_(dynamic_cast<CudaDevice&>(*engine_.devices[0])) {
     SamplingParams filtered;
     filtered.temperature = 0.8f;
@@ -52,6 +52,7 @@ class CountedEngine {
     return Run(progress);
   }
   CudaCounts counts() const { return cuda_.counts(); }
+  int64_t num_resident() const { return engine_.executors[0]->residency().units; }
   cudaStream_t stream() const { return static_cast<cudaStream_t>(cuda_.stream()); }
 
  private:
@@ -130,6 +131,25 @@ TEST_P(CudaStepCountsTest, LayersOfFewRowsAreOneLaunch) {
   constexpr int kLayersAndMore = 10;  // launches of two layers, at least
   EXPECT_EQ(launches[1] + kLayersAndMore < launches[0], GetParam() == DType::kBF16)
       << launches[0] << " with many rows, " << launches[1] << " with few";
+}
+
+TEST_P(CudaStepCountsTest, ExpertsInSlotsTakeTheLaunchesOfThoseThatNeverMove) {
+  constexpr int kExperts = 4;
+  CountedEngine whole(kExperts, GetParam()), slotted(kExperts, GetParam(), kExperts);
+  ASSERT_EQ(slotted.num_resident(), whole.num_resident()) << "the warm-up names every expert";
+  for (const RunStep run : kSteps) {
+    std::vector<int64_t> launches;
+    for (CountedEngine* engine : {&whole, &slotted}) {
+      (engine->*run)(nullptr);  // whose scratch may still grow
+      const CudaCounts before = engine->counts();
+      (engine->*run)(nullptr);
+      const CudaCounts after = engine->counts();
+      launches.push_back(after.launches - before.launches);
+      EXPECT_EQ(after.allocations, before.allocations);
+      EXPECT_EQ(after.synchronizations, before.synchronizations + 1);
+    }
+    EXPECT_EQ(launches[1], launches[0]);
+  }
 }
 
 // From the first layer's end to the last chunk of emitting rows.

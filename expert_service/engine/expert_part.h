@@ -31,12 +31,11 @@ class ExpertPart {
   absl::Status FfnHalf(int layer, RowCount rows, const FfnShape& shape, const FfnWeights& weights,
                        const LayerWorkspace& workspace, float* h);
 
-  // Where all units of all layers are there at every step and nothing travels: those of a layer, for a
-  // device that runs layers at once; else null.
-  const void* const* WholeLayer(int layer) const {
-    return exchange_ == nullptr ? store_.WholeLayer(layer) : nullptr;
+  // ExpertStore::RunLayers; nothing runs so where rows travel.
+  int32_t RunLayers(int32_t first, ExpertStore::RunCount run) {
+    return exchange_ == nullptr ? store_.RunLayers(first, run) : 0;
   }
-  void NoteWholeLayer() { store_.NoteWholeLayer(); }
+  const void* const* units(int layer) const { return store_.units(layer); }
   // The step's tokens by route.
   ExpertGroups groups() const {
     return {offsets_.as<int32_t>(), order_.as<int32_t>(), num_experts_};

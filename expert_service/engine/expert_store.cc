@@ -14,8 +14,7 @@ ExpertStore::ExpertStore(const Checkpoint* checkpoint, Device* device, WeightFor
       reader_(*checkpoint, *device),
       format_(format),
       held_(spec_.num_experts),
-      units_(size_t(spec_.num_layers) * spec_.num_experts),
-      table_row_(spec_.num_experts) {}
+      units_(size_t(spec_.num_layers) * spec_.num_experts) {}
 
 absl::StatusOr<std::unique_ptr<ExpertStore>> ExpertStore::Create(const Checkpoint* checkpoint,
                                                                  Device* device,
@@ -56,9 +55,7 @@ absl::Status ExpertStore::Hold(absl::Span<const ExpertId> experts, const LoadPro
     }
   }
   RETURN_IF_ERROR(ReadUnits(missing, progress));
-  for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
-    if (has_units(layer) && whole()) UploadWholeTable(layer);
-  }
+  if (whole()) PutUnits(0, spec_.num_layers, experts);
   return device_.Synchronize();
 }
 
@@ -102,12 +99,14 @@ absl::StatusOr<ImageLoad> ExpertStore::LoadOf(const UnitId& id) {
   return ImageLoad{unit.image.as<void>(), bytes, /*on_host=*/!whole(), write};
 }
 
-void ExpertStore::UploadWholeTable(int32_t layer) {
-  for (ExpertId e = 0; e < spec_.num_experts; ++e) {
-    table_row_[e] = held_[e] ? UnitAt({layer, e}).image.as<void>() : nullptr;
-  }
-  device_.Upload(const_cast<const void**>(table(layer)), table_row_.data(),
-                 table_row_.size() * sizeof(const void*));
+// The device's arrays of layers first..end - 1: these experts' units, null for all others.
+void ExpertStore::PutUnits(int32_t first, int32_t end, absl::Span<const ExpertId> experts) {
+  table_rows_.assign(size_t(end - first) * spec_.num_experts, nullptr);
+  ForUnits(first, end, experts, [&](const UnitId& unit) {
+    table_rows_[size_t(unit.layer - first) * spec_.num_experts + unit.expert] = AddressOf(unit);
+  });
+  device_.Upload(const_cast<const void**>(units(first)), table_rows_.data(),
+                 table_rows_.size() * sizeof(const void*));
 }
 
 void ExpertStore::SetWanted(absl::Span<const UnitId> units, int32_t load_first) {
@@ -126,17 +125,21 @@ void ExpertStore::BeginStep(std::vector<ExpertId> expert_set) {
   expert_set_ = std::move(expert_set);
   if (whole()) return;
   std::vector<UnitId> demand;
-  for (int32_t layer = 0; layer < spec_.num_layers; ++layer) {
-    if (!has_units(layer)) continue;
-    for (ExpertId expert : expert_set_) demand.push_back({layer, expert});
-  }
+  ForUnits(0, spec_.num_layers, expert_set_, [&](const UnitId& unit) { demand.push_back(unit); });
   residency_->BeginStep(std::move(demand));
   Pump();
 }
 
 void ExpertStore::ForLayer(int32_t layer, RunWave run) {
   if (!has_units(layer)) return;
-  if (whole()) return RunWhole(layer, run);
+  const auto run_wave = [&](int32_t) {
+    run(units(layer));
+    return true;
+  };
+  if (whole()) {
+    RunUnits(layer, layer + 1, expert_set_, run_wave);
+    return;
+  }
   residency_->BeginLayer(layer);
   std::vector<ExpertId> left = expert_set_;
   while (!left.empty()) {
@@ -149,7 +152,7 @@ void ExpertStore::ForLayer(int32_t layer, RunWave run) {
       NoteArrivals(copying_.begin()->first);
       continue;
     }
-    RunUnits(layer, wave, run);
+    RunUnits(layer, layer + 1, wave, run_wave);
     std::erase_if(left,
                   [&](ExpertId e) { return std::find(wave.begin(), wave.end(), e) != wave.end(); });
   }
@@ -157,28 +160,38 @@ void ExpertStore::ForLayer(int32_t layer, RunWave run) {
 }
 
 bool ExpertStore::RunAtOnce(int32_t layer, RunWave run) {
-  if (whole()) {
-    RunWhole(layer, run);
-    return true;
-  }
-  residency_->BeginLayer(layer);
-  Pump();
-  for (const ExpertId e : expert_set_) {
-    if (residency_->state({layer, e}) != UnitState::kResident) return false;
-  }
-  RunUnits(layer, expert_set_, run);
-  Pump();
-  return true;
+  return RunThere(layer, layer + 1, [&](int32_t) {
+           run(units(layer));
+           return true;
+         }) == 1;
 }
 
-void ExpertStore::RunWhole(int32_t layer, RunWave run) {
-  NoteWholeLayer();
-  run(table(layer));
+int32_t ExpertStore::RunLayers(int32_t first, RunCount run) {
+  return RunThere(first, spec_.num_layers, run);
 }
 
-void ExpertStore::NoteWholeLayer() {
-  ++num_waves_;
-  num_whole_hits_ += expert_set_.size();
+// RunLayers, before layer `most`.
+int32_t ExpertStore::RunThere(int32_t first, int32_t most, RunCount run) {
+  if (!whole()) {
+    residency_->BeginLayer(first);
+    Pump();
+    if (residency_->lacks_slot()) most = first + 1;
+  }
+  int32_t end = first;
+  while (end < most && IsThere(end)) ++end;
+  if (end == first || !RunUnits(first, end, expert_set_, run)) return 0;
+  if (!whole()) {
+    residency_->BeginLayer(end - 1);
+    Pump();
+  }
+  return end - first;
+}
+
+bool ExpertStore::IsThere(int32_t layer) const {
+  return whole() || !has_units(layer) ||
+         std::all_of(expert_set_.begin(), expert_set_.end(), [&](ExpertId e) {
+           return residency_->state({layer, e}) == UnitState::kResident;
+         });
 }
 
 // All that are there; else the one that arrives first.
@@ -198,21 +211,25 @@ std::vector<ExpertId> ExpertStore::NextWave(int32_t layer, absl::Span<const Expe
   return {*first};
 }
 
-void ExpertStore::RunUnits(int32_t layer, absl::Span<const ExpertId> wave, RunWave run) {
-  std::fill(table_row_.begin(), table_row_.end(), nullptr);
-  for (ExpertId e : wave) {
-    residency_->Lease({layer, e});
-    table_row_[e] = SlotAddress(residency_->slot({layer, e}));
+// Whether `run` has enqueued what reads the units of these experts in layers first..end - 1. If not,
+// they are as they were.
+bool ExpertStore::RunUnits(int32_t first, int32_t end, absl::Span<const ExpertId> experts,
+                           RunCount run) {
+  if (whole()) {
+    const bool ran = run(end - first);
+    if (ran) ForUnits(first, end, experts, [&](const UnitId&) { ++num_whole_hits_; });
+    return ran;
   }
-  device_.Upload(const_cast<const void**>(table(layer)), table_row_.data(),
-                 table_row_.size() * sizeof(const void*));
-  ++num_waves_;
-  run(table(layer));
-  const uint64_t mark = queue_->Mark();
-  for (ExpertId e : wave) {
-    slot_marks_[residency_->slot({layer, e})] = mark;
-    residency_->Release({layer, e});
-  }
+  ForUnits(first, end, experts, [&](const UnitId& unit) { residency_->Lease(unit); });
+  PutUnits(first, end, experts);
+  const bool ran = run(end - first);
+  const uint64_t mark = ran ? queue_->Mark() : 0;
+  ForUnits(first, end, experts, [&](const UnitId& unit) {
+    if (!ran) return residency_->Return(unit);
+    slot_marks_[residency_->slot(unit)] = mark;
+    residency_->Release(unit);
+  });
+  return ran;
 }
 
 void ExpertStore::EndStep() {

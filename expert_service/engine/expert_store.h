@@ -4,9 +4,10 @@
 //   whole     (slots 0)   every unit that the rank holds lies on the device; nothing ever moves
 //   slotted   (slots N)   N x layers slots of the largest unit's size; images stay in host memory
 //
-// A step says which experts it needs; then, layer by layer, ForLayer runs the experts' part over
-// the units that are there, in waves where they do not all fit, while the copies for what follows
-// go on beside it. The forward pass sees a unit's address only while the unit is leased.
+// A step says which experts it needs. Layers whose units are all there run in one go (RunLayers);
+// at any other ForLayer runs the experts' part over the units that are there, in waves where they do
+// not all fit, while the copies for what follows go on beside it. The forward pass sees a unit's
+// address only while the unit is leased, and a copy into its slot waits for a mark behind what reads it.
 #pragma once
 
 #include <algorithm>
@@ -72,10 +73,16 @@ class ExpertStore {
   // Where all of the layer's set are there now, `run` has them in one wave and that was the layer;
   // else nothing happens and the answer is false. REQUIRES: the layer has own neurons.
   bool RunAtOnce(int32_t layer, RunWave run);
-  // Where units never move: those of a layer, as RunAtOnce has them; else null. Whoever runs a layer
-  // with them says so by NoteWholeLayer.
-  const void* const* WholeLayer(int32_t layer) const { return whole() ? table(layer) : nullptr; }
-  void NoteWholeLayer();
+  // The same for whole layers in a row: where all of the set are there now at layer `first`, and
+  // perhaps at some behind it, `run` has the number of these layers, finds the array of each by
+  // units(layer), and says whether it has enqueued them. Returns how many have run; 0: nothing has
+  // happened. Layers without own neurons count as there. While a load of the step waits for a slot it
+  // is one layer at a time, so that slots become free as early as they can.
+  using RunCount = absl::FunctionRef<bool(int32_t count)>;
+  int32_t RunLayers(int32_t first, RunCount run);
+  const void* const* units(int32_t layer) const {
+    return tables_.as<const void*>() + int64_t{layer} * spec_.num_experts;
+  }
   // Starts what is wanted.
   void EndStep();
   // Between steps: takes note of what has arrived, starts what is wanted.
@@ -100,7 +107,6 @@ class ExpertStore {
   std::vector<UnitEvent> TakeEvents();
   ResidencyCounts counts() const;
   ResidencyStats stats() const;
-  int64_t num_waves() const { return num_waves_; }
   // How long the step's operations have waited for copies, ever; complete after
   // Device::Synchronize.
   absl::Duration stalled() const;
@@ -129,15 +135,24 @@ class ExpertStore {
   absl::Status CreateSlots(int32_t expert_slots);
   absl::StatusOr<ImageLoad> LoadOf(const UnitId& unit);
   absl::Status ReadUnits(absl::Span<const UnitId> units, const LoadProgress& progress);
-  void UploadWholeTable(int32_t layer);
-  void RunWhole(int32_t layer, RunWave run);
+  void PutUnits(int32_t first, int32_t end, absl::Span<const ExpertId> experts);
   void Pump();
   void NoteArrivals(uint64_t num_done);
   std::vector<ExpertId> NextWave(int32_t layer, absl::Span<const ExpertId> left);
-  void RunUnits(int32_t layer, absl::Span<const ExpertId> wave, RunWave run);
+  int32_t RunThere(int32_t first, int32_t most, RunCount run);
+  bool IsThere(int32_t layer) const;
+  bool RunUnits(int32_t first, int32_t end, absl::Span<const ExpertId> experts, RunCount run);
+  template <class F>
+  void ForUnits(int32_t first, int32_t end, absl::Span<const ExpertId> experts, const F& f) const {
+    for (int32_t layer = first; layer < end; ++layer) {
+      if (!has_units(layer)) continue;
+      for (const ExpertId e : experts) f(UnitId{layer, e});
+    }
+  }
   void* SlotAddress(int32_t slot) const { return slots_.as<char>() + slot * slot_bytes_; }
-  const void* const* table(int32_t layer) const {
-    return tables_.as<const void*>() + int64_t{layer} * spec_.num_experts;
+  // REQUIRES: on the device.
+  const void* AddressOf(const UnitId& unit) const {
+    return whole() ? UnitAt(unit).image.as<void>() : SlotAddress(residency_->slot(unit));
   }
 
   const Checkpoint& checkpoint_;
@@ -146,12 +161,12 @@ class ExpertStore {
   const ImageReader reader_;
   const WeightFormat format_;
   int32_t load_threads_ = 0;
-  std::vector<bool> held_;   // [experts]
-  std::vector<Unit> units_;  // [layers * experts]
-  DeviceBuffer tables_;      // [layers, experts] addresses or null
+  std::vector<bool> held_;               // [experts]
+  std::vector<Unit> units_;              // [layers * experts]
+  DeviceBuffer tables_;                  // [layers, experts] addresses or null
+  std::vector<const void*> table_rows_;  // scratch: some of its rows
   std::vector<ExpertId> expert_set_;
   int64_t device_bytes_ = 0;
-  int64_t num_waves_ = 0;
   int64_t num_whole_hits_ = 0;
   int64_t num_whole_units_ = 0;  // on the device
 
@@ -162,7 +177,6 @@ class ExpertStore {
   std::unique_ptr<Residency> residency_;
   int64_t demand_bytes_ = 0, ahead_bytes_ = 0;  // copied
   std::map<uint64_t, UnitId> copying_;          // by copy number
-  std::vector<const void*> table_row_;          // [experts] scratch
   std::unique_ptr<TransferQueue> queue_;        // the last: its end waits for copies
 };
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "common/device/cpu/cpu_device.h"
+#include "expert_service/testing/at_once_device.h"
 #include "expert_service/testing/random_model.h"
 
 namespace pregate {
@@ -32,6 +33,20 @@ class ExpertStoreTest : public testing::Test {
     device_->Download(row.data(), table, kExperts * sizeof(void*));
     return row;
   }
+  // The experts whose units a layer's array has, each of which is what it should be.
+  std::vector<ExpertId> Seen(const ExpertStore& store, int32_t layer, const void* const* table) {
+    std::vector<ExpertId> seen;
+    const std::vector<const void*> row = Row(table);
+    for (ExpertId e = 0; e < kExperts; ++e) {
+      if (row[e] == nullptr) continue;
+      const UnitHeader& header = store.header({layer, e});
+      EXPECT_TRUE(VerifyUnit(header, {static_cast<const std::byte*>(row[e]), header.bytes}).ok())
+          << "expert " << e << " in layer " << layer;
+      seen.push_back(e);
+      addresses_.insert(row[e]);
+    }
+    return seen;
+  }
   // Runs a step whose waves see what they should; returns the waves' sizes.
   std::vector<size_t> RunStep(ExpertStore& store, std::vector<ExpertId> expert_set) {
     std::vector<size_t> waves;
@@ -39,19 +54,9 @@ class ExpertStoreTest : public testing::Test {
     for (int32_t layer = 0; layer < checkpoint_->spec().num_layers; ++layer) {
       std::vector<ExpertId> seen;
       store.ForLayer(layer, [&](const void* const* table) {
-        const std::vector<const void*> row = Row(table);
-        size_t in_wave = 0;
-        for (ExpertId e = 0; e < kExperts; ++e) {
-          if (row[e] == nullptr) continue;
-          const UnitHeader& header = store.header({layer, e});
-          EXPECT_TRUE(
-              VerifyUnit(header, {static_cast<const std::byte*>(row[e]), header.bytes}).ok())
-              << "expert " << e << " in layer " << layer;
-          seen.push_back(e);
-          addresses_.insert(row[e]);
-          ++in_wave;
-        }
-        waves.push_back(in_wave);
+        const std::vector<ExpertId> wave = Seen(store, layer, table);
+        seen.insert(seen.end(), wave.begin(), wave.end());
+        waves.push_back(wave.size());
       });
       std::sort(seen.begin(), seen.end());
       EXPECT_EQ(seen, expert_set) << "layer " << layer;
@@ -116,6 +121,104 @@ TEST_F(ExpertStoreTest, ASetThatIsResidentRunsInOneWaveAndLoadsNothing) {
   EXPECT_THAT(RunStep(*store, {1, 4}), ElementsAre(2, 2));
   EXPECT_EQ(store->counts().loads, before.loads);
   EXPECT_EQ(store->counts().hits, before.hits + 4);
+}
+
+TEST_F(ExpertStoreTest, LayersWhoseUnitsAreThereRunInOneGo) {
+  for (const int32_t slots : {0, 2, 5}) {
+    auto store = MakeStore(slots);
+    if (slots > 0) RunStep(*store, {1, 4});
+    const ResidencyCounts before = store->counts();
+    store->BeginStep({1, 4});
+    EXPECT_EQ(store->RunLayers(0, [](int32_t) { return false; }), 0) << "the device says no";
+    EXPECT_EQ(store->RunLayers(1,
+                               [&](int32_t count) {
+                                 EXPECT_EQ(count, 1);
+                                 return false;
+                               }),
+              0);
+    const int32_t ran = store->RunLayers(0, [&](int32_t count) {
+      for (int32_t layer = 0; layer < count; ++layer) {
+        const std::vector<ExpertId> of_step = {1, 4}, all = {0, 1, 2, 3, 4};
+        EXPECT_EQ(Seen(*store, layer, store->units(layer)), slots > 0 ? of_step : all);
+      }
+      return true;
+    });
+    EXPECT_EQ(ran, 2);
+    store->EndStep();
+    EXPECT_EQ(store->counts().loads, before.loads);
+    EXPECT_EQ(store->counts().misses, before.misses);
+    EXPECT_EQ(store->counts().hits, before.hits + 4);
+  }
+}
+
+TEST_F(ExpertStoreTest, WhatTheDeviceDidNotRunStaysForTheStep) {
+  auto store = MakeStore(2);
+  RunStep(*store, {1, 4});
+  store->SetWanted(std::vector<UnitId>{{0, 0}, {1, 0}}, 2);
+  store->BeginStep({1, 4});
+  EXPECT_EQ(store->RunLayers(0, [](int32_t) { return false; }), 0);
+  store->Tick();
+  EXPECT_THAT(store->ResidentUnits(),
+              ElementsAre(UnitId{0, 1}, UnitId{0, 4}, UnitId{1, 1}, UnitId{1, 4}));
+  EXPECT_EQ(store->RunLayers(0, [](int32_t) { return true; }), 2);
+  EXPECT_LT(store->ResidentUnits().size(), 4u) << "gives way to what is wanted";
+  store->EndStep();
+}
+
+// A layer without own neurons is part of them, or runs without any.
+TEST_F(ExpertStoreTest, LayersInARowEndBeforeAUnitThatIsNotThere) {
+  ModelSpec spec = TinySpec(kExperts);
+  spec.num_layers = 5;
+  spec.shared_width.assign(5, 13);
+  spec.own_width = {17, 9, 17, 0, 9};
+  checkpoint_ = MakeRandomModel(spec, 5);
+  device_ = std::make_unique<AtOnceDevice>(std::move(device_), /*looks=*/0);
+  auto store = MakeStore(2);
+  store->BeginStep({3});
+  const auto run_all = [](int32_t) { return true; };
+  EXPECT_EQ(store->RunLayers(0, run_all), 0);
+  EXPECT_EQ(store->RunLayers(3, run_all), 1) << "nothing to wait for";
+  store->ForLayer(0, [](const void* const*) {});  // which waits for the first copy
+  EXPECT_EQ(store->RunLayers(1, run_all), 0);
+  static_cast<AtOnceDevice&>(*device_).Arrive();
+  EXPECT_EQ(store->RunLayers(1, run_all), 4);
+  store->EndStep();
+}
+
+// Three layers are there, the slots are full, and each of the next layers' units needs one.
+TEST_F(ExpertStoreTest, LayersRunOneByOneWhileALoadWaitsForASlot) {
+  constexpr int32_t kLayers = 6;
+  ModelSpec spec = TinySpec(kExperts);
+  spec.num_layers = kLayers;
+  spec.shared_width.assign(kLayers, 13);
+  spec.own_width.assign(kLayers, 17);
+  checkpoint_ = MakeRandomModel(spec, 5);
+  device_ = std::make_unique<AtOnceDevice>(std::move(device_), /*looks=*/0);
+  auto& device = static_cast<AtOnceDevice&>(*device_);
+  auto store = MakeStore(1);
+  store->SetWanted(std::vector<UnitId>{{0, 0}, {0, 1}, {1, 0}, {1, 1}, {2, 0}, {2, 1}}, kLayers);
+  while (store->stats().units < kLayers) {
+    store->Tick();
+    device.Arrive();
+  }
+  store->SetWanted({}, 0);
+  store->BeginStep({0, 1});
+  const auto run_all = [](int32_t) { return true; };
+  const int64_t loads = store->counts().loads;
+  EXPECT_EQ(store->RunLayers(0, run_all), 1);
+  EXPECT_EQ(store->counts().loads, loads + 2) << "into the slots of the first layer";
+  EXPECT_EQ(store->RunLayers(1, run_all), 2) << "two copies are under way";
+  for (int32_t layer = 3; layer < kLayers; ++layer) {
+    EXPECT_EQ(store->RunLayers(layer, run_all), 0);
+    std::vector<ExpertId> seen;
+    store->ForLayer(layer, [&](const void* const* table) {
+      for (const ExpertId e : Seen(*store, layer, table)) seen.push_back(e);
+    });
+    EXPECT_THAT(seen, testing::UnorderedElementsAre(0, 1));
+  }
+  store->EndStep();
+  EXPECT_EQ(store->counts().hits, 6);
+  EXPECT_EQ(store->counts().misses, 6);
 }
 
 TEST_F(ExpertStoreTest, WhatIsWantedIsThereBeforeItIsNeeded) {

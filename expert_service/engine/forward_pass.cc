@@ -79,44 +79,45 @@ absl::Status ForwardPass::Run(const TokenBatch& batch, absl::Span<const KvLayer>
   device_.Embed(batch, weights_.embedding(), weights_.spec().embedding_multiplier,
                 residual_.as<float>());
   if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
-  if (!LayersAtOnce(batch, kv)) return LayersInTurn(batch, kv, on_progress);
-  if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
+  const int num_layers = static_cast<int>(kv.size());
+  bool refused = false;
+  for (int l = 0; l < num_layers;) {
+    const int at_once = refused ? 0 : LayersAtOnce(batch, kv, l, &refused);
+    if (at_once == 0) RETURN_IF_ERROR(RunLayer(batch, kv[l], l));
+    l += std::max(at_once, 1);
+    if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
+  }
   return absl::OkStatus();
 }
 
-bool ForwardPass::LayersAtOnce(const TokenBatch& batch, absl::Span<const KvLayer> kv) {
-  if (experts_ != nullptr && experts_->WholeLayer(0) == nullptr) return false;
-  calls_.clear();
-  for (size_t l = 0; l < kv.size(); ++l) {
-    const LayerWeights& layer = weights_.layers()[l];
-    calls_.push_back({shapes_.attention[l], layer.attention, kv[l], layer.ffn,
-                      layer.ffn.own.width > 0 ? experts_->WholeLayer(l) : nullptr});
-  }
-  const ExpertGroups groups = experts_ != nullptr ? experts_->groups() : ExpertGroups();
-  if (!device_.LayersAtOnce(batch, calls_, shapes_.ffn, groups, workspace_,
-                            residual_.as<float>())) {
-    return false;
-  }
-  for (const LayerCall& call : calls_) {
-    if (call.units != nullptr) experts_->NoteWholeLayer();
-  }
-  return true;
+// How many layers from `first` on have run. `refused`: the device does not run layers so.
+int ForwardPass::LayersAtOnce(const TokenBatch& batch, absl::Span<const KvLayer> kv, int first,
+                              bool* refused) {
+  const auto run = [&](int32_t count) {
+    calls_.clear();
+    for (int l = first; l < first + count; ++l) {
+      const LayerWeights& layer = weights_.layers()[l];
+      calls_.push_back({shapes_.attention[l], layer.attention, kv[l], layer.ffn,
+                        layer.ffn.own.width > 0 ? experts_->units(l) : nullptr});
+    }
+    const ExpertGroups groups = experts_ != nullptr ? experts_->groups() : ExpertGroups();
+    *refused = !device_.LayersAtOnce(batch, calls_, shapes_.ffn, groups, workspace_,
+                                     residual_.as<float>());
+    return !*refused;
+  };
+  if (experts_ != nullptr) return experts_->RunLayers(first, run);
+  const int left = static_cast<int>(kv.size()) - first;
+  return run(left) ? left : 0;
 }
 
-absl::Status ForwardPass::LayersInTurn(const TokenBatch& batch, absl::Span<const KvLayer> kv,
-                                       const StepProgress& on_progress) {
+absl::Status ForwardPass::RunLayer(const TokenBatch& batch, const KvLayer& kv, int l) {
   float* h = residual_.as<float>();
-  for (size_t l = 0; l < kv.size(); ++l) {
-    const LayerWeights& layer = weights_.layers()[l];
-    device_.AttentionHalf(batch, shapes_.attention[l], layer.attention, kv[l], workspace_, h);
-    if (layer.ffn.own.width > 0) {
-      RETURN_IF_ERROR(experts_->FfnHalf(static_cast<int>(l), batch.rows, shapes_.ffn, layer.ffn,
-                                        workspace_, h));
-    } else {
-      device_.FfnHalf(batch.rows, shapes_.ffn, layer.ffn, {}, nullptr, workspace_, h);
-    }
-    if (on_progress && !on_progress()) return absl::AbortedError("the step was stopped");
+  const LayerWeights& layer = weights_.layers()[l];
+  device_.AttentionHalf(batch, shapes_.attention[l], layer.attention, kv, workspace_, h);
+  if (layer.ffn.own.width > 0) {
+    return experts_->FfnHalf(l, batch.rows, shapes_.ffn, layer.ffn, workspace_, h);
   }
+  device_.FfnHalf(batch.rows, shapes_.ffn, layer.ffn, {}, nullptr, workspace_, h);
   return absl::OkStatus();
 }
 

@@ -41,8 +41,9 @@ class ForwardPass {
   static int64_t Bytes(const Device& device, const ModelSpec& spec, ActType act, int tokens_max,
                        int logits_rows_max);
 
-  // Runs the layers; kv [num_layers]. ABORTED when `on_progress` (may be null), which is asked before
-  // them and after each, or after all that run at once, stopped it.
+  // Runs the layers, those whose experts are there at once where the device does so; kv [num_layers].
+  // ABORTED when `on_progress` (may be null), which is asked before them and after each, or after all
+  // that run at once, stopped it.
   // REQUIRES: ExpertPart::BeginStep for this batch.
   absl::Status Run(const TokenBatch& batch, absl::Span<const KvLayer> kv,
                    const StepProgress& on_progress);
@@ -53,15 +54,14 @@ class ForwardPass {
 
  private:
   ForwardPass(Device* device, const ModelWeights* weights, ExpertPart* experts);
-  bool LayersAtOnce(const TokenBatch& batch, absl::Span<const KvLayer> kv);
-  absl::Status LayersInTurn(const TokenBatch& batch, absl::Span<const KvLayer> kv,
-                            const StepProgress& on_progress);
+  int LayersAtOnce(const TokenBatch& batch, absl::Span<const KvLayer> kv, int first, bool* refused);
+  absl::Status RunLayer(const TokenBatch& batch, const KvLayer& kv, int layer);
 
   Device& device_;
   const ModelWeights& weights_;
   ExpertPart* const experts_;
   const LayerShapes shapes_;
-  std::vector<LayerCall> calls_;  // [num_layers] of LayersAtOnce
+  std::vector<LayerCall> calls_;  // of LayersAtOnce
   DeviceBuffer residual_;         // [tokens, hidden] f32
   DeviceBuffer buffer_;           // workspace_'s
   LayerWorkspace workspace_;

@@ -1,13 +1,14 @@
 // Invariance: the bits of a sequence's logits, samples and routes depend on its own tokens, routes
 // and sampling alone, not on what else is in the step, its chunking, preemption, late rows,
-// drafts, the thread count, or how many experts' units fit on the device and which of them are there, or
-// how many ranks share the experts.
+// drafts, the thread count, or how many experts' units fit on the device and which of them are there,
+// which layers run at once, or how many ranks share the experts.
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <random>
 #include <set>
 
+#include "expert_service/testing/at_once_device.h"
 #include "expert_service/testing/random_model.h"
 #include "expert_service/testing/test_engine.h"
 #include "router_service/engine/offline_router.h"
@@ -24,6 +25,7 @@ struct Param {
   bool exchange_alone = false;
   bool traits = false;
   bool even = false;
+  bool at_once = false;
 };
 std::string ParamName(const testing::TestParamInfo<Param>& info) {
   const Param& p = info.param;
@@ -34,6 +36,7 @@ std::string ParamName(const testing::TestParamInfo<Param>& info) {
   if (p.exchange_alone) absl::StrAppend(&name, "_exchange");
   if (p.traits) absl::StrAppend(&name, "_traits");
   if (p.even) absl::StrAppend(&name, "_even");
+  if (p.at_once) absl::StrAppend(&name, "_at_once");
   return name;
 }
 
@@ -76,8 +79,9 @@ class InvarianceTest : public testing::TestWithParam<Param> {
       : seed(std::random_device{}()),
         random(seed),
         checkpoint(MakeRandomModel(SpecOf(GetParam()), 11)),
-        engine(*checkpoint, {GetParam().dtype, GetParam().threads, GetParam().expert_slots,
-                             GetParam().world_size, GetParam().exchange_alone}) {
+        engine(*checkpoint,
+               {GetParam().dtype, GetParam().threads, GetParam().expert_slots,
+                GetParam().world_size, GetParam().exchange_alone, GetParam().at_once}) {
     RecordProperty("seed", std::to_string(seed));
   }
   int32_t Random(int32_t bound) { return static_cast<int32_t>(random() % bound); }
@@ -457,6 +461,22 @@ TEST_P(InvarianceTest, SamplesAndRoutesAreTheSameInAnyCompany) {
   Crowd(engine, generations, cuts_drafts, random).Run();
 }
 
+// One row a step: where units move, most steps find what they need.
+TEST_P(InvarianceTest, SamplesAndRoutesAreTheSameTokenByToken) {
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  TestEngine alone(*checkpoint, GetParam().dtype, 1);
+  for (Generation& generation : RandomGenerations(alone, *checkpoint, random)) {
+    Generation other = generation;
+    GenerateAlone(alone, generation);
+    GenerateAlone(engine, other);
+    EXPECT_EQ(other.tokens, generation.tokens);
+    EXPECT_EQ(other.routes, generation.routes);
+  }
+  if (auto* device = dynamic_cast<AtOnceDevice*>(engine.devices[0].get())) {
+    EXPECT_FALSE(device->TakeCalls().empty()) << "no layers ran at once";
+  }
+}
+
 TEST_P(InvarianceTest, TheReplicaNamesTheRoutesOfTheRouter) {
   if (GetParam().num_experts == 0) GTEST_SKIP() << "dense";
   SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -485,7 +505,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Param{4, DType::kF32, 1, 0, 2, false, true},
                     Param{4, DType::kBF16, 1, 0, 1, false, false, true},
                     Param{4, DType::kBF16, 1, 0, 2, false, false, true},
-                    Param{0, DType::kBF16, 1, 0, 1, false, false, true}),
+                    Param{0, DType::kBF16, 1, 0, 1, false, false, true},
+                    Param{5, DType::kBF16, 1, 0, 1, false, false, true, true},
+                    Param{5, DType::kBF16, 1, 1, 1, false, false, true, true},
+                    Param{5, DType::kBF16, 1, 2, 1, false, false, true, true},
+                    Param{5, DType::kF32, 2, 2, 1, false, true, false, true},
+                    Param{5, DType::kBF16, 1, 3, 1, false, false, true, true},
+                    Param{5, DType::kBF16, 1, 5, 1, false, false, true, true}),
     ParamName);
 
 }  // namespace

@@ -19,6 +19,8 @@ std::unique_ptr<Device> MakeEngineTestDevice(int) {
   return *std::move(device);
 }
 
+std::unique_ptr<Device> MakeAtOnceTestDevice(int threads) { return MakeEngineTestDevice(threads); }
+
 std::unique_ptr<CollectiveFactory> MakeEngineTestCollectives(Device* device) {
   return MakeDeviceCollectives(device);
 }

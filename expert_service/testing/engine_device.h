@@ -11,6 +11,8 @@ namespace pregate {
 
 // `threads` is for devices that have them.
 std::unique_ptr<Device> MakeEngineTestDevice(int threads);
+// One that runs layers at once, beside which copies go on: an AtOnceDevice, or the card itself.
+std::unique_ptr<Device> MakeAtOnceTestDevice(int threads);
 // For one rank, on that device.
 std::unique_ptr<CollectiveFactory> MakeEngineTestCollectives(Device* device);
 

@@ -29,7 +29,8 @@ void Append(std::vector<T>& from, std::vector<T>& to) {
 TestEngine::TestEngine(const Checkpoint& checkpoint, const TestEngineOptions& o)
     : spec(checkpoint.spec()) {
   for (int32_t rank = 0; rank < o.world_size; ++rank) {
-    devices.push_back(MakeEngineTestDevice(o.threads));
+    devices.push_back(o.at_once ? MakeAtOnceTestDevice(o.threads)
+                                : MakeEngineTestDevice(o.threads));
     ExecutorOptions options;
     options.rank = rank;
     options.types = *TypesOf(o.dtype);

@@ -19,6 +19,7 @@ struct TestEngineOptions {
   int32_t expert_slots = 0;
   int32_t world_size = 1;
   bool exchange_alone = false;  // one rank, whose expert rows go through its collective
+  bool at_once = false;         // on a MakeAtOnceTestDevice
 };
 
 // Not thread-safe. Every rank gets every plan; sequence s has its home at rank s % world_size.

@@ -122,7 +122,7 @@ bool StepLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layers
   return true;
 }
 
-// Layers do not move, so this uploads once.
+// Layers do not move, so this uploads only where a call takes others than the last one.
 const StepLayer* StepLayers::PutLayers(absl::Span<const LayerCall> layers) {
   staged_.clear();
   for (const LayerCall& layer : layers) staged_.push_back(ToStepLayer(layer));
