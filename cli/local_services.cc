@@ -7,9 +7,9 @@
 
 namespace pregate::cli {
 
-absl::StatusOr<LocalServices> StartLocalServices(const WorkerOptions& options, Clock* clock,
-                                                 MetricsRegistry* registry, const Log* log,
-                                                 SpanSink* spans) {
+absl::StatusOr<LocalServices> StartLocalServices(
+    const WorkerOptions& options, Clock* clock, MetricsRegistry* registry, const Log* log,
+    SpanSink* spans, const std::function<void(const absl::Status&)>& on_broken) {
   LocalServices services;
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
   if (checkpoint->spec().router) {
@@ -27,9 +27,9 @@ absl::StatusOr<LocalServices> StartLocalServices(const WorkerOptions& options, C
     worker.rank = rank;
     worker.device_sharers = options.world_size - rank;
     services.worker_metrics.push_back(std::make_unique<WorkerMetrics>(registry, log, rank, spans));
-    ASSIGN_OR_RETURN(
-        services.workers.emplace_back(),
-        LoadWorker(worker, clock, services.fabric.get(), services.worker_metrics.back().get()));
+    ASSIGN_OR_RETURN(services.workers.emplace_back(),
+                     LoadWorker(worker, clock, services.fabric.get(),
+                                services.worker_metrics.back().get(), on_broken));
   }
   return services;
 }

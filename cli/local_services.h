@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -33,9 +34,9 @@ struct LocalServices {
 
 // All read the model of `options`, which are each worker's; options.world_size says how many there
 // are, rank is set. The router has one thread. `clock`, `registry`, `log` and `spans` (null: nobody
-// collects them) outlive the services.
-absl::StatusOr<LocalServices> StartLocalServices(const WorkerOptions& options, Clock* clock,
-                                                 MetricsRegistry* registry, const Log* log,
-                                                 SpanSink* spans = nullptr);
+// collects them) outlive the services. on_broken: each worker's; may be empty.
+absl::StatusOr<LocalServices> StartLocalServices(
+    const WorkerOptions& options, Clock* clock, MetricsRegistry* registry, const Log* log,
+    SpanSink* spans = nullptr, const std::function<void(const absl::Status&)>& on_broken = {});
 
 }  // namespace pregate::cli

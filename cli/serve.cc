@@ -64,8 +64,9 @@ class LocalCell final : public Service {
     worker.step_tokens = o.server.engine.step_tokens;
     ASSIGN_OR_RETURN(cell->spans_, OtlpExporter::Start(o.server.otlp, "pregate-scheduler",
                                                        &cell->registry_, context.log));
-    ASSIGN_OR_RETURN(cell->services_, StartLocalServices(worker, context.clock, &cell->registry_,
-                                                         context.log, cell->spans_.get()));
+    ASSIGN_OR_RETURN(cell->services_,
+                     StartLocalServices(worker, context.clock, &cell->registry_, context.log,
+                                        cell->spans_.get(), context.end));
     const auto make_links = [&](const PushEvent& push) { return cell->MakeLinks(push); };
     ASSIGN_OR_RETURN(cell->server_,
                      SchedulerServer::Start(o.server, std::move(model), make_links,

@@ -122,7 +122,9 @@ class Device {
   virtual void Upload(void* dst, const void* host_src, size_t bytes) = 0;
   // In stream order; `host_dst` is filled after Synchronize.
   virtual void Download(void* host_dst, const void* src, size_t bytes) = 0;
-  virtual absl::Status Synchronize() = 0;  // also reports errors of earlier operations
+  // Also reports errors of earlier operations. DATA_LOSS: the device and all that it held are lost to
+  // this process for good.
+  virtual absl::Status Synchronize() = 0;
   virtual std::unique_ptr<TransferQueue> MakeTransferQueue() = 0;
 
   // --- time, for people who look on ---

@@ -165,6 +165,10 @@ void WorkerEngine::HandleForm(LinkId link, const Form& form, std::stop_token epo
                     {"members", form.members.size()},
                     {"status", status.ok() ? "ok" : std::string(status.message())}});
   links_.SendTo(link, Formed{form.epoch, status, MakeRendezvous(), kv_since_});
+  TellBroken();
+}
+
+void WorkerEngine::TellBroken() {
   if (broken_.ok() || std::exchange(broken_told_, true)) return;
   observer_->OnLog(LogLevel::kError, "this worker cannot serve",
                    {{"reason", std::string(broken_.message())}});
@@ -229,7 +233,9 @@ void WorkerEngine::HandlePlan(LinkId link, const StepPlan& plan) {
                       {"reason", std::string(result.status.message())}});
   }
   observer_->OnStep(result, executor_->times());
+  if (absl::IsDataLoss(result.status)) broken_ = result.status;
   links_.SendTo(owner_, std::move(result));
+  TellBroken();
 }
 
 StepResult WorkerEngine::RunStep(const StepPlan& plan) {

@@ -17,7 +17,8 @@
 // A Form that fails says by its code who is to blame (scheduler_service/engine/worker_group.h):
 // UNAVAILABLE the peers, ABORTED the epoch's end. Any other is this worker's own. Experts that it
 // cannot read now, damaged ones say, it never can: on_broken. Memory that runs out is no such
-// reason, for with more members it needs less.
+// reason, for with more members it needs less. Nor can it run a step again after one that lost the
+// device (DATA_LOSS): on_broken, too.
 #pragma once
 
 #include <atomic>
@@ -55,7 +56,7 @@ struct WorkerEngineOptions {
   absl::Duration join_timeout = absl::Seconds(60);
   absl::Duration lease = absl::Seconds(5);  // of a silent scheduler while another asks
   // The worker has found out, after it began to serve, what would have ended its start: it is of no
-  // more use. Called from the loop's thread after the Form's answer, once; may be empty.
+  // more use. Called from the loop's thread after the answer to the Form or plan, once; may be empty.
   std::function<void(const absl::Status& why)> on_broken;
 };
 
@@ -105,6 +106,8 @@ class WorkerEngine final : public WorkerPeer {
   absl::Status CheckForm(const Form& form) const;  // thread-safe
   absl::Status EnterEpoch(const Form& form);
   absl::StatusOr<std::unique_ptr<Collective>> Join(const Form& form);
+  // Once, where something has made this worker useless.
+  void TellBroken();
   std::string MakeRendezvous() const;  // thread-safe
   Hello MakeHello() const;
   StepResult RunStep(const StepPlan& plan);

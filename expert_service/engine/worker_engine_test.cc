@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/collective/collective.h"
 #include "common/device/cpu/cpu_device.h"
 #include "common/model/tokenizer/tokenizer.h"
 #include "expert_service/testing/plan_maker.h"
@@ -348,6 +349,77 @@ TEST_F(WorkerEngineTest, AVoidEpochEndsWithoutANewOne) {
   Give(1, Renew{.void_through = 1});
   maker.AddRow(slot, 2, {3}, {0}, Emit::kSample);
   EXPECT_TRUE(absl::IsAborted(Run(1, maker.Take(1))->status));
+}
+
+// --- a device that is lost ---
+
+// A group of this worker alone, whose first exchange fails.
+class FailingCollective final : public Collective {
+ public:
+  explicit FailingCollective(absl::Status error) : error_(std::move(error)) {}
+  int rank() const override { return 0; }
+  int world_size() const override { return 1; }
+  absl::string_view name() const override { return "failing"; }
+  absl::Status AllGather(const void*, size_t, void*) override { return error_; }
+  absl::Status AllToAll(const void*, absl::Span<const int32_t>, void*, absl::Span<const int32_t>,
+                        size_t) override {
+    return error_;
+  }
+  absl::Status Wait() override { return error_; }
+  void Abort() override {}
+  bool enqueues() const override { return false; }
+  int64_t bytes_sent() const override { return 0; }
+
+ private:
+  const absl::Status error_;
+};
+class FailingCollectives final : public CollectiveFactory {
+ public:
+  explicit FailingCollectives(absl::Status error) : error_(std::move(error)) {}
+  absl::StatusOr<std::string> MakeRendezvous() override { return "failing"; }
+  absl::StatusOr<std::unique_ptr<Collective>> Join(const std::string&, int, int, absl::Duration,
+                                                   std::stop_token) override {
+    return std::make_unique<FailingCollective>(error_);
+  }
+
+ private:
+  const absl::Status error_;
+};
+
+// A step fails as it does where the device is lost, or in another way.
+TEST_F(WorkerEngineTest, AStepThatLosesTheDeviceEndsTheWorkerAfterItsAnswer) {
+  const struct {
+    absl::Status error;
+    bool ends;
+  } cases[] = {{absl::DataLossError("CUDA device 0 is lost to this process"), true},
+               {absl::InternalError("an operation failed"), false}};
+  for (const auto& [error, ends] : cases) {
+    FailingCollectives collectives(error);
+    int times_told = 0;
+    absl::Status broken;
+    WorkerEngineOptions options;
+    options.exchange_alone = true;
+    options.on_broken = [&](const absl::Status& why) {
+      EXPECT_TRUE(std::holds_alternative<StepResult>(received_[1].back())) << "it has answered";
+      broken = why;
+      ++times_told;
+    };
+    logged_.clear();
+    worker_.emplace(options, TinyWorker::MakeExecutor(*checkpoint_, device_.get(), &clock_).value(),
+                    &clock_, &collectives, &observer_);
+    Attach(1);
+    ASSERT_TRUE(FormEpoch(1, TinyWorker::MakeForm(1)).ok());
+    PlanMaker maker(TinyWorker::kSlots, TinyWorker::kBlocks, 1);
+    maker.AddRow(maker.Open(7), 0, {1, 2}, {0, 1}, Emit::kSample);
+    EXPECT_EQ(Run(1, maker.Take(1))->status, error);
+    EXPECT_EQ(Run(1, EmptyPlan(1, 2))->status, error) << "it runs nothing more";
+    EXPECT_EQ(broken, ends ? error : absl::OkStatus());
+    EXPECT_EQ(times_told, ends ? 1 : 0);
+    EXPECT_EQ(logged_.find("this worker cannot serve") != std::string::npos, ends) << logged_;
+    if (ends) {
+      EXPECT_THAT(logged_, HasSubstr(std::string(error.message())));
+    }
+  }
 }
 
 // --- experts that are read later ---

@@ -83,6 +83,7 @@ __global__ void __launch_bounds__(kWarps * 32) AttentionKernel(AttentionProblem 
   __shared__ float tops[kWarps], sums[kWarps], outs[kWarps][kHeadDimMax];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, channel = threadIdx.x;
   const int r = blockIdx.x, head = blockIdx.y, d = p.heads.head_dim;
+  AwaitKernelsBefore();
   if (r >= *p.tokens.rows.num) return;
   const int kv_head = head / (p.heads.num_heads / p.heads.num_kv_heads);
   const int num_keys = p.tokens.positions[r] + 1;
@@ -190,7 +191,7 @@ void PlainAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
       using T = decltype(element);
       using Out = decltype(out);
       if (scratch == nullptr) {
-        return Launch(stream, grid, kWarps * 32, 0, AttentionKernel<T, Out>, p);
+        return LaunchEarly(stream, grid, kWarps * 32, 0, AttentionKernel<T, Out>, p);
       }
       const int tiles_max = TileSums::TilesMax(p.tokens, kKeys);
       const int blocks = std::min(kSpreadMax, CeilDiv(tiles_max, kFewWarps));

@@ -18,6 +18,18 @@ absl::Status CudaStatus(cudaError_t error, absl::string_view what) {
     case cudaErrorSystemDriverMismatch:
     case cudaErrorSystemNotReady:
       return absl::UnavailableError(text);
+    // After one of these every call of the process fails.
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalAddress:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorMisalignedAddress:
+      return absl::DataLossError(text);
     default:
       return absl::InternalError(text);
   }

@@ -10,7 +10,8 @@
 namespace pregate::cuda {
 
 // `what` names the call, for example "cudaMalloc of 512 bytes". OK for cudaSuccess. Out of memory
-// becomes RESOURCE_EXHAUSTED, no usable card or driver UNAVAILABLE, the rest INTERNAL.
+// becomes RESOURCE_EXHAUSTED, no usable card or driver UNAVAILABLE, what ends the process' use of the
+// card DATA_LOSS, the rest INTERNAL.
 absl::Status CudaStatus(cudaError_t error, absl::string_view what);
 absl::Status CublasStatus(cublasStatus_t error, absl::string_view what);
 

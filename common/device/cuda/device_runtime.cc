@@ -1,6 +1,7 @@
 #include "common/device/cuda/device_runtime.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "common/base/status.h"
@@ -24,6 +25,10 @@ absl::StatusOr<std::unique_ptr<CudaRuntime>> CudaRuntime::Create(int ordinal) {
   RETURN_IF_ERROR(
       CudaStatus(cudaStreamCreateWithFlags(&runtime->stream_.handle, cudaStreamNonBlocking),
                  "cudaStreamCreate"));
+  const size_t stuck_bytes = static_cast<size_t>(WaitingKernel::kCount) * sizeof(uint64_t);
+  ASSIGN_OR_RETURN(runtime->stuck_, runtime->AllocateHost(stuck_bytes));
+  std::memset(runtime->stuck_.as<void>(), 0, stuck_bytes);
+  runtime->stream_.stuck = runtime->stuck_.as<uint64_t>();
   return runtime;
 }
 
@@ -83,8 +88,17 @@ absl::Status CudaRuntime::Synchronize() {
   Use();
   ++counts_.synchronizations;
   Note(std::exchange(stream_.error, cudaSuccess), "kernel launch");
-  Note(cudaStreamSynchronize(stream_.handle), "an operation");
-  return std::exchange(status_, absl::OkStatus());
+  const absl::Status waited = CudaStatus(cudaStreamSynchronize(stream_.handle), "an operation");
+  Note(waited);
+  const absl::Status first = std::exchange(status_, absl::OkStatus());
+  return absl::IsDataLoss(waited) ? Lost(waited) : first;
+}
+
+// Whatever else has failed since did so because of it.
+absl::Status CudaRuntime::Lost(const absl::Status& status) const {
+  const std::string stuck = StuckWaitText(stream_.stuck);
+  return absl::DataLossError(absl::StrCat("CUDA device ", ordinal_, " is lost to this process: ",
+                                          status.message(), stuck.empty() ? "" : ": ", stuck));
 }
 
 void CudaRuntime::WaitFor(cudaEvent_t event) {

@@ -45,7 +45,8 @@ class CudaRuntime {
   absl::StatusOr<DeviceMemory> Memory();
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes);      // zeroed; waits for the stream
   absl::StatusOr<DeviceBuffer> AllocateHost(size_t bytes);  // pinned
-  // Waits for the stream and returns the first error since the last call.
+  // Waits for the stream and returns the first error since the last call; DATA_LOSS, with what is known of the
+  // reason, where the process has lost the card.
   absl::Status Synchronize();
   void WaitFor(cudaEvent_t event);  // on the host; counted
 
@@ -68,10 +69,12 @@ class CudaRuntime {
       : ordinal_(ordinal), properties_(properties) {
     stream_.multiprocessors = properties.multiProcessorCount;
   }
+  absl::Status Lost(const absl::Status& status) const;
 
   const int ordinal_;
   const cudaDeviceProp properties_;
   Stream stream_;
+  DeviceBuffer stuck_;          // stream_.stuck
   std::vector<Event> moments_;  // all, from the first BeginMoments on
   absl::Time moment_0_;         // on the host's steady clock
   CudaCounts counts_;

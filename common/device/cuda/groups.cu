@@ -10,6 +10,7 @@ constexpr int kWarps = kThreads / 32;
 
 __global__ void BuildGroupsKernel(Rows rows, const int32_t* routes, int num_experts,
                                   int32_t* offsets, int32_t* order) {
+  AwaitKernelsBeforeAndHoldNext();  // a product looks for its rows before it waits
   const int n = *rows.num, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   for (int e = warp; e < num_experts; e += kWarps) {
     int count = 0;
@@ -39,7 +40,7 @@ __global__ void BuildGroupsKernel(Rows rows, const int32_t* routes, int num_expe
 
 void BuildGroups(Stream& stream, Rows rows, const int32_t* routes, int num_experts,
                  int32_t* offsets, int32_t* order) {
-  Launch(stream, 1, kThreads, 0, BuildGroupsKernel, rows, routes, num_experts, offsets, order);
+  LaunchEarly(stream, 1, kThreads, 0, BuildGroupsKernel, rows, routes, num_experts, offsets, order);
 }
 
 }  // namespace pregate::cuda

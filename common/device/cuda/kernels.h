@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/device/cuda/wait_limit.h"
 #include "common/device/sample_args.h"
 
 namespace pregate::cuda {
@@ -22,6 +23,17 @@ struct Stream {
   int multiprocessors = 132;  // of its card
   int64_t num_launches = 0;
   cudaError_t error = cudaSuccess;  // the first one of a launch
+  uint64_t* stuck = nullptr;        // [WaitingKernel::kCount], see WaitLimit; may be null
+
+  WaitLimit waits(WaitingKernel kernel) const {
+    return {stuck != nullptr ? stuck + static_cast<int>(kernel) : nullptr, kWaitLimitTicks};
+  }
+};
+
+// Of a GridBarrier, in device memory: zeros before the first grid that uses them.
+struct BarrierCounts {
+  unsigned arrived;  // blocks, ever
+  unsigned before;   // of which in the grids before this one
 };
 
 struct Rows {

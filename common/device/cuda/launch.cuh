@@ -48,9 +48,14 @@ void LaunchEarly(Stream& stream, dim3 grid, int threads, size_t shared_bytes,
 }
 // All that was launched before is done, its results are seen, and the next kernel may begin. Until then
 // a kernel writes nothing but shared memory, and reads nothing that the two before it have written.
+// Every block waits, since who waits for a kernel must be able to rely on those before it.
 __device__ inline void AwaitKernelsBefore() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+// The same, but the next kernel begins when this one has ended: it may read at once what this one writes.
+__device__ inline void AwaitKernelsBeforeAndHoldNext() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
 __host__ __device__ constexpr int CeilDiv(int64_t a, int64_t b) {

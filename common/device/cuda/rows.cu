@@ -9,12 +9,14 @@ constexpr int kThreads = 256;
 __global__ void GatherRowsKernel(Rows rows, int width, const float* x, const int32_t* index,
                                  float* out) {
   const int r = blockIdx.x;
+  AwaitKernelsBefore();
   if (r >= *rows.num) return;
   const float* row = x + int64_t{index[r]} * width;
   for (int i = threadIdx.x; i < width; i += kThreads) out[int64_t{r} * width + i] = row[i];
 }
 
 __device__ bool OwnRow(Rows rows, int* r) {
+  AwaitKernelsBefore();
   *r = blockIdx.x * kThreads + threadIdx.x;
   return *r < *rows.num;
 }
@@ -61,26 +63,26 @@ __global__ void NoteTokensKernel(Rows rows, const int32_t* token_ids, const int3
 
 void GatherRows(Stream& stream, Rows rows, int width, const float* x, const int32_t* index,
                 float* out) {
-  Launch(stream, rows.max, kThreads, 0, GatherRowsKernel, rows, width, x, index, out);
+  LaunchEarly(stream, rows.max, kThreads, 0, GatherRowsKernel, rows, width, x, index, out);
 }
 
 void ResolveLate(Stream& stream, Rows rows, const uint8_t* late, const int32_t* seq_slots,
                  const int32_t* last_token, const int32_t* last_route, int32_t* token_ids,
                  int32_t* routes) {
-  Launch(stream, CeilDiv(rows.max, kThreads), kThreads, 0, ResolveLateKernel, rows, late, seq_slots,
-         last_token, last_route, token_ids, routes);
+  LaunchEarly(stream, CeilDiv(rows.max, kThreads), kThreads, 0, ResolveLateKernel, rows, late,
+              seq_slots, last_token, last_route, token_ids, routes);
 }
 
 void ScatterToSlots(Stream& stream, Rows rows, const int32_t* values, const int32_t* seq_slots,
                     int32_t* last) {
-  Launch(stream, CeilDiv(rows.max, kThreads), kThreads, 0, ScatterToSlotsKernel, rows, values,
-         seq_slots, last);
+  LaunchEarly(stream, CeilDiv(rows.max, kThreads), kThreads, 0, ScatterToSlotsKernel, rows, values,
+              seq_slots, last);
 }
 
 void NoteTokens(Stream& stream, Rows rows, const int32_t* token_ids, const int32_t* positions,
                 const int32_t* seq_slots, int words_per_slot, const TokenHistory& history) {
-  Launch(stream, CeilDiv(rows.max, kThreads), kThreads, 0, NoteTokensKernel, rows, token_ids,
-         positions, seq_slots, words_per_slot, history);
+  LaunchEarly(stream, CeilDiv(rows.max, kThreads), kThreads, 0, NoteTokensKernel, rows, token_ids,
+              positions, seq_slots, words_per_slot, history);
 }
 
 }  // namespace pregate::cuda

@@ -199,6 +199,7 @@ __device__ int32_t Sample(const SampleProblem& p, int r, const Row& row,
 __global__ void __launch_bounds__(kThreads) SampleTokensKernel(SampleProblem p) {
   __shared__ Scratch s;
   const int r = blockIdx.x;
+  AwaitKernelsBefore();
   if (r >= *p.rows.num) return;
   const SampleArgs& args = p.args;
   const int n = p.vocab_size, slot = args.seq_slots[r];
@@ -238,7 +239,7 @@ __global__ void __launch_bounds__(kThreads) SampleTokensKernel(SampleProblem p) 
 }  // namespace
 
 void SampleTokens(Stream& stream, const SampleProblem& problem) {
-  Launch(stream, problem.rows.max, kThreads, 0, SampleTokensKernel, problem);
+  LaunchEarly(stream, problem.rows.max, kThreads, 0, SampleTokensKernel, problem);
 }
 
 }  // namespace pregate::cuda

@@ -9,6 +9,7 @@ constexpr int kThreads = 512;
 __global__ void ArgMaxKernel(Rows rows, int width, const float* x, int32_t* out) {
   __shared__ Candidate scratch[32];
   const int r = blockIdx.x;
+  AwaitKernelsBefore();
   if (r >= *rows.num) return;
   const float* row = x + int64_t{r} * width;
   const Candidate best = BlockBest(width, scratch, [&](int i) { return row[i]; });
@@ -22,6 +23,7 @@ __global__ void ScoreTokensKernel(Rows rows, int vocab_size, const float* logits
   __shared__ Candidate scratch[32];
   __shared__ double sums[32];
   const int r = blockIdx.x;
+  AwaitKernelsBefore();
   if (r >= *rows.num) return;
   const float* row = logits + int64_t{r} * vocab_size;
   const Candidate best = BlockBest(vocab_size, scratch, [&](int i) { return row[i]; });
@@ -39,13 +41,14 @@ __global__ void ScoreTokensKernel(Rows rows, int vocab_size, const float* logits
 }  // namespace
 
 void ArgMax(Stream& stream, Rows rows, int width, const float* x, int32_t* out) {
-  Launch(stream, rows.max, width < kThreads ? 32 : kThreads, 0, ArgMaxKernel, rows, width, x, out);
+  LaunchEarly(stream, rows.max, width < kThreads ? 32 : kThreads, 0, ArgMaxKernel, rows, width, x,
+              out);
 }
 
 void ScoreTokens(Stream& stream, Rows rows, int vocab_size, const float* logits,
                  const int32_t* targets, float* out_logprobs, uint8_t* out_greedy) {
-  Launch(stream, rows.max, kThreads, 0, ScoreTokensKernel, rows, vocab_size, logits, targets,
-         out_logprobs, out_greedy);
+  LaunchEarly(stream, rows.max, kThreads, 0, ScoreTokensKernel, rows, vocab_size, logits, targets,
+              out_logprobs, out_greedy);
 }
 
 }  // namespace pregate::cuda

@@ -38,12 +38,13 @@ class ItemSource {
 template <int kDims>
 __global__ void __launch_bounds__(2 * kRings * 32, 2)
     SplitAttentionKernel(const __grid_constant__ AttentionProblem p,
-                         const __grid_constant__ TileSums sums) {
+                         const __grid_constant__ TileSums sums,
+                         const __grid_constant__ WaitLimit waits) {
   extern __shared__ __align__(128) unsigned char all_slots[];  // [kRings][kSlots][kSlotBytes]
   __shared__ SplitRows rows;
   __shared__ RingBarriers<kSlots> all_barriers[kRings];
   if (threadIdx.x < 32) rows.Find(p, /*stores=*/false);
-  if (threadIdx.x < kRings) all_barriers[threadIdx.x].Init();
+  if (threadIdx.x < kRings) all_barriers[threadIdx.x].Init(waits);
   __syncthreads();
   AwaitKernelsBefore();
   const int warp = threadIdx.x / 32, ring = warp % kRings;
@@ -74,7 +75,7 @@ void SplitAttention(Stream& stream, const AttentionProblem& p, void* scratch) {
   const TileSums sums = TileSums::At(scratch, p.tokens, p.heads, kTileKeys);
   LaunchEarly(stream, kBlocks, 2 * kRings * 32, kRings * kSlots * kSlotBytes,
               p.heads.head_dim <= 64 ? SplitAttentionKernel<64> : SplitAttentionKernel<128>, p,
-              sums);
+              sums, stream.waits(WaitingKernel::kSplitAttention));
 }
 
 }  // namespace pregate::cuda

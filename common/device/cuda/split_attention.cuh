@@ -165,9 +165,11 @@ class SplitAttentionWarp {
       const int head = sum / kParts % p_.heads.num_heads, row = sum / kParts / p_.heads.num_heads;
       const int* arrived = sums_.arrived + row * p_.heads.num_kv_heads + head / group_;
       const int all = rows_.tiles[row] * calls;
-      for (int seen = 0; seen < all;) {
+      AwaitWithin(ring.deadline(), WaitFor::kTiles, [&] {
+        int seen;
         asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(arrived) : "memory");
-      }
+        return seen >= all;
+      });
       __syncwarp();
       AddTiles(row, head, sum % kParts * 32, publisher);
     }

@@ -16,6 +16,7 @@
 // are the same. Code is kept small: what a layer runs must fit the instruction cache.
 #include <algorithm>
 
+#include "common/device/cuda/grid_barrier.cuh"
 #include "common/device/cuda/publish.cuh"
 #include "common/device/cuda/rms_norm.cuh"
 #include "common/device/cuda/rotary.cuh"
@@ -28,32 +29,6 @@ constexpr int kWarps = kNormThreads / 32;  // that work
 constexpr int kThreads = kWarps * 32;
 __device__ void SyncWorkers() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
 
-// What a block's threads published before, every block sees after.
-class Barrier {
- public:
-  __device__ Barrier(unsigned* arrivals, unsigned before) : arrivals_(arrivals), target_(before) {}
-  __device__ void Wait(Publisher& publisher) {
-    target_ += gridDim.x;
-    publisher.Await();
-    SyncWorkers();
-    if (threadIdx.x == 0) {
-      asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(arrivals_) : "memory");
-      unsigned seen;
-      do {
-        asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];"
-                     : "=r"(seen)
-                     : "l"(arrivals_)
-                     : "memory");
-      } while (static_cast<int>(seen - target_) < 0);
-    }
-    SyncWorkers();
-  }
-
- private:
-  unsigned* const arrivals_;
-  unsigned target_;
-};
-
 // From one row of x in shared memory to the next (XAddress).
 __host__ __device__ inline int XRowBytes(int width) { return (width * 2 + 127) / 128 * 128 + 16; }
 
@@ -63,6 +38,7 @@ struct Memory {
   float warp_sums[kStepRowsMax][kWarps];
   Experts experts;
   SplitRows rows;
+  unsigned barrier_target;
 };
 
 template <int kDims, int kSlots>
@@ -81,10 +57,11 @@ class StepBlock {
         x_(x),
         x_bytes_(XRowBytes(p.x_width)),
         x_lane_(XAddress(x, x_bytes_, p.tokens.rows.max)),
-        barrier_(p.arrivals, p.arrived_before) {}
+        barrier_(p.barrier, &m.barrier_target) {}
 
   // Both halves of a layer are rows, a product, and a product that h takes in.
   __device__ void Run() {
+    if (threadIdx.x == 0) barrier_.Begin();
     const int q_width = p_.heads.num_heads * p_.heads.head_dim;
 #pragma unroll 1
     for (int half = 0; half < 2 * p_.num_layers; ++half) {
@@ -98,13 +75,13 @@ class StepBlock {
         const StripSums sums = MultiplyStrip<16>(ring_, p_.hidden, x_lane_);
         ffn ? StoreMid(layer, unit, sums) : StoreHeads(l, unit, sums);
       });
-      barrier_.Wait(publisher_);
+      Wait();
       if (!ffn) {
         const SplitAttentionWarp<kDims> attention(p_.attention, stack_.kv(l), m_.rows, p_.sums);
         const int items = stack_.units(l, kAttend);
         unit_ = attention.RunAllAtOnce(ring_, unit_, stack_.num_warps, items, l + 1, publisher_) -
                 items;
-        barrier_.Wait(publisher_);
+        Wait();
         if (l + 1 == p_.num_layers && blockIdx.x == 0) {
           attention.ForgetArrivals(kThreads, publisher_);
         }
@@ -116,11 +93,19 @@ class StepBlock {
         ffn ? AddUnit(unit, layer.shared_width, layer.own_width, p_.ffn_residual)
             : AddUnit(unit, q_width, 0, p_.attention_residual);
       });
-      if (half + 1 < 2 * p_.num_layers) barrier_.Wait(publisher_);
+      if (half + 1 < 2 * p_.num_layers) Wait();
     }
+    if (blockIdx.x == 0 && threadIdx.x == 0) barrier_.End();
   }
 
  private:
+  // What a block's threads published before, every block sees after.
+  __device__ void Wait() {
+    publisher_.Await();
+    SyncWorkers();
+    if (threadIdx.x == 0) barrier_.Wait(ring_.deadline());
+    SyncWorkers();
+  }
   // The units that the warp's source has, in its order.
   template <class F>
   __device__ void ForUnits(int layer, int phase, const F& f) {
@@ -282,7 +267,7 @@ class StepBlock {
   Bf16* const x_;
   const int x_bytes_;
   const uint32_t x_lane_;
-  Barrier barrier_;
+  const GridBarrier barrier_;  // of thread 0
   Publisher publisher_;
 };
 
@@ -302,7 +287,7 @@ struct Layout {
 };
 
 // Of the 128 that each thread of a block of 512 begins with.
-constexpr int kReaderRegisters = 184, kFillerRegisters = 72;
+constexpr int kReaderRegisters = 176, kFillerRegisters = 80;
 
 template <int kDims, int kSlots>
 __global__ void __launch_bounds__(2 * kThreads, 1)
@@ -317,7 +302,7 @@ __global__ void __launch_bounds__(2 * kThreads, 1)
   const int warp = threadIdx.x / 32;
   if (threadIdx.x == 0) m.experts.Find(p);
   if (warp == 1) m.rows.Find(p.attention, /*stores=*/true);
-  if (threadIdx.x % 32 == 0 && warp < kWarps) m.rings[warp].Init();
+  if (threadIdx.x % 32 == 0 && warp < kWarps) m.rings[warp].Init(p.waits);
   for (int i = threadIdx.x; i < p.num_layers; i += blockDim.x) {
     layers[i] = p.layers[i];
     shared[i] =
@@ -375,12 +360,12 @@ StepLaunch PlanStepLaunch(const StepProblem& problem, int multiprocessors, int s
   return {multiprocessors, slots, Layout(p, slots).end};
 }
 
-bool RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch& launch) {
+void RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch& launch) {
   const Kernel kernel =
       problem.heads.head_dim <= 64 ? KernelOf<64>(launch.slots) : KernelOf<128>(launch.slots);
   cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                            launch.shared_bytes);
-  StepArguments arguments(problem);
+  StepArguments arguments(problem, stream.waits(WaitingKernel::kStep));
   void* parameters[] = {&arguments};
   if (error == cudaSuccess) {
     error =
@@ -390,7 +375,6 @@ bool RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch&
   ++stream.num_launches;
   if (stream.error == cudaSuccess) stream.error = error;
   if (error != cudaSuccess) cudaGetLastError();  // else the next launch reports it again
-  return error == cudaSuccess;
 }
 
 }  // namespace pregate::cuda

@@ -40,24 +40,21 @@ struct StepProblem {
   int num_experts;
   float* h;  // [max, hidden]
   // Scratch.
-  float* q;                 // [max, q width]
-  void* act;                // [max, q width] bf16
-  void* mid;                // [max, mid_stride] bf16: shared, then own
-  int mid_stride;           // of the layer with the widest units
-  void* tile_sums;          // [SplitAttentionBytes]
-  unsigned* arrivals;       // of blocks at barriers, ever
-  unsigned arrived_before;  // of the launches before this one
+  float* q;         // [max, q width]
+  void* act;        // [max, q width] bf16
+  void* mid;        // [max, mid_stride] bf16: shared, then own
+  int mid_stride;   // of the layer with the widest units
+  void* tile_sums;  // [SplitAttentionBytes]
+  BarrierCounts* barrier;
 };
 
 // All blocks run at once, one a multiprocessor.
 struct StepLaunch {
   int blocks = 0, slots = 0, shared_bytes = 0;
 };
-// Barriers that every block passes.
-inline unsigned StepBarriers(int num_layers) { return 5u * num_layers - 1; }
 // slots 0: the ring does not fit into shared memory beside the rows.
 StepLaunch PlanStepLaunch(const StepProblem& problem, int multiprocessors, int shared_bytes_max);
-// False, with the error noted, where it could not be launched: then no block will arrive.
-bool RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch& launch);
+// The error is noted where it could not be launched.
+void RunStepKernel(Stream& stream, const StepProblem& problem, const StepLaunch& launch);
 
 }  // namespace pregate::cuda

@@ -1,9 +1,12 @@
 // LayersAtOnce: the step kernel, and the launches for more rows and other layers, have the bits of the
 // halves of a layer, composed of operations.
+#include <cuda_runtime_api.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
 
+#include "common/device/cuda/cuda_device.h"
 #include "common/device/device_contract.h"
 #include "common/device/rounding.h"
 
@@ -324,6 +327,65 @@ TEST_P(StepKernelTest, ShapesThatItDoesNotTakeHaveTheBitsOfTheHalvesInTurn) {
       ExpectSame(absl::StrCat("hidden ", s.hidden, " head_dim ", s.head_dim, " shared ", s.shared,
                               " own ", s.own, " rows ", rows));
     }
+  }
+}
+
+// A graph of what RunAtOnce enqueues.
+class LayersGraph {
+ public:
+  LayersGraph(CudaDevice& device, const std::function<void()>& enqueue)
+      : stream_(static_cast<cudaStream_t>(device.stream())) {
+    const int64_t before = device.counts().launches;
+    cudaGraph_t graph = nullptr;
+    EXPECT_EQ(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal), cudaSuccess);
+    enqueue();
+    EXPECT_EQ(cudaStreamEndCapture(stream_, &graph), cudaSuccess);
+    launches_ = device.counts().launches - before;
+    EXPECT_EQ(cudaGraphInstantiate(&graph_, graph, 0), cudaSuccess);
+    cudaGraphDestroy(graph);
+  }
+  ~LayersGraph() { cudaGraphExecDestroy(graph_); }
+  int64_t launches() const { return launches_; }
+  void Run() { EXPECT_EQ(cudaGraphLaunch(graph_, stream_), cudaSuccess); }
+
+ private:
+  const cudaStream_t stream_;
+  cudaGraphExec_t graph_ = nullptr;
+  int64_t launches_ = 0;
+};
+
+// Each launch begins with the counts of barriers and tiles that the one before it left, whoever made it.
+TEST_P(StepKernelTest, AGraphLaunchedAgainHasTheBitsOfTheHalvesInTurn) {
+  auto& device = dynamic_cast<CudaDevice&>(*devices_[0]);
+  int card_major = 0;
+  ASSERT_EQ(
+      cudaDeviceGetAttribute(&card_major, cudaDevAttrComputeCapabilityMajor, device.ordinal()),
+      cudaSuccess);
+  for (const int layers : {1, 3}) {
+    Make({layers, 64, 4, 2, 32, 32, 32, 3}, 5, 8, 300);
+    const auto run_in_turn = [&](const std::string& what) {
+      RunInTurn();
+      ExpectSame(absl::StrCat("layers ", layers, " ", what));
+    };
+    ASSERT_TRUE(RunAtOnce());  // sizes scratch and brings the table of layers
+    run_in_turn("launched");
+    LayersGraph graph(device, [&] { ASSERT_TRUE(RunAtOnce()); });
+    EXPECT_EQ(graph.launches() == 1, card_major >= 9) << graph.launches() << " launches";
+    for (const char* time : {"first", "second"}) {
+      graph.Run();
+      run_in_turn(absl::StrCat("graph, ", time));
+    }
+    ASSERT_TRUE(RunAtOnce());
+    run_in_turn("launched behind graphs");
+    graph.Run();
+    run_in_turn("graph behind a launch");
+
+    // Of these layers there is no table yet, and a graph does not bring it.
+    std::swap(copies_[0], copies_[1]);
+    LayersGraph other(device, [&] { ASSERT_TRUE(RunAtOnce()); });
+    EXPECT_GT(other.launches(), 1);
+    other.Run();
+    run_in_turn("graph of launches");
   }
 }
 

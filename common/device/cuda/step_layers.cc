@@ -65,10 +65,6 @@ bool StepLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layers
                      const LayerWorkspace& workspace, float* h) {
   if (layers.empty() || batch.rows.max > kStepRowsMax) return false;
   runtime_.Use();
-  // The launch is told how many blocks have passed barriers, so it cannot be played again.
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  cudaStreamIsCapturing(runtime_.handle(), &capture);
-  if (capture != cudaStreamCaptureStatusNone) return false;
   const AttentionShape& a = layers[0].attention;
   if (a.act != ActType::kBF16 || ffn.act != ActType::kBF16 || a.head_dim % 16 != 0 ||
       a.hidden > kStepHiddenMax || a.hidden % 16 != 0 || ffn.hidden != a.hidden) {
@@ -109,31 +105,35 @@ bool StepLayers::Run(const TokenBatch& batch, absl::Span<const LayerCall> layers
                                                             int(card.sharedMemPerBlockOptin));
   if (launch.slots == 0) return false;
 
-  p.tile_sums = tile_sums_.TryGet(sums_bytes);
-  p.mid = mid_.TryGet(size_t{2} * batch.rows.max * p.mid_stride);
-  p.arrivals = static_cast<unsigned*>(arrivals_.TryGet(sizeof(unsigned)));
-  if (p.tile_sums == nullptr || p.mid == nullptr || p.arrivals == nullptr) return false;
   p.layers = PutLayers(layers);
   if (p.layers == nullptr) return false;
-  p.arrived_before = arrived_;
-  if (RunStepKernel(runtime_.stream(), p, launch)) {
-    arrived_ += StepBarriers(p.num_layers) * static_cast<unsigned>(launch.blocks);
-  }
+  p.tile_sums = tile_sums_.TryGet(sums_bytes);
+  p.mid = mid_.TryGet(size_t{2} * batch.rows.max * p.mid_stride);
+  p.barrier = static_cast<BarrierCounts*>(barrier_.TryGet(sizeof(BarrierCounts)));
+  if (p.tile_sums == nullptr || p.mid == nullptr || p.barrier == nullptr) return false;
+  RunStepKernel(runtime_.stream(), p, launch);
   return true;
 }
 
-// Layers do not move, so this uploads only where a call takes others than the last one.
+bool StepLayers::IsCapturing() const {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  cudaStreamIsCapturing(runtime_.handle(), &capture);
+  return capture != cudaStreamCaptureStatusNone;
+}
+
+// Layers do not move, so this uploads only where a call takes others than the last one. Not into a graph,
+// which would bring each time what its launch finds in the upload's memory.
 const StepLayer* StepLayers::PutLayers(absl::Span<const LayerCall> layers) {
   staged_.clear();
   for (const LayerCall& layer : layers) staged_.push_back(ToStepLayer(layer));
   const size_t bytes = staged_.size() * sizeof(StepLayer);
+  const bool is_there = uploaded_.size() == staged_.size() &&
+                        std::memcmp(uploaded_.data(), staged_.data(), bytes) == 0;
+  if (!is_there && IsCapturing()) return nullptr;
   auto* table = static_cast<StepLayer*>(table_.TryGet(bytes));
-  if (table == nullptr) return nullptr;
-  if (uploaded_.size() != staged_.size() ||
-      std::memcmp(uploaded_.data(), staged_.data(), bytes) != 0) {
-    uploads_.Upload(table, staged_.data(), bytes);
-    uploaded_ = staged_;
-  }
+  if (table == nullptr || is_there) return table;
+  uploads_.Upload(table, staged_.data(), bytes);
+  uploaded_ = staged_;
   return table;
 }
 

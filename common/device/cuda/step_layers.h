@@ -22,23 +22,24 @@ class StepLayers {
         tile_sums_(*tile_sums),
         table_(runtime),
         mid_(runtime),
-        arrivals_(runtime) {}
+        barrier_(runtime) {}
 
   // See Device::LayersAtOnce.
   bool Run(const TokenBatch& batch, absl::Span<const LayerCall> layers, const FfnShape& ffn,
            const ExpertGroups& groups, const LayerWorkspace& workspace, float* h);
 
  private:
+  // Null where they cannot be brought to the card now.
   const StepLayer* PutLayers(absl::Span<const LayerCall> layers);
+  bool IsCapturing() const;
 
   CudaRuntime& runtime_;
   UploadRing& uploads_;
   Scratch& tile_sums_;
-  Scratch table_;     // [layers] StepLayer
-  Scratch mid_;       // [rows max, shared + own]
-  Scratch arrivals_;  // [1]
+  Scratch table_;    // [layers] StepLayer
+  Scratch mid_;      // [rows max, shared + own]
+  Scratch barrier_;  // BarrierCounts
   std::vector<StepLayer> staged_, uploaded_;
-  unsigned arrived_ = 0;
 };
 
 }  // namespace pregate::cuda

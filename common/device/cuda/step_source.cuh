@@ -15,14 +15,16 @@ struct StepArguments : StepProblem {
   AttentionProblem attention;  // without kv, which is each layer's
   TileSums sums;
   int x_width;  // the most inputs that a phase reads of a row
+  WaitLimit waits;
 
-  explicit StepArguments(const StepProblem& p)
+  explicit StepArguments(const StepProblem& p, const WaitLimit& limit = {})
       : StepProblem(p),
         attention{p.tokens, p.heads, p.q, {nullptr, 0, true}, p.scale, p.window, true, p.act},
         sums(TileSums::At(p.tile_sums, p.tokens, p.heads, kTileKeys)) {
     const int q_width = heads.num_heads * heads.head_dim;
     x_width = hidden > q_width ? hidden : q_width;
     if (mid_stride > x_width) x_width = mid_stride;
+    waits = limit;
   }
 };
 

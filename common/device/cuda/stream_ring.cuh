@@ -3,8 +3,10 @@
 // work waits for meanwhile: where the next bytes lie depends on nothing that a step computes.
 #pragma once
 
-#include "common/device/cuda/launch.cuh"
+#include <cstddef>
+
 #include "common/device/cuda/mma.cuh"
+#include "common/device/cuda/wait_limit.cuh"
 
 namespace pregate::cuda {
 
@@ -35,11 +37,13 @@ __device__ void KeepFewerRegisters() {
 // The shared memory of a ring; its slots lie elsewhere.
 template <int kSlots>
 struct RingBarriers {
+  WaitDeadline deadline;
   uint64_t filled[kSlots], read[kSlots];
 
   // By one thread; the block synchronizes afterwards. How many threads fill a slot, and how many warps
   // read it.
-  __device__ void Init(int fillers = 32, int readers = 1) {
+  __device__ void Init(const WaitLimit& waits, int fillers = 32, int readers = 1) {
+    deadline.Begin(waits);
     for (int i = 0; i < kSlots; ++i) {
       asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(SharedAddress(filled + i)),
                    "r"(fillers)
@@ -69,21 +73,33 @@ template <int kSlots, int kBytes = kSlotBytes>
 class RingEnd {
  public:
   __device__ RingEnd(const unsigned char* slots, const RingBarriers<kSlots>& barriers)
-      : slots_(SharedAddress(slots)),
-        filled_(SharedAddress(barriers.filled)),
-        read_(SharedAddress(barriers.read)) {}
+      : slots_(SharedAddress(slots)), barriers_(SharedAddress(&barriers)) {}
+
+  // Shared address of the WaitDeadline.
+  __device__ uint32_t deadline() const {
+    static_assert(offsetof(RingBarriers<kSlots>, deadline) == 0);
+    return barriers_;
+  }
 
  protected:
   __device__ uint32_t slot() const { return slots_ + index_ * kBytes; }
-  __device__ uint32_t filled() const { return filled_ + index_ * 8; }
-  __device__ uint32_t read() const { return read_ + index_ * 8; }
+  __device__ uint32_t filled() const {
+    return barriers_ + index_ * 8 + offsetof(RingBarriers<kSlots>, filled);
+  }
+  __device__ uint32_t read() const { return filled() + kSlots * 8; }
   __device__ void Advance() {
     if (++index_ == kSlots) index_ = 0, parity_ ^= 1;
   }
-  uint32_t parity_ = 0;
+  __device__ void AwaitFilled() const { AwaitSlot(WaitFor::kFilledSlot, filled(), parity_); }
+  __device__ void AwaitRead() const { AwaitSlot(WaitFor::kReadSlot, read(), parity_ ^ 1); }
 
  private:
-  const uint32_t slots_, filled_, read_;
+  __device__ void AwaitSlot(WaitFor what, uint32_t barrier, uint32_t parity) const {
+    AwaitWithin(deadline(), what, [&] { return PhaseIsOver(barrier, parity); });
+  }
+
+  const uint32_t slots_, barriers_;
+  uint32_t parity_ = 0;
   int index_ = 0;
 };
 
@@ -93,8 +109,7 @@ class RingReader : public RingEnd<kSlots, kBytes> {
   using RingEnd<kSlots, kBytes>::RingEnd;
   // The address of the next slot, filled.
   __device__ uint32_t Await() const {
-    while (!PhaseIsOver(this->filled(), this->parity_)) {
-    }
+    this->AwaitFilled();
     return this->slot();
   }
   // The warp has read it.
@@ -130,8 +145,7 @@ class RingFiller : public RingEnd<kSlots, kBytes> {
     for (bool advances = true;;) {
       if (advances) source_.Advance(context);
       if (source_.done(context)) return;
-      while (!PhaseIsOver(this->read(), this->parity_ ^ 1)) {
-      }
+      this->AwaitRead();
       advances = source_.Issue(context, this->slot());
       asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(this->filled())
                    : "memory");
@@ -151,8 +165,7 @@ class BulkFiller : public RingEnd<kSlots, kBytes> {
   // issue(slot, barrier) starts copies of `bytes` into the next slot that is free.
   template <class F>
   __device__ void Fill(int bytes, const F& issue) {
-    while (!PhaseIsOver(this->read(), this->parity_ ^ 1)) {
-    }
+    this->AwaitRead();
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(this->filled()),
                  "r"(bytes)
                  : "memory");

@@ -367,13 +367,14 @@ constexpr int kWorkerRegisters = 224, kFillerRegisters = 56;
 template <int kDims, int kPerTeam, class Out>
 __global__ void __launch_bounds__(kThreads, 1)
     WarpgroupAttentionKernel(const __grid_constant__ AttentionProblem p,
-                             const __grid_constant__ CUtensorMap map, bool takes_all) {
+                             const __grid_constant__ CUtensorMap map, bool takes_all,
+                             const __grid_constant__ WaitLimit waits) {
   using L = Layout<kDims, kPerTeam>;
   extern __shared__ __align__(1024) unsigned char memory[];
   __shared__ RingBarriers<L::kSlots> barriers[L::kTeams];
   __shared__ unsigned long long poison[L::kTeams];
   auto* starts = reinterpret_cast<uint16_t*>(memory + L::kStarts);
-  if (threadIdx.x < L::kTeams) barriers[threadIdx.x].Init(1, 4 * kPerTeam);
+  if (threadIdx.x < L::kTeams) barriers[threadIdx.x].Init(waits, 1, 4 * kPerTeam);
   const int group = p.heads.num_heads / p.heads.num_kv_heads, num_rows = *p.tokens.rows.num;
   const int tile_tokens = (takes_all ? kGroupQueries : kTileQueries) / group;
   const int num_tiles = Work::FindTiles(p.tokens, num_rows, tile_tokens, starts);
@@ -414,7 +415,8 @@ void LaunchWarpgroupAttention(Stream& stream, const AttentionProblem& p, bool ta
   }
   ForElement(p.out_bf16, [&](auto out) {
     LaunchEarly(stream, blocks, kThreads, Layout<kDims, kPerTeam>::Bytes(p.tokens.rows.max),
-                WarpgroupAttentionKernel<kDims, kPerTeam, decltype(out)>, p, map, takes_all);
+                WarpgroupAttentionKernel<kDims, kPerTeam, decltype(out)>, p, map, takes_all,
+                stream.waits(WaitingKernel::kWarpgroupAttention));
   });
 }
 

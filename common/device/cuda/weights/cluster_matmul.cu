@@ -29,6 +29,7 @@ struct Problems {
   int columns[2];      // tiles side by side
   int items[2];        // tiles in all; those of rows that are not there have no work
   const char* origin;  // coordinate 0 of weights
+  WaitLimit waits;
 };
 struct WeightMaps {
   CUtensorMap each[2];
@@ -141,8 +142,7 @@ class Filler : public RingEnd<kSlots, kBytes> {
     const int depth = static_cast<int>(p.weight_stride);
 #pragma unroll 1
     for (int k = 0; k < depth; k += kDepth) {
-      while (!PhaseIsOver(read(), parity_ ^ 1)) {
-      }
+      AwaitRead();
       if (thread == 0) {
         asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(filled()),
                      "r"(kWeightBytes)
@@ -248,7 +248,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kWorkers + kFillers,
   __shared__ int out_rows[2][kBlockRows];  // of the tile at hand, of the one before
   __shared__ Offsets offsets;
   const Schedule schedule(problems, offsets);
-  if (threadIdx.x == 0) barriers.Init(kFillers + 1, 2 * kWorkers / 32);
+  if (threadIdx.x == 0) barriers.Init(problems.waits, kFillers + 1, 2 * kWorkers / 32);
   AwaitKernelsBefore();
   schedule.ReadOffsets();
   __syncthreads();
@@ -313,6 +313,7 @@ bool ClusterMatmul(Stream& stream, const GroupedMatmul& p, const GroupedMatmul* 
   problems.origin =
       reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(p.out) / kUnitStep * kUnitStep) -
       kReach * kUnitStep;
+  problems.waits = stream.waits(WaitingKernel::kClusterMatmul);
   for (int i = 0; i < (also != nullptr ? 2 : 1); ++i) {
     const GroupedMatmul& one = i == 0 ? p : *also;
     if (!Takes(one, gate_up)) return false;

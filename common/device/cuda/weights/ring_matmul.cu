@@ -51,6 +51,7 @@ struct Problems {
   GroupedMatmul each[2];
   int tiles_of_first;  // of rows
   HeadsOut heads;
+  WaitLimit waits;
 };
 
 // A tile's weight rows begin at this output.
@@ -180,7 +181,7 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kBlocks)
     AwaitKernelsBefore();  // who waits for this one waits for those too
     return;
   }
-  if (threadIdx.x == 0) barriers.Init(Size::kFillers, Size::kWorkers / 32);
+  if (threadIdx.x == 0) barriers.Init(problems.waits, Size::kFillers, Size::kWorkers / 32);
   __syncthreads();
   const int warp = UniformInWarp(threadIdx.x / 32);
   if (warp >= Size::kWorkers / 32) {
@@ -232,6 +233,7 @@ void Run(Stream& stream, Problems problems, bool both) {
   const GroupedMatmul &p = problems.each[0], &also = problems.each[1];
   const int outputs = OutputsOf<kResult == Result::kMid>(Size::kWeights);
   problems.tiles_of_first = TilesMax(p, Size::kRows);
+  problems.waits = stream.waits(WaitingKernel::kRingMatmul);
   int columns = p.out_columns, tiles = problems.tiles_of_first;
   if (both) {
     columns = std::max(columns, also.out_columns);
