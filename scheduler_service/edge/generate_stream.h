@@ -46,7 +46,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     Peer<GenerateRequest, ToClient>* engine = nullptr;  // outlives the stream
     SchedulerMetrics* metrics = nullptr;                // the same
     RequestLog* log = nullptr;                          // the same
-    std::function<void()> on_closed;                    // once and last
+    std::function<void()> on_closed;                    // once and last, as long as `grpc` is there
   };
   explicit GenerateStream(Context context) : context_(std::move(context)) {}
 
