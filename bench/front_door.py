@@ -1,11 +1,13 @@
 """What a token costs in front of the workers: a real scheduler and a real gateway on one core, a worker that computes nothing
 (bench/fake_worker) and the clients (bench/stream_bench) on the other; by gRPC and by HTTP turn about. The processor time of
-scheduler and gateway is counted too, since other programs on the machine change rates but hardly that.
+scheduler and gateway is counted too, since other programs on the machine change rates but hardly that; and the share of its core that
+they had busy: well below 1, the rate is the clients' and not theirs.
 usage: front_door.py --bin BIN[:FLAG][,BIN[:FLAG] ...] --out FILE [--streams 256] [--prompt 16] [--answer 128] [--requests 4] [--rounds 5]
-                     [--profile] [--flames DIR]
+                     [--grpc-client] [--profile] [--flames DIR]
 
 With several BINs (before, after; a FLAG is for scheduler and gateway), each round measures all of them; ratios are to the first one, within a round:
-[median, least, most]. --profile adds where the last build's
+[median, least, most]. By gRPC the streams share one connection, whose frames the client writes itself; with --grpc-client it is gRPC's own client.
+--profile adds where the last build's
 time goes, by function, at the last number of streams (needs `perf`); --flames draws that with its calls (bench/flame_graph.py), a file a way.
 """
 import argparse
@@ -83,8 +85,10 @@ class Servers:
         return {**json.loads(ports.read_text()), "process": process}
 
     def run(self, way, streams, args, requests, retries=3):
-        argv = ["taskset", "-c", CLIENT_CORE, self.binaries / "stream_bench", "--server", self.scheduler["listen"], "--streams", streams,
+        argv = ["taskset", "-c", CLIENT_CORE, args.client / "stream_bench", "--server", self.scheduler["listen"], "--streams", streams,
                 "--prompt", args.prompt, "--answer", args.answer, "--requests", requests, "--vocab", 256]
+        if way == "grpc" and not args.grpc_client:
+            argv.append("--frames")
         if way == "http":
             self.await_ready()  # it may have taken the scheduler for lost while that answered nobody else in time
             argv += ["--http", self.gateway["http"], "--plain"]
@@ -100,7 +104,8 @@ class Servers:
         seen = json.loads(done.stdout)["runs"][0]
         tokens = int(streams) * requests * args.answer
         return {"tokens_per_s": seen["tokens_per_s"], "ttft_ms_p50": seen["ttft_ms_p50"], "itl_ms_p50": seen["itl_ms_p50"],
-                "scheduler_us_per_token": used[0] / tokens * 1e6, "gateway_us_per_token": used[1] / tokens * 1e6, "answers": seen["answers"]}
+                "scheduler_us_per_token": used[0] / tokens * 1e6, "gateway_us_per_token": used[1] / tokens * 1e6,
+                "server_core_busy": sum(used) * seen["tokens_per_s"] / tokens, "answers": seen["answers"]}
 
     def record(self, way, streams, args, processes, *flags):
         """perf's file of what the processes do in a run."""
@@ -156,11 +161,13 @@ def main():
     parser.add_argument("--requests", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--log-level", default="warn")
+    parser.add_argument("--grpc-client", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--flames", type=pathlib.Path)
     args = parser.parse_args()
     binaries = [pathlib.Path(b.split(":")[0]).resolve() for b in args.bin.split(",")]
     flags = [b.split(":")[1:] for b in args.bin.split(",")]
+    args.client = binaries[-1]  # of one build, whatever is before it
     with tempfile.TemporaryDirectory() as temp:
         temp = pathlib.Path(temp)
         subprocess.run([binaries[0] / "pregate", "synth", "--shape", "tiny", "--seed", "1", "--out", temp / "tiny"], check=True,

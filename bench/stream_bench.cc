@@ -3,8 +3,9 @@
 // greedy and of full length. Prints one JSON object, times in ms; `answers` is a hash of all ids: equal
 // for servers that gave equal answers to the same flags.
 // With --http the same over a gateway; with --plain as a client without interest in routes has it, whose ids
-// are not known.
-// usage: stream_bench --server ADDRESS [--http ADDRESS [--plain]] [--streams 1,8,32] [--prompt 128] [--answer 64] [--requests 4]
+// are not known. With --frames by gRPC over one connection, without gRPC's client: where the server is to be the
+// slower side.
+// usage: stream_bench --server ADDRESS [--frames | --http ADDRESS [--plain]] [--streams 1,8,32] [--prompt 128] [--answer 64] [--requests 4]
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "bench/bench_main.h"
+#include "bench/http2_calls.h"
 #include "bench/http_stream.h"
 #include "common/base/status.h"
 #include "common/config/option_set.h"
@@ -37,7 +39,7 @@ struct Options {
   std::vector<std::string> streams;
   int32_t prompt = 128, answer = 64, requests = 4, vocab = 512, wait_s = 120;
   std::optional<uint64_t> seed = 1;
-  bool plain = false;
+  bool plain = false, frames = false;
 };
 
 // Of the requests of one number of streams.
@@ -131,6 +133,11 @@ void RunOne(v1::Inference::Stub& stub, const v1::GenerateRequest& request, uint6
   watch.Report(reader->Finish().error_message(), seen);
 }
 
+// What stream `s` of so many asks.
+std::mt19937_64 RandomOf(const Options& o, int streams, int s) {
+  return std::mt19937_64(*o.seed * 1000003 + streams * 1009 + s);
+}
+
 // Stream `s` sends its requests one after the other, by gRPC or by HTTP.
 void RunGrpcStream(const Options& o, int s, std::mt19937_64 random, Seen& seen) {
   const auto stub =
@@ -153,18 +160,61 @@ void RunHttpStream(const Options& o, int s, std::mt19937_64 random, Seen& seen) 
   }
 }
 
-// Each stream sends its requests one after the other.
-absl::StatusOr<nlohmann::json> RunStreams(const Options& o, int streams) {
+// All streams on this thread.
+absl::Status RunFrameStreams(const Options& o, int streams, Seen& seen) {
+  struct Stream {
+    std::mt19937_64 random;
+    int sent = 0;
+    std::optional<Watch> watch;
+  };
+  std::vector<Stream> all;
+  for (int s = 0; s < streams; ++s) all.push_back({.random = RandomOf(o, streams, s)});
+  ASSIGN_OR_RETURN(Http2Calls calls,
+                   Http2Calls::Connect(o.server, "/pregate.v1.Inference/Generate"));
+  const auto open_next = [&](int s) {
+    Stream& stream = all[s];
+    if (stream.sent == o.requests) return;
+    const v1::GenerateRequest request = RandomRequest(o, o.answer, stream.random);
+    stream.watch.emplace(uint64_t(s) * o.requests + stream.sent++);
+    calls.Open(s, request.SerializeAsString());
+  };
+  for (int s = 0; s < streams; ++s) open_next(s);
+  bool parsed = true;
+  v1::GenerateResponse response;
+  RETURN_IF_ERROR(calls.Run({.on_message =
+                                 [&](int s, absl::string_view message) {
+                                   parsed &= response.ParseFromArray(
+                                       message.data(), static_cast<int>(message.size()));
+                                   all[s].watch->Add(response.tokens().ids());
+                                 },
+                             .on_end =
+                                 [&](int s) {
+                                   all[s].watch->Report("", seen);
+                                   open_next(s);
+                                 }}));
+  return parsed ? absl::OkStatus() : absl::DataLossError("a message is no GenerateResponse");
+}
+
+// A thread each.
+void RunThreadStreams(const Options& o, int streams, Seen& seen) {
   std::vector<std::thread> threads;
-  Seen seen;
-  const Clock::time_point start = Clock::now();
   for (int s = 0; s < streams; ++s) {
     threads.emplace_back([&, s] {
-      const std::mt19937_64 random(*o.seed * 1000003 + streams * 1009 + s);
-      (o.http.empty() ? RunGrpcStream : RunHttpStream)(o, s, random, seen);
+      (o.http.empty() ? RunGrpcStream : RunHttpStream)(o, s, RandomOf(o, streams, s), seen);
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// Each stream sends its requests one after the other.
+absl::StatusOr<nlohmann::json> RunStreams(const Options& o, int streams) {
+  Seen seen;
+  const Clock::time_point start = Clock::now();
+  if (o.frames) {
+    RETURN_IF_ERROR(RunFrameStreams(o, streams, seen));
+  } else {
+    RunThreadStreams(o, streams, seen);
+  }
   const double seconds = Milliseconds(Clock::now() - start) / 1e3;
   if (!seen.error.empty()) return absl::UnavailableError(seen.error);
   return nlohmann::json{{"streams", streams},
@@ -192,6 +242,9 @@ absl::Status AwaitServer(const Options& o) {
 }
 
 absl::Status Run(const Options& o) {
+  if (o.frames && !o.http.empty()) {
+    return absl::InvalidArgumentError("--frames: is gRPC, and cannot stand beside --http");
+  }
   ASSIGN_OR_RETURN(const std::vector<int> streams, Numbers("streams", o.streams, kStreamsMax));
   RETURN_IF_ERROR(AwaitServer(o));
   nlohmann::json report = {{"prompt_tokens", o.prompt},
@@ -216,6 +269,7 @@ int main(int argc, char** argv) {
   set.String("server", &o.server, "address of the scheduler").Required();
   set.String("http", &o.http, "address of a gateway, to stream from in its place");
   set.Switch("plain", &o.plain, "with --http: ask for no routes");
+  set.Switch("frames", &o.frames, "gRPC without its client: HTTP/2's frames of one connection");
   set.Strings("streams", &o.streams, "at a time (default: 1,8,32)");
   set.Int("prompt", &o.prompt, 1, 1 << 16, "tokens", "of each request");
   set.Int("answer", &o.answer, 1, 1 << 16, "tokens", "of each request");

@@ -18,6 +18,24 @@ void AppendTag(uint32_t number, WireType type, std::string* out) {
   AppendVarint(uint64_t{number} << 3 | static_cast<uint64_t>(type), out);
 }
 
+// Small numbers of either sign are small.
+uint64_t ZigZag(int32_t value) {
+  return (static_cast<uint32_t>(value) << 1) ^ static_cast<uint32_t>(value >> 31);
+}
+
+template <typename ToVarint>
+void AppendPacked(uint32_t number, absl::Span<const int32_t> values, ToVarint to_varint,
+                  std::string* out) {
+  if (values.empty()) return;
+  size_t bytes = 0;
+  for (const int32_t value : values) {
+    bytes += static_cast<size_t>(std::bit_width(to_varint(value) | 1) + 6) / 7;
+  }
+  AppendTag(number, WireType::kBytes, out);
+  AppendVarint(bytes, out);
+  for (const int32_t value : values) AppendVarint(to_varint(value), out);
+}
+
 uint64_t LittleEndian(std::string_view bytes) {
   uint64_t value = 0;
   for (size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[i]);
@@ -99,6 +117,14 @@ void AppendWireBytes(uint32_t number, std::string_view bytes, std::string* out) 
   AppendTag(number, WireType::kBytes, out);
   AppendVarint(bytes.size(), out);
   out->append(bytes);
+}
+
+void AppendWireInt32s(uint32_t number, absl::Span<const int32_t> values, std::string* out) {
+  AppendPacked(number, values, WireInt32, out);
+}
+
+void AppendWireSint32s(uint32_t number, absl::Span<const int32_t> values, std::string* out) {
+  AppendPacked(number, values, ZigZag, out);
 }
 
 }  // namespace pregate

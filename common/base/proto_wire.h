@@ -1,5 +1,5 @@
-// The wire format of protocol buffers, as far as a SentencePiece model needs it: varints, 32 and 64
-// bit numbers, and strings of bytes. https://protobuf.dev/programming-guides/encoding
+// The wire format of protocol buffers, as far as a SentencePiece model and a stream of tokens need
+// it: varints, 32 and 64 bit numbers, strings of bytes. https://protobuf.dev/programming-guides/encoding
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 
 namespace pregate {
 
@@ -51,5 +52,13 @@ class WireReader {
 void AppendWireVarint(uint32_t number, uint64_t value, std::string* out);
 void AppendWireFloat(uint32_t number, float value, std::string* out);
 void AppendWireBytes(uint32_t number, std::string_view bytes, std::string* out);
+
+// The varint of an int32, whose sign goes on to 64 bits.
+constexpr uint64_t WireInt32(int32_t value) {
+  return static_cast<uint64_t>(static_cast<int64_t>(value));
+}
+// Packed, as `repeated int32` and `repeated sint32` have them; nothing for none.
+void AppendWireInt32s(uint32_t number, absl::Span<const int32_t> values, std::string* out);
+void AppendWireSint32s(uint32_t number, absl::Span<const int32_t> values, std::string* out);
 
 }  // namespace pregate

@@ -73,7 +73,7 @@ struct Acceptor::State {
     UniqueFd fd;  // a duplicate: gRPC owns the other and may close it at any time
     std::string peer;
     absl::Time accepted_at;
-    ResetAllowance resets;
+    ResetAllowance calls;
     bool cut = false;
 
     // gRPC then closes its own descriptor. What the peer sent and gRPC has not read is thrown away:
@@ -264,12 +264,30 @@ void Acceptor::ReleaseWrites() {
 }
 
 bool Acceptor::NoteReset(const std::string& peer) {
+  return NoteCall(ConnectionOf(peer),
+                  [](ResetAllowance& calls) { return calls.Allow(absl::Now()); });
+}
+
+uint64_t Acceptor::ConnectionOf(const std::string& peer) const {
   absl::MutexLock lock(&state_->mutex);
   const auto named = state_->by_peer.find(peer);
-  if (named == state_->by_peer.end()) return false;
-  State::Connection& connection = state_->open.at(named->second);
-  if (connection.cut || connection.resets.Allow(absl::Now())) return false;
-  connection.Cut();
+  return named == state_->by_peer.end() ? 0 : named->second;
+}
+
+bool Acceptor::NoteBegin(uint64_t connection) {
+  return NoteCall(connection, [](ResetAllowance& calls) { return calls.Begin(); });
+}
+
+bool Acceptor::NoteEnd(uint64_t connection, bool cancelled) {
+  return NoteCall(connection,
+                  [cancelled](ResetAllowance& calls) { return calls.End(cancelled, absl::Now()); });
+}
+
+bool Acceptor::NoteCall(uint64_t connection, absl::FunctionRef<bool(ResetAllowance&)> allows) {
+  absl::MutexLock lock(&state_->mutex);
+  const auto found = state_->open.find(connection);
+  if (found == state_->open.end() || found->second.cut || allows(found->second.calls)) return false;
+  found->second.Cut();
   return true;
 }
 

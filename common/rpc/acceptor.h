@@ -5,14 +5,17 @@
 
 #include <grpcpp/server_builder.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "common/http/listen_socket.h"
+#include "common/rpc/reset_counter.h"
 
 namespace pregate {
 
-// One thread of its own. Stop and NoteReset are thread-safe.
+// One thread of its own. Stop and the Note functions are thread-safe.
 class Acceptor {
  public:
   // At most `connections_max` are open: then one makes room that has not shaken hands, else the one
@@ -38,9 +41,18 @@ class Acceptor {
   // A call of `peer`, as grpc::ServerContext names it, was cancelled. True when that was one too
   // many: its connection is cut.
   bool NoteReset(const std::string& peer);
+  // The same of calls that are told of from their beginning (common/rpc/reset_counter.h). A
+  // connection is named by its number, 0 where it has none: ends may come when another has its
+  // peer's name.
+  uint64_t ConnectionOf(const std::string& peer) const;
+  bool NoteBegin(uint64_t connection);
+  bool NoteEnd(uint64_t connection, bool cancelled);
 
  private:
   struct State;
+
+  bool NoteCall(uint64_t connection, absl::FunctionRef<bool(ResetAllowance&)> allows);
+
   const std::unique_ptr<State> state_;
 };
 

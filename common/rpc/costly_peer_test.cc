@@ -20,8 +20,10 @@
 #include "common/rpc/health_client.h"
 #include "common/rpc/reset_counter.h"
 #include "common/rpc/rpc_server.h"
+#include "common/rpc/testing/rapid_resets.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "pregate/v1/inference.grpc.pb.h"
 
 namespace pregate {
 namespace {
@@ -33,11 +35,12 @@ constexpr absl::Duration kAnswer = absl::Seconds(10);
 
 class CostlyPeerTest : public ::testing::Test {
  protected:
-  std::unique_ptr<RpcServer> Start(RpcServerOptions options = {}) {
+  std::unique_ptr<RpcServer> Start(RpcServerOptions options = {},
+                                   const std::vector<grpc::Service*>& services = {}) {
     options.listen = {.host = "127.0.0.1"};
     options.message_bytes_max = kClientMessageBytesMax;
     options.log = &log_;
-    auto server = RpcServer::Start(options, {}, [] { return true; });
+    auto server = RpcServer::Start(options, services, [] { return true; });
     EXPECT_TRUE(server.ok()) << server.status();
     return *std::move(server);
   }
@@ -106,33 +109,6 @@ TEST_F(CostlyPeerTest, NoDescriptorsForAWhileIsSurvived) {
   EXPECT_EQ(Ask(*server), absl::OkStatus());
 }
 
-std::string Frame(char type, char flags, uint32_t stream, const std::string& payload) {
-  const auto size = static_cast<uint32_t>(payload.size());
-  std::string frame;
-  for (const int shift : {16, 8, 0}) frame += static_cast<char>(size >> shift);
-  frame += type;
-  frame += flags;
-  for (const int shift : {24, 16, 8, 0}) frame += static_cast<char>(stream >> shift);
-  return frame + payload;
-}
-
-std::string Header(const std::string& name, const std::string& value) {
-  return std::string(1, '\0') + static_cast<char>(name.size()) + name +
-         static_cast<char>(value.size()) + value;
-}
-
-// HTTP/2 by hand: calls, each reset in the same breath.
-std::string RapidResets(const std::string& path, int first, int count) {
-  const std::string headers = "\x83\x86" + Header(":path", path) + Header(":authority", "x") +
-                              Header("te", "trailers") + Header("content-type", "application/grpc");
-  std::string frames;
-  for (int i = first; i < first + count; ++i) {
-    frames +=
-        Frame(1, 4, 2 * i + 1, headers) + Frame(3, 0, 2 * i + 1, std::string("\0\0\0\x08", 4));
-  }
-  return frames;
-}
-
 // However fast the server works them off: twice the rate that is given back, or a thousand times.
 TEST(ResetAllowanceTest, CountsCallsNotTheirRate) {
   for (const int per_second : {2 * kConnectionResetsPerSecond, 1000 * kConnectionResetsPerSecond}) {
@@ -154,22 +130,81 @@ TEST(ResetAllowanceTest, AClientThatOftenGivesUpIsNeverCut) {
   }
 }
 
+// As many as may be open and then as many as may be cancelled, however late ends are told.
+TEST(ResetAllowanceTest, CallsThatBeginAndDoNotEndWereCancelled) {
+  ResetAllowance allowance;
+  constexpr int kBegun = kClientStreamsMax + kConnectionResetsMax;
+  for (int i = 0; i < kBegun; ++i) ASSERT_TRUE(allowance.Begin()) << i;
+  EXPECT_FALSE(allowance.Begin());
+  const absl::Time now = absl::FromUnixSeconds(1);
+  for (int i = 0; i <= kBegun; ++i) ASSERT_TRUE(allowance.End(/*cancelled=*/false, now)) << i;
+  for (int i = 0; i < kConnectionResetsMax; ++i) {
+    ASSERT_TRUE(allowance.Begin() && allowance.End(/*cancelled=*/true, now)) << i;
+  }
+  EXPECT_TRUE(allowance.Begin());
+  EXPECT_FALSE(allowance.End(/*cancelled=*/true, now));
+}
+
 TEST_F(CostlyPeerTest, AConnectionThatResetsItsCallsIsCutAndOthersAreNot) {
   const auto server = Start();
   const auto other = MakeChannel(server->bound(), kClientMessageBytesMax);
   ASSERT_EQ(IsServing(other, kAnswer).status(), absl::OkStatus());
   for (const char* path : {"/grpc.health.v1.Health/Watch", "/no.Such/Method"}) {
-    RawSocket peer(server->bound());
-    ASSERT_TRUE(peer.Write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(4, 0, 0, "")));
-    bool cut = false;
-    const absl::Time end = absl::Now() + absl::Minutes(1);
-    for (int i = 0; absl::Now() < end && !cut; ++i)
-      cut = !peer.Pour(RapidResets(path, 100 * i, 100));
-    EXPECT_TRUE(cut) << path;
+    EXPECT_TRUE(testing::CutsRapidResets(server->bound(), path)) << path;
     EXPECT_EQ(IsServing(other, kAnswer).status(), absl::OkStatus());
   }
   EXPECT_TRUE(Logged("connection cut"));
   EXPECT_TRUE(Logged(absl::StrCat(kConnectionResetsMax, " calls cancelled")));
+}
+
+// Tells of its calls itself, so that no interceptor sees them.
+class SelfToldService final
+    : public v1::Inference::WithRawCallbackMethod_Generate<v1::Inference::Service> {
+ public:
+  static constexpr char kMethod[] = "/pregate.v1.Inference/Generate";
+
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer*) override {
+    class Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+     public:
+      Stream(SelfToldService* service, grpc::CallbackServerContext* context)
+          : service_(*service), tell_end_(service->self_told.Begin(*context)) {}
+
+     private:
+      void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+      void OnDone() override {
+        tell_end_();
+        ++service_.num_ended;
+        delete this;
+      }
+      SelfToldService& service_;
+      const std::function<void()> tell_end_;
+    };
+    return new Stream(this, context);
+  }
+
+  SelfToldCalls self_told{{kMethod}};
+  std::atomic<int> num_ended{0};
+};
+
+TEST_F(CostlyPeerTest, CallsThatTheirServiceTellsOfAreCountedOnce) {
+  SelfToldService service;
+  const auto server = Start({.self_told = &service.self_told}, {&service});
+  constexpr int kAllowed = kConnectionResetsMax - 100;
+  {
+    RawSocket peer(server->bound());
+    ASSERT_TRUE(peer.Write(testing::Http2Preface()));
+    ASSERT_TRUE(peer.Pour(testing::RapidResets(SelfToldService::kMethod, 0, kAllowed)));
+    const absl::Time end = absl::Now() + absl::Minutes(1);
+    while (service.num_ended < kAllowed && absl::Now() < end) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    EXPECT_EQ(service.num_ended, kAllowed);
+    EXPECT_FALSE(Logged("connection cut"));
+  }
+  EXPECT_TRUE(testing::CutsRapidResets(server->bound(), SelfToldService::kMethod));
+  EXPECT_EQ(Ask(*server), absl::OkStatus());
+  EXPECT_TRUE(Logged("connection cut"));
 }
 
 // Ends the listening socket of the process under its owner.

@@ -26,8 +26,7 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 using Traits = grpc::SerializationTraits<Message>;
 
-// Which message types have a string field, at any depth: a plan's thousands of rows have none, and
-// are not looked at.
+// Which message types have a string field, at any depth.
 class TextTypes {
  public:
   bool HasText(const Descriptor* type) {
@@ -70,24 +69,33 @@ void MakeValid(const Reflection& reflection, const FieldDescriptor* field, Messa
   }
 }
 
+void MakeTextsValid(Message* message);
+
 void MakePartsValid(const Reflection& reflection, const FieldDescriptor* field, Message* message) {
-  if (!field->is_repeated()) return MakeTextValid(reflection.MutableMessage(message, field));
+  if (!field->is_repeated()) return MakeTextsValid(reflection.MutableMessage(message, field));
   for (int i = 0; i < reflection.FieldSize(*message, field); ++i) {
-    MakeTextValid(reflection.MutableRepeatedMessage(message, field, i));
+    MakeTextsValid(reflection.MutableRepeatedMessage(message, field, i));
+  }
+}
+
+// REQUIRES: its type has text.
+void MakeTextsValid(Message* message) {
+  const Reflection& reflection = *message->GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(*message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    if (field->type() == FieldDescriptor::TYPE_STRING) MakeValid(reflection, field, message);
+    // Asked once for all of them: a plan's thousands of rows have none, and are not looked at.
+    if (field->message_type() != nullptr && HasText(field->message_type())) {
+      MakePartsValid(reflection, field, message);
+    }
   }
 }
 
 }  // namespace
 
 void MakeTextValid(Message* message) {
-  if (!HasText(message->GetDescriptor())) return;
-  const Reflection& reflection = *message->GetReflection();
-  std::vector<const FieldDescriptor*> fields;
-  reflection.ListFields(*message, &fields);
-  for (const FieldDescriptor* field : fields) {
-    if (field->type() == FieldDescriptor::TYPE_STRING) MakeValid(reflection, field, message);
-    if (field->message_type() != nullptr) MakePartsValid(reflection, field, message);
-  }
+  if (HasText(message->GetDescriptor())) MakeTextsValid(message);
 }
 
 grpc::ByteBuffer ToBytes(Message* message) {

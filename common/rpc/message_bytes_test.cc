@@ -50,6 +50,19 @@ TEST_F(MessageBytesTest, TextOfAnyBytesArrives) {
   EXPECT_GT(num_mended, 100);
 }
 
+// Rows have none; what stands beside them is looked at all the same.
+TEST_F(MessageBytesTest, TextBesideRowsWithoutAnyArrives) {
+  v1::AttachRequest sent;
+  v1::StepPlan& plan = *sent.mutable_plan();
+  for (int i = 0; i < 100; ++i) plan.add_rows()->add_tokens(i);
+  for (const char* trace : {"ok", "\xFF\xC3", ""}) plan.add_add()->set_traceparent(trace);
+  grpc::ByteBuffer bytes = ToBytes(&sent);
+  v1::AttachRequest heard;
+  ASSERT_EQ(FromBytes(&bytes, &heard), absl::OkStatus());
+  EXPECT_EQ(heard.plan().add(1).traceparent(), ReplaceStrayBytes("\xFF\xC3"));
+  EXPECT_EQ(heard.plan().rows_size(), 100);
+}
+
 TEST_F(MessageBytesTest, ValidTextIsNotTouched) {
   v1::RouteResponse sent;
   sent.mutable_error()->set_message("zwölf €, 𝄞");

@@ -1,6 +1,5 @@
 #include "common/rpc/reset_counter.h"
 
-#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_interceptor.h>
 
 #include <algorithm>
@@ -17,16 +16,15 @@ namespace {
 using grpc::experimental::InterceptionHookPoints;
 using grpc::experimental::InterceptorBatchMethods;
 using grpc::experimental::ServerRpcInfo;
-using OnReset = std::function<void(const std::string& peer)>;
 
 class ResetCounter final : public grpc::experimental::Interceptor {
  public:
-  ResetCounter(const OnReset* on_reset, ServerRpcInfo* call) : on_reset_(on_reset), call_(call) {}
+  ResetCounter(CallWatch* watch, ServerRpcInfo* call) : watch_(watch), call_(call) {}
 
   void Intercept(InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_CLOSE) &&
         WasCancelled()) {
-      (*on_reset_)(call_->server_context()->peer());
+      watch_->OnReset(call_->server_context()->peer());
     }
     methods->Proceed();
   }
@@ -39,20 +37,24 @@ class ResetCounter final : public grpc::experimental::Interceptor {
            call_->server_context()->IsCancelled();
   }
 
-  const OnReset* const on_reset_;
+  CallWatch* const watch_;
   ServerRpcInfo* const call_;
 };
 
 class ResetCounters final : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  explicit ResetCounters(OnReset on_reset) : on_reset_(std::move(on_reset)) {}
+  ResetCounters(CallWatch* watch, const SelfToldCalls* self_told)
+      : watch_(watch), self_told_(self_told) {}
 
+  // Null: the call has none.
   grpc::experimental::Interceptor* CreateServerInterceptor(ServerRpcInfo* call) override {
-    return new ResetCounter(&on_reset_, call);
+    if (self_told_ != nullptr && self_told_->Has(call->method())) return nullptr;
+    return new ResetCounter(watch_, call);
   }
 
  private:
-  const OnReset on_reset_;
+  CallWatch* const watch_;
+  const SelfToldCalls* const self_told_;
 };
 
 }  // namespace
@@ -64,9 +66,30 @@ bool ResetAllowance::Allow(absl::Time now) {
   return used_ <= kConnectionResetsMax;
 }
 
-void CountResets(grpc::ServerBuilder& builder, OnReset on_reset) {
+bool ResetAllowance::Begin() { return ++num_open_ <= kClientStreamsMax + kConnectionResetsMax; }
+
+bool ResetAllowance::End(bool cancelled, absl::Time now) {
+  --num_open_;
+  return !cancelled || Allow(now);
+}
+
+std::function<void()> SelfToldCalls::Begin(const grpc::ServerContextBase& call) const {
+  if (watch_ == nullptr) return [] {};
+  std::string peer = call.peer();  // gRPC may have forgotten it by the end
+  const uint64_t connection = watch_->OnBegin(peer);
+  return [this, &call, connection, peer = std::move(peer)] {
+    watch_->OnEnd(peer, connection, call.IsCancelled());
+  };
+}
+
+bool SelfToldCalls::Has(absl::string_view method) const {
+  return std::find(methods_.begin(), methods_.end(), method) != methods_.end();
+}
+
+void CountResets(grpc::ServerBuilder& builder, CallWatch* watch, SelfToldCalls* self_told) {
+  if (self_told != nullptr) self_told->TellTo(watch);
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
-  creators.push_back(std::make_unique<ResetCounters>(std::move(on_reset)));
+  creators.push_back(std::make_unique<ResetCounters>(watch, self_told));
   builder.experimental().SetInterceptorCreators(std::move(creators));
 }
 

@@ -64,7 +64,7 @@ Address Own(Address bound) {
 
 }  // namespace
 
-struct RpcServer::State {
+struct RpcServer::State final : CallWatch {
   explicit State(const RpcServerOptions& options)
       : security(options.security),
         live(options.live),
@@ -85,6 +85,25 @@ struct RpcServer::State {
   absl::Notification stop;
   std::thread health, probe;
   std::atomic<bool> shut_down{false};
+
+  void OnReset(const std::string& peer) override {
+    if (acceptor->NoteReset(peer)) TellResets(peer);
+  }
+  uint64_t OnBegin(const std::string& peer) override {
+    const uint64_t connection = acceptor->ConnectionOf(peer);
+    if (acceptor->NoteBegin(connection)) {
+      cuts.Add(peer, absl::StrCat(kClientStreamsMax + kConnectionResetsMax,
+                                  " calls have begun and not ended"));
+    }
+    return connection;
+  }
+  void OnEnd(const std::string& peer, uint64_t connection, bool cancelled) override {
+    if (acceptor->NoteEnd(connection, cancelled)) TellResets(peer);
+  }
+  void TellResets(const std::string& peer) {
+    cuts.Add(peer, absl::StrCat(kConnectionResetsMax, " calls cancelled beyond ",
+                                kConnectionResetsPerSecond, "/s"));
+  }
 
   // Until `stop`: copies readiness and liveness into the health service.
   void PollHealth() {
@@ -133,11 +152,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
       encrypted ? options.security->MakeServerCredentials(RolesOf(options))
                 : grpc::InsecureServerCredentials());
   auto state = std::make_unique<State>(options);
-  CountResets(builder, [s = state.get()](const std::string& peer) {
-    if (!s->acceptor->NoteReset(peer)) return;
-    s->cuts.Add(peer, absl::StrCat(kConnectionResetsMax, " calls cancelled beyond ",
-                                   kConnectionResetsPerSecond, "/s"));
-  });
+  CountResets(builder, state.get(), options.self_told);
   for (grpc::Service* service : services) builder.RegisterService(service);
   state->server = builder.BuildAndStart();
   PREGATE_CHECK(state->server != nullptr, "a gRPC server without a port of its own starts");

@@ -21,6 +21,8 @@
 
 namespace pregate {
 
+class SelfToldCalls;  // common/rpc/reset_counter.h
+
 struct RpcServerOptions {
   Address listen;  // port 0 takes a free port
   int message_bytes_max = 0;
@@ -28,6 +30,9 @@ struct RpcServerOptions {
   const Security* security = nullptr;
   // The service whose callers may shake hands, "pregate.v1.Router"; empty, for tests: every role.
   std::string service;
+  // Of the services' methods, those that tell of cancelled calls themselves; outlives the server.
+  // Null: none does, and all are watched.
+  SelfToldCalls* self_told = nullptr;
   // Whether a restart would not help: called as `ready` is. Null: as long as the server answers.
   std::function<bool()> live;
   // Where connections that are cut are told; outlives the server. Null: nowhere.

@@ -30,7 +30,8 @@ class ServerStream final : public ServerBytesReactor,
     // On gRPC's threads, one at a time; an error closes the stream with it, and so does a message
     // that cannot be decoded.
     std::function<absl::Status(const Request&)> on_message;
-    std::function<void(const absl::Status& why)> on_closed;  // once and last
+    // Once and last, as long as the call's context is there.
+    std::function<void(const absl::Status& why)> on_closed;
   };
 
   // Call once, on a stream made by make_shared, before gRPC gets it.

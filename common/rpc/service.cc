@@ -133,6 +133,7 @@ absl::StatusOr<std::unique_ptr<ServicePorts>> ServicePorts::Open(const PortOptio
                         .message_bytes_max = served.message_bytes_max,
                         .security = &security,
                         .service = served.name,
+                        .self_told = served.self_told,
                         .live = [turned_within] { return turned_within(kLoopStuckMsMin); },
                         .log = context.log,
                         .on_unreachable = ExitWhenUnreachable(context.log)},

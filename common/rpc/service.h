@@ -22,6 +22,8 @@
 
 namespace pregate {
 
+class SelfToldCalls;
+
 // What a service is given by its program, which outlives it.
 struct ServiceContext {
   Clock* clock = nullptr;
@@ -75,6 +77,7 @@ class ServicePorts {
     std::string name;  // "pregate.v1.Router"
     grpc::Service* handler = nullptr;
     int message_bytes_max = 0;
+    SelfToldCalls* self_told = nullptr;     // RpcServerOptions'
     std::function<absl::Time()> last_turn;  // of the service's loop, on `clock`
     std::function<bool()> ready;            // null: while the loop turns
   };

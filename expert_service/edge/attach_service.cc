@@ -17,7 +17,7 @@ const absl::Status& Draining() {
 
 }  // namespace
 
-ServerBytesReactor* AttachService::Attach(grpc::CallbackServerContext*) {
+ServerBytesReactor* AttachService::Attach(grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<Stream>();
   const LinkId link = peer_->Attach(
       [stream](const FromWorker& message) { stream->Send(EncodeFromWorker(message)); });
@@ -27,7 +27,8 @@ ServerBytesReactor* AttachService::Attach(grpc::CallbackServerContext*) {
                    return absl::ResourceExhaustedError("the worker's inbox is full");
                  },
                  .on_closed =
-                     [this, link](const absl::Status& why) {
+                     [this, link, tell_end = self_told_.Begin(*context)](const absl::Status& why) {
+                       tell_end();
                        peer_->Detach(link);
                        if (faults_ != nullptr && absl::IsInvalidArgument(why)) {
                          faults_->Add("ExpertWorker.Attach", why.message());

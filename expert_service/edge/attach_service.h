@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "absl/synchronization/mutex.h"
+#include "common/rpc/reset_counter.h"
 #include "common/rpc/server_stream.h"
 #include "common/telemetry/refusal_log.h"
 #include "expert_service/edge/meet_service.h"
@@ -35,6 +36,8 @@ class AttachService final
   // Ends the open streams and refuses later ones with UNAVAILABLE.
   void Drain();
 
+  SelfToldCalls* self_told() { return &self_told_; }  // Attach's
+
  private:
   using Stream = ServerStream<v1::AttachRequest, v1::AttachResponse>;
 
@@ -49,6 +52,7 @@ class AttachService final
   WorkerPeer* const peer_;
   MeetService* const meet_;
   RefusalLog* const faults_;
+  SelfToldCalls self_told_{{"/pregate.v1.ExpertWorker/Attach"}};
   absl::Mutex mutex_;
   std::deque<Open> open_ ABSL_GUARDED_BY(mutex_);  // oldest first; some may have ended
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

@@ -11,6 +11,7 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/rpc_server.h"
 #include "common/rpc/stream_dialer.h"
+#include "common/rpc/testing/rapid_resets.h"
 #include "common/rpc/worker_codec.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -106,9 +107,10 @@ class Scheduler {
 class AttachServiceTest : public ::testing::TestWithParam<Address> {
  protected:
   AttachServiceTest() : service_(&worker_) {
-    auto started =
-        RpcServer::Start({.listen = GetParam(), .message_bytes_max = kServiceMessageBytesMax},
-                         {&service_}, [] { return true; });
+    auto started = RpcServer::Start({.listen = GetParam(),
+                                     .message_bytes_max = kServiceMessageBytesMax,
+                                     .self_told = service_.self_told()},
+                                    {&service_}, [] { return true; });
     EXPECT_TRUE(started.ok()) << started.status();
     rpc_ = *std::move(started);
   }
@@ -170,6 +172,13 @@ TEST_P(AttachServiceTest, DrainEndsTheStreamAndRefusesOthers) {
   service_.Drain();
   ASSERT_TRUE(scheduler.Await("UNAVAILABLE: the worker is stopping"));
   ASSERT_TRUE(scheduler.Await("UNAVAILABLE: the worker is stopping"));
+}
+
+TEST_P(AttachServiceTest, AConnectionThatResetsItsCallsIsCut) {
+  if (GetParam().is_unix()) GTEST_SKIP() << "clients of a Unix socket have no name";
+  EXPECT_TRUE(testing::CutsRapidResets(rpc_->bound(), "/pregate.v1.ExpertWorker/Attach"));
+  EXPECT_TRUE(worker_.AwaitLinks(0));
+  EXPECT_TRUE(Scheduler(rpc_->bound()).Await("hello"));
 }
 
 TEST_P(AttachServiceTest, EveryLinkIsDetachedOnce) {

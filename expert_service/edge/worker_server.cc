@@ -83,6 +83,7 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
                                       {.name = "pregate.v1.ExpertWorker",
                                        .handler = state->service.get(),
                                        .message_bytes_max = kServiceMessageBytesMax,
+                                       .self_told = state->service->self_told(),
                                        .last_turn = [engine] { return engine->last_progress(); }},
                                       &state->registry, context));
   state->collectives.Open(state->ports->bound());

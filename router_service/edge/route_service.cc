@@ -14,11 +14,12 @@ absl::Status Stopping() { return absl::UnavailableError("the router is stopping"
 
 }  // namespace
 
-ServerBytesReactor* RouteService::Route(grpc::CallbackServerContext*) {
+ServerBytesReactor* RouteService::Route(grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<Stream>();
+  const auto tell_end = self_told_.Begin(*context);
   if (const absl::Status status = Admit(stream); !status.ok()) {
     stream->Begin({.on_message = [status](const v1::RouteRequest&) { return status; },
-                   .on_closed = [](const absl::Status&) {}});
+                   .on_closed = [tell_end](const absl::Status&) { tell_end(); }});
     stream->Close(status);
     return stream.get();
   }
@@ -30,7 +31,8 @@ ServerBytesReactor* RouteService::Route(grpc::CallbackServerContext*) {
                    return absl::ResourceExhaustedError("the router's inbox is full or closed");
                  },
                  .on_closed =
-                     [this, link, raw = stream.get()](const absl::Status& why) {
+                     [this, link, tell_end, raw = stream.get()](const absl::Status& why) {
+                       tell_end();
                        peer_->Detach(link);
                        if (faults_ != nullptr && absl::IsInvalidArgument(why)) {
                          faults_->Add("Router.Route", why.message());

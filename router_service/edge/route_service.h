@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "common/rpc/reset_counter.h"
 #include "common/rpc/server_stream.h"
 #include "common/step/peer.h"
 #include "common/step/route.h"
@@ -29,6 +30,8 @@ class RouteService final : public v1::Router::WithRawCallbackMethod_Route<v1::Ro
   // Ends all streams and refuses later ones with UNAVAILABLE.
   void Drain();
 
+  SelfToldCalls* self_told() { return &self_told_; }  // Route's
+
  private:
   using Stream = ServerStream<v1::RouteRequest, v1::RouteResponse>;
 
@@ -38,6 +41,7 @@ class RouteService final : public v1::Router::WithRawCallbackMethod_Route<v1::Ro
   Peer<ToRouter, FromRouter>* const peer_;
   const int streams_max_;
   RefusalLog* const faults_;
+  SelfToldCalls self_told_{{"/pregate.v1.Router/Route"}};
   absl::Mutex mutex_;
   absl::flat_hash_map<const Stream*, std::weak_ptr<Stream>> streams_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

@@ -15,6 +15,7 @@
 #include "common/router/testing/test_devices.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/rpc_server.h"
+#include "common/rpc/testing/rapid_resets.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "router_service/engine/offline_router.h"
@@ -24,7 +25,7 @@
 namespace pregate {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 constexpr int kVocab = 71;
 
@@ -50,9 +51,10 @@ struct Server {
     EXPECT_TRUE(started.ok()) << started.status();
     engine = *std::move(started);
     service = std::make_unique<RouteService>(engine.get(), streams_max);
-    auto listening =
-        RpcServer::Start({.listen = address, .message_bytes_max = kRouteMessageBytesMax},
-                         {service.get()}, [] { return true; });
+    auto listening = RpcServer::Start({.listen = address,
+                                       .message_bytes_max = kRouteMessageBytesMax,
+                                       .self_told = service->self_told()},
+                                      {service.get()}, [] { return true; });
     EXPECT_TRUE(listening.ok()) << listening.status();
     rpc = *std::move(listening);
   }
@@ -223,6 +225,13 @@ TEST(RouteServiceTest, RefusesStreamsBeyondTheBoundAndTakesThemLater) {
   third.NextHello();
   third.Send(RouteRequest{.seq_id = 1, .tokens = {1}});
   EXPECT_EQ(third.NextResponse().routes.size(), 1u);
+}
+
+TEST(RouteServiceTest, AConnectionThatResetsItsCallsIsCut) {
+  Server server({.host = "127.0.0.1"});
+  EXPECT_TRUE(testing::CutsRapidResets(server.rpc->bound(), "/pregate.v1.Router/Route"));
+  Client client(server.rpc->bound());
+  client.NextHello();
 }
 
 TEST(RouteServiceTest, DrainingEndsStreamsAsUnavailable) {

@@ -108,6 +108,7 @@ absl::StatusOr<std::unique_ptr<RouterServer>> RouterServer::Start(
           {.name = "pregate.v1.Router",
            .handler = state->service.get(),
            .message_bytes_max = kRouteMessageBytesMax,
+           .self_told = state->service->self_told(),
            .last_turn = [engine = state->engine.get()] { return engine->heartbeat(); }},
           &state->registry, context));
   return std::unique_ptr<RouterServer>(new RouterServer(std::move(state)));

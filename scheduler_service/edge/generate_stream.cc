@@ -13,6 +13,7 @@
 #include "scheduler_service/edge/inference_codec.h"
 #include "scheduler_service/edge/request_log.h"
 #include "scheduler_service/edge/scheduler_metrics.h"
+#include "scheduler_service/edge/token_bytes.h"
 #include "scheduler_service/engine/generations.h"
 
 namespace pregate {
@@ -82,6 +83,7 @@ void GenerateStream::Answer(const ChoiceDone& done) { Enqueue(EncodeChoiceDone(d
 
 void GenerateStream::Answer(const TokensOut& out) {
   context_.metrics->CountTokens(out);
+  if (out.logprobs.empty()) return Enqueue(TokenBytes(out, context_.has_routes));
   Enqueue(EncodeTokens(out, context_.has_routes, *context_.tokenizer));
 }
 
@@ -97,12 +99,14 @@ absl::Status GenerateStream::StatusGiven(const absl::Status& engine) {
   return ended_ ? status_ : engine;
 }
 
-void GenerateStream::Enqueue(v1::GenerateResponse response) {
+void GenerateStream::Enqueue(v1::GenerateResponse response) { Enqueue(ToBytes(&response)); }
+
+void GenerateStream::Enqueue(grpc::ByteBuffer message) {
   bool overflow = false;
   {
     absl::MutexLock lock(&mutex_);
     if (!ended_ && queue_.size() < queue_max_) {
-      queue_.push_back(std::move(response));
+      queue_.emplace_back().Swap(&message);  // it has no move
       if (!writing_) WriteNext();
       return;
     }
@@ -140,7 +144,7 @@ void GenerateStream::CancelCall(const absl::Status& why) {
 }
 
 void GenerateStream::WriteNext() {
-  writing_message_ = ToBytes(&queue_.front());
+  writing_message_.Swap(&queue_.front());
   queue_.pop_front();
   writing_ = true;
   write_began_ = absl::Now();

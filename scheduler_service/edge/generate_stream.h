@@ -46,7 +46,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     Peer<GenerateRequest, ToClient>* engine = nullptr;  // outlives the stream
     SchedulerMetrics* metrics = nullptr;                // the same
     RequestLog* log = nullptr;                          // the same
-    std::function<void()> on_closed;                    // once and last
+    std::function<void()> on_closed;                    // once and last, as long as `grpc` is there
   };
   explicit GenerateStream(Context context) : context_(std::move(context)) {}
 
@@ -73,6 +73,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // What the client is told, where the engine says `engine`: the stream may have ended before.
   absl::Status StatusGiven(const absl::Status& engine);
   void Enqueue(v1::GenerateResponse response);
+  void Enqueue(grpc::ByteBuffer message);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the call when everything queued is written (`drop`: at once, after the write under way).
   void End(const absl::Status& status, absl::Duration retry_after, bool drop)
@@ -95,7 +96,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   absl::Mutex mutex_;
   std::shared_ptr<Generations> generations_ ABSL_GUARDED_BY(mutex_);  // null: never at the engine
-  std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
+  std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer writing_message_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time write_began_ ABSL_GUARDED_BY(mutex_);

@@ -92,7 +92,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
       .engine = engine_,
       .metrics = metrics_,
       .log = log_,
-      .on_closed = [this, key] {
+      .on_closed = [this, key, tell_end = self_told_.Begin(*context)] {
+        tell_end();
         --num_streams_;
         Forget(key);
       }});

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "common/rpc/reset_counter.h"
 #include "common/step/peer.h"
 #include "common/telemetry/log.h"
 #include "pregate/v1/inference.grpc.pb.h"
@@ -56,6 +57,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Gener
                                              v1::GetClusterStatusResponse* response) override;
 
   int num_streams() const { return num_streams_; }
+  SelfToldCalls* self_told() { return &self_told_; }  // Generate's
 
  private:
   // At once, or when the constraint is compiled.
@@ -70,6 +72,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Gener
   RequestLog* const log_;
   Peer<GenerateRequest, ToClient>* const engine_;
   const std::function<ClusterStanding()> look_;
+  SelfToldCalls self_told_{{"/pregate.v1.Inference/Generate"}};
   std::atomic<uint64_t> next_key_{1};
   std::atomic<int> num_streams_{0};
   absl::Mutex mutex_;

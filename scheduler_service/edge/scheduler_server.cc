@@ -100,6 +100,7 @@ absl::StatusOr<std::unique_ptr<SchedulerServer>> SchedulerServer::Start(
                          {.name = "pregate.v1.Inference",
                           .handler = &state.service,
                           .message_bytes_max = kClientMessageBytesMax,
+                          .self_told = state.service.self_told(),
                           .last_turn = [&state] { return state.engine->health().loop_progress(); },
                           .ready = [&state] { return state.ready(); }},
                          registry, context));

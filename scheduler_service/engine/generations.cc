@@ -71,6 +71,8 @@ void Generations::Take(int32_t index, const ToClient& message) {
     if (ended_) {
       // Should the engine's inbox have been full when it was told.
       others_go_on = !std::holds_alternative<DoneInfo>(message);
+    } else if (index == 0 && !holds_ && std::holds_alternative<TokensOut>(message)) {
+      return send_(message);  // as it is: there is one a token
     } else {
       std::visit([&](const auto& m) { TakeOne(index, m); }, message);
       if (!ended_) return;
@@ -92,7 +94,6 @@ void Generations::TakeOne(int32_t index, const PromptOut& out) { send_(out); }
 
 void Generations::TakeOne(int32_t index, const TokensOut& out) {
   if (!holds_) {
-    if (index == 0) return send_(out);
     TokensOut indexed = out;
     indexed.index = index;
     return send_(std::move(indexed));
