@@ -32,6 +32,7 @@
 #include "common/device/arrays.h"
 #include "common/device/layer.h"
 #include "common/device/types.h"
+#include "common/model/spec/weight_rows.h"
 
 namespace pregate {
 
@@ -137,14 +138,15 @@ class Device {
 
   // --- packing (host side; images are opaque bytes to all others) ---
   // An image is written some rows of its tensors at a time, in any order and by several threads at
-  // once. Once all rows are written all of its bytes are.
+  // once. Once all rows are written all of its bytes are. Rows are in f32; for an image in bf16 they
+  // may be in bf16, which gives the same image as their values.
   virtual size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const = 0;
   // Outputs first, first + 1, ... of a matrix whose shape `shape` has (its data is not looked at).
-  virtual void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+  virtual void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape,
                               void* host_image) const = 0;
   virtual size_t UnitBytes(const UnitShape& shape) const = 0;
   // Rows of one tensor of a unit.
-  virtual void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+  virtual void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                             const UnitShape& shape, void* host_image) const = 0;
   // Whether what Allocate gives is written by any thread of the host: then images are made where
   // they stay, else they are uploaded.

@@ -3,6 +3,7 @@
 #include "common/device/device_contract.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "common/device/rounding.h"
@@ -308,28 +309,40 @@ TEST_P(DeviceContractTest, EmbedScalesAndGatherRowsCopiesRows) {
   }
 }
 
-// Cut anywhere, in any order, into memory that held something else.
+std::vector<uint16_t> ToBf16(const std::vector<float>& values) {
+  std::vector<uint16_t> bits(values.size());
+  std::transform(values.begin(), values.end(), bits.begin(), Bf16Bits);
+  return bits;
+}
+
+// Cut anywhere, in any order, into memory that held something else; in f32 or as the format has them.
 TEST_P(DeviceContractTest, ImagesDoNotDependOnHowTheirRowsCome) {
   const Device& device = *devices_.back();
-  const auto pack = [&](int num_rows, int inputs, const std::vector<float>& rows, auto pack_rows) {
+  const auto pack = [&](int num_rows, int inputs, const std::vector<float>& rows,
+                        WeightFormat format, auto pack_rows) {
+    const std::vector<uint16_t> bf16 = ToBf16(rows);
     std::vector<int> cuts = {0, num_rows};
     for (int i = Int(0, 5); i > 0; --i) cuts.push_back(Int(0, num_rows));
     std::sort(cuts.begin(), cuts.end());
     for (const int i : Shuffled(static_cast<int>(cuts.size()) - 1)) {
-      pack_rows(absl::MakeConstSpan(rows).subspan(size_t(cuts[i]) * inputs,
-                                                  size_t(cuts[i + 1] - cuts[i]) * inputs),
-                cuts[i]);
+      WeightRows all = absl::MakeConstSpan(rows);
+      if (format == WeightFormat::kBF16 && Int(0, 1) == 1) all = absl::MakeConstSpan(bf16);
+      pack_rows(
+          SomeElements(all, int64_t{cuts[i]} * inputs, int64_t{cuts[i + 1] - cuts[i]} * inputs),
+          cuts[i]);
     }
   };
   for (const StepTypes& types : StepTypesUnderTest()) {
     const int outputs = Int(1, 150), inputs = Int(1, 70);
-    const std::vector<float> rows = Floats(size_t(outputs) * inputs);
+    std::vector<float> rows = Floats(size_t(outputs) * inputs);
+    const float odd[] = {-0.0f, 1e-40f, 3.38e38f, INFINITY, -INFINITY, NAN};
+    for (float x : odd) rows[Int(0, static_cast<int>(rows.size()) - 1)] = x;
     for (const bool lookup : {false, true}) {
       const Matrix shape = {nullptr, outputs, inputs, types.weights, lookup};
       std::vector<char> whole(device.MatrixBytes(outputs, inputs, types.weights), 1);
       std::vector<char> pieces(whole.size(), 2);
       device.PackMatrixRows(rows, 0, shape, whole.data());
-      pack(outputs, inputs, rows, [&](absl::Span<const float> part, int first) {
+      pack(outputs, inputs, rows, types.weights, [&](const WeightRows& part, int first) {
         device.PackMatrixRows(part, first, shape, pieces.data());
       });
       EXPECT_EQ(pieces, whole);
@@ -339,8 +352,8 @@ TEST_P(DeviceContractTest, ImagesDoNotDependOnHowTheirRowsCome) {
     device.PackUnit(rows, rows, rows, unit, whole.data());
     for (const UnitTensor tensor : {UnitTensor::kUp, UnitTensor::kDown, UnitTensor::kGate}) {
       const bool down = tensor == UnitTensor::kDown;
-      pack(down ? inputs : outputs, down ? outputs : inputs, rows,
-           [&](absl::Span<const float> part, int first) {
+      pack(down ? inputs : outputs, down ? outputs : inputs, rows, types.weights,
+           [&](const WeightRows& part, int first) {
              device.PackUnitRows(tensor, part, first, unit, pieces.data());
            });
     }

@@ -15,9 +15,10 @@ absl::Status ImageReader::ReadMatrix(absl::Span<const MatrixPart> parts, const M
                                      void* host_image, std::atomic<int64_t>& rows_read) const {
   int64_t begin = 0;
   for (const MatrixPart& part : parts) {
-    const auto pack = [&](int64_t first, absl::Span<const float> rows) {
+    const auto pack = [&](int64_t first, const WeightRows& rows) {
       device_.PackMatrixRows(rows, begin + first, shape, host_image);
       rows_read += kPieceRows;
+      return true;
     };
     RETURN_IF_ERROR(checkpoint_.ReadRows(
         {part.name, part.outputs, shape.inputs, ValueType(shape.format), kPieceRows}, pack));
@@ -32,9 +33,10 @@ absl::Status ImageReader::ReadUnit(const std::string& prefix, const UnitShape& s
                                      {"up", UnitTensor::kUp},
                                      {"down", UnitTensor::kDown}}) {
     const bool down = tensor == UnitTensor::kDown;
-    const auto pack = [&, tensor = tensor](int64_t first, absl::Span<const float> rows) {
+    const auto pack = [&, tensor = tensor](int64_t first, const WeightRows& rows) {
       device_.PackUnitRows(tensor, rows, first, shape, host_image);
       rows_read += kPieceRows;
+      return true;
     };
     RETURN_IF_ERROR(checkpoint_.ReadRows(
         {absl::StrCat(prefix, name, "_proj.weight"), down ? shape.hidden : shape.width,

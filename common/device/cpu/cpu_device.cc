@@ -66,12 +66,12 @@ class CpuDevice final : public ComposedDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const override {
     return cpu::MatrixImageBytes(outputs, inputs, format);
   }
-  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+  void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape,
                       void* host_image) const override {
     cpu::PackMatrixRows(rows, first, shape, host_image);
   }
   size_t UnitBytes(const UnitShape& shape) const override { return cpu::UnitImageBytes(shape); }
-  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+  void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                     const UnitShape& shape, void* host_image) const override {
     cpu::PackUnitRows(tensor, rows, first, shape, host_image);
   }

@@ -78,19 +78,16 @@ class ReferenceDevice final : public ComposedDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat) const override {
     return reference::RowsBytes(outputs, inputs);
   }
-  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+  void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape,
                       void* host_image) const override {
-    reference::PackRows(rows, shape.format, static_cast<float*>(host_image) + first * shape.inputs);
+    layout_.PackMatrixRows(rows, first, shape, host_image);
   }
   size_t UnitBytes(const UnitShape& shape) const override {
     return 3 * reference::RowsBytes(shape.width, shape.hidden);
   }
-  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+  void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                     const UnitShape& shape, void* host_image) const override {
-    const int inputs = tensor == UnitTensor::kDown ? shape.width : shape.hidden;
-    const int64_t part = int64_t{shape.width} * shape.hidden * static_cast<int>(tensor);
-    reference::PackRows(rows, shape.format,
-                        static_cast<float*>(host_image) + part + first * inputs);
+    layout_.PackUnitRows(tensor, rows, first, shape, host_image);
   }
   // Others than the CPU are not, and tests that run on this device see to their way of loading.
   bool host_memory() const override { return false; }
@@ -279,6 +276,8 @@ class ReferenceDevice final : public ComposedDevice {
       out[o] = static_cast<float>(Dot(mid.data(), rows.down + o * shape.width, shape.width));
     }
   }
+
+  const reference::RoundedRows layout_;
 };
 
 }  // namespace
