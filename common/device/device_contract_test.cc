@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <thread>
 
 #include "common/device/rounding.h"
 #include "gmock/gmock.h"
@@ -358,6 +359,48 @@ TEST_P(DeviceContractTest, ImagesDoNotDependOnHowTheirRowsCome) {
            });
     }
     EXPECT_EQ(pieces, whole);
+  }
+}
+
+// More bytes than a writer stages, from several threads, each with an image of its own.
+TEST_P(DeviceContractTest, WritersOfSeveralThreadsBringImagesToTheirPlace) {
+  constexpr int kThreads = 3;
+  ComposedDevice& device = *devices_.back();
+  for (const StepTypes& types : StepTypesUnderTest()) {
+    Rig rig(device);
+    const int outputs = Int(2200, 2300), inputs = Int(3000, 3100);
+    const Matrix shape = {nullptr, outputs, inputs, types.weights};
+    const size_t bytes = device.MatrixBytes(outputs, inputs, types.weights);
+    std::vector<float> values(size_t(outputs + kThreads) * inputs);  // thread t begins at row t
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 40503 % 65537);
+    const std::vector<uint16_t> bf16 = ToBf16(values);
+    void* images[kThreads];
+    std::vector<std::unique_ptr<ImageWriter>> writers;
+    for (void*& image : images) {
+      image = rig.Bytes(bytes);
+      writers.push_back(*device.MakeImageWriter());
+    }
+    const auto write = [&](int t) {
+      WeightRows all = absl::MakeConstSpan(values);
+      if (types.weights == WeightFormat::kBF16 && t % 2 == 0) all = absl::MakeConstSpan(bf16);
+      for (int64_t first = 0, n; first < outputs; first += n) {
+        n = std::min<int64_t>(32, outputs - first);
+        writers[t]->PackMatrixRows(SomeElements(all, (t + first) * inputs, n * inputs), first,
+                                   shape, images[t]);
+      }
+      EXPECT_TRUE(writers[t]->Finish().ok());
+    };
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) threads.emplace_back(write, t);
+    for (std::thread& thread : threads) thread.join();
+    for (int t = 0; t < kThreads; ++t) {
+      std::vector<char> expected(bytes);
+      device.PackMatrixRows(
+          absl::MakeConstSpan(values).subspan(size_t(t) * inputs, size_t(outputs) * inputs), 0,
+          shape, expected.data());
+      EXPECT_TRUE(rig.Get(static_cast<const char*>(images[t]), bytes) == expected)
+          << "thread " << t;
+    }
   }
 }
 

@@ -16,6 +16,7 @@
 #include "common/device/cpu/thread_pool.h"
 #include "common/device/cpu/transfer_queue.h"
 #include "common/device/cpu/weights/panels.h"
+#include "common/device/host_image_writer.h"
 #include "common/device/rounding.h"
 
 namespace pregate {
@@ -74,6 +75,9 @@ class CpuDevice final : public ComposedDevice {
   void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                     const UnitShape& shape, void* host_image) const override {
     cpu::PackUnitRows(tensor, rows, first, shape, host_image);
+  }
+  absl::StatusOr<std::unique_ptr<ImageWriter>> MakeImageWriter() override {
+    return std::make_unique<HostImageWriter>(this);
   }
   bool host_memory() const override { return true; }
   size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {

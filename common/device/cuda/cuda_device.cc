@@ -12,8 +12,10 @@
 #include "common/device/cuda/staging.h"
 #include "common/device/cuda/step_layers.h"
 #include "common/device/cuda/transfer_queue.h"
+#include "common/device/cuda/upload_lane.h"
 #include "common/device/cuda/weights/image.h"
 #include "common/device/cuda/weights/products.h"
+#include "common/device/staged_writer.h"
 
 namespace pregate {
 namespace {
@@ -103,6 +105,10 @@ class CudaDeviceImpl final : public CudaDevice {
   void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                     const UnitShape& shape, void* host_image) const override {
     layout_.PackUnitRows(tensor, rows, first, shape, host_image);
+  }
+  absl::StatusOr<std::unique_ptr<ImageWriter>> MakeImageWriter() override {
+    ASSIGN_OR_RETURN(std::unique_ptr<Staging> lane, cuda::UploadLane::Create(runtime_.get()));
+    return std::make_unique<StagedImageWriter>(&layout_, std::move(lane));
   }
   bool host_memory() const override { return false; }
   size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {
