@@ -125,7 +125,8 @@
   X(kGgufStringBytesMax, size_t{1} << 24, "bytes", "one string of a GGUF file")             \
   X(kGgufAlignmentMax, int64_t{1} << 20, "bytes", "alignment of tensors in a GGUF file")    \
   X(kHashThreadsMax, 16u, "threads", "that hash one file")                                  \
-  X(kLoadThreadsMax, 16, "threads", "that read weights, where their number is not given")
+  X(kLoadThreadsMax, 16, "threads", "that read weights for a card, or without --threads")  \
+  X(kStagedWeightBytesMax, size_t{200} << 20, "bytes", "pinned, of weights on their way to a card")
 // What a chat template may do while it lays out one conversation.
 #define PREGATE_TEMPLATE_LIMITS(X) \
   X(kTemplateSourceBytesMax, size_t{1} << 20, "bytes", "source of a chat template")               \

@@ -30,6 +30,7 @@
 #include "absl/types/span.h"
 #include "common/base/ids.h"
 #include "common/device/arrays.h"
+#include "common/device/image_writer.h"
 #include "common/device/layer.h"
 #include "common/device/types.h"
 
@@ -137,19 +138,22 @@ class Device {
   // Whether that is the device's own clock, set by the host's at moment 0; else the host's.
   virtual bool has_clock() const = 0;
 
-  // --- packing (host side; images are opaque bytes to all others) ---
+  // --- packing (images are opaque bytes to all others) ---
   // An image is written some rows of its tensors at a time, in any order and by several threads at
-  // once. Once all rows are written all of its bytes are.
+  // once. Once all rows are written all of its bytes are. Rows are in f32; for an image in bf16 they
+  // may be in bf16, which gives the same image as their values.
   virtual size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const = 0;
   // Outputs first, first + 1, ... of a matrix whose shape `shape` has (its data is not looked at).
-  virtual void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+  virtual void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape,
                               void* host_image) const = 0;
   virtual size_t UnitBytes(const UnitShape& shape) const = 0;
   // Rows of one tensor of a unit.
-  virtual void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+  virtual void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                             const UnitShape& shape, void* host_image) const = 0;
-  // Whether what Allocate gives is written by any thread of the host: then images are made where
-  // they stay, else they are uploaded.
+  // Writes images into what Allocate gave. RESOURCE_EXHAUSTED where there is no memory to stage them
+  // in. The device outlives it.
+  virtual absl::StatusOr<std::unique_ptr<ImageWriter>> MakeImageWriter() = 0;
+  // Whether what Allocate gives is written by any thread of the host.
   virtual bool host_memory() const = 0;
 
   // All rows at once.

@@ -3,7 +3,9 @@
 #include "common/device/device_contract.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
+#include <thread>
 
 #include "common/device/rounding.h"
 #include "gmock/gmock.h"
@@ -308,28 +310,40 @@ TEST_P(DeviceContractTest, EmbedScalesAndGatherRowsCopiesRows) {
   }
 }
 
-// Cut anywhere, in any order, into memory that held something else.
+std::vector<uint16_t> ToBf16(const std::vector<float>& values) {
+  std::vector<uint16_t> bits(values.size());
+  std::transform(values.begin(), values.end(), bits.begin(), Bf16Bits);
+  return bits;
+}
+
+// Cut anywhere, in any order, into memory that held something else; in f32 or as the format has them.
 TEST_P(DeviceContractTest, ImagesDoNotDependOnHowTheirRowsCome) {
   const Device& device = *devices_.back();
-  const auto pack = [&](int num_rows, int inputs, const std::vector<float>& rows, auto pack_rows) {
+  const auto pack = [&](int num_rows, int inputs, const std::vector<float>& rows,
+                        WeightFormat format, auto pack_rows) {
+    const std::vector<uint16_t> bf16 = ToBf16(rows);
     std::vector<int> cuts = {0, num_rows};
     for (int i = Int(0, 5); i > 0; --i) cuts.push_back(Int(0, num_rows));
     std::sort(cuts.begin(), cuts.end());
     for (const int i : Shuffled(static_cast<int>(cuts.size()) - 1)) {
-      pack_rows(absl::MakeConstSpan(rows).subspan(size_t(cuts[i]) * inputs,
-                                                  size_t(cuts[i + 1] - cuts[i]) * inputs),
-                cuts[i]);
+      WeightRows all = absl::MakeConstSpan(rows);
+      if (format == WeightFormat::kBF16 && Int(0, 1) == 1) all = absl::MakeConstSpan(bf16);
+      pack_rows(
+          SomeElements(all, int64_t{cuts[i]} * inputs, int64_t{cuts[i + 1] - cuts[i]} * inputs),
+          cuts[i]);
     }
   };
   for (const StepTypes& types : StepTypesUnderTest()) {
     const int outputs = Int(1, 150), inputs = Int(1, 70);
-    const std::vector<float> rows = Floats(size_t(outputs) * inputs);
+    std::vector<float> rows = Floats(size_t(outputs) * inputs);
+    const float odd[] = {-0.0f, 1e-40f, 3.38e38f, INFINITY, -INFINITY, NAN};
+    for (float x : odd) rows[Int(0, static_cast<int>(rows.size()) - 1)] = x;
     for (const bool lookup : {false, true}) {
       const Matrix shape = {nullptr, outputs, inputs, types.weights, lookup};
       std::vector<char> whole(device.MatrixBytes(outputs, inputs, types.weights), 1);
       std::vector<char> pieces(whole.size(), 2);
       device.PackMatrixRows(rows, 0, shape, whole.data());
-      pack(outputs, inputs, rows, [&](absl::Span<const float> part, int first) {
+      pack(outputs, inputs, rows, types.weights, [&](const WeightRows& part, int first) {
         device.PackMatrixRows(part, first, shape, pieces.data());
       });
       EXPECT_EQ(pieces, whole);
@@ -339,12 +353,54 @@ TEST_P(DeviceContractTest, ImagesDoNotDependOnHowTheirRowsCome) {
     device.PackUnit(rows, rows, rows, unit, whole.data());
     for (const UnitTensor tensor : {UnitTensor::kUp, UnitTensor::kDown, UnitTensor::kGate}) {
       const bool down = tensor == UnitTensor::kDown;
-      pack(down ? inputs : outputs, down ? outputs : inputs, rows,
-           [&](absl::Span<const float> part, int first) {
+      pack(down ? inputs : outputs, down ? outputs : inputs, rows, types.weights,
+           [&](const WeightRows& part, int first) {
              device.PackUnitRows(tensor, part, first, unit, pieces.data());
            });
     }
     EXPECT_EQ(pieces, whole);
+  }
+}
+
+// More bytes than a writer stages, from several threads, each with an image of its own.
+TEST_P(DeviceContractTest, WritersOfSeveralThreadsBringImagesToTheirPlace) {
+  constexpr int kThreads = 3;
+  ComposedDevice& device = *devices_.back();
+  for (const StepTypes& types : StepTypesUnderTest()) {
+    Rig rig(device);
+    const int outputs = Int(2200, 2300), inputs = Int(3000, 3100);
+    const Matrix shape = {nullptr, outputs, inputs, types.weights};
+    const size_t bytes = device.MatrixBytes(outputs, inputs, types.weights);
+    std::vector<float> values(size_t(outputs + kThreads) * inputs);  // thread t begins at row t
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 40503 % 65537);
+    const std::vector<uint16_t> bf16 = ToBf16(values);
+    void* images[kThreads];
+    std::vector<std::unique_ptr<ImageWriter>> writers;
+    for (void*& image : images) {
+      image = rig.Bytes(bytes);
+      writers.push_back(*device.MakeImageWriter());
+    }
+    const auto write = [&](int t) {
+      WeightRows all = absl::MakeConstSpan(values);
+      if (types.weights == WeightFormat::kBF16 && t % 2 == 0) all = absl::MakeConstSpan(bf16);
+      for (int64_t first = 0, n; first < outputs; first += n) {
+        n = std::min<int64_t>(32, outputs - first);
+        writers[t]->PackMatrixRows(SomeElements(all, (t + first) * inputs, n * inputs), first,
+                                   shape, images[t]);
+      }
+      EXPECT_TRUE(writers[t]->Finish().ok());
+    };
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) threads.emplace_back(write, t);
+    for (std::thread& thread : threads) thread.join();
+    for (int t = 0; t < kThreads; ++t) {
+      std::vector<char> expected(bytes);
+      device.PackMatrixRows(
+          absl::MakeConstSpan(values).subspan(size_t(t) * inputs, size_t(outputs) * inputs), 0,
+          shape, expected.data());
+      EXPECT_TRUE(rig.Get(static_cast<const char*>(images[t]), bytes) == expected)
+          << "thread " << t;
+    }
   }
 }
 

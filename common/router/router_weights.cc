@@ -36,9 +36,10 @@ class Loader {
     if (!status_.ok()) return {};
     int64_t begin = 0;
     for (const std::string& name : names) {
-      const auto pack = [&](int64_t first, absl::Span<const float> rows) {
-        sha_.Update(AsBytes(rows));
+      const auto pack = [&](int64_t first, const WeightRows& rows) {
+        sha_.Update(AsBytes(std::get<absl::Span<const float>>(rows)));  // as they are read in f32
         device_.PackMatrixRows(rows, begin + first, matrix, image);
+        return true;
       };
       status_ = checkpoint_.ReadRows(
           {name + ".weight", outputs_each, inputs, DType::kF32, kPieceRows}, pack);

@@ -11,7 +11,7 @@ ExpertStore::ExpertStore(const Checkpoint* checkpoint, Device* device, WeightFor
     : checkpoint_(*checkpoint),
       spec_(checkpoint->spec()),
       device_(*device),
-      reader_(*checkpoint, *device),
+      reader_(checkpoint),
       format_(format),
       held_(spec_.num_experts),
       units_(size_t(spec_.num_layers) * spec_.num_experts) {}
@@ -70,13 +70,14 @@ absl::Status ExpertStore::ReadUnits(absl::Span<const UnitId> units, const LoadPr
     loads.push_back(*std::move(load));
   }
   if (status.ok()) {
-    status = LoadImages(device_, load_threads_, absl::MakeSpan(loads), progress);
+    status = LoadImages(device_, {.threads = load_threads_, .on_host = !whole()},
+                        absl::MakeSpan(loads), progress);
   }
   for (size_t i = 0; i < loads.size(); ++i) {
     if (!loads[i].done) {
       UnitAt(units[i]) = Unit();
     } else if (whole()) {
-      device_bytes_ += static_cast<int64_t>(loads[i].bytes);
+      device_bytes_ += static_cast<int64_t>(UnitAt(units[i]).image.bytes());
       ++num_whole_units_;
     }
   }
@@ -90,13 +91,10 @@ absl::StatusOr<ImageLoad> ExpertStore::LoadOf(const UnitId& id) {
   ASSIGN_OR_RETURN(unit.image, whole() ? device_.Allocate(bytes) : device_.AllocateHost(bytes));
   const std::string prefix =
       absl::StrCat("model.layers.", id.layer, ".mlp.experts.", id.expert, ".");
-  const auto write = [this, prefix, shape = shape(id.layer), bytes, header = &unit.header](
-                         void* image, std::atomic<int64_t>& moved) {
-    RETURN_IF_ERROR(reader_.ReadUnit(prefix, shape, image, moved));
-    *header = DescribeUnit(shape, {static_cast<const std::byte*>(image), bytes});
-    return absl::OkStatus();
-  };
-  return ImageLoad{unit.image.as<void>(), bytes, /*on_host=*/!whole(), write};
+  return ImageLoad{[this, prefix, shape = shape(id.layer), image = unit.image.as<void>()](
+                       ImageWriter& writer, LoadMeter& meter) {
+    return reader_.ReadUnit(prefix, shape, writer, image, meter);
+  }};
 }
 
 // The device's arrays of layers first..end - 1: these experts' units, null for all others.

@@ -27,7 +27,6 @@
 #include "expert_service/engine/image_loader.h"
 #include "expert_service/engine/image_reader.h"
 #include "expert_service/engine/progress.h"
-#include "expert_service/engine/unit_image.h"
 
 namespace pregate {
 
@@ -116,12 +115,11 @@ class ExpertStore {
   }
   // Device memory that units may take.
   int64_t device_bytes() const { return device_bytes_; }
-  // REQUIRES: held.
-  const UnitHeader& header(const UnitId& unit) const { return UnitAt(unit).header; }
+  // Of its packed form; 0: it was never held.
+  size_t unit_bytes(const UnitId& unit) const { return UnitAt(unit).image.bytes(); }
 
  private:
   struct Unit {
-    UnitHeader header;
     DeviceBuffer image;  // whole: on the device; slotted: on the host; empty: never held
     uint64_t copy = 0;   // the last copy into its slot
   };

@@ -1,9 +1,10 @@
 #include "expert_service/engine/image_loader.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -11,6 +12,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/device/host_image_writer.h"
 
 namespace pregate {
 namespace {
@@ -18,117 +20,117 @@ namespace {
 // How often progress within an image is looked for.
 constexpr std::chrono::milliseconds kLookInterval{100};
 
+int NumThreads(const Device& device, const LoadOptions& options) {
+  // More would only wait for the link to the card, each with memory to stage in.
+  const int most = device.host_memory() && options.threads > 0 ? options.threads : kLoadThreadsMax;
+  const int wanted =
+      options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(wanted, 1, most);
+}
+
+absl::StatusOr<std::unique_ptr<ImageWriter>> MakeWriter(Device& device, bool on_host) {
+  if (on_host) return std::make_unique<HostImageWriter>(&device);
+  return device.MakeImageWriter();
+}
+
 class Loading {
  public:
-  Loading(Device& device, absl::Span<ImageLoad> loads, const LoadProgress& progress)
-      : device_(device), loads_(loads), progress_(progress), status_(loads.size()) {}
+  Loading(absl::Span<ImageLoad> loads, const LoadProgress& progress)
+      : loads_(loads), progress_(progress), status_(loads.size()) {}
 
-  absl::Status Run(int threads) {
-    num_helpers_ = static_cast<int>(std::min<size_t>(threads, loads_.size()));
+  absl::Status Run(Device& device, const LoadOptions& options) {
+    const size_t most = std::min<size_t>(NumThreads(device, options), loads_.size());
+    absl::Status no_writer;
+    std::vector<std::unique_ptr<ImageWriter>> writers;
     {
       std::vector<std::jthread> helpers;
-      for (int i = num_helpers_; i > 0; --i) helpers.emplace_back([this] { Help(); });
-      Collect();
+      while (helpers.size() < most) {  // the first are at work while others get their memory
+        auto writer = MakeWriter(device, options.on_host);
+        no_writer = writer.status();
+        if (!no_writer.ok()) break;
+        writers.push_back(*std::move(writer));
+        BeginHelper(*writers.back(), helpers);
+      }
+      if (!no_writer.ok()) stop_ = true;
+      Watch();
     }
+    if (meter_.is_stopped) return absl::AbortedError("loading was stopped");
     for (const absl::Status& status : status_) RETURN_IF_ERROR(status);
-    return stop_ ? absl::AbortedError("loading was stopped") : absl::OkStatus();
+    return no_writer;
   }
 
  private:
-  // A load in a helper's buffer, or null where it is already in its place.
-  struct Written {
-    size_t load;
-    const void* buffer;
-    bool* taken;  // set when the buffer is free again
-  };
+  void BeginHelper(ImageWriter& writer, std::vector<std::jthread>& helpers) {
+    const std::lock_guard lock(mutex_);
+    ++num_helpers_;
+    helpers.emplace_back([this, &writer] { Help(writer); });
+  }
 
-  // Loads are claimed in order, and a claimed one is finished: so every load before the first error
-  // has been tried.
-  void Help() {
-    std::unique_ptr<std::byte[]> buffer;
-    size_t buffer_bytes = 0;
+  // Loads are claimed in order, and a claimed one is finished whatever others find: so every load
+  // before the first error has been tried.
+  void Help(ImageWriter& writer) {
+    std::vector<size_t> written;
     while (!stop_) {
       const size_t i = next_++;
       if (i >= loads_.size()) break;
-      ImageLoad& load = loads_[i];
-      const bool in_place = load.on_host || device_.host_memory();
-      if (!in_place && buffer_bytes < load.bytes) {
-        buffer = std::make_unique_for_overwrite<std::byte[]>(buffer_bytes = load.bytes);
+      status_[i] = loads_[i].write(writer, meter_);
+      if (status_[i].ok()) {
+        written.push_back(i);
+      } else {
+        stop_ = true;
       }
-      status_[i] = load.write(in_place ? load.dst : buffer.get(), moved_);
-      if (!status_[i].ok()) stop_ = true;
-      HandOver(i, in_place ? nullptr : buffer.get());
+      const std::lock_guard lock(mutex_);
+      num_written_ += status_[i].ok();
+      news_.notify_one();
+    }
+    const absl::Status finished = writer.Finish();
+    for (const size_t i : written) {
+      status_[i] = finished;
+      loads_[i].done = finished.ok();
     }
     const std::lock_guard lock(mutex_);
     --num_helpers_;
     news_.notify_one();
   }
 
-  // Returns when the buffer is free again.
-  void HandOver(size_t load, const void* buffer) {
-    bool taken = buffer == nullptr;
-    std::unique_lock lock(mutex_);
-    written_.push_back({load, buffer, taken ? nullptr : &taken});
-    news_.notify_one();
-    taken_.wait(lock, [&] { return taken; });
-  }
-
   // On the calling thread, until the helpers have ended.
-  void Collect() {
-    int64_t moved = 0;
+  void Watch() {
+    int64_t rows = 0;
+    int written = 0;
     std::unique_lock lock(mutex_);
-    while (num_helpers_ > 0 || !written_.empty()) {
-      news_.wait_for(lock, kLookInterval, [&] { return num_helpers_ == 0 || !written_.empty(); });
-      std::deque<Written> batch;
-      batch.swap(written_);
+    for (bool ended = false; !ended;) {
+      news_.wait_for(lock, kLookInterval,
+                     [&] { return num_helpers_ == 0 || num_written_ != written; });
+      ended = num_helpers_ == 0;
+      if (meter_.rows == rows && num_written_ == written) continue;
+      rows = meter_.rows;
+      written = num_written_;
       lock.unlock();
-      for (const Written& written : batch) Finish(written);
-      if (moved_ != moved || !batch.empty()) Report();
-      moved = moved_;
+      if (progress_ && !progress_(written, static_cast<int>(loads_.size()))) {
+        meter_.is_stopped = stop_ = true;
+      }
       lock.lock();
     }
   }
 
-  void Finish(const Written& written) {
-    ImageLoad& load = loads_[written.load];
-    load.done = status_[written.load].ok();
-    if (load.done) ++num_done_;
-    if (written.buffer == nullptr) return;
-    if (load.done) device_.Upload(load.dst, written.buffer, load.bytes);
-    const std::lock_guard lock(mutex_);
-    *written.taken = true;
-    taken_.notify_all();
-  }
-
-  void Report() {
-    if (progress_ && !progress_(num_done_, static_cast<int>(loads_.size()))) stop_ = true;
-  }
-
-  Device& device_;
   const absl::Span<ImageLoad> loads_;
   const LoadProgress& progress_;
   std::vector<absl::Status> status_;  // [loads] each written by its helper
   std::atomic<size_t> next_{0};
-  std::atomic<int64_t> moved_{0};
-  std::atomic<bool> stop_{false};
-  int num_done_ = 0;
+  std::atomic<bool> stop_{false};  // claim no more
+  LoadMeter meter_;
 
-  std::mutex mutex_;  // what follows, and each Written::taken
-  std::condition_variable news_, taken_;
-  std::deque<Written> written_;
+  std::mutex mutex_;  // what follows
+  std::condition_variable news_;
   int num_helpers_ = 0;
+  int num_written_ = 0;
 };
 
 }  // namespace
 
-int LoadThreads(int threads) {
-  if (threads > 0) return threads;
-  return std::clamp<int>(std::thread::hardware_concurrency(), 1, kLoadThreadsMax);
-}
-
-absl::Status LoadImages(Device& device, int threads, absl::Span<ImageLoad> loads,
+absl::Status LoadImages(Device& device, const LoadOptions& options, absl::Span<ImageLoad> loads,
                         const LoadProgress& progress) {
-  return Loading(device, loads, progress).Run(LoadThreads(threads));
+  return Loading(loads, progress).Run(device, options);
 }
 
 }  // namespace pregate

@@ -12,12 +12,13 @@ constexpr int kPieceRows = 32;
 }  // namespace
 
 absl::Status ImageReader::ReadMatrix(absl::Span<const MatrixPart> parts, const Matrix& shape,
-                                     void* host_image, std::atomic<int64_t>& rows_read) const {
+                                     ImageWriter& writer, void* image, LoadMeter& meter) const {
   int64_t begin = 0;
   for (const MatrixPart& part : parts) {
-    const auto pack = [&](int64_t first, absl::Span<const float> rows) {
-      device_.PackMatrixRows(rows, begin + first, shape, host_image);
-      rows_read += kPieceRows;
+    const auto pack = [&](int64_t first, const WeightRows& rows) {
+      writer.PackMatrixRows(rows, begin + first, shape, image);
+      meter.rows += kPieceRows;
+      return !meter.is_stopped;
     };
     RETURN_IF_ERROR(checkpoint_.ReadRows(
         {part.name, part.outputs, shape.inputs, ValueType(shape.format), kPieceRows}, pack));
@@ -27,14 +28,15 @@ absl::Status ImageReader::ReadMatrix(absl::Span<const MatrixPart> parts, const M
 }
 
 absl::Status ImageReader::ReadUnit(const std::string& prefix, const UnitShape& shape,
-                                   void* host_image, std::atomic<int64_t>& rows_read) const {
+                                   ImageWriter& writer, void* image, LoadMeter& meter) const {
   for (const auto& [name, tensor] : {std::pair{"gate", UnitTensor::kGate},
                                      {"up", UnitTensor::kUp},
                                      {"down", UnitTensor::kDown}}) {
     const bool down = tensor == UnitTensor::kDown;
-    const auto pack = [&, tensor = tensor](int64_t first, absl::Span<const float> rows) {
-      device_.PackUnitRows(tensor, rows, first, shape, host_image);
-      rows_read += kPieceRows;
+    const auto pack = [&, tensor = tensor](int64_t first, const WeightRows& rows) {
+      writer.PackUnitRows(tensor, rows, first, shape, image);
+      meter.rows += kPieceRows;
+      return !meter.is_stopped;
     };
     RETURN_IF_ERROR(checkpoint_.ReadRows(
         {absl::StrCat(prefix, name, "_proj.weight"), down ? shape.hidden : shape.width,

@@ -18,7 +18,7 @@ class WeightsLoader {
       : checkpoint_(checkpoint),
         spec_(checkpoint.spec()),
         device_(*device),
-        reader_(checkpoint, *device),
+        reader_(&checkpoint),
         options_(options),
         progress_(progress) {
     weights_->spec_ = spec_;
@@ -36,7 +36,8 @@ class WeightsLoader {
       RETURN_IF_ERROR(LoadAttention(l));
       RETURN_IF_ERROR(LoadFfn(l));
     }
-    RETURN_IF_ERROR(LoadImages(device_, options_.threads, absl::MakeSpan(loads_), progress_));
+    RETURN_IF_ERROR(
+        LoadImages(device_, {.threads = options_.threads}, absl::MakeSpan(loads_), progress_));
     RETURN_IF_ERROR(device_.Synchronize());
     return std::move(weights_);
   }
@@ -76,15 +77,12 @@ class WeightsLoader {
                           bool lookup = false) {
     out = {nullptr, 0, inputs, weights_->types_.weights, lookup};
     for (const MatrixPart& part : parts) out.outputs += part.outputs;
-    const size_t bytes = device_.MatrixBytes(out.outputs, inputs, out.format);
-    ASSIGN_OR_RETURN(void* data, Allocate(bytes));
-    out.data = data;
-    loads_.push_back({.dst = data,
-                      .bytes = bytes,
-                      .write = [this, parts = std::move(parts), shape = out](
-                                   void* image, std::atomic<int64_t>& moved) {
-                        return reader_.ReadMatrix(parts, shape, image, moved);
-                      }});
+    ASSIGN_OR_RETURN(void* image, Allocate(device_.MatrixBytes(out.outputs, inputs, out.format)));
+    out.data = image;
+    loads_.push_back({[this, parts = std::move(parts), shape = out, image](ImageWriter& writer,
+                                                                           LoadMeter& meter) {
+      return reader_.ReadMatrix(parts, shape, writer, image, meter);
+    }});
     return absl::OkStatus();
   }
 
@@ -164,16 +162,13 @@ class WeightsLoader {
     ffn.shared = {spec_.shared_ffn_width(l), spec_.hidden, format};
     ffn.own = {spec_.is_moe() ? spec_.own_width[l] : 0, spec_.hidden, format};
     if (ffn.shared.width == 0 || !options_.with_ffn) return absl::OkStatus();
-    const size_t bytes = device_.UnitBytes(ffn.shared);
-    ASSIGN_OR_RETURN(void* unit, Allocate(bytes));
+    ASSIGN_OR_RETURN(void* unit, Allocate(device_.UnitBytes(ffn.shared)));
     const std::string prefix =
         absl::StrCat("model.layers.", l, spec_.is_moe() ? ".mlp.shared." : ".mlp.");
     loads_.push_back(
-        {.dst = unit,
-         .bytes = bytes,
-         .write = [this, prefix, shape = ffn.shared](void* image, std::atomic<int64_t>& moved) {
-           return reader_.ReadUnit(prefix, shape, image, moved);
-         }});
+        {[this, prefix, shape = ffn.shared, unit](ImageWriter& writer, LoadMeter& meter) {
+          return reader_.ReadUnit(prefix, shape, writer, unit, meter);
+        }});
     return UploadTable({unit}, ffn.shared_unit);
   }
 

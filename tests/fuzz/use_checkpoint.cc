@@ -2,6 +2,7 @@
 
 #include "common/base/status.h"
 #include "common/base/utf8.h"
+#include "common/model/formats/stored_tensor.h"
 
 namespace pregate::fuzz {
 namespace {
@@ -16,6 +17,29 @@ void CheckIds(const Tokenizer& tokenizer, absl::Span<const TokenId> ids) {
   }
 }
 
+// Rows that come as they are stored, and rows that are decoded, are the same numbers.
+void UseRows(const Checkpoint& checkpoint, const TensorInfo& tensor,
+             absl::Span<const float> values) {
+  if (tensor.shape.size() != 2) return;
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    std::string expected, found;
+    EncodeElements(values, dtype, &expected);
+    const auto visit = [&](int64_t, const WeightRows& rows) {
+      if (const auto* decoded = std::get_if<absl::Span<const float>>(&rows)) {
+        EncodeElements(*decoded, dtype, &found);
+      } else {
+        const auto& bf16 = std::get<absl::Span<const uint16_t>>(rows);
+        found.append(reinterpret_cast<const char*>(bf16.data()), bf16.size() * sizeof(uint16_t));
+      }
+      return true;
+    };
+    const absl::Status status =
+        checkpoint.ReadRows({tensor.name, tensor.shape[0], tensor.shape[1], dtype, 3}, visit);
+    PREGATE_CHECK(status.ok() ? found == expected : absl::IsInvalidArgument(status), "tensor ",
+                  tensor.name, " as ", DTypeName(dtype), ": ", status.ToString());
+  }
+}
+
 }  // namespace
 
 void Use(const Checkpoint& checkpoint) {
@@ -26,6 +50,7 @@ void Use(const Checkpoint& checkpoint) {
     const absl::Status status = checkpoint.Read(tensor.name, absl::MakeSpan(values));
     if (absl::IsDataLoss(status)) return;  // not what the manifest records
     PREGATE_CHECK(status.ok(), "", status.ToString());
+    UseRows(checkpoint, tensor, values);
   }
   const auto tokenizer = checkpoint.LoadTokenizer();
   if (tokenizer.ok()) Use(**tokenizer);

@@ -16,6 +16,7 @@
 #include "common/device/cpu/thread_pool.h"
 #include "common/device/cpu/transfer_queue.h"
 #include "common/device/cpu/weights/panels.h"
+#include "common/device/host_image_writer.h"
 #include "common/device/rounding.h"
 
 namespace pregate {
@@ -66,14 +67,17 @@ class CpuDevice final : public ComposedDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const override {
     return cpu::MatrixImageBytes(outputs, inputs, format);
   }
-  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+  void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape,
                       void* host_image) const override {
     cpu::PackMatrixRows(rows, first, shape, host_image);
   }
   size_t UnitBytes(const UnitShape& shape) const override { return cpu::UnitImageBytes(shape); }
-  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+  void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                     const UnitShape& shape, void* host_image) const override {
     cpu::PackUnitRows(tensor, rows, first, shape, host_image);
+  }
+  absl::StatusOr<std::unique_ptr<ImageWriter>> MakeImageWriter() override {
+    return std::make_unique<HostImageWriter>(this);
   }
   bool host_memory() const override { return true; }
   size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {

@@ -8,6 +8,7 @@
 
 #include "common/device/cpu/kernels.h"
 #include "common/device/cpu/weights/kernels.h"
+#include "common/device/rounding.h"
 #include "gtest/gtest.h"
 #include "hwy/targets.h"
 
@@ -48,7 +49,15 @@ void Append(const float* values, size_t n, std::vector<float>& out) {
 void RunMatmul(Inputs& in, int num_rows, int inputs, WeightFormat format, std::vector<float>& out) {
   const std::vector<float> weights = in.Floats(size_t{32} * inputs, 0.3f);
   std::vector<char> image(MatrixImageBytes(32, inputs, format));
-  PackMatrixRows(weights, 0, {nullptr, 32, inputs, format}, image.data());
+  const Matrix shape = {nullptr, 32, inputs, format};
+  PackMatrixRows(weights, 0, shape, image.data());
+  if (format == WeightFormat::kBF16) {
+    std::vector<uint16_t> bf16(weights.size());
+    std::transform(weights.begin(), weights.end(), bf16.begin(), Bf16Bits);
+    std::vector<char> of_bf16(image.size());
+    PackMatrixRows(bf16, 0, shape, of_bf16.data());
+    EXPECT_EQ(of_bf16, image);
+  }
   const std::vector<float> x = in.Floats(size_t(num_rows) * inputs, 1);
   std::vector<const float*> rows;
   for (int r = 0; r < num_rows; ++r) rows.push_back(x.data() + int64_t{r} * inputs);

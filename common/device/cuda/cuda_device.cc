@@ -12,8 +12,10 @@
 #include "common/device/cuda/staging.h"
 #include "common/device/cuda/step_layers.h"
 #include "common/device/cuda/transfer_queue.h"
+#include "common/device/cuda/upload_lane.h"
 #include "common/device/cuda/weights/image.h"
 #include "common/device/cuda/weights/products.h"
+#include "common/device/staged_writer.h"
 
 namespace pregate {
 namespace {
@@ -95,14 +97,18 @@ class CudaDeviceImpl final : public CudaDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const override {
     return cuda::MatrixImageBytes(outputs, inputs, format);
   }
-  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+  void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape,
                       void* host_image) const override {
-    cuda::PackMatrixRows(rows, first, shape.inputs, shape.format, host_image);
+    layout_.PackMatrixRows(rows, first, shape, host_image);
   }
   size_t UnitBytes(const UnitShape& shape) const override { return cuda::SectionsOf(shape).end; }
-  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+  void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                     const UnitShape& shape, void* host_image) const override {
-    cuda::PackUnitRows(tensor, rows, first, shape, host_image);
+    layout_.PackUnitRows(tensor, rows, first, shape, host_image);
+  }
+  absl::StatusOr<std::unique_ptr<ImageWriter>> MakeImageWriter() override {
+    ASSIGN_OR_RETURN(std::unique_ptr<Staging> lane, cuda::UploadLane::Create(runtime_.get()));
+    return std::make_unique<StagedImageWriter>(&layout_, std::move(lane));
   }
   bool host_memory() const override { return false; }
   size_t KvLayerBytes(int num_blocks, int num_kv_heads, int head_dim, KvType type) const override {
@@ -240,6 +246,7 @@ class CudaDeviceImpl final : public CudaDevice {
     return runtime_->stream();
   }
 
+  const cuda::PaddedRows layout_;
   // Destroyed in reverse order.
   std::unique_ptr<cuda::CudaRuntime> runtime_;
   std::unique_ptr<cuda::UploadRing> uploads_;

@@ -142,9 +142,10 @@ CudaCounts CudaRuntime::counts() const {
   return counts;
 }
 
-Event::Event(bool timed) {
+Event::Event(bool timed, bool sleeps) {
   const cudaError_t error =
-      cudaEventCreateWithFlags(&event_, timed ? cudaEventDefault : cudaEventDisableTiming);
+      cudaEventCreateWithFlags(&event_, (timed ? cudaEventDefault : cudaEventDisableTiming) |
+                                            (sleeps ? cudaEventBlockingSync : 0u));
   PREGATE_CHECK(error == cudaSuccess, "", CudaStatus(error, "cudaEventCreate").ToString());
 }
 Event::~Event() {

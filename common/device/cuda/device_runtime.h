@@ -17,7 +17,8 @@ namespace pregate::cuda {
 // Owns one event.
 class Event {
  public:
-  explicit Event(bool timed);
+  // A host that waits for one that `sleeps` leaves its core to others.
+  explicit Event(bool timed, bool sleeps = false);
   Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
   Event(const Event&) = delete;
   ~Event();

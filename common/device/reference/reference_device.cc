@@ -10,6 +10,7 @@
 #include "common/device/reference/reference_ops.h"
 #include "common/device/reference/weights/rounded_rows.h"
 #include "common/device/rounding.h"
+#include "common/device/staged_writer.h"
 
 namespace pregate {
 namespace {
@@ -45,6 +46,38 @@ class ImmediateTransferQueue final : public TransferQueue {
   std::vector<TransferSpan> spans_;
 };
 
+// Copies as late as it may.
+class LateStaging final : public Staging {
+ public:
+  std::byte* Take() override {
+    current_ = 1 - current_;
+    Settle(segments_[current_]);
+    return segments_[current_].bytes.get();
+  }
+  void Copy(void* dst, size_t bytes) override {
+    segments_[current_].dst = dst;
+    segments_[current_].to_copy = bytes;
+  }
+  absl::Status Finish() override {
+    for (Segment& segment : segments_) Settle(segment);
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Segment {
+    std::unique_ptr<std::byte[]> bytes =
+        std::make_unique_for_overwrite<std::byte[]>(kStagedSegmentBytes);
+    void* dst = nullptr;
+    size_t to_copy = 0;
+  };
+  static void Settle(Segment& segment) {
+    if (segment.to_copy > 0) std::memcpy(segment.dst, segment.bytes.get(), segment.to_copy);
+    segment.to_copy = 0;
+  }
+  Segment segments_[2];
+  int current_ = 0;
+};
+
 // Matrices and units are kept as rounded floats, row-major; a unit is gate, up, down.
 class ReferenceDevice final : public ComposedDevice {
  public:
@@ -78,19 +111,19 @@ class ReferenceDevice final : public ComposedDevice {
   size_t MatrixBytes(int outputs, int inputs, WeightFormat) const override {
     return reference::RowsBytes(outputs, inputs);
   }
-  void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape,
+  void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape,
                       void* host_image) const override {
-    reference::PackRows(rows, shape.format, static_cast<float*>(host_image) + first * shape.inputs);
+    layout_.PackMatrixRows(rows, first, shape, host_image);
   }
   size_t UnitBytes(const UnitShape& shape) const override {
     return 3 * reference::RowsBytes(shape.width, shape.hidden);
   }
-  void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
+  void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first,
                     const UnitShape& shape, void* host_image) const override {
-    const int inputs = tensor == UnitTensor::kDown ? shape.width : shape.hidden;
-    const int64_t part = int64_t{shape.width} * shape.hidden * static_cast<int>(tensor);
-    reference::PackRows(rows, shape.format,
-                        static_cast<float*>(host_image) + part + first * inputs);
+    layout_.PackUnitRows(tensor, rows, first, shape, host_image);
+  }
+  absl::StatusOr<std::unique_ptr<ImageWriter>> MakeImageWriter() override {
+    return std::make_unique<StagedImageWriter>(&layout_, std::make_unique<LateStaging>());
   }
   // Others than the CPU are not, and tests that run on this device see to their way of loading.
   bool host_memory() const override { return false; }
@@ -279,6 +312,8 @@ class ReferenceDevice final : public ComposedDevice {
       out[o] = static_cast<float>(Dot(mid.data(), rows.down + o * shape.width, shape.width));
     }
   }
+
+  const reference::RoundedRows layout_;
 };
 
 }  // namespace

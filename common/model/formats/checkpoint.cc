@@ -28,6 +28,11 @@ absl::Status CheckTensors(const std::string& path, const CheckpointParts& parts)
   return absl::OkStatus();
 }
 
+absl::Status Visited(const MatrixRead& read, bool more_wanted) {
+  if (more_wanted) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("reading ", read.name, " was stopped"));
+}
+
 // Adds its lifetime to `total_ns`.
 class Stopwatch {
  public:
@@ -93,6 +98,7 @@ class MappedCheckpoint final : public Checkpoint {
     }
     ContentCheck check(&recorded->second);
     const absl::Status status = VisitPieces(read, view, &check, visit);
+    if (absl::IsAborted(status)) return status;  // not all of it was read
     RETURN_IF_ERROR(check.Finish(view.stored));  // says more than what damaged values lead to
     verified_.at(read.name) = true;
     return status;
@@ -122,14 +128,14 @@ class MappedCheckpoint final : public Checkpoint {
     return absl::OkStatus();
   }
 
-  // Shows `check`, unless null, all bytes of the tensor, each piece before it is decoded, while it is
-  // in the cache. (Views of a layout with a manifest are of whole tensors.)
+  // Shows `check`, unless null, all bytes of the tensor, each piece before it is used, which then
+  // finds it in the cache. (Views of a layout with a manifest are of whole tensors.)
   absl::Status VisitPieces(const MatrixRead& read, const TensorView& view, ContentCheck* check,
                            VisitRows visit) const {
     const int64_t row_bytes = static_cast<int64_t>(view.stored.bytes.size()) / read.rows;
     PREGATE_CHECK(check == nullptr || (view.rows.empty() && view.cols.empty()), "tensor ",
                   read.name);
-    std::vector<float> piece(std::min(read.piece_rows, read.rows) * read.width);
+    std::vector<float> decoded;
     absl::Status status;
     for (int64_t first = 0; first < read.rows; first += read.piece_rows) {
       const int64_t n = std::min(read.piece_rows, read.rows - first);
@@ -137,14 +143,25 @@ class MappedCheckpoint final : public Checkpoint {
         const Stopwatch checking(&checking_ns_);
         check->Update(view.stored.bytes.substr(first * row_bytes, n * row_bytes));
       }
-      if (!status.ok()) continue;
-      const absl::Span<float> values = absl::MakeSpan(piece).first(n * read.width);
-      ReadViewRows(view, first, read.width, values);
-      status =
-          CheckRange(read.dtype, read.name, {read.rows, read.width}, values, first * read.width);
-      if (status.ok()) visit(first, values);
+      if (status.ok()) status = VisitPiece(read, view, first, n, decoded, visit);
+      if (absl::IsAborted(status)) break;
     }
     return status;
+  }
+
+  absl::Status VisitPiece(const MatrixRead& read, const TensorView& view, int64_t first, int64_t n,
+                          std::vector<float>& decoded, VisitRows visit) const {
+    WeightRows rows;
+    if (auto stored = StoredElements(view, read.dtype, first * read.width, n * read.width)) {
+      rows = *stored;  // within the dtype's range, as it is its own
+    } else {
+      decoded.resize(n * read.width);
+      ReadViewRows(view, first, read.width, absl::MakeSpan(decoded));
+      RETURN_IF_ERROR(
+          CheckRange(read.dtype, read.name, {read.rows, read.width}, decoded, first * read.width));
+      rows = absl::MakeConstSpan(decoded);
+    }
+    return Visited(read, visit(first, rows));
   }
 
   CheckpointParts parts_;
@@ -172,7 +189,8 @@ absl::Status Checkpoint::ReadRows(const MatrixRead& read, VisitRows visit) const
   RETURN_IF_ERROR(ReadAs(read.dtype, read.name, absl::MakeSpan(all)));
   for (int64_t first = 0; first < read.rows; first += read.piece_rows) {
     const int64_t n = std::min(read.piece_rows, read.rows - first);
-    visit(first, absl::MakeConstSpan(all).subspan(first * read.width, n * read.width));
+    RETURN_IF_ERROR(Visited(
+        read, visit(first, absl::MakeConstSpan(all).subspan(first * read.width, n * read.width))));
   }
   return absl::OkStatus();
 }

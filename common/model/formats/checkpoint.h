@@ -36,6 +36,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/model/spec/spec.h"
+#include "common/model/spec/weight_rows.h"
 
 namespace pregate {
 
@@ -64,8 +65,9 @@ struct MatrixRead {
   DType dtype = DType::kF32;    // of its use, as ReadAs's
   int64_t piece_rows = 1;       // of one visit; the last may have fewer
 };
-// Rows first, first + 1, ... The values are gone when it returns.
-using VisitRows = absl::FunctionRef<void(int64_t first, absl::Span<const float> values)>;
+// Rows first, first + 1, ...: in f32, or as the file has them where that is bf16 and the read's dtype
+// too. They are gone when it returns; false: no more are wanted.
+using VisitRows = absl::FunctionRef<bool(int64_t first, const WeightRows& rows)>;
 
 // Immutable after Open but for what it counts; thread-safe.
 class Checkpoint {
@@ -93,8 +95,9 @@ class Checkpoint {
   virtual absl::Status Read(const std::string& name, absl::Span<float> out) const = 0;
   // Read, for a use in `dtype`: InvalidArgument where a finite value would become an infinity.
   absl::Status ReadAs(DType dtype, const std::string& name, absl::Span<float> out) const;
-  // What ReadAs gives, in order, of which no more than a piece is in memory. An error may come after
-  // visits. REQUIRES: rows and width are the tensor's.
+  // What ReadAs gives, in order, of which no more than a piece is decoded at a time; what is stored
+  // in the read's dtype is not decoded at all. An error may come after visits; ABORTED where `visit`
+  // wanted no more. REQUIRES: rows and width are the tensor's.
   virtual absl::Status ReadRows(const MatrixRead& read, VisitRows visit) const;
   // Nothing where nothing is counted.
   virtual ReadCost read_cost() const { return {}; }

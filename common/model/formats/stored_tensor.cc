@@ -194,4 +194,43 @@ void ReadViewRows(const TensorView& view, int64_t first, int64_t width, absl::Sp
   }
 }
 
+namespace {
+
+// Without an early end, so that the compiler makes vectors of it.
+bool HasNan(absl::Span<const uint16_t> bf16) {
+  uint16_t sums = 0;  // of which the top bit is set by magnitudes above infinity's, 0x7F80
+  for (const uint16_t bits : bf16) sums |= static_cast<uint16_t>((bits & 0x7FFF) + 0x7F);
+  return (sums & 0x8000) != 0;
+}
+
+// Of T, which is how the tensor's elements are stored.
+template <class T>
+std::optional<absl::Span<const T>> InPlace(const StoredTensor& stored, int64_t first, int64_t n) {
+  PREGATE_CHECK((first + n) * sizeof(T) <= stored.bytes.size(), "tensor ", stored.name);
+  const char* at = stored.bytes.data() + first * sizeof(T);
+  if (reinterpret_cast<uintptr_t>(at) % alignof(T) != 0) return std::nullopt;
+  return absl::MakeConstSpan(reinterpret_cast<const T*>(at), n);
+}
+
+}  // namespace
+
+std::optional<WeightRows> StoredElements(const TensorView& view, DType dtype, int64_t first,
+                                         int64_t n) {
+  if (view.stored.type != StoredTypeOf(dtype) || !view.rows.empty() || !view.cols.empty()) {
+    return std::nullopt;
+  }
+  switch (dtype) {
+    case DType::kF32:
+      return InPlace<float>(view.stored, first, n);
+    case DType::kBF16: {
+      const auto elements = InPlace<uint16_t>(view.stored, first, n);
+      if (!elements || HasNan(*elements)) return std::nullopt;
+      return *elements;
+    }
+    case DType::kF16:
+      break;
+  }
+  return std::nullopt;
+}
+
 }  // namespace pregate

@@ -13,6 +13,7 @@
 #include "common/model/formats/float16.h"
 #include "common/model/formats/stored_type.h"
 #include "common/model/spec/spec.h"
+#include "common/model/spec/weight_rows.h"
 
 namespace pregate {
 
@@ -76,5 +77,12 @@ struct TensorView {
 void ReadView(const TensorView& view, absl::Span<float> out);
 // Likewise rows [first, first + out.size() / width) of a view whose rows have `width` elements.
 void ReadViewRows(const TensorView& view, int64_t first, int64_t width, absl::Span<float> out);
+
+// Elements first .. first + n - 1 of a view as they lie in the file, where these are the very bits
+// that decoding them and rounding to `dtype` would give. Nothing where the type is another one,
+// where the view chooses rows or columns, where the address is no multiple of an element's size, and
+// where a bf16 is NaN: rounding makes it a quiet one.
+std::optional<WeightRows> StoredElements(const TensorView& view, DType dtype, int64_t first,
+                                         int64_t n);
 
 }  // namespace pregate

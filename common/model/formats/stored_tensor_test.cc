@@ -1,8 +1,10 @@
 #include "common/model/formats/stored_tensor.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -108,6 +110,52 @@ TEST(StoredTensorTest, DecodesFromAnElementOn) {
     DecodeElements(tensor, 2, absl::MakeSpan(out));
     EXPECT_THAT(out, ElementsAre(3, 4)) << DTypeName(dtype);
   }
+}
+
+// Of random bits, chosen rows and columns, any address.
+TEST(StoredTensorTest, ElementsInPlaceAreTheBitsOfDecodingAndRounding) {
+  constexpr int64_t kRows = 3, kWidth = 5, kElements = kRows * kWidth;
+  const uint64_t seed = std::random_device()();
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  const DType dtypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+  int64_t num_in_place[2] = {0, 0};  // of f32, of bf16
+  for (int trial = 0; trial < 4000; ++trial) {
+    const DType stored = dtypes[random() % 3], dtype = dtypes[random() % 3];
+    std::vector<char> memory(kElements * sizeof(float) + 4);
+    for (char& byte : memory) byte = static_cast<char>(random());
+    const size_t offset = random() % 4;
+    TensorView view{.stored = {.name = "t",
+                               .type = StoredTypeOf(stored),
+                               .shape = {kRows, kWidth},
+                               .bytes = {memory.data() + offset, kElements * DTypeBytes(stored)}}};
+    if (random() % 8 == 0) view.rows = {2, 0};
+    if (random() % 8 == 0) view.cols = {1};
+    const auto first = static_cast<int64_t>(random() % kElements);
+    const auto n = static_cast<int64_t>(random() % (kElements - first + 1));
+    const auto in_place = StoredElements(view, dtype, first, n);
+    std::vector<float> values(n);
+    DecodeElements(view.stored, first, absl::MakeSpan(values));
+    const bool whole = view.rows.empty() && view.cols.empty();
+    const bool aligned = offset % DTypeBytes(stored) == 0;
+    const bool has_nan =
+        std::any_of(values.begin(), values.end(), [](float x) { return std::isnan(x); });
+    EXPECT_EQ(in_place.has_value(), stored == dtype && whole && aligned && dtype != DType::kF16 &&
+                                        !(dtype == DType::kBF16 && has_nan));
+    if (!in_place) continue;
+    std::string rounded;
+    EncodeElements(values, dtype, &rounded);
+    const std::string found = std::visit(
+        [](auto span) {
+          return std::string(reinterpret_cast<const char*>(span.data()),
+                             span.size() * sizeof(*span.data()));
+        },
+        *in_place);
+    EXPECT_EQ(found, rounded);
+    ++num_in_place[dtype == DType::kBF16];
+  }
+  EXPECT_GT(num_in_place[0], 10);
+  EXPECT_GT(num_in_place[1], 10);
 }
 
 TEST(StoredTensorTest, RefusesImpossibleShapes) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "common/base/status.h"
 #include "common/device/cpu/weights/panels.h"
 #include "common/device/rounding.h"
 
@@ -17,9 +18,10 @@ namespace pregate::cpu::HWY_NAMESPACE {
 
 inline void StoreOne(float value, float* out) { *out = value; }
 inline void StoreOne(float value, uint16_t* out) { *out = Bf16Bits(value); }
+inline void StoreOne(uint16_t bits, uint16_t* out) { *out = bits; }
 
-template <class T>
-void PackSlowly(const float* rows, int num_rows, int inputs, T* columns) {
+template <class In, class T>
+void PackSlowly(const In* rows, int num_rows, int inputs, T* columns) {
   for (int r = 0; r < num_rows; ++r) {
     for (int64_t k = 0; k < inputs; ++k) {
       StoreOne(rows[int64_t{r} * inputs + k], columns + k * kPanelOutputs + r);
@@ -29,21 +31,23 @@ void PackSlowly(const float* rows, int num_rows, int inputs, T* columns) {
 
 #if HWY_TARGET == HWY_SCALAR
 
-template <class T>
-void PackTyped(const float* rows, int num_rows, int inputs, T* columns) {
+template <class In, class T>
+void PackTyped(const In* rows, int num_rows, int inputs, T* columns) {
   PackSlowly(rows, num_rows, inputs, columns);
 }
 
 #else
 
-// Blocks of 8 rows by 4 inputs are transposed in registers.
+// Blocks of 8 rows by 4 inputs in f32, or 8 in bf16, are transposed in registers.
 namespace hn = hwy::HWY_NAMESPACE;
 using Four = hn::Full128<float>;
 using FourBits = hn::RebindToUnsigned<Four>;
 using Eight = hn::Full128<uint16_t>;
 using Quad = hn::Vec<Four>;
 
-constexpr int kBlockRows = 8, kBlockInputs = 4;
+constexpr int kBlockRows = 8;
+template <class In>
+constexpr int kBlockInputs = 16 / sizeof(In);
 
 // column[i] = (row[0][i], row[1][i], row[2][i], row[3][i])
 HWY_INLINE void Transpose(const Quad (&row)[4], Quad (&column)[4]) {
@@ -86,21 +90,53 @@ HWY_INLINE void PackBlock(const float* rows, int inputs, T* columns) {
     }
     Transpose(row[half], column[half]);
   }
-  for (int i = 0; i < kBlockInputs; ++i) {
+  for (int i = 0; i < kBlockInputs<float>; ++i) {
     StoreEight(column[0][i], column[1][i], columns + i * kPanelOutputs);
   }
 }
 
-template <class T>
-void PackTyped(const float* rows, int num_rows, int inputs, T* columns) {
+// Pairs, fours, then all eight rows of an input come together.
+HWY_INLINE void PackBlock(const uint16_t* rows, int inputs, uint16_t* columns) {
+  const Eight d;
+  const hn::Repartition<uint32_t, Eight> pairs;
+  const hn::Repartition<uint64_t, Eight> fours;
+  hn::Vec<decltype(fours)> four[2][4];  // [half of the rows][two inputs]
+  for (int half = 0; half < 2; ++half) {
+    hn::Vec<Eight> row[4];
+    for (int r = 0; r < 4; ++r) row[r] = hn::LoadU(d, rows + int64_t{half * 4 + r} * inputs);
+    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row[0], row[1]));
+    const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row[2], row[3]));
+    const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row[0], row[1]));
+    const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row[2], row[3]));
+    four[half][0] = hn::BitCast(fours, hn::InterleaveLower(pairs, low01, low23));
+    four[half][1] = hn::BitCast(fours, hn::InterleaveUpper(pairs, low01, low23));
+    four[half][2] = hn::BitCast(fours, hn::InterleaveLower(pairs, high01, high23));
+    four[half][3] = hn::BitCast(fours, hn::InterleaveUpper(pairs, high01, high23));
+  }
+  for (int i = 0; i < 4; ++i) {
+    uint16_t* out = columns + 2 * i * kPanelOutputs;
+    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(fours, four[0][i], four[1][i])), d, out);
+    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(fours, four[0][i], four[1][i])), d,
+               out + kPanelOutputs);
+  }
+}
+
+// A cache line of eight rows is used up before the next rows come: rows whose lengths are powers of
+// two all share a few sets of the cache.
+template <class In, class T>
+void PackTyped(const In* rows, int num_rows, int inputs, T* columns) {
+  constexpr int64_t kBlock = kBlockInputs<In>, kLine = 4 * kBlock;
   const int block_rows = num_rows / kBlockRows * kBlockRows;
-  int64_t k = 0;
-  for (; k + kBlockInputs <= inputs; k += kBlockInputs) {
+  const int64_t block_inputs = inputs / kBlock * kBlock;
+  for (int64_t line = 0; line < block_inputs; line += kLine) {
+    const int64_t end = std::min(line + kLine, block_inputs);
     for (int r = 0; r < block_rows; r += kBlockRows) {
-      PackBlock(rows + int64_t{r} * inputs + k, inputs, columns + k * kPanelOutputs + r);
+      for (int64_t k = line; k < end; k += kBlock) {
+        PackBlock(rows + int64_t{r} * inputs + k, inputs, columns + k * kPanelOutputs + r);
+      }
     }
   }
-  for (; k < inputs; ++k) {
+  for (int64_t k = block_inputs; k < inputs; ++k) {
     for (int r = 0; r < block_rows; ++r) {
       StoreOne(rows[int64_t{r} * inputs + k], columns + k * kPanelOutputs + r);
     }
@@ -120,6 +156,10 @@ void PackColumns(const float* rows, int num_rows, int inputs, WeightFormat forma
   }
 }
 
+void PackBf16Columns(const uint16_t* rows, int num_rows, int inputs, uint16_t* columns) {
+  PackTyped(rows, num_rows, inputs, columns);
+}
+
 }  // namespace pregate::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -135,9 +175,16 @@ void ClearTyped(int num_rows, int inputs, T* columns) {
 }  // namespace
 
 HWY_EXPORT(PackColumns);
+HWY_EXPORT(PackBf16Columns);
 
 void PackColumns(const float* rows, int num_rows, int inputs, WeightFormat format, void* columns) {
   HWY_DYNAMIC_DISPATCH(PackColumns)(rows, num_rows, inputs, format, columns);
+}
+
+void PackColumns(const uint16_t* rows, int num_rows, int inputs, WeightFormat format,
+                 void* columns) {
+  PREGATE_CHECK(format == WeightFormat::kBF16, "rows in bf16 for an image in ", TypeName(format));
+  HWY_DYNAMIC_DISPATCH(PackBf16Columns)(rows, num_rows, inputs, static_cast<uint16_t*>(columns));
 }
 
 void ClearColumns(int num_rows, int inputs, WeightFormat format, void* columns) {
@@ -158,6 +205,11 @@ void PackRows(absl::Span<const float> rows, WeightFormat format, void* out) {
       std::transform(rows.begin(), rows.end(), static_cast<uint16_t*>(out), Bf16Bits);
       return;
   }
+}
+
+void PackRows(absl::Span<const uint16_t> rows, WeightFormat format, void* out) {
+  PREGATE_CHECK(format == WeightFormat::kBF16, "rows in bf16 for an image in ", TypeName(format));
+  std::copy(rows.begin(), rows.end(), static_cast<uint16_t*>(out));
 }
 
 }  // namespace pregate::cpu

@@ -36,7 +36,12 @@ struct PanelRows {
   int outputs, inputs, per_panel, column;
   WeightFormat format;
 
-  void Pack(absl::Span<const float> rows, int64_t first, char* panels) const {
+  void Pack(const WeightRows& rows, int64_t first, char* panels) const {
+    std::visit([&](auto values) { PackValues(values, first, panels); }, rows);
+  }
+
+  template <class T>
+  void PackValues(absl::Span<const T> rows, int64_t first, char* panels) const {
     if (rows.empty()) return;
     const int64_t end = first + static_cast<int64_t>(rows.size()) / inputs;
     PREGATE_CHECK(end <= outputs && (end - first) * inputs == static_cast<int64_t>(rows.size()),
@@ -57,10 +62,11 @@ struct PanelRows {
 };
 
 // Plain rows, and zeros behind the last one up to the image's end.
-void PackTable(absl::Span<const float> rows, int64_t first, const Matrix& shape, char* image) {
+void PackTable(const WeightRows& rows, int64_t first, const Matrix& shape, char* image) {
   const size_t value_bytes = ValueBytes(shape.format), begin = first * shape.inputs;
-  PackRows(rows, shape.format, image + begin * value_bytes);
-  const size_t end = begin + rows.size();
+  std::visit([&](auto values) { PackRows(values, shape.format, image + begin * value_bytes); },
+             rows);
+  const size_t end = begin + NumElements(rows);
   if (end < size_t(shape.outputs) * shape.inputs) return;
   std::memset(image + end * value_bytes, 0,
               MatrixImageBytes(shape.outputs, shape.inputs, shape.format) - end * value_bytes);
@@ -72,7 +78,7 @@ size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format) {
   return CeilDiv(outputs, kPanelOutputs) * PanelBytes(inputs, format);
 }
 
-void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape, void* image) {
+void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape, void* image) {
   char* out = static_cast<char*>(image);
   if (shape.lookup) return PackTable(rows, first, shape, out);
   const PanelRows panels = {shape.outputs, shape.inputs, kPanelOutputs, 0, shape.format};
@@ -83,8 +89,8 @@ size_t UnitImageBytes(const UnitShape& shape) {
   return DownOffset(shape) + MatrixImageBytes(shape.hidden, shape.width, shape.format);
 }
 
-void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
-                  const UnitShape& shape, void* image) {
+void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first, const UnitShape& shape,
+                  void* image) {
   char* out = static_cast<char*>(image);
   if (tensor == UnitTensor::kDown) {
     const Matrix down = {nullptr, shape.hidden, shape.width, shape.format};

@@ -21,11 +21,11 @@ inline constexpr int kPanelPairs = kPanelOutputs / 2;  // gate and up outputs in
 
 size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format);
 // Outputs first, first + 1, ..., and the zeros behind the last one.
-void PackMatrixRows(absl::Span<const float> rows, int64_t first, const Matrix& shape, void* image);
+void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape, void* image);
 
 size_t UnitImageBytes(const UnitShape& shape);
-void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
-                  const UnitShape& shape, void* image);
+void PackUnitRows(UnitTensor tensor, const WeightRows& rows, int64_t first, const UnitShape& shape,
+                  void* image);
 
 // Where panel `index` starts: of a matrix (outputs 32 index ..), of a unit's gate and up (16 index
 // .. of both), of a unit's down (outputs 32 index ..).

@@ -11,6 +11,21 @@ namespace {
 
 size_t Align(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
+size_t RowBytes(int inputs, WeightFormat format) { return MatrixImageBytes(1, inputs, format); }
+
+void StoreRow(absl::Span<const float> row, WeightFormat format, std::byte* out) {
+  if (IsBf16(format)) {
+    std::transform(row.begin(), row.end(), reinterpret_cast<uint16_t*>(out), Bf16Bits);
+  } else {
+    std::memcpy(out, row.data(), row.size() * sizeof(float));
+  }
+}
+
+void StoreRow(absl::Span<const uint16_t> row, WeightFormat format, std::byte* out) {
+  PREGATE_CHECK(IsBf16(format), "rows in bf16 for an image in f32");
+  std::memcpy(out, row.data(), row.size() * sizeof(uint16_t));
+}
+
 }  // namespace
 
 int64_t RowStride(int inputs, WeightFormat format) {
@@ -22,42 +37,38 @@ size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format) {
   return static_cast<size_t>(outputs * RowStride(inputs, format) * ElementBytes(format));
 }
 
-void PackMatrixRows(absl::Span<const float> rows, int64_t first, int inputs, WeightFormat format,
-                    void* host_image) {
-  if (rows.empty()) return;
-  const int64_t stride = RowStride(inputs, format), num_rows = rows.size() / inputs;
-  for (int64_t r = 0; r < num_rows; ++r) {
-    const float* row = rows.data() + r * inputs;
-    const int64_t at = (first + r) * stride;
-    if (IsBf16(format)) {
-      uint16_t* out = static_cast<uint16_t*>(host_image) + at;
-      std::fill(std::transform(row, row + inputs, out, Bf16Bits), out + stride, uint16_t{0});
-    } else {
-      float* out = static_cast<float*>(host_image) + at;
-      std::fill(std::copy_n(row, inputs, out), out + stride, 0.0f);
-    }
-  }
-}
-
 UnitSections SectionsOf(const UnitShape& shape) {
   const size_t gate = Align(MatrixImageBytes(shape.width, shape.hidden, shape.format));
   const size_t down = Align(MatrixImageBytes(shape.hidden, shape.width, shape.format));
   return {gate, 2 * gate, 2 * gate + down};
 }
 
-void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
-                  const UnitShape& shape, void* host_image) {
-  if (rows.empty()) return;
+RowSection PaddedRows::MatrixSection(const Matrix& shape) const {
+  return {0, MatrixImageBytes(shape.outputs, shape.inputs, shape.format), shape.outputs,
+          shape.inputs, RowBytes(shape.inputs, shape.format)};
+}
+
+RowSection PaddedRows::UnitSection(UnitTensor tensor, const UnitShape& shape) const {
   const UnitSections sections = SectionsOf(shape);
-  const bool down = tensor == UnitTensor::kDown;
-  const int outputs = down ? shape.hidden : shape.width, inputs = down ? shape.width : shape.hidden;
-  const size_t begin = down ? sections.down : tensor == UnitTensor::kUp ? sections.up : 0;
-  const size_t end = down ? sections.end : begin + sections.up;
-  char* section = static_cast<char*>(host_image) + begin;
-  PackMatrixRows(rows, first, inputs, shape.format, section);
-  if (first + static_cast<int64_t>(rows.size()) / inputs < outputs) return;
-  const size_t written = MatrixImageBytes(outputs, inputs, shape.format);
-  std::memset(section + written, 0, end - begin - written);
+  if (tensor == UnitTensor::kDown) {
+    return {sections.down, sections.end, shape.hidden, shape.width,
+            RowBytes(shape.width, shape.format)};
+  }
+  const size_t begin = tensor == UnitTensor::kUp ? sections.up : 0;
+  return {begin, begin + sections.up, shape.width, shape.hidden,
+          RowBytes(shape.hidden, shape.format)};
+}
+
+void PaddedRows::StoreRows(const WeightRows& rows, const RowSection& section, WeightFormat format,
+                           std::byte* out) const {
+  const size_t stored = section.inputs * ElementBytes(format);
+  const auto store = [&](auto values) {
+    for (; !values.empty(); values.remove_prefix(section.inputs), out += section.row_bytes) {
+      StoreRow(values.first(section.inputs), format, out);
+      std::memset(out + stored, 0, section.row_bytes - stored);
+    }
+  };
+  std::visit(store, rows);
 }
 
 }  // namespace pregate::cuda

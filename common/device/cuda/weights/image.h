@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "absl/types/span.h"
-#include "common/device/device.h"
+#include "common/device/arrays.h"
+#include "common/device/row_image.h"
 
 namespace pregate::cuda {
 
@@ -24,16 +24,20 @@ inline int64_t ElementBytes(WeightFormat format) { return IsBf16(format) ? 2 : 4
 // Elements from one row to the next.
 int64_t RowStride(int inputs, WeightFormat format);
 size_t MatrixImageBytes(int outputs, int inputs, WeightFormat format);
-// Writes rows first, first + 1, ... with what pads each of them.
-void PackMatrixRows(absl::Span<const float> rows, int64_t first, int inputs, WeightFormat format,
-                    void* host_image);
 
 struct UnitSections {
   size_t up, down, end;  // bytes from the image's start; gate is at 0
 };
 UnitSections SectionsOf(const UnitShape& shape);
-// Likewise of one tensor of a unit; the last row with what pads the section.
-void PackUnitRows(UnitTensor tensor, absl::Span<const float> rows, int64_t first,
-                  const UnitShape& shape, void* host_image);
+
+class PaddedRows final : public RowLayout {
+ public:
+  RowSection MatrixSection(const Matrix& shape) const override;
+  RowSection UnitSection(UnitTensor tensor, const UnitShape& shape) const override;
+
+ private:
+  void StoreRows(const WeightRows& rows, const RowSection& section, WeightFormat format,
+                 std::byte* out) const override;
+};
 
 }  // namespace pregate::cuda

@@ -8,8 +8,27 @@ namespace pregate::reference {
 
 size_t RowsBytes(int outputs, int inputs) { return sizeof(float) * outputs * inputs; }
 
-void PackRows(absl::Span<const float> rows, WeightFormat format, float* dst) {
-  std::transform(rows.begin(), rows.end(), dst, [&](float x) { return RoundTo(format, x); });
+RowSection RoundedRows::MatrixSection(const Matrix& shape) const {
+  return {0, RowsBytes(shape.outputs, shape.inputs), shape.outputs, shape.inputs,
+          RowsBytes(1, shape.inputs)};
+}
+
+RowSection RoundedRows::UnitSection(UnitTensor tensor, const UnitShape& shape) const {
+  const bool down = tensor == UnitTensor::kDown;
+  const int outputs = down ? shape.hidden : shape.width, inputs = down ? shape.width : shape.hidden;
+  const size_t bytes = RowsBytes(outputs, inputs), begin = bytes * static_cast<int>(tensor);
+  return {begin, begin + bytes, outputs, inputs, RowsBytes(1, inputs)};
+}
+
+void RoundedRows::StoreRows(const WeightRows& rows, const RowSection&, WeightFormat format,
+                            std::byte* out) const {
+  float* dst = reinterpret_cast<float*>(out);
+  if (const auto* bf16 = std::get_if<absl::Span<const uint16_t>>(&rows)) {
+    std::transform(bf16->begin(), bf16->end(), dst, Bf16ToFloat);
+    return;
+  }
+  const auto& values = std::get<absl::Span<const float>>(rows);
+  std::transform(values.begin(), values.end(), dst, [&](float x) { return RoundTo(format, x); });
 }
 
 const float* MatrixRow(const Matrix& matrix, int64_t index) {

@@ -2,14 +2,23 @@
 // to what the format can hold. A unit is its gate, up and down rows, one after the other.
 #pragma once
 
-#include "absl/types/span.h"
-#include "common/device/device.h"
+#include "common/device/arrays.h"
+#include "common/device/row_image.h"
 
 namespace pregate::reference {
 
 size_t RowsBytes(int outputs, int inputs);
-// dst [rows.size()]
-void PackRows(absl::Span<const float> rows, WeightFormat format, float* dst);
+
+class RoundedRows final : public RowLayout {
+ public:
+  RowSection MatrixSection(const Matrix& shape) const override;
+  RowSection UnitSection(UnitTensor tensor, const UnitShape& shape) const override;
+
+ private:
+  void StoreRows(const WeightRows& rows, const RowSection& section, WeightFormat format,
+                 std::byte* out) const override;
+};
+
 // Output row `index`: [matrix.inputs].
 const float* MatrixRow(const Matrix& matrix, int64_t index);
 
