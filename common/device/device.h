@@ -70,7 +70,8 @@ struct DeviceMemory {
   int64_t total_bytes = 0;
 };
 
-// When a copy, or a wait of operations for one, ran, as Device::MomentOf tells time.
+// When a copy, or a wait of operations for one, ran, as Device::MomentOf tells time: before the first
+// BeginMoments only how long it took.
 struct TransferSpan {
   bool is_wait = false;
   absl::Time begin, end;

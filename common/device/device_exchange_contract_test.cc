@@ -256,6 +256,7 @@ TEST_P(DeviceExchangeContractTest, CopiesArriveInOrderBeforeWhatAwaitsThem) {
   float* slot = rig.Put(std::vector<float>(kFloats));
   float* sums = rig.Put(std::vector<float>(size_t{kFloats} * kCopies));
   const RowCount one = rig.Rows(1);
+  device.BeginMoments();  // which spans are told from
   {
     const std::unique_ptr<TransferQueue> queue = device.MakeTransferQueue();
     // One slot: each copy overwrites what the operation before has read.

@@ -41,16 +41,20 @@ void StagedImageWriter::Pack(const WeightRows& rows, int64_t first, const RowSec
     const int64_t n = std::min(most, num_rows - r);
     const ByteRange range = RangeOf(section, first + r, n);
     layout_.PackRows(SomeElements(rows, r * section.inputs, n * section.inputs), first + r, section,
-                     format,
-                     Room(static_cast<std::byte*>(image) + range.begin, range.end - range.begin));
+                     format, Room(static_cast<std::byte*>(image), range));
   }
 }
 
-std::byte* StagedImageWriter::Room(std::byte* dst, size_t bytes) {
+std::byte* StagedImageWriter::Room(std::byte* image, ByteRange range) {
+  const size_t bytes = range.end - range.begin;
+  std::byte* const dst = image + range.begin;
   PREGATE_CHECK(bytes <= segment_bytes_, "rows of ", bytes, " bytes, segments of ", segment_bytes_);
-  if (segment_ != nullptr && (dst != dst_ + used_ || used_ + bytes > segment_bytes_)) Send();
+  // One image may lie right behind another, but a copy is within one piece of memory.
+  const bool goes_on = image == image_ && dst == dst_ + used_ && used_ + bytes <= segment_bytes_;
+  if (segment_ != nullptr && !goes_on) Send();
   if (segment_ == nullptr) {
     segment_ = staging_->Take();
+    image_ = image;
     dst_ = dst;
     used_ = 0;
   }

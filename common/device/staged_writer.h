@@ -41,15 +41,16 @@ class StagedImageWriter final : public ImageWriter {
  private:
   void Pack(const WeightRows& rows, int64_t first, const RowSection& section, WeightFormat format,
             void* image);
-  // Where the bytes for `dst` are to be written now.
-  std::byte* Room(std::byte* dst, size_t bytes);
+  // Where the bytes for this range of `image` are to be written now.
+  std::byte* Room(std::byte* image, ByteRange range);
   void Send();
 
   const RowLayout& layout_;
   const std::unique_ptr<Staging> staging_;
   const size_t segment_bytes_;
   std::byte* segment_ = nullptr;  // the one that is being filled, if any
-  std::byte* dst_ = nullptr;      // where its bytes belong
+  std::byte* image_ = nullptr;    // of which its bytes are,
+  std::byte* dst_ = nullptr;      // and where they belong
   size_t used_ = 0;
 };
 

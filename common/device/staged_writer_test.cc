@@ -164,6 +164,23 @@ TEST_F(StagedWriterTest, PiecesThatFollowOneAnotherFillASegment) {
   EXPECT_EQ(staging_->num_copies, kRows / 16);
 }
 
+// They may be two pieces of memory, which no copy of a card's reaches across.
+TEST_F(StagedWriterTest, AnImageRightBehindAnotherIsACopyOfItsOwn) {
+  constexpr int kRows = 8, kInputs = 16;
+  const Matrix shape = {nullptr, kRows, kInputs, WeightFormat::kF32};
+  const size_t bytes = layout_.MatrixSection(shape).end;
+  MakeWriter(bytes * 4);
+  std::vector<std::byte> images(2 * bytes), whole(2 * bytes);
+  for (const size_t at : {size_t{0}, bytes}) {
+    const WeightRows rows = RandomRows(kRows * kInputs, shape.format);
+    layout_.PackMatrixRows(rows, 0, shape, whole.data() + at);
+    writer_->PackMatrixRows(rows, 0, shape, images.data() + at);
+  }
+  ASSERT_TRUE(writer_->Finish().ok());
+  EXPECT_EQ(staging_->num_copies, 2);
+  EXPECT_EQ(images, whole);
+}
+
 TEST_F(StagedWriterTest, NothingIsAnImageWithoutRows) {
   MakeWriter(1024);
   writer_->PackUnitRows(UnitTensor::kGate, WeightRows(), 0, {0, 8, WeightFormat::kF32}, nullptr);
