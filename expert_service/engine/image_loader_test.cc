@@ -1,6 +1,6 @@
 // Loading on several threads: equal bits, errors that name the tensor, a stop that leaves nothing
-// half done; into memory that helpers write (the CPU) and through staging (the reference device), of
-// weights that are stored in the type of their use and of others.
+// half done; into memory that helpers write (the CPU) and through staging (the reference device, a
+// card), of weights that are stored in the type of their use and of others.
 #include "expert_service/engine/image_loader.h"
 
 #include <gmock/gmock.h>
@@ -11,7 +11,6 @@
 #include <mutex>
 
 #include "common/base/limits.h"
-#include "common/device/cpu/cpu_device.h"
 #include "common/device/reference/reference_device.h"
 #include "common/model/formats/checkpoint_writer.h"
 #include "common/model/formats/safetensors.h"
@@ -19,6 +18,7 @@
 #include "common/model/spec/tensor_names.h"
 #include "expert_service/engine/expert_store.h"
 #include "expert_service/engine/model_weights.h"
+#include "expert_service/testing/engine_device.h"
 #include "expert_service/testing/random_model.h"
 
 namespace pregate {
@@ -29,8 +29,9 @@ using ::testing::HasSubstr;
 
 constexpr int kExperts = 3;
 
+// "engine": the one that the executable links.
 std::unique_ptr<Device> MakeTestDevice(const std::string& name) {
-  if (name == "cpu") return MakeCpuDevice({.threads = 1});
+  if (name == "engine") return MakeEngineTestDevice(1);
   return MakeReferenceDevice();
 }
 
@@ -100,6 +101,7 @@ class LoadTest : public testing::TestWithParam<LoadCase> {
       add_matrix(layer.attention.o);
       const void* unit = nullptr;
       device->Download(&unit, layer.ffn.shared_unit, sizeof unit);
+      EXPECT_TRUE(device->Synchronize().ok());
       add(unit, device->UnitBytes(layer.ffn.shared));
     }
     store->BeginStep({0, 1, 2});
@@ -107,6 +109,7 @@ class LoadTest : public testing::TestWithParam<LoadCase> {
       store->ForLayer(l, [&](const void* const* table) {
         const void* units[kExperts];
         device->Download(units, table, sizeof units);
+        EXPECT_TRUE(device->Synchronize().ok());
         for (int e = 0; e < kExperts; ++e) {
           if (units[e] != nullptr) add(units[e], store->unit_bytes({l, e}));
         }
@@ -369,8 +372,8 @@ TEST_P(LoadTest, AReadThatIsStoppedVouchesForNothing) {
 
 INSTANTIATE_TEST_SUITE_P(
     Devices, LoadTest,
-    testing::Values(LoadCase{"cpu", DType::kF32}, LoadCase{"cpu", DType::kF16},
-                    LoadCase{"cpu", DType::kBF16}, LoadCase{"reference", DType::kF32},
+    testing::Values(LoadCase{"engine", DType::kF32}, LoadCase{"engine", DType::kF16},
+                    LoadCase{"engine", DType::kBF16}, LoadCase{"reference", DType::kF32},
                     LoadCase{"reference", DType::kF16}, LoadCase{"reference", DType::kBF16}),
     [](const auto& info) { return info.param.device + "_" + DTypeName(info.param.stored); });
 
