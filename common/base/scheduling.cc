@@ -12,4 +12,8 @@ absl::Status BatchThreads() {
   return absl::ErrnoToStatus(errno, "--batch-threads: sched_setscheduler");
 }
 
+void LetWaitingRun() {
+  if (sched_getscheduler(0) == SCHED_BATCH) sched_yield();
+}
+
 }  // namespace pregate

@@ -15,4 +15,7 @@ inline constexpr char kBatchThreadsHelp[] =
 // the one that has more messages to send.
 absl::Status BatchThreads();
 
+// Where BatchThreads was called: who waits for this thread runs now, and then it goes on.
+void LetWaitingRun();
+
 }  // namespace pregate

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/base/limits.h"
 #include "common/base/process.h"
+#include "common/base/scheduling.h"
 #include "common/base/status.h"
 #include "scheduler_service/edge/inference_service.h"
 #include "scheduler_service/edge/request_log.h"
@@ -30,6 +31,9 @@ struct SchedulerServer::State {
       if (ServicePorts* const to = ports) to->HoldWrites(num_answers);
     }
     void End() override {
+      // gRPC's threads find that these messages are written, and write those that had to wait for
+      // others of their streams, while all is held: else each of those would leave by itself.
+      LetWaitingRun();
       if (ServicePorts* const to = ports) to->ReleaseWrites();
     }
     std::atomic<ServicePorts*> ports{nullptr};  // null: not open yet

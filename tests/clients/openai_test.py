@@ -423,8 +423,11 @@ class RefusalTest(unittest.TestCase):
 
 
 class AnthropicTest(live.Served, unittest.TestCase):
+    LAYERS = live.DEEP
     FIELDS = dict(model="tiny", max_tokens=40, system="Be brief.", messages=[{"role": "user", "content": "Hi"}])
     GREEDY = {**FIELDS, "extra_body": {"temperature": 0}}  # newer models of theirs take no temperature, so the package has none
+    # The likeliest tokens of this model come to no end by themselves.
+    ENDLESS = {**FIELDS, "max_tokens": LONG, "extra_body": {"temperature": 0, "pregate": {"no_drafts": True}}}
 
     def test_stream_is_the_whole_answer(self):
         # Without a seed two answers differ, so the stream is compared with the message that the package puts together.
@@ -452,6 +455,46 @@ class AnthropicTest(live.Served, unittest.TestCase):
         self.assertIn("tools", caught.exception.body["error"]["message"])
         with self.assertRaises(anthropic.NotFoundError):
             claude(self.server).messages.create(**{**self.FIELDS, "model": "another"})
+
+    def await_idle(self):
+        live.wait_for(lambda: self.server.running() == 0, "the sequence is freed")
+
+    def test_closing_a_stream_cancels_on_the_server(self):
+        before = self.server.metric("pregate_requests_total", finish_reason="cancelled")
+        stream = claude(self.server).messages.create(stream=True, **self.ENDLESS)
+        next(event for event in stream if event.type == "content_block_delta")
+        self.assertEqual(self.server.running(), 1)
+        stream.close()
+        self.await_idle()
+        self.assertEqual(self.server.metric("pregate_requests_total", finish_reason="cancelled"), before + 1)
+        live.wait_for(lambda: self.server.metric("pregate_gateway_open_streams") == 0, "the stream is counted out")
+
+    def test_a_client_that_waits_no_longer_cancels_too(self):
+        with self.assertRaises(anthropic.APITimeoutError):
+            claude(self.server, timeout=0.02).messages.create(**self.ENDLESS)
+        self.await_idle()
+
+    def test_deadlines_are_the_servers_too(self):
+        with self.assertRaises(anthropic.APIStatusError) as caught:
+            claude(self.server).messages.create(extra_headers={"X-Request-Timeout": "0.01"}, **self.ENDLESS)
+        self.assertEqual(caught.exception.status_code, 504)
+        self.await_idle()
+
+    def test_a_full_queue_is_429_and_the_package_tries_again(self):
+        with self.folder.serve("--running-max", 1, "--queue-max", 1) as server:
+            running = claude(server).messages.create(stream=True, **self.ENDLESS)
+            next(event for event in running if event.type == "content_block_delta")
+            waiting = threading.Thread(target=lambda: claude(server).messages.create(**{**self.GREEDY, "max_tokens": 5}), daemon=True)
+            waiting.start()
+            live.wait_for(lambda: server.metric("pregate_num_requests_waiting") == 1, "one waits")
+            with self.assertRaises(anthropic.RateLimitError) as caught:
+                claude(server).messages.create(**self.FIELDS)
+            self.assertEqual(caught.exception.body["error"]["type"], "rate_limit_error")
+            self.assertGreater(int(caught.exception.response.headers["retry-after-ms"]), 0)
+            running.close()
+            answer = claude(server, max_retries=20).messages.create(**{**self.GREEDY, "max_tokens": 3})
+            self.assertLessEqual(answer.usage.output_tokens, 3)
+            waiting.join(60)
 
 
 class FieldsTest(unittest.TestCase):
