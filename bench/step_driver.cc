@@ -24,22 +24,32 @@ double Median(std::vector<double> values) {
 }
 
 void StepDriver::Open(int slot, int tokens) {
+  const int blocks = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+  slots_.push_back({0, next_block_, blocks});
+  next_block_ += blocks;
+  AddSequence(slot);
+}
+
+void StepDriver::AddSequence(int slot) {
   SequenceAdd add;
   add.seq_slot = slot;
   add.seq_id = ++next_id_;
   plan_.add.push_back(add);
-  const int blocks = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
-  BlockTableUpdate update{slot, 0, std::vector<BlockId>(blocks)};
-  std::iota(update.ids.begin(), update.ids.end(), next_block_);
-  next_block_ += blocks;
+  BlockTableUpdate update{slot, 0, std::vector<BlockId>(slots_[slot].blocks)};
+  std::iota(update.ids.begin(), update.ids.end(), slots_[slot].first_block);
   plan_.blocks.push_back(update);
-  lengths_.push_back(0);
 }
 
 void StepDriver::Close() {
-  for (size_t s = 0; s < lengths_.size(); ++s) plan_.drop.push_back(static_cast<int32_t>(s));
-  lengths_.clear();
+  for (size_t s = 0; s < slots_.size(); ++s) plan_.drop.push_back(static_cast<int32_t>(s));
+  slots_.clear();
   next_block_ = 0;
+}
+
+void StepDriver::Restart(int slot) {
+  plan_.drop.push_back(slot);
+  slots_[slot].length = 0;
+  AddSequence(slot);
 }
 
 void StepDriver::AddRow(int slot, int count, bool emit) {
@@ -58,12 +68,39 @@ void StepDriver::AddRow(int slot, std::vector<TokenId> tokens, std::vector<Exper
                         bool emit) {
   Row row;
   row.seq_slot = slot;
-  row.position = lengths_[slot];
+  row.position = slots_[slot].length;
   row.count = static_cast<int32_t>(tokens.size());
   row.emit = emit ? Emit::kSample : Emit::kNone;
   row.tokens = std::move(tokens);
   row.routes = std::move(routes);
-  lengths_[slot] += row.count;
+  slots_[slot].length += row.count;
+  plan_.rows.push_back(std::move(row));
+}
+
+ExpertId StepDriver::ForcedRoute(int i, int first, int experts) const {
+  return (first + i % experts) % spec_.num_experts;
+}
+
+void StepDriver::AddRowOf(int slot, int count, int experts, bool emit) {
+  PREGATE_CHECK(experts > 0 && experts <= std::min(count, spec_.num_experts), "experts ", experts,
+                " of ", spec_.num_experts, " for ", count, " tokens");
+  const int first = Random(spec_.num_experts);
+  std::vector<TokenId> tokens;
+  std::vector<ExpertId> routes;
+  for (int i = 0; i < count; ++i) {
+    tokens.push_back(Random(spec_.vocab_size));
+    routes.push_back(ForcedRoute(i, first, experts));
+  }
+  AddRow(slot, std::move(tokens), std::move(routes), emit);
+}
+
+void StepDriver::AddLateRow(int slot) {
+  Row row;
+  row.seq_slot = slot;
+  row.position = slots_[slot].length++;
+  row.count = 1;
+  row.late = true;
+  row.emit = Emit::kSample;
   plan_.rows.push_back(std::move(row));
 }
 
@@ -71,8 +108,9 @@ StepRun StepDriver::Run() {
   plan_.epoch = 1;
   plan_.step_id = ++step_;
   const StepResult result = executor_->Run(plan_, nullptr);
-  PREGATE_CHECK(result.status.ok() && result.row_errors.empty(),
-                "step: ", result.status.ToString());
+  PREGATE_CHECK(
+      result.status.ok() && result.row_errors.empty(), "step: ",
+      result.row_errors.empty() ? result.status.ToString() : result.row_errors[0].message);
   plan_ = StepPlan();
   StepRun run;
   static_cast<StepTimes&>(run) = executor_->times();
@@ -89,8 +127,12 @@ void StepDriver::OpenBatch(int batch, int context, int steps) {
   }
 }
 
-StepRun StepDriver::DecodeStep(int batch) {
-  for (int s = 0; s < batch; ++s) AddRow(s, 1, true);
+void StepDriver::AddDecodeRows(int batch, bool late) {
+  for (int s = 0; s < batch; ++s) late ? AddLateRow(s) : AddRow(s, 1, true);
+}
+
+StepRun StepDriver::DecodeStep(int batch, bool late) {
+  AddDecodeRows(batch, late);
   return Run();
 }
 
@@ -99,8 +141,7 @@ StepRun StepDriver::DecodeStepOf(int batch, int experts) {
                 " of ", spec_.num_experts, " for ", batch, " tokens");
   const int first = Random(spec_.num_experts);
   for (int s = 0; s < batch; ++s) {
-    const ExpertId route = (first + s % experts) % spec_.num_experts;
-    AddRow(s, {Random(spec_.vocab_size)}, {route}, true);
+    AddRow(s, {Random(spec_.vocab_size)}, {ForcedRoute(s, first, experts)}, true);
   }
   const StepRun run = Run();
   PREGATE_CHECK(run.unique_experts == experts, "experts of the step: ", run.unique_experts);

@@ -24,6 +24,56 @@ TEST(StepDriverTest, ForcedRoutesNameAsManyExpertsAsAsked) {
   }
 }
 
+// Where nothing was sampled a late row is refused, so these are late.
+TEST(StepDriverTest, LateRowsGoOnFromWhatWasSampled) {
+  const auto checkpoint = MakeRandomModel(TinySpec(5), 1);
+  TestEngine engine(*checkpoint, DType::kF32, 1);
+  StepDriver driver(engine.executors[0].get(), engine.spec, 1);
+  driver.OpenBatch(3, 7, 8);
+  for (int step = 0; step < 3; ++step) {
+    const StepRun run = driver.DecodeStep(3, /*late=*/true);
+    EXPECT_EQ(run.num_tokens, 3);
+    EXPECT_GE(run.unique_experts, 1);
+  }
+  driver.DecodeStep(2, /*late=*/false);
+  driver.DecodeStep(3, /*late=*/true);
+  EXPECT_EQ(driver.length(0), 7 + 5);
+  EXPECT_EQ(driver.length(2), 7 + 4);
+
+  driver.AddRow(0, 1, /*emit=*/false);
+  driver.Run();
+  driver.AddLateRow(0);
+  EXPECT_DEATH(driver.Run(), "needs the sample there");
+}
+
+TEST(StepDriverTest, ARestartedSequenceBeginsAnewBesideOthers) {
+  const auto checkpoint = MakeRandomModel(TinySpec(5), 1);
+  TestEngine engine(*checkpoint, DType::kF32, 1);
+  StepDriver driver(engine.executors[0].get(), engine.spec, 1);
+  driver.OpenBatch(2, 7, 8);
+  driver.Open(2, 20);
+  for (int round = 0; round < 3; ++round) {
+    if (round > 0) driver.Restart(2);
+    driver.AddDecodeRows(2, /*late=*/true);
+    driver.AddRow(2, 20, /*emit=*/false);
+    EXPECT_EQ(driver.Run().num_tokens, 22);
+    EXPECT_EQ(driver.length(2), 20);
+  }
+  EXPECT_EQ(driver.length(0), 7 + 3);
+}
+
+TEST(StepDriverTest, APromptMayNameAsManyExpertsAsAsked) {
+  const auto checkpoint = MakeRandomModel(TinySpec(5), 1);
+  TestEngine engine(*checkpoint, DType::kF32, 1);
+  StepDriver driver(engine.executors[0].get(), engine.spec, 1);
+  for (const int experts : {1, 4}) {
+    driver.Open(0, 12);
+    driver.AddRowOf(0, 12, experts, /*emit=*/false);
+    EXPECT_EQ(driver.Run().unique_experts, experts);
+    driver.Close();
+  }
+}
+
 TEST(StepDriverTest, ADenseModelReadsItsWholeFfnForEveryToken) {
   const ModelSpec dense = TinySpec(0);
   int64_t elements = int64_t{dense.vocab_size} * dense.hidden;

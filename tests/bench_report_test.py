@@ -106,6 +106,23 @@ class ReportTest(Folder):
         self.assertEqual(merged["peers"], [])
         self.assertIsNone(merged["paper_parts"])
 
+    def test_late_forced_and_mixed_steps_are_told(self):
+        late = bench({8: 4.0})
+        late["decode"][0].update(experts_mean=5.0, read_floor_ms=1.6, times_read_floor=2.5)
+        self.put(step_bench_late=late,
+                 step_bench_forced={"experts_in_batch": [{"batch": 128, "unique_experts": 7, "step_ms_median": 19.0, "times_floor": 1.4}],
+                                    "experts_in_prefill": [{"tokens": 4096, "unique_experts": 1, "ms_median": 70.0,
+                                                            "times_floor": 1.5}]},
+                 step_mixed_512_8={"mixed": {"chunk": 512, "rows": 8, "chunk_ms_median": 10.0, "rows_ms_median": 4.0, "sum_ms": 14.0,
+                                             "together_ms_median": 11.2, "together_over_sum": 0.8}})
+        (self.folder / "step-mixed-512-32.json").write_text("")  # it was cut off
+        merged, printed = self.run_report()
+        self.assertEqual([row["rows"] for row in merged["step_mixed"]], [8])
+        for line in ("late rows   8: 4.00 ms, 5.0 experts, x2.00 of the copy's floor, x2.50 of the read's",
+                     "forced, batch 128, 7 experts: 19.00 ms, x1.40", "forced, prefill 4096, 1 experts: 70.0 ms, x1.50",
+                     "chunk of 512 10.00 ms, 8 rows 4.00, sum 14.00, together 11.20 (x0.80)"):
+            self.assertIn(line, printed)
+
     def test_engines_stand_in_one_table(self):
         self.put(step_bench=bench({1: 3.0, 8: 4.0}), step_bench_dense=bench({1: 4.0, 8: 8.0}))
         peer = {"peer": "plain", "how": "compiled"}

@@ -16,7 +16,7 @@ if [[ ${1:-} == --no-build ]]; then
 fi
 build_dir=${1:-build/gpu}
 out_dir=${2:-.bundle}
-programs=(cuda_device_contract_test cuda_step_test cuda_step_counts_test nccl_collective_contract_test
+programs=(cuda_device_contract_test cuda_wait_limit_test cuda_step_test cuda_step_counts_test nccl_collective_contract_test
           gpu_matmul_probe gpu_step_bench gpu_step_kernel_bench gpu_compare_logits expert_slots_bench stream_bench router_bench
           pregate pregate-router pregate-worker pregate-scheduler)
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "bench/gpu/read_memory.h"
 #include "common/base/status.h"
 #include "common/device/cuda/cuda_status.h"
 #include "common/device/rounding.h"
@@ -14,7 +15,7 @@ namespace pregate {
 namespace {
 
 constexpr int kSquare = 8192;
-constexpr size_t kCopyBytes = size_t{4} << 30;
+constexpr size_t kCopyBytes = size_t{4} << 30;  // and those that are read
 
 // Milliseconds of one `run`, the median of nine.
 absl::StatusOr<double> MedianMs(CudaDevice& device, const std::function<void()>& run) {
@@ -49,6 +50,24 @@ absl::StatusOr<double> CopyTbPerS(CudaDevice& device) {
   return 2.0 * kCopyBytes / ms / 1e9;
 }
 
+absl::StatusOr<double> ReadTbPerS(CudaDevice& device) {
+  ASSIGN_OR_RETURN(const DeviceBuffer from, device.Allocate(kCopyBytes));
+  ASSIGN_OR_RETURN(const DeviceBuffer never, device.Allocate(sizeof(uint32_t)));
+  int multiprocessors = 0;
+  RETURN_IF_ERROR(cuda::CudaStatus(
+      cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device.ordinal()),
+      "cudaDeviceGetAttribute"));
+  cudaError_t error = cudaSuccess;
+  ASSIGN_OR_RETURN(const double ms, MedianMs(device, [&] {
+                     const cudaError_t one =
+                         ReadMemory(static_cast<cudaStream_t>(device.stream()), multiprocessors,
+                                    from.as<void>(), kCopyBytes, never.as<uint32_t>());
+                     if (error == cudaSuccess) error = one;
+                   }));
+  RETURN_IF_ERROR(cuda::CudaStatus(error, "reading memory"));
+  return kCopyBytes / ms / 1e9;
+}
+
 absl::StatusOr<double> Bf16TflopPerS(CudaDevice& device) {
   std::vector<uint16_t> values(size_t{kSquare} * kSquare);
   uint64_t state = 1;
@@ -77,6 +96,7 @@ absl::StatusOr<double> Bf16TflopPerS(CudaDevice& device) {
 absl::StatusOr<CardLimits> MeasureCard(CudaDevice& device) {
   CardLimits limits;
   ASSIGN_OR_RETURN(limits.copy_tb_per_s, CopyTbPerS(device));
+  ASSIGN_OR_RETURN(limits.read_tb_per_s, ReadTbPerS(device));
   ASSIGN_OR_RETURN(limits.bf16_tflop_per_s, Bf16TflopPerS(device));
   return limits;
 }

@@ -114,6 +114,17 @@ def print_tables(report):
     if "prefill" in bench:
         row = bench["prefill"]
         print(f"prefill {row['tokens']}: {row['ms_median']:.1f} ms, floor {row['floor_ms']:.1f}, x{row['times_floor']:.2f}")
+    for row in (report.get("step_bench_late") or {}).get("decode", []):
+        print(f"late rows {row['batch']:3d}: {row['step_ms_median']:.2f} ms, {row['experts_mean']:.1f} experts, "
+              f"x{row['times_floor']:.2f} of the copy's floor, x{row['times_read_floor']:.2f} of the read's")
+    forced = report.get("step_bench_forced") or {}
+    for row in forced.get("experts_in_batch", []):
+        print(f"forced, batch {row['batch']}, {row['unique_experts']} experts: {row['step_ms_median']:.2f} ms, x{row['times_floor']:.2f}")
+    for row in forced.get("experts_in_prefill", []):
+        print(f"forced, prefill {row['tokens']}, {row['unique_experts']} experts: {row['ms_median']:.1f} ms, x{row['times_floor']:.2f}")
+    for row in report.get("step_mixed") or []:
+        print(f"chunk of {row['chunk']} {row['chunk_ms_median']:.2f} ms, {row['rows']} rows {row['rows_ms_median']:.2f}, sum "
+              f"{row['sum_ms']:.2f}, together {row['together_ms_median']:.2f} (x{row['together_over_sum']:.2f})")
     for key in ("slots", "exchange_alone"):
         for row in (report.get(key) or {}).get("slots", []):
             decode = ", ".join(f"batch {d['batch']} {d['step_ms_mean']:.2f} ms (stall {d['stall_ms_mean']:.2f})"
@@ -158,6 +169,9 @@ def main():
         "router_cpu": read_json(folder / "router-cpu.json"),
         "stream": read_json(folder / "stream.json"),
         "step_bench_4k": read_json(folder / "step-bench-4k.json"),
+        "step_bench_late": read_json(folder / "step-bench-late.json"),
+        "step_bench_forced": read_json(folder / "step-bench-forced.json"),
+        "step_mixed": [row["mixed"] for row in map(read_json, sorted(folder.glob("step-mixed-*.json"))) if row],
         "step_bench_dense": read_json(folder / "step-bench-dense.json"),
         "paper_experts": read_json(folder / "paper-experts.json"),
         "paper_parts": parts_table(folder),
