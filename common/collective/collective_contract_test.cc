@@ -21,7 +21,9 @@ TEST_P(CollectiveContractTest, KnowsItsPlace) {
     EXPECT_EQ(groups[rank]->rank(), rank);
     EXPECT_EQ(groups[rank]->world_size(), world_size());
     // Windows are for ranks that reach each other's memory: one alone has none.
-    if (world_size() > 1) EXPECT_EQ(groups[rank]->name(), GetParam().family.name);
+    if (world_size() > 1) {
+      EXPECT_EQ(groups[rank]->name(), GetParam().family.name);
+    }
     EXPECT_EQ(groups[rank]->bytes_sent(), 0);
   }
 }
