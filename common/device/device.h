@@ -141,8 +141,8 @@ class Device {
 
   // --- packing (images are opaque bytes to all others) ---
   // An image is written some rows of its tensors at a time, in any order and by several threads at
-  // once. Once all rows are written all of its bytes are. Rows are in f32; for an image in bf16 they
-  // may be in bf16, which gives the same image as their values.
+  // once. Once all rows are written all of its bytes are. Rows are in f32; where the format's
+  // ValueType is bf16 they may be in bf16, which gives the same image as their values.
   virtual size_t MatrixBytes(int outputs, int inputs, WeightFormat format) const = 0;
   // Outputs first, first + 1, ... of a matrix whose shape `shape` has (its data is not looked at).
   virtual void PackMatrixRows(const WeightRows& rows, int64_t first, const Matrix& shape,
