@@ -1,57 +1,41 @@
 #include "bench/http2_calls.h"
 
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <array>
-#include <cerrno>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "bench/tcp_connection.h"
 #include "common/base/status.h"
-#include "common/config/address.h"
+#include "common/rpc/testing/http2_frames.h"
 
 namespace pregate {
 namespace {
 
-// Frames, their flags and settings (RFC 9113).
-enum FrameType : uint8_t {
-  kData = 0,
-  kHeaders = 1,
-  kRstStream = 3,
-  kSettings = 4,
-  kPing = 6,
-  kGoAway = 7,
-  kWindowUpdate = 8,
-  kContinuation = 9
-};
-constexpr uint8_t kEndStream = 1, kAck = 1, kEndHeaders = 4, kPadded = 8;
-constexpr uint16_t kHeaderTableSize = 1, kInitialWindowSize = 4;
+using testing::BigEndian;
+using testing::kAck;
+using testing::kContinuation;
+using testing::kData;
+using testing::kEndHeaders;
+using testing::kEndStream;
+using testing::kGoAway;
+using testing::kHeaders;
+using testing::kPadded;
+using testing::kPing;
+using testing::kRstStream;
+using testing::kSettings;
+using testing::kWindowUpdate;
+
+constexpr uint16_t kHeaderTableSize = 1, kInitialWindowSize = 4;  // settings
 constexpr size_t kFrameHeaderBytes = 9, kFrameBytesMax = 1 << 14, kMessageHeaderBytes = 5;
 // As good as none: what the server may send is no part of the question.
 constexpr uint32_t kWindowBytes = 1 << 30;
-constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-template <typename T>
-std::string BigEndian(T value) {
-  std::string bytes(sizeof(T), '\0');
-  for (size_t i = 0; i < sizeof(T); ++i) {
-    bytes[i] = static_cast<char>(value >> (8 * (sizeof(T) - 1 - i)));
-  }
-  return bytes;
-}
 
 uint32_t ReadBigEndian(absl::string_view bytes) {
   uint32_t value = 0;
   for (const char byte : bytes) value = value << 8 | static_cast<uint8_t>(byte);
   return value;
-}
-
-// A literal that enters no table. REQUIRES: both are shorter than 127 bytes.
-std::string Header(absl::string_view name, absl::string_view value) {
-  return absl::StrCat(std::string(1, '\0'), std::string(1, static_cast<char>(name.size())), name,
-                      std::string(1, static_cast<char>(value.size())), value);
 }
 
 // The value of a header that stands in the block as it is. Empty where it does not: without a table
@@ -72,11 +56,8 @@ absl::Status Broken(absl::string_view what) {
 
 Http2Calls::Http2Calls(UniqueFd fd, const std::string& path)
     : fd_(std::move(fd)),
-      // Method POST and scheme http are numbers 3 and 6 of the static table.
-      header_block_(absl::StrCat("\x83\x86", Header(":path", path), Header(":authority", "bench"),
-                                 Header("te", "trailers"),
-                                 Header("content-type", "application/grpc"))),
-      unsent_(kPreface) {
+      header_block_(testing::GrpcCallHeaders(path, "bench")),
+      unsent_(testing::kHttp2Preface) {
   AddFrame(kSettings, 0, 0,
            absl::StrCat(BigEndian(kHeaderTableSize), BigEndian(uint32_t{0}),
                         BigEndian(kInitialWindowSize), BigEndian(kWindowBytes)));
@@ -85,26 +66,14 @@ Http2Calls::Http2Calls(UniqueFd fd, const std::string& path)
 
 absl::StatusOr<Http2Calls> Http2Calls::Connect(const std::string& address,
                                                const std::string& path) {
-  ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address));
-  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(parsed.port))};
-  if (inet_pton(AF_INET, parsed.host.c_str(), &to.sin_addr) != 1 ||
-      connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) {
-    return absl::UnavailableError(absl::StrCat(address, ": ", strerror(errno)));
-  }
-  const int yes = 1;
-  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+  ASSIGN_OR_RETURN(UniqueFd fd, ConnectTcp(address));
   const timeval patience = {.tv_sec = 60};
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   return Http2Calls(std::move(fd), path);
 }
 
 void Http2Calls::AddFrame(uint8_t type, uint8_t flags, uint32_t stream, absl::string_view payload) {
-  const std::string size = BigEndian(static_cast<uint32_t>(payload.size()));
-  absl::StrAppend(&unsent_, absl::string_view(size).substr(1));
-  unsent_.push_back(static_cast<char>(type));
-  unsent_.push_back(static_cast<char>(flags));
-  absl::StrAppend(&unsent_, BigEndian(stream), payload);
+  absl::StrAppend(&unsent_, testing::Http2Frame(type, flags, stream, payload));
 }
 
 void Http2Calls::Open(int call, absl::string_view message) {

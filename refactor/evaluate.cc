@@ -13,13 +13,6 @@ namespace {
 
 constexpr const char* kEvaluateRecord = "evaluate.json";
 
-TrainedRouter RouterOf(const Artifact& artifact) {
-  return {.spec = artifact.router,
-          .embed_columns = artifact.embed_columns,
-          .embed_scale = artifact.embed_scale,
-          .tensors = artifact.router_tensors};
-}
-
 // The windows of one domain of `corpus`, as a corpus of it alone.
 Corpus OfDomain(const Corpus& corpus, int domain) {
   Corpus one{.domains = corpus.domains, .window_tokens = corpus.window_tokens};
@@ -35,12 +28,6 @@ Corpus OfDomain(const Corpus& corpus, int domain) {
 int WindowsAtATime(const TorchPlace& place) { return place.device.is_cpu() ? 1 : 8; }
 
 double SumOf(const at::Tensor& nll) { return nll.to(at::kDouble).sum().item<double>(); }
-
-absl::StatusOr<std::vector<float>> EmbeddingOf(const Checkpoint& dense) {
-  std::vector<float> embedding(static_cast<size_t>(dense.spec().vocab_size) * dense.spec().hidden);
-  RETURN_IF_ERROR(dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding)));
-  return embedding;
-}
 
 class Evaluator {
  public:
@@ -87,7 +74,7 @@ class Evaluator {
 void Evaluator::AddWindows(const at::Tensor& ids, const at::Tensor& routes, int domain,
                            Sums& sums) const {
   const ParentSays parent = AskParent(parent_, ids);
-  sums.parent += SumOf(LossesOf(parent_, {}, ids, {}).nll);
+  sums.parent += SumOf(LossesOf(parent, {}, ids).nll);
   sums.cut += SumOf(LossesOf(cut_, {}, ids, at::full_like(ids, domain)).nll);
   sums.routed += SumOf(LossesOf(tuned_, {}, ids, routes).nll);
   std::vector<at::Tensor> each, divergence;

@@ -72,6 +72,12 @@ bool ExpertsAlike(const Artifact& artifact) {
                      [&](const ArtifactLayer& l) { return alike(l.own) && alike(l.own_scale); });
 }
 
+absl::StatusOr<std::vector<float>> EmbeddingOf(const Checkpoint& dense) {
+  std::vector<float> embedding(static_cast<size_t>(dense.spec().vocab_size) * dense.spec().hidden);
+  RETURN_IF_ERROR(dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding)));
+  return embedding;
+}
+
 at::Tensor WindowIds(const Corpus& corpus, int first, int num, at::Device device) {
   const int64_t t = corpus.window_tokens;
   return at::from_blob(const_cast<TokenId*>(corpus.tokens.data()) + first * t, {num, t}, at::kInt)
@@ -83,17 +89,20 @@ ParentSays AskParent(const CausalModel& parent, const at::Tensor& ids) {
   return {parent.ComputeLogits(parent.Hidden(ids, {}))};
 }
 
-TokenLosses LossesOf(const CausalModel& model, const ParentSays& parent, const at::Tensor& ids,
-                     const at::Tensor& routes, const CausalModel::FfnVisit& visit) {
+TokenLosses LossesOf(const ParentSays& says, const ParentSays& parent, const at::Tensor& ids) {
   const int64_t windows = ids.size(0), tokens = ids.size(1);
   const at::Tensor next = ids.roll(-1, 1).reshape({-1});
-  const RowLosses rows =
-      RowLossesOf(model.ComputeLogits(model.Hidden(ids, routes, visit)), parent.logits, next);
+  const RowLosses rows = RowLossesOf(says.logits, parent.logits, next);
   at::Tensor counts = at::ones({tokens}, rows.nll.options());
   counts[tokens - 1] = 0;
   TokenLosses out{.nll = rows.nll.view({windows, tokens}) * counts};
   if (rows.divergence.defined()) out.divergence = rows.divergence.view({windows, tokens});
   return out;
+}
+
+TokenLosses LossesOf(const CausalModel& model, const ParentSays& parent, const at::Tensor& ids,
+                     const at::Tensor& routes, const CausalModel::FfnVisit& visit) {
+  return LossesOf({model.ComputeLogits(model.Hidden(ids, routes, visit))}, parent, ids);
 }
 
 }  // namespace pregate

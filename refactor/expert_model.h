@@ -27,6 +27,9 @@ bool ExpertsAlike(const Artifact& artifact);
 // Windows [first, first + num) of a corpus, [num, window_tokens] of longs.
 at::Tensor WindowIds(const Corpus& corpus, int first, int num, at::Device device);
 
+// [vocab, hidden] in f32, which routers are trained on.
+absl::StatusOr<std::vector<float>> EmbeddingOf(const Checkpoint& dense);
+
 // [windows, window_tokens] each, f32.
 struct TokenLosses {
   at::Tensor divergence;  // KL of the parent's next-token distribution and the model's
@@ -38,6 +41,9 @@ struct ParentSays {
   at::Tensor logits;
 };
 ParentSays AskParent(const CausalModel& parent, const at::Tensor& ids);  // without gradients
+
+// Of what a model with these logits, in `says`, loses on the windows.
+TokenLosses LossesOf(const ParentSays& says, const ParentSays& parent, const at::Tensor& ids);
 
 // Keeps gradients where they are enabled.
 TokenLosses LossesOf(const CausalModel& model, const ParentSays& parent, const at::Tensor& ids,

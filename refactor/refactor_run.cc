@@ -26,45 +26,11 @@ namespace {
 
 constexpr const char* kSplitFile = "split.safetensors";
 constexpr const char* kArtifactFile = "artifact.safetensors";
-constexpr const char* kTeacherFolder = "teacher";
+constexpr const char* kTeacher = "teacher";  // the stage and its folder
 constexpr uint64_t kArtifactBytesMax = uint64_t{64} << 30;
 constexpr double kWidthsDone = 0.1;  // of the time of split, roughly
-// Of windows that the parent wrote, for each that was calibrated on, routers learn from too.
-constexpr double kRouterSamples = 1;
 
-// `tasks`: TaskScores' each.
-void PrintTasks(const nlohmann::json& tasks, std::ostream& out) {
-  for (const nlohmann::json& task : tasks) {
-    out << absl::StrFormat("%s: %d items, accuracy %.3f of the parent, routed %.3f\n",
-                           task["task"].get<std::string>(), task["items"].get<int>(),
-                           task["parent"]["acc"].get<double>(),
-                           task["routed"]["acc"].get<double>());
-  }
-}
-
-void PrintQuality(const std::vector<DomainQuality>& domains, std::ostream& out) {
-  for (const DomainQuality& q : domains) {
-    out << absl::StrFormat("%s: perplexity %.2f of the parent, own expert x %.3f, routed x %.3f\n",
-                           q.domain, std::exp(q.parent_nll), std::exp(q.own_nll - q.parent_nll),
-                           std::exp(q.routed_nll - q.parent_nll));
-  }
-}
-
-// `report`: ReportJson's.
-void PrintBaselines(const nlohmann::json& report, std::ostream& out) {
-  if (!report.contains("baselines")) return;
-  const nlohmann::json& mean = report["mean"];
-  out << absl::StrFormat("mean of the domains, over the parent's perplexity: routed x %.3f",
-                         mean["routed_x_parent"].get<double>());
-  for (const auto& [name, baseline] : report["baselines"].items()) {
-    out << absl::StrFormat(", %s x %.3f", name, baseline["mean"]["x_parent"].get<double>());
-  }
-  if (mean.contains("price_of_pregating")) {
-    out << absl::StrFormat("; price of pre-gating %+.1f%%",
-                           100 * mean["price_of_pregating"].get<double>());
-  }
-  out << "\n";
-}
+std::string BaselineStage(const std::string& name) { return absl::StrCat("baseline ", name); }
 
 int64_t PeakMemoryBytes() {
   rusage used{};
@@ -75,10 +41,11 @@ int64_t PeakMemoryBytes() {
 // One run over a folder. A stage's function returns false where it was stopped.
 class Run {
  public:
-  Run(const Checkpoint& dense, const RunText& text, const RefactorOptions& options,
-      WorkFolder& work, Clock& clock, std::ostream& out)
+  Run(const Checkpoint& dense, const RunText& text, absl::Span<const Task> tasks,
+      const RefactorOptions& options, WorkFolder& work, Clock& clock, std::ostream& out)
       : dense_(dense),
         text_(text),
+        tasks_(tasks),
         options_(options),
         work_(work),
         clock_(clock),
@@ -99,9 +66,9 @@ class Run {
   absl::StatusOr<bool> Baseline(const std::string& name);
   absl::StatusOr<bool> Export();
 
-  // `baseline`: its name, "teacher", or none for the run's own experts.
+  // `stage`: "tune", kTeacher or a baseline's.
   absl::StatusOr<bool> TuneExperts(const Artifact& split, const nlohmann::json& inputs,
-                                   const TuneOptions& tune, const std::string& baseline,
+                                   const TuneOptions& tune, const std::string& stage,
                                    WorkFolder& work);
   absl::StatusOr<const Corpus*> TuningText();
   absl::StatusOr<bool> Teacher();
@@ -118,6 +85,7 @@ class Run {
 
   const Checkpoint& dense_;
   const RunText& text_;
+  const absl::Span<const Task> tasks_;
   const RefactorOptions& options_;
   WorkFolder& work_;
   Clock& clock_;
@@ -126,8 +94,8 @@ class Run {
   std::unique_ptr<DenseForward> model_;  // while calibrate and split need it
   std::optional<Corpus> with_samples_;   // once something is tuned on it
   std::vector<DomainQuality> quality_;
-  nlohmann::json tasks_ = nlohmann::json::array();       // TaskScores
-  nlohmann::json baselines_ = nlohmann::json::object();  // by name: domains, tune
+  nlohmann::json task_scores_ = nlohmann::json::array();  // TaskScores
+  nlohmann::json baselines_ = nlohmann::json::object();   // by name: domains, tune
 };
 
 absl::StatusOr<const DenseForward*> Run::Dense() {
@@ -169,7 +137,7 @@ absl::StatusOr<const Corpus*> Run::TuningText() {
 absl::StatusOr<WeightDeltas> Run::TeacherDeltas() const {
   if (options_.tune.teacher_tokens == 0) return WeightDeltas();
   ASSIGN_OR_RETURN(Artifact artifact,
-                   ReadArtifact(work_.File(absl::StrCat(kTeacherFolder, "/", kArtifactFile))));
+                   ReadArtifact(work_.File(absl::StrCat(kTeacher, "/", kArtifactFile))));
   return std::move(artifact.deltas);
 }
 
@@ -177,8 +145,8 @@ absl::StatusOr<WeightDeltas> Run::TeacherDeltas() const {
 // domains' text, and without what few bits a weight cost.
 absl::StatusOr<bool> Run::Teacher() {
   if (options_.tune.teacher_tokens == 0) return true;
-  const nlohmann::json inputs = BaselineTuneInputs(dense_, text_, options_, kTeacherFolder);
-  ASSIGN_OR_RETURN(const auto work, WorkFolder::Open(work_.File(kTeacherFolder)));
+  const nlohmann::json inputs = BaselineTuneInputs(dense_, text_, options_, kTeacher);
+  ASSIGN_OR_RETURN(const auto work, WorkFolder::Open(work_.File(kTeacher)));
   ASSIGN_OR_RETURN(const auto record, work->Read("tune.json", inputs));
   if (record) return true;
   TuneOptions tune = options_.tune;
@@ -186,7 +154,7 @@ absl::StatusOr<bool> Run::Teacher() {
   tune.text_share = TuneOptions().text_share;
   tune.artifact_bytes = 0;
   ASSIGN_OR_RETURN(const Artifact split, BaselineExperts("parent", inputs, *work));
-  ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, tune, "teacher", *work));
+  ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, tune, kTeacher, *work));
   if (done) RETURN_IF_ERROR(RemoveTuneState(*work));
   return done;
 }
@@ -250,30 +218,27 @@ absl::StatusOr<bool> Run::Tune() {
     RETURN_IF_ERROR(work_.Write("tune.json", {{"inputs", inputs}, {"steps", 0}}));
     return true;
   }
-  return TuneExperts(split, inputs, options_.tune, /*baseline=*/"", work_);
+  return TuneExperts(split, inputs, options_.tune, "tune", work_);
 }
 
 absl::StatusOr<bool> Run::TuneExperts(const Artifact& split, const nlohmann::json& inputs,
-                                      const TuneOptions& tune, const std::string& baseline,
+                                      const TuneOptions& tune, const std::string& stage,
                                       WorkFolder& work) {
-  const std::string stage = baseline.empty()        ? "tune"
-                            : baseline == "teacher" ? baseline
-                                                    : absl::StrCat("baseline ", baseline);
   StageProgress progress(out_, clock_, stage);
   bool begun = false;
   RouterTrainOptions router = options_.split.router;
   router.device = options_.tune.device;
-  const bool nll_alone = baseline == "parent-text";  // hence on text alone
+  const bool nll_alone = stage == BaselineStage("parent-text");  // hence on text alone
   const Corpus* text = &text_.tuning;
   if (!nll_alone) {
     ASSIGN_OR_RETURN(text, TuningText());
   }
   const int sampled = text->num_windows() - text_.tuning.num_windows();
+  // As many windows that the parent wrote as were calibrated on.
   const Corpus router_text =
-      WithSomeOfTheLast(text_.calibration, *text, sampled,
-                        static_cast<int>(kRouterSamples * text_.calibration.num_windows()));
+      WithSomeOfTheLast(text_.calibration, *text, sampled, text_.calibration.num_windows());
   WeightDeltas teacher;
-  if (baseline != "teacher" && !nll_alone) {
+  if (stage != kTeacher && !nll_alone) {
     ASSIGN_OR_RETURN(teacher, TeacherDeltas());
   }
   return pregate::Tune(
@@ -283,7 +248,7 @@ absl::StatusOr<bool> Run::TuneExperts(const Artifact& split, const nlohmann::jso
        .router_text = router_text,
        .router = router,
        .inputs = inputs,
-       .layer_routers = baseline == "layer-router",
+       .layer_routers = stage == BaselineStage("layer-router"),
        .sampled_windows = sampled,
        .nll_alone = nll_alone,
        .teacher = teacher.empty() ? nullptr : &teacher},
@@ -311,18 +276,17 @@ absl::StatusOr<bool> Run::Evaluate() {
 }
 
 absl::StatusOr<bool> Run::EvaluateTasks(const Artifact& artifact) {
-  if (options_.tasks_dir.empty()) return true;
-  ASSIGN_OR_RETURN(const auto tasks, ReadTasks(options_.tasks_dir, options_.task_items));
+  if (tasks_.empty()) return true;
   ASSIGN_OR_RETURN(const auto tokenizer, dense_.LoadTokenizer());
   nlohmann::json inputs = TuneInputsOf(dense_, text_, options_);
-  inputs["tasks"] = DigestOf(tasks);
+  inputs["tasks"] = DigestOf(tasks_);
   StageProgress progress(out_, clock_, "tasks");
   progress.Begin(0);
   ASSIGN_OR_RETURN(auto scores,
-                   ScoreTasks(dense_, artifact, *tokenizer, tasks, options_.corpus.window_tokens,
+                   ScoreTasks(dense_, artifact, *tokenizer, tasks_, options_.corpus.window_tokens,
                               options_.tune.device, inputs, work_, Hooks(progress)));
   if (!scores) return false;
-  tasks_ = *std::move(scores);
+  task_scores_ = *std::move(scores);
   return true;
 }
 
@@ -330,7 +294,7 @@ absl::StatusOr<bool> Run::Baselines() {
   for (const std::string& name : options_.baselines) {
     const absl::Time begin = clock_.Now();
     ASSIGN_OR_RETURN(const bool done, Baseline(name));
-    RETURN_IF_ERROR(NoteCost("baseline " + name, clock_.Now() - begin));
+    RETURN_IF_ERROR(NoteCost(BaselineStage(name), clock_.Now() - begin));
     if (!done) return false;
   }
   return true;
@@ -374,12 +338,12 @@ absl::StatusOr<Artifact> Run::BaselineExperts(const std::string& name, const nlo
 absl::StatusOr<bool> Run::Baseline(const std::string& name) {
   const nlohmann::json inputs = BaselineTuneInputs(dense_, text_, options_, name);
   const bool layer_routers = name == "layer-router";
-  const std::string stage = absl::StrCat("baseline ", name);
+  const std::string stage = BaselineStage(name);
   ASSIGN_OR_RETURN(const auto work, WorkFolder::Open(work_.File("baseline-" + name)));
   ASSIGN_OR_RETURN(auto tuned, work->Read("tune.json", inputs));
   if (!tuned) {
     ASSIGN_OR_RETURN(const Artifact split, BaselineExperts(name, inputs, *work));
-    ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, options_.tune, name, *work));
+    ASSIGN_OR_RETURN(const bool done, TuneExperts(split, inputs, options_.tune, stage, *work));
     if (!done) return false;
     ASSIGN_OR_RETURN(tuned, work->Read("tune.json", inputs));
   }
@@ -417,7 +381,7 @@ absl::StatusOr<bool> Run::OneStage(const std::string& stage) {
   if (stage == "sample") return Sample();
   if (stage == "calibrate") return Calibrate();
   if (stage == "split") return Split();
-  if (stage == "teacher") return Teacher();
+  if (stage == kTeacher) return Teacher();
   if (stage == "tune") return Tune();
   if (stage == "evaluate") return Evaluate();
   if (stage == "baselines") return Baselines();
@@ -472,7 +436,7 @@ absl::StatusOr<nlohmann::json> Run::WriteReport() {
                                       .tune = std::move(tuned),
                                       .samples = std::move(samples),
                                       .domains = quality_,
-                                      .tasks = tasks_,
+                                      .tasks = task_scores_,
                                       .baselines = baselines_});
   RETURN_IF_ERROR(work_.Write("report.json", report));
   RETURN_IF_ERROR(WriteOutput(work_.Draft("report.html"), ReportHtml(report, losses)));
@@ -485,7 +449,7 @@ absl::Status Run::All() {
     const absl::Time begin = clock_.Now();
     ASSIGN_OR_RETURN(const bool done, OneStage(stage));
     const bool wanted = (stage != "sample" || options_.tune.parent_samples > 0) &&
-                        (stage != "teacher" || options_.tune.teacher_tokens > 0);
+                        (stage != kTeacher || options_.tune.teacher_tokens > 0);
     if (stage != "baselines" && wanted) RETURN_IF_ERROR(NoteCost(stage, clock_.Now() - begin));
     if (!done) {
       out_ << stage << " stopped at the time limit; the same command goes on from " << work_.path()
@@ -504,9 +468,7 @@ absl::Status Run::All() {
   ASSIGN_OR_RETURN(const nlohmann::json report, WriteReport());
   // What only a run that goes on needs.
   RETURN_IF_ERROR(RemoveTuneState(work_));
-  PrintQuality(quality_, out_);
-  PrintTasks(tasks_, out_);
-  PrintBaselines(report, out_);
+  PrintReport(report, out_);
   out_ << "wrote " << options_.out << "; report in " << work_.path() << "\n";
   return absl::OkStatus();
 }
@@ -530,6 +492,10 @@ absl::Status RunRefactor(const Checkpoint& dense, const RefactorOptions& options
                          std::ostream& out) {
   RETURN_IF_ERROR(CheckWidths(options.split.widths, dense.spec()));
   ASSIGN_OR_RETURN(const RunText text, ReadRunText(dense, options));
+  std::vector<Task> tasks;
+  if (!options.tasks_dir.empty()) {
+    ASSIGN_OR_RETURN(tasks, ReadTasks(options.tasks_dir, options.task_items));
+  }
   out << absl::StrFormat("%d domains, %d of %d tokens to calibrate on, %d held out\n",
                          text.calibration.domains.size(), text.calibration.tokens.size(),
                          text.calibration.tokens_in_text, text.held_out.tokens.size());
@@ -547,7 +513,7 @@ absl::Status RunRefactor(const Checkpoint& dense, const RefactorOptions& options
   RETURN_IF_ERROR(CheckOut(options.out, *work));
   // LibTorch throws; a batch that is too large for the memory is the user's to mend.
   try {
-    return Run(dense, text, options, *work, clock, out).All();
+    return Run(dense, text, tasks, options, *work, clock, out).All();
   } catch (const c10::OutOfMemoryError& error) {
     return OutOfMemory(*work, error.what_without_backtrace());
   } catch (const c10::Error& error) {

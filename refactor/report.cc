@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "absl/strings/str_format.h"
 #include "common/base/process.h"
 
 namespace pregate {
@@ -140,6 +141,33 @@ nlohmann::json ReportJson(const ReportInputs& in) {
   report["expert_use"] = ExpertUse(in.domains);
   if (!in.baselines.empty()) report["baselines"] = Baselines(in, report);
   return report;
+}
+
+void PrintReport(const nlohmann::json& report, std::ostream& out) {
+  for (const nlohmann::json& domain : report.value("domains", nlohmann::json::array())) {
+    out << absl::StrFormat(
+        "%s: perplexity %.2f of the parent, own expert x %.3f, routed x %.3f\n",
+        domain["domain"].get<std::string>(), domain["parent_perplexity"].get<double>(),
+        domain["own_x_parent"].get<double>(), domain["routed_x_parent"].get<double>());
+  }
+  for (const nlohmann::json& task : report.value("tasks", nlohmann::json::array())) {
+    out << absl::StrFormat("%s: %d items, accuracy %.3f of the parent, routed %.3f\n",
+                           task["task"].get<std::string>(), task["items"].get<int>(),
+                           task["parent"]["acc"].get<double>(),
+                           task["routed"]["acc"].get<double>());
+  }
+  if (!report.contains("baselines")) return;
+  const nlohmann::json& mean = report["mean"];
+  out << absl::StrFormat("mean of the domains, over the parent's perplexity: routed x %.3f",
+                         mean["routed_x_parent"].get<double>());
+  for (const auto& [name, baseline] : report["baselines"].items()) {
+    out << absl::StrFormat(", %s x %.3f", name, baseline["mean"]["x_parent"].get<double>());
+  }
+  if (mean.contains("price_of_pregating")) {
+    out << absl::StrFormat("; price of pre-gating %+.1f%%",
+                           100 * mean["price_of_pregating"].get<double>());
+  }
+  out << "\n";
 }
 
 }  // namespace pregate

@@ -1,6 +1,7 @@
 // What a run made and what it costs, as JSON and as one HTML page that needs nothing else.
 #pragma once
 
+#include <ostream>
 #include <string>
 
 #include "absl/types/span.h"
@@ -29,6 +30,8 @@ struct ReportInputs {
 // layer-router, less 1), balance and means over domains are worked out here. Without losses, which
 // have a file of their own.
 nlohmann::json ReportJson(const ReportInputs& inputs);
+// What a person reads at the end: a line a domain, a line a task, one of the baselines.
+void PrintReport(const nlohmann::json& report, std::ostream& out);
 std::string ReportHtml(const nlohmann::json& report, const nlohmann::json& losses);
 
 // Processor, cores, memory and cards of this machine.

@@ -278,6 +278,13 @@ absl::StatusOr<RouterSpec> MakeSpec(const RouterTrainOptions& options, int width
 
 }  // namespace
 
+TrainedRouter RouterOf(const Artifact& artifact) {
+  return {.spec = artifact.router,
+          .embed_columns = artifact.embed_columns,
+          .embed_scale = artifact.embed_scale,
+          .tensors = artifact.router_tensors};
+}
+
 absl::StatusOr<TrainedRouter> TrainRouter(absl::Span<const float> embedding, int width,
                                           const Corpus& corpus, absl::Span<const float> scores,
                                           int num_experts, float rope_theta,

@@ -52,6 +52,9 @@ struct TrainedRouter {
   std::vector<double> expert_use;  // share of tokens, by expert
 };
 
+// The router of an artifact; what was measured while it was trained is not in there.
+TrainedRouter RouterOf(const Artifact& artifact);
+
 // `embedding` [vocab, width] of the model; `scores` [tokens of corpus, experts]. `advance` is
 // called after each step. InvalidArgument where options do not fit the model. Uses LibTorch's
 // threads; the same seed, machine and thread count give the same router.

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "common/base/hash.h"
+#include "common/base/json.h"
 #include "common/base/status.h"
 #include "refactor/expert_model.h"
 #include "refactor/router_train.h"
@@ -99,12 +100,8 @@ absl::StatusOr<TaskScores> ScoreTask(const Checkpoint& dense, const Artifact& ar
                    CausalModel::Load(dense, window, place.device, place.compute, place.compute));
   ASSIGN_OR_RETURN(const CausalModel experts,
                    LoadExperts(dense, artifact, window, place, place.compute));
-  const TrainedRouter router{.spec = artifact.router,
-                             .embed_columns = artifact.embed_columns,
-                             .embed_scale = artifact.embed_scale,
-                             .tensors = artifact.router_tensors};
   const std::vector<int32_t> routed =
-      RouteTokens(router, embedding, dense.spec().hidden, texts.windows, device);
+      RouteTokens(RouterOf(artifact), embedding, dense.spec().hidden, texts.windows, device);
   const at::Tensor routes = at::tensor(routed, at::kLong).view({all, window}).to(place.device);
   std::vector<ChoiceScore> of_parent, of_experts;
   const int chunk = place.device.is_cpu() ? 1 : kCardTexts;
@@ -116,6 +113,21 @@ absl::StatusOr<TaskScores> ScoreTask(const Checkpoint& dense, const Artifact& ar
     progress(static_cast<double>(first + num) / all);
   }
   return TaskScores{task.name, JudgeAll(task, of_parent), JudgeAll(task, of_experts)};
+}
+
+// Of what ToJson has written.
+absl::Status CheckScores(const nlohmann::json& json, const std::string& where) {
+  ASSIGN_OR_RETURN(const JsonObject scores, JsonObject::From(json, where));
+  RETURN_IF_ERROR(scores.String("task").status());
+  RETURN_IF_ERROR(scores.Int("items", 1, INT32_MAX).status());
+  RETURN_IF_ERROR(scores.Number("chance").status());
+  for (const char* model : {"parent", "routed"}) {
+    ASSIGN_OR_RETURN(const JsonObject accuracy, scores.Object(model));
+    RETURN_IF_ERROR(accuracy.Number("acc").status());
+    RETURN_IF_ERROR(accuracy.Number("acc_norm").status());
+  }
+  if (json.contains("margin_kept")) RETURN_IF_ERROR(scores.Number("margin_kept").status());
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -178,10 +190,12 @@ absl::StatusOr<std::optional<std::vector<nlohmann::json>>> ScoreTasks(
   std::vector<nlohmann::json> done;
   ASSIGN_OR_RETURN(const auto record, work.Read(kTasksRecord, inputs));
   if (record && record->contains("tasks")) {
-    for (const nlohmann::json& task : (*record)["tasks"]) done.push_back(task);
+    for (const nlohmann::json& task : (*record)["tasks"]) {
+      RETURN_IF_ERROR(CheckScores(task, work.File(kTasksRecord)));
+      done.push_back(task);
+    }
   }
-  std::vector<float> embedding(static_cast<size_t>(dense.spec().vocab_size) * dense.spec().hidden);
-  RETURN_IF_ERROR(dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding)));
+  ASSIGN_OR_RETURN(const std::vector<float> embedding, EmbeddingOf(dense));
   while (done.size() < tasks.size()) {
     if (hooks.stop()) return std::nullopt;
     const Task& task = tasks[done.size()];

@@ -31,7 +31,8 @@ struct TaskScores {
 nlohmann::json ToJson(const TaskScores& scores);
 
 // Goes on behind the last task of the record "tasks.json"; nothing: the hooks said stop. Each text is
-// cut to its last `tokens_max` tokens.
+// cut to its last `tokens_max` tokens. On `device`, by LibTorch's threads on a CPU. The record's errors and
+// those of the device.
 absl::StatusOr<std::optional<std::vector<nlohmann::json>>> ScoreTasks(
     const Checkpoint& dense, const Artifact& artifact, const Tokenizer& tokenizer,
     const std::vector<Task>& tasks, int tokens_max, const std::string& device,

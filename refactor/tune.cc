@@ -113,8 +113,7 @@ class Tuner {
   absl::Status Save();
   absl::Status Finish();
   NamedTensors Differences() const;
-  TrainedRouter FirstRouter() const;
-  absl::StatusOr<TrainedRouter> RouterOf(int round);
+  absl::StatusOr<TrainedRouter> RouterFor(int round);
   int micro_windows() const { return MicroWindows(options_, in_.tuning.window_tokens); }
 
   const TuneInputs& in_;
@@ -166,13 +165,6 @@ NamedTensors Tuner::TakeLayerRouters() {
   return parameters;
 }
 
-TrainedRouter Tuner::FirstRouter() const {
-  return {.spec = in_.split.router,
-          .embed_columns = in_.split.embed_columns,
-          .embed_scale = in_.split.embed_scale,
-          .tensors = in_.split.router_tensors};
-}
-
 // [tokens of the calibration windows, experts]: the less a token loses on an expert, the more.
 std::vector<float> Tuner::ScoreExperts() {
   const at::NoGradGuard no_grad;
@@ -203,7 +195,7 @@ std::vector<float> Tuner::ScoreExperts() {
 }
 
 absl::StatusOr<TrainedRouter> Tuner::TrainRouterNow() {
-  if (method_.as_paper || options_.router_target == "energy") return FirstRouter();
+  if (method_.as_paper || options_.router_target == "energy") return RouterOf(in_.split);
   const std::vector<float> scores = ScoreExperts();
   return TrainRouter(embedding_, in_.dense.spec().hidden, in_.router_text, scores,
                      in_.split.num_experts(), in_.dense.spec().rope_theta, in_.router, [] {});
@@ -216,8 +208,8 @@ Artifact Tuner::SplitWith(const TrainedRouter& router) const {
 }
 
 // From its file, where an earlier process trained it for this state.
-absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
-  if (!HasRouter()) return FirstRouter();
+absl::StatusOr<TrainedRouter> Tuner::RouterFor(int round) {
+  if (!HasRouter()) return RouterOf(in_.split);
   const std::string name = RouterFile(round);
   if (!work_.Has(name)) {
     ASSIGN_OR_RETURN(TrainedRouter router, TrainRouterNow());
@@ -226,7 +218,7 @@ absl::StatusOr<TrainedRouter> Tuner::RouterOf(int round) {
     return router;
   }
   ASSIGN_OR_RETURN(const Artifact artifact, ReadArtifact(work_.File(name)));
-  TrainedRouter router = FirstRouter();
+  TrainedRouter router = RouterOf(in_.split);
   router.tensors = artifact.router_tensors;
   return router;
 }
@@ -238,7 +230,7 @@ absl::Status Tuner::BeginRound(int round) {
     for (const int32_t d : in_.tuning.window_domain) routes_.insert(routes_.end(), window, d);
   } else {
     RETURN_IF_ERROR(Save());  // so that a router that is there is this state's
-    ASSIGN_OR_RETURN(const TrainedRouter router, RouterOf(round));
+    ASSIGN_OR_RETURN(const TrainedRouter router, RouterFor(round));
     routes_ = RouteTokens(router, embedding_, in_.dense.spec().hidden, in_.tuning, options_.device);
   }
   round_ = round;
@@ -249,7 +241,7 @@ absl::Status Tuner::BeginRound(int round) {
 absl::Status Tuner::BeginCodes() {
   if (!work_.Has(kGridFile)) {
     RETURN_IF_ERROR(Save());
-    Artifact artifact = SplitWith(FirstRouter());
+    Artifact artifact = SplitWith(RouterOf(in_.split));
     artifact.deltas = CompressDeltas(Differences(), options_.artifact_bytes).deltas;
     RETURN_IF_ERROR(WriteArtifact(artifact, DType::kF32, work_.Draft(kGridFile)));
     RETURN_IF_ERROR(work_.Publish(kGridFile));
@@ -381,7 +373,7 @@ NamedTensors Tuner::Differences() const {
 absl::Status Tuner::Finish() {
   RETURN_IF_ERROR(Save());
   if (coded_from_ < steps_ && !grid_) RETURN_IF_ERROR(BeginCodes());
-  ASSIGN_OR_RETURN(const TrainedRouter router, RouterOf(method_.rounds));
+  ASSIGN_OR_RETURN(const TrainedRouter router, RouterFor(method_.rounds));
   CompressedDeltas compressed = grid_ ? CompressOnGrid(Differences(), grid_deltas_)
                                       : CompressDeltas(Differences(), options_.artifact_bytes);
   Artifact artifact = SplitWith(router);
@@ -397,9 +389,7 @@ absl::Status Tuner::Finish() {
 }
 
 absl::StatusOr<bool> Tuner::Run(const std::function<bool()>& stop, const TuneProgress& progress) {
-  const ModelSpec& spec = in_.dense.spec();
-  embedding_.resize(static_cast<size_t>(spec.vocab_size) * spec.hidden);
-  RETURN_IF_ERROR(in_.dense.Read("model.embed_tokens.weight", absl::MakeSpan(embedding_)));
+  ASSIGN_OR_RETURN(embedding_, EmbeddingOf(in_.dense));
   ASSIGN_OR_RETURN(const bool goes_on,
                    LoadTuneState(work_, in_.inputs, state_, {&optimizer_, &router_optimizer_}));
   if (!goes_on) {

@@ -27,7 +27,8 @@ struct ByteRange {
 // What rows first .. first + n - 1 fill: with the last row what pads the section.
 ByteRange RangeOf(const RowSection& section, int64_t first, int64_t n);
 
-// A device's way of laying out such images.
+// A device's way of laying out such images. Thread-safe. Rows are those of `section`, the first of them
+// number `first`, and in a type that `format` may be packed from (Device::PackMatrixRows).
 class RowLayout {
  public:
   virtual ~RowLayout() = default;

@@ -193,7 +193,7 @@ TEST_F(CostlyPeerTest, CallsThatTheirServiceTellsOfAreCountedOnce) {
   constexpr int kAllowed = kConnectionResetsMax - 100;
   {
     RawSocket peer(server->bound());
-    ASSERT_TRUE(peer.Write(testing::Http2Preface()));
+    ASSERT_TRUE(peer.Write(testing::Http2Opening()));
     ASSERT_TRUE(peer.Pour(testing::RapidResets(SelfToldService::kMethod, 0, kAllowed)));
     const absl::Time end = absl::Now() + absl::Minutes(1);
     while (service.num_ended < kAllowed && absl::Now() < end) {

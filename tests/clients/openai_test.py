@@ -46,7 +46,22 @@ def text_of(stream):
     return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
-class OpenAiTest(live.Served, unittest.TestCase):
+class Cancels(live.Served):
+    """What the server of a test does when a client leaves."""
+
+    def num_cancelled(self):
+        return self.server.metric("pregate_requests_total", finish_reason="cancelled")
+
+    def await_idle(self):
+        live.wait_for(lambda: self.server.running() == 0, "the sequence is freed")
+
+    def await_cancelled(self, before):
+        self.await_idle()
+        self.assertEqual(self.num_cancelled(), before + 1)
+        live.wait_for(lambda: self.server.metric("pregate_gateway_open_streams") == 0, "the stream is counted out")
+
+
+class OpenAiTest(Cancels, unittest.TestCase):
     LAYERS = live.DEEP
 
     def setUp(self):
@@ -55,9 +70,6 @@ class OpenAiTest(live.Served, unittest.TestCase):
     def complete(self, prompt, tokens, **fields):
         extra = {"ignore_eos": True, **fields.pop("extra_body", {})}
         return self.client.completions.create(model="tiny", prompt=prompt, max_tokens=tokens, extra_body=extra, **fields)
-
-    def await_idle(self):
-        live.wait_for(lambda: self.server.running() == 0, "the sequence is freed")
 
     def test_text_equals_that_of_grpc_at_any_temperature(self):
         for temperature, seed in ((0, 0), (0.8, 5), (1.3, 2**63 + 7)):
@@ -242,14 +254,12 @@ class OpenAiTest(live.Served, unittest.TestCase):
         self.assertEqual(caught.exception.status_code, 501)
 
     def test_closing_a_stream_cancels_on_the_server(self):
-        before = self.server.metric("pregate_requests_total", finish_reason="cancelled")
+        before = self.num_cancelled()
         stream = self.complete("Tell me", LONG, stream=True, extra_body=ONE_BY_ONE)
         next(iter(stream))
         self.assertEqual(self.server.running(), 1)
         stream.close()
-        self.await_idle()
-        self.assertEqual(self.server.metric("pregate_requests_total", finish_reason="cancelled"), before + 1)
-        live.wait_for(lambda: self.server.metric("pregate_gateway_open_streams") == 0, "the stream is counted out")
+        self.await_cancelled(before)
 
     def test_a_client_that_waits_no_longer_cancels_too(self):
         with self.assertRaises(openai.APITimeoutError):
@@ -422,7 +432,7 @@ class RefusalTest(unittest.TestCase):
             self.assertEqual(server.process.wait(60), 0)
 
 
-class AnthropicTest(live.Served, unittest.TestCase):
+class AnthropicTest(Cancels, unittest.TestCase):
     LAYERS = live.DEEP
     FIELDS = dict(model="tiny", max_tokens=40, system="Be brief.", messages=[{"role": "user", "content": "Hi"}])
     GREEDY = {**FIELDS, "extra_body": {"temperature": 0}}  # newer models of theirs take no temperature, so the package has none
@@ -456,18 +466,13 @@ class AnthropicTest(live.Served, unittest.TestCase):
         with self.assertRaises(anthropic.NotFoundError):
             claude(self.server).messages.create(**{**self.FIELDS, "model": "another"})
 
-    def await_idle(self):
-        live.wait_for(lambda: self.server.running() == 0, "the sequence is freed")
-
     def test_closing_a_stream_cancels_on_the_server(self):
-        before = self.server.metric("pregate_requests_total", finish_reason="cancelled")
+        before = self.num_cancelled()
         stream = claude(self.server).messages.create(stream=True, **self.ENDLESS)
         next(event for event in stream if event.type == "content_block_delta")
         self.assertEqual(self.server.running(), 1)
         stream.close()
-        self.await_idle()
-        self.assertEqual(self.server.metric("pregate_requests_total", finish_reason="cancelled"), before + 1)
-        live.wait_for(lambda: self.server.metric("pregate_gateway_open_streams") == 0, "the stream is counted out")
+        self.await_cancelled(before)
 
     def test_a_client_that_waits_no_longer_cancels_too(self):
         with self.assertRaises(anthropic.APITimeoutError):

@@ -34,6 +34,7 @@ struct Accuracy {
   int items = 0, right = 0, right_norm = 0;
   double by_chance = 0;  // items that a guess has right, on average
 
+  // REQUIRES: an item was judged.
   double acc() const { return static_cast<double>(right) / items; }
   double acc_norm() const { return static_cast<double>(right_norm) / items; }
   double chance() const { return by_chance / items; }
