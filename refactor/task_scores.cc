@@ -185,7 +185,7 @@ nlohmann::json ToJson(const TaskScores& s) {
 
 absl::StatusOr<std::optional<std::vector<nlohmann::json>>> ScoreTasks(
     const Checkpoint& dense, const Artifact& artifact, const Tokenizer& tokenizer,
-    const std::vector<Task>& tasks, int tokens_max, const std::string& device,
+    absl::Span<const Task> tasks, int tokens_max, const std::string& device,
     const nlohmann::json& inputs, WorkFolder& work, const StageHooks& hooks) {
   std::vector<nlohmann::json> done;
   ASSIGN_OR_RETURN(const auto record, work.Read(kTasksRecord, inputs));
